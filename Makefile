@@ -1,0 +1,47 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check format proto wheel clean
+
+help:  ## say what each target does
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## make .venv and install everything into it
+
+$(STAMP): pyproject.toml clients/pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable clients --editable '.[dev]'
+	touch $(STAMP)
+
+demo: $(STAMP)  ## start the service, score samples through REST and gRPC, print the answers, stop
+	$(BIN)/python -m plumbline_serve.demo
+
+serve: $(STAMP)  ## run the service until Ctrl-C (REST on 8000, gRPC on 9000)
+	$(BIN)/plumbline serve $(ARGS)
+
+test: $(STAMP)  ## run every test: unit, contract, real Ray, real sockets
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)  ## lint, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+format: $(STAMP)  ## rewrite the sources as the formatter wants them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: $(STAMP)  ## compile the gRPC schema
+	$(BIN)/python -m grpc_tools.protoc --proto_path=clients/proto \
+		--python_out=clients/stubs --grpc_python_out=clients/stubs --mypy_out=clients/stubs \
+		clients/proto/plumbline/v1/scoring.proto
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

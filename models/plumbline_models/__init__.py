@@ -1,0 +1,1 @@
+"""Everything that computes a score; knows nothing of Ray, HTTP or gRPC."""

@@ -1,0 +1,294 @@
+"""Every error of Plumbline, one tree.
+
+    PlumblineError                       500  internal
+    ├── RequestError                     422  invalid_request        wrong as a whole, or one item of it
+    │   ├── MalformedRequestError        400  malformed_request      not JSON, not UTF-8, not multipart
+    │   ├── InvalidFieldError            422  invalid_field          well formed, but not the schema
+    │   ├── UnknownScorerError           422  unknown_scorer
+    │   ├── NoItemsError                 422  no_items
+    │   ├── TooManyItemsError            413  too_many_items
+    │   ├── RequestTooLargeError         413  request_too_large
+    │   ├── UnsupportedMediaTypeError    415  unsupported_media_type
+    │   ├── RouteNotFoundError           404  not_found
+    │   ├── MethodNotAllowedError        405  method_not_allowed
+    │   ├── MissingTextError             422  missing_text
+    │   ├── TextTooLongError             413  text_too_long
+    │   └── ImageError                   422  image_unusable
+    │       ├── ImageUndecodableError    422  image_undecodable      truncated, or no image at all
+    │       ├── ImageTooLargeError       413  image_too_large        in bytes or in pixels
+    │       ├── ImageTooSmallError       422  image_too_small
+    │       ├── UnknownImageError        422  unknown_image          names no entry and no part
+    │       └── UrlSourceRefusedError    422  url_source_refused
+    ├── AccessError                      403  forbidden
+    │   └── UnauthenticatedError         401  unauthenticated
+    ├── CapacityError                    503  unavailable            carries `retry_after_s`
+    │   ├── OverloadedError              429  overloaded             the queue is full
+    │   ├── NotReadyError                503  not_ready              still loading
+    │   └── DrainingError                503  draining               about to stop
+    ├── DeadlineExceededError            504  deadline_exceeded
+    └── SetupError                       500  setup_failed           found at start-up, never in a request
+        ├── ConfigError                  500  invalid_config
+        ├── UnknownArchError             500  unknown_architecture
+        ├── BackendUnavailableError      500  backend_unavailable
+        ├── CheckpointError              500  checkpoint_unusable
+        │   ├── CheckpointNotFoundError  500  checkpoint_not_found
+        │   ├── ChecksumError            500  checksum_mismatch
+        │   ├── UnsafeCheckpointError    500  unsafe_checkpoint      would run code when loaded
+        │   └── StateDictError           500  state_dict_mismatch
+        └── EngineError                  500  engine_failed          would not compile or run
+
+An error is raised with one sentence for the caller and keyword facts for the log. Only `detail` may be shown:
+facts can hold paths. Errors cross process borders, so no class defines a constructor of its own.
+"""
+
+from typing import ClassVar
+
+
+class PlumblineError(Exception):
+    """Something Plumbline cannot do, said in one sentence.
+
+    Args:
+        detail: The sentence for the caller.
+        facts: What the log should hold beside it.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, /, **facts: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.facts = facts
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.detail, self.facts)
+
+
+def _rebuild(kind: type[PlumblineError], detail: str, facts: dict[str, object]) -> PlumblineError:
+    return kind(detail, **facts)
+
+
+class RequestError(PlumblineError):
+    """The request, or one item of it, is wrong."""
+
+    status, code, title = 422, "invalid_request", "Invalid request"
+
+
+class MalformedRequestError(RequestError):
+    """The body cannot be parsed at all."""
+
+    status, code, title = 400, "malformed_request", "Malformed request"
+
+
+class InvalidFieldError(RequestError):
+    """The body parses but does not fit the schema; fact `errors` lists pointer and reason."""
+
+    code, title = "invalid_field", "Invalid field"
+
+
+class UnknownScorerError(RequestError):
+    """A scorer was asked for that is not loaded."""
+
+    code, title = "unknown_scorer", "Unknown scorer"
+
+
+class NoItemsError(RequestError):
+    """There is nothing to score."""
+
+    code, title = "no_items", "No items"
+
+
+class TooManyItemsError(RequestError):
+    """More items than `limits.max_items`."""
+
+    status, code, title = 413, "too_many_items", "Too many items"
+
+
+class RequestTooLargeError(RequestError):
+    """More bytes than `limits.max_request_bytes`."""
+
+    status, code, title = 413, "request_too_large", "Request too large"
+
+
+class UnsupportedMediaTypeError(RequestError):
+    """Neither JSON nor multipart form data."""
+
+    status, code, title = 415, "unsupported_media_type", "Unsupported media type"
+
+
+class RouteNotFoundError(RequestError):
+    """No such route."""
+
+    status, code, title = 404, "not_found", "Not found"
+
+
+class MethodNotAllowedError(RequestError):
+    """The route exists, but not for this method."""
+
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+
+class MissingTextError(RequestError):
+    """A scorer needs a text and the item has none."""
+
+    code, title = "missing_text", "Missing text"
+
+
+class TextTooLongError(RequestError):
+    """More characters than `limits.max_text_chars`."""
+
+    status, code, title = 413, "text_too_long", "Text too long"
+
+
+class ImageError(RequestError):
+    """One image cannot be used."""
+
+    code, title = "image_unusable", "Unusable image"
+
+
+class ImageUndecodableError(ImageError):
+    """The bytes are no image, or only a part of one."""
+
+    code, title = "image_undecodable", "Undecodable image"
+
+
+class ImageTooLargeError(ImageError):
+    """More bytes or pixels than the limits allow."""
+
+    status, code, title = 413, "image_too_large", "Image too large"
+
+
+class ImageTooSmallError(ImageError):
+    """Fewer pixels than a scorer can work on."""
+
+    code, title = "image_too_small", "Image too small"
+
+
+class UnknownImageError(ImageError):
+    """The item names an image that the request does not carry."""
+
+    code, title = "unknown_image", "Unknown image"
+
+
+class UrlSourceRefusedError(ImageError):
+    """Images by URL are not fetched."""
+
+    code, title = "url_source_refused", "URL source refused"
+
+
+class AccessError(PlumblineError):
+    """The caller may not do this."""
+
+    status, code, title = 403, "forbidden", "Forbidden"
+
+
+class UnauthenticatedError(AccessError):
+    """No key, or one that is not known."""
+
+    status, code, title = 401, "unauthenticated", "Unauthenticated"
+
+
+class CapacityError(PlumblineError):
+    """Try again later: fact `retry_after_s` says when."""
+
+    status, code, title = 503, "unavailable", "Unavailable"
+
+    @property
+    def retry_after_s(self) -> float:
+        """Seconds after which a retry is likely to be served; at least 0."""
+        seconds = self.facts.get("retry_after_s", 1.0)
+        return max(0.0, float(seconds)) if isinstance(seconds, int | float) else 1.0
+
+
+class OverloadedError(CapacityError):
+    """The queue is full."""
+
+    status, code, title = 429, "overloaded", "Overloaded"
+
+
+class NotReadyError(CapacityError):
+    """The encoders are still being loaded or compiled."""
+
+    code, title = "not_ready", "Not ready"
+
+
+class DrainingError(CapacityError):
+    """The service is about to stop and takes no new work."""
+
+    code, title = "draining", "Draining"
+
+
+class DeadlineExceededError(PlumblineError):
+    """The caller's deadline passed first."""
+
+    status, code, title = 504, "deadline_exceeded", "Deadline exceeded"
+
+
+class SetupError(PlumblineError):
+    """The service cannot start as configured."""
+
+    code, title = "setup_failed", "Setup failed"
+
+
+class ConfigError(SetupError):
+    """The configuration is not valid."""
+
+    code, title = "invalid_config", "Invalid configuration"
+
+
+class UnknownArchError(SetupError):
+    """No such open_clip architecture or pretrained tag."""
+
+    code, title = "unknown_architecture", "Unknown architecture"
+
+
+class BackendUnavailableError(SetupError):
+    """The backend is not installed, or has no device here."""
+
+    code, title = "backend_unavailable", "Backend unavailable"
+
+
+class CheckpointError(SetupError):
+    """The weights cannot be used."""
+
+    code, title = "checkpoint_unusable", "Unusable checkpoint"
+
+
+class CheckpointNotFoundError(CheckpointError):
+    """There is no such file, tag or repository."""
+
+    code, title = "checkpoint_not_found", "Checkpoint not found"
+
+
+class ChecksumError(CheckpointError):
+    """The file is not the one that the configuration names."""
+
+    code, title = "checksum_mismatch", "Checksum mismatch"
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """Loading the file would run code from it."""
+
+    code, title = "unsafe_checkpoint", "Unsafe checkpoint"
+
+
+class StateDictError(CheckpointError):
+    """The tensors do not fit the architecture."""
+
+    code, title = "state_dict_mismatch", "State dict mismatch"
+
+
+class EngineError(SetupError):
+    """A graph would not compile, or an engine would not run."""
+
+    code, title = "engine_failed", "Engine failed"
+
+
+def error_classes(root: type[PlumblineError] = PlumblineError) -> tuple[type[PlumblineError], ...]:
+    """Every class of the tree, parents first."""
+    found: list[type[PlumblineError]] = [root]
+    for child in root.__subclasses__():
+        found.extend(error_classes(child))
+    return tuple(found)
+

@@ -1,0 +1,46 @@
+"""What is compiled: a graph's inputs, outputs and weights, described without any framework."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+DType: TypeAlias = Literal["uint8", "int64", "float32"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """A dimension that varies from batch to batch, within bounds that a compiler may rely on."""
+
+    name: str
+    low: int
+    typical: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One graph input: name, dtype, and a shape in which `Dim` stands where it varies."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int | Dim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A graph that a backend can compile.
+
+    Args:
+        name: What it computes, for example `clip_image`.
+        inputs: In the order of the module's arguments.
+        outputs: In the order of the module's results.
+        fingerprint: Hex sha256 over the weights, the architecture and the version of the graph's code; with it
+            a cached engine is found without loading any weights.
+        build: Makes the float32 `torch.nn.Module` in eval mode; called only when nothing is cached.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[str, ...]
+    fingerprint: str
+    build: Callable[[], Any]

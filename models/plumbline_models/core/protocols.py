@@ -1,0 +1,241 @@
+"""The three seams: an engine runs a graph, an encoder makes rows, a scorer makes scores of rows.
+
+    caller's bytes ── prepare ──> input ── encode ──> row ── score ──> Score
+                      (encoder)           (encoder)         (scorer)
+
+An encoder turns an image, a text, or both together into one row. Preparing is cheap, needs no weights and runs
+on any thread; encoding runs whole batches, in the process that loaded the encoder. A scorer is arithmetic on
+rows. The batcher in between knows encoders only by this protocol.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, runtime_checkable
+
+from plumbline_models.core.arrays import Array, Pixels
+from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.graph import Graph
+
+EncoderKind: TypeAlias = Literal["image", "text", "pair"]
+Need: TypeAlias = Literal["image", "text"]
+Row: TypeAlias = Any
+"""What an encoder makes of one input. Opaque between encoder and scorer; picklable; usually an array."""
+Prepared: TypeAlias = Any
+"""What `prepare` makes of one input: fitted pixels or token ids. Opaque outside its encoder; picklable."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine is, for `GET /v1/models`, the metrics and the logs."""
+
+    graph: str
+    backend: str
+    precision: str
+    device: str
+    key: str
+    """The engine cache's key, or an empty string where nothing was compiled."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A compiled graph; `run` may be called from one thread at a time."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What was compiled, by what, for which device."""
+        ...
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Run one batch.
+
+        Args:
+            inputs: One array for each graph input, batch first, same N.
+
+        Returns:
+            One array for each graph output, batch first, owned by the caller.
+
+        Raises:
+            EngineError: The backend refused the batch.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """Compiles graphs into engines, for one device at one precision; making one loads nothing."""
+
+    @property
+    def name(self) -> str:
+        """As in the configuration: `torch`, `openvino`, `tensorrt`, or `fake`."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """As resolved for this device: `fp32`, `bf16` or `fp16`."""
+        ...
+
+    def compile(self, graph: Graph) -> Engine:
+        """Fetch the engine from the cache, or build and cache it.
+
+        Raises:
+            EngineError: The graph does not compile here.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """One loaded encoder, as `GET /v1/models` shows it."""
+
+    key: str
+    kind: EncoderKind
+    arch: str
+    source: str
+    """Where the weights come from: a tag, a hub name, a file name, or `embedded`."""
+    licence: str
+    sha256: str
+    dim: int
+    backend: str
+    precision: str
+    device: str
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PairInput:
+    """What a pair encoder prepares from: the caption, and what its image encoder made of the image."""
+
+    caption: str
+    image_row: Row
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns images, texts or pairs into rows, a batch at a time."""
+
+    @property
+    def key(self) -> str:
+        """Names the encoder in metrics and between processes, for example `mini-clip/image`."""
+        ...
+
+    @property
+    def kind(self) -> EncoderKind:
+        """What `prepare` takes: `Pixels` for `image`, `str` for `text`, `PairInput` for `pair`."""
+        ...
+
+    @property
+    def max_batch_cost(self) -> float:
+        """The most cost that one batch may carry; a single dearer input still goes alone."""
+        ...
+
+    def prepare(self, raw: Pixels | str | PairInput) -> Prepared:
+        """Fit an image or tokenise a text; needs no weights; thread-safe.
+
+        Raises:
+            RequestError: This input cannot be encoded (too small, say); its neighbours can.
+        """
+        ...
+
+    def bucket(self, prepared: Prepared) -> Hashable:
+        """Only inputs of one bucket share a batch."""
+        ...
+
+    def cost(self, prepared: Prepared) -> float:
+        """What the input adds to a batch, in units of a typical input; at least a small positive number."""
+        ...
+
+    def load(self) -> None:
+        """Load weights, compile or fetch the engine, and run a first batch. Idempotent; blocks."""
+        ...
+
+    def info(self) -> EncoderInfo:
+        """What was loaded.
+
+        Raises:
+            SetupError: Before `load`.
+        """
+        ...
+
+    def encode(self, batch: Sequence[Prepared]) -> Sequence[Row | PlumblineError]:
+        """Encode inputs of one bucket; called from one thread at a time.
+
+        Returns:
+            A row or an error for each input, in order.
+
+        Raises:
+            EngineError: The batch as a whole could not be run.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerInfo:
+    """What a scorer answers, for `GET /v1/scorers`."""
+
+    name: str
+    summary: str
+    needs: frozenset[Need]
+    low: float | None
+    """Lowest possible value; None where it is unbounded."""
+    high: float | None
+    higher_is_better: bool
+    source: str
+    """The paper, as an arXiv identifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One scorer's answer for one item."""
+
+    value: float
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the answer, JSON-ready, for example `cosine`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Rows of one scorer's encoders; entry i of each belongs to item i. None where the scorer has no such encoder."""
+
+    images: Sequence[Row] | None = None
+    captions: Sequence[Row] | None = None
+    pairs: Sequence[Row] | None = None
+    texts: Sequence[str] | None = None
+
+
+class EncoderShelf(Protocol):
+    """Keeps one encoder a key, so that scorers that name the same one share it."""
+
+    def take(self, encoder: Encoder) -> Encoder:
+        """Return the encoder already shelved under this key, or shelve this one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What a scorer is built with: who compiles its encoders, and which it may share."""
+
+    backend: Backend
+    shelf: EncoderShelf
+
+
+class Scorer(Protocol):
+    """Makes scores of rows. One file in `scorers/`, one line in its registry."""
+
+    info: ClassVar[ScorerInfo]
+    relative_cost: float
+    """Orders scorers for `/v1/filter`, cheapest first: GFLOP an item, roughly."""
+    image: Encoder | None
+    text: Encoder | None
+    pair: Encoder | None
+
+    @classmethod
+    def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:
+        """Make the scorer from its section of the configuration; loads no weights.
+
+        Raises:
+            ConfigError: The section does not fit.
+        """
+        ...
+
+    def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
+        """Score each row; pure arithmetic on numpy, no input or output."""
+        ...
