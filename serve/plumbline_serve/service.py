@@ -1,0 +1,58 @@
+"""What an edge may ask: the service as a protocol, so that edges are tested without encoders and without Ray."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from plumbline_serve.messages import (
+    EmbedReply,
+    EmbedRequest,
+    EncoderEntry,
+    FilterReply,
+    FilterRequest,
+    RankReply,
+    RankRequest,
+    ScoreReply,
+    ScoreRequest,
+    ScorerEntry,
+)
+
+
+class Service(Protocol):
+    """The whole product, in this process or behind it.
+
+    Every method may raise any `RequestError` that concerns the request as a whole, `CapacityError` and
+    `DeadlineExceededError`; what concerns one item stands in its result.
+    """
+
+    async def score(self, request: ScoreRequest) -> ScoreReply:
+        """Score items in one batch."""
+        ...
+
+    async def filter(self, request: FilterRequest) -> FilterReply:
+        """Judge items by thresholds, cheapest scorer first."""
+        ...
+
+    async def rank(self, request: RankRequest) -> RankReply:
+        """Order images for a text or texts for an image."""
+        ...
+
+    async def embed(self, request: EmbedRequest) -> EmbedReply:
+        """Embed images or texts."""
+        ...
+
+    async def scorers(self) -> Sequence[ScorerEntry]:
+        """List the loaded scorers."""
+        ...
+
+    async def encoders(self) -> Sequence[EncoderEntry]:
+        """List the loaded encoders."""
+        ...
+
+    async def metrics(self) -> bytes:
+        """Prometheus text exposition of the whole application, all replicas."""
+        ...
+
+    @property
+    def is_ready(self) -> bool:
+        """Every configured encoder is loaded, compiled and warmed, and the service is not draining."""
+        ...

@@ -1,0 +1,176 @@
+"""The configuration: one frozen object, read once, passed down as values.
+
+Sources, strongest first: arguments, `PLUMBLINE_…` variables (`PLUMBLINE_LIMITS__MAX_ITEMS=64`), the YAML file,
+the defaults below. No other module reads the environment.
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from plumbline_models.core.errors import ConfigError
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+_PIXELS = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(MP|MPX|KP|P)?\s*$", re.IGNORECASE)
+_PIXEL_UNITS = {"MP": 10**6, "MPX": 10**6, "KP": 10**3, "P": 1, "": 1}
+
+
+def _parse_pixels(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = _PIXELS.match(value)
+    if match is None:
+        raise ValueError("not a number of pixels, such as 50MP or 50000000")
+    return int(float(match[1]) * _PIXEL_UNITS[(match[2] or "").upper()])
+
+
+PixelCount = Annotated[int, BeforeValidator(_parse_pixels), Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageSettings(_Section):
+    """How pixels are made of image files."""
+
+    exif_orientation: Literal["apply", "ignore"] = "apply"
+    """Whether the camera's orientation tag turns the image; the papers' own programs ignore it."""
+    alpha: Literal["white", "drop"] = "white"
+    """Whether transparency is composited on white or dropped; the papers' own programs drop it."""
+
+
+class Limits(_Section):
+    """What one request may carry."""
+
+    max_items: int = Field(256, ge=1)
+    """Items a request; images and texts of rank and embed count as items."""
+    max_image_bytes: ByteSize = Field(ByteSize(20 * 2**20), ge=1)
+    """Bytes of one image, as sent."""
+    max_pixels: PixelCount = 50 * 10**6
+    """Pixels of one image, read from its header before it is decoded."""
+    max_request_bytes: ByteSize = Field(ByteSize(64 * 2**20), ge=1)
+    """Bytes of one request body."""
+    max_text_chars: int = Field(4096, ge=1)
+    """Characters of one text."""
+
+
+class AuthSettings(_Section):
+    """Who may call."""
+
+    keys_file: Path | None = None
+    """A file of API keys, one a line, `#` starts a comment; none: everyone may call."""
+
+
+class BatchSettings(_Section):
+    """How requests share batches."""
+
+    max_batch: int = Field(64, ge=1)
+    """Inputs of typical size that one batch may hold."""
+    max_queued_items: int = Field(4096, ge=1)
+    """Inputs that may wait for one encoder before further ones are refused with 429."""
+
+
+class ReplicaSettings(_Section):
+    """How the application is laid out over processes and machines."""
+
+    layout: Literal["fused", "split"] = "fused"
+    """`fused`: gateway and encoders in one process, best on small machines. `split`: gateways decode and fit,
+    encoder replicas of their own compute, one hop in between."""
+    num_gateways: int = Field(1, ge=1)
+    """Replicas that answer callers."""
+    num_encoders: int = Field(1, ge=1)
+    """Replicas that hold the encoders; `split` only."""
+    gateway_cpus: float = Field(0.0, ge=0)
+    """CPUs that Ray reserves for each gateway."""
+    encoder_cpus: float = Field(1.0, ge=0)
+    """CPUs that Ray reserves for each encoder replica."""
+    encoder_gpus: float = Field(0.0, ge=0)
+    """GPUs that Ray reserves for each encoder replica (for each gateway in the fused layout)."""
+    decode_threads: int | None = Field(None, ge=1)
+    """Threads that decode and fit images in each gateway; default: one a CPU."""
+    compute_threads: int | None = Field(None, ge=1)
+    """Threads that one engine may use; default: one a CPU."""
+    drain_timeout_s: float = Field(30.0, ge=0)
+    """How long requests under way may still take once the service was told to stop."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PLUMBLINE_", env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+    )
+
+    backend: Literal["auto", "tensorrt", "openvino", "torch", "fake"] = "auto"
+    """What compiles and runs the graphs; `auto`: tensorrt on a CUDA GPU, else openvino."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """`auto`: fp16 on a GPU, bf16 where the CPU has it, else fp32."""
+    scorers: dict[str, dict[str, Any]] | None = None
+    """Scorers to load, each with its own section; none: the embedded ones."""
+    images: ImageSettings = ImageSettings()
+    limits: Limits = Limits()
+    auth: AuthSettings = AuthSettings()
+    batching: BatchSettings = BatchSettings()
+    replicas: ReplicaSettings = ReplicaSettings()
+    cache_dir: Path = Path("~/.cache/plumbline")
+    """Where compiled engines are kept."""
+    host: str = "0.0.0.0"  # noqa: S104 - a service listens; bind to 127.0.0.1 to keep it local
+    """Address to listen on."""
+    port: int = Field(8000, ge=1, le=65535)
+    """REST port."""
+    grpc_port: int = Field(9000, ge=1, le=65535)
+    """gRPC port."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the environment above what the caller passes, which is the file."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load_settings(path: Path | None = None, overrides: dict[str, Any] | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        path: The YAML file; None: the one that `PLUMBLINE_CONFIG` names, or none at all.
+        overrides: Top-level fields that win over everything else; entries of None are left out.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or does not validate.
+    """
+    values = _read_yaml(path) if path is not None else {}
+    try:
+        settings = Settings(**values)
+        given = {key: value for key, value in (overrides or {}).items() if value is not None}
+        return Settings.model_validate({**settings.model_dump(), **given}) if given else settings
+    except ValidationError as error:
+        raise ConfigError(_explain(error), path=str(path)) from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no configuration file {path}.", path=str(path)) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"The configuration file {path} cannot be read: {error}.", path=str(path)) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"The configuration file {path} must hold a mapping.", path=str(path))
+    return {str(key): value for key, value in values.items()}
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"The configuration is not valid at {where or 'the top'}: {first['msg']}."
