@@ -39,9 +39,7 @@ format: $(STAMP)  ## rewrite the sources as the formatter wants them
 	$(BIN)/ruff format .
 
 proto: $(STAMP)  ## compile the gRPC schema
-	$(BIN)/python -m grpc_tools.protoc --proto_path=clients/proto \
-		--python_out=clients/stubs --grpc_python_out=clients/stubs --mypy_out=clients/stubs \
-		clients/proto/plumbline/v1/scoring.proto
+	$(BIN)/python clients/proto/compile_stubs.py
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

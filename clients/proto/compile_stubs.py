@@ -1,0 +1,45 @@
+"""Compile the gRPC schema into `plumbline_wire/v1`: `python clients/proto/compile_stubs.py [FOLDER]`.
+
+The schema is given to protoc under a virtual path, so that the stubs import each other as `plumbline_wire.v1` while
+the protobuf package stays `plumbline.v1`.
+"""
+
+import sys
+import sysconfig
+from pathlib import Path
+
+import grpc_tools
+from grpc_tools import protoc
+
+PROTO = Path(__file__).resolve().parent
+VIRTUAL = "plumbline_wire/v1"
+
+
+def compile_stubs(out: Path) -> None:
+    """Write the modules and their type stubs under `out/plumbline_wire/v1`.
+
+    Raises:
+        SystemExit: protoc refused the schema.
+    """
+    types_plugin = Path(sysconfig.get_path("scripts")) / "protoc-gen-mypy"
+    status = protoc.main(
+        [
+            "protoc",
+            f"--proto_path={VIRTUAL}={PROTO / 'plumbline/v1'}",
+            f"--proto_path={Path(grpc_tools.__file__).parent / '_proto'}",
+            f"--proto_path={sysconfig.get_path('purelib')}",
+            f"--plugin=protoc-gen-mypy={types_plugin}",
+            f"--plugin=protoc-gen-mypy_grpc={types_plugin}_grpc",
+            f"--python_out={out}",
+            f"--grpc_python_out={out}",
+            f"--mypy_out={out}",
+            f"--mypy_grpc_out={out}",
+            f"{VIRTUAL}/scoring.proto",
+        ]
+    )
+    if status != 0:
+        raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    compile_stubs(Path(sys.argv[1]) if len(sys.argv) > 1 else PROTO.parent)
