@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Score
 

@@ -11,9 +11,9 @@ from plumbline_serve.messages import (
     FilterRequest,
     RankReply,
     RankRequest,
+    ScorerEntry,
     ScoreReply,
     ScoreRequest,
-    ScorerEntry,
 )
 
 

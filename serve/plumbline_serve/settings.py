@@ -2,15 +2,17 @@
 
 Sources, strongest first: arguments, `PLUMBLINE_…` variables (`PLUMBLINE_LIMITS__MAX_ITEMS=64`), the YAML file,
 the defaults below. No other module reads the environment.
+"""
 
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from plumbline_models.core.errors import ConfigError
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from plumbline_models.core.errors import ConfigError
 
 _PIXELS = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(MP|MPX|KP|P)?\s*$", re.IGNORECASE)
 _PIXEL_UNITS = {"MP": 10**6, "MPX": 10**6, "KP": 10**3, "P": 1, "": 1}
@@ -70,6 +72,8 @@ class BatchSettings(_Section):
     """Inputs of typical size that one batch may hold."""
     max_queued_items: int = Field(4096, ge=1)
     """Inputs that may wait for one encoder before further ones are refused with 429."""
+    max_linger_ms: float = Field(10.0, ge=0)
+    """Longest that a batch waits for inputs still being decoded; a lone input never waits."""
 
 
 class ReplicaSettings(_Section):
@@ -100,7 +104,11 @@ class Settings(BaseSettings):
     """Everything that can be configured."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PLUMBLINE_", env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+        env_prefix="PLUMBLINE_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
     )
 
     backend: Literal["auto", "tensorrt", "openvino", "torch", "fake"] = "auto"

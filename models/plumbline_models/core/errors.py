@@ -14,6 +14,7 @@
     │   ├── MissingTextError             422  missing_text
     │   ├── TextTooLongError             413  text_too_long
     │   └── ImageError                   422  image_unusable
+    │       ├── MissingImageError        422  missing_image
     │       ├── ImageUndecodableError    422  image_undecodable      truncated, or no image at all
     │       ├── ImageTooLargeError       413  image_too_large        in bytes or in pixels
     │       ├── ImageTooSmallError       422  image_too_small
@@ -145,6 +146,12 @@ class ImageError(RequestError):
     """One image cannot be used."""
 
     code, title = "image_unusable", "Unusable image"
+
+
+class MissingImageError(ImageError):
+    """A scorer needs an image and the item has none."""
+
+    code, title = "missing_image", "Missing image"
 
 
 class ImageUndecodableError(ImageError):

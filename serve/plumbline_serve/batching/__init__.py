@@ -1,0 +1,6 @@
+"""Batches across requests: bounded lanes, deadlines, one result or error an input; no Ray in here."""
+
+from plumbline_serve.batching.batcher import Batcher, BatchLimits, BatchObserver
+from plumbline_serve.batching.local import LocalCompute
+
+__all__ = ["BatchLimits", "BatchObserver", "Batcher", "LocalCompute"]

@@ -1,0 +1,244 @@
+"""Batches across requests, formed when the encoder becomes free.
+
+A batch is never sealed while the encoder is busy: whatever has arrived by the time it is free goes together, so
+batches grow with load and a lone input waits for nobody. When the queue is short but further inputs are known to
+be on their way (still being decoded), the batch waits for them, at most `max_linger_s`.
+
+Two lanes keep a caller's single image from standing behind another's thousand: inputs of large calls ride in the
+`bulk` lane, which leads every fourth batch and fills what room the `interactive` lane leaves in the others.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from plumbline_models.core.errors import EngineError, OverloadedError, PlumblineError
+from plumbline_models.core.protocols import Encoder, Prepared, Row
+from plumbline_serve.batching.lanes import LANES, Entry, Lane, LaneQueue
+from plumbline_serve.compute import EncodedRows
+from plumbline_serve.deadline import Deadline
+
+log = logging.getLogger(__name__)
+
+BULK_LEADS_EVERY = 4  # batches; bounds how long bulk work can starve
+BULK_FROM = 32  # inputs a call; fewer are interactive
+DRAIN_RATE_WEIGHT = 0.2  # of the newest batch in the moving average that Retry-After comes from
+
+
+class BatchObserver(Protocol):
+    """What a batcher tells the metrics."""
+
+    def queued(self, key: str, lane: Lane, num_items: int) -> None:
+        """The lane now holds that many inputs."""
+        ...
+
+    def batch(self, key: str, num_items: int, seconds: float) -> None:
+        """A batch of that size was computed."""
+        ...
+
+    def waited(self, seconds: float) -> None:
+        """An input left the queue after that long."""
+        ...
+
+    def expired(self, stage: str) -> None:
+        """An input's deadline passed in this stage."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How far a batcher may go."""
+
+    max_queued: int
+    """Inputs that may wait; further calls are refused."""
+    max_linger_s: float
+    """Longest wait for inputs that are on their way."""
+
+
+class Batcher:
+    """Shares one encoder among all callers of one process; bound to one event loop."""
+
+    def __init__(self, encoder: Encoder, limits: BatchLimits, observer: BatchObserver) -> None:
+        self._encoder = encoder
+        self._limits = limits
+        self._observer = observer
+        self._lanes: dict[Lane, LaneQueue] = {lane: LaneQueue() for lane in LANES}
+        self._arrival = asyncio.Event()
+        self._num_expected = 0
+        self._num_batches = itertools.count(1)
+        self._rate_per_s = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"encode {encoder.key}")
+        self._loop_task = asyncio.create_task(self._run(), name=f"batcher {encoder.key}")
+
+    @property
+    def num_queued(self) -> int:
+        """Inputs that wait."""
+        return sum(queue.num_items for queue in self._lanes.values())
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the loop that forms batches still runs."""
+        return not self._loop_task.done()
+
+    def expect(self, num_inputs: int) -> None:
+        """Announce inputs that are being prepared, or take that back with a negative number."""
+        self._num_expected = max(0, self._num_expected + num_inputs)
+        if self._num_expected == 0:
+            self._arrival.set()
+
+    async def encode(self, inputs: Sequence[Prepared], deadline: Deadline) -> EncodedRows:
+        """Encode inputs together with those of other callers.
+
+        Returns:
+            A row or an error for each input, in order; an input whose deadline passed first has that error.
+
+        Raises:
+            OverloadedError: The queue has no room for all of them.
+        """
+        entries = self._enqueue(inputs, deadline)
+        try:
+            rows = await asyncio.gather(*(entry.future for entry in entries))
+        finally:
+            for entry in entries:
+                entry.future.cancel()
+        queued_at = entries[0].queued_at if entries else 0.0
+        starts = [entry.started_at for entry in entries if entry.started_at]
+        first, last = (
+            min(starts, default=queued_at),
+            max((entry.ended_at for entry in entries), default=queued_at),
+        )
+        return EncodedRows(rows=rows, queue_s=first - queued_at, compute_s=max(0.0, last - first))
+
+    async def close(self) -> None:
+        """Stop; inputs that still wait are answered with an error."""
+        self._loop_task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._loop_task
+        for entry in self._take_all():
+            entry.answer(EngineError("The encoder was stopped."))
+        self._thread.shutdown(wait=False)
+
+    def _enqueue(self, inputs: Sequence[Prepared], deadline: Deadline) -> list[Entry]:
+        if self.num_queued + len(inputs) > self._limits.max_queued and (self.num_queued or not inputs):
+            raise OverloadedError(
+                "The service has more work than it can queue; try again later.",
+                retry_after_s=self._drain_s(),
+                encoder=self._encoder.key,
+            )
+        lane: Lane = "bulk" if len(inputs) >= BULK_FROM else "interactive"
+        loop, now = asyncio.get_running_loop(), time.monotonic()
+        entries = [
+            Entry(
+                item,
+                self._encoder.cost(item),
+                self._encoder.bucket(item),
+                deadline,
+                loop.create_future(),
+                now,
+            )
+            for item in inputs
+        ]
+        for entry in entries:
+            self._lanes[lane].push(entry)
+        self._observer.queued(self._encoder.key, lane, self._lanes[lane].num_items)
+        self._arrival.set()
+        return entries
+
+    def _drain_s(self) -> float:
+        """Seconds until today's queue is served, by the rate of the last batches."""
+        return self.num_queued / self._rate_per_s if self._rate_per_s else 1.0
+
+    async def _run(self) -> None:
+        while True:
+            while not self.num_queued:
+                self._arrival.clear()
+                await self._arrival.wait()
+            await self._linger()
+            batch = self._take_batch()
+            if batch:
+                await self._compute(batch)
+
+    async def _linger(self) -> None:
+        """Wait while the batch is not full and more inputs are on their way, at most until the oldest is that old."""
+        oldest = min(queue.oldest_s for queue in self._lanes.values())
+        until = oldest + self._limits.max_linger_s
+        while 0 < self.num_queued < self._encoder.max_batch_cost and self._num_expected:
+            self._arrival.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._arrival.wait()
+            except TimeoutError:
+                return
+
+    def _take_batch(self) -> list[Entry]:
+        """Take one bucket's inputs up to the cost limit, passing over those that nobody waits for."""
+        order = LANES if next(self._num_batches) % BULK_LEADS_EVERY else LANES[::-1]
+        lead = next(lane for lane in order if self._lanes[lane].num_items)
+        bucket = self._lanes[lead].oldest_bucket()
+        batch: list[Entry] = []
+        room = self._encoder.max_batch_cost
+        for lane in sorted(order, key=lambda lane: lane != lead):
+            for entry in self._lanes[lane].drain(bucket):
+                if not self._is_wanted(entry):
+                    continue
+                if batch and entry.cost > room:
+                    self._lanes[lane].put_back(entry)
+                    room = 0.0
+                    break
+                batch.append(entry)
+                room -= entry.cost
+            self._observer.queued(self._encoder.key, lane, self._lanes[lane].num_items)
+        return batch
+
+    def _is_wanted(self, entry: Entry) -> bool:
+        if entry.future.done():
+            return False
+        if entry.deadline.has_passed:
+            self._observer.expired("queue")
+            entry.answer(entry.deadline.error("queue"))
+            return False
+        return True
+
+    async def _compute(self, batch: list[Entry]) -> None:
+        started = time.monotonic()
+        for entry in batch:
+            entry.started_at = started
+            self._observer.waited(started - entry.queued_at)
+        loop = asyncio.get_running_loop()
+        rows = await loop.run_in_executor(self._thread, self._encode, [entry.prepared for entry in batch])
+        ended = time.monotonic()
+        for entry, row in zip(batch, rows, strict=True):
+            entry.ended_at = ended
+            entry.answer(row)
+        seconds = max(ended - started, 1e-6)
+        newest = len(batch) / seconds
+        self._rate_per_s += (DRAIN_RATE_WEIGHT if self._rate_per_s else 1.0) * (newest - self._rate_per_s)
+        self._observer.batch(self._encoder.key, len(batch), seconds)
+
+    def _encode(self, inputs: list[Prepared]) -> Sequence[Row | PlumblineError]:
+        """Encode in the encoder's thread; a batch that fails is halved until the culprit stands alone."""
+        try:
+            rows = self._encoder.encode(inputs)
+            if len(rows) == len(inputs):
+                return rows
+            error: PlumblineError = EngineError(
+                "The encoder lost a part of the batch.", got=len(rows), sent=len(inputs)
+            )
+        except PlumblineError as raised:
+            error = raised
+        except Exception:
+            log.exception("encoder %s failed on a batch of %d", self._encoder.key, len(inputs))
+            error = EngineError("The encoder failed on this input.", encoder=self._encoder.key)
+        if len(inputs) == 1:
+            return [error]
+        middle = len(inputs) // 2
+        return [*self._encode(inputs[:middle]), *self._encode(inputs[middle:])]
+
+    def _take_all(self) -> list[Entry]:
+        return [entry for queue in self._lanes.values() for entry in queue.drain_all()]

@@ -1,0 +1,75 @@
+"""What waits for an encoder: inputs by lane and bucket, in order of arrival."""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.protocols import Prepared, Row
+from plumbline_serve.deadline import Deadline
+
+Lane: TypeAlias = Literal["interactive", "bulk"]
+LANES: tuple[Lane, ...] = ("interactive", "bulk")
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One input on its way through a batcher; times are seconds on the monotonic clock."""
+
+    prepared: Prepared
+    cost: float
+    bucket: Hashable
+    deadline: Deadline
+    future: asyncio.Future[Row | PlumblineError]
+    queued_at: float
+    started_at: float = 0.0
+    ended_at: float = 0.0
+
+    def answer(self, row: Row | PlumblineError) -> None:
+        """Hand the caller its row or its error; nothing happens if it has gone."""
+        if not self.future.done():
+            self.future.set_result(row)
+
+
+@dataclass(slots=True)
+class LaneQueue:
+    """One lane."""
+
+    num_items: int = 0
+    _buckets: dict[Hashable, deque[Entry]] = field(default_factory=dict)
+
+    @property
+    def oldest_s(self) -> float:
+        """When the oldest input came; infinity for an empty lane."""
+        return min((bucket[0].queued_at for bucket in self._buckets.values()), default=math.inf)
+
+    def push(self, entry: Entry) -> None:
+        """Add an input at the end."""
+        self._buckets.setdefault(entry.bucket, deque()).append(entry)
+        self.num_items += 1
+
+    def put_back(self, entry: Entry) -> None:
+        """Return an input that was taken but did not fit, to the front."""
+        self._buckets.setdefault(entry.bucket, deque()).appendleft(entry)
+        self.num_items += 1
+
+    def oldest_bucket(self) -> Hashable:
+        """The bucket whose first input has waited longest; the lane must not be empty."""
+        return min(self._buckets, key=lambda bucket: self._buckets[bucket][0].queued_at)
+
+    def drain(self, bucket: Hashable) -> Iterator[Entry]:
+        """Take inputs of one bucket, oldest first, for as long as the caller asks."""
+        while waiting := self._buckets.get(bucket):
+            self.num_items -= 1
+            entry = waiting.popleft()
+            if not waiting:
+                del self._buckets[bucket]
+            yield entry
+
+    def drain_all(self) -> Iterator[Entry]:
+        """Take everything."""
+        for bucket in list(self._buckets):
+            yield from self.drain(bucket)

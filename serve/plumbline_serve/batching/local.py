@@ -1,0 +1,60 @@
+"""Encoders in this process, each behind a batcher."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from plumbline_models.core.errors import EngineError, NotReadyError
+from plumbline_models.core.protocols import Encoder, EncoderInfo, Prepared
+from plumbline_serve.batching.batcher import Batcher, BatchLimits, BatchObserver
+from plumbline_serve.compute import EncodedRows
+from plumbline_serve.deadline import Deadline
+
+
+class LocalCompute:
+    """Runs the encoders that this process loaded; bound to the event loop that `start` ran on."""
+
+    def __init__(self, encoders: Iterable[Encoder], limits: BatchLimits, observer: BatchObserver) -> None:
+        self._encoders = {encoder.key: encoder for encoder in encoders}
+        self._limits = limits
+        self._observer = observer
+        self._batchers: dict[str, Batcher] = {}
+
+    async def start(self) -> None:
+        """Load, compile and warm every encoder, several at a time, then take work.
+
+        Raises:
+            SetupError: One of them cannot be loaded.
+        """
+        await asyncio.gather(*(asyncio.to_thread(encoder.load) for encoder in self._encoders.values()))
+        self._batchers = {
+            key: Batcher(encoder, self._limits, self._observer) for key, encoder in self._encoders.items()
+        }
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether every batcher still takes work."""
+        return len(self._batchers) == len(self._encoders) and all(b.is_alive for b in self._batchers.values())
+
+    async def encode(self, key: str, inputs: Sequence[Prepared], deadline: Deadline) -> EncodedRows:
+        """As `Compute.encode`."""
+        return await self._batcher(key).encode(inputs, deadline)
+
+    def expect(self, key: str, num_inputs: int) -> None:
+        """As `Compute.expect`."""
+        if batcher := self._batchers.get(key):
+            batcher.expect(num_inputs)
+
+    async def infos(self) -> Sequence[EncoderInfo]:
+        """As `Compute.infos`."""
+        return [encoder.info() for encoder in self._encoders.values()]
+
+    async def close(self) -> None:
+        """Stop every batcher."""
+        await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
+
+    def _batcher(self, key: str) -> Batcher:
+        if batcher := self._batchers.get(key):
+            return batcher
+        if key in self._encoders:
+            raise NotReadyError("The service is still loading.", encoder=key)
+        raise EngineError("The service has no such encoder.", encoder=key)

@@ -1,0 +1,122 @@
+"""The service in one object: the pipeline's four questions and what is said about the service itself."""
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from plumbline_models.core.errors import DrainingError, NotReadyError
+from plumbline_models.core.protocols import EncoderInfo, Scorer
+from plumbline_serve.compute import Compute
+from plumbline_serve.embedding import embed
+from plumbline_serve.filtering import filter_items
+from plumbline_serve.messages import (
+    EmbedReply,
+    EmbedRequest,
+    EncoderEntry,
+    FilterReply,
+    FilterRequest,
+    RankReply,
+    RankRequest,
+    ScorerEntry,
+    ScoreReply,
+    ScoreRequest,
+)
+from plumbline_serve.pipeline import Pipeline
+from plumbline_serve.ranking import rank
+
+T = TypeVar("T")
+DRAIN_RETRY_AFTER_S = 2.0  # another replica, or the restarted one, is there by then
+
+
+class CoreService:
+    """Answers every edge; see `Service`."""
+
+    def __init__(self, pipeline: Pipeline, compute: Compute, *, exposition: Callable[[], Awaitable[bytes]]) -> None:
+        self._pipeline = pipeline
+        self._compute = compute
+        self._exposition = exposition
+        self._num_active = 0
+        self.is_loaded = False
+        self.is_draining = False
+
+    @property
+    def is_ready(self) -> bool:
+        """As `Service.is_ready`."""
+        return self.is_loaded and not self.is_draining
+
+    @property
+    def num_active(self) -> int:
+        """Requests under way."""
+        return self._num_active
+
+    async def score(self, request: ScoreRequest) -> ScoreReply:
+        """As `Service.score`."""
+        return await self._admitted(self._pipeline.score(request))
+
+    async def filter(self, request: FilterRequest) -> FilterReply:
+        """As `Service.filter`."""
+        return await self._admitted(filter_items(self._pipeline, request))
+
+    async def rank(self, request: RankRequest) -> RankReply:
+        """As `Service.rank`."""
+        return await self._admitted(rank(self._pipeline, request))
+
+    async def embed(self, request: EmbedRequest) -> EmbedReply:
+        """As `Service.embed`."""
+        return await self._admitted(embed(self._pipeline, request))
+
+    async def scorers(self) -> Sequence[ScorerEntry]:
+        """As `Service.scorers`."""
+        infos = {info.key: info for info in await self._compute.infos()}
+        return [_scorer_entry(scorer, infos) for scorer in self._pipeline.scorers.values()]
+
+    async def encoders(self) -> Sequence[EncoderEntry]:
+        """As `Service.encoders`."""
+        return [
+            EncoderEntry(
+                key=info.key,
+                kind=info.kind,
+                arch=info.arch,
+                source=info.source,
+                licence=info.licence,
+                sha256=info.sha256,
+                dim=info.dim,
+                backend=info.backend,
+                precision=info.precision,
+                device=info.device,
+                notes=info.notes,
+            )
+            for info in await self._compute.infos()
+        ]
+
+    async def metrics(self) -> bytes:
+        """As `Service.metrics`."""
+        return await self._exposition()
+
+    async def _admitted(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self.is_ready:
+            work.close()
+            if self.is_draining:
+                raise DrainingError("The service is about to stop.", retry_after_s=DRAIN_RETRY_AFTER_S)
+            raise NotReadyError("The service is still loading.", retry_after_s=DRAIN_RETRY_AFTER_S)
+        self._num_active += 1
+        try:
+            return await work
+        finally:
+            self._num_active -= 1
+
+
+def _scorer_entry(scorer: Scorer, infos: Mapping[str, EncoderInfo]) -> ScorerEntry:
+    encoders = [encoder.key for encoder in (scorer.image, scorer.text, scorer.pair) if encoder is not None]
+    main = infos.get(encoders[0]) if encoders else None
+    return ScorerEntry(
+        id=scorer.info.name,
+        summary=scorer.info.summary,
+        low=scorer.info.low,
+        high=scorer.info.high,
+        higher_is_better=scorer.info.higher_is_better,
+        needs_text="text" in scorer.info.needs,
+        encoders=encoders,
+        precision=main.precision if main else "",
+        backend=main.backend if main else "",
+        paper=scorer.info.source,
+    )

@@ -1,0 +1,54 @@
+"""Unit-norm vectors of images or texts, from the encoders that a scorer already holds."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
+from plumbline_models.core.protocols import Encoder, Scorer
+from plumbline_serve.bench import Bench, RowOrError
+from plumbline_serve.messages import EmbedReply, EmbedRequest
+from plumbline_serve.pipeline import Pipeline
+
+
+async def embed(pipeline: Pipeline, request: EmbedRequest) -> EmbedReply:
+    """Embed images or texts; raises as `Service.embed` does."""
+    if request.images and request.texts:
+        raise InvalidFieldError(
+            "Give images or texts, not both.",
+            errors=[{"pointer": "/texts", "detail": "images are given as well"}],
+        )
+    pipeline.checks.count(len(request.images) or len(request.texts))
+    image, text = _encoders(pipeline, request.scorer)
+    encoder = image if request.images else text
+    async with pipeline.bench(request.timeout_ms) as (bench, timing):
+        rows = await (
+            _image_rows(bench, image, request) if request.images else _text_rows(bench, text, pipeline, request)
+        )
+    vectors = [row if isinstance(row, PlumblineError) else np.asarray(row, np.float32) for row in rows]
+    dim = next((len(vector) for vector in vectors if not isinstance(vector, PlumblineError)), 0)
+    return EmbedReply(encoder.key, dim, vectors, timing())
+
+
+def _encoders(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
+    """A scorer's two towers into one space; only a scorer that compares them has such."""
+    named: Sequence[Scorer] = [pipeline.checks.scorer(name, "/scorer")] if name else list(pipeline.scorers.values())
+    for scorer in named:
+        if scorer.image is not None and scorer.text is not None:
+            return scorer.image, scorer.text
+    raise UnknownScorerError(
+        "No loaded scorer has encoders of images and texts into one space.",
+        errors=[{"pointer": "/scorer", "detail": "has no such encoders"}] if name else [],
+    )
+
+
+async def _image_rows(bench: Bench, encoder: Encoder, request: EmbedRequest) -> list[RowOrError]:
+    await bench.prepare(request.images, [encoder])
+    rows = await bench.image_rows(encoder, request.images)
+    return [rows[image] for image in request.images]
+
+
+async def _text_rows(bench: Bench, encoder: Encoder, pipeline: Pipeline, request: EmbedRequest) -> list[RowOrError]:
+    errors = {text: error for text in request.texts if (error := pipeline.checks.text(text)) is not None}
+    rows = await bench.text_rows(encoder, [text for text in request.texts if text not in errors])
+    return [errors.get(text) or rows[text] for text in request.texts]

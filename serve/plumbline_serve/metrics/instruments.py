@@ -1,0 +1,119 @@
+"""What one process counts. Labels never hold keys, URLs or request ids."""
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.protocols import EncoderInfo, Score
+from plumbline_serve.messages import ScoreOrError, ScorerEntry
+from plumbline_serve.metrics.merge import Snapshot, take_snapshot
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+STAGE_SECONDS = (0.0001, 0.0005, *SECONDS)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SCORES = (-1e-2, -1e-3, -5e-4, -1e-4, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0, 2.5)
+"""Edges that suit 0 to 1, 0 to 2.5, and the small negative numbers of fclipscore."""
+
+
+class Instruments:
+    """Every metric of one process, on a registry of its own."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+
+        def counter(name: str, documentation: str, *labels: str) -> Counter:
+            return Counter(name, documentation, labels, registry=registry)
+
+        def histogram(name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Histogram:
+            return Histogram(name, documentation, labels, buckets=buckets, registry=registry)
+
+        self._requests = counter("plumbline_requests", "Requests answered.", "route", "protocol", "code")
+        self._request_s = histogram(
+            "plumbline_request_duration_seconds", "From first byte to reply.", SECONDS, "route", "protocol"
+        )
+        self._items = counter("plumbline_items", "Items by scorer and outcome (ok, error).", "scorer", "outcome")
+        self._item_errors = counter("plumbline_item_errors", "Items nothing could be said of, by code.", "reason")
+        self._stage_s = histogram(
+            "plumbline_stage_duration_seconds", "Time in decode, fit, queue, compute.", STAGE_SECONDS, "stage"
+        )
+        self._batch_size = histogram("plumbline_batch_size", "Inputs a batch.", BATCH_SIZES, "model")
+        self._queue_items = Gauge("plumbline_queue_items", "Inputs that wait.", ("model", "lane"), registry=registry)
+        self._rejections = counter("plumbline_rejections", "Requests refused, by code.", "reason")
+        self._expired = counter("plumbline_deadline_expired", "Deadlines passed, by stage.", "stage")
+        self._lookups = counter("plumbline_cache_lookups", "Cache look-ups.", "cache", "result")
+        self._scores = histogram("plumbline_score", "Values given.", SCORES, "scorer")
+        self._encoder_info = Gauge(
+            "plumbline_model_info",
+            "What is loaded.",
+            ("scorer", "model", "backend", "precision"),
+            registry=registry,
+        )
+        build = Gauge("plumbline_build_info", "What is running.", ("version",), registry=registry)
+        build.labels(_version()).set(1)
+
+    def snapshot(self) -> Snapshot:
+        """All values at this moment."""
+        return take_snapshot(self._registry)
+
+    def request(self, route: str, protocol: str, code: str, seconds: float) -> None:
+        """An edge answered; `code` is the HTTP status or the gRPC code's name."""
+        self._requests.labels(route, protocol, code).inc()
+        self._request_s.labels(route, protocol).observe(seconds)
+
+    def rejection(self, reason: str) -> None:
+        """A request was refused as a whole."""
+        self._rejections.labels(reason).inc()
+
+    def stage(self, stage: str, seconds: float) -> None:
+        """As `PipelineObserver.stage`."""
+        self._stage_s.labels(stage).observe(seconds)
+
+    def scored(self, scorer: str, score: ScoreOrError) -> None:
+        """As `PipelineObserver.scored`."""
+        if isinstance(score, Score):
+            self._items.labels(scorer, "ok").inc()
+            self._scores.labels(scorer).observe(score.value)
+        else:
+            self._items.labels(scorer, "error").inc()
+
+    def item_failed(self, error: PlumblineError) -> None:
+        """As `PipelineObserver.item_failed`."""
+        self._item_errors.labels(error.code).inc()
+
+    def expired(self, stage: str) -> None:
+        """A deadline passed in this stage."""
+        self._expired.labels(stage).inc()
+
+    def queued(self, key: str, lane: str, num_items: int) -> None:
+        """As `BatchObserver.queued`."""
+        self._queue_items.labels(key, lane).set(num_items)
+
+    def waited(self, seconds: float) -> None:
+        """As `BatchObserver.waited`."""
+        self._stage_s.labels("queue").observe(seconds)
+
+    def batch(self, key: str, num_items: int, seconds: float) -> None:
+        """As `BatchObserver.batch`."""
+        self._batch_size.labels(key).observe(num_items)
+        self._stage_s.labels("compute").observe(seconds)
+
+    def lookup(self, cache: str, *, is_hit: bool) -> None:
+        """A cache was asked."""
+        self._lookups.labels(cache, "hit" if is_hit else "miss").inc()
+
+    def loaded(self, scorers: Iterable[ScorerEntry], infos: Iterable[EncoderInfo]) -> None:
+        """Say what is loaded."""
+        by_key = {info.key: info for info in infos}
+        for scorer in scorers:
+            for key in scorer.encoders:
+                if info := by_key.get(key):
+                    self._encoder_info.labels(scorer.id, key, info.backend, info.precision).set(1)
+
+
+def _version() -> str:
+    try:
+        return version("plumbline-serve")
+    except PackageNotFoundError:
+        return "unknown"
