@@ -4,6 +4,7 @@ Sources, strongest first: arguments, `PLUMBLINE_…` variables (`PLUMBLINE_LIMIT
 the defaults below. No other module reads the environment.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from plumbline_models.core.errors import ConfigError
 
+CONFIG_VARIABLE = "PLUMBLINE_CONFIG"
 _PIXELS = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(MP|MPX|KP|P)?\s*$", re.IGNORECASE)
 _PIXEL_UNITS = {"MP": 10**6, "MPX": 10**6, "KP": 10**3, "P": 1, "": 1}
 
@@ -150,18 +152,19 @@ def load_settings(path: Path | None = None, overrides: dict[str, Any] | None = N
 
     Args:
         path: The YAML file; None: the one that `PLUMBLINE_CONFIG` names, or none at all.
-        overrides: Top-level fields that win over everything else; entries of None are left out.
+        overrides: Validated top-level fields that win over everything else; entries of None are left out.
 
     Raises:
         ConfigError: The file is missing, is not YAML, or does not validate.
     """
+    named = os.environ.get(CONFIG_VARIABLE)
+    path = path or (Path(named) if named else None)
     values = _read_yaml(path) if path is not None else {}
     try:
         settings = Settings(**values)
-        given = {key: value for key, value in (overrides or {}).items() if value is not None}
-        return Settings.model_validate({**settings.model_dump(), **given}) if given else settings
     except ValidationError as error:
         raise ConfigError(_explain(error), path=str(path)) from error
+    return settings.model_copy(update={key: value for key, value in (overrides or {}).items() if value is not None})
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

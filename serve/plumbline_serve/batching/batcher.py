@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 BULK_LEADS_EVERY = 4  # batches; bounds how long bulk work can starve
 BULK_FROM = 32  # inputs a call; fewer are interactive
+STUCK_AFTER_S = 300.0  # one batch; the slowest that is believable, a first compilation included
 DRAIN_RATE_WEIGHT = 0.2  # of the newest batch in the moving average that Retry-After comes from
 
 
@@ -73,6 +75,7 @@ class Batcher:
         self._num_expected = 0
         self._num_batches = itertools.count(1)
         self._rate_per_s = 0.0
+        self._busy_since = math.inf
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"encode {encoder.key}")
         self._loop_task = asyncio.create_task(self._run(), name=f"batcher {encoder.key}")
 
@@ -83,8 +86,8 @@ class Batcher:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the loop that forms batches still runs."""
-        return not self._loop_task.done()
+        """Whether batches are still formed, and none has been computing for longer than is believable."""
+        return not self._loop_task.done() and time.monotonic() - self._busy_since < STUCK_AFTER_S
 
     def expect(self, num_inputs: int) -> None:
         """Announce inputs that are being prepared, or take that back with a negative number."""
@@ -206,13 +209,14 @@ class Batcher:
         return True
 
     async def _compute(self, batch: list[Entry]) -> None:
-        started = time.monotonic()
+        started = self._busy_since = time.monotonic()
         for entry in batch:
             entry.started_at = started
             self._observer.waited(started - entry.queued_at)
         loop = asyncio.get_running_loop()
         rows = await loop.run_in_executor(self._thread, self._encode, [entry.prepared for entry in batch])
         ended = time.monotonic()
+        self._busy_since = math.inf
         for entry, row in zip(batch, rows, strict=True):
             entry.ended_at = ended
             entry.answer(row)

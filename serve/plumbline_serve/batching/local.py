@@ -30,10 +30,15 @@ class LocalCompute:
             key: Batcher(encoder, self._limits, self._observer) for key, encoder in self._encoders.items()
         }
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether every batcher still takes work."""
-        return len(self._batchers) == len(self._encoders) and all(b.is_alive for b in self._batchers.values())
+    def check_alive(self) -> None:
+        """See that every batcher still takes work.
+
+        Raises:
+            EngineError: One has stopped or is stuck; the process should be replaced.
+        """
+        stuck = [key for key, batcher in self._batchers.items() if not batcher.is_alive]
+        if stuck:
+            raise EngineError("An encoder has stopped answering.", encoders=stuck)
 
     async def encode(self, key: str, inputs: Sequence[Prepared], deadline: Deadline) -> EncodedRows:
         """As `Compute.encode`."""

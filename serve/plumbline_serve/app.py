@@ -1,0 +1,54 @@
+"""Builds the Ray Serve application from the settings: `plumbline serve`, `serve run` and `serve deploy` all call it."""
+
+from ray import serve as ray_serve
+from ray.serve import Application
+from ray.serve.config import gRPCOptions
+from ray.serve.schema import LoggingConfig
+
+from plumbline_serve.deployments import EncoderReplica, Gateway
+from plumbline_serve.settings import Settings
+
+APP_NAME = "plumbline"
+GRPC_SERVICERS = (
+    "plumbline_wire.v1.scoring_pb2_grpc.add_ScoringServicer_to_server",
+    "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
+)
+MAX_ONGOING_REQUESTS = 1024  # a backstop: the queues of the batchers refuse work long before
+HEALTH_PERIOD_S = 10.0
+HEALTH_TIMEOUT_S = 30.0  # a batch on a busy machine may hold the interpreter for seconds
+LOGGING = LoggingConfig(enable_access_log=False)  # the edge counts requests; one log line each costs more than the hop
+
+
+def build(settings: Settings) -> Application:
+    """The application: gateways, and in the `split` layout encoder replicas behind them."""
+    replicas = settings.replicas
+    if replicas.layout == "fused":
+        return _gateways(settings, num_gpus=replicas.encoder_gpus).bind(settings)
+    encoders = ray_serve.deployment(EncoderReplica).options(
+        num_replicas=replicas.num_encoders,
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        ray_actor_options={"num_cpus": replicas.encoder_cpus, "num_gpus": replicas.encoder_gpus},
+        health_check_period_s=HEALTH_PERIOD_S,
+        health_check_timeout_s=HEALTH_TIMEOUT_S,
+        graceful_shutdown_timeout_s=replicas.drain_timeout_s,
+        logging_config=LOGGING,
+    )
+    return _gateways(settings, num_gpus=0.0).bind(settings, encoders.bind(settings))
+
+
+def grpc_options(port: int) -> gRPCOptions:
+    """What Ray Serve's gRPC side needs to know; a Serve config file says the same."""
+    return gRPCOptions(port=port, grpc_servicer_functions=list(GRPC_SERVICERS), enable_reflection=True)
+
+
+def _gateways(settings: Settings, *, num_gpus: float) -> ray_serve.Deployment:
+    replicas = settings.replicas
+    return ray_serve.deployment(ray_serve.ingress()(Gateway)).options(
+        num_replicas=replicas.num_gateways,
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        ray_actor_options={"num_cpus": replicas.gateway_cpus, "num_gpus": num_gpus},
+        health_check_period_s=HEALTH_PERIOD_S,
+        health_check_timeout_s=HEALTH_TIMEOUT_S,
+        graceful_shutdown_timeout_s=replicas.drain_timeout_s,
+        logging_config=LOGGING,
+    )

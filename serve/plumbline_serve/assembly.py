@@ -1,0 +1,99 @@
+"""Puts the parts of one process together: encoders, pipeline and service; no Ray."""
+
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from plumbline_models.backends import Tuning, open_backend
+from plumbline_models.core.protocols import Encoder, Scorer, Workshop
+from plumbline_models.encoders import Shelf
+from plumbline_models.images import DecodePolicy
+from plumbline_models.scorers import build_scorers
+
+from plumbline_serve.batching import BatchLimits, LocalCompute
+from plumbline_serve.bench import BenchTools
+from plumbline_serve.checks import Checks
+from plumbline_serve.compute import Compute
+from plumbline_serve.core_service import CoreService
+from plumbline_serve.metrics import Instruments, exposition
+from plumbline_serve.pipeline import Pipeline
+from plumbline_serve.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """The parts of one process that answers callers."""
+
+    service: CoreService
+    instruments: Instruments
+    scorers: dict[str, Scorer]
+
+
+def make_scorers(settings: Settings) -> dict[str, Scorer]:
+    """The configured scorers, in order, sharing encoders; loads no weights.
+
+    Raises:
+        SetupError: The configuration names what is not there.
+    """
+    tuning = Tuning(
+        cache_dir=settings.cache_dir.expanduser(),
+        num_threads=settings.replicas.compute_threads or num_cpus(),
+        max_batch=settings.batching.max_batch,
+    )
+    backend = open_backend(settings.backend, precision=settings.precision, tuning=tuning)
+    workshop = Workshop(backend=backend, shelf=Shelf())
+    return {scorer.info.name: scorer for scorer in build_scorers(settings.scorers, workshop)}
+
+
+def encoders_of(scorers: Iterable[Scorer]) -> list[Encoder]:
+    """Every encoder that the scorers need, once."""
+    taken = [encoder for s in scorers for encoder in (s.image, s.text, s.pair) if encoder is not None]
+    return list({encoder.key: encoder for encoder in taken}.values())
+
+
+def local_compute(settings: Settings, scorers: Iterable[Scorer], instruments: Instruments) -> LocalCompute:
+    """Batchers over the scorers' encoders in this process; `start` loads them."""
+    limits = BatchLimits(
+        max_queued=settings.batching.max_queued_items, max_linger_s=settings.batching.max_linger_ms / 1000
+    )
+    return LocalCompute(encoders_of(scorers), limits, instruments)
+
+
+def assemble(
+    settings: Settings,
+    scorers: dict[str, Scorer],
+    *,
+    compute: Compute,
+    instruments: Instruments,
+    scrape: Callable[[], Awaitable[bytes]] | None = None,
+) -> Assembly:
+    """The service over encoders that run wherever `compute` runs them.
+
+    Args:
+        scrape: Makes the exposition of the whole application; default: of this process alone.
+    """
+    threads = ThreadPoolExecutor(settings.replicas.decode_threads or num_cpus(), thread_name_prefix="decode")
+    tools = BenchTools(compute, threads, _policy(settings))
+    checks = Checks(settings.limits, scorers)
+    pipeline = Pipeline(scorers, checks, tools=tools, observer=instruments)
+
+    async def scrape_alone() -> bytes:
+        return exposition([instruments.snapshot()])
+
+    service = CoreService(pipeline, compute, exposition=scrape or scrape_alone)
+    return Assembly(service, instruments, scorers)
+
+
+def num_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _policy(settings: Settings) -> DecodePolicy:
+    return DecodePolicy(
+        exif_orientation=settings.images.exif_orientation,
+        alpha=settings.images.alpha,
+        max_bytes=int(settings.limits.max_image_bytes),
+        max_pixels=settings.limits.max_pixels,
+    )

@@ -1,0 +1,76 @@
+"""The commands and their arguments; what they do is in the files beside this one."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from plumbline_models.core.errors import PlumblineError, SetupError
+
+from plumbline_serve.cli import doctor as doctor_command
+from plumbline_serve.cli import listing, score_command, serve_command
+from plumbline_serve.settings import load_settings
+
+USAGE = 2
+cli = typer.Typer(
+    name="plumbline",
+    help="Scores generated images against their prompts: alignment, misaligned words, quality.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML settings; default: $PLUMBLINE_CONFIG.")]
+
+
+@cli.command()
+def serve(
+    config: ConfigOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="REST port (8000).")] = None,
+    grpc_port: Annotated[int | None, typer.Option(min=1, max=65535, help="gRPC port (9000).")] = None,
+) -> None:
+    """Run the service in the foreground; SIGTERM drains it."""
+    settings = load_settings(config, {"host": host, "port": port, "grpc_port": grpc_port})
+    raise typer.Exit(serve_command.serve(settings))
+
+
+@cli.command()
+def score(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    text: Annotated[str | None, typer.Option("--text", help="What the images should show.")] = None,
+    scorers: Annotated[str | None, typer.Option(help="Comma-separated; default: every loaded scorer.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the REST answer.")] = False,
+    config: ConfigOption = None,
+    server: Annotated[str | None, typer.Option(help="Score through a running service at this URL.")] = None,
+) -> None:
+    """Score image files, in this process or through a server."""
+    names = [name.strip() for name in scorers.split(",")] if scorers else None
+    ask = score_command.Ask(images=images, text=text, scorers=names)
+    answer = (
+        score_command.through_server(ask, server) if server else score_command.in_process(ask, load_settings(config))
+    )
+    raise typer.Exit(score_command.show(answer, as_json=as_json))
+
+
+@cli.command()
+def models(config: ConfigOption = None) -> None:
+    """List what the configuration would load, where from, its licence, and whether it is there."""
+    raise typer.Exit(listing.show_encoders(load_settings(config)))
+
+
+@cli.command()
+def doctor(config: ConfigOption = None) -> None:
+    """Check devices, backends, weights and ports, and say what to do."""
+    raise typer.Exit(doctor_command.examine(load_settings(config)))
+
+
+def main() -> None:
+    """Entry point of the command."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        cli()
+    except SetupError as error:
+        _fail(error)
+    except PlumblineError as error:
+        _fail(error)

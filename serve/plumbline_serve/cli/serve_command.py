@@ -1,0 +1,40 @@
+"""`plumbline serve`: the service in the foreground."""
+
+import sys
+
+from plumbline_models.core.errors import ConfigError
+
+from plumbline_serve.assembly import make_scorers
+from plumbline_serve.ray_environment import is_taken, prepare_environment
+from plumbline_serve.settings import Settings
+
+FAILED = 1
+
+
+def serve(settings: Settings) -> int:
+    """Run until told to stop.
+
+    Returns:
+        0 after a clean stop, 1 if the service could not be started.
+
+    Raises:
+        SetupError: The configuration cannot work; nothing was started.
+    """
+    for port in (settings.port, settings.grpc_port):
+        if is_taken(settings.host, port):
+            raise ConfigError(f"Port {port} is taken; choose another with --port or --grpc-port.", port=port)
+    scorers = make_scorers(settings)
+    prepare_environment(max_request_bytes=int(settings.limits.max_request_bytes))
+    from plumbline_serve import launch  # noqa: PLC0415 - Ray reads the environment when it is imported
+
+    print(f"Starting with {', '.join(scorers)} …", file=sys.stderr)
+    try:
+        with launch.running(settings):
+            shown = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared only
+            print(f"Ready: REST http://{shown}:{settings.port}  gRPC {shown}:{settings.grpc_port}", flush=True)
+            launch.wait_for_signal()
+            print("Draining …", file=sys.stderr)
+    except RuntimeError as error:
+        print(f"The service could not be started: {error}", file=sys.stderr)
+        return FAILED
+    return 0

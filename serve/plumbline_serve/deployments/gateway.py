@@ -1,0 +1,123 @@
+"""The ingress: REST and gRPC over one service, with the encoders in the same process or one hop away."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve as ray_serve
+from ray.exceptions import RayError
+from ray.serve.handle import DeploymentHandle
+
+from plumbline_serve.assembly import assemble, local_compute, make_scorers
+from plumbline_serve.batching import LocalCompute
+from plumbline_serve.compute import Compute
+from plumbline_serve.deployments.remote_compute import RemoteCompute
+from plumbline_serve.edge import GrpcEdge, create_app
+from plumbline_serve.metrics import Instruments, Snapshot, exposition
+from plumbline_serve.settings import Settings
+
+log = logging.getLogger(__name__)
+SCRAPE_TIMEOUT_S = 5.0  # a replica that does not answer by then is left out of the exposition
+DRAIN_POLL_S = 0.05
+
+
+class _Rpcs:
+    """The methods that Ray Serve calls by the last part of an RPC's path."""
+
+    _grpc: GrpcEdge
+
+    async def Score(self, request: Any, grpc_context: Any) -> Any:  # noqa: ANN401, N802 - named by the schema
+        return await self._grpc.score(request, grpc_context)
+
+    async def Rank(self, request: Any, grpc_context: Any) -> Any:  # noqa: ANN401, N802 - named by the schema
+        return await self._grpc.rank(request, grpc_context)
+
+    async def Filter(self, request: Any, grpc_context: Any) -> Any:  # noqa: ANN401, N802 - named by the schema
+        return await self._grpc.filter(request, grpc_context)
+
+    async def Embed(self, request: Any, grpc_context: Any) -> Any:  # noqa: ANN401, N802 - named by the schema
+        return await self._grpc.embed(request, grpc_context)
+
+    async def ListScorers(self, request: Any, grpc_context: Any) -> Any:  # noqa: ANN401, N802 - named by the schema
+        return await self._grpc.list_scorers(request, grpc_context)
+
+    async def ListModels(self, request: Any, grpc_context: Any) -> Any:  # noqa: ANN401, N802 - named by the schema
+        return await self._grpc.list_models(request, grpc_context)
+
+    async def ScoreStream(self, requests: Any, grpc_context: Any) -> AsyncIterator[Any]:  # noqa: ANN401, N802
+        async for reply in self._grpc.score_stream(requests, grpc_context):
+            yield reply
+
+    async def Check(self, request: Any, grpc_context: Any) -> Any:  # noqa: ANN401, N802 - named by the schema
+        return await self._grpc.check(request, grpc_context)
+
+
+class Gateway(_Rpcs):
+    """Answers callers; takes them only once every encoder is loaded, compiled and warmed."""
+
+    async def __init__(self, settings: Settings, encoders: DeploymentHandle | None = None) -> None:
+        self._settings = settings
+        self._encoders = encoders
+        self._instruments = Instruments()
+        scorers = make_scorers(settings)
+        self._local: LocalCompute | None = None
+        if encoders is None:
+            self._local = local_compute(settings, scorers.values(), self._instruments)
+        compute: Compute = self._local or RemoteCompute(encoders)  # type: ignore[arg-type]  # one of the two is there
+        assembly = assemble(
+            settings, scorers, compute=compute, instruments=self._instruments, scrape=self._scrape
+        )
+        self._service = assembly.service
+        self._grpc = GrpcEdge(self._service, settings, self._instruments)
+        if self._local is not None:
+            await self._local.start()
+        self._instruments.loaded(await self._service.scorers(), await compute.infos())
+        self._service.is_loaded = True
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Called by Ray once the constructor has returned."""
+        return create_app(self._service, self._settings, self._instruments)
+
+    async def metrics_snapshot(self) -> Snapshot:
+        """This process's metrics."""
+        return self._instruments.snapshot()
+
+    async def drain(self) -> int:
+        """Take no new work and wait for what is under way.
+
+        Returns:
+            Requests still under way when the time was up; 0 if all were answered.
+        """
+        self._service.is_draining = True
+        try:
+            async with asyncio.timeout(self._settings.replicas.drain_timeout_s):
+                while self._service.num_active:
+                    await asyncio.sleep(DRAIN_POLL_S)
+        except TimeoutError:
+            log.warning("%d requests were still under way when draining ended", self._service.num_active)
+        return self._service.num_active
+
+    def check_health(self) -> None:
+        """Called by Ray; raises when the replica should be replaced."""
+        if self._local is not None:
+            self._local.check_alive()
+
+    async def _scrape(self) -> bytes:
+        """The exposition of every replica of the application."""
+        context = ray_serve.get_replica_context()
+        gateways = ray_serve.get_deployment_handle(context.deployment, context.app_name)
+        handles = [handle for handle in (gateways, self._encoders) if handle is not None]
+        found = await asyncio.gather(*(_snapshots(handle) for handle in handles))
+        snapshots = [snapshot for each in found for snapshot in each]
+        return exposition(snapshots or [self._instruments.snapshot()])
+
+
+async def _snapshots(handle: DeploymentHandle) -> list[Snapshot]:
+    try:
+        async with asyncio.timeout(SCRAPE_TIMEOUT_S):
+            return list(await handle.broadcast("metrics_snapshot").results_async())
+    except (TimeoutError, RayError) as error:
+        log.warning("the replicas of %s did not all answer a scrape: %s", handle.deployment_name, type(error).__name__)
+        return []

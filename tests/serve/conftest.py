@@ -1,0 +1,168 @@
+"""A small encoder and small scorers, in the place where real ones plug in: rows are arithmetic on the input."""
+
+import threading
+from collections.abc import Callable, Hashable, Iterator, Sequence
+
+import numpy as np
+import pytest
+from plumbline_models.core.errors import EngineError, ImageTooSmallError, PlumblineError
+from plumbline_models.core.protocols import Embedded, EncoderInfo, PairInput, Score, ScorerInfo
+
+
+class ArithmeticEncoder:
+    """Row of an image: its mean. Row of a text: its length. Row of a pair: the product of both."""
+
+    max_batch_cost = 8.0
+
+    def __init__(self, kind: str, key: str = "") -> None:
+        self.kind = kind
+        self.key = key or f"arithmetic/{kind}"
+        self.batches: list[list[object]] = []
+        self.gate: threading.Event | None = None
+        self.entered = threading.Event()
+        self.poison: object = None
+        self.is_loaded = False
+
+    def prepare(self, raw):
+        if isinstance(raw, PairInput):
+            return float(raw.image_row) * len(raw.caption)
+        if isinstance(raw, str):
+            return float(len(raw))
+        if min(raw.shape[:2]) < 2:
+            raise ImageTooSmallError("The image is too small.")
+        return float(raw.mean())
+
+    def bucket(self, prepared) -> Hashable:
+        return int(prepared) % 2 if self.key.endswith("bucketed") else 0
+
+    def cost(self, prepared) -> float:
+        return 1.0
+
+    def load(self) -> None:
+        self.is_loaded = True
+
+    def info(self) -> EncoderInfo:
+        return EncoderInfo(
+            key=self.key, kind=self.kind, arch="arithmetic", source="tests", licence="Apache-2.0", sha256="",
+            dim=1, backend="fake", precision="fp32", device="cpu",
+        )  # fmt: skip
+
+    def encode(self, batch: Sequence[object]) -> Sequence[float | PlumblineError]:
+        self.batches.append(list(batch))
+        self.entered.set()
+        if self.gate is not None and not self.gate.wait(timeout=30):
+            raise EngineError("The test never opened the gate.")
+        if self.poison is not None and self.poison in batch:
+            raise EngineError("This input poisons its batch.")
+        return list(batch)
+
+
+class MeanScorer:
+    """Higher for brighter images; takes no text."""
+
+    info = ScorerInfo(
+        name="mean", summary="brightness", needs=frozenset({"image"}), low=0.0, high=255.0,
+        higher_is_better=True, source="tests",
+    )  # fmt: skip
+    relative_cost = 1.0
+    text = None
+    pair = None
+
+    def __init__(self) -> None:
+        self.image = ArithmeticEncoder("image")
+
+    def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
+        return [Score(float(row)) for row in batch.images or ()]
+
+
+class ProductScorer:
+    """Brightness times length; has encoders of every kind."""
+
+    info = ScorerInfo(
+        name="product", summary="brightness times length", needs=frozenset({"image", "text"}), low=0.0, high=None,
+        higher_is_better=True, source="tests",
+    )  # fmt: skip
+    relative_cost = 10.0
+
+    def __init__(self, image: ArithmeticEncoder) -> None:
+        self.image = image
+        self.text = ArithmeticEncoder("text")
+        self.pair = ArithmeticEncoder("pair")
+
+    def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
+        columns = zip(batch.images, batch.captions, batch.pairs, batch.texts, strict=True)
+        return [
+            PlumblineError("Unlucky.") if text == "unlucky" else Score(pair, {"image": image, "caption": caption})
+            for image, caption, pair, text in columns
+        ]
+
+
+class CountingObserver:
+    """Writes down what batchers and pipelines say."""
+
+    def __init__(self) -> None:
+        self.batch_sizes: list[int] = []
+        self.expired_stages: list[str] = []
+        self.scores: list[tuple[str, object]] = []
+        self.failures: list[PlumblineError] = []
+        self.stages: list[str] = []
+
+    def queued(self, key: str, lane: str, num_items: int) -> None: ...
+
+    def waited(self, seconds: float) -> None: ...
+
+    def batch(self, key: str, num_items: int, seconds: float) -> None:
+        self.batch_sizes.append(num_items)
+
+    def expired(self, stage: str) -> None:
+        self.expired_stages.append(stage)
+
+    def stage(self, stage: str, seconds: float) -> None:
+        self.stages.append(stage)
+
+    def scored(self, scorer: str, score: object) -> None:
+        self.scores.append((scorer, score))
+
+    def item_failed(self, error: PlumblineError) -> None:
+        self.failures.append(error)
+
+
+@pytest.fixture
+def observer() -> CountingObserver:
+    return CountingObserver()
+
+
+@pytest.fixture
+def make_encoder() -> Iterator[Callable[..., ArithmeticEncoder]]:
+    made: list[ArithmeticEncoder] = []
+
+    def make(kind: str = "image", key: str = "") -> ArithmeticEncoder:
+        made.append(ArithmeticEncoder(kind, key))
+        return made[-1]
+
+    yield make
+    for encoder in made:
+        if encoder.gate is not None:
+            encoder.gate.set()
+
+
+@pytest.fixture
+def scorers() -> dict[str, MeanScorer | ProductScorer]:
+    mean = MeanScorer()
+    return {"product": ProductScorer(mean.image), "mean": mean}
+
+
+def grey_png(value: int, size: int = 4) -> bytes:
+    """A plain grey PNG."""
+    import io
+
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(np.full((size, size, 3), value, np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def png() -> Callable[..., bytes]:
+    return grey_png

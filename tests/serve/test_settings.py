@@ -1,0 +1,76 @@
+"""Settings come from a file and the environment, validated, with clear words where they are wrong."""
+
+import pytest
+from plumbline_models.core.errors import ConfigError
+from plumbline_serve.settings import load_settings
+
+
+def write(tmp_path, text: str):
+    path = tmp_path / "plumbline.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_no_file_gives_the_defaults_of_the_contract():
+    settings = load_settings()
+    assert (settings.backend, settings.precision, settings.scorers) == ("auto", "auto", None)
+    assert (settings.limits.max_items, settings.limits.max_pixels, settings.limits.max_text_chars) == (
+        256,
+        50_000_000,
+        4096,
+    )
+    assert settings.limits.max_image_bytes == 20 * 2**20
+    assert settings.limits.max_request_bytes == 64 * 2**20
+
+
+def test_the_contract_s_example_is_read(tmp_path):
+    path = write(
+        tmp_path,
+        """
+        backend: openvino
+        scorers:
+          clipscore: {arch: ViT-L-14-336-quickgelu, pretrained: openai}
+        images: {exif_orientation: ignore, alpha: drop}
+        limits: {max_items: 10, max_image_bytes: 1MiB, max_pixels: 2.5MP, max_request_bytes: 8MiB}
+        auth: {keys_file: null}
+        """,
+    )
+    settings = load_settings(path)
+    assert settings.limits.max_pixels == 2_500_000
+    assert settings.limits.max_image_bytes == 2**20
+    assert settings.images.alpha == "drop"
+    assert settings.scorers == {"clipscore": {"arch": "ViT-L-14-336-quickgelu", "pretrained": "openai"}}
+
+
+def test_the_environment_wins_over_the_file_and_arguments_over_both(tmp_path, monkeypatch):
+    path = write(tmp_path, "limits: {max_items: 10, max_text_chars: 7}\nport: 8001\n")
+    monkeypatch.setenv("PLUMBLINE_LIMITS__MAX_ITEMS", "20")
+    monkeypatch.setenv("PLUMBLINE_PORT", "8002")
+    settings = load_settings(path, {"port": 8003, "host": None})
+    assert (settings.limits.max_items, settings.limits.max_text_chars, settings.port) == (20, 7, 8003)
+
+
+def test_the_environment_can_name_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLUMBLINE_CONFIG", str(write(tmp_path, "port: 8123")))
+    assert load_settings().port == 8123
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        pytest.param("bakend: torch", "bakend", id="unknown field"),
+        pytest.param("limits: {max_items: 0}", "limits.max_items", id="out of bounds"),
+        pytest.param("limits: {max_pixels: huge}", "max_pixels", id="not a number of pixels"),
+        pytest.param("- a\n- b", "mapping", id="not a mapping"),
+        pytest.param("a: [", "cannot be read", id="not YAML"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name(tmp_path, text, word):
+    with pytest.raises(ConfigError) as refusal:
+        load_settings(write(tmp_path, text))
+    assert word in refusal.value.detail
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError):
+        load_settings(tmp_path / "absent.yaml")
