@@ -1,4 +1,4 @@
-"""The gRPC wire of Plumbline, shared by the service and its clients: compiled messages in `plumbline_wire.v1`.
+"""The gRPC wire of Plumbline, shared by the service and its clients: messages in `plumbline_wire.v1`.
 
 `clients/proto/plumbline/v1/scoring.proto` is the source; `make proto` compiles it.
 """

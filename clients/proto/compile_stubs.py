@@ -1,6 +1,7 @@
+# ruff: noqa: INP001 - a program, not a module of a package
 """Compile the gRPC schema into `plumbline_wire/v1`: `python clients/proto/compile_stubs.py [FOLDER]`.
 
-The schema is given to protoc under a virtual path, so that the stubs import each other as `plumbline_wire.v1` while
+The schema is given to protoc under a virtual path, so that the stubs are imported as `plumbline_wire.v1` while
 the protobuf package stays `plumbline.v1`.
 """
 

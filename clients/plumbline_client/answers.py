@@ -1,0 +1,233 @@
+"""What the service answers, typed: the REST bodies, field by field; over gRPC the same classes come back.
+
+Unknown fields of a newer service are kept and readable as attributes.
+"""
+
+import base64
+import sys
+from array import array
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
+
+from plumbline_client.errors import problem_error
+from plumbline_client.problems import Answer, Problem
+
+_FLOAT_BYTES = 4
+
+
+class Word(Answer):
+    """One word of a text and what it adds to the match with the image."""
+
+    text: str
+    start: int
+    """Offset into the text as sent, in characters; `text[start:end]` is the word."""
+    end: int
+    attribution: float
+    """Negative where the word speaks against the match."""
+    misaligned: bool
+    """Whether the image does not show the word."""
+
+
+class ScoreValue(Answer):
+    """What one scorer says of one item: a value, or an error in its place."""
+
+    value: float | None = None
+    """In the scorer's range, see `scorers()`; None where `error` is set."""
+    cosine: float | None = None
+    """The raw cosine of image and text, -1 to 1, where the scorer has one."""
+    words: tuple[Word, ...] = ()
+    """In text order, where the scorer judges words."""
+    error: Problem | None = None
+
+
+class _Result(Answer):
+    id: str
+    status: Literal["ok", "error"]
+    """`error` where nothing could be said of this item, and `error` says why; single scorers may fail all the same."""
+    scores: Mapping[str, ScoreValue] = Field(default_factory=dict)
+    """By scorer."""
+    error: Problem | None = None
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the item was taken up; single scorers may still have failed."""
+        return self.status == "ok"
+
+    def value(self, scorer: str) -> float:
+        """Return one scorer's value.
+
+        Raises:
+            ProblemError: The item, or this scorer for it, failed.
+            KeyError: The scorer did not run.
+        """
+        if self.error is not None:
+            raise problem_error(self.error)
+        score = self.scores[scorer]
+        if score.error is not None:
+            raise problem_error(score.error)
+        if score.value is None:
+            raise KeyError(scorer)
+        return score.value
+
+
+class ItemResult(_Result):
+    """Scores of one item, or the problem it has."""
+
+
+class ItemVerdict(_Result):
+    """Whether one item passed, or the problem it has."""
+
+    verdict: Literal["accept", "reject"] | None = None
+    """None where the item could not be judged."""
+    failed: tuple[str, ...] = ()
+    """Scorers whose threshold did not hold."""
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether every threshold held; False where the item could not be judged."""
+        return self.is_ok and self.verdict == "accept"
+
+
+class Timing(Answer):
+    """Milliseconds of wall time that the request took in the service."""
+
+    decode: float = 0.0
+    queue: float = 0.0
+    compute: float = 0.0
+    total: float = 0.0
+
+
+class _Reply(Answer):
+    request_id: str = ""
+    timing_ms: Timing = Timing()
+
+
+class ScoreResponse(_Reply):
+    """Results in the order of the items."""
+
+    results: tuple[ItemResult, ...]
+
+
+class FilterResponse(_Reply):
+    """Verdicts in the order of the items."""
+
+    results: tuple[ItemVerdict, ...]
+
+
+class Ranked(Answer):
+    """One place of a ranking."""
+
+    index: int
+    """Into the candidates, from 0."""
+    value: float
+
+
+class IndexedProblem(Answer):
+    """A candidate that could not be scored."""
+
+    index: int
+    error: Problem
+
+
+class RankResponse(_Reply):
+    """Best first, ties by index."""
+
+    scorer: str = ""
+    ranking: tuple[Ranked, ...]
+    errors: tuple[IndexedProblem, ...] = ()
+    """Candidates without a place."""
+
+
+class Embedding(Answer):
+    """One unit-norm vector, or an error in its place."""
+
+    data: bytes = Field(default=b"", repr=False)
+    """Little-endian float32: `numpy.frombuffer(embedding.data, "<f4")`."""
+    error: Problem | None = None
+
+    def floats(self) -> "array[float]":
+        """Return the numbers.
+
+        Raises:
+            ProblemError: This input could not be embedded.
+        """
+        if self.error is not None:
+            raise problem_error(self.error)
+        numbers = array("f", self.data)
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return numbers
+
+
+def _read_embedding(value: Any) -> Any:
+    """Accept what REST may carry: base64 text, a list of numbers, or an object with an error."""
+    if isinstance(value, str):
+        return {"data": base64.b64decode(value, validate=True)}
+    if isinstance(value, list):
+        numbers = array("f", value)
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return {"data": numbers.tobytes()}
+    return value
+
+
+class EmbedResponse(_Reply):
+    """Vectors in the order of the inputs."""
+
+    encoder: str = Field(default="", validation_alias=AliasChoices("encoder", "model"))
+    dim: int
+    vectors: tuple[Annotated[Embedding, BeforeValidator(_read_embedding)], ...]
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        for vector in self.vectors:
+            if vector.error is None and len(vector.data) != _FLOAT_BYTES * self.dim:
+                raise ValueError("a vector has another length than dim says")
+        return self
+
+
+class ScorerEntry(Answer):
+    """One loaded scorer."""
+
+    id: str
+    summary: str = ""
+    low: float | None = None
+    """Lowest possible value; None where there is none."""
+    high: float | None = None
+    higher_is_better: bool = True
+    needs_text: bool = True
+    encoders: tuple[str, ...] = ()
+    precision: str = ""
+    backend: str = ""
+    paper: str = ""
+
+
+class EncoderEntry(Answer):
+    """One loaded encoder."""
+
+    key: str
+    kind: str = ""
+    """`image`, `text`, or `pair` for both together."""
+    arch: str = ""
+    source: str = ""
+    licence: str = ""
+    sha256: str = ""
+    dim: int = 0
+    backend: str = ""
+    precision: str = ""
+    device: str = ""
+    notes: Mapping[str, str] = Field(default_factory=dict)
+
+
+class ScorersResponse(Answer):
+    """The loaded scorers."""
+
+    scorers: tuple[ScorerEntry, ...]
+
+
+class ModelsResponse(Answer):
+    """The loaded encoders."""
+
+    models: tuple[EncoderEntry, ...]

@@ -1,0 +1,94 @@
+"""One call: its name, its time, its attempts. The same for every transport, sync or async; does no waiting itself."""
+
+import random
+import time
+import uuid
+from typing import Any
+
+from plumbline_client.asks import Ask, Document
+from plumbline_client.errors import DeadlineError, PlumblineClientError, ProblemError, UsageError
+from plumbline_client.options import CallOptions, Profile
+from plumbline_client.retry import RetryBudget
+from plumbline_wire import REQUEST_ID_KEY
+
+
+class Call:
+    """One call under way."""
+
+    def __init__(self, profile: Profile, budget: RetryBudget, options: CallOptions) -> None:
+        timeout_ms = options.get("timeout_ms", profile.timeout_ms)
+        if timeout_ms is not None and not timeout_ms > 0:
+            raise UsageError("timeout_ms must be greater than 0.")
+        self.request_id = options.get("request_id") or uuid.uuid4().hex
+        self._profile = profile
+        self._budget = budget
+        self._ends_at = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000.0
+        self._num_failed = 0
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers or metadata of each attempt, names in lower case."""
+        key = self._profile.api_key
+        access = {} if key is None else {"authorization": f"Bearer {key}"}
+        extra = {name.lower(): value for name, value in self._profile.headers.items()}
+        return extra | access | {REQUEST_ID_KEY: self.request_id}
+
+    def remaining_s(self) -> float | None:
+        """Seconds that the call has left, more than 0; None: no limit.
+
+        Raises:
+            DeadlineError: None are left.
+        """
+        if self._ends_at is None:
+            return None
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            raise self.overdue()
+        return left
+
+    def overdue(self) -> DeadlineError:
+        """Make the error of a call whose time is over."""
+        return DeadlineError("The call took longer than its timeout_ms.", request_id=self.request_id)
+
+    def document(self, ask: Ask[Any]) -> Document:
+        """Make an attempt's JSON body, with the time that is left to answer it."""
+        left = self.remaining_s()
+        return ask.document() | ({} if left is None else {"timeout_ms": left * 1000.0})
+
+    def succeeded(self) -> None:
+        """Book that an attempt was answered."""
+        self._budget.earn()
+
+    def wait_after(self, error: PlumblineClientError) -> float:
+        """Seconds to wait before the next attempt.
+
+        Raises:
+            PlumblineClientError: The same error, where there is to be no other attempt.
+        """
+        error.request_id = error.request_id or self.request_id
+        self._num_failed += 1
+        if not error.is_retryable or self._num_failed >= self._profile.retry.max_attempts:
+            raise error
+        asked_ms = error.problem.retry_after_ms if isinstance(error, ProblemError) else None
+        wait_s = self._profile.retry.delay_s(self._num_failed, asked_ms or 0.0, random.random)
+        if self._ends_at is not None and time.monotonic() + wait_s >= self._ends_at:
+            raise error
+        if not self._budget.spend():
+            raise error
+        return wait_s
+
+
+class Core:
+    """What the calls of one client share."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self._budget = RetryBudget(profile.retry)
+
+    def begin(self, options: CallOptions) -> Call:
+        """Start a call's clock.
+
+        Raises:
+            UsageError: The timeout is not a time.
+        """
+        return Call(self.profile, self._budget, options)

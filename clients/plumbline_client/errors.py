@@ -1,0 +1,117 @@
+"""Every error a client raises.
+
+    PlumblineClientError
+    ├── UsageError                 the arguments are wrong; nothing was sent (also a ValueError)
+    ├── ProblemError               the service answered with a problem
+    │   ├── InvalidRequestError    400, 404, 405, 413, 415, 422
+    │   ├── AccessError            401, 403
+    │   ├── CapacityError          429, 503: later it may work; retried
+    │   └── DeadlineExceededError  504 (also a DeadlineError)
+    ├── TransportError             no answer: not reached, or the connection broke
+    │   ├── ConnectError           not reached; retried
+    │   └── UnexpectedAnswerError  an answer that is not of this service
+    └── DeadlineError              the call's time is over
+
+`except DeadlineError` catches a passed deadline, no matter who noticed it first.
+"""
+
+from plumbline_client.problems import Problem
+
+
+class PlumblineClientError(Exception):
+    """A call failed.
+
+    Args:
+        detail: One sentence.
+        request_id: The call's name in the service's logs, where it has one.
+    """
+
+    def __init__(self, detail: str, *, request_id: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.request_id = request_id
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the same call may succeed a moment later."""
+        return False
+
+
+class UsageError(PlumblineClientError, ValueError):
+    """The arguments are wrong; nothing was sent."""
+
+
+class ProblemError(PlumblineClientError):
+    """The service answered with a problem.
+
+    Args:
+        problem: What it said.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        detail = problem.detail or problem.title or f"The service answered {problem.status}."
+        super().__init__(detail, request_id=problem.request_id)
+        self.problem = problem
+
+    @property
+    def code(self) -> str:
+        """The problem's stable code."""
+        return self.problem.code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.problem,)
+
+
+class InvalidRequestError(ProblemError):
+    """The request is wrong; sent again, it stays wrong."""
+
+
+class AccessError(ProblemError):
+    """No API key, an unknown one, or one that may not do this."""
+
+
+class CapacityError(ProblemError):
+    """The service is busy, not ready, or about to stop."""
+
+    @property
+    def is_retryable(self) -> bool:
+        """Always: another moment or another replica may answer."""
+        return True
+
+
+class DeadlineError(PlumblineClientError):
+    """The call's time is over."""
+
+
+class DeadlineExceededError(ProblemError, DeadlineError):
+    """The service noticed that the call's time is over."""
+
+
+class TransportError(PlumblineClientError):
+    """There is no answer."""
+
+
+class ConnectError(TransportError):
+    """The service was not reached."""
+
+    @property
+    def is_retryable(self) -> bool:
+        """Always: nothing was sent, or nothing was taken up."""
+        return True
+
+
+class UnexpectedAnswerError(TransportError):
+    """The answer is not one of this service; the address may be another server's."""
+
+
+_BY_STATUS: dict[int, type[ProblemError]] = {
+    **dict.fromkeys((400, 404, 405, 413, 415, 422), InvalidRequestError),
+    **dict.fromkeys((401, 403), AccessError),
+    **dict.fromkeys((429, 503), CapacityError),
+    504: DeadlineExceededError,
+}
+
+
+def problem_error(problem: Problem) -> ProblemError:
+    """Make the error class that fits the problem's status."""
+    return _BY_STATUS.get(problem.status, ProblemError)(problem)

@@ -1,0 +1,207 @@
+"""The gRPC clients, over one channel each."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar, Unpack
+
+import grpc
+import grpc.aio as grpc_aio
+from google.protobuf.message import Message
+from pydantic import BaseModel
+
+from plumbline_client import grpc_wire
+from plumbline_client.asks import Ask
+from plumbline_client.async_scoring import AsyncScoring
+from plumbline_client.calls import Call
+from plumbline_client.errors import PlumblineClientError, UsageError
+from plumbline_client.grpc_problems import call_error
+from plumbline_client.options import CallOptions, ClientOptions, Profile
+from plumbline_client.streams import Batch, BatchReply, Feed, batch_message, batch_reply
+from plumbline_client.sync_scoring import SyncScoring
+from plumbline_wire.v1 import scoring_pb2 as pb
+
+T = TypeVar("T", bound=BaseModel)
+_CHANNEL: Sequence[tuple[str, Any]] = (
+    ("grpc.max_send_message_length", -1),  # how large is too large is the service's to say
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),  # as the retries wait, or they would find the channel asleep
+    ("grpc.max_reconnect_backoff_ms", 5000),
+)
+_IN_FLIGHT = 8
+
+
+class GrpcClient(SyncScoring):
+    """A blocking gRPC client.
+
+    Args:
+        target: Where the service answers: `localhost:9000`.
+        credentials: For TLS, `grpc.ssl_channel_credentials()`; None: no TLS.
+        sleep: Waits between attempts.
+        options: `api_key`, `timeout_ms`, `retry`, `headers`.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        super().__init__(Profile(**options), sleep)
+        self._target = _checked(target)
+        if credentials is None:
+            self._channel = grpc.insecure_channel(target, options=_CHANNEL)
+        else:
+            self._channel = grpc.secure_channel(target, credentials, options=_CHANNEL)
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+    def __repr__(self) -> str:
+        return f"GrpcClient({self._target!r})"
+
+    def score_stream(
+        self, batches: Iterable[Batch], *, max_in_flight: int = _IN_FLIGHT, **options: Unpack[CallOptions]
+    ) -> Iterator[BatchReply]:
+        """Score a long run of batches over one call.
+
+        Args:
+            batches: Read on another thread, as replies make room.
+            max_in_flight: Batches without a reply, at most.
+            options: `timeout_ms`, here of the whole run and by default without limit; `request_id`.
+
+        Yields:
+            One reply a batch, in the order in which they come.
+
+        Raises:
+            PlumblineClientError: The call broke. It is not retried: send again what had no reply.
+        """
+        call = self._core.begin({"timeout_ms": None, **options})
+        feed = Feed(batches, _positive(max_in_flight), self._core.profile.timeout_ms)
+        stream: Any = self._channel.stream_stream(  # the call's methods have no types
+            grpc_wire.STREAM_PATH, pb.ScoreStreamRequest.SerializeToString, pb.ScoreStreamReply.FromString
+        )(iter(feed), timeout=call.remaining_s(), metadata=tuple(call.headers.items()))
+        try:
+            for message in stream:
+                feed.replied()
+                yield batch_reply(message)
+        except grpc.RpcError as error:
+            raise _call_error(error, call) from error
+        finally:
+            feed.end()
+            stream.cancel()
+        if feed.failure is not None:
+            raise feed.failure
+
+    def _attempt(self, ask: Ask[T], call: Call) -> T:
+        rpc = grpc_wire.RPCS[type(ask)]
+        invoke = self._channel.unary_unary(rpc.path, Message.SerializeToString, rpc.reply.FromString)
+        message = grpc_wire.encode(ask, call)
+        try:
+            reply = invoke(message, timeout=call.remaining_s(), metadata=tuple(call.headers.items()))
+        except grpc.RpcError as error:
+            raise _call_error(error, call) from error
+        return grpc_wire.decode(ask, reply)
+
+
+class AsyncGrpcClient(AsyncScoring):
+    """An asyncio gRPC client, to be made on its event loop; arguments as for `GrpcClient`."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        super().__init__(Profile(**options), sleep)
+        self._target = _checked(target)
+        if credentials is None:
+            self._channel = grpc_aio.insecure_channel(target, options=_CHANNEL)
+        else:
+            self._channel = grpc_aio.secure_channel(target, credentials, options=_CHANNEL)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close(None)
+
+    def __repr__(self) -> str:
+        return f"AsyncGrpcClient({self._target!r})"
+
+    async def score_stream(
+        self,
+        batches: Iterable[Batch] | AsyncIterable[Batch],
+        *,
+        max_in_flight: int = _IN_FLIGHT,
+        **options: Unpack[CallOptions],
+    ) -> AsyncIterator[BatchReply]:
+        """Score a long run of batches over one call; see `GrpcClient.score_stream`."""
+        call = self._core.begin({"timeout_ms": None, **options})
+        room = asyncio.Semaphore(_positive(max_in_flight))
+        failures: list[Exception] = []
+
+        async def feed() -> AsyncIterator[pb.ScoreStreamRequest]:
+            index = 0
+            try:
+                async for batch in _each(batches):
+                    await room.acquire()
+                    yield batch_message(batch, index, self._core.profile.timeout_ms)
+                    index += 1
+            except Exception as error:  # noqa: BLE001 - raised to the caller below, whatever it is
+                failures.append(error)
+
+        stream = self._channel.stream_stream(
+            grpc_wire.STREAM_PATH, pb.ScoreStreamRequest.SerializeToString, pb.ScoreStreamReply.FromString
+        )(feed(), timeout=call.remaining_s(), metadata=tuple(call.headers.items()))
+        try:
+            async for message in stream:
+                room.release()
+                yield batch_reply(message)
+        except grpc.RpcError as error:
+            raise _call_error(error, call) from error
+        finally:
+            stream.cancel()
+        if failures:
+            raise failures[0]
+
+    async def _attempt(self, ask: Ask[T], call: Call) -> T:
+        rpc = grpc_wire.RPCS[type(ask)]
+        invoke = self._channel.unary_unary(rpc.path, Message.SerializeToString, rpc.reply.FromString)
+        message = grpc_wire.encode(ask, call)
+        try:
+            reply = await invoke(message, timeout=call.remaining_s(), metadata=tuple(call.headers.items()))
+        except grpc.RpcError as error:
+            raise _call_error(error, call) from error
+        return grpc_wire.decode(ask, reply)
+
+
+async def _each(batches: Iterable[Batch] | AsyncIterable[Batch]) -> AsyncIterator[Batch]:
+    if isinstance(batches, AsyncIterable):
+        async for batch in batches:
+            yield batch
+    else:
+        for batch in batches:
+            yield batch
+
+
+def _checked(target: str) -> str:
+    if target.startswith(("http://", "https://")):
+        raise UsageError("A gRPC target is host:port, without http://.")
+    return target
+
+
+def _positive(max_in_flight: int) -> int:
+    if max_in_flight < 1:
+        raise UsageError("max_in_flight must be at least 1.")
+    return max_in_flight
+
+
+def _call_error(error: Any, call: Call) -> PlumblineClientError:
+    """Read an RpcError; Any, for the blocking ones are of a private class that is also a call."""
+    failure = call_error(error.code(), error.details(), error.trailing_metadata())
+    failure.request_id = failure.request_id or call.request_id
+    return failure

@@ -1,0 +1,147 @@
+"""Images as a caller has them: files, bytes, pixels, or addresses."""
+
+import ctypes
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from plumbline_client.errors import UsageError
+
+_CHANNELS = 3
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+
+
+class Picture(Protocol):
+    """What a Pillow image has; Pillow itself is not needed."""
+
+    @property
+    def mode(self) -> str:
+        """Pillow's name of the pixel format."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        ...
+
+    @property
+    def info(self) -> dict[Any, Any]:
+        """What the file said beside its pixels."""
+        ...
+
+    def convert(self, mode: str) -> Self:
+        """Return the image in another pixel format."""
+        ...
+
+    def tobytes(self) -> bytes:
+        """Return the pixels."""
+        ...
+
+    def save(self, fp: io.BytesIO, *, format: str) -> None:  # noqa: A002 - Pillow's own parameter
+        """Write the image as a file."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Image:
+    """One image to send, made by one of the class methods and equal to itself only.
+
+    Used by several items of a request, the same object is sent once.
+    """
+
+    content: bytes | None = None
+    """A compressed file, or with `shape` the pixels."""
+    shape: tuple[int, int] | None = None
+    """Height and width of pixels."""
+    address: str | None = None
+
+    @classmethod
+    def file(cls, path: str | Path) -> Self:
+        """Read a compressed image file, now.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        return cls(content=Path(path).read_bytes())
+
+    @classmethod
+    def data(cls, content: bytes | bytearray | memoryview) -> Self:
+        """Take the bytes of a compressed image file."""
+        return cls(content=bytes(content))
+
+    @classmethod
+    def url(cls, address: str) -> Self:
+        """Name an image that the service is to fetch; it may refuse to."""
+        return cls(address=address)
+
+    @classmethod
+    def raw(cls, pixels: Any, height: int | None = None, width: int | None = None) -> Self:
+        """Take RGB pixels; they score like a PNG of them and need no encoding.
+
+        Args:
+            pixels: `[height, width, 3]` uint8 with a buffer or an `__array_interface__` (a numpy array, say), or
+                flat bytes, row by row, with height and width given.
+            height: Pixels; may be left out where `pixels` has a shape.
+            width: Pixels; likewise.
+
+        Raises:
+            UsageError: Not uint8, not RGB, or of another size.
+        """
+        content, shape = _read_pixels(pixels)
+        given = (height, width) if height is not None and width is not None else None
+        size = given or (shape[:2] if len(shape) == _CHANNELS else None)
+        if size is None:
+            raise UsageError("Flat pixels need a height and a width.")
+        fits = len(shape) == 1 or shape == (*size, _CHANNELS)
+        if not fits or min(size) < 1 or len(content) != size[0] * size[1] * _CHANNELS:
+            raise UsageError(f"Pixels must be {size[0]} x {size[1]} x 3 uint8; these are {shape}.")
+        return cls(content=content, shape=(size[0], size[1]))
+
+    @classmethod
+    def pil(cls, picture: Picture) -> Self:
+        """Take a Pillow image: RGB as pixels, transparency and grey as PNG, for the service to treat as it does files.
+
+        Pixels are taken as they are: an orientation tag of the file that they came from is not applied.
+        """
+        if picture.mode in _PNG_MODES and (picture.mode != "RGB" or "transparency" in picture.info):
+            buffer = io.BytesIO()
+            picture.save(buffer, format="PNG")
+            return cls(content=buffer.getvalue())
+        pixels = picture if picture.mode == "RGB" else picture.convert("RGB")
+        width, height = pixels.size
+        return cls.raw(pixels.tobytes(), height, width)
+
+    def __repr__(self) -> str:
+        # Neither contents nor addresses, which may be signed.
+        if self.content is None:
+            return "Image(url)"
+        size = "" if self.shape is None else f"{self.shape[0]} x {self.shape[1]}, "
+        return f"Image({size}{len(self.content)} bytes)"
+
+
+def _read_pixels(pixels: Any) -> tuple[bytes, tuple[int, ...]]:
+    try:
+        view = memoryview(pixels)
+    except TypeError:
+        return _read_interface(pixels)
+    if view.format != "B":
+        raise UsageError(f"Pixels must be uint8; these have the format {view.format!r}.")
+    return view.tobytes(), view.shape or (view.nbytes,)
+
+
+def _read_interface(pixels: Any) -> tuple[bytes, tuple[int, ...]]:
+    """Read the pixels of an object that describes its memory as numpy arrays do."""
+    described = getattr(pixels, "__array_interface__", None)
+    if not isinstance(described, dict):
+        raise UsageError(f"{type(pixels).__name__} has neither a buffer nor an __array_interface__.")
+    if described["typestr"] != "|u1" or described.get("strides") is not None:
+        raise UsageError("Pixels must be uint8, in one piece, row by row.")
+    shape = tuple(int(length) for length in described["shape"])
+    num_bytes = 1
+    for length in shape:
+        num_bytes *= length
+    data: Any = described.get("data")
+    if isinstance(data, tuple):
+        return ctypes.string_at(data[0], num_bytes), shape
+    return bytes(memoryview(data))[described.get("offset", 0) :][:num_bytes], shape

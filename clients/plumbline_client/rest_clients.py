@@ -1,0 +1,134 @@
+"""The REST clients, over httpx with pooled connections."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, Unpack
+
+import httpx
+from pydantic import BaseModel
+
+from plumbline_client import rest_wire
+from plumbline_client.asks import Ask
+from plumbline_client.async_scoring import AsyncScoring
+from plumbline_client.calls import Call
+from plumbline_client.errors import ConnectError, PlumblineClientError, TransportError
+from plumbline_client.options import ClientOptions, Profile
+from plumbline_client.rest_wire import RestReply
+from plumbline_client.sync_scoring import SyncScoring
+
+T = TypeVar("T", bound=BaseModel)
+_CONNECT_S = 5.0  # a service that takes longer to accept a connection is tried again
+
+
+class Client(SyncScoring):
+    """A blocking REST client.
+
+    Args:
+        base_url: Where the service answers: `http://localhost:8000`.
+        http: An httpx client of the caller's (own TLS, proxies, limits); it stays the caller's to close.
+        sleep: Waits between attempts.
+        options: `api_key`, `timeout_ms`, `retry`, `headers`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        http: httpx.Client | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        super().__init__(Profile(**options), sleep)
+        self._base_url = base_url.rstrip("/")
+        self._http = http or httpx.Client()
+        self._owns_http = http is None
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._owns_http:
+            self._http.close()
+
+    def __repr__(self) -> str:
+        return f"Client({_shown(self._base_url)!r})"
+
+    def _attempt(self, ask: Ask[T], call: Call) -> T:
+        request = rest_wire.encode(ask, call)
+        left_s = call.remaining_s()
+        try:
+            response = self._http.request(
+                request.method,
+                self._base_url + request.path,
+                content=request.body,
+                headers=request.headers,
+                timeout=_timeout(left_s),
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _no_answer(error, call) from error
+        return rest_wire.decode(ask, _reply(response))
+
+
+class AsyncClient(AsyncScoring):
+    """An asyncio REST client; arguments as for `Client`."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        http: httpx.AsyncClient | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        super().__init__(Profile(**options), sleep)
+        self._base_url = base_url.rstrip("/")
+        self._http = http or httpx.AsyncClient()
+        self._owns_http = http is None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._owns_http:
+            await self._http.aclose()
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({_shown(self._base_url)!r})"
+
+    async def _attempt(self, ask: Ask[T], call: Call) -> T:
+        request = rest_wire.encode(ask, call)
+        left_s = call.remaining_s()
+        try:
+            async with asyncio.timeout(left_s):
+                response = await self._http.request(
+                    request.method,
+                    self._base_url + request.path,
+                    content=request.body,
+                    headers=request.headers,
+                    timeout=_timeout(left_s),
+                )
+        except TimeoutError as error:
+            raise call.overdue() from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _no_answer(error, call) from error
+        return rest_wire.decode(ask, _reply(response))
+
+
+def _timeout(left_s: float | None) -> httpx.Timeout:
+    return httpx.Timeout(left_s, connect=_CONNECT_S if left_s is None else min(left_s, _CONNECT_S))
+
+
+def _reply(response: httpx.Response) -> RestReply:
+    return RestReply(response.status_code, response.headers, response.content)
+
+
+def _no_answer(error: httpx.HTTPError | httpx.InvalidURL, call: Call) -> PlumblineClientError:
+    """Say what kept the answer away; httpx errors name no headers, so nothing secret is in them."""
+    reason = str(error) or type(error).__name__
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return ConnectError(f"The service was not reached: {reason}.", request_id=call.request_id)
+    if isinstance(error, httpx.TimeoutException):
+        return call.overdue()
+    return TransportError(f"The service did not answer: {reason}.", request_id=call.request_id)
+
+
+def _shown(base_url: str) -> str:
+    """The address without a user name and password."""
+    return base_url.rpartition("@")[2] if "@" in base_url else base_url

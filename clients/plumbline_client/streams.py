@@ -1,0 +1,114 @@
+"""Long runs of batches over one gRPC call: what goes in, what comes out, and how many are under way."""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from plumbline_client.answers import ScoreResponse
+from plumbline_client.asks import Item, Score
+from plumbline_client.errors import PlumblineClientError, UnexpectedAnswerError, UsageError
+from plumbline_client.grpc_problems import status_error
+from plumbline_client.grpc_wire import read_score, score_message
+from plumbline_wire.v1 import scoring_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch of a stream."""
+
+    items: Sequence[Item]
+    scorers: Sequence[str] | None = None
+    correlation_id: str | None = None
+    """Comes back in the reply; unique among the batches under way; None: the batch's index, as a string."""
+    timeout_ms: float | None = None
+    """From when the service received the batch; None: the client's."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReply:
+    """The answer to one batch: a response, or an error in its place."""
+
+    correlation_id: str
+    response: ScoreResponse | None = None
+    error: PlumblineClientError | None = None
+
+    def unwrap(self) -> ScoreResponse:
+        """Return the response.
+
+        Raises:
+            PlumblineClientError: The batch failed as a whole.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.response is None:
+            raise UnexpectedAnswerError("The reply holds neither a response nor an error.")
+        return self.response
+
+
+def batch_message(batch: Batch, index: int, timeout_ms: float | None) -> pb.ScoreStreamRequest:
+    """Write one batch.
+
+    Args:
+        batch: What to score.
+        index: Its place in the run, from 0.
+        timeout_ms: The client's, for batches without their own.
+
+    Raises:
+        UsageError: A value does not fit its field.
+    """
+    timeout = timeout_ms if batch.timeout_ms is None else batch.timeout_ms
+    document = Score(batch.items, batch.scorers).document()
+    named = str(index) if batch.correlation_id is None else batch.correlation_id
+    try:
+        request = score_message(document | ({} if timeout is None else {"timeout_ms": timeout}))
+        return pb.ScoreStreamRequest(correlation_id=named, request=request)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"Batch {named} cannot be written as a message: {error}.") from error
+
+
+def batch_reply(message: pb.ScoreStreamReply) -> BatchReply:
+    """Read the reply to one batch.
+
+    Raises:
+        UnexpectedAnswerError: It breaks the contract.
+    """
+    named = message.correlation_id
+    if message.HasField("error"):
+        return BatchReply(named, error=status_error(message.error))
+    if not message.HasField("reply"):
+        return BatchReply(named)
+    return BatchReply(named, response=read_score(message.reply))
+
+
+class Feed:
+    """Batches on their way into a blocking call, at most so many without a reply.
+
+    gRPC iterates it on a thread of its own. When a batch cannot be had or written, the feed ends and `failure`
+    says why, to be raised where the replies are read.
+    """
+
+    def __init__(self, batches: Iterable[Batch], max_in_flight: int, timeout_ms: float | None) -> None:
+        self.failure: BaseException | None = None
+        self._batches = batches
+        self._timeout_ms = timeout_ms
+        self._room = threading.Semaphore(max_in_flight)
+        self._is_over = False
+
+    def __iter__(self) -> Iterator[pb.ScoreStreamRequest]:
+        try:
+            for index, batch in enumerate(self._batches):
+                self._room.acquire()
+                if self._is_over:
+                    return
+                yield batch_message(batch, index, self._timeout_ms)
+        except Exception as error:  # noqa: BLE001 - whatever the caller's iterable raises, it is raised to the caller
+            self.failure = error
+
+    def replied(self) -> None:
+        """Let another batch go."""
+        self._room.release()
+
+    def end(self) -> None:
+        """Let no further batch go."""
+        self._is_over = True
+        self._room.release()

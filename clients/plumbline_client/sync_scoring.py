@@ -1,0 +1,153 @@
+"""The methods of both blocking clients, and their one retry loop."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Self, TypeVar, Unpack
+
+from pydantic import BaseModel
+
+from plumbline_client import asks
+from plumbline_client.answers import (
+    EmbedResponse,
+    EncoderEntry,
+    FilterResponse,
+    RankResponse,
+    ScorerEntry,
+    ScoreResponse,
+)
+from plumbline_client.asks import Ask, Item, Threshold
+from plumbline_client.calls import Call, Core
+from plumbline_client.errors import CapacityError, DeadlineError, PlumblineClientError, TransportError
+from plumbline_client.images import Image
+from plumbline_client.options import CallOptions, Profile
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class SyncScoring(ABC):
+    """A blocking client; safe to share between threads.
+
+    Every method takes `timeout_ms` and `request_id` (`CallOptions`) and may raise any error of
+    `plumbline_client.errors`; what concerns one item stands in its result.
+    """
+
+    def __init__(self, profile: Profile, sleep: Callable[[float], None]) -> None:
+        self._core = Core(profile)
+        self._sleep = sleep
+
+    def score(
+        self, items: Sequence[Item], *, scorers: Sequence[str] | None = None, **options: Unpack[CallOptions]
+    ) -> ScoreResponse:
+        """Score items in one batch.
+
+        Args:
+            items: At least one. An `Image` object that several share is sent once.
+            scorers: By id; None: every loaded scorer that an item allows.
+            options: `timeout_ms`, `request_id`.
+
+        Returns:
+            Results in the order of the items.
+        """
+        return self._send(asks.Score(items, scorers), options)
+
+    def filter(
+        self,
+        items: Sequence[Item],
+        policy: Sequence[Threshold],
+        *,
+        explain: bool = False,
+        **options: Unpack[CallOptions],
+    ) -> FilterResponse:
+        """Accept or reject items by thresholds that must all hold, cheapest scorer first.
+
+        Args:
+            items: At least one.
+            policy: At least one threshold.
+            explain: Whether items that are rejected already run through the other scorers too.
+            options: `timeout_ms`, `request_id`.
+
+        Returns:
+            Verdicts in the order of the items.
+        """
+        return self._send(asks.Filter(items, policy, explain), options)
+
+    def rank(
+        self,
+        query: str | Image,
+        candidates: Sequence[Image] | Sequence[str],
+        *,
+        scorer: str | None = None,
+        top_k: int | None = None,
+        **options: Unpack[CallOptions],
+    ) -> RankResponse:
+        """Order images for a text, or texts for an image.
+
+        Args:
+            query: A text, or an image.
+            candidates: Images where the query is a text, texts where it is an image.
+            scorer: None: the first loaded scorer that takes an image and a text.
+            top_k: Places to answer; None: all.
+            options: `timeout_ms`, `request_id`.
+
+        Returns:
+            Best first, ties by index.
+        """
+        return self._send(asks.Rank(query, candidates, scorer, top_k), options)
+
+    def embed(
+        self,
+        inputs: Sequence[Image] | Sequence[str],
+        *,
+        scorer: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> EmbedResponse:
+        """Make unit-norm vectors of images or texts.
+
+        Args:
+            inputs: Either images or texts.
+            scorer: Whose encoder to use; None: the first loaded scorer that has one for texts.
+            options: `timeout_ms`, `request_id`.
+
+        Returns:
+            Vectors in the order of the inputs.
+        """
+        return self._send(asks.Embed(inputs, scorer), options)
+
+    def scorers(self, **options: Unpack[CallOptions]) -> tuple[ScorerEntry, ...]:
+        """List the loaded scorers."""
+        return self._send(asks.ListScorers(), options).scorers
+
+    def models(self, **options: Unpack[CallOptions]) -> tuple[EncoderEntry, ...]:
+        """List the loaded encoders."""
+        return self._send(asks.ListModels(), options).models
+
+    def ready(self, **options: Unpack[CallOptions]) -> bool:
+        """Ask once whether everything is loaded; False also where the service cannot be reached in time."""
+        try:
+            return self._attempt(asks.Ready(), self._core.begin(options)).is_ready
+        except (CapacityError, TransportError, DeadlineError):
+            return False
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connections."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def _attempt(self, ask: Ask[T], call: Call) -> T: ...
+
+    def _send(self, ask: Ask[T], options: CallOptions) -> T:
+        call = self._core.begin(options)
+        while True:
+            try:
+                answer = self._attempt(ask, call)
+            except PlumblineClientError as error:
+                self._sleep(call.wait_after(error))
+            else:
+                call.succeeded()
+                return answer
