@@ -1,5 +1,7 @@
 """The service in one object: the pipeline's four questions and what is said about the service itself."""
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -35,6 +37,8 @@ class CoreService:
         self._compute = compute
         self._exposition = exposition
         self._num_active = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.is_loaded = False
         self.is_draining = False
 
@@ -43,9 +47,15 @@ class CoreService:
         """As `Service.is_ready`."""
         return self.is_loaded and not self.is_draining
 
-    @property
-    def num_active(self) -> int:
-        """Requests under way."""
+    async def drain(self, timeout_s: float) -> int:
+        """Take no new work and wait for what is under way.
+
+        Returns:
+            Requests still under way when the time was up; 0 if all were answered.
+        """
+        self.is_draining = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
         return self._num_active
 
     async def score(self, request: ScoreRequest) -> ScoreReply:
@@ -99,10 +109,13 @@ class CoreService:
                 raise DrainingError("The service is about to stop.", retry_after_s=DRAIN_RETRY_AFTER_S)
             raise NotReadyError("The service is still loading.", retry_after_s=DRAIN_RETRY_AFTER_S)
         self._num_active += 1
+        self._idle.clear()
         try:
             return await work
         finally:
             self._num_active -= 1
+            if not self._num_active:
+                self._idle.set()
 
 
 def _scorer_entry(scorer: Scorer, infos: Mapping[str, EncoderInfo]) -> ScorerEntry:

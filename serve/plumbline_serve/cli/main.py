@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from plumbline_models.core.errors import PlumblineError, SetupError
 
+from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.cli import doctor as doctor_command
 from plumbline_serve.cli import listing, score_command, serve_command
 from plumbline_serve.settings import load_settings
@@ -70,7 +70,6 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
         cli()
-    except SetupError as error:
-        _fail(error)
     except PlumblineError as error:
-        _fail(error)
+        print(f"plumbline: {error.detail}", file=sys.stderr)
+        sys.exit(USAGE)

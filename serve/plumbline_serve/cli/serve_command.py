@@ -3,7 +3,6 @@
 import sys
 
 from plumbline_models.core.errors import ConfigError
-
 from plumbline_serve.assembly import make_scorers
 from plumbline_serve.ray_environment import is_taken, prepare_environment
 from plumbline_serve.settings import Settings

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Prepared
-
 from plumbline_serve.assembly import local_compute, make_scorers
 from plumbline_serve.compute import EncodedRows
 from plumbline_serve.deadline import Deadline
@@ -19,7 +18,7 @@ class EncoderReplica:
     constructor has not returned.
     """
 
-    async def __init__(self, settings: Settings) -> None:
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         self._instruments = Instruments()
         self._compute = local_compute(settings, make_scorers(settings).values(), self._instruments)
         await self._compute.start()

@@ -20,7 +20,6 @@ from plumbline_serve.settings import Settings
 
 log = logging.getLogger(__name__)
 SCRAPE_TIMEOUT_S = 5.0  # a replica that does not answer by then is left out of the exposition
-DRAIN_POLL_S = 0.05
 
 
 class _Rpcs:
@@ -28,36 +27,38 @@ class _Rpcs:
 
     _grpc: GrpcEdge
 
-    async def Score(self, request: Any, grpc_context: Any) -> Any:  # noqa: ANN401, N802 - named by the schema
+    async def Score(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
         return await self._grpc.score(request, grpc_context)
 
-    async def Rank(self, request: Any, grpc_context: Any) -> Any:  # noqa: ANN401, N802 - named by the schema
+    async def Rank(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
         return await self._grpc.rank(request, grpc_context)
 
-    async def Filter(self, request: Any, grpc_context: Any) -> Any:  # noqa: ANN401, N802 - named by the schema
+    async def Filter(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
         return await self._grpc.filter(request, grpc_context)
 
-    async def Embed(self, request: Any, grpc_context: Any) -> Any:  # noqa: ANN401, N802 - named by the schema
+    async def Embed(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
         return await self._grpc.embed(request, grpc_context)
 
-    async def ListScorers(self, request: Any, grpc_context: Any) -> Any:  # noqa: ANN401, N802 - named by the schema
+    async def ListScorers(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
         return await self._grpc.list_scorers(request, grpc_context)
 
-    async def ListModels(self, request: Any, grpc_context: Any) -> Any:  # noqa: ANN401, N802 - named by the schema
+    async def ListModels(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
         return await self._grpc.list_models(request, grpc_context)
 
-    async def ScoreStream(self, requests: Any, grpc_context: Any) -> AsyncIterator[Any]:  # noqa: ANN401, N802
+    async def ScoreStream(self, requests: Any, grpc_context: Any) -> AsyncIterator[Any]:  # noqa: N802
         async for reply in self._grpc.score_stream(requests, grpc_context):
             yield reply
 
-    async def Check(self, request: Any, grpc_context: Any) -> Any:  # noqa: ANN401, N802 - named by the schema
+    async def Check(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
         return await self._grpc.check(request, grpc_context)
 
 
 class Gateway(_Rpcs):
     """Answers callers; takes them only once every encoder is loaded, compiled and warmed."""
 
-    async def __init__(self, settings: Settings, encoders: DeploymentHandle | None = None) -> None:
+    async def __init__(  # type: ignore[misc]  # Ray awaits it
+        self, settings: Settings, encoders: DeploymentHandle[Any] | None = None
+    ) -> None:
         self._settings = settings
         self._encoders = encoders
         self._instruments = Instruments()
@@ -66,9 +67,7 @@ class Gateway(_Rpcs):
         if encoders is None:
             self._local = local_compute(settings, scorers.values(), self._instruments)
         compute: Compute = self._local or RemoteCompute(encoders)  # type: ignore[arg-type]  # one of the two is there
-        assembly = assemble(
-            settings, scorers, compute=compute, instruments=self._instruments, scrape=self._scrape
-        )
+        assembly = assemble(settings, scorers, compute=compute, instruments=self._instruments, scrape=self._scrape)
         self._service = assembly.service
         self._grpc = GrpcEdge(self._service, settings, self._instruments)
         if self._local is not None:
@@ -90,14 +89,10 @@ class Gateway(_Rpcs):
         Returns:
             Requests still under way when the time was up; 0 if all were answered.
         """
-        self._service.is_draining = True
-        try:
-            async with asyncio.timeout(self._settings.replicas.drain_timeout_s):
-                while self._service.num_active:
-                    await asyncio.sleep(DRAIN_POLL_S)
-        except TimeoutError:
-            log.warning("%d requests were still under way when draining ended", self._service.num_active)
-        return self._service.num_active
+        num_left = await self._service.drain(self._settings.replicas.drain_timeout_s)
+        if num_left:
+            log.warning("%d requests were still under way when draining ended", num_left)
+        return num_left
 
     def check_health(self) -> None:
         """Called by Ray; raises when the replica should be replaced."""
@@ -114,7 +109,7 @@ class Gateway(_Rpcs):
         return exposition(snapshots or [self._instruments.snapshot()])
 
 
-async def _snapshots(handle: DeploymentHandle) -> list[Snapshot]:
+async def _snapshots(handle: DeploymentHandle[Any]) -> list[Snapshot]:
     try:
         async with asyncio.timeout(SCRAPE_TIMEOUT_S):
             return list(await handle.broadcast("metrics_snapshot").results_async())

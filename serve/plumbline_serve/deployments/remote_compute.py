@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
-from plumbline_models.core.errors import CapacityError, OverloadedError, PlumblineError
-from plumbline_models.core.protocols import EncoderInfo, Prepared
 from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from plumbline_models.core.errors import CapacityError, OverloadedError, PlumblineError
+from plumbline_models.core.protocols import EncoderInfo, Prepared
 from plumbline_serve.compute import EncodedRows
 from plumbline_serve.deadline import Deadline
 
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 class RemoteCompute:
     """Sends each call of a request, with all its inputs, to one encoder replica."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = handle
 
     async def encode(self, key: str, inputs: Sequence[Prepared], deadline: Deadline) -> EncodedRows:
@@ -28,7 +29,7 @@ class RemoteCompute:
             CapacityError: No encoder replica could answer; a retry may find another.
         """
         try:
-            reply = await self._handle.encode.remote(key, inputs, deadline.remaining_s)
+            reply: EncodedRows | PlumblineError = await self._handle.encode.remote(key, inputs, deadline.remaining_s)
         except BackPressureError as error:
             raise OverloadedError("The service has more work than it can queue; try again later.") from error
         except (RayError, DeploymentUnavailableError) as error:
@@ -43,4 +44,5 @@ class RemoteCompute:
 
     async def infos(self) -> Sequence[EncoderInfo]:
         """As `Compute.infos`."""
-        return await self._handle.infos.remote()
+        infos: Sequence[EncoderInfo] = await self._handle.infos.remote()
+        return infos

@@ -1,0 +1,5 @@
+"""`python -m plumbline_serve.cli` is the `plumbline` command."""
+
+from plumbline_serve.cli.main import main
+
+main()

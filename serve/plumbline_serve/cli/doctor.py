@@ -1,0 +1,81 @@
+"""`plumbline doctor`: what works here, what does not, and what to do about it."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from plumbline_models.backends import available_backends
+from plumbline_models.core.errors import SetupError
+from rich.console import Console
+from rich.table import Table
+
+from plumbline_serve.assembly import make_scorers, num_cpus
+from plumbline_serve.ray_environment import is_taken
+from plumbline_serve.settings import Settings
+
+OK, BROKEN = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    is_fine: bool
+    found: str
+    advice: str = ""
+    is_needed: bool = True
+    """Whether the service cannot start without it."""
+
+
+def examine(settings: Settings) -> int:
+    """Look at everything that `plumbline serve` will need; 1 if something it cannot do without is missing."""
+    findings = [*_backends(settings), *_encoders(settings), *_ports(settings), _cache(settings)]
+    table = Table("", "what", "found", "what to do")
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.is_fine else "[red]no[/]" if finding.is_needed else "[yellow]–[/]"
+        table.add_row(mark, finding.what, finding.found, "" if finding.is_fine else finding.advice)
+    Console().print(table)
+    return BROKEN if any(finding.is_needed and not finding.is_fine for finding in findings) else OK
+
+
+def _backends(settings: Settings) -> Iterator[Finding]:
+    yield Finding("processors", is_fine=True, found=f"{num_cpus()} CPUs")
+    for status in available_backends():
+        devices = ", ".join(status.devices) or "no device"
+        yield Finding(
+            f"backend {status.name}",
+            status.is_available,
+            f"{status.version} on {devices}" if status.is_available else "not usable here",
+            status.hint,
+            is_needed=settings.backend == status.name,
+        )
+
+
+def _encoders(settings: Settings) -> Iterator[Finding]:
+    try:
+        scorers = make_scorers(settings)
+    except SetupError as error:
+        yield Finding("scorers", is_fine=False, found=error.title, advice=error.detail)
+        return
+    yield Finding("scorers", is_fine=True, found=", ".join(scorers))
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    for name, port in (("REST", settings.port), ("gRPC", settings.grpc_port)):
+        is_free = not is_taken(settings.host, port)
+        found = f"{settings.host}:{port} is {'free' if is_free else 'taken'}"
+        option = "--port" if name == "REST" else "--grpc-port"
+        yield Finding(f"{name} port", is_free, found, f"Choose another with {option}.")
+
+
+def _cache(settings: Settings) -> Finding:
+    folder = settings.cache_dir.expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        advice = "Engines are compiled at every start; set PLUMBLINE_CACHE_DIR to a folder that can be written."
+        return Finding("engine cache", is_fine=False, found=error.strerror or "", advice=advice, is_needed=False)
+    return Finding("engine cache", is_fine=True, found=str(folder))
