@@ -1,0 +1,7 @@
+"""The edges: REST and gRPC over one `Service`; they know the wires and nothing of encoders or Ray."""
+
+from plumbline_serve.edge.grpc_edge import GrpcEdge
+from plumbline_serve.edge.observe import EdgeObserver
+from plumbline_serve.edge.rest import create_app
+
+__all__ = ["EdgeObserver", "GrpcEdge", "create_app"]

@@ -1,0 +1,72 @@
+"""A request's body off the wire: within the limit, of a known media type, as a document and its parts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+
+from plumbline_models.core.errors import MalformedRequestError, UnsupportedMediaTypeError
+from plumbline_serve.edge.asked import Delivery, check_size
+from plumbline_serve.edge.json_document import read_json
+from plumbline_serve.edge.multipart import FormReader, boundary_of
+from plumbline_serve.settings import Limits
+
+JSON = "application/json"
+FORM = "multipart/form-data"
+DOCUMENT_PART = "request"
+_SLICE_BYTES = 2**20  # of a form, parsed before others get their turn
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
+_MAX_LENGTH_DIGITS = 20  # more than any 64-bit length has
+
+
+async def read_body(request: Request, limits: Limits) -> Delivery:
+    """Read a request's body.
+
+    Raises:
+        UnsupportedMediaTypeError: It is neither JSON nor a form; nothing was read.
+        RequestTooLargeError: It has more bytes than allowed; no more than those were read.
+        MalformedRequestError: It is not what its media type says.
+    """
+    media_type = _media_type(request)
+    chunks = _chunks(request, limits)
+    if media_type == JSON:
+        return Delivery(read_json(b"".join([chunk async for chunk in chunks]), limits))
+    form = FormReader(boundary_of(request.headers["content-type"]), max_parts=limits.max_items + 1)
+    async for chunk in chunks:
+        for start in range(0, len(chunk), _SLICE_BYTES):
+            form.write(chunk[start : start + _SLICE_BYTES])
+            if len(chunk) > _SLICE_BYTES:
+                await asyncio.sleep(0)
+    parts = form.close()
+    document = parts.pop(DOCUMENT_PART, None)
+    if document is None:
+        raise MalformedRequestError(f"The form has no part {DOCUMENT_PART!r}, which holds the JSON.")
+    return Delivery(read_json(document, limits), parts)
+
+
+def _media_type(request: Request) -> str:
+    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    known = media_type.strip().lower()
+    if known not in (JSON, FORM):
+        raise UnsupportedMediaTypeError(f"The content type must be {JSON} or {FORM}.")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaTypeError("The body must not be compressed; images are already.")
+    if known == JSON and not _is_utf8(parameters):
+        raise UnsupportedMediaTypeError("JSON must be in UTF-8.")
+    return known
+
+
+def _is_utf8(parameters: str) -> bool:
+    name, _, value = parameters.strip().partition("=")
+    return name.strip().lower() != "charset" or value.strip(' "').lower() in _CHARSETS
+
+
+async def _chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal():
+        check_size(int(declared[:_MAX_LENGTH_DIGITS]), limits)
+    num_bytes = 0
+    async for chunk in request.stream():
+        num_bytes += len(chunk)
+        check_size(num_bytes, limits)
+        yield chunk

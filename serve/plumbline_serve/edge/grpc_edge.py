@@ -1,0 +1,161 @@
+"""The gRPC edge: the methods of `plumbline.v1.Scoring` and `grpc.health.v1.Health`, whatever server hosts them."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import TypeVar
+
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from plumbline_models.core.errors import InvalidFieldError
+from plumbline_serve.edge import grpc_replies, grpc_requests, intake, schemas
+from plumbline_serve.edge.api_keys import ApiKeys
+from plumbline_serve.edge.asked import Asked, Delivery, Patience, check_size, understand
+from plumbline_serve.edge.grpc_calls import CallContext, Desk, GrpcCall
+from plumbline_serve.edge.grpc_health import GrpcHealth
+from plumbline_serve.edge.grpc_stream import answer_each
+from plumbline_serve.edge.observe import EdgeObserver, Unobserved
+from plumbline_serve.edge.problems import refuse, status
+from plumbline_serve.service import Service
+from plumbline_serve.settings import Settings
+from plumbline_wire import SCORING_SERVICE
+from plumbline_wire.v1 import scoring_pb2 as pb
+
+B = TypeVar("B", bound=schemas.Request)
+Q = TypeVar("Q", pb.ScoreRequest, pb.FilterRequest, pb.RankRequest, pb.EmbedRequest)
+
+MAX_BATCHES_UNDER_WAY = 16  # of one stream; the sender waits with further ones
+MAX_CORRELATION_CHARS = 128
+
+
+class GrpcEdge:
+    """Each method takes a message and its call's context, and returns: errors are set on the context."""
+
+    def __init__(self, service: Service, settings: Settings, observer: EdgeObserver | None = None) -> None:
+        """Read the file of API keys.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+        self._service = service
+        self._limits = settings.limits
+        self._observer = observer or Unobserved()
+        self._desk = Desk(ApiKeys.read(settings.auth.keys_file), self._observer)
+        self._health = GrpcHealth(service, self._desk)
+
+    async def score(self, request: pb.ScoreRequest, context: CallContext) -> pb.ScoreReply:
+        """Score items in one batch."""
+
+        async def answer(call: GrpcCall) -> pb.ScoreReply:
+            return await self._score(request, call.request_id, call.patience)
+
+        return await self._desk.run(f"{SCORING_SERVICE}/Score", context, answer, failed=pb.ScoreReply())
+
+    async def filter(self, request: pb.FilterRequest, context: CallContext) -> pb.FilterReply:
+        """Accept or reject items by thresholds, cheapest scorer first."""
+
+        async def answer(call: GrpcCall) -> pb.FilterReply:
+            asked = self._read(request, grpc_requests.filter_delivery, schemas.FilterRequest, call.patience)
+            message = intake.filter_request(asked.body, asked.parts, asked.timeout_ms)
+            return grpc_replies.filter_reply(await self._service.filter(message), call.request_id)
+
+        return await self._desk.run(f"{SCORING_SERVICE}/Filter", context, answer, failed=pb.FilterReply())
+
+    async def rank(self, request: pb.RankRequest, context: CallContext) -> pb.RankReply:
+        """Order N images for one text, or N texts for one image."""
+
+        async def answer(call: GrpcCall) -> pb.RankReply:
+            asked = self._read(request, grpc_requests.rank_delivery, schemas.RankRequest, call.patience)
+            message = intake.rank_request(asked.body, asked.parts, asked.timeout_ms)
+            return grpc_replies.rank_reply(await self._service.rank(message), call.request_id)
+
+        return await self._desk.run(f"{SCORING_SERVICE}/Rank", context, answer, failed=pb.RankReply())
+
+    async def embed(self, request: pb.EmbedRequest, context: CallContext) -> pb.EmbedReply:
+        """Make unit-norm vectors of images or texts."""
+
+        async def answer(call: GrpcCall) -> pb.EmbedReply:
+            asked = self._read(request, grpc_requests.embed_delivery, schemas.EmbedRequest, call.patience)
+            message = intake.embed_request(asked.body, asked.parts, asked.timeout_ms)
+            return grpc_replies.embed_reply(await self._service.embed(message), call.request_id)
+
+        return await self._desk.run(f"{SCORING_SERVICE}/Embed", context, answer, failed=pb.EmbedReply())
+
+    async def list_scorers(self, request: pb.ListScorersRequest, context: CallContext) -> pb.ListScorersReply:
+        """List the loaded scorers."""
+        del request
+
+        async def answer(call: GrpcCall) -> pb.ListScorersReply:
+            del call
+            return grpc_replies.scorers_reply(await self._service.scorers())
+
+        return await self._desk.run(f"{SCORING_SERVICE}/ListScorers", context, answer, failed=pb.ListScorersReply())
+
+    async def list_models(self, request: pb.ListModelsRequest, context: CallContext) -> pb.ListModelsReply:
+        """List the loaded encoders."""
+        del request
+
+        async def answer(call: GrpcCall) -> pb.ListModelsReply:
+            del call
+            return grpc_replies.encoders_reply(await self._service.encoders())
+
+        return await self._desk.run(f"{SCORING_SERVICE}/ListModels", context, answer, failed=pb.ListModelsReply())
+
+    async def score_stream(
+        self, requests: AsyncIterator[pb.ScoreStreamRequest], context: CallContext
+    ) -> AsyncIterator[pb.ScoreStreamReply]:
+        """Score a long run of batches; each is answered as soon as it is ready, or with an error of its own."""
+        names: set[str] = set()
+
+        def answers(call: GrpcCall) -> AsyncGenerator[pb.ScoreStreamReply, None]:
+            async def answer(request: pb.ScoreStreamRequest) -> pb.ScoreStreamReply:
+                return await self._batch(request, call.request_id, names)
+
+            return answer_each(requests, answer, most=MAX_BATCHES_UNDER_WAY)
+
+        async for reply in self._desk.stream(f"{SCORING_SERVICE}/ScoreStream", context, answers):
+            yield reply
+
+    async def check(self, request: HealthCheckRequest, context: CallContext) -> HealthCheckResponse:
+        """Say whether the service takes work; needs no key."""
+        return await self._health.check(request, context)
+
+    async def watch(self, request: HealthCheckRequest, context: CallContext) -> AsyncIterator[HealthCheckResponse]:
+        """Say whether the service takes work, now and at each change; needs no key."""
+        async for response in self._health.watch(request, context):
+            yield response
+
+    async def _batch(self, request: pb.ScoreStreamRequest, request_id: str, names: set[str]) -> pb.ScoreStreamReply:
+        name = request.correlation_id
+        is_ours = False
+        try:
+            _check_name(name, names)
+            names.add(name)
+            is_ours = True
+            reply = await self._score(request.request, request_id, Patience(time.monotonic()))
+            return pb.ScoreStreamReply(correlation_id=name, reply=reply)
+        except Exception as error:  # noqa: BLE001 - whatever fails one batch, the others of the stream go on
+            return pb.ScoreStreamReply(correlation_id=name, error=status(refuse(error, request_id, self._observer)))
+        finally:
+            if is_ours:
+                names.discard(name)
+
+    async def _score(self, request: pb.ScoreRequest, request_id: str, patience: Patience) -> pb.ScoreReply:
+        asked = self._read(request, grpc_requests.score_delivery, schemas.ScoreRequest, patience)
+        message = intake.score_request(asked.body, asked.parts, asked.timeout_ms)
+        return grpc_replies.score_reply(await self._service.score(message), request_id)
+
+    def _read(self, request: Q, deliver: Callable[[Q], Delivery], schema: type[B], patience: Patience) -> Asked[B]:
+        check_size(request.ByteSize(), self._limits)
+        return understand(deliver(request), schema, self._limits, patience=patience)
+
+
+def _check_name(name: str, names: set[str]) -> None:
+    if len(name) > MAX_CORRELATION_CHARS:
+        raise _name_error(f"must have at most {MAX_CORRELATION_CHARS} characters")
+    if name in names:
+        raise _name_error("is that of another batch under way")
+
+
+def _name_error(reason: str) -> InvalidFieldError:
+    errors = [{"pointer": "/correlation_id", "detail": reason}]
+    return InvalidFieldError(f"The batch's correlation_id {reason}.", errors=errors)

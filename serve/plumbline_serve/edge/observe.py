@@ -1,0 +1,34 @@
+"""What the edges tell the metrics."""
+
+from typing import Literal, Protocol, TypeAlias
+
+Wire: TypeAlias = Literal["rest", "grpc"]
+
+
+class EdgeObserver(Protocol):
+    """Hears of every answered request; labels are bounded and never hold keys, URLs or request ids."""
+
+    def request(self, route: str, protocol: Wire, code: str, seconds: float) -> None:
+        """A request was answered.
+
+        Args:
+            route: A route of the contract or the name of an RPC; `unmatched` for any other path.
+            protocol: `rest` or `grpc`.
+            code: The HTTP status (`499`: the caller went away first), or the name of the gRPC code.
+            seconds: From the request's first byte to the reply's last.
+        """
+        ...
+
+    def rejection(self, reason: str) -> None:
+        """A request was refused as a whole, before or for lack of time to answer it; `reason` is the error's code."""
+        ...
+
+
+class Unobserved:
+    """Tells nobody."""
+
+    def request(self, route: str, protocol: Wire, code: str, seconds: float) -> None:
+        """As `EdgeObserver.request`."""
+
+    def rejection(self, reason: str) -> None:
+        """As `EdgeObserver.rejection`."""

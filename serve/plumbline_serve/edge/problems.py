@@ -1,0 +1,148 @@
+"""Errors as replies: RFC 9457 problems for REST, `google.rpc.Status` for gRPC. Nothing else turns errors into replies.
+
+Only an error's own sentence is shown, and only where the caller can act on it: what failed inside the service is
+answered with one fixed sentence, and said in full in the log beside the request id.
+"""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from plumbline_models.core.errors import (
+    AccessError,
+    CapacityError,
+    MethodNotAllowedError,
+    PlumblineError,
+    RequestError,
+    UnauthenticatedError,
+)
+from plumbline_serve.edge.observe import EdgeObserver
+from plumbline_wire import ERROR_DOMAIN
+
+log = logging.getLogger(__name__)
+
+Problem: TypeAlias = dict[str, Any]
+"""A JSON-ready problem, as RFC 9457 has it."""
+
+TYPE_BASE = "https://plumbline.example/problems/"  # an identifier: nothing needs to be there
+PROBLEM_JSON = "application/problem+json"
+INTERNAL_DETAIL = "Something went wrong in the service; its log holds more under the request id."
+MAX_DETAIL_BYTES = 4096  # of a gRPC status message; Ray Serve cuts there
+INTERNAL_STATUS = 500
+
+_GRPC_CODES = {
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    405: grpc.StatusCode.UNIMPLEMENTED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    500: grpc.StatusCode.INTERNAL,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+"""The canonical code of each HTTP status; those not listed say that the request is wrong."""
+
+
+def refuse(error: Exception, request_id: str, observer: EdgeObserver) -> PlumblineError:
+    """Log and count why a whole request fails.
+
+    Returns:
+        The error that the caller may see; what is not Plumbline's own becomes an internal one.
+    """
+    report(error, request_id)
+    visible = error if isinstance(error, PlumblineError) else PlumblineError(INTERNAL_DETAIL)
+    if isinstance(visible, RequestError | AccessError | CapacityError):
+        observer.rejection(visible.code)
+    return visible
+
+
+def problem_type(error: PlumblineError | type[PlumblineError]) -> str:
+    """The stable identifier of an error's class."""
+    return TYPE_BASE + error.code.replace("_", "-")
+
+
+def problem(error: PlumblineError, request_id: str | None = None) -> Problem:
+    """The problem document of an error; of one item where there is no request id."""
+    document: Problem = {
+        "type": problem_type(error),
+        "title": error.title,
+        "status": error.status,
+        "detail": _detail(error),
+        "code": error.code,
+    }
+    if faults := _faults(error):
+        document["errors"] = faults
+    if isinstance(error, CapacityError):
+        document["retry_after_ms"] = math.ceil(error.retry_after_s * 1000)
+    if request_id is not None:
+        document["request_id"] = request_id
+    return document
+
+
+def http_headers(error: PlumblineError) -> dict[str, str]:
+    """The headers that go with a problem of a whole request."""
+    headers = {"content-type": PROBLEM_JSON}
+    if isinstance(error, CapacityError):
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, UnauthenticatedError):
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowedError):
+        headers["allow"] = str(error.facts.get("allow", ""))
+    return headers
+
+
+def grpc_code(error: PlumblineError) -> grpc.StatusCode:
+    """The canonical gRPC code."""
+    return _GRPC_CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def status(error: PlumblineError) -> Status:
+    """The same facts as `problem`, as `google.rpc.Status` with details."""
+    number, _ = grpc_code(error).value
+    message = Status(code=number, message=_cut(_detail(error)))
+    metadata = {"status": str(error.status), "title": error.title, "type": problem_type(error)}
+    message.details.add().Pack(ErrorInfo(reason=error.code.upper(), domain=ERROR_DOMAIN, metadata=metadata))
+    if faults := _faults(error):
+        violations = [
+            BadRequest.FieldViolation(field=fault["pointer"], description=fault["detail"]) for fault in faults
+        ]
+        message.details.add().Pack(BadRequest(field_violations=violations))
+    if isinstance(error, CapacityError):
+        delay = Duration()
+        delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
+        message.details.add().Pack(RetryInfo(retry_delay=delay))
+    return message
+
+
+def report(error: Exception, request_id: str) -> None:
+    """Log why a whole request failed: in full where it is our fault, in a line where it is not."""
+    if isinstance(error, PlumblineError) and error.status != INTERNAL_STATUS:
+        log.info("request %s refused: %s %r %r", request_id, error.code, error.detail, error.facts)
+    else:
+        log.error("request %s failed: %r", request_id, error, exc_info=error)
+
+
+def _detail(error: PlumblineError) -> str:
+    return INTERNAL_DETAIL if error.status == INTERNAL_STATUS else error.detail
+
+
+def _faults(error: PlumblineError) -> list[dict[str, str]]:
+    """The faulty fields that the error names: JSON pointer and reason."""
+    given = error.facts.get("errors")
+    if not isinstance(given, Sequence) or isinstance(given, str | bytes):
+        return []
+    return [
+        {"pointer": str(fault["pointer"]), "detail": str(fault["detail"])}
+        for fault in given
+        if isinstance(fault, Mapping) and {"pointer", "detail"} <= fault.keys()
+    ]
+
+
+def _cut(sentence: str) -> str:
+    return sentence.encode()[:MAX_DETAIL_BYTES].decode(errors="ignore")

@@ -1,0 +1,126 @@
+"""What each REST route does: read, ask the service, write."""
+
+import asyncio
+import math
+import re
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from plumbline_models.core.errors import InvalidFieldError, NotReadyError
+from plumbline_serve.edge import intake, rest_replies, schemas
+from plumbline_serve.edge.asked import Asked, Patience, understand
+from plumbline_serve.edge.body import JSON, read_body
+from plumbline_serve.edge.gate import call_of
+from plumbline_serve.service import Service
+from plumbline_serve.settings import Limits
+
+T = TypeVar("T")
+B = TypeVar("B", bound=schemas.Request)
+
+TIMEOUT_HEADER = "x-request-timeout-seconds"
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+LOADING_RETRY_AFTER_S = 2.0
+_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?|\.\d{1,9}")
+
+
+class Routes:
+    """The handlers; errors are raised, and answered by the gate."""
+
+    def __init__(self, service: Service, limits: Limits) -> None:
+        self._service = service
+        self._limits = limits
+
+    async def score(self, request: Request) -> Response:
+        """Score items in one batch."""
+        asked = await self._read(request, schemas.ScoreRequest)
+        message = intake.score_request(asked.body, asked.parts, asked.timeout_ms)
+        reply = await _unless_gone(request, self._service.score(message))
+        return _reply(request, rest_replies.score_document(reply))
+
+    async def filter(self, request: Request) -> Response:
+        """Accept or reject items by a policy over scorers, cheapest scorer first."""
+        asked = await self._read(request, schemas.FilterRequest)
+        message = intake.filter_request(asked.body, asked.parts, asked.timeout_ms)
+        reply = await _unless_gone(request, self._service.filter(message))
+        return _reply(request, rest_replies.filter_document(reply))
+
+    async def rank(self, request: Request) -> Response:
+        """Order N images for one text, or N texts for one image."""
+        asked = await self._read(request, schemas.RankRequest)
+        message = intake.rank_request(asked.body, asked.parts, asked.timeout_ms)
+        reply = await _unless_gone(request, self._service.rank(message))
+        return _reply(request, rest_replies.rank_document(reply))
+
+    async def embed(self, request: Request) -> Response:
+        """Make unit-norm vectors of images or texts."""
+        asked = await self._read(request, schemas.EmbedRequest)
+        message = intake.embed_request(asked.body, asked.parts, asked.timeout_ms)
+        reply = await _unless_gone(request, self._service.embed(message))
+        return _reply(request, rest_replies.embed_document(reply, asked.body))
+
+    async def scorers(self) -> Response:
+        """List the loaded scorers."""
+        return _json(rest_replies.scorers_document(await self._service.scorers()))
+
+    async def models(self) -> Response:
+        """List the loaded encoders."""
+        return _json(rest_replies.encoders_document(await self._service.encoders()))
+
+    async def livez(self) -> Response:
+        """Say that the process is up."""
+        return _json({"status": "alive"})
+
+    async def readyz(self) -> Response:
+        """Say whether every configured encoder is loaded, compiled and warmed."""
+        if not self._service.is_ready:
+            raise NotReadyError("The service takes no work now.", retry_after_s=LOADING_RETRY_AFTER_S)
+        return _json({"status": "ready"})
+
+    async def metrics(self) -> Response:
+        """Show the Prometheus exposition of the whole application, all replicas."""
+        return Response(await self._service.metrics(), headers={"content-type": EXPOSITION})
+
+    async def _read(self, request: Request, schema: type[B]) -> Asked[B]:
+        patience = Patience(call_of(request).started_s, _header_timeout_ms(request))
+        return understand(await read_body(request, self._limits), schema, self._limits, patience=patience)
+
+
+def _header_timeout_ms(request: Request) -> float | None:
+    value = request.headers.get(TIMEOUT_HEADER)
+    if value is None:
+        return None
+    seconds = float(value) if _SECONDS.fullmatch(value) else math.nan
+    if not seconds > 0:
+        raise InvalidFieldError(f"The header {TIMEOUT_HEADER} must be a number of seconds above 0.")
+    return seconds * 1000
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work while the caller waits for it; once the caller hangs up, cancel it."""
+    task = asyncio.ensure_future(work)
+    hangs_up = asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait((task, hangs_up), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        hangs_up.cancel()
+        await asyncio.gather(task, hangs_up, return_exceptions=True)
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _reply(request: Request, document: rest_replies.Document) -> Response:
+    return _json({"request_id": call_of(request).request_id, **document})
+
+
+def _json(document: rest_replies.Document) -> Response:
+    return Response(rest_replies.write_json(document), media_type=JSON)
