@@ -7,7 +7,7 @@ from typing import Any
 
 from plumbline_client.asks import Ask, Document
 from plumbline_client.errors import DeadlineError, PlumblineClientError, ProblemError, UsageError
-from plumbline_client.options import CallOptions, Profile
+from plumbline_client.options import CallOptions, Profile, check_header
 from plumbline_client.retry import RetryBudget
 from plumbline_wire import REQUEST_ID_KEY
 
@@ -20,6 +20,7 @@ class Call:
         if timeout_ms is not None and not timeout_ms > 0:
             raise UsageError("timeout_ms must be greater than 0.")
         self.request_id = options.get("request_id") or uuid.uuid4().hex
+        check_header("request_id", self.request_id)
         self._profile = profile
         self._budget = budget
         self._ends_at = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000.0

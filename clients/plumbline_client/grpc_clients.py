@@ -98,7 +98,7 @@ class GrpcClient(SyncScoring):
 
     def _attempt(self, ask: Ask[T], call: Call) -> T:
         rpc = grpc_wire.RPCS[type(ask)]
-        invoke = self._channel.unary_unary(rpc.path, Message.SerializeToString, rpc.reply.FromString)
+        invoke = self._channel.unary_unary(rpc.path, _serialize, rpc.reply.FromString)
         message = grpc_wire.encode(ask, call)
         try:
             reply = invoke(message, timeout=call.remaining_s(), metadata=tuple(call.headers.items()))
@@ -170,7 +170,7 @@ class AsyncGrpcClient(AsyncScoring):
 
     async def _attempt(self, ask: Ask[T], call: Call) -> T:
         rpc = grpc_wire.RPCS[type(ask)]
-        invoke = self._channel.unary_unary(rpc.path, Message.SerializeToString, rpc.reply.FromString)
+        invoke = self._channel.unary_unary(rpc.path, _serialize, rpc.reply.FromString)
         message = grpc_wire.encode(ask, call)
         try:
             reply = await invoke(message, timeout=call.remaining_s(), metadata=tuple(call.headers.items()))
@@ -186,6 +186,10 @@ async def _each(batches: Iterable[Batch] | AsyncIterable[Batch]) -> AsyncIterato
     else:
         for batch in batches:
             yield batch
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
 
 
 def _checked(target: str) -> str:

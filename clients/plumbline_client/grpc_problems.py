@@ -51,7 +51,11 @@ def problem_document(status: status_pb2.Status) -> Document:
         document["code"] = info.reason.lower()
     faults = _detail(status, error_details_pb2.BadRequest)
     if faults is not None:
-        document["errors"] = [{"pointer": each.field, "detail": each.description} for each in faults.field_violations]
+        violations = faults.field_violations
+        document["errors"] = [{"pointer": each.field, "detail": each.description} for each in violations]
+    retry = _detail(status, error_details_pb2.RetryInfo)
+    if retry is not None:
+        document["retry_after_ms"] = max(0, retry.retry_delay.ToMilliseconds())
     return document
 
 

@@ -1,10 +1,14 @@
 """What can be set, for a client and for one call."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from plumbline_client.errors import UsageError
 from plumbline_client.retry import RetryPolicy
+
+_VISIBLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 
 class ClientOptions(TypedDict, total=False):
@@ -36,3 +40,24 @@ class Profile:
     timeout_ms: float | None = 30_000.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        # Here and without the value: what the transports say of a header that they refuse shows all of it.
+        if self.api_key is not None:
+            check_header("api_key", self.api_key)
+        for name, value in self.headers.items():
+            check_header(f"The header {name}", value)
+
+
+def check_header(name: str, value: str) -> None:
+    """Check that a value can be sent as HTTP header and as gRPC metadata.
+
+    Args:
+        name: What the error calls it.
+        value: At least one printable ASCII character, no space around it.
+
+    Raises:
+        UsageError: It cannot; the sentence does not show the value.
+    """
+    if _VISIBLE.fullmatch(value) is None:
+        raise UsageError(f"{name} must be printable ASCII, without spaces or line ends around it.")
