@@ -1,0 +1,28 @@
+"""The tensors of a CLIP that a configuration names, read and checked against its architecture."""
+
+from plumbline_models.checkpoints.clip_spec import ClipSpec
+from plumbline_models.checkpoints.hugging_face import is_hugging_face, stated_activation
+from plumbline_models.checkpoints.loading import read_tensors
+from plumbline_models.checkpoints.state_dicts import ClipTensors, sort_tensors
+from plumbline_models.core.errors import StateDictError
+
+_QUICK = "quick_gelu"
+
+
+def load_clip(spec: ClipSpec) -> ClipTensors:
+    """Fetch, check and read the weights.
+
+    Raises:
+        CheckpointError: They cannot be had, are not those that the configuration means, would run code, or are
+            no CLIP; or they state an activation that the architecture does not compute.
+    """
+    file = spec.fetch()
+    tensors = read_tensors(file)
+    stated = stated_activation(file) if is_hugging_face(tensors) else None
+    if stated is not None and (stated == _QUICK) != spec.arch.has_quick_gelu:
+        raise StateDictError(
+            f"The checkpoint was trained with {stated}, which {spec.arch.name} does not compute: "
+            f"use the architecture {'with' if stated == _QUICK else 'without'} -quickgelu in its name.",
+            path=str(file),
+        )
+    return sort_tensors(tensors)
