@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 from plumbline_models.core.errors import CheckpointError, UnsafeCheckpointError
 
 FileKind: TypeAlias = Literal["safetensors", "zip_pickle", "pickle"]
-_ZIP_START = b"PK\x03\x04"
+_PICKLE_START = b"\x80"
 
 
 def inspect(file: Path) -> FileKind:
@@ -22,8 +22,8 @@ def inspect(file: Path) -> FileKind:
         return "safetensors"
     try:
         with file.open("rb") as opened:
-            is_zip = opened.read(len(_ZIP_START)) == _ZIP_START
-        if not is_zip:
+            start = opened.read(1)
+        if start == _PICKLE_START:
             return "pickle"
         with zipfile.ZipFile(file) as archive:
             _check_entries(archive, file)

@@ -39,6 +39,7 @@ def clip_image_graph(spec: ClipSpec) -> Graph:
         outputs=("image_embedding",),
         fingerprint=fingerprint("clip_image", sha256_of(spec.fetch()), spec.arch.canonical, code=_IMAGE_CODE),
         build=partial(_build_image, spec),
+        output_shapes=((BATCH, spec.arch.embed_dim),),
     )
 
 
@@ -59,6 +60,7 @@ def clip_text_graph(spec: ClipSpec) -> Graph:
         outputs=("text_embedding",),
         fingerprint=fingerprint("clip_text", sha256_of(spec.fetch()), spec.arch.canonical, code=_TEXT_CODE),
         build=partial(_build_text, spec),
+        output_shapes=((BATCH, spec.arch.embed_dim),),
     )
 
 

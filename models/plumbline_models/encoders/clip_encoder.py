@@ -1,0 +1,150 @@
+"""What CLIP's two encoders have in common."""
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from typing import ClassVar, Final, Generic, TypeVar
+
+import numpy as np
+
+from plumbline_models.checkpoints.clip_spec import ClipSpec
+from plumbline_models.checkpoints.digest import sha256_of
+from plumbline_models.core.arrays import Array, EmbeddingsND, Pixels
+from plumbline_models.core.errors import EngineError, PlumblineError, SetupError
+from plumbline_models.core.graph import Graph
+from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, PairInput, Row
+from plumbline_models.graphs.clip_graphs import MAX_BATCH
+
+CPU_BATCH_GFLOP: Final = 160.0
+"""Work that a CPU batch may hold: a second or two. Larger ones give no more rows a second, and others wait."""
+CPU_BATCH_MIN: Final = 4
+_WARM_BATCHES: Final = (1, 4)
+PreparedT = TypeVar("PreparedT")
+
+
+class ClipEncoder(ABC, Generic[PreparedT]):
+    """An encoder of unit-norm embeddings: one engine, run by one thread at a time.
+
+    Args:
+        spec: The CLIP.
+        backend: Compiles the graph.
+    """
+
+    kind: EncoderKind
+    input_name: ClassVar[str]
+    output_name: ClassVar[str]
+
+    def __init__(self, spec: ClipSpec, backend: Backend) -> None:
+        self.spec = spec
+        self._backend = backend
+        self._engine: Engine | None = None
+        self._info: EncoderInfo | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def key(self) -> str:
+        """Such as `ViT-B-32-quickgelu@6af55455/image` or `mini-clip/text`."""
+        return f"{self.spec.name}/{self.kind}"
+
+    @property
+    def max_batch_cost(self) -> float:
+        """Images, or texts of usual length; on a CPU the fewer, the larger the tower is."""
+        if self._info is None or not self._info.device.startswith("cpu"):
+            return float(MAX_BATCH)
+        return float(min(MAX_BATCH, max(CPU_BATCH_MIN, CPU_BATCH_GFLOP // self.gflop)))
+
+    @property
+    @abstractmethod
+    def gflop(self) -> float:
+        """Work of one usual input."""
+
+    @abstractmethod
+    def prepare(self, raw: Pixels | str | PairInput) -> PreparedT:
+        """Fit or tokenise."""
+
+    @abstractmethod
+    def bucket(self, prepared: PreparedT) -> Hashable:
+        """Only inputs of one bucket share a batch."""
+
+    @abstractmethod
+    def cost(self, prepared: PreparedT) -> float:
+        """In units of a usual input."""
+
+    @abstractmethod
+    def _graph(self) -> Graph: ...
+
+    @abstractmethod
+    def _stack(self, batch: Sequence[PreparedT]) -> Array: ...
+
+    @abstractmethod
+    def _sample(self) -> PreparedT:
+        """A usual input, to warm the engine with."""
+
+    @abstractmethod
+    def _notes(self) -> Mapping[str, str]: ...
+
+    def load(self) -> None:
+        """Compile or fetch the engine and run batches of one and of several.
+
+        Raises:
+            CheckpointError: The weights cannot be had or do not fit.
+            EngineError: The graph does not compile or run.
+        """
+        with self._lock:
+            if self._engine is not None:
+                return
+            engine = self._backend.compile(self._graph())
+            sample = self._sample()
+            for size in _WARM_BATCHES:
+                engine.run({self.input_name: self._stack([sample] * size)})
+            self._info = self._describe(engine)
+            self._engine = engine
+
+    def info(self) -> EncoderInfo:
+        """What was loaded.
+
+        Raises:
+            SetupError: Before `load`.
+        """
+        if self._info is None:
+            raise SetupError("The encoder is not loaded yet.", encoder=self.key)
+        return self._info
+
+    def encode(self, batch: Sequence[PreparedT]) -> Sequence[Row | PlumblineError]:
+        """Encode inputs of one bucket.
+
+        Returns:
+            `[D]` float32 of unit norm for each, or an error where the engine gave something else than numbers.
+
+        Raises:
+            EngineError: The batch could not be run, or before `load`.
+        """
+        if self._engine is None:
+            raise EngineError("The encoder is not loaded yet.", encoder=self.key)
+        rows: list[Row | PlumblineError] = []
+        for first in range(0, len(batch), MAX_BATCH):
+            inputs = {self.input_name: self._stack(batch[first : first + MAX_BATCH])}
+            with self._lock:
+                outputs = self._engine.run(inputs)
+            rows.extend(self._split(np.asarray(outputs[self.output_name], dtype=np.float32)))
+        return rows
+
+    def _split(self, embeddings: EmbeddingsND) -> list[Row | PlumblineError]:
+        error = EngineError("The engine gave no number for this input.", encoder=self.key)
+        return [row if np.isfinite(row).all() else error for row in embeddings]
+
+    def _describe(self, engine: Engine) -> EncoderInfo:
+        spec, ran = self.spec, engine.info
+        return EncoderInfo(
+            key=self.key,
+            kind=self.kind,
+            arch=spec.arch.name,
+            source=spec.source,
+            licence=spec.licence,
+            sha256=sha256_of(spec.fetch()),
+            dim=spec.arch.embed_dim,
+            backend=ran.backend,
+            precision=ran.precision,
+            device=ran.device,
+            notes=self._notes(),
+        )

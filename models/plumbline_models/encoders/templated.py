@@ -1,0 +1,65 @@
+"""A text encoder that puts words of its own before every text."""
+
+import hashlib
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+from plumbline_models.core.arrays import Pixels
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError
+from plumbline_models.core.protocols import Encoder, EncoderInfo, EncoderKind, PairInput, Prepared, Row
+
+
+class TemplatedTextEncoder:
+    """Another encoder's rows of `template + text`; its engine is shared, its rows are not.
+
+    Args:
+        inner: A text encoder, which may serve others beside.
+        template: Ends in a space where the text is to be a word of its own.
+    """
+
+    kind: EncoderKind = "text"
+
+    def __init__(self, inner: Encoder, template: str) -> None:
+        self._inner = inner
+        self._template = template
+
+    @property
+    def key(self) -> str:
+        """The inner encoder's, and a digest of the template, since the same text gives other rows."""
+        return f"{self._inner.key}+{hashlib.sha256(self._template.encode()).hexdigest()[:8]}"
+
+    @property
+    def max_batch_cost(self) -> float:
+        """The inner encoder's."""
+        return self._inner.max_batch_cost
+
+    def prepare(self, raw: Pixels | str | PairInput) -> Prepared:
+        """Prepare template and text as one.
+
+        Raises:
+            InvalidFieldError: It is no text.
+        """
+        if not isinstance(raw, str):
+            raise InvalidFieldError("This encoder takes texts.", kind=type(raw).__name__)
+        return self._inner.prepare(self._template + raw)
+
+    def bucket(self, prepared: Prepared) -> Hashable:
+        """The inner encoder's."""
+        return self._inner.bucket(prepared)
+
+    def cost(self, prepared: Prepared) -> float:
+        """The inner encoder's."""
+        return self._inner.cost(prepared)
+
+    def load(self) -> None:
+        """Load the inner encoder."""
+        self._inner.load()
+
+    def info(self) -> EncoderInfo:
+        """The inner encoder's, under this key."""
+        found = self._inner.info()
+        return replace(found, key=self.key, notes={**found.notes, "template": self._template})
+
+    def encode(self, batch: Sequence[Prepared]) -> Sequence[Row | PlumblineError]:
+        """Encode with the inner encoder."""
+        return self._inner.encode(batch)

@@ -1,0 +1,93 @@
+"""CLIPScore: how well a caption fits an image.
+
+Hessel et al., "CLIPScore: A Reference-free Evaluation Metric for Image Captioning", EMNLP 2021, arXiv:2104.08718,
+section 3.
+
+The authors' program puts "A photo depicts " before every caption. We take the text as it was sent: prompts of
+generators are not captions of photos. `template: "A photo depicts "` gives the authors' number.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+
+from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec, parse_section
+from plumbline_models.core.errors import MissingTextError, PlumblineError
+from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
+from plumbline_models.encoders.clip import ClipImageEncoder, ClipTextEncoder
+from plumbline_models.encoders.templated import TemplatedTextEncoder
+
+RESCALE: Final = 2.5  # section 3: stretches the usual cosine range towards [0, 1]
+
+
+class ClipScoreSection(ClipSection):
+    """The section `clipscore` of the configuration."""
+
+    template: str = ""
+    """Words put before every text, with the space that ends them."""
+
+
+class ClipScore:
+    """Rescaled cosine of an image and its caption, floored at zero.
+
+    Args:
+        image: Of the same CLIP as `text`.
+        text: Of the same CLIP as `image`.
+        relative_cost: GFLOP an item.
+    """
+
+    info: ClassVar[ScorerInfo] = ScorerInfo(
+        name="clipscore",
+        summary="How well the text describes the image, globally.",
+        needs=frozenset({"image", "text"}),
+        low=0.0,
+        high=RESCALE,
+        higher_is_better=True,
+        source="arXiv:2104.08718",
+    )
+
+    def __init__(self, image: Encoder, text: Encoder, *, relative_cost: float) -> None:
+        self.image: Encoder | None = image
+        self.text: Encoder | None = text
+        self.pair: Encoder | None = None
+        self.relative_cost = relative_cost
+
+    @classmethod
+    def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:
+        """Make the scorer from its section of the configuration; loads no weights.
+
+        Raises:
+            ConfigError: The section does not fit.
+            UnknownArchError: open_clip has no such architecture or tag.
+            CheckpointError: There are no such weights, or they are not those that the section means.
+        """
+        section = parse_section(ClipScoreSection, options, scorer=cls.info.name)
+        spec = ClipSpec.of(section)
+        image, text = ClipImageEncoder(spec, workshop.backend), ClipTextEncoder(spec, workshop.backend)
+        shelved = workshop.shelf.take(text)
+        if section.template:
+            shelved = workshop.shelf.take(TemplatedTextEncoder(shelved, section.template))
+        return cls(workshop.shelf.take(image), shelved, relative_cost=image.gflop + text.gflop)
+
+    def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
+        """Score each image against the caption in the same row.
+
+        Args:
+            batch: Unit-norm `images` and `captions`, row i belonging together.
+
+        Returns:
+            Values in [0, 2.5], higher is better, 0 where the cosine is negative; `cosine` as it is, in [-1, 1].
+
+        Raises:
+            MissingTextError: The batch has no images or no captions.
+        """
+        if batch.images is None or batch.captions is None:
+            raise MissingTextError("clipscore needs an image and a text.", scorer=self.info.name)
+        return [_score(image, caption) for image, caption in zip(batch.images, batch.captions, strict=True)]
+
+
+def _score(image: Any, caption: Any) -> Score:
+    product = float(np.dot(np.asarray(image, np.float32), np.asarray(caption, np.float32)))
+    cosine = min(1.0, max(-1.0, product))  # rounding can carry it past its range
+    return Score(value=RESCALE * max(cosine, 0.0), details={"cosine": cosine})
