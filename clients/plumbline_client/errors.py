@@ -59,7 +59,7 @@ class ProblemError(PlumblineClientError):
         return self.problem.code
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.problem,)
+        return type(self), (self.problem,), self.__dict__
 
 
 class InvalidRequestError(ProblemError):

@@ -94,7 +94,9 @@ def test_a_profile_shows_no_secret() -> None:
 
 
 def test_a_problem_survives_pickling() -> None:
-    again = pickle.loads(pickle.dumps(BUSY))  # noqa: S301 - its own
+    error = problem_error(BUSY.problem)
+    error.request_id = "mine"
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - its own
     assert type(again) is CapacityError
     assert again.problem == BUSY.problem
-    assert again.code == "not_ready"
+    assert (again.code, again.request_id, str(again)) == ("not_ready", "mine", str(error))

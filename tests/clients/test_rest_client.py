@@ -1,11 +1,12 @@
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import httpx
 import numpy as np
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 
 from plumbline_client import (
     AccessError,
@@ -237,6 +238,18 @@ def test_no_answer_in_time_is_a_deadline_error(rest_server, client, slept) -> No
 async def test_no_answer_in_time_is_a_deadline_error_with_asyncio(rest_server) -> None:
     rest_server.never_answer()
     async with AsyncClient(rest_server.url, timeout_ms=200) as client:
+        with pytest.raises(DeadlineError):
+            await client.score([Item(text="a")])
+
+
+async def test_an_answer_that_trickles_in_is_cut_off_with_asyncio(rest_server) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)  # far below the timeout of a single read
+
+    rest_server.answers.append(StreamingResponse(trickle()))
+    async with AsyncClient(rest_server.url, timeout_ms=300) as client:
         with pytest.raises(DeadlineError):
             await client.score([Item(text="a")])
 

@@ -1,0 +1,276 @@
+"""The four clients against the real edges, on real sockets; behind the edges a service that only counts bytes."""
+
+import asyncio
+import inspect
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import numpy as np
+import pytest
+import uvicorn
+from grpc_health.v1 import health_pb2_grpc
+
+from plumbline_client import (
+    AccessError,
+    AsyncClient,
+    AsyncGrpcClient,
+    Batch,
+    CapacityError,
+    Client,
+    DeadlineExceededError,
+    GrpcClient,
+    Image,
+    InvalidRequestError,
+    Item,
+    RetryPolicy,
+    Threshold,
+)
+from plumbline_models.core.errors import DeadlineExceededError as ServiceDeadlineError
+from plumbline_models.core.errors import ImageUndecodableError, MissingTextError, OverloadedError, UnknownScorerError
+from plumbline_models.core.protocols import Score
+from plumbline_serve import messages
+from plumbline_serve.edge.grpc_edge import GrpcEdge
+from plumbline_serve.edge.rest import create_app
+from plumbline_serve.settings import AuthSettings, Settings
+from plumbline_wire.v1 import scoring_pb2_grpc
+
+KEY = "a-key-of-the-tests"
+PIXELS = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+TIMING = messages.Timing(decode=0.1, queue=0.2, compute=1 / 3, total=1.0)
+
+
+def weigh(source: messages.ImageSource) -> float:
+    """A number that no byte can be lost from without changing it."""
+    if isinstance(source, messages.RawImage):
+        return sum(source.data) / 7 + source.height * 1000 + source.width
+    assert isinstance(source, messages.EncodedImage)
+    if source.data == b"broken":
+        raise ImageUndecodableError("This is no image.")
+    return sum(source.data) / 7
+
+
+class CountingService:
+    """Scores bytes by their sum; remembers requests."""
+
+    is_ready = True
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+
+    async def score(self, request: messages.ScoreRequest) -> messages.ScoreReply:
+        self.requests.append(request)
+        if request.scorers is not None and "unknown" in request.scorers:
+            raise UnknownScorerError("There is no such scorer.")
+        return messages.ScoreReply([self._item(item, request.images) for item in request.items], TIMING)
+
+    def _item(self, item: messages.Item, images: Any) -> messages.ItemResult:
+        try:
+            value = weigh(images[item.image] if isinstance(item.image, str) else item.image)
+        except ImageUndecodableError as error:
+            return messages.ItemFailure(item.id, error)
+        details = {"cosine": value / 3, "words": [], "depth": {"near": value}}
+        spoken = MissingTextError("There is no text.") if item.text is None else Score(len(item.text) / 7)
+        return messages.ItemScores(item.id, {"weight": Score(value, details), "length": spoken})
+
+    async def filter(self, request: messages.FilterRequest) -> messages.FilterReply:
+        (threshold,) = request.policy
+        results = []
+        for item in request.items:
+            value = weigh(item.image)
+            is_in = threshold.min is None or value >= threshold.min
+            failed = [] if is_in else [threshold.scorer]
+            verdict = "accept" if is_in else "reject"
+            results.append(messages.ItemVerdict(item.id, verdict, failed, {threshold.scorer: Score(value)}))
+        return messages.FilterReply(results, TIMING)
+
+    async def rank(self, request: messages.RankRequest) -> messages.RankReply:
+        values = dict(enumerate(map(len, request.texts)))
+        errors = {}
+        if len(request.images) > 1:
+            values = {}
+            for index, image in enumerate(request.images):
+                try:
+                    values[index] = weigh(image)
+                except ImageUndecodableError as error:
+                    errors[index] = error
+        order = sorted(values, key=lambda index: -values[index])[: request.top_k]
+        places = [messages.Ranked(index, float(values[index])) for index in order]
+        return messages.RankReply(request.scorer or "weight", places, errors, TIMING)
+
+    async def embed(self, request: messages.EmbedRequest) -> messages.EmbedReply:
+        if request.texts == ["late"]:
+            raise ServiceDeadlineError("The deadline passed.")
+        if request.texts == ["busy"]:
+            raise OverloadedError("The queue is full.", retry_after_s=0.25)
+        vectors = [np.array([len(text) / 7, 1.0], np.float32) for text in request.texts]
+        return messages.EmbedReply("counting/text", 2, vectors, TIMING)
+
+    async def scorers(self) -> list[messages.ScorerEntry]:
+        return [
+            messages.ScorerEntry("weight", "s", 0.0, None, True, False, ["counting"], "fp32", "fake", "arXiv:1")  # noqa: FBT003
+        ]
+
+    async def encoders(self) -> list[messages.EncoderEntry]:
+        return [
+            messages.EncoderEntry("counting", "image", "a", "s", "l", "00", 2, "fake", "fp32", "cpu", {"note": "n"})
+        ]
+
+    async def metrics(self) -> bytes:
+        return b""
+
+
+class Servicer(health_pb2_grpc.HealthServicer):
+    """The edge under the names of the schema, as the gateway has it."""
+
+    def __init__(self, edge: GrpcEdge) -> None:
+        self.Score, self.Filter, self.Rank, self.Embed = edge.score, edge.filter, edge.rank, edge.embed
+        self.ListScorers, self.ListModels = edge.list_scorers, edge.list_models
+        self.ScoreStream, self.Check, self.Watch = edge.score_stream, edge.check, edge.watch
+
+
+@dataclass
+class Running:
+    service: CountingService
+    rest: str
+    grpc: str = ""
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+async def serve(running: Running, settings: Settings, listening: socket.socket, is_up: Future[None]) -> None:
+    """Start both servers, say that they are up, and stop them once `running.over` is set."""
+    config = uvicorn.Config(create_app(running.service, settings), log_level="error", lifespan="off", ws="none")
+    rest = uvicorn.Server(config)
+    over_grpc = grpc.aio.server()
+    servicer = Servicer(GrpcEdge(running.service, settings))
+    scoring_pb2_grpc.add_ScoringServicer_to_server(servicer, over_grpc)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, over_grpc)
+    running.grpc = f"127.0.0.1:{over_grpc.add_insecure_port('127.0.0.1:0')}"
+    await over_grpc.start()
+    task = asyncio.ensure_future(rest.serve([listening]))
+    is_up.set_result(None)
+    await asyncio.to_thread(running.over.wait)
+    rest.should_exit = True
+    await task
+    await over_grpc.stop(None)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory) -> Iterator[Running]:
+    keys = Path(tmp_path_factory.mktemp("keys")) / "keys"
+    keys.write_text(f"{KEY}\n")
+    settings = Settings(auth=AuthSettings(keys_file=keys))
+    is_up: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            asyncio.run(serve(running, settings, listening, is_up))
+        except Exception as error:  # noqa: BLE001 - shown where the fixture waits
+            is_up.set_exception(error)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        running = Running(CountingService(), f"http://127.0.0.1:{listening.getsockname()[1]}")
+        thread = threading.Thread(target=run)
+        thread.start()
+        is_up.result()
+        yield running
+        running.over.set()
+        thread.join()
+
+
+@pytest.fixture(params=[Client, AsyncClient, GrpcClient, AsyncGrpcClient], ids=lambda kind: kind.__name__)
+def kind(request) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def ask(running, kind):
+    """Calls a method of a fresh client, awaited."""
+    address = running.rest if kind in {Client, AsyncClient} else running.grpc
+    options = {"api_key": KEY, "retry": RetryPolicy(max_attempts=1)}
+
+    async def call(method: str, *arguments: Any, change: Any = (), **named: Any) -> Any:
+        client = kind(address, **options | dict(change))
+        if inspect.iscoroutinefunction(client.score):
+            async with client:
+                return await getattr(client, method)(*arguments, **named)
+        with client:
+            return await asyncio.to_thread(getattr(client, method), *arguments, **named)
+
+    return call
+
+
+async def test_every_byte_and_every_bit_gets_through(ask, running) -> None:
+    shared = Image.data(b"\x00\r\n--\xff shared")
+    items = [Item(shared, "a", id="x"), Item(Image.raw(PIXELS), "bb"), Item(shared), Item(Image.data(b"broken"), "c")]
+    response = await ask("score", items, scorers=["weight", "length"], request_id="mine", timeout_ms=60_000)
+    assert response.request_id == "mine"
+    assert [result.id for result in response.results] == ["x", "1", "2", "3"]
+    first, second, third, fourth = response.results
+    heavy = sum(shared.content) / 7
+    assert first.value("weight") == third.value("weight") == heavy
+    assert first.scores["weight"].cosine == heavy / 3
+    assert first.scores["weight"].model_extra == {"depth": {"near": heavy}}
+    assert second.value("weight") == int(PIXELS.sum()) / 7 + 2003
+    assert (first.value("length"), second.value("length")) == (1 / 7, 2 / 7)
+    assert third.scores["length"].error.code == "missing_text"
+    assert fourth.error.code == "image_undecodable"
+    assert fourth.error.status == 422
+    assert fourth.error.title == "Undecodable image"
+    assert response.timing_ms.compute == 1 / 3
+    request = running.service.requests[-1]
+    assert len(request.images) == 1
+    assert 0 < request.timeout_ms <= 60_000
+
+
+async def test_filter_rank_embed_and_the_lists_are_understood(ask) -> None:
+    light, heavy = Image.data(b"\x01"), Image.data(b"\xff")
+    verdicts = await ask("filter", [Item(light), Item(heavy)], [Threshold("weight", min=1)])
+    assert [result.is_accepted for result in verdicts.results] == [False, True]
+    assert verdicts.results[0].failed == ("weight",)
+    ranking = await ask("rank", "a", [light, Image.data(b"broken"), heavy], scorer="weight")
+    assert [place.index for place in ranking.ranking] == [2, 0]
+    assert [(failure.index, failure.error.code) for failure in ranking.errors] == [(1, "image_undecodable")]
+    texts = await ask("rank", light, ["a", "ccc", "bb"], top_k=2)
+    assert [place.index for place in texts.ranking] == [1, 2]
+    embedded = await ask("embed", ["a", "bb"])
+    assert [vector.floats().tolist() for vector in embedded.vectors] == [[np.float32(n / 7), 1.0] for n in (1, 2)]
+    assert (embedded.encoder, embedded.dim) == ("counting/text", 2)
+    (scorer,) = await ask("scorers")
+    assert (scorer.id, scorer.low, scorer.high, scorer.needs_text) == ("weight", 0.0, None, False)
+    (encoder,) = await ask("models")
+    assert (encoder.key, encoder.notes) == ("counting", {"note": "n"})
+    assert await ask("ready", change={"api_key": None}) is True
+
+
+async def test_refusals_are_the_same_over_both_protocols(ask) -> None:
+    with pytest.raises(InvalidRequestError, match="no such scorer") as unknown:
+        await ask("score", [Item(text="a")], scorers=["unknown"], request_id="mine")
+    assert (unknown.value.code, unknown.value.problem.status) == ("unknown_scorer", 422)
+    assert unknown.value.request_id == "mine"
+    with pytest.raises(InvalidRequestError) as field:
+        await ask("filter", [Item(text="a")], [Threshold("weight")])
+    assert field.value.code == "invalid_field"
+    assert [fault.pointer for fault in field.value.problem.errors] == ["/policy/all/0"]
+    with pytest.raises(AccessError):
+        await ask("score", [Item(text="a")], change={"api_key": "another"})
+    with pytest.raises(DeadlineExceededError):
+        await ask("embed", ["late"])
+    with pytest.raises(CapacityError) as busy:
+        await ask("embed", ["busy"])
+    assert (busy.value.code, busy.value.problem.retry_after_ms) == ("overloaded", 250)
+
+
+def test_a_stream_is_answered(running) -> None:
+    batches = [Batch([Item(Image.data(bytes([index])), "a")]) for index in range(40)]
+    batches.append(Batch([Item(text="a")], scorers=["unknown"], correlation_id="bad"))
+    with GrpcClient(running.grpc, api_key=KEY) as client:
+        replies = {reply.correlation_id: reply for reply in client.score_stream(batches)}
+    assert replies.pop("bad").error.code == "unknown_scorer"
+    values = {int(name): reply.unwrap().results[0].value("weight") for name, reply in replies.items()}
+    assert values == {index: index / 7 for index in range(40)}
