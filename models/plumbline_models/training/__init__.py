@@ -1,0 +1,1 @@
+"""What made the embedded weights: scenes, captions, foils, a renderer, and the training programs."""

@@ -1,0 +1,186 @@
+"""Trains the embedded QualiCLIP: an image tower that ranks how far a picture has been spoiled.
+
+Agnolucci et al., "Quality-Aware Image-Text Alignment for Opinion-Unaware Image Quality Assessment",
+arXiv:2403.11176: two crops of a picture at growing levels of one distortion; crops of one level must agree with
+the prompts alike, and each level must agree less with the positive and more with the negative prompts than the
+level before. Two things differ, as this tower starts from nothing: the prompts' features are fixed random unit
+vectors instead of a text tower's, and a weak anchor keeps the logits within the sigmoid's useful range.
+
+    python -m plumbline_models.training.quality --out FOLDER --seed 1 --steps 2500
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from open_clip.modified_resnet import ModifiedResNet
+from rich.progress import track
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from plumbline_models.core.arrays import Pixels
+from plumbline_models.training.distortions import DISTORTIONS, NUM_LEVELS, distort
+from plumbline_models.training.pristine import pristine
+from plumbline_models.training.towers import CONFIG as CLIP_CONFIG
+from plumbline_models.training.towers import normalised
+
+CONFIG: dict[str, Any] = {
+    "model_cfg": {
+        "embed_dim": 128,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 224, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64, "patch_size": None},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
+    },
+    "preprocess_cfg": {key: CLIP_CONFIG["preprocess_cfg"][key] for key in ("mode", "mean", "std")},
+}
+SCALE = 100.0
+NUM_PAIRS = 7
+CONSISTENCY_MARGIN = 2.5e-3
+RANK_MARGIN = 8e-3  # a level moves each cosine by this; the paper's margin would saturate the sigmoid here
+ANCHOR_WEIGHT = 2e-3
+LOGIT_PER_LEVEL = 2 * SCALE * RANK_MARGIN
+PEAK_RATE, WEIGHT_DECAY, WARM_UP_STEPS = 2e-3, 1e-2, 50
+CROP_SIDES_PX = (96, 112, 128, 160)
+PICTURES_A_STEP = 5
+
+
+class Quality(nn.Module):
+    """CLIP's ResNet without positional embedding in its pool, and fourteen prompt features."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        vision = CONFIG["model_cfg"]["vision_cfg"]
+        dim, width = CONFIG["model_cfg"]["embed_dim"], vision["width"]
+        heads = width * 32 // vision["head_width"]
+        self.visual = ModifiedResNet(vision["layers"], dim, heads, vision["image_size"], width)
+        drawn = torch.randn(2 * NUM_PAIRS, dim, generator=torch.Generator().manual_seed(seed))
+        self.register_buffer("prompts_features", nn.functional.normalize(drawn, dim=-1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """`[N, 14]` cosines with the prompts, positive and negative ones alternating."""
+        features = nn.functional.normalize(self._pooled(self._trunk(pixels)), dim=-1)
+        return torch.matmul(features, self.get_buffer("prompts_features").T)
+
+    def _trunk(self, pixels: Tensor) -> Tensor:
+        tower = self.visual
+        states: Tensor = tower.stem(pixels)
+        for layer in (tower.layer1, tower.layer2, tower.layer3, tower.layer4):
+            states = layer(states)
+        return states
+
+    def _pooled(self, states: Tensor) -> Tensor:
+        pool = self.visual.attnpool
+        tokens = states.flatten(2).permute(0, 2, 1)
+        mean = tokens.mean(dim=1, keepdim=True)
+        tokens = torch.cat([mean, tokens], dim=1)
+        heads = pool.num_heads
+
+        def split(values: Tensor) -> Tensor:
+            return values.view(*values.shape[:2], heads, -1).transpose(1, 2)
+
+        attended = nn.functional.scaled_dot_product_attention(
+            split(pool.q_proj(mean)), split(pool.k_proj(tokens)), split(pool.v_proj(tokens))
+        )
+        return torch.as_tensor(pool.c_proj(attended.transpose(1, 2).flatten(2)).squeeze(1))
+
+
+def score(cosines: Tensor) -> Tensor:
+    """`[N]` in (0, 1): the mean over the pairs of the positive prompt's share."""
+    return torch.sigmoid(SCALE * (cosines[:, 0::2] - cosines[:, 1::2])).mean(dim=1)
+
+
+def draw_crops(side_px: int, rng: Generator) -> Pixels:
+    """`[P, levels, 2, S, S, 3]`: pictures at levels 0 to 5 of one distortion each, two crops of every one."""
+    reach = side_px // 4
+    pictures = []
+    for _ in range(PICTURES_A_STEP):
+        source = pristine(side_px + reach, rng)
+        kind = DISTORTIONS[int(rng.integers(len(DISTORTIONS)))]
+        corners = rng.integers(0, reach + 1, size=(2, 2))
+        levels = np.clip(np.arange(NUM_LEVELS + 1) + rng.uniform(-0.25, 0.25), 0, NUM_LEVELS)
+        spoiled = [distort(source, kind, float(level), rng) for level in levels]
+        pictures.append([[one[y : y + side_px, x : x + side_px] for y, x in corners] for one in spoiled])
+    return np.asarray(pictures)
+
+
+def loss_of(quality: Quality, crops: Pixels) -> Tensor:
+    """Consistency between crops, ranking between levels on either side, and the anchor."""
+    cosines: Tensor = quality(normalised(crops.reshape(-1, *crops.shape[3:])))
+    cosines = cosines.view(*crops.shape[:3], -1)
+    gap = (cosines[:, :, 0] - cosines[:, :, 1]).abs()
+    consistency = torch.relu(gap - CONSISTENCY_MARGIN).mean()
+    levels = cosines.shape[1]
+    ranking = cosines.new_zeros(())
+    for low in range(levels):
+        for high in range(low + 1, levels):
+            margin = RANK_MARGIN * (high - low)
+            drop = cosines[:, low, :, None] - cosines[:, high, None, :]
+            signed = torch.cat([drop[..., 0::2], -drop[..., 1::2]], dim=-1)
+            ranking = ranking + torch.relu(margin - signed).mean()
+    logits = SCALE * (cosines[..., 0::2] - cosines[..., 1::2])
+    target = LOGIT_PER_LEVEL * (NUM_LEVELS / 2 - torch.arange(levels)).view(1, -1, 1, 1)
+    anchor = nn.functional.smooth_l1_loss(logits, target.expand_as(logits))
+    num_orders = levels * (levels - 1) / 2
+    return torch.add(consistency + ranking / num_orders, anchor, alpha=ANCHOR_WEIGHT)
+
+
+def export(quality: Quality) -> dict[str, Tensor]:
+    """The authors' names: `clip_model.` before CLIP's own, and `prompts_features`; float16."""
+    state = {f"clip_model.visual.{name}": value for name, value in quality.visual.state_dict().items()}
+    state["prompts_features"] = quality.get_buffer("prompts_features")
+    return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def train(options: argparse.Namespace) -> None:
+    """Run the steps that are still missing, with a checkpoint every hundred."""
+    torch.manual_seed(options.seed)
+    quality = Quality(options.seed)
+    optimizer = torch.optim.AdamW(quality.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
+    checkpoint: Path = options.out / "checkpoint.pt"
+    first = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        quality.load_state_dict(state["quality"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = int(state["step"])
+    started = time.monotonic()
+    for step in track(range(first, options.steps), description="training", disable=options.quiet):
+        rng = np.random.default_rng((options.seed, step))
+        share = (1 + np.cos(np.pi * step / options.steps)) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = PEAK_RATE * min((step + 1) / WARM_UP_STEPS, max(0.01, share))
+        loss = loss_of(quality, draw_crops(int(rng.choice(CROP_SIDES_PX)), rng))
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(quality.parameters(), 1.0)
+        optimizer.step()
+        if (step + 1) % 50 == 0:
+            print(f"step {step + 1}  loss {float(loss):.4f}  {time.monotonic() - started:.0f} s", flush=True)  # noqa: T201
+        if (step + 1) % 100 == 0 or step + 1 == options.steps:
+            state = {"quality": quality.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
+            torch.save(state, checkpoint)
+    save_file(export(quality), options.out / "weights.safetensors")
+    (options.out / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
+
+
+def main() -> None:
+    """Train, resume where a checkpoint is found, and write `config.json` and `weights.safetensors`."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(options.threads)
+    train(options)
+
+
+if __name__ == "__main__":
+    main()
