@@ -5,14 +5,17 @@ needs inline scripts, and these pages allow none.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from importlib.resources import files
-from pathlib import Path
+from typing import TypeAlias
 
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
 
-_OURS = Path(str(files("plumbline_serve"))) / "playground"
-_SWAGGER = Path(str(files("fastapi_offline"))) / "static"
+Folder: TypeAlias = tuple[str, str]
+"""A package and a folder in it."""
+
+_OURS: Folder = ("plumbline_serve", "playground")
+_SWAGGER: Folder = ("fastapi_offline", "static")
 
 PLAYGROUND_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -20,28 +23,29 @@ PLAYGROUND_POLICY = (
 )
 # Swagger UI sets styles on its elements.
 DOCS_POLICY = PLAYGROUND_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
-CACHE = "no-cache"  # asks each time, with the etag: an upgrade shows at once
 
-PAGES: Mapping[str, tuple[Path, str]] = {
-    "/": (_OURS / "index.html", PLAYGROUND_POLICY),
-    "/playground.css": (_OURS / "playground.css", PLAYGROUND_POLICY),
-    "/playground.js": (_OURS / "playground.js", PLAYGROUND_POLICY),
-    "/results.js": (_OURS / "results.js", PLAYGROUND_POLICY),
-    "/docs": (_OURS / "docs.html", DOCS_POLICY),
-    "/docs.js": (_OURS / "docs.js", DOCS_POLICY),
-    "/swagger-ui-bundle.js": (_SWAGGER / "swagger-ui-bundle.js", DOCS_POLICY),
-    "/swagger-ui.css": (_SWAGGER / "swagger-ui.css", DOCS_POLICY),
+PAGES: Mapping[str, tuple[Folder, str, str]] = {
+    "/": (_OURS, "index.html", PLAYGROUND_POLICY),
+    "/playground.css": (_OURS, "playground.css", PLAYGROUND_POLICY),
+    "/playground.js": (_OURS, "playground.js", PLAYGROUND_POLICY),
+    "/results.js": (_OURS, "results.js", PLAYGROUND_POLICY),
+    "/docs": (_OURS, "docs.html", DOCS_POLICY),
+    "/docs.js": (_OURS, "docs.js", DOCS_POLICY),
+    "/swagger-ui-bundle.js": (_SWAGGER, "swagger-ui-bundle.js", DOCS_POLICY),
+    "/swagger-ui.css": (_SWAGGER, "swagger-ui.css", DOCS_POLICY),
 }
-"""File and content security policy by path."""
+"""Folder, file and content security policy by path."""
 
 
-def page(path: str) -> Callable[[Request], Awaitable[FileResponse]]:
-    """The handler of one page."""
-    file, policy = PAGES[path]
-    headers = {"content-security-policy": policy, "cache-control": CACHE, "referrer-policy": "no-referrer"}
+def page(path: str) -> Callable[[Request], Awaitable[Response]]:
+    """The handler of one page; browsers ask each time, with the etag, so that an upgrade shows at once."""
+    folder, file, policy = PAGES[path]
+    files = StaticFiles(packages=[folder])
+    headers = {"content-security-policy": policy, "cache-control": "no-cache", "referrer-policy": "no-referrer"}
 
-    async def show(request: Request) -> FileResponse:
-        del request
-        return FileResponse(file, headers=headers)
+    async def show(request: Request) -> Response:
+        response = await files.get_response(file, request.scope)
+        response.headers.update(headers)
+        return response
 
     return show

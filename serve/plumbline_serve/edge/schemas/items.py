@@ -13,12 +13,15 @@ _IMAGES = "Images that items name by their key: sent, decoded and encoded once f
 _EXAMPLE_IMAGE: dict[str, JsonValue] = {"b64": "iVBORw0KGgo…"}
 
 
-def _image_kind(value: Any) -> str:
-    return "key" if isinstance(value, str) else "source"
+def _image_kind(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "key"
+    return "source" if isinstance(value, dict | ImageSource) else None
 
 
 ImageRef: TypeAlias = Annotated[
-    Annotated[str, Tag("key")] | Annotated[ImageSource, Tag("source")], Discriminator(_image_kind)
+    Annotated[str, Tag("key")] | Annotated[ImageSource, Tag("source")],
+    Discriminator(_image_kind, custom_error_type="image", custom_error_message="must be a string or an object"),
 ]
 
 

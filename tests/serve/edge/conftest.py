@@ -1,0 +1,339 @@
+"""A small service that gives every kind of answer there is, and servers over it on real sockets."""
+# ruff: noqa: N802 - the methods of a servicer are named by the schema
+
+import asyncio
+import base64
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from grpc_health.v1 import health_pb2_grpc
+
+from plumbline_models.core.errors import (
+    ImageUndecodableError,
+    MissingTextError,
+    PlumblineError,
+    error_classes,
+)
+from plumbline_models.core.protocols import Score
+from plumbline_serve.edge import GrpcEdge, create_app
+from plumbline_serve.messages import (
+    Base64Image,
+    BrokenImage,
+    EmbedReply,
+    EncodedImage,
+    EncoderEntry,
+    FilterReply,
+    ItemFailure,
+    ItemScores,
+    ItemVerdict,
+    Ranked,
+    RankReply,
+    RawImage,
+    ScorerEntry,
+    ScoreReply,
+    Timing,
+)
+from plumbline_serve.settings import AuthSettings, Limits, Settings
+from plumbline_wire.v1 import scoring_pb2_grpc
+
+WAIT_S = 30.0
+TIMING = Timing(decode=0.1, queue=0.2, compute=1 / 3, total=2.5)
+DIM = 3
+ENCODERS = (
+    EncoderEntry(
+        key="mini/image", kind="image", arch="mini", source="embedded", licence="Apache-2.0", sha256="00", dim=DIM,
+        backend="fake", precision="fp32", device="cpu", notes={"context": "77"},
+    ),
+)  # fmt: skip
+SCORERS = (
+    ScorerEntry(
+        id="sum", summary="adds up", low=0.0, high=None, higher_is_better=True, needs_text=False,
+        encoders=("mini/image",), precision="fp32", backend="fake", paper="arXiv:0000.00000",
+    ),
+)  # fmt: skip
+
+
+def image_bytes(image: Any) -> bytes:
+    """The bytes of a source; raises what is wrong with it."""
+    if isinstance(image, BrokenImage):
+        raise image.error
+    if isinstance(image, EncodedImage | RawImage):
+        return image.data
+    if isinstance(image, Base64Image):
+        return base64.b64decode(image.text)
+    raise ImageUndecodableError("The image cannot be read.")
+
+
+def thirds(image: Any) -> np.float32:
+    """A number of an image's bytes that has no short decimal form."""
+    return np.float32(sum(image_bytes(image)) / 3)
+
+
+class RuleService:
+    """Answers by simple rules; a text `raise CODE` fails the request, `hang` never ends, `crash` is a bug."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.is_ready = True
+        self.hanging = threading.Semaphore(0)
+        self.cancelled = threading.Semaphore(0)
+
+    async def score(self, request):
+        await self._obey(request, [item.text for item in request.items])
+        return ScoreReply([self._result(item, request.images) for item in request.items], TIMING)
+
+    async def filter(self, request):
+        await self._obey(request, [item.text for item in request.items])
+        results = [self._result(item, request.images) for item in request.items]
+        return FilterReply([self._verdict(result, request.policy[0]) for result in results], TIMING)
+
+    async def rank(self, request):
+        await self._obey(request, request.texts)
+        values, errors = [], {}
+        for index, image in enumerate(request.images if len(request.texts) == 1 else request.images * 2):
+            try:
+                values.append(Ranked(index, thirds(image)))
+            except PlumblineError as error:
+                errors[index] = error
+        return RankReply("sum", sorted(values, key=lambda each: -each.value)[: request.top_k], errors, TIMING)
+
+    async def embed(self, request):
+        await self._obey(request, request.texts)
+        vectors: list[Any] = [np.full(DIM, len(text) / 3, np.float32) for text in request.texts]
+        for image in request.images:
+            try:
+                vectors.append(np.full(DIM, thirds(image), np.float32))
+            except PlumblineError as error:
+                vectors.append(error)
+        return EmbedReply("mini/image", DIM, vectors, TIMING)
+
+    async def scorers(self):
+        return SCORERS
+
+    async def encoders(self):
+        return ENCODERS
+
+    async def metrics(self):
+        return b"# HELP plumbline_requests_total Requests answered.\n"
+
+    async def _obey(self, request, texts) -> None:
+        self.asked.append(request)
+        for text in filter(None, texts):
+            if text.startswith("raise "):
+                kind = next(kind for kind in error_classes() if kind.code == text.split()[1])
+                raise kind("As told.", retry_after_s=1.2, path="/etc/secret")
+            if text == "crash":
+                raise ZeroDivisionError("secret at /etc/secret")
+            if text == "hang":
+                await self._hang()
+
+    async def _hang(self) -> None:
+        self.hanging.release()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.release()
+            raise
+
+    def _result(self, item, images):
+        image = images.get(item.image) if isinstance(item.image, str) else item.image
+        try:
+            value = thirds(image)
+        except PlumblineError as error:
+            return ItemFailure(item.id, error)
+        scores: dict[str, Any] = {"sum": Score(value)}
+        if item.text is None:
+            scores["worded"] = MissingTextError("worded needs a text.")
+        else:
+            word = {"text": item.text, "start": 0, "end": len(item.text), "attribution": value / 7, "misaligned": True}
+            details = {"cosine": np.float32(0.1), "words": [word], "num_tokens": np.int64(5), "by_layer": [0.5]}
+            scores["worded"] = Score(float(value), details)
+        return ItemScores(item.id, scores)
+
+    def _verdict(self, result, threshold):
+        if isinstance(result, ItemFailure):
+            return result
+        accepted = result.scores["sum"].value >= (threshold.min or 0.0)
+        failed = [] if accepted else [threshold.scorer]
+        return ItemVerdict(result.id, "accept" if accepted else "reject", failed, result.scores)
+
+
+class Notebook:
+    """An observer whose notes a test can wait for: they are written once the answer has left."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str, str]] = []
+        self.rejections: list[str] = []
+        self._changed = threading.Condition()
+
+    def request(self, route: str, protocol: str, code: str, seconds: float) -> None:
+        assert seconds >= 0
+        with self._changed:
+            self.requests.append((route, protocol, code))
+            self._changed.notify_all()
+
+    def rejection(self, reason: str) -> None:
+        self.rejections.append(reason)
+
+    def wait_for(self, *noted: tuple[str, str, str]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: set(noted) <= set(self.requests), WAIT_S), self.requests
+
+
+class Rpcs(scoring_pb2_grpc.ScoringServicer, health_pb2_grpc.HealthServicer):
+    """Hosts the edge in plain grpc.aio, with gRPC's own context."""
+
+    def __init__(self, edge: GrpcEdge) -> None:
+        self.edge = edge
+
+    async def Score(self, request, context):
+        return await self.edge.score(request, context)
+
+    async def Filter(self, request, context):
+        return await self.edge.filter(request, context)
+
+    async def Rank(self, request, context):
+        return await self.edge.rank(request, context)
+
+    async def Embed(self, request, context):
+        return await self.edge.embed(request, context)
+
+    async def ListScorers(self, request, context):
+        return await self.edge.list_scorers(request, context)
+
+    async def ListModels(self, request, context):
+        return await self.edge.list_models(request, context)
+
+    async def ScoreStream(self, requests, context):
+        async for reply in self.edge.score_stream(requests, context):
+            yield reply
+
+    async def Check(self, request, context):
+        return await self.edge.check(request, context)
+
+    async def Watch(self, request, context):
+        async for response in self.edge.watch(request, context):
+            yield response
+
+
+class Loop:
+    """An event loop on a thread."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+
+    def run(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(WAIT_S)
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(WAIT_S)
+        self.loop.close()
+
+
+@dataclass
+class Edge:
+    """Both edges over one service, and clients of them."""
+
+    service: RuleService
+    notebook: Notebook
+    url: str
+    address: tuple[str, int]
+    http: httpx.Client
+    channel: grpc.Channel
+    rpc: scoring_pb2_grpc.ScoringStub
+    settings: Settings
+    closers: list[Callable[[], Any]] = field(default_factory=list)
+
+    def post(self, path: str, document: Any = None, **kwargs: Any) -> httpx.Response:
+        return self.http.post(path, **({"json": document} if document is not None else {}), **kwargs)
+
+
+def open_edge(settings: Settings) -> Edge:
+    service, notebook, loop = RuleService(), Notebook(), Loop()
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(service, settings, notebook), log_config=None, lifespan="off")
+    rest = uvicorn.Server(config)
+    serving = asyncio.run_coroutine_threadsafe(rest.serve([listener]), loop.loop)
+
+    async def start_grpc() -> tuple[grpc.aio.Server, int]:
+        server = grpc.aio.server()
+        rpcs = Rpcs(GrpcEdge(service, settings, notebook))
+        scoring_pb2_grpc.add_ScoringServicer_to_server(rpcs, server)
+        health_pb2_grpc.add_HealthServicer_to_server(rpcs, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        return server, port
+
+    server, port = loop.run(start_grpc())
+    address = listener.getsockname()
+    url = f"http://{address[0]}:{address[1]}"
+    http = httpx.Client(base_url=url, timeout=WAIT_S, trust_env=False)
+    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+
+    def stop_rest() -> None:
+        rest.should_exit = True
+        serving.result(WAIT_S)
+
+    closers = [http.close, channel.close, stop_rest, lambda: loop.run(server.stop(None)), loop.close]
+    rpc = scoring_pb2_grpc.ScoringStub(channel)
+    return Edge(service, notebook, url, address, http, channel, rpc, settings, closers)
+
+
+def close_edge(edge: Edge) -> None:
+    for close in edge.closers:
+        close()
+
+
+def small_settings(**changes: Any) -> Settings:
+    limits = Limits(max_items=8, max_request_bytes=2**20, max_text_chars=64)
+    return Settings(**{"limits": limits} | changes)
+
+
+@pytest.fixture(scope="session")
+def _edge() -> Iterator[Edge]:
+    edge = open_edge(small_settings())
+    yield edge
+    close_edge(edge)
+
+
+@pytest.fixture
+def edge(_edge: Edge) -> Edge:
+    """Both edges, with small limits and no keys."""
+    _edge.service.asked.clear()
+    _edge.service.is_ready = True
+    _edge.notebook.requests.clear()
+    _edge.notebook.rejections.clear()
+    return _edge
+
+
+@pytest.fixture(scope="session")
+def guarded_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    """Both edges, open to those who know a key."""
+    keys = tmp_path_factory.mktemp("keys") / "keys.txt"
+    keys.write_text("# who\nfirst-key\n\n  second-key  # rotated in\n", encoding="utf-8")
+    edge = open_edge(small_settings(auth=AuthSettings(keys_file=keys)))
+    yield edge
+    close_edge(edge)
+
+
+@pytest.fixture
+def form() -> Callable[..., dict[str, Any]]:
+    """Arguments for httpx to send a document and parts as a form."""
+
+    def make(document: bytes, **parts: bytes) -> dict[str, Any]:
+        files = {"request": ("request", document, "application/json")}
+        return {"files": files | {name: (name, data) for name, data in parts.items()}}
+
+    return make

@@ -1,0 +1,115 @@
+import jsonschema
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from plumbline_models.core.errors import error_classes
+
+CONTRACT = {
+    "/v1/score": {"post"},
+    "/v1/rank": {"post"},
+    "/v1/filter": {"post"},
+    "/v1/embed": {"post"},
+    "/v1/scorers": {"get"},
+    "/v1/models": {"get"},
+    "/livez": {"get"},
+    "/readyz": {"get"},
+    "/metrics": {"get"},
+}
+B64 = {"b64": "aGFsbG8="}
+REQUESTS = [
+    pytest.param(
+        "/v1/score", {"items": [{"image": B64, "text": "a"}, {"image": "k"}, {}], "images": {"k": B64}}, id="score"
+    ),
+    pytest.param("/v1/score", {"items": [{"image": {}}]}, id="no source"),
+    pytest.param("/v1/score", {"items": [{"image": {"b64": "", "url": ""}}]}, id="two sources"),
+    pytest.param("/v1/score", {"items": [{"image": B64 | {"raw": {"height": 1, "width": 1}}}]}, id="raw beside base64"),
+    pytest.param("/v1/score", {"items": [{"image": 1}]}, id="image as number"),
+    pytest.param("/v1/score", {"items": [], "timeout_ms": 0}, id="timeout of zero"),
+    pytest.param("/v1/score", {"items": [], "more": 0}, id="unknown field"),
+    pytest.param("/v1/score", {}, id="no items"),
+    pytest.param("/v1/filter", {"items": [{}], "policy": {"all": [{"scorer": "sum", "min": 0}]}}, id="filter"),
+    pytest.param("/v1/filter", {"items": [{}], "policy": {"all": [{"scorer": "sum"}]}}, id="no bounds"),
+    pytest.param("/v1/filter", {"items": [{}], "policy": {"all": []}}, id="no policy"),
+    pytest.param("/v1/rank", {"text": "a", "images": [B64]}, id="rank images"),
+    pytest.param("/v1/rank", {"image": B64, "texts": ["a"], "top_k": 1}, id="rank texts"),
+    pytest.param("/v1/rank", {"text": "a", "texts": ["a"]}, id="rank texts for a text"),
+    pytest.param("/v1/rank", {"text": "a", "images": [B64], "top_k": 0}, id="rank no places"),
+    pytest.param("/v1/embed", {"texts": ["a"], "encoding": "base64"}, id="embed"),
+    pytest.param("/v1/embed", {"texts": ["a"], "images": []}, id="embed both"),
+    pytest.param("/v1/embed", {"texts": ["a"], "encoding": "hex"}, id="embed in hex"),
+]
+
+
+@pytest.fixture
+def document(edge) -> dict:
+    return edge.http.get("/openapi.json").json()
+
+
+def resolved(document: dict, schema: dict) -> dict:
+    return schema | {"components": document["components"]}
+
+
+def test_the_document_is_valid_openapi_3_1(document: dict) -> None:
+    assert document["openapi"].startswith("3.1")
+    OpenAPIV31SpecValidator(document).validate()
+
+
+def test_it_describes_the_routes_of_the_contract_and_no_others(document: dict) -> None:
+    assert {path: set(operations) for path, operations in document["paths"].items()} == CONTRACT
+
+
+def test_operations_have_distinct_names(document: dict) -> None:
+    names = [each["operationId"] for path in document["paths"].values() for each in path.values()]
+    assert sorted(names) == sorted({path.rsplit("/", 1)[1] for path in CONTRACT})
+
+
+@pytest.mark.parametrize(("path", "body"), REQUESTS)
+def test_the_schema_and_the_service_agree_on_what_is_wrong(edge, document: dict, path: str, body: dict) -> None:
+    content = document["paths"][path]["post"]["requestBody"]["content"]
+    assert set(content) == {"application/json", "multipart/form-data"}
+    validator = jsonschema.Draft202012Validator(resolved(document, content["application/json"]["schema"]))
+    assert validator.is_valid(body) == (edge.post(path, body).status_code == 200)
+
+
+ANSWERS = [
+    ("/v1/score", {"items": [{"image": B64, "text": "a"}, {"image": B64}, {"image": "x"}]}, 200),
+    ("/v1/filter", {"items": [{"image": B64}, {"image": "x"}], "policy": {"all": [{"scorer": "sum", "min": 0}]}}, 200),
+    ("/v1/rank", {"text": "a", "images": [B64, {"url": "x"}]}, 200),
+    ("/v1/embed", {"images": [B64, {"url": "x"}]}, 200),
+    ("/v1/embed", {"texts": ["a"], "encoding": "base64"}, 200),
+    ("/v1/score", {"items": [{"text": 1}]}, 422),
+    ("/v1/score", {"items": [{"text": "raise overloaded"}]}, 429),
+    ("/v1/score", {"items": [{"text": "crash"}]}, 500),
+    ("/v1/scorers", None, 200),
+    ("/v1/models", None, 200),
+    ("/livez", None, 200),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status"), ANSWERS)
+def test_answers_are_as_the_schema_says(edge, document: dict, path: str, body, status: int) -> None:
+    reply = edge.http.get(path) if body is None else edge.post(path, body)
+    assert reply.status_code == status
+    operation = document["paths"][path]["get" if body is None else "post"]
+    described = operation["responses"][str(status)]
+    if "$ref" in described:
+        described = document["components"]["responses"][described["$ref"].rsplit("/", 1)[1]]
+    schema = described["content"][reply.headers["content-type"]]["schema"]
+    jsonschema.Draft202012Validator(resolved(document, schema)).validate(reply.json())
+    assert set(described["headers"]) <= set(reply.headers)
+
+
+def test_every_status_that_a_question_may_get_is_described(document: dict) -> None:
+    statuses = {str(kind.status) for kind in error_classes()} - {"403", "404", "405"}
+    for path in ("/v1/score", "/v1/rank", "/v1/filter", "/v1/embed"):
+        assert set(document["paths"][path]["post"]["responses"]) == statuses | {"200"}
+
+
+def test_it_says_which_routes_need_a_key(document: dict) -> None:
+    needs = {
+        path
+        for path, operations in document["paths"].items()
+        for each in operations.values()
+        if {"key": []} in each["security"]
+    }
+    assert needs == set(CONTRACT) - {"/livez", "/readyz"}

@@ -1,0 +1,118 @@
+"""What no well-behaved HTTP client sends."""
+
+import socket
+
+import pytest
+
+WAIT_S = 30.0
+HANG = b'{"items":[{"text":"hang"}]}'
+
+
+def head(path: str, *lines: str) -> bytes:
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode()
+
+
+def exchange(edge, sent: bytes, *, half_close: bool = False) -> bytes:
+    with socket.create_connection(edge.address, timeout=WAIT_S) as connection:
+        connection.sendall(sent)
+        if half_close:
+            connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+            if b"}" in received:
+                break
+        return received
+
+
+def is_alive(edge) -> bool:
+    return edge.http.get("/livez").status_code == 200
+
+
+def test_a_caller_that_hangs_up_stops_the_work(edge) -> None:
+    with socket.create_connection(edge.address, timeout=WAIT_S) as connection:
+        connection.sendall(head("/v1/score", "Content-Type: application/json", f"Content-Length: {len(HANG)}") + HANG)
+        assert edge.service.hanging.acquire(timeout=WAIT_S)
+    assert edge.service.cancelled.acquire(timeout=WAIT_S)
+    edge.notebook.wait_for(("/v1/score", "rest", "499"))
+    assert is_alive(edge)
+
+
+@pytest.mark.parametrize(
+    ("kind", "begun"),
+    [("application/json", b'{"texts":'), ("multipart/form-data; boundary=b", b"--b\r\nContent-Dispo")],
+    ids=["JSON", "form"],
+)
+def test_a_caller_that_hangs_up_while_sending_is_counted_as_gone(edge, kind: str, begun: bytes) -> None:
+    with socket.create_connection(edge.address, timeout=WAIT_S) as connection:
+        connection.sendall(head("/v1/embed", f"Content-Type: {kind}", "Content-Length: 1000") + begun)
+    edge.notebook.wait_for(("/v1/embed", "rest", "499"))
+    assert edge.service.asked == []
+    assert is_alive(edge)
+
+
+def test_a_declared_length_over_the_limit_is_refused_before_a_byte_of_it_is_sent(edge) -> None:
+    declared = head("/v1/score", "Content-Type: application/json", f"Content-Length: {2**20 + 1}")
+    assert exchange(edge, declared).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_caller_that_waits_for_leave_is_refused_without_it(edge) -> None:
+    declared = head("/v1/score", "Content-Type: application/json", f"Content-Length: {2**30}", "Expect: 100-continue")
+    assert exchange(edge, declared).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("length", ["-1", "abc", "1" * 30, "9" * 5000])
+def test_a_length_that_is_none_is_refused(edge, length: str) -> None:
+    reply = exchange(edge, head("/v1/score", "Content-Type: application/json", f"Content-Length: {length}"))
+    assert reply.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 413 "))
+    assert is_alive(edge)
+
+
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"], ids=repr)
+def test_what_is_no_http_is_refused_and_harms_nobody(edge, sent: bytes) -> None:
+    assert b" 400 " in exchange(edge, sent, half_close=True)
+    assert is_alive(edge)
+
+
+def test_a_chunked_body_over_the_limit_is_refused(edge) -> None:
+    chunk = b"10000\r\n" + bytes(2**16) + b"\r\n"
+    sent = head("/v1/score", "Content-Type: application/json", "Transfer-Encoding: chunked") + chunk * 17
+    assert exchange(edge, sent).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_form_may_arrive_byte_by_byte(edge) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="request"\r\n\r\n{"texts":["abc"]}\r\n--b--\r\n'
+    with socket.create_connection(edge.address, timeout=WAIT_S) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(
+            head("/v1/embed", "Content-Type: multipart/form-data; boundary=b", f"Content-Length: {len(body)}")
+        )
+        for byte in body:
+            connection.sendall(bytes([byte]))
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_several_requests_share_a_connection(edge) -> None:
+    body = b'{"texts":["abc"]}'
+    one = head("/v1/embed", "Content-Type: application/json", f"Content-Length: {len(body)}") + body
+    with socket.create_connection(edge.address, timeout=WAIT_S) as connection:
+        connection.sendall(one * 3)
+        received = b""
+        while received.count(b"HTTP/1.1 200 ") < 3:
+            received += connection.recv(65536)
+
+
+def test_a_websocket_is_refused(edge) -> None:
+    sent = "\r\n".join(
+        [
+            "GET /v1/score HTTP/1.1",
+            "Host: x",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Version: 13",
+            "",
+            "",
+        ]
+    )
+    assert exchange(edge, sent.encode(), half_close=True).startswith(b"HTTP/1.1 4")

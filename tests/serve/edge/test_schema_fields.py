@@ -1,0 +1,192 @@
+from typing import Any
+
+import pytest
+
+from plumbline_models.core.errors import InvalidFieldError, TooManyItemsError
+from plumbline_serve.edge import schemas
+from plumbline_serve.edge.fields import fit
+from plumbline_serve.settings import Limits
+
+LIMITS = Limits(max_items=3)
+B64 = {"b64": "aGFsbG8="}
+
+
+def faults(document: Any, schema: Any = schemas.ScoreRequest) -> dict[str, str]:
+    with pytest.raises(InvalidFieldError) as caught:
+        fit(document, schema, LIMITS)
+    return {fault["pointer"]: fault["detail"] for fault in caught.value.facts["errors"]}
+
+
+def item(**fields: Any) -> dict[str, Any]:
+    return {"items": [fields]}
+
+
+CHOICE = "must have exactly one of b64, url, part"
+SCORE_CASES = [
+    pytest.param([], {"": "must be an object"}, id="an array"),
+    pytest.param("x", {"": "must be an object"}, id="a string"),
+    pytest.param(None, {"": "must be an object"}, id="null"),
+    pytest.param({}, {"/items": "is required"}, id="nothing"),
+    pytest.param({"items": {}}, {"/items": "must be an array"}, id="items as object"),
+    pytest.param({"items": "abc"}, {"/items": "must be an array"}, id="items as string"),
+    pytest.param({"items": [1]}, {"/items/0": "must be an object"}, id="item as number"),
+    pytest.param({"items": [], "x": 1}, {"/x": "is not a known field"}, id="unknown field"),
+    pytest.param(item(txt="a"), {"/items/0/txt": "is not a known field"}, id="unknown field of an item"),
+    pytest.param(item(id=1), {"/items/0/id": "must be a string"}, id="id as number"),
+    pytest.param(item(text=1), {"/items/0/text": "must be a string"}, id="text as number"),
+    pytest.param(item(text=["a"]), {"/items/0/text": "must be a string"}, id="text as array"),
+    pytest.param(item(text=True), {"/items/0/text": "must be a string"}, id="text as boolean"),
+    pytest.param(item(image=1), {"/items/0/image": "must be a string or an object"}, id="image as number"),
+    pytest.param(item(image=[]), {"/items/0/image": "must be a string or an object"}, id="image as array"),
+    pytest.param(item(image={}), {"/items/0/image": CHOICE}, id="image without a source"),
+    pytest.param(item(image={"b64": "", "url": ""}), {"/items/0/image": CHOICE}, id="image with two sources"),
+    pytest.param(item(image={"b64": 5}), {"/items/0/image/b64": "must be a string"}, id="base64 as number"),
+    pytest.param(item(image={"base64": ""}), {"/items/0/image/base64": "is not a known field"}, id="misspelt source"),
+    pytest.param(
+        item(image=B64 | {"raw": {"height": 1, "width": 1}}),
+        {"/items/0/image": "may have raw only beside part"},
+        id="raw base64",
+    ),
+    pytest.param(
+        item(image={"part": "a", "raw": {"height": 0, "width": "4"}}),
+        {"/items/0/image/raw/height": "must be at least 1", "/items/0/image/raw/width": "must be an integer"},
+        id="raw of no size",
+    ),
+    pytest.param(
+        item(image={"part": "a", "raw": {"height": 2.0, "width": True}}),
+        {"/items/0/image/raw/height": "must be an integer", "/items/0/image/raw/width": "must be an integer"},
+        id="raw of broken size",
+    ),
+    pytest.param(
+        {"items": [], "images": {"a/b~c": {"url": 1}}},
+        {"/images/a~1b~0c/url": "must be a string"},
+        id="pointer is escaped",
+    ),
+    pytest.param({"items": [], "images": []}, {"/images": "must be an object"}, id="images as array"),
+    pytest.param({"items": [], "images": {"a": "b"}}, {"/images/a": "must be an object"}, id="image names image"),
+    pytest.param({"items": [], "scorers": "clipscore"}, {"/scorers": "must be an array"}, id="scorers as string"),
+    pytest.param({"items": [], "scorers": [1]}, {"/scorers/0": "must be a string"}, id="scorer as number"),
+    pytest.param(
+        {"items": [], "scorers": ["a"] * 65}, {"/scorers": "must have at most 64 entries"}, id="scorers without end"
+    ),
+    pytest.param({"items": [], "timeout_ms": "5"}, {"/timeout_ms": "must be a number"}, id="timeout as string"),
+    pytest.param({"items": [], "timeout_ms": 0}, {"/timeout_ms": "must be greater than 0"}, id="timeout of zero"),
+    pytest.param({"items": [], "timeout_ms": -1.5}, {"/timeout_ms": "must be greater than 0"}, id="negative timeout"),
+    pytest.param({"items": [], "timeout_ms": True}, {"/timeout_ms": "must be a number"}, id="timeout as boolean"),
+    pytest.param(
+        {"items": [], "timeout_ms": float("inf")}, {"/timeout_ms": "must be a finite number"}, id="endless timeout"
+    ),
+    pytest.param({"items": [], "timeout_ms": 10**400}, {"/timeout_ms": "must be a number"}, id="huge integer"),
+]
+
+
+@pytest.mark.parametrize(("document", "expected"), SCORE_CASES)
+def test_a_faulty_score_request_is_refused_with_pointers(document: Any, expected: dict[str, str]) -> None:
+    assert faults(document) == expected
+
+
+SIDES = "must have either text and images, or image and texts"
+OTHER_CASES = [
+    pytest.param(schemas.RankRequest, {}, {"": SIDES}, id="rank nothing"),
+    pytest.param(schemas.RankRequest, {"text": "a"}, {"": SIDES}, id="rank nothing for a text"),
+    pytest.param(schemas.RankRequest, {"text": "a", "texts": ["b"]}, {"": SIDES}, id="rank texts for a text"),
+    pytest.param(
+        schemas.RankRequest,
+        {"text": "a", "images": [], "image": B64, "texts": []},
+        {"": SIDES},
+        id="rank both ways",
+    ),
+    pytest.param(
+        schemas.RankRequest,
+        {"text": "a", "images": [B64], "top_k": 0},
+        {"/top_k": "must be at least 1"},
+        id="rank no places",
+    ),
+    pytest.param(
+        schemas.RankRequest,
+        {"text": "a", "images": ["key"]},
+        {"/images/0": "must be an object"},
+        id="rank by key",
+    ),
+    pytest.param(schemas.EmbedRequest, {}, {"": "must have exactly one of images, texts"}, id="embed nothing"),
+    pytest.param(
+        schemas.EmbedRequest,
+        {"texts": [], "images": []},
+        {"": "must have exactly one of images, texts"},
+        id="embed both",
+    ),
+    pytest.param(
+        schemas.EmbedRequest,
+        {"texts": ["a"], "encoding": "hex"},
+        {"/encoding": "must be 'float' or 'base64'"},
+        id="embed in hex",
+    ),
+    pytest.param(schemas.FilterRequest, {"items": []}, {"/policy": "is required"}, id="filter without policy"),
+    pytest.param(
+        schemas.FilterRequest,
+        {"items": [], "policy": {"all": []}},
+        {"/policy/all": "must not be empty"},
+        id="no policy",
+    ),
+    pytest.param(
+        schemas.FilterRequest,
+        {"items": [], "policy": {"any": []}},
+        {"/policy/all": "is required", "/policy/any": "is not a known field"},
+        id="another policy",
+    ),
+    pytest.param(
+        schemas.FilterRequest,
+        {"items": [], "policy": {"all": [{"scorer": "a"}]}},
+        {"/policy/all/0": "must have min, max or both"},
+        id="threshold without bounds",
+    ),
+    pytest.param(
+        schemas.FilterRequest,
+        {"items": [], "policy": {"all": [{"scorer": "a", "min": "0.5"}]}, "explain": 1},
+        {"/policy/all/0/min": "must be a number", "/explain": "must be true or false"},
+        id="wrong types",
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "document", "expected"), OTHER_CASES)
+def test_other_faulty_requests_are_refused_with_pointers(schema: Any, document: Any, expected: dict[str, str]) -> None:
+    assert faults(document, schema) == expected
+
+
+@pytest.mark.parametrize("name", ["items", "images"])
+def test_more_than_the_limit_is_refused_before_it_is_read(name: str) -> None:
+    entries = {str(i): 0 for i in range(4)} if name == "images" else [0] * 4
+    with pytest.raises(TooManyItemsError) as caught:
+        fit({name: entries}, schemas.ScoreRequest, LIMITS)
+    assert caught.value.detail == "The request has 4 items; at most 3 are allowed."
+
+
+def test_a_refusal_lists_the_first_faults_only_and_echoes_no_long_name() -> None:
+    listed = faults({"items": [], **{f"{i:03}" + "x" * 1000: 1 for i in range(100)}})
+    assert len(listed) == 20
+    assert max(map(len, listed)) == 200
+
+
+def test_thousands_of_faults_are_counted_and_not_listed() -> None:
+    with pytest.raises(InvalidFieldError) as caught:
+        fit({"items": [], **{str(i): 1 for i in range(5000)}}, schemas.ScoreRequest, LIMITS)
+    assert caught.value.detail == "The request is not as the schema says: it is wrong in 5000 places."
+    assert caught.value.facts["errors"] == []
+
+
+def test_null_stands_for_a_field_that_is_not_given() -> None:
+    body = fit(
+        {"items": [{"id": None, "image": None, "text": None}], "scorers": None, "timeout_ms": None},
+        schemas.ScoreRequest,
+        LIMITS,
+    )
+    assert body == fit({"items": [{}]}, schemas.ScoreRequest, LIMITS)
+
+
+@pytest.mark.parametrize(
+    "schema", [schemas.ScoreRequest, schemas.FilterRequest, schemas.RankRequest, schemas.EmbedRequest]
+)
+def test_the_examples_fit(schema: Any) -> None:
+    for example in schema.model_config["json_schema_extra"]["examples"]:
+        fit(example, schema, LIMITS)
