@@ -1,0 +1,92 @@
+"""Where a CLIP-FlanT5 comes from: a folder of the published layout, or a hub name whose files are fetched."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError
+
+SMALL_FILES: Final = ("*.json", "spiece.model", "tokenizer/*")
+"""What preparing inputs needs: configurations and the tokenizer."""
+WEIGHTS: Final = (
+    ("*.safetensors", "*.safetensors.index.json"),
+    ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
+)
+"""In order of preference; a repository that has both is fetched once."""
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a name means a local folder: it exists, or could not be a hub name."""
+    return Path(name).expanduser().is_dir() or name.startswith((".", "/", "~")) or name.count("/") != 1
+
+
+def find_small_files(name: str) -> Path:
+    """The folder of a checkpoint with at least its configurations and its tokenizer.
+
+    Args:
+        name: A folder, or a hub name such as `zhiqiulin/clip-flant5-xl`.
+
+    Raises:
+        CheckpointNotFoundError: There is no such folder, or the hub has it not or cannot be reached.
+    """
+    return _local(name) if is_folder_name(name) else _fetch(name, SMALL_FILES)
+
+
+def find_weights(name: str) -> Path:
+    """The folder of a checkpoint with everything; fetches what is missing, which may be many gigabytes.
+
+    Raises:
+        CheckpointNotFoundError: There is no such folder, or the hub has it not or cannot be reached.
+    """
+    if is_folder_name(name):
+        return _local(name)
+    for patterns in WEIGHTS:
+        folder = _fetch(name, (*SMALL_FILES, *patterns))
+        if any(True for pattern in patterns for _ in folder.glob(pattern)):
+            return folder
+    raise CheckpointNotFoundError(f"The hub repository {name} holds no weights.", name=name)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A configuration file.
+
+    Raises:
+        CheckpointNotFoundError: There is no such file.
+        CheckpointError: It is not a JSON object.
+    """
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointNotFoundError(f"The checkpoint has no {file.name}.", path=str(file)) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"The checkpoint's {file.name} is not usable.", path=str(file)) from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"The checkpoint's {file.name} holds no object.", path=str(file))
+    return values
+
+
+def _local(name: str) -> Path:
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise CheckpointNotFoundError(f"There is no checkpoint folder {name}.", path=str(folder))
+    return folder
+
+
+def _fetch(name: str, patterns: Sequence[str]) -> Path:
+    # Imported here: it takes a quarter of a second, and embedded checkpoints never need it.
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+    except HFValidationError as error:
+        raise CheckpointNotFoundError(f"{name} is neither a folder nor a hub name.", name=name) from error
+    except LocalEntryNotFoundError as error:
+        raise CheckpointNotFoundError(
+            f"The checkpoint {name} is not in the local hub cache and the hub cannot be reached.", name=name
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise CheckpointNotFoundError(
+            f"The hub does not give out {name}: it is not there, or needs a token.", name=name
+        ) from error

@@ -1,0 +1,249 @@
+"""The pair half of CLIP-FlanT5: how likely the answer is, given an image's rows and a caption's question.
+
+Its encoder reads image and caption together, in both directions, so nothing of it can be shared between captions.
+"""
+
+import hashlib
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from plumbline_models.checkpoints.flant5 import FlanT5Checkpoint
+from plumbline_models.core.arrays import Array, Pixels, TokenIds
+from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError, TextTooLongError
+from plumbline_models.core.graph import Dim, Graph, TensorSpec
+from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, PairInput
+from plumbline_models.encoders.flant5_image import ImageRows
+from plumbline_models.encoders.likelihood import AnswerLikelihood
+from plumbline_models.text.questions import RIVAL_ANSWER, Asking
+
+if TYPE_CHECKING:
+    from plumbline_models.graphs.flant5_score import FlanT5Score
+
+MAX_TAIL_TOKENS: Final = 1024
+"""Of the question behind the image. The published program cuts prompts at 2048, and so cuts the question's end off."""
+MAX_ANSWER_TOKENS: Final = 256
+
+_GRAPH_VERSION: Final = "1"  # raised when the graph's code changes what it computes
+_TYPICAL_TAIL_TOKENS = 32
+_TAIL_BUCKET = 16
+_TAIL_STEP = 8
+_ANSWER_STEP = 2
+_CHEAP_ANSWER_TOKENS = 32  # of a longer answer, the decoder counts
+_MAX_BATCH = 32
+_MAX_BIAS_BYTES = 1 << 29  # of a batch's attention bias, its largest array: keeps batches of large checkpoints small
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPair:
+    """A caption in the words of the question, and the image that it is held against."""
+
+    image_rows: ImageRows
+    tail_ids: TokenIds
+    """`[L]`: all that stands behind the image."""
+    answer_ids: TokenIds
+    """`[K]`, end-of-sequence last."""
+
+
+class FlanT5PairEncoder:
+    """Asks the question about pairs of image rows and captions.
+
+    Args:
+        checkpoint: Whose encoder and decoder.
+        backend: Compiles them.
+        asking: The question and the answer.
+    """
+
+    kind: EncoderKind = "pair"
+
+    def __init__(self, checkpoint: FlanT5Checkpoint, backend: Backend, *, asking: Asking) -> None:
+        self._checkpoint = checkpoint
+        self._backend = backend
+        self._asking = asking
+        self._engine: Engine | None = None
+        self._info: EncoderInfo | None = None
+
+    @property
+    def key(self) -> str:
+        """The checkpoint's label, a digest of the wording unless it is the default, then `/pair`."""
+        wording = hashlib.sha256(repr(self._asking).encode()).hexdigest()[:8]
+        variant = "" if self._asking == Asking() else f"+{wording}"
+        return f"{self._checkpoint.label}{variant}/pair"
+
+    @property
+    def max_batch_cost(self) -> float:
+        """Pairs of typical length."""
+        return float(self._max_batch)
+
+    @cached_property
+    def _max_batch(self) -> int:
+        num_rows = self._num_rows(_TYPICAL_TAIL_TOKENS)
+        bias_bytes = self._checkpoint.t5_arch.num_heads * num_rows**2 * 4
+        return max(1, min(_MAX_BATCH, _MAX_BIAS_BYTES // bias_bytes))
+
+    def prepare(self, raw: Pixels | str | PairInput) -> PreparedPair:
+        """Tokenise the caption's question and answer.
+
+        Raises:
+            TextTooLongError: More tokens than are read.
+            InvalidFieldError: It is no pair, or the caption is not valid Unicode.
+        """
+        if not isinstance(raw, PairInput):
+            raise InvalidFieldError("This encoder takes pairs.", kind=type(raw).__name__)
+        pieces = self._checkpoint.pieces
+        tail_ids = pieces.encode(self._asking.tail(raw.caption))
+        answer_ids = self._fixed_answer
+        if answer_ids is None:
+            answer_ids = pieces.encode(self._asking.answer_for(raw.caption))
+        for ids, limit in ((tail_ids, MAX_TAIL_TOKENS), (answer_ids, MAX_ANSWER_TOKENS)):
+            if len(ids) > limit:
+                raise TextTooLongError("The text has more tokens than are read.", num_tokens=len(ids), limit=limit)
+        return PreparedPair(raw.image_row, tail_ids, answer_ids)
+
+    def bucket(self, prepared: PreparedPair) -> Hashable:
+        """Pairs of about the same length."""
+        num_tail = math.ceil(len(prepared.tail_ids) / _TAIL_BUCKET)
+        return num_tail, math.ceil(len(prepared.answer_ids) / _ANSWER_STEP)
+
+    def cost(self, prepared: PreparedPair) -> float:
+        """Attention grows with the square of the length, and so does the memory that it takes."""
+        ratio = self._num_rows(len(prepared.tail_ids)) / self._num_rows(_TYPICAL_TAIL_TOKENS)
+        return max(1.0, ratio**2, len(prepared.answer_ids) / _CHEAP_ANSWER_TOKENS)
+
+    def load(self) -> None:
+        """Compile or fetch the engine and run one pair through it.
+
+        Raises:
+            CheckpointError: The weights are not there, or do not fit.
+            EngineError: The graph does not compile.
+        """
+        if self._engine is not None:
+            return
+        self._engine = self._backend.compile(self._graph())
+        arch, tower = self._checkpoint.t5_arch, self._checkpoint.tower_arch
+        blank = np.zeros((tower.num_patches, arch.width), dtype=np.float32)
+        self.encode([self.prepare(PairInput(caption="", image_row=blank))])
+        ran = self._engine.info
+        self._info = EncoderInfo(
+            key=self.key,
+            kind=self.kind,
+            arch="clip-flant5",
+            source=self._checkpoint.source,
+            licence=self._checkpoint.licence,
+            sha256=self._checkpoint.sha256,
+            dim=arch.width,
+            backend=ran.backend,
+            precision=ran.precision,
+            device=ran.device,
+            notes={
+                "question": self._asking.question,
+                "answer": self._asking.answer,
+                "conversation": self._asking.conversation,
+                "scored": f"all answer tokens with end-of-sequence, over {arch.num_tokens} tokens",
+            },
+        )
+
+    def info(self) -> EncoderInfo:
+        """What was loaded.
+
+        Raises:
+            SetupError: Before `load`.
+        """
+        if self._info is None:
+            raise SetupError("The encoder is not loaded yet.", encoder=self.key)
+        return self._info
+
+    def encode(self, batch: Sequence[PreparedPair]) -> Sequence[AnswerLikelihood | PlumblineError]:
+        """Read off the likelihood of each answer.
+
+        Returns:
+            A likelihood for each pair, or an error where the engine gave no number.
+
+        Raises:
+            EngineError: The batch could not be run, or before `load`.
+        """
+        if self._engine is None:
+            raise EngineError("The encoder is not loaded yet.", encoder=self.key)
+        size = self._max_batch
+        return [
+            likelihood
+            for first in range(0, len(batch), size)
+            for likelihood in self._run(self._engine, batch[first : first + size])
+        ]
+
+    def _run(self, engine: Engine, batch: Sequence[PreparedPair]) -> list[AnswerLikelihood | PlumblineError]:
+        answer_ids = _pad([pair.answer_ids for pair in batch], _ANSWER_STEP)
+        read_ids = np.roll(answer_ids, 1, axis=1)
+        read_ids[:, 0] = self._checkpoint.t5_arch.start_id
+        outputs = engine.run(
+            {
+                "image_rows": np.stack([pair.image_rows for pair in batch]).astype(np.float32, copy=False),
+                "tail_ids": _pad([pair.tail_ids for pair in batch], _TAIL_STEP),
+                "read_ids": read_ids,
+                "answer_ids": answer_ids,
+            }
+        )
+        return [
+            _read(outputs["answer_log_probs"][row, : len(pair.answer_ids)], outputs["rival_log_prob"][row])
+            for row, pair in enumerate(batch)
+        ]
+
+    @cached_property
+    def _fixed_answer(self) -> TokenIds | None:
+        """The answer's tokens where it does not depend on the caption."""
+        answer = self._asking.answer_for("")
+        return self._checkpoint.pieces.encode(answer) if answer == self._asking.answer else None
+
+    @cached_property
+    def _head_ids(self) -> tuple[int, ...]:
+        return tuple(self._checkpoint.pieces.encode(self._asking.head).tolist())
+
+    def _num_rows(self, num_tail: int) -> int:
+        return len(self._head_ids) + self._checkpoint.tower_arch.num_patches + num_tail
+
+    def _graph(self) -> Graph:
+        checkpoint, arch = self._checkpoint, self._checkpoint.t5_arch
+        rival_id = int(checkpoint.pieces.encode(RIVAL_ANSWER)[0])
+        high = self._max_batch
+        batch = Dim("batch", 1, high, high)
+        tail = Dim("tail", _TAIL_STEP, _TYPICAL_TAIL_TOKENS, MAX_TAIL_TOKENS)
+        answer = Dim("answer", _ANSWER_STEP, 2 * _ANSWER_STEP, MAX_ANSWER_TOKENS)
+        facts = repr((_GRAPH_VERSION, arch, checkpoint.sha256, self._head_ids, rival_id))
+        return Graph(
+            name="flant5_score",
+            inputs=(
+                TensorSpec("image_rows", "float32", (batch, checkpoint.tower_arch.num_patches, arch.width)),
+                TensorSpec("tail_ids", "int64", (batch, tail)),
+                TensorSpec("read_ids", "int64", (batch, answer)),
+                TensorSpec("answer_ids", "int64", (batch, answer)),
+            ),
+            outputs=("answer_log_probs", "rival_log_prob"),
+            fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
+            build=partial(_build, checkpoint, self._head_ids, rival_id),
+            output_shapes=((batch, answer), (batch, 1)),
+        )
+
+
+def _read(log_probs: Array, rival: Array) -> AnswerLikelihood | PlumblineError:
+    if not (np.isfinite(log_probs).all() and np.isfinite(rival).all()):
+        return EngineError("The engine gave no number for this pair.")
+    return AnswerLikelihood(tuple(log_probs.tolist()), rival_log_prob=float(rival[0]))
+
+
+def _pad(rows: Sequence[TokenIds], step: int) -> TokenIds:
+    """Rows side by side, filled up with 0 to a multiple of `step`, so that an engine meets few shapes."""
+    length = math.ceil(max(len(row) for row in rows) / step) * step
+    padded = np.zeros((len(rows), length), dtype=np.int64)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
+    return padded
+
+
+def _build(checkpoint: FlanT5Checkpoint, head_ids: tuple[int, ...], rival_id: int) -> "FlanT5Score":
+    from plumbline_models.checkpoints.flant5_states import build_score_graph  # noqa: PLC0415 - torch, when compiling
+
+    return build_score_graph(checkpoint, head_ids, rival_id)

@@ -1,0 +1,122 @@
+"""VQAScore: how likely a question-answering network says that the image shows the text.
+
+Lin et al., "Evaluating Text-to-Visual Generation with Image-to-Text Generation", ECCV 2024, arXiv:2404.01291,
+section 3. The network is asked `Does this figure show "{}"? Please answer yes or no.`, and the score is how likely it
+answers `Yes`. As in the authors' program the answer ends with end-of-sequence, and the score is the geometric mean of
+the probabilities of its tokens: sqrt(p(Yes) p(end | Yes)), not p(Yes).
+
+We differ where a caption holds control tokens: they are read as plain text. Beside the score stand its logarithms, and
+`p_no`, the probability that the answer begins with `No`, which the authors recommend for further use.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from plumbline_models.checkpoints.embedded import embedded_folder
+from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError, MissingTextError, PlumblineError
+from plumbline_models.core.protocols import Embedded, Score, ScorerInfo, Workshop
+from plumbline_models.encoders.answerers import FAMILIES, Answerer, AnswererSpec, Family
+from plumbline_models.encoders.likelihood import AnswerLikelihood
+from plumbline_models.text.questions import DEFAULT_ANSWER, DEFAULT_QUESTION, Asking
+
+EMBEDDED: Final = "mini-flant5"
+
+
+class VqaOptions(BaseModel):
+    """The section `vqascore` of the configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = Field(None, min_length=1)
+    """A hub name, or a folder of the published layout; none: the embedded one."""
+    family: Family = "clip-flant5"
+    """How the network is built."""
+    question: str = DEFAULT_QUESTION
+    """What is asked; `{}` stands for the text."""
+    answer: str = DEFAULT_ANSWER
+    """Whose likelihood is the score; may hold `{}`."""
+    conversation: str = "t5_chat"
+    """What stands around image and question; by name."""
+    image_aspect_ratio: Literal["pad", "square"] | None = None
+    """Whether images are padded to a square or cropped; none: as the checkpoint says."""
+    tokenizer: str | None = None
+    """A hub name or folder, where the checkpoint has no tokenizer of its own."""
+    vision_tower: str | None = None
+    """A hub name or folder, where it is not the one that the checkpoint names."""
+
+
+class VqaScore:
+    """The likelihood that the answer to the question is yes."""
+
+    info: ClassVar[ScorerInfo] = ScorerInfo(
+        name="vqascore",
+        summary="Probability that a question-answering network answers Yes to whether the image shows the text.",
+        needs=frozenset({"image", "text"}),
+        low=0.0,
+        high=1.0,
+        higher_is_better=True,
+        source="arXiv:2404.01291",
+    )
+    relative_cost: float = 2000.0  # of the XL checkpoint: 373 GFLOP an image and 1579 a pair
+
+    def __init__(self, answerer: Answerer) -> None:
+        self.image = answerer.image
+        self.text = None
+        self.pair = answerer.pair
+
+    @classmethod
+    def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:
+        """Make the scorer from its section of the configuration; loads no weights.
+
+        Raises:
+            ConfigError: The section does not fit.
+            CheckpointNotFoundError: No network is named, and none is embedded.
+        """
+        try:
+            section = VqaOptions.model_validate(dict(options))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(f"The section vqascore is not valid at {where}: {first['msg']}.") from error
+        spec = AnswererSpec(
+            name=section.model or _embedded(),
+            asking=Asking(section.question, section.answer, section.conversation),
+            aspect=section.image_aspect_ratio,
+            tokenizer=section.tokenizer,
+            vision_tower=section.vision_tower,
+        )
+        return cls(FAMILIES[section.family](spec, workshop))
+
+    def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
+        """Score each pair.
+
+        Args:
+            batch: `pairs` holds an `AnswerLikelihood` for each item.
+
+        Returns:
+            Values in [0, 1], higher is better. `log_p_yes` and `log_p_eos` are the logarithms of the configured
+            answer's words and of its end; `p_no` is the probability of `No` as first token.
+
+        Raises:
+            MissingTextError: The batch has no pairs.
+        """
+        if batch.pairs is None:
+            raise MissingTextError("vqascore needs an image and a text.", scorer=self.info.name)
+        return [_score(likelihood) for likelihood in batch.pairs]
+
+
+def _score(likelihood: AnswerLikelihood) -> Score:
+    details = {"p_no": math.exp(likelihood.rival_log_prob), "log_p_yes": likelihood.words_log_prob}
+    if likelihood.end_log_prob is not None:
+        details["log_p_eos"] = likelihood.end_log_prob
+    return Score(value=likelihood.mean_prob, details=details)
+
+
+def _embedded() -> str:
+    folder = embedded_folder(EMBEDDED)
+    if folder is None:
+        raise CheckpointNotFoundError(f"The package holds no {EMBEDDED}; name a model for vqascore.", name=EMBEDDED)
+    return str(folder)

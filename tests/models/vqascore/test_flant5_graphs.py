@@ -1,0 +1,94 @@
+"""Each stage of CLIP-FlanT5 against what the authors' program computes on the same weights."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from plumbline_models.checkpoints.flant5_states import build_image_graph, build_score_graph
+from plumbline_models.images.pad_square import mean_fill, pad_square
+from plumbline_models.text.questions import Asking
+
+TOLERANCE = 2e-5  # float32 sums in another order, on values of the size of one to ten
+
+
+@pytest.fixture(scope="module")
+def image_graph(checkpoint):
+    return build_image_graph(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def score_graph(checkpoint):
+    head = checkpoint.pieces.encode(Asking().head)
+    return build_score_graph(checkpoint, tuple(head.tolist()), int(checkpoint.pieces.encode("No")[0]))
+
+
+@pytest.fixture(scope="module")
+def first_pair(checkpoint, golden, stages):
+    """Image rows, tail, what the decoder reads, and answer of the pair whose stages are on record."""
+    pieces, asking = checkpoint.pieces, Asking()
+    tail, answer = (pieces.encode(text) for text in (asking.tail(golden["cases"][0]["texts"][0]), "Yes"))
+    rows = torch.from_numpy(stages["pair0_projected"])[None]
+    read = torch.tensor([[checkpoint.t5_arch.start_id, *answer[:-1]]])
+    return rows, torch.from_numpy(tail)[None], read, torch.from_numpy(answer)[None]
+
+
+def test_the_images_are_those_of_the_record(golden, images):
+    digests = {name: hashlib.sha256(pixels.tobytes()).hexdigest() for name, pixels in images.items()}
+    assert digests == {entry["name"]: entry["rgb_sha256"] for entry in golden["images"]}
+
+
+def test_padded_pixels_are_bit_for_bit_the_authors(checkpoint, golden, images, stages):
+    fill = mean_fill(checkpoint.tower_arch.mean)
+    fitted = [pad_square(images[entry["name"]], 56, fill) for entry in golden["images"]]
+    np.testing.assert_array_equal(np.stack(fitted), stages["preprocessed_uint8"])
+
+
+def test_the_tower_gives_the_last_but_one_layer_without_its_class_row(image_graph, stages):
+    seen = image_graph.see(torch.from_numpy(stages["preprocessed_uint8"][:1]))
+    np.testing.assert_allclose(seen[0], stages["pair0_vision_features"], atol=TOLERANCE, rtol=0)
+
+
+def test_the_projector_uses_the_exact_gelu(image_graph, stages):
+    # The tanh form would be off by about 1e-3 here.
+    projected = image_graph.project(torch.from_numpy(stages["pair0_vision_features"])[None])
+    np.testing.assert_allclose(projected[0], stages["pair0_projected"], atol=TOLERANCE, rtol=0)
+
+
+def test_the_encoder_reads_head_image_and_tail(score_graph, first_pair, stages):
+    image_rows, tail_ids, _, _ = first_pair
+    joined = score_graph.join(image_rows, tail_ids)
+    np.testing.assert_allclose(joined[0], stages["pair0_encoder_input"], atol=1e-7, rtol=0)
+    encoded = score_graph.encode(joined, score_graph.mask_padding(tail_ids, image_rows.shape[1]))
+    np.testing.assert_allclose(encoded[0], stages["pair0_encoder_output"], atol=TOLERANCE, rtol=0)
+
+
+def test_the_folded_decoder_gives_the_authors_logits(score_graph, first_pair, stages):
+    _, tail_ids, read_ids, _ = first_pair
+    memory = torch.from_numpy(stages["pair0_encoder_output"])[None]
+    bias = score_graph.mask_padding(tail_ids, 16)
+    logits = score_graph.vocabulary(score_graph.decode(read_ids, memory, bias))
+    np.testing.assert_allclose(logits[0], stages["pair0_decoder_logits"], atol=TOLERANCE, rtol=0)
+
+
+def test_the_log_probabilities_are_those_of_the_record(score_graph, first_pair, golden, stages):
+    answer, rival = score_graph(*first_pair)
+    np.testing.assert_allclose(answer[0], golden["pair0_logprobs_yes_eos"], atol=TOLERANCE, rtol=0)
+    first = stages["pair0_decoder_logits"][0].astype(np.float64)
+    expected = first[golden["answer_ids"]["No"][0]] - np.log(np.exp(first).sum())
+    assert rival.item() == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_padding_changes_nothing(score_graph, first_pair):
+    alone, rival_alone = score_graph(*first_pair)
+    image_rows, *ids = first_pair
+    beside, rival_beside = score_graph(image_rows, *(torch.nn.functional.pad(one, (0, 13)) for one in ids))
+    torch.testing.assert_close(beside[:, : alone.shape[1]], alone, atol=5e-6, rtol=0)
+    torch.testing.assert_close(rival_beside, rival_alone, atol=5e-6, rtol=0)
+
+
+def test_the_last_distance_bucket_holds_for_any_length(score_graph):
+    bias = score_graph.encoder_bias(torch.arange(400))[0]
+    assert torch.equal(bias[:, 0, 399], bias[:, 0, 128])
+    assert torch.equal(bias[:, 399, 0], bias[:, 128, 0])
