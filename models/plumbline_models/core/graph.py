@@ -37,6 +37,8 @@ class Graph:
         fingerprint: Hex sha256 over the weights, the architecture and the version of the graph's code; with it
             a cached engine is found without loading any weights.
         build: Makes the float32 `torch.nn.Module` in eval mode; called only when nothing is cached.
+        output_shapes: Of each output, batch first, with the `Dim`s of the inputs; empty where not stated.
+            Compilers find shapes themselves; the `fake` backend has only this.
     """
 
     name: str
@@ -44,3 +46,4 @@ class Graph:
     outputs: tuple[str, ...]
     fingerprint: str
     build: Callable[[], Any]
+    output_shapes: tuple[tuple[int | Dim, ...], ...] = ()

@@ -1,0 +1,116 @@
+"""Turns a graph's torch module into ONNX, the form that the compilers read."""
+
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from plumbline_models.backends.quiet import quietly
+from plumbline_models.backends.tracing import trace
+from plumbline_models.core.errors import EngineError
+from plumbline_models.core.graph import Graph
+
+OPSET = 20  # the first with GELU as one op; read by every runtime that we compile with
+MAX_INLINE_BYTES = 2**31 - 2**24  # a protobuf message ends at 2 GiB; the rest is for what is not weights
+_MAX_REASON = 2000
+_NODE = re.compile(r"translating node %(\w+).*?target=([\w.:]+)", re.DOTALL)
+_EXPORTING = threading.Lock()  # tracing patches torch for the whole process
+
+
+class OnnxGraph:
+    """A graph as ONNX, weights included.
+
+    Args:
+        program: torch's `ONNXProgram`.
+        max_inline_bytes: Weights beyond this are written to a file of their own.
+    """
+
+    def __init__(self, program: Any, *, max_inline_bytes: int = MAX_INLINE_BYTES) -> None:
+        self._program = program
+        self._max_inline_bytes = max_inline_bytes
+
+    @property
+    def num_weight_bytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(int(value.const_value.nbytes) for value in self._program.model.graph.initializers.values())
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether it fits into one protobuf message; else only `save` can write it."""
+        return self.num_weight_bytes <= self._max_inline_bytes
+
+    def to_bytes(self) -> bytes:
+        """One ONNX protobuf with the weights inside.
+
+        Raises:
+            EngineError: It is too large for one message.
+        """
+        if not self.is_inline:
+            raise EngineError("The graph's weights do not fit into one ONNX message.", num_bytes=self.num_weight_bytes)
+        content: bytes = self._program.model_proto.SerializeToString()
+        return content
+
+    def save(self, path: Path) -> None:
+        """Write `path`; weights that are too large to go inside go to `path` + `.data` beside it.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        self._program.save(str(path), external_data=not self.is_inline)
+
+
+def export_onnx(graph: Graph, *, max_inline_bytes: int = MAX_INLINE_BYTES) -> OnnxGraph:
+    """Build the graph's module and export it, for all sizes within the bounds of its `Dim`s.
+
+    Args:
+        max_inline_bytes: See `OnnxGraph`.
+
+    Raises:
+        EngineError: The module cannot be traced within those bounds, or holds an operator without an ONNX form;
+            fact `node` names it where it is known.
+    """
+    module = graph.build()
+    with _EXPORTING, quietly("torch", "onnxscript", "onnx_ir"):
+        try:
+            program = _to_onnx(graph, trace(graph, module))
+        except EngineError:
+            raise
+        except Exception as error:  # the exporter raises dozens of classes, builtin ones among them
+            raise _explain(graph, error) from error
+    return OnnxGraph(program, max_inline_bytes=max_inline_bytes)
+
+
+def _to_onnx(graph: Graph, traced: ExportedProgram) -> Any:
+    num_outputs = len(traced.graph_signature.user_outputs)
+    if num_outputs != len(graph.outputs):
+        raise EngineError(
+            f"The graph {graph.name} gives {num_outputs} outputs, not {', '.join(graph.outputs)}.", graph=graph.name
+        )
+    return torch.onnx.export(
+        traced,
+        dynamo=True,
+        input_names=[spec.name for spec in graph.inputs],
+        output_names=list(graph.outputs),
+        opset_version=OPSET,
+        optimize=True,
+        verbose=False,
+    )
+
+
+def _explain(graph: Graph, error: Exception) -> EngineError:
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    found = _NODE.search("\n".join(map(str, chain)))
+    reason = str(chain[-1])
+    where = f"{found[2]} (node {found[1]})" if found else reason.partition("\n")[0].rstrip(".")
+    return EngineError(
+        f"The graph {graph.name} cannot be exported to ONNX: {where}.",
+        graph=graph.name,
+        node=found[1] if found else None,
+        operator=found[2] if found else None,
+        reason=reason[:_MAX_REASON],
+    )

@@ -1,0 +1,62 @@
+"""Checks a batch against a graph's inputs before any runtime sees it."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from plumbline_models.core.arrays import Array
+from plumbline_models.core.errors import EngineError
+from plumbline_models.core.graph import Dim, TensorSpec
+
+
+def arrange_inputs(
+    graph: str, specs: Sequence[TensorSpec], inputs: Mapping[str, Array]
+) -> tuple[list[Array], dict[str, int]]:
+    """Put a batch in the order of the graph's inputs.
+
+    Args:
+        graph: Its name, for errors.
+
+    Returns:
+        The arrays, C-contiguous (the caller's own where they already were), and the size of each `Dim` by name.
+
+    Raises:
+        EngineError: A name, dtype or shape is not what the graph takes.
+    """
+    names = [spec.name for spec in specs]
+    if len(inputs) != len(specs) or any(name not in inputs for name in names):
+        raise EngineError(
+            f"The graph {graph} takes {', '.join(names)}, but was given {', '.join(inputs) or 'nothing'}.",
+            graph=graph,
+        )
+    sizes: dict[str, int] = {}
+    return [_check(graph, spec, inputs[spec.name], sizes) for spec in specs], sizes
+
+
+def _check(graph: str, spec: TensorSpec, array: Array, sizes: dict[str, int]) -> Array:
+    if not isinstance(array, np.ndarray) or array.dtype != np.dtype(spec.dtype):
+        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise EngineError(f"Input {spec.name} of {graph} is {kind}, not {spec.dtype}.", graph=graph, input=spec.name)
+    fits = array.ndim == len(spec.shape) and all(
+        _fits(dim, size, sizes) for dim, size in zip(spec.shape, array.shape, strict=True)
+    )
+    if not fits:
+        raise EngineError(
+            f"Input {spec.name} of {graph} has shape {list(array.shape)}, not {show_shape(spec.shape)}.",
+            graph=graph,
+            input=spec.name,
+            sizes=dict(sizes),
+        )
+    return np.ascontiguousarray(array)
+
+
+def _fits(dim: int | Dim, size: int, sizes: dict[str, int]) -> bool:
+    if isinstance(dim, int):
+        return size == dim
+    return dim.low <= size <= dim.high and sizes.setdefault(dim.name, size) == size
+
+
+def show_shape(shape: Sequence[int | Dim]) -> str:
+    """A shape for people, for example `[n=1..64, 224, 224, 3]`."""
+    parts = (f"{dim.name}={dim.low}..{dim.high}" if isinstance(dim, Dim) else str(dim) for dim in shape)
+    return f"[{', '.join(parts)}]"

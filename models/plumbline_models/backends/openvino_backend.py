@@ -1,0 +1,137 @@
+"""OpenVINO on the CPU: what is cached is its intermediate representation, compiled at every load.
+
+Measured on a ViT-B/32 image tower (351 MB), two AVX2 cores, checksum included: representation 0.90 s until ready
+and 0.81 GB at most, exported blob 1.25 s mapped and 1.35 s read, 0.80 GB and 1.14 GB. The representation is also
+the same for every CPU, precision and number of threads, so an engine compiled while an image is built serves
+wherever the image runs.
+"""
+
+import functools
+import logging
+from pathlib import Path
+from typing import Any
+
+from plumbline_models.backends.cache import EngineCache
+from plumbline_models.backends.devices import cpu_quota
+from plumbline_models.backends.key import EngineKey, Recipe, engine_key
+from plumbline_models.backends.openvino_engine import OpenVinoEngine
+from plumbline_models.backends.openvino_runtime import cpu_capabilities, import_openvino
+from plumbline_models.backends.tuning import Precision, PrecisionChoice, Tuning
+from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
+from plumbline_models.core.graph import Graph
+from plumbline_models.core.protocols import EngineInfo
+
+logger = logging.getLogger(__name__)
+
+_ARTEFACT = "graph.xml"
+_HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
+
+
+def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend":
+    """Open OpenVINO's CPU device.
+
+    Raises:
+        BackendUnavailableError: OpenVINO is not installed, the CPU lacks the precision, or a GPU is asked for.
+        ConfigError: OpenVINO has no such precision on a CPU.
+    """
+    if tuning.device == "cuda":
+        raise BackendUnavailableError("The openvino backend runs on the CPU, not on a CUDA GPU.", backend="openvino")
+    if precision == "fp16":
+        raise ConfigError(
+            "The openvino backend computes in fp32 or bf16 on a CPU, not in fp16.",
+            backend="openvino",
+            precision=precision,
+        )
+    core = import_openvino().Core()
+    has_bf16 = "BF16" in cpu_capabilities(core)
+    if precision == "bf16" and not has_bf16:
+        raise BackendUnavailableError(
+            "This CPU does not compute in bf16; set precision to fp32 or auto.",
+            backend="openvino",
+            cpu=core.get_property("CPU", "FULL_DEVICE_NAME"),
+        )
+    resolved: Precision = "bf16" if precision == "bf16" or (precision == "auto" and has_bf16) else "fp32"
+    return OpenVinoBackend(core, precision=resolved, tuning=tuning)
+
+
+def devices() -> tuple[str, ...]:
+    """The CPU by its name, with what it computes natively."""
+    core = import_openvino().Core()
+    name = core.get_property("CPU", "FULL_DEVICE_NAME").strip()
+    return (f"{name} ({', '.join(sorted(cpu_capabilities(core) & {'FP32', 'BF16', 'FP16', 'INT8'}))})",)
+
+
+class OpenVinoBackend:
+    """Compiles graphs for the CPU; see `open_backend`."""
+
+    name = "openvino"
+
+    def __init__(self, core: Any, *, precision: Precision, tuning: Tuning) -> None:
+        self._core = core
+        self._openvino = import_openvino()
+        self._precision = precision
+        self._cache = EngineCache(tuning.cache_dir)
+        self._options = _options(precision, tuning)
+
+    @property
+    def precision(self) -> str:
+        """`fp32` or `bf16`."""
+        return self._precision
+
+    def compile(self, graph: Graph) -> OpenVinoEngine:
+        """Fetch the engine from the cache, without torch, or export, convert and cache it.
+
+        Raises:
+            EngineError: The graph does not export or compile.
+        """
+        recipe = Recipe(backend=self.name, version=self._openvino.get_version(), precision="any", device="any")
+        key = engine_key(graph, recipe)
+        compiled = self._fetch(key)
+        if compiled is None:
+            with self._cache.building(key):
+                compiled = self._fetch(key) or self._build(graph, key)
+        info = EngineInfo(graph=graph.name, backend=self.name, precision=self._precision, device="cpu", key=key.digest)
+        return OpenVinoEngine(compiled, graph=graph, info=info)
+
+    def _fetch(self, key: EngineKey) -> Any | None:
+        folder = self._cache.load(key)
+        return None if folder is None else self._try_load(folder, key)
+
+    def _try_load(self, folder: Path, key: EngineKey) -> Any | None:
+        try:
+            return self._core.compile_model(self._core.read_model(folder / _ARTEFACT), "CPU", self._options)
+        except RuntimeError as error:
+            self._cache.discard(key, f"OpenVINO refuses it: {error}")
+            return None
+
+    def _build(self, graph: Graph, key: EngineKey) -> Any:
+        # Imported here because it brings torch, which a warm start must not pay for.
+        from plumbline_models.backends.openvino_conversion import convert  # noqa: PLC0415
+
+        try:
+            draft = convert(self._core, graph)
+            folder = self._cache.store(key, functools.partial(self._write, draft))
+            # What runs is what the next start will run, where it could be stored.
+            compiled = None if folder is None else self._try_load(folder, key)
+            return compiled or self._core.compile_model(draft, "CPU", self._options)
+        except (RuntimeError, OSError) as error:
+            raise EngineError(
+                f"The graph {graph.name} does not compile with openvino.", graph=graph.name, reason=str(error)
+            ) from error
+
+    def _write(self, draft: Any, folder: Path) -> None:
+        try:
+            self._openvino.save_model(draft, folder / _ARTEFACT, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise OSError(f"OpenVINO could not write its representation ({error})") from error
+
+
+def _options(precision: Precision, tuning: Tuning) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "PERFORMANCE_HINT": tuning.prefer.upper(),
+        "NUM_STREAMS": "1",  # an engine has one caller; more streams would only split the threads
+        "ENABLE_CPU_PINNING": False,  # replicas on one machine would all pin their threads to the same cores
+    }
+    num_threads = tuning.num_threads or cpu_quota()
+    return options if num_threads is None else {**options, "INFERENCE_NUM_THREADS": num_threads}

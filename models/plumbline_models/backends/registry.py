@@ -1,0 +1,185 @@
+"""Which backends there are, as data; each is imported when it is chosen."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from plumbline_models.backends.devices import cuda_devices
+from plumbline_models.backends.tuning import PrecisionChoice, Tuning
+from plumbline_models.core.errors import BackendUnavailableError, ConfigError, PlumblineError
+from plumbline_models.core.protocols import Backend
+
+logger = logging.getLogger(__name__)
+
+
+class BackendModule(Protocol):
+    """What the module of a backend defines."""
+
+    def open_backend(self, precision: PrecisionChoice, tuning: Tuning) -> Backend:
+        """Open it for the device and precision that the tuning and this machine settle on."""
+        ...
+
+    def devices(self) -> tuple[str, ...]:
+        """What it could run on here, for people."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BackendEntry:
+    """One backend.
+
+    Args:
+        module: Where its `BackendModule` is.
+        packages: Distributions of which any one makes it available, named as they are imported; none: nothing
+            is needed.
+        hint: What to do when it is not available.
+        runs_on: Kinds of device that it can use, `cpu` and `cuda`.
+        is_automatic: Whether `auto` may choose it.
+    """
+
+    name: str
+    module: str
+    packages: tuple[str, ...]
+    hint: str
+    runs_on: frozenset[str] = frozenset({"cpu"})
+    is_automatic: bool = True
+
+    @property
+    def installed(self) -> str | None:
+        """The first of its packages that is installed."""
+        return next((package for package in self.packages if importlib.util.find_spec(package) is not None), None)
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether it can be imported."""
+        return not self.packages or self.installed is not None
+
+    def load(self) -> BackendModule:
+        """Import its module, and with it its framework."""
+        return cast("BackendModule", importlib.import_module(self.module))
+
+
+BACKENDS: tuple[BackendEntry, ...] = (  # in the order in which `auto` prefers them
+    BackendEntry(
+        name="openvino",
+        module="plumbline_models.backends.openvino_backend",
+        packages=("openvino",),
+        hint="pip install openvino",
+    ),
+    BackendEntry(
+        name="torch",
+        module="plumbline_models.backends.torch_backend",
+        packages=("torch",),
+        hint="pip install torch",
+        runs_on=frozenset({"cpu", "cuda"}),
+    ),
+    BackendEntry(
+        name="fake",
+        module="plumbline_models.backends.fake",
+        packages=(),
+        hint="It is part of Plumbline.",
+        is_automatic=False,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendStatus:
+    """One backend on this machine, for `plumbline doctor`."""
+
+    name: str
+    is_available: bool
+    version: str | None
+    devices: tuple[str, ...]
+    hint: str
+    """What to do about it; empty when it is available."""
+
+
+class BackendRegistry:
+    """Opens backends by name.
+
+    Args:
+        entries: In the order in which `auto` prefers them.
+        find_gpus: Lists the CUDA GPUs that this process may use.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[BackendEntry] = BACKENDS,
+        *,
+        find_gpus: Callable[[], Sequence[str]] = cuda_devices,
+    ) -> None:
+        self._entries = tuple(entries)
+        self._find_gpus = find_gpus
+
+    def open(self, name: str, *, precision: PrecisionChoice, tuning: Tuning) -> Backend:
+        """Open a backend; see `open_backend`."""
+        entry = self._choose(tuning) if name == "auto" else self._find(name)
+        if not entry.is_installed:
+            raise BackendUnavailableError(
+                f"The {entry.name} backend is not installed. Install it with: {entry.hint}.", backend=entry.name
+            )
+        try:
+            backend = entry.load().open_backend(precision, tuning)
+        except (ImportError, OSError) as error:
+            raise BackendUnavailableError(
+                f"The {entry.name} backend is installed but does not load.", backend=entry.name, reason=str(error)
+            ) from error
+        logger.info(
+            "Compiling with the %s backend in %s.",
+            backend.name,
+            backend.precision,
+            extra={"backend": backend.name, "precision": backend.precision},
+        )
+        return backend
+
+    def statuses(self) -> tuple[BackendStatus, ...]:
+        """Look at every backend that serves real scores, importing those that are installed."""
+        return tuple(_inspect(entry) for entry in self._entries if entry.is_automatic)
+
+    def _find(self, name: str) -> BackendEntry:
+        for entry in self._entries:
+            if entry.name == name:
+                return entry
+        known = ", ".join(entry.name for entry in self._entries)
+        raise ConfigError(f"There is no backend called {name}; there are {known}.", backend=name)
+
+    def _choose(self, tuning: Tuning) -> BackendEntry:
+        kinds = {"cpu", "cuda"} if tuning.device == "auto" else {tuning.device}
+        if "cuda" in kinds and not self._find_gpus():
+            kinds.discard("cuda")
+        if not kinds:
+            raise BackendUnavailableError("There is no CUDA GPU here that this process may use.")
+        candidates = [entry for entry in self._entries if entry.is_automatic and entry.runs_on & kinds]
+        for entry in candidates:
+            if entry.is_installed:
+                return entry
+            logger.info("The %s backend would come first, but is not installed: %s", entry.name, entry.hint)
+        hints = " or ".join(entry.hint for entry in candidates)
+        raise BackendUnavailableError(f"No backend is installed. Install one with: {hints}.")
+
+
+def _inspect(entry: BackendEntry) -> BackendStatus:
+    package = entry.installed
+    if package is None:
+        return BackendStatus(entry.name, is_available=False, version=None, devices=(), hint=entry.hint)
+    version = _version(package)
+    try:
+        found = entry.load().devices()
+    except (ImportError, OSError, PlumblineError) as error:
+        reason = error.detail if isinstance(error, PlumblineError) else str(error)
+        return BackendStatus(
+            entry.name, is_available=False, version=version, devices=(), hint=f"{package} does not load: {reason}"
+        )
+    return BackendStatus(entry.name, is_available=True, version=version, devices=found, hint="")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,136 @@
+"""torch as it is: the reference that the compilers are measured against, and the fallback."""
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from plumbline_models.backends.devices import cpu_quota
+from plumbline_models.backends.inputs import arrange_inputs
+from plumbline_models.backends.tuning import Precision, PrecisionChoice, Tuning
+from plumbline_models.core.arrays import Array
+from plumbline_models.core.errors import BackendUnavailableError, EngineError
+from plumbline_models.core.graph import Graph
+from plumbline_models.core.protocols import EngineInfo
+
+logger = logging.getLogger(__name__)
+
+_DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_NATIVE_BF16 = ("avx512_bf16", "amx_bf16")
+
+
+def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "TorchBackend":
+    """Open torch's CUDA device if there is one and the tuning allows it, else its CPU device.
+
+    Raises:
+        BackendUnavailableError: A GPU is asked for and torch finds none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if tuning.device == "cuda" and not has_cuda:
+        raise BackendUnavailableError("torch finds no CUDA GPU here.", backend="torch", torch=torch.__version__)
+    device = torch.device("cuda" if has_cuda and tuning.device != "cpu" else "cpu")
+    return TorchBackend(device, precision=_resolve(precision, device), num_threads=tuning.num_threads or cpu_quota())
+
+
+def devices() -> tuple[str, ...]:
+    """The GPUs that torch finds, then the CPU with its vector instructions."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return (*gpus, f"CPU ({torch.backends.cpu.get_cpu_capability()})")
+
+
+def _resolve(precision: PrecisionChoice, device: torch.device) -> Precision:
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "fp16"
+    read = getattr(torch.cpu, "get_capabilities", None)  # not in the oldest torch that we allow
+    capabilities = read() if read is not None else {}
+    return "bf16" if any(capabilities.get(name) for name in _NATIVE_BF16) else "fp32"
+
+
+class TorchBackend:
+    """Runs graphs with torch, nothing compiled, nothing cached; see `open_backend`.
+
+    Args:
+        num_threads: torch has one number for the whole process; None leaves it.
+    """
+
+    name = "torch"
+
+    def __init__(self, device: torch.device, *, precision: Precision, num_threads: int | None = None) -> None:
+        self._device = device
+        self._precision = precision
+        self._num_threads = num_threads
+
+    @property
+    def precision(self) -> str:
+        """`fp32`, `bf16` or `fp16`."""
+        return self._precision
+
+    def compile(self, graph: Graph) -> "TorchEngine":
+        """Build the graph's module and move it to the device.
+
+        Raises:
+            EngineError: The device has no room for it.
+        """
+        if self._num_threads is not None:
+            torch.set_num_threads(self._num_threads)
+        if self._device.type == "cuda" and self._precision == "fp32":
+            torch.backends.cudnn.allow_tf32 = False  # convolutions would be cut to 10 bits of mantissa by default
+        try:
+            module = graph.build().to(device=self._device, dtype=_DTYPES[self._precision]).eval()
+        except RuntimeError as error:
+            raise EngineError(
+                f"The graph {graph.name} does not fit on {self._device}.", graph=graph.name, reason=str(error)
+            ) from error
+        info = EngineInfo(
+            graph=graph.name, backend=self.name, precision=self._precision, device=str(self._device), key=""
+        )
+        return TorchEngine(module, graph=graph, info=info)
+
+
+class TorchEngine:
+    """A torch module as an engine; floating-point inputs and outputs are float32 whatever the precision.
+
+    Args:
+        module: In eval mode, on the device and of the precision that `info` names.
+    """
+
+    def __init__(self, module: nn.Module, *, graph: Graph, info: EngineInfo) -> None:
+        self._module = module
+        self._specs = graph.inputs
+        self._outputs = graph.outputs
+        self._info = info
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs, on which device."""
+        return self._info
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Run one batch; see `Engine.run`."""
+        name = self._info.graph
+        arrays, _ = arrange_inputs(name, self._specs, inputs)
+        try:
+            with torch.inference_mode():
+                results = self._module(*(self._lend(array) for array in arrays))
+        except RuntimeError as error:
+            raise EngineError(f"The graph {name} failed on a batch.", graph=name, reason=str(error)) from error
+        tensors = (results,) if isinstance(results, Tensor) else tuple(results)
+        if len(tensors) != len(self._outputs):
+            raise EngineError(
+                f"The graph {name} gives {len(tensors)} outputs, not {', '.join(self._outputs)}.", graph=name
+            )
+        return {output: _take(tensor) for output, tensor in zip(self._outputs, tensors, strict=True)}
+
+    def _lend(self, array: Array) -> Tensor:
+        # torch shares memory that it may write to, and warns of any other.
+        tensor = torch.from_numpy(array if array.flags.writeable else array.copy()).to(self._info.device)
+        return tensor.to(_DTYPES[self._info.precision]) if tensor.is_floating_point() else tensor
+
+
+def _take(tensor: Tensor) -> Array:
+    plain = tensor.float() if tensor.is_floating_point() else tensor
+    return np.array(plain.cpu().numpy(), copy=True)

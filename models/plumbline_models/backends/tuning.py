@@ -1,0 +1,45 @@
+"""How graphs are compiled and run, whatever the backend."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from plumbline_models.core.errors import ConfigError
+
+Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+PrecisionChoice: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+
+MAX_THREADS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What a backend is told besides the graph.
+
+    Args:
+        cache_dir: Where compiled engines are kept; made when first needed.
+        num_threads: CPU threads of one engine; None: what the machine, or the container's quota, gives.
+        prefer: `latency` for one caller at a time, `throughput` for batches that keep all cores busy.
+        device: `auto` is a CUDA GPU where the backend can use one and there is one.
+        max_batch: The most rows that a batch will have, for backends whose engines grow with it; None: as many
+            as the graph allows.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+
+    cache_dir: Path
+    num_threads: int | None = None
+    prefer: Literal["latency", "throughput"] = "latency"
+    device: Device = "auto"
+    max_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_threads is not None and not 1 <= self.num_threads <= MAX_THREADS:
+            raise ConfigError(
+                f"The number of threads must be 1 to {MAX_THREADS}, not {self.num_threads}.",
+                num_threads=self.num_threads,
+            )
+        if self.max_batch is not None and self.max_batch < 1:
+            raise ConfigError("The largest batch must be at least 1.", max_batch=self.max_batch)

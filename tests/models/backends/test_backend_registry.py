@@ -1,0 +1,103 @@
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from plumbline_models.backends import (
+    BACKENDS,
+    BackendEntry,
+    BackendRegistry,
+    Tuning,
+    available_backends,
+    open_backend,
+)
+from plumbline_models.core.errors import BackendUnavailableError, ConfigError
+
+FAKE_MODULE = "plumbline_models.backends.fake"
+# Stands where a backend for GPUs would: chosen by the same rules, opened for real.
+GPU_ENTRY = BackendEntry(
+    name="gpu", module=FAKE_MODULE, packages=("numpy",), hint="pip install gpu", runs_on=frozenset({"cuda"})
+)
+ABSENT = replace(GPU_ENTRY, packages=("not_installed_anywhere",))
+CPU_ENTRY = next(entry for entry in BACKENDS if entry.name == "openvino")
+
+
+def registry(*entries: BackendEntry, num_gpus: int) -> BackendRegistry:
+    return BackendRegistry(entries, find_gpus=lambda: ("Plumb 100",) * num_gpus)
+
+
+@pytest.mark.parametrize(
+    ("first", "num_gpus", "device", "expected"),
+    [
+        pytest.param(GPU_ENTRY, 1, "auto", "fake", id="a GPU and a backend for it"),
+        pytest.param(GPU_ENTRY, 1, "cuda", "fake", id="a GPU asked for"),
+        pytest.param(GPU_ENTRY, 0, "auto", "openvino", id="no GPU"),
+        pytest.param(GPU_ENTRY, 1, "cpu", "openvino", id="the CPU asked for"),
+        pytest.param(ABSENT, 1, "auto", "openvino", id="a GPU but no backend for it"),
+    ],
+)
+def test_auto_takes_the_first_backend_that_is_of_use(
+    tmp_path: Path, first: BackendEntry, num_gpus: int, device: str, expected: str
+) -> None:
+    backends = registry(first, CPU_ENTRY, num_gpus=num_gpus)
+    opened = backends.open("auto", precision="fp32", tuning=Tuning(tmp_path, device=device))
+    assert opened.name == expected
+
+
+def test_auto_with_a_gpu_asked_for_and_none_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BackendUnavailableError, match="no CUDA GPU here"):
+        registry(GPU_ENTRY, num_gpus=0).open("auto", precision="auto", tuning=Tuning(tmp_path, device="cuda"))
+
+
+def test_auto_with_nothing_installed_says_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(BackendUnavailableError, match="Install one with: pip install gpu"):
+        registry(ABSENT, num_gpus=1).open("auto", precision="auto", tuning=Tuning(tmp_path))
+
+
+def test_a_backend_that_is_not_installed_says_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(BackendUnavailableError, match=r"gpu backend is not installed.*pip install gpu"):
+        registry(ABSENT, num_gpus=1).open("gpu", precision="auto", tuning=Tuning(tmp_path))
+
+
+def test_a_backend_that_does_not_load_is_unavailable(tmp_path: Path) -> None:
+    broken = replace(GPU_ENTRY, module="plumbline_models.backends.not_there")
+    backends = registry(broken, num_gpus=1)
+    with pytest.raises(BackendUnavailableError, match="installed but does not load"):
+        backends.open("gpu", precision="auto", tuning=Tuning(tmp_path))
+    (status,) = backends.statuses()
+    assert (status.is_available, status.devices) == (False, ())
+    assert "numpy does not load" in status.hint
+    assert status.version is not None
+
+
+def test_an_unknown_backend_is_a_mistake_in_the_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no backend called onnx; there are openvino, torch, fake"):
+        open_backend("onnx", precision="auto", tuning=Tuning(tmp_path))
+
+
+@pytest.mark.parametrize("entry", BACKENDS, ids=lambda entry: entry.name)
+def test_every_backend_opens_by_its_name(tmp_path: Path, entry: BackendEntry) -> None:
+    assert open_backend(entry.name, precision="fp32", tuning=Tuning(tmp_path)).name == entry.name
+
+
+def test_statuses_tell_version_and_devices_and_leave_the_fake_out() -> None:
+    statuses = {status.name: status for status in available_backends()}
+    assert set(statuses) == {entry.name for entry in BACKENDS} - {"fake"}
+    for status in statuses.values():
+        assert status.is_available
+        assert status.version
+        assert status.devices
+        assert status.hint == ""
+
+
+def test_a_missing_backend_has_a_hint_in_its_status() -> None:
+    (status,) = registry(ABSENT, num_gpus=0).statuses()
+    assert (status.is_available, status.version, status.hint) == (False, None, "pip install gpu")
+
+
+def test_importing_the_backends_imports_no_framework() -> None:
+    program = "import sys, plumbline_models.backends; print(sorted({'torch', 'openvino', 'onnx'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True)
+    assert result.stdout == "[]\n"
