@@ -24,7 +24,7 @@ def build(settings: Settings) -> Application:
     replicas = settings.replicas
     if replicas.layout == "fused":
         return _gateways(settings, num_gpus=replicas.encoder_gpus).bind(settings)
-    encoders = ray_serve.deployment(EncoderReplica).options(
+    encoders = ray_serve.deployment()(EncoderReplica).options(
         num_replicas=replicas.num_encoders,
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         ray_actor_options={"num_cpus": replicas.encoder_cpus, "num_gpus": replicas.encoder_gpus},
@@ -43,7 +43,7 @@ def grpc_options(port: int) -> gRPCOptions:
 
 def _gateways(settings: Settings, *, num_gpus: float) -> ray_serve.Deployment:
     replicas = settings.replicas
-    return ray_serve.deployment(ray_serve.ingress()(Gateway)).options(
+    return ray_serve.deployment()(ray_serve.ingress()(Gateway)).options(
         num_replicas=replicas.num_gateways,
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         ray_actor_options={"num_cpus": replicas.gateway_cpus, "num_gpus": num_gpus},

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.core.protocols import Encoder, Scorer, Workshop
 from plumbline_models.encoders import Shelf
-from plumbline_models.images import DecodePolicy
+from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.scorers import build_scorers
-
 from plumbline_serve.batching import BatchLimits, LocalCompute
 from plumbline_serve.bench import BenchTools
 from plumbline_serve.checks import Checks
@@ -42,7 +41,8 @@ def make_scorers(settings: Settings) -> dict[str, Scorer]:
         max_batch=settings.batching.max_batch,
     )
     backend = open_backend(settings.backend, precision=settings.precision, tuning=tuning)
-    workshop = Workshop(backend=backend, shelf=Shelf())
+    exact = open_backend(backend.name, precision="fp32", tuning=tuning) if backend.precision != "fp32" else None
+    workshop = Workshop(backend=backend, shelf=Shelf(), reference=exact)
     return {scorer.info.name: scorer for scorer in build_scorers(settings.scorers, workshop)}
 
 

@@ -18,7 +18,7 @@ from plumbline_models.core.errors import (
     UrlSourceRefusedError,
 )
 from plumbline_models.core.protocols import Encoder, PairInput, Prepared, Row
-from plumbline_models.images import DecodePolicy, decode, from_raw
+from plumbline_models.images.decode import DecodePolicy, decode, from_raw
 from plumbline_serve.compute import Compute
 from plumbline_serve.deadline import Deadline
 from plumbline_serve.messages import Base64Image, BrokenImage, EncodedImage, ImageSource, RawImage, UrlImage
@@ -64,7 +64,7 @@ class Bench:
         self._deadline = deadline
         self._pixels: dict[ImageSource, Pixels | PlumblineError] = {}
         self._fitted: dict[tuple[str, ImageSource], Prepared | PlumblineError] = {}
-        self._rows: dict[tuple[str, Hashable], RowOrError] = {}
+        self._rows: dict[tuple[str, Hashable], asyncio.Future[RowOrError]] = {}
 
     async def prepare(self, images: Sequence[ImageSource], encoders: Sequence[Encoder]) -> None:
         """Decode images and fit them for encoders, each image in one go on a thread."""
@@ -101,20 +101,34 @@ class Bench:
     async def _encode(
         self, encoder: Encoder, names: Sequence[T], prepared: Callable[[T], Prepared | PlumblineError]
     ) -> Mapping[T, RowOrError]:
-        missing = [name for name in names if (encoder.key, name) not in self._rows]
+        """Rows by name; what another scorer has already asked for is awaited, not asked for again."""
+        loop = asyncio.get_running_loop()
         inputs: dict[T, Prepared] = {}
-        for name in missing:
+        for name in names:
+            if (encoder.key, name) in self._rows:
+                continue
+            future = self._rows[encoder.key, name] = loop.create_future()
             value = prepared(name)
             if isinstance(value, PlumblineError):
-                self._rows[encoder.key, name] = value
+                future.set_result(value)
             else:
                 inputs[name] = value
         if inputs:
+            await self._fulfil(encoder, inputs)
+        return {name: await self._rows[encoder.key, name] for name in names}
+
+    async def _fulfil(self, encoder: Encoder, inputs: Mapping[T, Prepared]) -> None:
+        futures = [self._rows[encoder.key, name] for name in inputs]
+        try:
             encoded = await self._tools.compute.encode(encoder.key, list(inputs.values()), self._deadline)
-            self.spent.queue = max(self.spent.queue, encoded.queue_s)
-            self.spent.compute = max(self.spent.compute, encoded.compute_s)
-            self._rows.update(((encoder.key, name), row) for name, row in zip(inputs, encoded.rows, strict=True))
-        return {name: self._rows[encoder.key, name] for name in names}
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        self.spent.queue = max(self.spent.queue, encoded.queue_s)
+        self.spent.compute = max(self.spent.compute, encoded.compute_s)
+        for future, row in zip(futures, encoded.rows, strict=True):
+            future.set_result(row)
 
     def _lacks(self, image: ImageSource, encoders: Sequence[Encoder]) -> bool:
         return any((encoder.key, image) not in self._fitted for encoder in encoders)

@@ -26,7 +26,7 @@ async def embed(pipeline: Pipeline, request: EmbedRequest) -> EmbedReply:
             _image_rows(bench, image, request) if request.images else _text_rows(bench, text, pipeline, request)
         )
     vectors = [row if isinstance(row, PlumblineError) else np.asarray(row, np.float32) for row in rows]
-    dim = next((len(vector) for vector in vectors if not isinstance(vector, PlumblineError)), 0)
+    dim = next((vector.size for vector in vectors if not isinstance(vector, PlumblineError)), 0)
     return EmbedReply(encoder.key, dim, vectors, timing())
 
 

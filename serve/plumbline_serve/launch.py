@@ -5,6 +5,7 @@ Import it only after `prepare_environment`: Ray reads its environment when it is
 
 import asyncio
 import logging
+import math
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,11 +14,14 @@ from contextlib import contextmanager
 import ray
 from ray import serve as ray_serve
 from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.schema import LoggingConfig
 
 from plumbline_serve.app import APP_NAME, build, grpc_options
 from plumbline_serve.settings import Settings
 
 log = logging.getLogger(__name__)
+START_ATTEMPTS = 3
 OBJECT_STORE_BYTES = 200 * 2**20  # nothing large goes through it
 
 
@@ -28,25 +32,38 @@ def running(settings: Settings) -> Iterator[None]:
     Raises:
         RuntimeError: The application could not be deployed.
     """
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        logging_level=logging.WARNING,
-        num_cpus=max(2, int(_cpus_wanted(settings)) + 1) if settings.replicas.layout == "split" else None,
-    )
+    _start_ray(settings)
     try:
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         ray_serve.start(
             http_options={"host": settings.host, "port": settings.port},
             grpc_options=grpc_options(settings.grpc_port),
+            logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
         )
         ray_serve.run(build(settings), name=APP_NAME, route_prefix="/")
         yield
-        asyncio.run(_drain())
     finally:
-        ray_serve.shutdown()
+        asyncio.run(_stop())
         ray.shutdown()
+
+
+def _start_ray(settings: Settings) -> None:
+    """Start a cluster; on a busy machine Ray gives up on its own processes too soon, so try again."""
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                logging_level=logging.WARNING,
+                num_cpus=max(2, math.ceil(_cpus_wanted(settings))) if settings.replicas.layout == "split" else None,
+            )
+        except Exception as error:  # Ray raises a bare one for a node that is late
+            ray.shutdown()
+            if attempt == START_ATTEMPTS or "timed out" not in str(error):
+                raise RuntimeError("Ray could not be started on this machine.") from error
+            log.warning("Ray was late to start; trying again")
+        else:
+            return
 
 
 def wait_for_signal() -> None:
@@ -57,12 +74,16 @@ def wait_for_signal() -> None:
     told.wait()
 
 
-async def _drain() -> None:
-    """Have every gateway answer what it has taken and refuse what comes."""
+async def _stop() -> None:
+    """Have every gateway answer what it has taken and refuse what comes; then end the application.
+
+    In one event loop: Serve's handles belong to the loop that they were first used on.
+    """
     try:
         await ray_serve.get_app_handle(APP_NAME).broadcast("drain").results_async()
-    except RayError as error:
-        log.warning("draining failed: %s", type(error).__name__)
+    except (RayError, RayServeException) as error:
+        log.warning("the service was stopped without draining: %s", type(error).__name__)
+    await ray_serve.shutdown_async()
 
 
 def _cpus_wanted(settings: Settings) -> float:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 import pytest
+
 from plumbline_models.core.errors import EngineError, ImageTooSmallError, PlumblineError
-from plumbline_models.core.protocols import Embedded, EncoderInfo, PairInput, Score, ScorerInfo
+from plumbline_models.core.protocols import Embedded, EncoderInfo, Origin, PairInput, Score, ScorerInfo
 
 
 class ArithmeticEncoder:
@@ -37,6 +38,9 @@ class ArithmeticEncoder:
 
     def cost(self, prepared) -> float:
         return 1.0
+
+    def origin(self) -> Origin:
+        return Origin(source="tests", licence="Apache-2.0", is_present=True)
 
     def load(self) -> None:
         self.is_loaded = True

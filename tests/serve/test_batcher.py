@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+
 from plumbline_models.core.errors import DeadlineExceededError, EngineError, OverloadedError
 from plumbline_serve.batching import Batcher, BatchLimits
 from plumbline_serve.deadline import Deadline

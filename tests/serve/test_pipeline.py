@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from plumbline_models.core.errors import (
     DeadlineExceededError,
     ImageUndecodableError,
@@ -21,7 +22,7 @@ from plumbline_models.core.errors import (
     UrlSourceRefusedError,
 )
 from plumbline_models.core.protocols import Score
-from plumbline_models.images import DecodePolicy
+from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.assembly import encoders_of
 from plumbline_serve.batching import BatchLimits, LocalCompute
 from plumbline_serve.bench import BenchTools

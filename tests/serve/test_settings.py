@@ -1,6 +1,7 @@
 """Settings come from a file and the environment, validated, with clear words where they are wrong."""
 
 import pytest
+
 from plumbline_models.core.errors import ConfigError
 from plumbline_serve.settings import load_settings
 

@@ -23,6 +23,7 @@ from plumbline_models.checkpoints.sources import (
 )
 from plumbline_models.checkpoints.tags import find_tag
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError
+from plumbline_models.core.protocols import Origin
 
 log = logging.getLogger(__name__)
 HUB, FOLDER = "hf-hub:", "local-dir:"
@@ -117,6 +118,11 @@ class ClipSpec:
         if checkpoint is not None:
             return _of_checkpoint(arch, checkpoint.expanduser(), section.sha256)
         return _of_embedded(arch or MINI_CLIP, section.sha256)
+
+    @property
+    def origin(self) -> Origin:
+        """Where the weights come from, in words."""
+        return Origin(self.source, self.licence, self.weights.is_present)
 
     def fetch(self) -> Path:
         """The weights' file on this machine, checked against `sha256` where that is known.

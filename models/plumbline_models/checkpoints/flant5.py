@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from plumbline_models.checkpoints.digest import SHORT
-from plumbline_models.checkpoints.embedded import embedded_folder
 from plumbline_models.checkpoints.flant5_folders import find_small_files, find_weights, is_folder_name, read_json
+from plumbline_models.checkpoints.flant5_origin import PUBLISHER, origin_of
 from plumbline_models.core.errors import CheckpointError
+from plumbline_models.core.protocols import Origin
 from plumbline_models.graphs.flant5_arch import T5Arch, TowerArch
 from plumbline_models.text.unigram import UnigramTokenizer
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 DEFAULT_TOKENIZER: Final = "google/flan-t5-xl"
 DEFAULT_TOWER: Final = "openai/clip-vit-large-patch14-336"
-RESEARCH_ONLY: Final = "research use only"
-_PUBLISHER = "zhiqiulin/"
 _NUM_EXTRA_IDS = 100  # sentinels of every published T5 vocabulary
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -164,30 +163,19 @@ class FlanT5Checkpoint:
         parts = self.shards.digests, () if self.tower_shards is self.shards else self.tower_shards.digests
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    @cached_property
-    def source(self) -> str:
-        """Where the weights come from: `embedded`, a hub name, or the name of a folder."""
-        if not is_folder_name(self.name):
-            return self.name
-        folder = Path(self.name).expanduser().resolve()
-        return "embedded" if folder == embedded_folder(folder.name) else folder.name
+    @property
+    def origin(self) -> Origin:
+        """Where the weights come from; fetches nothing."""
+        return origin_of(self.name)
 
     @cached_property
     def label(self) -> str:
         """Short, for keys; with a digest behind it where the last part of the name does not tell all."""
         last = Path(self.name).expanduser().resolve().name
         is_plain = self.tokenizer is None and self.vision_tower is None
-        if is_plain and (self.source == "embedded" or self.name.startswith(_PUBLISHER)):
+        if is_plain and (self.origin.source == "embedded" or self.name.startswith(PUBLISHER)):
             return last
         return f"{last}-{hashlib.sha256(repr(self).encode()).hexdigest()[:SHORT]}"
-
-    @property
-    def licence(self) -> str:
-        """As far as it is known."""
-        licence = self.config.get("license") or self.config.get("licence")
-        if isinstance(licence, str):
-            return licence
-        return RESEARCH_ONLY if self.name.startswith(_PUBLISHER) else "unknown"
 
     @cached_property
     def _folder(self) -> Path:

@@ -45,7 +45,22 @@ def find_weights(name: str) -> Path:
         folder = _fetch(name, (*SMALL_FILES, *patterns))
         if any(True for pattern in patterns for _ in folder.glob(pattern)):
             return folder
-    raise CheckpointNotFoundError(f"The hub repository {name} holds no weights.", name=name)
+    raise CheckpointNotFoundError(f"The hub repository {name} holds no weights, or they cannot be fetched.", name=name)
+
+
+def has_weights(name: str) -> bool:
+    """Whether a checkpoint's weights are on this machine; fetches nothing."""
+    patterns = [pattern for group in WEIGHTS for pattern in group]
+    if is_folder_name(name):
+        folder = Path(name).expanduser()
+    else:
+        from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - as in _fetch
+
+        config = try_to_load_from_cache(name, "config.json")
+        if not isinstance(config, str):
+            return False
+        folder = Path(config).parent
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
 
 
 def read_json(file: Path) -> dict[str, Any]:

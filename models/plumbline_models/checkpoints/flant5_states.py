@@ -36,7 +36,7 @@ def build_image_graph(checkpoint: FlanT5Checkpoint) -> FlanT5Image:
     return graph
 
 
-def build_score_graph(checkpoint: FlanT5Checkpoint, head_ids: tuple[int, ...], rival_id: int) -> FlanT5Score:
+def build_score_graph(checkpoint: FlanT5Checkpoint, rival_id: int) -> FlanT5Score:
     """The encoder and decoder with the checkpoint's weights, float32, in eval mode.
 
     Raises:
@@ -44,7 +44,7 @@ def build_score_graph(checkpoint: FlanT5Checkpoint, head_ids: tuple[int, ...], r
     """
     arch = checkpoint.t5_arch
     with torch.device("meta"):
-        graph = FlanT5Score(arch, head_ids, rival_id)
+        graph = FlanT5Score(arch, rival_id)
     _fill(graph, dict(_score_state(checkpoint.shards, arch)))
     return graph
 

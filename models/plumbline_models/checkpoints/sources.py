@@ -24,6 +24,11 @@ class LocalFile:
 
     path: Path
 
+    @property
+    def is_present(self) -> bool:
+        """Whether it is there."""
+        return self.path.is_file()
+
     def fetch(self) -> Path:
         """The file.
 
@@ -48,18 +53,25 @@ class HubFile:
         Raises:
             CheckpointNotFoundError: The repository has none of the names, or the hub cannot be reached.
         """
+        return self._cached() or self._download()
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the local hub cache has it."""
+        return self._cached() is not None
+
+    def _cached(self) -> Path | None:
         # Imported here: it takes a quarter of a second, and local checkpoints never need it.
         from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
         from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
 
         try:
             cached = (try_to_load_from_cache(self.repository, name) for name in self.names)
-            found = next((Path(file) for file in cached if isinstance(file, str)), None)
+            return next((Path(file) for file in cached if isinstance(file, str)), None)
         except HFValidationError as error:
             raise CheckpointNotFoundError(
                 f"{self.repository} is not a hub name of the form org/name.", repository=self.repository
             ) from error
-        return found or self._download()
 
     def _download(self) -> Path:
         from httpx import HTTPError  # noqa: PLC0415 - as above

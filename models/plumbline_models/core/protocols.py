@@ -101,6 +101,17 @@ class EncoderInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an encoder's weights come from, as known without loading them."""
+
+    source: str
+    """A tag, a hub name, a file name, or `embedded`."""
+    licence: str
+    is_present: bool
+    """Whether they are on this machine already."""
+
+
+@dataclass(frozen=True, slots=True)
 class PairInput:
     """What a pair encoder prepares from: the caption, and what its image encoder made of the image."""
 
@@ -141,6 +152,10 @@ class Encoder(Protocol):
 
     def cost(self, prepared: Prepared) -> float:
         """What the input adds to a batch, in units of a typical input; at least a small positive number."""
+        ...
+
+    def origin(self) -> Origin:
+        """Where the weights come from; loads and fetches nothing."""
         ...
 
     def load(self) -> None:
@@ -215,6 +230,13 @@ class Workshop:
 
     backend: Backend
     shelf: EncoderShelf
+    reference: Backend | None = None
+    """The same backend at fp32, where `backend` is faster and less exact."""
+
+    @property
+    def exact(self) -> Backend:
+        """For graphs whose results mean nothing at less than fp32."""
+        return self.reference or self.backend
 
 
 class Scorer(Protocol):

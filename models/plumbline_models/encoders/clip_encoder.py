@@ -12,13 +12,14 @@ from plumbline_models.checkpoints.digest import sha256_of
 from plumbline_models.core.arrays import Array, EmbeddingsND, Pixels
 from plumbline_models.core.errors import EngineError, PlumblineError, SetupError
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, PairInput, Row
+from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput, Row
 from plumbline_models.graphs.clip_graphs import MAX_BATCH
 
 CPU_BATCH_GFLOP: Final = 160.0
 """Work that a CPU batch may hold: a second or two. Larger ones give no more rows a second, and others wait."""
 CPU_BATCH_MIN: Final = 4
 _WARM_BATCHES: Final = (1, 4)
+_NO_NUMBER: Final = "The engine gave no number for this input."
 PreparedT = TypeVar("PreparedT")
 
 
@@ -83,6 +84,10 @@ class ClipEncoder(ABC, Generic[PreparedT]):
     @abstractmethod
     def _notes(self) -> Mapping[str, str]: ...
 
+    def origin(self) -> Origin:
+        """Of the weights."""
+        return self.spec.origin
+
     def load(self) -> None:
         """Compile or fetch the engine and run batches of one and of several.
 
@@ -131,7 +136,7 @@ class ClipEncoder(ABC, Generic[PreparedT]):
 
     def _split(self, embeddings: EmbeddingsND) -> list[Row | PlumblineError]:
         error = EngineError("The engine gave no number for this input.", encoder=self.key)
-        return [row if np.isfinite(row).all() else error for row in embeddings]
+        return [row if np.isfinite(row).all() else EngineError(_NO_NUMBER, encoder=self.key) for row in embeddings]
 
     def _describe(self, engine: Engine) -> EncoderInfo:
         spec, ran = self.spec, engine.info

@@ -15,7 +15,7 @@ from plumbline_models.checkpoints.flant5 import FlanT5Checkpoint
 from plumbline_models.core.arrays import FittedPixels, Pixels
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, PairInput
+from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
 from plumbline_models.images.crop_square import crop_square
 from plumbline_models.images.pad_square import mean_fill, pad_square
 
@@ -83,6 +83,10 @@ class FlanT5ImageEncoder:
         del prepared
         return 1.0
 
+    def origin(self) -> Origin:
+        """Of the checkpoint."""
+        return self._checkpoint.origin
+
     def load(self) -> None:
         """Compile or fetch the engine and run one image through it.
 
@@ -100,8 +104,8 @@ class FlanT5ImageEncoder:
             key=self.key,
             kind=self.kind,
             arch="clip-flant5",
-            source=self._checkpoint.source,
-            licence=self._checkpoint.licence,
+            source=self._checkpoint.origin.source,
+            licence=self._checkpoint.origin.licence,
             sha256=self._checkpoint.sha256,
             dim=arch.projected_width,
             backend=engine.info.backend,

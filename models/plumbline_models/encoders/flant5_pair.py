@@ -16,7 +16,7 @@ from plumbline_models.checkpoints.flant5 import FlanT5Checkpoint
 from plumbline_models.core.arrays import Array, Pixels, TokenIds
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError, TextTooLongError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, PairInput
+from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
 from plumbline_models.encoders.flant5_image import ImageRows
 from plumbline_models.encoders.likelihood import AnswerLikelihood
 from plumbline_models.text.questions import RIVAL_ANSWER, Asking
@@ -24,6 +24,8 @@ from plumbline_models.text.questions import RIVAL_ANSWER, Asking
 if TYPE_CHECKING:
     from plumbline_models.graphs.flant5_score import FlanT5Score
 
+MAX_HEAD_TOKENS: Final = 256
+"""Of the question before the image; the longest has 35 with the tokenizer of Flan-T5."""
 MAX_TAIL_TOKENS: Final = 1024
 """Of the question behind the image. The published program cuts prompts at 2048, and so cuts the question's end off."""
 MAX_ANSWER_TOKENS: Final = 256
@@ -114,6 +116,10 @@ class FlanT5PairEncoder:
         ratio = self._num_rows(len(prepared.tail_ids)) / self._num_rows(_TYPICAL_TAIL_TOKENS)
         return max(1.0, ratio**2, len(prepared.answer_ids) / _CHEAP_ANSWER_TOKENS)
 
+    def origin(self) -> Origin:
+        """Of the checkpoint."""
+        return self._checkpoint.origin
+
     def load(self) -> None:
         """Compile or fetch the engine and run one pair through it.
 
@@ -132,8 +138,8 @@ class FlanT5PairEncoder:
             key=self.key,
             kind=self.kind,
             arch="clip-flant5",
-            source=self._checkpoint.source,
-            licence=self._checkpoint.licence,
+            source=self._checkpoint.origin.source,
+            licence=self._checkpoint.origin.licence,
             sha256=self._checkpoint.sha256,
             dim=arch.width,
             backend=ran.backend,
@@ -182,6 +188,7 @@ class FlanT5PairEncoder:
         outputs = engine.run(
             {
                 "image_rows": np.stack([pair.image_rows for pair in batch]).astype(np.float32, copy=False),
+                "head_ids": np.tile(self._head_ids, (len(batch), 1)),
                 "tail_ids": _pad([pair.tail_ids for pair in batch], _TAIL_STEP),
                 "read_ids": read_ids,
                 "answer_ids": answer_ids,
@@ -199,8 +206,8 @@ class FlanT5PairEncoder:
         return self._checkpoint.pieces.encode(answer) if answer == self._asking.answer else None
 
     @cached_property
-    def _head_ids(self) -> tuple[int, ...]:
-        return tuple(self._checkpoint.pieces.encode(self._asking.head).tolist())
+    def _head_ids(self) -> TokenIds:
+        return self._checkpoint.pieces.encode(self._asking.head)
 
     def _num_rows(self, num_tail: int) -> int:
         return len(self._head_ids) + self._checkpoint.tower_arch.num_patches + num_tail
@@ -210,20 +217,22 @@ class FlanT5PairEncoder:
         rival_id = int(checkpoint.pieces.encode(RIVAL_ANSWER)[0])
         high = self._max_batch
         batch = Dim("batch", 1, high, high)
+        head = Dim("head", 1, 35, MAX_HEAD_TOKENS)
         tail = Dim("tail", _TAIL_STEP, _TYPICAL_TAIL_TOKENS, MAX_TAIL_TOKENS)
         answer = Dim("answer", _ANSWER_STEP, 2 * _ANSWER_STEP, MAX_ANSWER_TOKENS)
-        facts = repr((_GRAPH_VERSION, arch, checkpoint.sha256, self._head_ids, rival_id))
+        facts = repr((_GRAPH_VERSION, arch, checkpoint.sha256, rival_id))
         return Graph(
             name="flant5_score",
             inputs=(
                 TensorSpec("image_rows", "float32", (batch, checkpoint.tower_arch.num_patches, arch.width)),
+                TensorSpec("head_ids", "int64", (batch, head)),
                 TensorSpec("tail_ids", "int64", (batch, tail)),
                 TensorSpec("read_ids", "int64", (batch, answer)),
                 TensorSpec("answer_ids", "int64", (batch, answer)),
             ),
             outputs=("answer_log_probs", "rival_log_prob"),
             fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
-            build=partial(_build, checkpoint, self._head_ids, rival_id),
+            build=partial(_build, checkpoint, rival_id),
             output_shapes=((batch, answer), (batch, 1)),
         )
 
@@ -243,7 +252,7 @@ def _pad(rows: Sequence[TokenIds], step: int) -> TokenIds:
     return padded
 
 
-def _build(checkpoint: FlanT5Checkpoint, head_ids: tuple[int, ...], rival_id: int) -> "FlanT5Score":
+def _build(checkpoint: FlanT5Checkpoint, rival_id: int) -> "FlanT5Score":
     from plumbline_models.checkpoints.flant5_states import build_score_graph  # noqa: PLC0415 - torch, when compiling
 
-    return build_score_graph(checkpoint, head_ids, rival_id)
+    return build_score_graph(checkpoint, rival_id)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError
-from plumbline_models.core.protocols import Encoder, EncoderInfo, EncoderKind, PairInput, Prepared, Row
+from plumbline_models.core.protocols import Encoder, EncoderInfo, EncoderKind, Origin, PairInput, Prepared, Row
 
 
 class TemplatedTextEncoder:
@@ -50,6 +50,10 @@ class TemplatedTextEncoder:
     def cost(self, prepared: Prepared) -> float:
         """The inner encoder's."""
         return self._inner.cost(prepared)
+
+    def origin(self) -> Origin:
+        """The inner encoder's."""
+        return self._inner.origin()
 
     def load(self) -> None:
         """Load the inner encoder."""

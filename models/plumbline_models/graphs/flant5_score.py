@@ -75,13 +75,12 @@ class FlanT5Score(nn.Module):
 
     Args:
         arch: Sizes.
-        head_ids: The question up to the image; the same for every caption, hence part of the graph.
         rival_id: First token of the answer to compare with, `No`.
     """
 
-    def __init__(self, arch: T5Arch, head_ids: tuple[int, ...], rival_id: int) -> None:
+    def __init__(self, arch: T5Arch, rival_id: int) -> None:
         super().__init__()
-        self.head_ids, self.rival_id = head_ids, rival_id
+        self.rival_id = rival_id
         self.tokens = nn.Parameter(torch.empty(arch.num_tokens, arch.width))
         self.encoder_bias = RelativeBias(arch)
         self.encoder_blocks = nn.ModuleList(EncoderBlock(arch) for _ in range(arch.num_encoder_blocks))
@@ -92,12 +91,13 @@ class FlanT5Score(nn.Module):
         self.vocabulary = nn.Linear(arch.width, arch.num_tokens, bias=False)
 
     def forward(
-        self, image_rows: Tensor, tail_ids: Tensor, read_ids: Tensor, answer_ids: Tensor
+        self, image_rows: Tensor, head_ids: Tensor, tail_ids: Tensor, read_ids: Tensor, answer_ids: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Score a batch.
 
         Args:
             image_rows: `[N, P, D]`, from `flant5_image`.
+            head_ids: `[N, H]`, the question before the image, without padding.
             tail_ids: `[N, L]`, the question after the image, padded on the right with 0.
             read_ids: `[N, K]`, what the decoder reads: its start, then the answer without its last token.
             answer_ids: `[N, K]`, the answer with its end-of-sequence. Both are padded on the right with anything;
@@ -107,23 +107,22 @@ class FlanT5Score(nn.Module):
             `[N, K]` natural log-probability of each answer token given those before it, and `[N, 1]` that of the
             rival as first token.
         """
-        memory_bias = self.mask_padding(tail_ids, image_rows.shape[1])
-        memory = self.encode(self.join(image_rows, tail_ids), memory_bias)
+        rows = self.join(image_rows, head_ids, tail_ids)
+        memory_bias = self.mask_padding(tail_ids, rows.shape[1] - tail_ids.shape[1])
+        memory = self.encode(rows, memory_bias)
         logits = self.vocabulary(self.decode(read_ids, memory, memory_bias))
         total = _log_sum_exp(logits)
         answer = torch.gather(logits, 2, answer_ids[:, :, None])[:, :, 0] - total
         return answer, logits[:, 0, self.rival_id : self.rival_id + 1] - total[:, :1]
 
-    def join(self, image_rows: Tensor, tail_ids: Tensor) -> Tensor:
+    def join(self, image_rows: Tensor, head_ids: Tensor, tail_ids: Tensor) -> Tensor:
         """The encoder's input, `[N, S, D]`: head, image, tail."""
-        head = self.tokens[torch.tensor(self.head_ids, device=tail_ids.device)]
-        heads = head.expand(tail_ids.shape[0], -1, -1)
-        return torch.cat([heads, image_rows, self.tokens[tail_ids]], dim=1)
+        return torch.cat([self.tokens[head_ids], image_rows, self.tokens[tail_ids]], dim=1)
 
-    def mask_padding(self, tail_ids: Tensor, num_patches: int) -> Tensor:
-        """`[N, 1, S]`: 0, and very negative at padding."""
+    def mask_padding(self, tail_ids: Tensor, num_before: int) -> Tensor:
+        """`[N, 1, S]`: 0, and very negative at padding; the tail has `num_before` rows before it."""
         padding = (tail_ids == PAD_ID).to(self.tokens.dtype) * _FORBIDDEN
-        return functional.pad(padding, (len(self.head_ids) + num_patches, 0))[:, None, :]
+        return functional.pad(padding, (num_before, 0))[:, None, :]
 
     def encode(self, rows: Tensor, memory_bias: Tensor) -> Tensor:
         """`[N, S, D]` to the same, normed."""

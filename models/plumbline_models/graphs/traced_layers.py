@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
-from plumbline_models.graphs.text_layers import QUICK_GELU_SLOPE, Block, FeedForward, LayerNorm
+from plumbline_models.graphs.blocks import QUICK_GELU_SLOPE, Block, FeedForward, LayerNorm
+from plumbline_models.graphs.text_tower import pick
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class TracedBlock(nn.Module):
         """`[T, L, W]` to the same, under a `[L, J]` mask."""
         attention = self.block.attn
         query, keys, values = self._split(rows)
-        rows = rows + attention.join(F.scaled_dot_product_attention(query, keys, values, attn_mask=mask))
+        rows = rows + attention.join(functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask))
         fed: Tensor = rows + self.block.mlp(self.block.ln_2(rows))
         return fed
 
@@ -85,15 +86,15 @@ class TracedBlock(nn.Module):
         """
         block, attention = self.block, self.block.attn
         query, keys, values = self._split(rows)
-        into_attention = _pick_row(rows, end)
-        query = torch.matmul(end[:, None, None, :], query)[:, :, 0]
-        attended = attention.weigh(query[:, :, None], keys, forbidden[:, None, None, :])
+        into_attention = pick(end, rows)[:, 0]
+        query = torch.matmul(end[:, None, None, :], query)
+        attended = attention.weigh(query, keys, forbidden[:, None, None, :])
         mixed = torch.matmul(attended, values)
         into_mlp = into_attention + attention.join(mixed)[:, 0]
         hidden = block.mlp.c_fc(block.ln_2(into_mlp))
         prefix = torch.zeros_like(forbidden[:, : self.get_buffer("prefix_keys").shape[2]])
         own = torch.cat([prefix, end], dim=1)
-        return Trace(block, into_attention, query, keys, values, attended[:, :, 0], into_mlp, hidden, own)
+        return Trace(block, into_attention, query[:, :, 0], keys, values, attended[:, :, 0], into_mlp, hidden, own)
 
     def _split(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, keys, values = self.block.attn.split(self.block.ln_1(rows))
@@ -136,7 +137,3 @@ def _norm_core(norm: LayerNorm, at: Tensor, direction: Tensor) -> Tensor:
     unit = centred * scale
     along = (direction * unit).mean(dim=-1, keepdim=True)
     return scale * (direction - direction.mean(dim=-1, keepdim=True) - unit * along)
-
-
-def _pick_row(rows: Tensor, end: Tensor) -> Tensor:
-    return torch.matmul(end[:, None, :], rows)[:, 0]

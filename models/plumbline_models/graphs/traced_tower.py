@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from plumbline_models.graphs.text_layers import FORBIDDEN, end_of_text
-from plumbline_models.graphs.text_tower import TextTower
+from plumbline_models.graphs.text_tower import TextTower, causal_mask, end_of_text
 from plumbline_models.graphs.traced_layers import Trace, TracedBlock, leave
 
 
@@ -55,8 +54,7 @@ class TracedTower(nn.Module):
     def _masks(self, end: Tensor) -> tuple[Tensor, Tensor]:
         """`[L, J]`, what each token may not read, and `[T, J]`, what the end of each text may not read."""
         length = end.shape[1]
-        places = torch.arange(length, device=end.device)
-        later = (places[None, :] > places[:, None]).to(end.dtype) * FORBIDDEN
+        later = causal_mask(length, end)
         behind = torch.matmul(end, later)
         prefix = torch.zeros(1, self.num_prefix, dtype=end.dtype, device=end.device)
         return (
@@ -69,8 +67,7 @@ class TracedTower(nn.Module):
 def _behind_prefix(tower: TextTower, prefix: Tensor) -> list[TracedBlock]:
     """The tower's blocks, each with the prefix's keys and values computed."""
     rows = tower.token_embedding(prefix) + tower.positional_embedding[: len(prefix)]
-    places = torch.arange(len(prefix))
-    mask = (places[None, :] > places[:, None]).to(rows.dtype) * FORBIDDEN
+    mask = causal_mask(len(prefix), rows)
     blocks = []
     for block in tower.blocks:
         blocks.append(TracedBlock(block, rows))

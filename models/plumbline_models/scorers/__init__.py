@@ -8,11 +8,12 @@ from typing import Any, Final
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError
 from plumbline_models.core.protocols import Scorer, Workshop
 from plumbline_models.scorers.clipscore import ClipScore
+from plumbline_models.scorers.fclipscore import FClipScore
 
 __all__ = ["SCORERS", "build_scorers"]
 
 log = logging.getLogger(__name__)
-SCORERS: Final[tuple[type[Scorer], ...]] = (ClipScore,)
+SCORERS: Final[tuple[type[Scorer], ...]] = (ClipScore, FClipScore)
 """Every scorer there is, in the order in which they are listed."""
 
 

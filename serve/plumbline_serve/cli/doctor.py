@@ -4,11 +4,11 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from plumbline_models.backends import available_backends
-from plumbline_models.core.errors import SetupError
 from rich.console import Console
 from rich.table import Table
 
+from plumbline_models.backends import available_backends
+from plumbline_models.core.errors import SetupError
 from plumbline_serve.assembly import make_scorers, num_cpus
 from plumbline_serve.ray_environment import is_taken
 from plumbline_serve.settings import Settings

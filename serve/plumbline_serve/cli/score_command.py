@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import orjson
-from plumbline_client import Client, Image, PlumblineClientError
-from plumbline_client import Item as ClientItem
-from plumbline_models.core.errors import ImageUndecodableError, PlumblineError
 from rich.console import Console
 from rich.table import Table
 
+from plumbline_client import Client, Image, PlumblineClientError
+from plumbline_client import Item as ClientItem
+from plumbline_models.core.errors import ImageUndecodableError, PlumblineError
 from plumbline_serve.assembly import assemble, local_compute, make_scorers
 from plumbline_serve.edge.rest_replies import score_document
 from plumbline_serve.messages import BrokenImage, EncodedImage, ImageSource, Item, ScoreRequest

@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI
 from ray import serve as ray_serve
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
@@ -14,6 +13,7 @@ from plumbline_serve.assembly import assemble, local_compute, make_scorers
 from plumbline_serve.batching import LocalCompute
 from plumbline_serve.compute import Compute
 from plumbline_serve.deployments.remote_compute import RemoteCompute
+from plumbline_serve.deployments.request_id_header import WithoutRequestId
 from plumbline_serve.edge import GrpcEdge, create_app
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
 from plumbline_serve.settings import Settings
@@ -75,9 +75,9 @@ class Gateway(_Rpcs):
         self._instruments.loaded(await self._service.scorers(), await compute.infos())
         self._service.is_loaded = True
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    def __serve_build_asgi_app__(self) -> WithoutRequestId:
         """Called by Ray once the constructor has returned."""
-        return create_app(self._service, self._settings, self._instruments)
+        return WithoutRequestId(create_app(self._service, self._settings, self._instruments))
 
     async def metrics_snapshot(self) -> Snapshot:
         """This process's metrics."""

@@ -8,10 +8,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from plumbline_models.core.errors import PlumblineError, error_classes
+from plumbline_models.core.errors import CapacityError, PlumblineError, error_classes
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.body import DOCUMENT_PART, FORM, JSON
-from plumbline_serve.edge.problems import PROBLEM_JSON
+from plumbline_serve.edge.problems import PROBLEM_JSON, problem
 from plumbline_serve.edge.routes import EXPOSITION, TIMEOUT_HEADER
 from plumbline_wire import REQUEST_ID_KEY
 
@@ -37,6 +37,7 @@ _FORM_NOTE = (
     f"The part `{DOCUMENT_PART}` holds the JSON; every other part is the raw bytes of an image, named by "
     '`{"part": "name"}`. No base64: the fast way.'
 )
+_EXAMPLE_ID = "7f1c0f3e5b1d4f0c9c0a1b2c3d4e5f60"
 _SCHEMES = {"key": {"type": "http", "scheme": "bearer", "description": "An API key, where the service asks for one."}}
 
 
@@ -106,20 +107,17 @@ _STATUS = {"type": "object", "properties": {"status": {"type": "string"}}, "requ
 
 
 def _problem_response(status: int) -> Document:
+    kinds = [kind for kind in error_classes() if kind.status == status]
+    shown = kinds[:1] if status == PlumblineError.status else kinds  # those below 500 are found at start-up
     headers = {REQUEST_ID_KEY: _ref("headers", "RequestId")}
-    if status in (429, 503):
+    if any(issubclass(kind, CapacityError) for kind in shown):
         headers["retry-after"] = _ref("headers", "RetryAfter")
+    examples = {kind.code: {"value": problem(kind(f"{kind.title}."), _EXAMPLE_ID)} for kind in shown}
     return {
-        "description": f"{_titles(status)}.",
+        "description": "; ".join(kind.title for kind in shown) + ".",
         "headers": headers,
-        "content": {PROBLEM_JSON: {"schema": _schema(schemas.Problem)}},
+        "content": {PROBLEM_JSON: {"schema": _schema(schemas.Problem), "examples": examples}},
     }
-
-
-def _titles(status: int) -> str:
-    """What the errors of a status are called."""
-    found = [kind.title for kind in error_classes(PlumblineError) if kind.status == status]
-    return "Internal error" if status == PlumblineError.status else "; ".join(found)
 
 
 def _parameters() -> Document:

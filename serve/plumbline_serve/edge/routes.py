@@ -100,22 +100,33 @@ def _header_timeout_ms(request: Request) -> float | None:
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Do the work while the caller waits for it; once the caller hangs up, cancel it."""
-    task = asyncio.ensure_future(work)
-    hangs_up = asyncio.ensure_future(_hung_up(request))
+    caller = _Caller(request, asyncio.current_task())
+    watching = asyncio.ensure_future(caller.watch())
     try:
-        await asyncio.wait((task, hangs_up), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if caller.is_gone:
+            raise ClientDisconnect from None
+        raise
     finally:
-        task.cancel()
-        hangs_up.cancel()
-        await asyncio.gather(task, hangs_up, return_exceptions=True)
+        watching.cancel()
 
 
-async def _hung_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _Caller:
+    """Cancels a task when the caller hangs up."""
+
+    def __init__(self, request: Request, task: "asyncio.Task[Any] | None") -> None:
+        self._request = request
+        self._task = task
+        self.is_gone = False
+
+    async def watch(self) -> None:
+        """Wait for the end of the connection."""
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self.is_gone = True
+        if self._task is not None:
+            self._task.cancel()
 
 
 def _reply(request: Request, document: rest_replies.Document) -> Response:

@@ -1,6 +1,6 @@
 """Problems, as RFC 9457 has them."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 
 class FieldFault(BaseModel):
@@ -26,21 +26,5 @@ class ItemProblem(BaseModel):
 
 class Problem(ItemProblem):
     """Why a whole request failed."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "https://plumbline.example/problems/invalid-field",
-                    "title": "Invalid field",
-                    "status": 422,
-                    "detail": "The request does not fit the schema.",
-                    "code": "invalid_field",
-                    "errors": [{"pointer": "/items/0/text", "detail": "must be a string"}],
-                    "request_id": "7f1c0f3e5b1d4f0c9c0a1b2c3d4e5f60",
-                }
-            ]
-        }
-    )
 
     request_id: str

@@ -1,0 +1,270 @@
+"""What each token of a caption adds to its cosine with an image: the pair half of F-CLIPScore.
+
+Nam et al., arXiv:2412.18404. Two engines give the same numbers. The first runs text tower and derivative for the pairs
+of a batch, each distinct caption forward once. The second turns a caption into a matrix, of which one product with
+image embeddings attributes every pair. A caption goes to the second where it meets more images in one batch than it
+has tokens: there one tangent a token costs less than one gradient a pair. Matrices are kept for the next such batch.
+The choice depends on the batch alone, never on what was asked before, so that equal requests get equal bits.
+"""
+
+import hashlib
+import math
+import threading
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from plumbline_models.checkpoints.clip_spec import ClipSpec
+from plumbline_models.checkpoints.digest import sha256_of
+from plumbline_models.core.arrays import Array, Embedding, Pixels, TokenIds
+from plumbline_models.core.errors import ConfigError, EngineError, InvalidFieldError, PlumblineError, SetupError
+from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
+from plumbline_models.encoders.caption_matrices import CaptionMatrices, CaptionMatrix
+from plumbline_models.graphs.attribution_graphs import (
+    MAX_CAPTIONS,
+    MAX_PAIRS,
+    AttributionSpec,
+    attribution_graph,
+    vectors_graph,
+)
+from plumbline_models.text.clip_bpe import ClipTokenizer, Tokenised
+
+TEMPLATE: Final = "A photo depicts "
+NUM_BLOCKS: Final = 3
+LENGTH_STEP: Final = 8
+"""Captions are padded to a multiple of this, so that engines meet few shapes."""
+_MAX_BATCH: Final = 64.0
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCaption:
+    """A caption behind its template, and the image that it is held against."""
+
+    tokenised: Tokenised
+    tail_ids: TokenIds
+    """`[L]`: what stands behind the prefix."""
+    image_embedding: Embedding
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionAttribution:
+    """One pair: the cosine, and what each token of template and caption adds to it."""
+
+    cosine: float
+    tokens: Array
+    """`[E - 1]` float32, start and end of text left out; token `k` stands at `tokenised.spans[k]`."""
+    tokenised: Tokenised
+
+
+class AttributionEncoder:
+    """Attributes pairs of captions and image embeddings.
+
+    Args:
+        spec: Whose text tower; the images must be embedded by the same CLIP.
+        backend: Compiles the graphs; at fp32 unless lower precision is asked for.
+        template: What stands before every caption; ends in a space.
+        num_blocks: How many of the last blocks are averaged.
+
+    Raises:
+        ConfigError: The text tower does not show its attention, or the numbers do not fit it.
+    """
+
+    kind: EncoderKind = "pair"
+
+    def __init__(self, spec: ClipSpec, backend: Backend, *, template: str, num_blocks: int) -> None:
+        if not spec.arch.has_clip_text:
+            raise ConfigError(
+                f"fclipscore needs CLIP's own text transformer; {spec.arch.name} has another.", arch=spec.arch.name
+            )
+        available = int(spec.arch.text.get("layers", 12))
+        if not 1 <= num_blocks <= available:
+            raise ConfigError(f"layers must be 1 to {available}, not {num_blocks}.", num_blocks=num_blocks)
+        self._spec = spec
+        self._backend = backend
+        self._template = template
+        self._tokenizer = ClipTokenizer(spec.arch.context_length)
+        # A template that does not end in a space may grow together with the caption: then only start-of-text is shared.
+        shared = template if template.endswith(" ") else ""
+        prefix = self._tokenizer.encode(shared).ids[:-1]
+        self._prefix_ids = tuple(int(token) for token in prefix)
+        self._graphs = AttributionSpec(spec, self._prefix_ids, num_blocks)
+        self._matrices = CaptionMatrices()
+        self._pairs_engine: Engine | None = None
+        self._vectors_engine: Engine | None = None
+        self._info: EncoderInfo | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def key(self) -> str:
+        """Such as `mini-clip/attribution`; a digest follows where the settings are not the usual."""
+        facts = repr((self._template, self._graphs.num_blocks))
+        variant = "" if self._is_usual else f"+{hashlib.sha256(facts.encode()).hexdigest()[:8]}"
+        return f"{self._spec.name}/attribution{variant}"
+
+    @property
+    def max_batch_cost(self) -> float:
+        """Pairs."""
+        return _MAX_BATCH
+
+    def prepare(self, raw: Pixels | str | PairInput) -> PreparedCaption:
+        """Tokenise the caption behind its template.
+
+        Raises:
+            InvalidFieldError: It is no pair.
+        """
+        if not isinstance(raw, PairInput):
+            raise InvalidFieldError("This encoder takes pairs.", kind=type(raw).__name__)
+        tokenised = self._tokenizer.encode(self._template + raw.caption)
+        num_prefix = len(self._prefix_ids)
+        if tuple(tokenised.ids[:num_prefix].tolist()) != self._prefix_ids:
+            raise InvalidFieldError("The caption changes how the template before it is read.")
+        return PreparedCaption(tokenised, tokenised.ids[num_prefix:], raw.image_row)
+
+    def bucket(self, prepared: PreparedCaption) -> Hashable:
+        """The length that the caption is padded to."""
+        return self._padded(len(prepared.tail_ids))
+
+    def cost(self, prepared: PreparedCaption) -> float:
+        """One each: the image's part is small, and captions repeat."""
+        del prepared
+        return 1.0
+
+    def origin(self) -> Origin:
+        """As the CLIP's weights."""
+        return self._spec.origin
+
+    def load(self) -> None:
+        """Compile or fetch both engines and run a pair through each.
+
+        Raises:
+            CheckpointError: The weights cannot be had or do not fit.
+            EngineError: A graph does not compile or run.
+        """
+        with self._lock:
+            if self._info is not None:
+                return
+            pairs_engine = self._backend.compile(attribution_graph(self._graphs))
+            self._vectors_engine = self._backend.compile(vectors_graph(self._graphs))
+            self._pairs_engine = pairs_engine
+        blank = np.zeros(self._spec.arch.embed_dim, dtype=np.float32)
+        self._by_gradient([self.prepare(PairInput("a photo of a red cup", blank))] * 2)
+        self._make_matrices([self.prepare(PairInput("a cup", blank)).tail_ids])
+        self._info = self._describe(pairs_engine)
+
+    def info(self) -> EncoderInfo:
+        """What was loaded.
+
+        Raises:
+            SetupError: Before `load`.
+        """
+        if self._info is None:
+            raise SetupError("The encoder is not loaded yet.", encoder=self.key)
+        return self._info
+
+    def encode(self, batch: Sequence[PreparedCaption]) -> Sequence[CaptionAttribution | PlumblineError]:
+        """Attribute pairs of one bucket.
+
+        Raises:
+            EngineError: The batch could not be run, or before `load`.
+        """
+        rows: dict[int, CaptionAttribution | PlumblineError] = {}
+        num_images = Counter(pair.tail_ids.tobytes() for pair in batch)
+        by_matrix = [i for i, pair in enumerate(batch) if num_images[pair.tail_ids.tobytes()] > len(pair.tail_ids)]
+        self._ensure_matrices([batch[i].tail_ids for i in by_matrix])
+        for i in by_matrix:
+            rows[i] = self._by_matrix(batch[i])
+        by_gradient = [i for i in range(len(batch)) if i not in rows]
+        for first in range(0, len(by_gradient), MAX_PAIRS):
+            chosen = by_gradient[first : first + MAX_PAIRS]
+            rows.update(zip(chosen, self._by_gradient([batch[i] for i in chosen]), strict=True))
+        return [rows[i] for i in range(len(batch))]
+
+    def _by_gradient(self, batch: Sequence[PreparedCaption]) -> list[CaptionAttribution | PlumblineError]:
+        captions = list({pair.tail_ids.tobytes(): pair.tail_ids for pair in batch}.items())
+        if len(captions) > MAX_CAPTIONS:
+            middle = len(batch) // 2
+            return [*self._by_gradient(batch[:middle]), *self._by_gradient(batch[middle:])]
+        row_of = {name: row for row, (name, _) in enumerate(captions)}
+        outputs = _engine(self._pairs_engine, self.key).run(
+            {
+                "token_ids": self._stack([ids for _, ids in captions]),
+                "caption_rows": np.array([row_of[pair.tail_ids.tobytes()] for pair in batch], dtype=np.int64),
+                "image_embeddings": np.stack([pair.image_embedding for pair in batch]).astype(np.float32, copy=False),
+            }
+        )
+        cosines, tokens = outputs["pair_cosine"], outputs["pair_attribution"]
+        return [_read(pair, float(cosines[i]), tokens[i]) for i, pair in enumerate(batch)]
+
+    def _by_matrix(self, pair: PreparedCaption) -> CaptionAttribution | PlumblineError:
+        matrix = self._matrices.get(pair.tail_ids.tobytes())
+        if matrix is None:
+            raise EngineError("A caption's matrix was lost.", encoder=self.key)
+        return _read(pair, float(matrix.embedding @ pair.image_embedding), matrix.vectors @ pair.image_embedding)
+
+    def _ensure_matrices(self, captions: Sequence[TokenIds]) -> None:
+        missing = {ids.tobytes(): ids for ids in captions if self._matrices.get(ids.tobytes()) is None}
+        waiting = list(missing.values())
+        for first in range(0, len(waiting), MAX_CAPTIONS):
+            chosen = waiting[first : first + MAX_CAPTIONS]
+            for ids, matrix in zip(chosen, self._make_matrices(chosen), strict=True):
+                self._matrices.put(ids.tobytes(), matrix)
+
+    def _make_matrices(self, captions: Sequence[TokenIds]) -> list[CaptionMatrix]:
+        outputs = _engine(self._vectors_engine, self.key).run({"token_ids": self._stack(captions)})
+        num_prefix = len(self._prefix_ids)
+        return [
+            CaptionMatrix(embedding.copy(), vectors[: num_prefix + len(ids)].copy())
+            for ids, embedding, vectors in zip(
+                captions, outputs["caption_embedding"], outputs["caption_vectors"], strict=True
+            )
+        ]
+
+    def _stack(self, captions: Sequence[TokenIds]) -> Array:
+        padded = np.zeros((len(captions), self._padded(max(len(ids) for ids in captions))), dtype=np.int64)
+        for row, ids in zip(padded, captions, strict=True):
+            row[: len(ids)] = ids
+        return padded
+
+    def _padded(self, length: int) -> int:
+        room = self._spec.arch.context_length - len(self._prefix_ids)
+        return min(math.ceil(length / LENGTH_STEP) * LENGTH_STEP, room)
+
+    @property
+    def _is_usual(self) -> bool:
+        return self._template == TEMPLATE and self._graphs.num_blocks == NUM_BLOCKS
+
+    def _describe(self, engine: Engine) -> EncoderInfo:
+        spec, ran = self._spec, engine.info
+        return EncoderInfo(
+            key=self.key,
+            kind=self.kind,
+            arch=spec.arch.name,
+            source=spec.source,
+            licence=spec.licence,
+            sha256=sha256_of(spec.fetch()),
+            dim=spec.arch.embed_dim,
+            backend=ran.backend,
+            precision=ran.precision,
+            device=ran.device,
+            notes={
+                "template": self._template,
+                "layers": str(self._graphs.num_blocks),
+                "context_length": str(spec.arch.context_length),
+            },
+        )
+
+
+def _engine(engine: Engine | None, key: str) -> Engine:
+    if engine is None:
+        raise EngineError("The encoder is not loaded yet.", encoder=key)
+    return engine
+
+
+def _read(pair: PreparedCaption, cosine: float, columns: Array) -> CaptionAttribution | PlumblineError:
+    tokens = np.asarray(columns[1 : len(pair.tokenised.ids) - 1], dtype=np.float32)
+    if not (math.isfinite(cosine) and np.isfinite(tokens).all()):
+        return EngineError("The engine gave no number for this pair.")
+    return CaptionAttribution(cosine, tokens, pair.tokenised)

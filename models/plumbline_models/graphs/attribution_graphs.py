@@ -1,0 +1,114 @@
+"""The two graphs of F-CLIPScore as a backend takes them; torch is imported only when one is built."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from plumbline_models.checkpoints.clip_spec import ClipSpec
+from plumbline_models.checkpoints.digest import sha256_of
+from plumbline_models.core.graph import Dim, Graph, TensorSpec
+from plumbline_models.graphs.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from plumbline_models.graphs.traced_tower import TracedTower
+
+MAX_CAPTIONS: Final = 64
+MAX_PAIRS: Final = 256
+_CODE: Final = tuple(
+    f"plumbline_models.{name}"
+    for name in (
+        *("graphs.blocks", "graphs.text_tower", "graphs.tower_arch", "graphs.traced_layers", "graphs.traced_tower"),
+        *("graphs.clip_text_attribution", "graphs.clip_text_vectors", "checkpoints.clip_weights"),
+        *("checkpoints.hugging_face", "checkpoints.loading", "checkpoints.state_dicts"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionSpec:
+    """Which attributions.
+
+    Args:
+        clip: Whose text tower; it must be CLIP's own.
+        prefix_ids: Tokens that every caption begins with, start-of-text first.
+        num_blocks: How many of the last blocks are averaged.
+    """
+
+    clip: ClipSpec
+    prefix_ids: tuple[int, ...]
+    num_blocks: int
+
+
+def attribution_graph(spec: AttributionSpec) -> Graph:
+    """Captions, and pairs of them with images, to `cosine` `[N]` and `attribution` `[N, J]`.
+
+    Inputs: `token_ids` int64 `[T, L]`, captions behind the prefix; `caption_rows` int64 `[N]`; `image_embeddings`
+    float32 `[N, D]` of unit norm.
+    """
+    pairs = Dim("pairs", low=1, typical=16, high=MAX_PAIRS)
+    images = TensorSpec("image_embeddings", "float32", (pairs, spec.clip.arch.embed_dim))
+    inputs = (_token_ids(spec), TensorSpec("caption_rows", "int64", (pairs,)), images)
+    return _graph(spec, "clip_text_attribution", inputs, ("pair_cosine", "pair_attribution"), _build_attribution)
+
+
+def vectors_graph(spec: AttributionSpec) -> Graph:
+    """Captions to unit embeddings `[T, D]` and attribution vectors `[T, J, D]`; input as above, without the pairs."""
+    return _graph(
+        spec, "clip_text_vectors", (_token_ids(spec),), ("caption_embedding", "caption_vectors"), _build_vectors
+    )
+
+
+def _token_ids(spec: AttributionSpec) -> TensorSpec:
+    captions = Dim("captions", low=1, typical=4, high=MAX_CAPTIONS)
+    room = spec.clip.arch.context_length - len(spec.prefix_ids)
+    return TensorSpec("token_ids", "int64", (captions, Dim("length", low=2, typical=min(16, room), high=room)))
+
+
+def _graph(
+    spec: AttributionSpec,
+    name: str,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[str, ...],
+    build: "Callable[[AttributionSpec], nn.Module]",
+) -> Graph:
+    facts = (name, sha256_of(spec.clip.fetch()), spec.clip.arch.canonical, repr((spec.prefix_ids, spec.num_blocks)))
+    return Graph(
+        name=name,
+        inputs=inputs,
+        outputs=outputs,
+        fingerprint=fingerprint(*facts, code=_CODE),
+        build=partial(build, spec),
+    )
+
+
+# Below, imports stand inside: a process that finds its engines in the cache never imports torch.
+
+
+def _build_attribution(spec: AttributionSpec) -> "nn.Module":
+    from plumbline_models.graphs.clip_text_attribution import ClipTextAttribution  # noqa: PLC0415
+
+    return ClipTextAttribution(_traced_tower(spec)).eval()
+
+
+def _build_vectors(spec: AttributionSpec) -> "nn.Module":
+    from plumbline_models.graphs.clip_text_vectors import ClipTextVectors  # noqa: PLC0415
+
+    return ClipTextVectors(_traced_tower(spec)).eval()
+
+
+def _traced_tower(spec: AttributionSpec) -> "TracedTower":
+    import torch  # noqa: PLC0415
+
+    from plumbline_models.checkpoints.clip_weights import load_clip  # noqa: PLC0415
+    from plumbline_models.checkpoints.state_dicts import fill  # noqa: PLC0415
+    from plumbline_models.graphs.text_tower import TextTower  # noqa: PLC0415
+    from plumbline_models.graphs.tower_arch import TextArch  # noqa: PLC0415
+    from plumbline_models.graphs.traced_tower import TracedTower  # noqa: PLC0415
+
+    with torch.device("meta"):  # no memory: the checkpoint's tensors take the place of the parameters
+        tower = TextTower(TextArch.of(spec.clip.arch))
+    fill(tower, load_clip(spec.clip).text, name="text")
+    return TracedTower(tower, torch.tensor(spec.prefix_ids, dtype=torch.int64), spec.num_blocks)

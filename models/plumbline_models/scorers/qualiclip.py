@@ -1,0 +1,121 @@
+"""QualiCLIP: how good an image looks, without a reference and without having learnt from opinions.
+
+Agnolucci et al., "Quality-Aware Image-Text Alignment for Opinion-Unaware Image Quality Assessment",
+arXiv:2403.11176. For each pair of a good and a bad prompt, a softmax over the two scaled cosines gives the
+probability of the good one; the score is the mean of these probabilities.
+
+The public programs disagree about the scale: the authors' has 100, which is the default here; pyiqa has 50. With
+`prompts: clipiqa`, OpenAI's weights and the authors' scale this is CLIP-IQA (Wang et al., AAAI 2023, arXiv:2207.12396).
+The authors' programs ignore EXIF orientation and drop alpha: `images: {exif_orientation: ignore, alpha: drop}`.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec, parse_section
+from plumbline_models.checkpoints.digest import SHORT
+from plumbline_models.checkpoints.quality_prompts import CLIPIQA, QUALICLIP, QualityPrompts
+from plumbline_models.core.errors import MissingImageError, PlumblineError
+from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
+from plumbline_models.encoders.qualiclip import MAX_PIXELS, QualiClipEncoder, QualityRow
+
+AUTHORS_SCALE: Final = 100.0  # fixed in the authors' program, whatever the checkpoint's own logit scale
+MINI_QUALICLIP: Final = "mini-qualiclip"
+_MIN_PIXELS = 10_000
+_NAMED: Final = {"qualiclip": QUALICLIP, "clipiqa": CLIPIQA}
+_Text = Annotated[str, Field(min_length=1)]
+
+
+class QualiClipSection(ClipSection):
+    """The section `qualiclip` of the configuration; with no CLIP named, the embedded `mini-qualiclip`."""
+
+    scale: float = Field(AUTHORS_SCALE, gt=0, le=1000)
+    """What cosines are multiplied with; 50 for pyiqa's numbers."""
+    prompts: Literal["qualiclip", "clipiqa"] | Annotated[tuple[tuple[_Text, _Text], ...], Field(min_length=1)] = (
+        "qualiclip"
+    )
+    """`qualiclip`: as the checkpoint stores them, else the paper's seven pairs; `clipiqa`: that paper's one pair; or
+    pairs of a good and a bad prompt. All but stored ones need the checkpoint's text tower."""
+    max_pixels: int = Field(MAX_PIXELS, ge=_MIN_PIXELS)
+    """Images with more are scaled down to it, and their answers say so in `resized`."""
+
+
+class QualiClip:
+    """Mean probability of the good prompts.
+
+    Args:
+        image: Makes a `QualityRow` of each image.
+        scale: What cosines are multiplied with.
+        relative_cost: GFLOP an item.
+    """
+
+    info: ClassVar[ScorerInfo] = ScorerInfo(
+        name="qualiclip",
+        summary="Perceptual quality of the image, no reference, no opinion labels.",
+        needs=frozenset({"image"}),
+        low=0.0,
+        high=1.0,
+        higher_is_better=True,
+        source="arXiv:2403.11176",
+    )
+
+    def __init__(self, image: Encoder, *, scale: float = AUTHORS_SCALE, relative_cost: float) -> None:
+        self.image: Encoder | None = image
+        self.text: Encoder | None = None
+        self.pair: Encoder | None = None
+        self.relative_cost = relative_cost
+        self.scale = scale
+
+    @classmethod
+    def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:
+        """Make the scorer from its section of the configuration; loads no weights.
+
+        Raises:
+            ConfigError: The section does not fit.
+            UnknownArchError: There is no such architecture or tag, or it is no CLIP ResNet.
+            CheckpointError: There are no such weights, or they are not those that the section means.
+        """
+        section = parse_section(QualiClipSection, options, scorer=cls.info.name)
+        if section.arch is None and section.checkpoint is None:
+            section = section.model_copy(update={"arch": MINI_QUALICLIP})
+        encoder = QualiClipEncoder(
+            ClipSpec.of(section), _prompts(section), backend=workshop.backend, max_pixels=section.max_pixels
+        )
+        return cls(workshop.shelf.take(encoder), scale=section.scale, relative_cost=encoder.gflop)
+
+    def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
+        """Score each image.
+
+        Args:
+            batch: `images` holds a `QualityRow` for each item.
+
+        Returns:
+            Values in [0, 1], higher is better, 0.5 where no prompt says anything; `pairs` are the probabilities, in
+            the order of the prompts; `resized` is the size at which the image was scored, if not its own.
+
+        Raises:
+            MissingImageError: The batch has no images.
+        """
+        if batch.images is None:
+            raise MissingImageError("qualiclip needs an image.", scorer=self.info.name)
+        return [self._score(row) for row in batch.images]
+
+    def _score(self, row: QualityRow) -> Score:
+        # A softmax over two is a sigmoid of their difference; as a tanh it cannot overflow.
+        good = (1 + np.tanh(np.float32(self.scale / 2) * row.margins)) / 2
+        details: dict[str, Any] = {"pairs": good.tolist()}
+        if row.resized_to is not None:
+            details["resized"] = {"height": row.resized_to[0], "width": row.resized_to[1]}
+        return Score(value=float(good.mean()), details=details)
+
+
+def _prompts(section: QualiClipSection) -> QualityPrompts:
+    if isinstance(section.prompts, str):
+        return _NAMED[section.prompts]
+    digest = hashlib.sha256(json.dumps(section.prompts).encode()).hexdigest()
+    return QualityPrompts(f"prompts-{digest[:SHORT]}", section.prompts)

@@ -1,0 +1,120 @@
+"""The real service: `plumbline serve` in a process of its own, on real sockets."""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+STOP_TIMEOUT_S = 90
+
+
+@dataclass
+class RunningService:
+    process: subprocess.Popen[str]
+    port: int
+    grpc_port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
+
+    def terminate(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_TIMEOUT_S)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_service(folder: Path, config: str = "", **environment: str) -> RunningService:
+    """Start and wait for the line that says it is ready."""
+    path = folder / "plumbline.yaml"
+    path.write_text(config, encoding="utf-8")
+    service = RunningService(None, free_port(), free_port())  # type: ignore[arg-type]
+    command = [
+        *(sys.executable, "-m", "plumbline_serve.cli", "serve", "--config", str(path), "--host", "127.0.0.1"),
+        *("--port", str(service.port), "--grpc-port", str(service.grpc_port)),
+    ]
+    log = (folder / "stderr.log").open("w")
+    service.process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | environment
+    )
+    assert service.process.stdout is not None
+    line = service.process.stdout.readline()
+    log.close()
+    assert line.startswith("Ready"), (folder / "stderr.log").read_text(encoding="utf-8")[-4000:]
+    return service
+
+
+@pytest.fixture
+def start(tmp_path) -> Iterator[Callable[..., RunningService]]:
+    """Start services of this test alone; whatever still runs at its end is stopped."""
+    started: list[RunningService] = []
+
+    def starter(config: str = "", **environment: str) -> RunningService:
+        started.append(start_service(tmp_path, config, **environment))
+        return started[-1]
+
+    yield starter
+    for running in started:
+        if running.process.poll() is None:
+            running.terminate()
+
+
+@pytest.fixture
+def unused_port() -> Callable[[], int]:
+    return free_port
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory) -> Iterator[RunningService]:
+    """One service on the embedded encoders for all tests that do not stop it."""
+    running = start_service(tmp_path_factory.mktemp("service"))
+    yield running
+    assert running.terminate() == 0
+
+
+def picture(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
+    """A smooth coloured picture, different for every seed."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    y, x = np.mgrid[0:height, 0:width] / 32
+    waves = [np.sin(x * a + y * b + c) for a, b, c in rng.uniform(0.2, 2.0, (3, 3))]
+    return Image.fromarray(((np.stack(waves, axis=-1) + 1) * 127.5).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def jpeg() -> Callable[[int], bytes]:
+    return lambda seed: encoded(picture(seed), "JPEG")
+
+
+@pytest.fixture(scope="session")
+def png_of() -> Callable[[int], bytes]:
+    return lambda seed: encoded(picture(seed), "PNG")
+
+
+@pytest.fixture(scope="session")
+def pixels_of() -> Callable[[int], np.ndarray]:
+    return lambda seed: np.asarray(picture(seed))
+
+
+def encoded(image: Image.Image, kind: str) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind)
+    return out.getvalue()

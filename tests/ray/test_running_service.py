@@ -1,0 +1,230 @@
+"""The contract, on the real thing: real Ray, real sockets, the embedded encoders."""
+
+import asyncio
+import base64
+import json
+
+import grpc
+import httpx
+import pytest
+from google.protobuf.json_format import MessageToDict
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from prometheus_client.parser import text_string_to_metric_families
+
+from plumbline_client import Client, GrpcClient, Image, Item, ItemResult
+from plumbline_wire.v1 import scoring_pb2 as wire
+from plumbline_wire.v1 import scoring_pb2_grpc
+
+pytestmark = pytest.mark.ray
+TEXTS = ("a red circle", "two blue squares", "a small green star", "A photo depicts a cross.")
+
+
+def values(results: list[ItemResult]) -> list[dict[str, float]]:
+    return [{name: score.value for name, score in result.scores.items()} for result in results]
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+async def post_json(client: httpx.AsyncClient, body: dict, **kwargs) -> httpx.Response:
+    return await client.post("/v1/score", json=body, **kwargs)
+
+
+@pytest.fixture
+def rest(service):
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        yield client
+
+
+def samples(url: str, name: str) -> dict[tuple[tuple[str, str], ...], float]:
+    text = httpx.get(f"{url}/metrics", timeout=30).text
+    return {
+        tuple(sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def test_rest_json_multipart_and_grpc_give_bit_equal_scores(service, rest, png_of):
+    images = [png_of(seed) for seed in range(4)]
+    with Client(service.url) as multipart, GrpcClient(service.target) as rpc:
+        for data, text in zip(images, TEXTS, strict=True):
+            item = Item(image=Image.data(data), text=text)
+            body = {"items": [{"image": {"b64": b64(data)}, "text": text}]}
+            as_json = rest.post("/v1/score", json=body).json()["results"][0]["scores"]
+            expected = {name: score["value"] for name, score in as_json.items()}
+            assert values(multipart.score([item]).results) == [expected]
+            assert values(rpc.score([item]).results) == [expected]
+
+
+def test_raw_pixels_and_png_of_the_same_pixels_score_the_same(service, png_of, pixels_of):
+    with Client(service.url) as client:
+        sent = [Image.data(png_of(1)), Image.raw(pixels_of(1))]
+        answers = [client.score([Item(image=image, text=TEXTS[0])]) for image in sent]
+    assert values(answers[0].results) == values(answers[1].results)
+
+
+def test_a_batch_equals_its_items_alone_in_any_order(service, jpeg):
+    images = [Image.data(jpeg(seed)) for seed in range(16)]
+    items = [Item(image=images[i % 16], text=TEXTS[i % 4]) for i in range(64)]
+    with GrpcClient(service.target) as client:
+        together = values(client.score(items).results)
+        backwards = values(client.score(items[::-1]).results)[::-1]
+        alone = [values(client.score([item]).results)[0] for item in items[:16]]
+    for scorer in alone[0]:
+        expected = [each[scorer] for each in alone]
+        assert [each[scorer] for each in together[:16]] == pytest.approx(expected, abs=2e-5)
+        assert [each[scorer] for each in backwards[:16]] == pytest.approx(expected, abs=2e-5)
+        assert [each[scorer] for each in together[16:32]] == [each[scorer] for each in together[:16]]
+
+
+def test_broken_images_fail_alone(service, rest, jpeg):
+    broken = {3: b"", 17: b"no image", 30: jpeg(1)[:200], 44: b"\x89PNG\r\n\x1a\n", 63: b"<svg/>"}
+    items = [
+        {"id": f"item {i}", "image": {"b64": b64(broken.get(i, jpeg(i % 4)))}, "text": TEXTS[i % 4]} for i in range(64)
+    ]
+    answer = rest.post("/v1/score", json={"items": items})
+    assert answer.status_code == 200
+    results = answer.json()["results"]
+    assert [result["id"] for result in results] == [f"item {i}" for i in range(64)]
+    assert {i for i, result in enumerate(results) if result["status"] == "error"} == set(broken)
+    assert {results[i]["error"]["code"] for i in broken} == {"image_undecodable"}
+
+
+async def test_concurrent_single_item_requests_share_batches(service, jpeg):
+    bodies = [{"items": [{"image": {"b64": b64(jpeg(i % 8))}, "text": f"{TEXTS[i % 4]} {i}"}]} for i in range(512)]
+    count, total = "plumbline_batch_size_count", "plumbline_batch_size_sum"
+    before = [samples(service.url, name) for name in (count, total)]
+    waiting = iter(bodies)
+    async with httpx.AsyncClient(base_url=service.url, timeout=120) as client:
+
+        async def caller() -> None:
+            for body in waiting:
+                answer = await post_json(client, body)
+                assert answer.status_code == 200
+
+        await asyncio.gather(*(caller() for _ in range(64)))
+    after = [samples(service.url, name) for name in (count, total)]
+    key = next(labels for labels in after[0] if "/image" in dict(labels)["model"] and "clip" in dict(labels)["model"])
+    batches, inputs = (late[key] - early.get(key, 0.0) for early, late in zip(before, after, strict=True))
+    assert inputs == 512
+    assert inputs / batches > 4
+
+
+def test_every_route_answers(rest):
+    for path in ("/livez", "/readyz", "/v1/scorers", "/v1/models", "/metrics", "/openapi.json", "/docs", "/"):
+        answer = rest.get(path)
+        assert answer.status_code == 200, path
+        assert answer.headers["x-request-id"]
+
+
+def test_the_caller_s_request_id_comes_back(rest):
+    answer = rest.get("/v1/scorers", headers={"x-request-id": "caller-7"})
+    assert answer.headers["x-request-id"] == "caller-7"
+
+
+BAD_BODIES = [
+    pytest.param(b"", 400, id="empty"),
+    pytest.param(b"{", 400, id="not json"),
+    pytest.param(b'{"items": "\xff"}', 400, id="not utf-8"),
+    pytest.param(b"[]", 422, id="not an object"),
+    pytest.param(b"{}", 422, id="no items field"),
+    pytest.param(b'{"items": []}', 422, id="no items"),
+    pytest.param(b'{"items": [{"text": 5}]}', 422, id="wrong type"),
+    pytest.param(b'{"items": [{"text": "a"}], "extra": 1}', 422, id="unknown field"),
+    pytest.param(b'{"items": [{"text": "a"}], "scorers": ["vibes"]}', 422, id="unknown scorer"),
+    pytest.param(json.dumps({"items": [{"text": "a"}] * 257}).encode(), 413, id="too many items"),
+]
+
+
+@pytest.mark.parametrize(("body", "status"), BAD_BODIES)
+def test_a_wrong_request_gets_a_problem_and_harms_nothing(rest, body, status):
+    answer = rest.post("/v1/score", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    problem = answer.json()
+    assert problem["status"] == status
+    assert {"type", "title", "detail", "code"} <= set(problem)
+    assert rest.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("item", "code"),
+    [
+        pytest.param({"image": {"b64": "AAAA"}, "text": "a"}, "image_undecodable", id="not an image"),
+        pytest.param({"image": {"url": "http://127.0.0.1/x.png"}, "text": "a"}, "url_source_refused", id="url"),
+        pytest.param({"image": "nowhere", "text": "a"}, "unknown_image", id="unknown image"),
+        pytest.param({"text": "a"}, "missing_image", id="no image"),
+    ],
+)
+def test_a_wrong_item_carries_its_own_problem(rest, item, code):
+    answer = rest.post("/v1/score", json={"items": [item], "scorers": ["clipscore"]})
+    assert answer.status_code == 200
+    assert answer.json()["results"][0]["error"]["code"] == code
+
+
+def test_a_text_of_a_hundred_thousand_characters_is_an_item_error(rest, png_of):
+    item = {"image": {"b64": b64(png_of(1))}, "text": "x" * 100_000}
+    answer = rest.post("/v1/score", json={"items": [item], "scorers": ["clipscore"]})
+    assert answer.json()["results"][0]["error"]["code"] == "text_too_long"
+
+
+def test_an_unknown_route_and_a_wrong_method_are_problems(rest):
+    assert rest.get("/v1/nothing").json()["code"] == "not_found"
+    assert rest.get("/v1/score").json()["code"] == "method_not_allowed"
+
+
+def test_rank_filter_and_embed_answer_over_both_protocols(service, png_of):
+    images = [Image.data(png_of(seed)) for seed in range(3)]
+    with Client(service.url) as rest, GrpcClient(service.target) as rpc:
+        ranked = [client.rank(images=images, texts=[TEXTS[0]]).ranking for client in (rest, rpc)]
+        assert [(place.index, place.value) for place in ranked[0]] == [(p.index, p.value) for p in ranked[1]]
+        assert [place.value for place in ranked[0]] == sorted((p.value for p in ranked[0]), reverse=True)
+        embedded = [client.embed(texts=TEXTS[:2]) for client in (rest, rpc)]
+        assert sum(x * x for x in embedded[0].vectors[0].floats()) == pytest.approx(1.0, abs=1e-5)
+        assert list(embedded[0].vectors[0].floats()) == list(embedded[1].vectors[0].floats())
+
+
+def test_grpc_health_and_reflection_answer(service):
+    with grpc.insecure_channel(service.target) as channel:
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+        services = ProtoReflectionDescriptorDatabase(channel).get_services()
+    assert {"plumbline.v1.Scoring", "grpc.health.v1.Health"} <= set(services)
+
+
+def test_a_wrong_grpc_request_has_a_canonical_code_and_details(service):
+    with grpc.insecure_channel(service.target) as channel:
+        stub = scoring_pb2_grpc.ScoringStub(channel)
+        with pytest.raises(grpc.RpcError) as refusal:
+            stub.Score(wire.ScoreRequest(), timeout=30)
+        assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert any(key == "grpc-status-details-bin" for key, _ in refusal.value.trailing_metadata())
+
+
+def test_a_stream_answers_every_batch(service, png_of):
+    items = [wire.Item(image=wire.ImageSource(data=png_of(seed)), text=TEXTS[0]) for seed in range(3)]
+    requests = [
+        wire.ScoreStreamRequest(correlation_id=str(i), request=wire.ScoreRequest(items=[item]))
+        for i, item in enumerate(items)
+    ]
+    with grpc.insecure_channel(service.target) as channel:
+        replies = list(scoring_pb2_grpc.ScoringStub(channel).ScoreStream(iter(requests), timeout=60))
+    assert {MessageToDict(reply)["correlationId"] for reply in replies} == {"0", "1", "2"}
+
+
+def test_a_deadline_that_cannot_be_met_is_said(service, rest, png_of):
+    body = {"items": [{"image": {"b64": b64(png_of(1))}, "text": "a"}], "timeout_ms": 0.001}
+    assert rest.post("/v1/score", json=body).status_code == 504
+
+
+def test_metrics_count_requests_items_and_errors(service, rest, png_of):
+    rest.post("/v1/score", json={"items": [{"image": {"b64": b64(png_of(1))}, "text": "a"}, {"text": "b"}]})
+    requests = samples(service.url, "plumbline_requests_total")
+    assert requests[(("code", "200"), ("protocol", "rest"), ("route", "/v1/score"))] >= 1
+    assert any(dict(labels)["outcome"] == "ok" for labels in samples(service.url, "plumbline_items_total"))
+    assert samples(service.url, "plumbline_item_errors_total")[(("reason", "missing_image"),)] >= 1
+    assert samples(service.url, "plumbline_build_info")
