@@ -13,9 +13,9 @@ from plumbline_serve.settings import Limits
 Body = TypeVar("Body", bound=BaseModel)
 
 _COUNTED = ("items", "images", "texts")
-_MAX_FAULTS = 20  # that an answer lists; the first ones say enough
+_MAX_FAULTS = 16  # that an answer lists: the first ones say enough, and gRPC has 8 KiB for all of an error
 _MAX_COUNTED = 1000
-_MAX_POINTER_CHARS = 200
+_MAX_POINTER_BYTES = 120
 _IMAGE_KIND = 3  # where, below /items/N/image, pydantic names which of an image's two forms it tried
 _REASONS = {
     "missing": "is required",
@@ -77,7 +77,7 @@ def pointer(loc: Sequence[int | str]) -> str:
     is_image_of_item = len(loc) > _IMAGE_KIND and loc[0] == "items" and loc[2] == "image"
     path = (*loc[:_IMAGE_KIND], *loc[_IMAGE_KIND + 1 :]) if is_image_of_item else loc
     steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
-    return "".join(f"/{step}" for step in steps)[:_MAX_POINTER_CHARS]
+    return "".join(f"/{step}" for step in steps).encode()[:_MAX_POINTER_BYTES].decode(errors="ignore")
 
 
 def _reason(fault: ErrorDetails) -> str:

@@ -33,7 +33,7 @@ Problem: TypeAlias = dict[str, Any]
 TYPE_BASE = "https://plumbline.example/problems/"  # an identifier: nothing needs to be there
 PROBLEM_JSON = "application/problem+json"
 INTERNAL_DETAIL = "Something went wrong in the service; its log holds more under the request id."
-MAX_DETAIL_BYTES = 4096  # of a gRPC status message; Ray Serve cuts there
+MAX_DETAIL_BYTES = 1024  # of a gRPC status message, which travels twice in the 8 KiB that clients take as metadata
 INTERNAL_STATUS = 500
 
 _GRPC_CODES = {

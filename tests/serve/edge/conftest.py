@@ -130,7 +130,7 @@ class RuleService:
         for text in filter(None, texts):
             if text.startswith("raise "):
                 kind = next(kind for kind in error_classes() if kind.code == text.split()[1])
-                raise kind("As told.", retry_after_s=1.2, path="/etc/secret")
+                raise kind(" ".join(text.split()[2:]) or "As told.", retry_after_s=1.2, path="/etc/secret")
             if text == "crash":
                 raise ZeroDivisionError("secret at /etc/secret")
             if text == "hang":

@@ -93,6 +93,26 @@ def test_a_faulty_field_is_named(edge, asked: tuple[str, Any], expected: dict[st
     assert edge.notebook.rejections == ["invalid_field"]
 
 
+def test_the_longest_error_fits_into_the_metadata_of_a_call(edge) -> None:
+    images = {"鉛" * 200 + str(i): pb.ImageSource() for i in range(8)}
+    items = [pb.Item(id="x", image=pb.ImageSource())] * 8
+    code, _, details, _ = failure(edge.rpc.Score, pb.ScoreRequest(images=images, items=items, scorers=["x"] * 65))
+    assert code is INVALID
+    assert len(faults(details)) > 8
+    image = pb.ImageSource(url="x")
+    for item in edge.rpc.Score(pb.ScoreRequest(items=[pb.Item(image=image)] * 8)).results:
+        assert item.HasField("error")
+
+
+def test_a_long_sentence_fits_into_the_metadata_of_a_call(edge) -> None:
+    code, sentence, *_ = failure(
+        edge.rpc.Score, pb.ScoreRequest(items=[pb.Item(text="raise overloaded " + "鉛" * 9999)])
+    )
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert sentence.encode() == ("鉛" * 9999).encode()[: len(sentence.encode())]
+    assert 1000 < len(sentence.encode()) <= 1024
+
+
 def test_too_many_items_are_refused_with_the_sentence_of_rest(edge) -> None:
     code, sentence, details, _ = failure(edge.rpc.Score, pb.ScoreRequest(items=[pb.Item()] * 9))
     assert (code, details["ErrorInfo"].reason) == (INVALID, "TOO_MANY_ITEMS")
