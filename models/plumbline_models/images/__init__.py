@@ -1,0 +1,1 @@
+"""Bytes to pixels, pixels to what an encoder takes."""

@@ -1,0 +1,112 @@
+"""Bytes to pixels.
+
+JPEG, PNG, WebP, GIF (first frame), BMP, TIFF (first page) and AVIF, told apart by their first bytes. With
+`exif_orientation="ignore"` and `alpha="drop"` the result is what Pillow's `convert("RGB")` gives, which is what
+the papers' own programs see; only 16-bit grey differs (see `colour`). A TIFF's orientation is part of its
+format: Pillow applies it always, and so do we.
+
+A file counts as whole when its container says so. Two things that lie within a well-closed container are not
+noticed: a JPEG scan that ends early with an end marker, and a PNG whose compressed rows properly end too soon.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL.Image import DecompressionBombError
+from PIL.ImageFile import ImageFile
+
+from plumbline_models.core.arrays import Pixels
+from plumbline_models.core.errors import ImageError, ImageTooLargeError, ImageUndecodableError
+from plumbline_models.images.colour import to_pixels
+from plumbline_models.images.containers import check_pixels, recognise
+from plumbline_models.images.orientation import find_transpose
+
+_FROM_PILLOW = r"PIL\."
+
+
+@dataclass(frozen=True, slots=True)
+class DecodePolicy:
+    """How pixels are made of image files, and which files are too large.
+
+    Args:
+        exif_orientation: Whether the camera's orientation tag turns the image.
+        alpha: Whether transparency is composited on white or dropped.
+        max_bytes: Of one image, as sent.
+        max_pixels: Of one image, as its header says.
+    """
+
+    exif_orientation: Literal["apply", "ignore"] = "apply"
+    alpha: Literal["white", "drop"] = "white"
+    max_bytes: int = 20 * 2**20
+    max_pixels: int = 50 * 10**6
+
+
+def decode(data: bytes, policy: DecodePolicy) -> Pixels:
+    """Decode one image file. Thread-safe; most of the work is done without the interpreter lock.
+
+    Returns:
+        `[H, W, 3]`, upright or as stored according to the policy; usually not writeable.
+
+    Raises:
+        ImageTooLargeError: More bytes or pixels than the policy allows, or than memory holds.
+        ImageUndecodableError: No image, not one of the formats, or damaged. Never only a part of the pixels.
+    """
+    _check_bytes(len(data), policy)
+    container = recognise(data)
+    _silence_pillow()
+    try:
+        with container.open(data, max_pixels=policy.max_pixels) as image:
+            return _read_pixels(image, policy)
+    except ImageError:
+        raise
+    except (DecompressionBombError, MemoryError) as error:
+        raise ImageTooLargeError("The image is too large to be decoded.", container=container.name) from error
+    except Exception as error:  # hostile files make Pillow raise nearly anything
+        raise ImageUndecodableError(
+            "The image is damaged or incomplete.", container=container.name, reason=repr(error)
+        ) from error
+
+
+def from_raw(data: bytes, *, height: int, width: int, policy: DecodePolicy) -> Pixels:
+    """Take pixels that were never encoded: `height * width * 3` bytes of RGB, row by row.
+
+    Returns:
+        `[H, W, 3]`, a view of `data`, not writeable.
+
+    Raises:
+        ImageTooLargeError: More bytes or pixels than the policy allows.
+        ImageUndecodableError: The number of bytes does not fit the size, or a side is not positive.
+    """
+    _check_bytes(len(data), policy)
+    check_pixels(width, height, policy.max_pixels)
+    if len(data) != height * width * 3:
+        raise ImageUndecodableError(
+            "The number of raw bytes is not height * width * 3.", num_bytes=len(data), height=height, width=width
+        )
+    return np.frombuffer(data, dtype=np.uint8).reshape(height, width, 3)
+
+
+def _check_bytes(num_bytes: int, policy: DecodePolicy) -> None:
+    if num_bytes > policy.max_bytes:
+        raise ImageTooLargeError("The image has more bytes than allowed.", num_bytes=num_bytes, limit=policy.max_bytes)
+
+
+def _read_pixels(image: ImageFile, policy: DecodePolicy) -> Pixels:
+    image.load()
+    if policy.exif_orientation == "apply":
+        turn = find_transpose(image.info.get("exif"))
+        if turn is not None:
+            return to_pixels(image.transpose(turn), alpha=policy.alpha)
+    return to_pixels(image, alpha=policy.alpha)
+
+
+def _silence_pillow() -> None:
+    """Keep Pillow's remarks on odd metadata out of the log.
+
+    A filter that stays: `warnings.catch_warnings` puts back what it found, for all threads, and so is not thread-safe.
+    """
+    first = warnings.filters[0] if warnings.filters else None
+    if first is None or getattr(first[3], "pattern", None) != _FROM_PILLOW:
+        warnings.filterwarnings("ignore", module=_FROM_PILLOW)

@@ -1,0 +1,1 @@
+"""Texts to tokens, tokens to words of the caller's text."""

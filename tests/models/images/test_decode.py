@@ -1,0 +1,212 @@
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from plumbline_models.core.arrays import Pixels
+from plumbline_models.core.errors import ImageTooLargeError, ImageUndecodableError
+from plumbline_models.images.decode import DecodePolicy, decode, from_raw
+
+Encode = Callable[..., bytes]
+
+POLICY = DecodePolicy()
+AS_THE_PAPERS = DecodePolicy(exif_orientation="ignore", alpha="drop")
+
+
+def as_pillow(data: bytes) -> Pixels:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def on_white(rgba: Pixels) -> Pixels:
+    colour, alpha = rgba[..., :3].astype(float), rgba[..., 3:].astype(float) / 255
+    return np.floor(colour * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
+
+
+def rgba_picture(picture: Pixels) -> Image.Image:
+    alpha = np.add.outer(np.arange(40) * 6, np.zeros(50)).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(np.dstack([picture, alpha]))
+
+
+def assert_clear_parts_are_white(data: bytes) -> None:
+    rgba = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
+    assert (rgba[..., 3] < 255).any()
+    np.testing.assert_array_equal(decode(data, POLICY), on_white(rgba))
+
+
+def test_lossless_files_decode_to_the_picture(lossless_files: dict[str, bytes], picture: Pixels) -> None:
+    for data in lossless_files.values():
+        np.testing.assert_array_equal(decode(data, POLICY), picture)
+
+
+def test_every_file_decodes_as_pillow_converts_it(files: dict[str, bytes]) -> None:
+    for data in files.values():
+        pixels = decode(data, AS_THE_PAPERS)
+        assert pixels.dtype == np.uint8
+        assert pixels.flags.c_contiguous
+        np.testing.assert_array_equal(pixels, as_pillow(data))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr"])
+def test_other_modes_decode_as_pillow_converts_them(mode: str, picture: Pixels, encode: Encode) -> None:
+    data = encode(Image.fromarray(picture).convert(mode), "TIFF")
+    np.testing.assert_array_equal(decode(data, POLICY), as_pillow(data))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_tag_is_applied_or_ignored(
+    kind: str, orientation: int, picture: Pixels, encode: Encode
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.fromarray(picture), kind, exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    np.testing.assert_array_equal(decode(data, POLICY), upright)
+    np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), as_pillow(data))
+    assert upright.shape == ((50, 40, 3) if orientation >= 5 else (40, 50, 3))
+
+
+def test_a_tiff_is_turned_always_as_by_pillow(picture: Pixels, encode: Encode) -> None:
+    data = encode(Image.fromarray(picture), "TIFF", tiffinfo={0x0112: 6})
+    turned = np.rot90(picture, k=-1)
+    np.testing.assert_array_equal(decode(data, POLICY), turned)
+    np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), turned)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_transparency_is_composited_on_white_or_dropped(kind: str, picture: Pixels, encode: Encode) -> None:
+    image = rgba_picture(picture)
+    data = encode(image, kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
+    np.testing.assert_array_equal(decode(data, POLICY), on_white(np.asarray(image)))
+    np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), picture)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        pytest.param("PNG", "P", id="palette, one clear entry"),
+        pytest.param("GIF", "P", id="gif"),
+        pytest.param("PNG", "L", id="grey, one clear value"),
+        pytest.param("PNG", "RGB", id="colour, one clear value"),
+        pytest.param("PNG", "1", id="black and white, one clear"),
+    ],
+)
+def test_one_clear_colour_is_found(kind: str, mode: str, picture: Pixels, encode: Encode) -> None:
+    image = Image.fromarray(picture).convert(mode)
+    data = encode(image, kind, transparency=image.getpixel((5, 5)))
+    assert_clear_parts_are_white(data)
+    np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), np.asarray(image.convert("RGB")))
+
+
+def test_alpha_by_palette_entry_is_found(picture: Pixels, encode: Encode) -> None:
+    image = Image.fromarray(picture).quantize(64)
+    data = encode(image, "PNG", transparency=bytes(range(0, 256, 4)))
+    assert_clear_parts_are_white(data)
+    np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), np.asarray(image.convert("RGB")))
+
+
+def test_grey_with_alpha_is_composited(picture: Pixels, encode: Encode) -> None:
+    image = rgba_picture(picture).convert("LA")
+    data = encode(image, "PNG")
+    assert_clear_parts_are_white(data)
+    np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), np.asarray(image.convert("RGB")))
+
+
+def test_opaque_alpha_changes_nothing(picture: Pixels, encode: Encode) -> None:
+    data = encode(Image.fromarray(picture).convert("RGBA"), "PNG")
+    np.testing.assert_array_equal(decode(data, POLICY), picture)
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("I;16", "PNG"), ("I;16", "TIFF"), ("I;16B", "TIFF"), ("I", "TIFF")])
+def test_sixteen_bit_grey_keeps_its_upper_bits(mode: str, kind: str, encode: Encode) -> None:
+    samples = np.arange(0, 65536, 8).reshape(64, 128)
+    stored = {"I;16": "<u2", "I;16B": ">u2", "I": "<i4"}[mode]
+    image = Image.frombytes(mode, (128, 64), samples.astype(stored).tobytes())
+    data = encode(image, kind)
+    expected = np.repeat((samples // 256).astype(np.uint8)[..., np.newaxis], 3, axis=2)
+    np.testing.assert_array_equal(decode(data, POLICY), expected)
+    np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), expected)
+
+
+def test_a_clear_value_of_sixteen_bit_grey_is_white(encode: Encode) -> None:
+    samples = np.array([[1000, 1001], [1002, 1000]], dtype="<u2")
+    data = encode(Image.fromarray(samples), "PNG", transparency=1000)
+    assert decode(data, POLICY)[..., 0].tolist() == [[255, 3], [3, 255]]
+    assert decode(data, AS_THE_PAPERS)[..., 0].tolist() == [[3, 3], [3, 3]]
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        pytest.param(np.full((4, 4), 0.5, dtype=np.float32), id="floating point"),
+        pytest.param(np.full((4, 4), 70000, dtype=np.int32), id="beyond 16 bits"),
+        pytest.param(np.full((4, 4), -1, dtype=np.int32), id="negative"),
+    ],
+)
+def test_samples_without_an_agreed_range_are_refused(samples: np.ndarray, encode: Encode) -> None:
+    data = encode(Image.fromarray(samples), "TIFF")
+    with pytest.raises(ImageUndecodableError, match="not supported"):
+        decode(data, POLICY)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_the_first_frame_counts(kind: str, picture: Pixels, encode: Encode) -> None:
+    frames = [Image.fromarray(picture).convert("L"), Image.fromarray(255 - picture).convert("L")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    np.testing.assert_array_equal(decode(data, POLICY), np.asarray(frames[0].convert("RGB")))
+
+
+def test_too_many_bytes_are_refused_before_they_are_read() -> None:
+    with pytest.raises(ImageTooLargeError) as refused:
+        decode(b"not even an image", DecodePolicy(max_bytes=16))
+    assert refused.value.facts == {"num_bytes": 17, "limit": 16}
+
+
+def test_the_pixel_limit_is_inclusive(files: dict[str, bytes]) -> None:
+    for data in files.values():
+        assert decode(data, DecodePolicy(max_pixels=2000)).shape == (40, 50, 3)
+        with pytest.raises(ImageTooLargeError):
+            decode(data, DecodePolicy(max_pixels=1999))
+
+
+def test_decoding_on_many_threads_gives_the_same_pixels(files: dict[str, bytes]) -> None:
+    alone = {name: decode(data, POLICY) for name, data in files.items()}
+    names = list(files) * 20
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda name: decode(files[name], POLICY), names))
+    for name, pixels in zip(names, together, strict=True):
+        np.testing.assert_array_equal(pixels, alone[name])
+
+
+def test_raw_pixels_are_taken_without_a_copy(picture: Pixels) -> None:
+    data = picture.tobytes()
+    pixels = from_raw(data, height=40, width=50, policy=POLICY)
+    np.testing.assert_array_equal(pixels, picture)
+    assert np.shares_memory(pixels, np.frombuffer(data, dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "height", "width", "error"),
+    [
+        pytest.param(5999, 40, 50, ImageUndecodableError, id="one byte short"),
+        pytest.param(6001, 40, 50, ImageUndecodableError, id="one byte over"),
+        pytest.param(0, 0, 50, ImageUndecodableError, id="no rows"),
+        pytest.param(6000, -40, -50, ImageUndecodableError, id="negative sides"),
+        pytest.param(6000, 10**9, 10**9, ImageTooLargeError, id="announces too many pixels"),
+        pytest.param(6003, 1, 2001, ImageTooLargeError, id="more pixels than allowed"),
+    ],
+)
+def test_raw_pixels_that_do_not_fit_are_refused(
+    num_bytes: int, height: int, width: int, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        from_raw(bytes(num_bytes), height=height, width=width, policy=DecodePolicy(max_pixels=2000))
+
+
+def test_raw_pixels_have_a_byte_limit() -> None:
+    with pytest.raises(ImageTooLargeError):
+        from_raw(bytes(300), height=10, width=10, policy=DecodePolicy(max_bytes=299))
