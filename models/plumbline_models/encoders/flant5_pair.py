@@ -6,18 +6,23 @@ Its encoder reads image and caption together, in both directions, so nothing of 
 import hashlib
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from plumbline_models.checkpoints.flant5 import FlanT5Checkpoint
-from plumbline_models.core.arrays import Array, Pixels, TokenIds
+from plumbline_models.core.arrays import Pixels, TokenIds
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError, TextTooLongError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
-from plumbline_models.encoders.flant5_image import ImageRows
+from plumbline_models.encoders.flant5_batch import (
+    ANSWER_STEP,
+    TAIL_STEP,
+    PreparedPair,
+    arrange_pairs,
+    read_likelihoods,
+)
 from plumbline_models.encoders.likelihood import AnswerLikelihood
 from plumbline_models.text.questions import RIVAL_ANSWER, Asking
 
@@ -33,22 +38,9 @@ MAX_ANSWER_TOKENS: Final = 256
 _GRAPH_VERSION: Final = "1"  # raised when the graph's code changes what it computes
 _TYPICAL_TAIL_TOKENS = 32
 _TAIL_BUCKET = 16
-_TAIL_STEP = 8
-_ANSWER_STEP = 2
 _CHEAP_ANSWER_TOKENS = 32  # of a longer answer, the decoder counts
 _MAX_BATCH = 32
 _MAX_BIAS_BYTES = 1 << 29  # of a batch's attention bias, its largest array: keeps batches of large checkpoints small
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedPair:
-    """A caption in the words of the question, and the image that it is held against."""
-
-    image_rows: ImageRows
-    tail_ids: TokenIds
-    """`[L]`: all that stands behind the image."""
-    answer_ids: TokenIds
-    """`[K]`, end-of-sequence last."""
 
 
 class FlanT5PairEncoder:
@@ -109,7 +101,7 @@ class FlanT5PairEncoder:
     def bucket(self, prepared: PreparedPair) -> Hashable:
         """Pairs of about the same length."""
         num_tail = math.ceil(len(prepared.tail_ids) / _TAIL_BUCKET)
-        return num_tail, math.ceil(len(prepared.answer_ids) / _ANSWER_STEP)
+        return num_tail, math.ceil(len(prepared.answer_ids) / ANSWER_STEP)
 
     def cost(self, prepared: PreparedPair) -> float:
         """Attention grows with the square of the length, and so does the memory that it takes."""
@@ -182,22 +174,8 @@ class FlanT5PairEncoder:
         ]
 
     def _run(self, engine: Engine, batch: Sequence[PreparedPair]) -> list[AnswerLikelihood | PlumblineError]:
-        answer_ids = _pad([pair.answer_ids for pair in batch], _ANSWER_STEP)
-        read_ids = np.roll(answer_ids, 1, axis=1)
-        read_ids[:, 0] = self._checkpoint.t5_arch.start_id
-        outputs = engine.run(
-            {
-                "image_rows": np.stack([pair.image_rows for pair in batch]).astype(np.float32, copy=False),
-                "head_ids": np.tile(self._head_ids, (len(batch), 1)),
-                "tail_ids": _pad([pair.tail_ids for pair in batch], _TAIL_STEP),
-                "read_ids": read_ids,
-                "answer_ids": answer_ids,
-            }
-        )
-        return [
-            _read(outputs["answer_log_probs"][row, : len(pair.answer_ids)], outputs["rival_log_prob"][row])
-            for row, pair in enumerate(batch)
-        ]
+        start_id = self._checkpoint.t5_arch.start_id
+        return read_likelihoods(batch, engine.run(arrange_pairs(batch, self._head_ids, start_id)))
 
     @cached_property
     def _fixed_answer(self) -> TokenIds | None:
@@ -218,8 +196,8 @@ class FlanT5PairEncoder:
         high = self._max_batch
         batch = Dim("batch", 1, high, high)
         head = Dim("head", 1, 35, MAX_HEAD_TOKENS)
-        tail = Dim("tail", _TAIL_STEP, _TYPICAL_TAIL_TOKENS, MAX_TAIL_TOKENS)
-        answer = Dim("answer", _ANSWER_STEP, 2 * _ANSWER_STEP, MAX_ANSWER_TOKENS)
+        tail = Dim("tail", TAIL_STEP, _TYPICAL_TAIL_TOKENS, MAX_TAIL_TOKENS)
+        answer = Dim("answer", ANSWER_STEP, 2 * ANSWER_STEP, MAX_ANSWER_TOKENS)
         facts = repr((_GRAPH_VERSION, arch, checkpoint.sha256, rival_id))
         return Graph(
             name="flant5_score",
@@ -235,21 +213,6 @@ class FlanT5PairEncoder:
             build=partial(_build, checkpoint, rival_id),
             output_shapes=((batch, answer), (batch, 1)),
         )
-
-
-def _read(log_probs: Array, rival: Array) -> AnswerLikelihood | PlumblineError:
-    if not (np.isfinite(log_probs).all() and np.isfinite(rival).all()):
-        return EngineError("The engine gave no number for this pair.")
-    return AnswerLikelihood(tuple(log_probs.tolist()), rival_log_prob=float(rival[0]))
-
-
-def _pad(rows: Sequence[TokenIds], step: int) -> TokenIds:
-    """Rows side by side, filled up with 0 to a multiple of `step`, so that an engine meets few shapes."""
-    length = math.ceil(max(len(row) for row in rows) / step) * step
-    padded = np.zeros((len(rows), length), dtype=np.int64)
-    for index, row in enumerate(rows):
-        padded[index, : len(row)] = row
-    return padded
 
 
 def _build(checkpoint: FlanT5Checkpoint, rival_id: int) -> "FlanT5Score":

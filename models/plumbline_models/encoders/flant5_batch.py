@@ -1,0 +1,73 @@
+"""Pairs as the arrays of one batch, and the engine's arrays as likelihoods."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from plumbline_models.core.arrays import Array, TokenIds
+from plumbline_models.core.errors import EngineError, PlumblineError
+from plumbline_models.encoders.flant5_image import ImageRows
+from plumbline_models.encoders.likelihood import AnswerLikelihood
+
+TAIL_STEP: Final = 8
+ANSWER_STEP: Final = 2
+"""Tokens are filled up to multiples of these, so that an engine meets few shapes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPair:
+    """A caption in the words of the question, and the image that it is held against."""
+
+    image_rows: ImageRows
+    tail_ids: TokenIds
+    """`[L]`: all that stands behind the image."""
+    answer_ids: TokenIds
+    """`[K]`, end-of-sequence last."""
+
+
+def arrange_pairs(batch: Sequence[PreparedPair], head_ids: TokenIds, start_id: int) -> dict[str, Array]:
+    """The inputs of `flant5_score`.
+
+    Args:
+        batch: At least one pair.
+        head_ids: `[H]`: all that stands before the image.
+        start_id: What the decoder reads first.
+    """
+    answer_ids = _pad([pair.answer_ids for pair in batch], ANSWER_STEP)
+    read_ids = np.roll(answer_ids, 1, axis=1)
+    read_ids[:, 0] = start_id
+    return {
+        "image_rows": np.stack([pair.image_rows for pair in batch]).astype(np.float32, copy=False),
+        "head_ids": np.tile(head_ids, (len(batch), 1)),
+        "tail_ids": _pad([pair.tail_ids for pair in batch], TAIL_STEP),
+        "read_ids": read_ids,
+        "answer_ids": answer_ids,
+    }
+
+
+def read_likelihoods(
+    batch: Sequence[PreparedPair], outputs: Mapping[str, Array]
+) -> list[AnswerLikelihood | PlumblineError]:
+    """The outputs of `flant5_score`, a likelihood for each pair, or an error where there is no number."""
+    return [
+        _read(outputs["answer_log_probs"][row, : len(pair.answer_ids)], outputs["rival_log_prob"][row])
+        for row, pair in enumerate(batch)
+    ]
+
+
+def _read(log_probs: Array, rival: Array) -> AnswerLikelihood | PlumblineError:
+    if not (np.isfinite(log_probs).all() and np.isfinite(rival).all()):
+        return EngineError("The engine gave no number for this pair.")
+    return AnswerLikelihood(tuple(log_probs.tolist()), rival_log_prob=float(rival[0]))
+
+
+def _pad(rows: Sequence[TokenIds], step: int) -> TokenIds:
+    """Rows side by side, filled up with 0 to a multiple of `step`, so that an engine meets few shapes."""
+    length = math.ceil(max(len(row) for row in rows) / step) * step
+    padded = np.zeros((len(rows), length), dtype=np.int64)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
+    return padded
