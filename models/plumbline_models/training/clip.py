@@ -30,10 +30,10 @@ from plumbline_models.training.scenes import Scene
 from plumbline_models.training.towers import GRID, Watched, build_clip, encode_ragged, export, normalised
 from plumbline_models.training.vocabulary import Vocabulary
 
-PEAK_RATE, WARM_UP_STEPS, DECAYED_SHARE = 1.5e-3, 60, 0.25
+PEAK_RATE, WARM_UP_STEPS, DECAYED_SHARE = 1e-3, 60, 0.25
 WEIGHT_DECAY = 0.02
 MAX_LOG_SCALE = float(np.log(100.0))
-WEIGHTS = {"batch": 0.5, "foils": 1.0, "patches": 0.5, "astray_images": 4.0, "astray_texts": 4.0}
+WEIGHTS = {"batch": 1.0, "foils": 1.0, "patches": 0.5, "astray_images": 1.0, "astray_texts": 2.0}
 NUM_FOILS = 4
 EMPTY_WEIGHT = 0.15  # of cells without an object, which are most of them
 STRANGER_SHARE = 0.06  # of captions that get one word which scenes never use

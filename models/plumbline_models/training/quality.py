@@ -6,7 +6,7 @@ the prompts alike, and each level must agree less with the positive and more wit
 level before. Two things differ, as this tower starts from nothing: the prompts' features are fixed random unit
 vectors instead of a text tower's, and a weak anchor keeps the logits within the sigmoid's useful range.
 
-    python -m plumbline_models.training.quality --out FOLDER --seed 1 --steps 2500
+    python -m plumbline_models.training.quality --out FOLDER --seed 1 --steps 900
 """
 
 import argparse
@@ -45,8 +45,8 @@ RANK_MARGIN = 8e-3  # a level moves each cosine by this; the paper's margin woul
 ANCHOR_WEIGHT = 2e-3
 LOGIT_PER_LEVEL = 2 * SCALE * RANK_MARGIN
 PEAK_RATE, WEIGHT_DECAY, WARM_UP_STEPS = 2e-3, 1e-2, 50
-CROP_SIDES_PX = (96, 112, 128, 160)
-PICTURES_A_STEP = 5
+CROP_SIDES_PX = (96, 96, 112, 128)
+PICTURES_A_STEP = 4
 
 
 class Quality(nn.Module):
@@ -173,7 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args()

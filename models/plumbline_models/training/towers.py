@@ -24,8 +24,6 @@ CONFIG: dict[str, Any] = {
             "width": 128,
             "head_width": 32,
             "patch_size": PATCH_PX,
-            "pool_type": "avg",
-            "final_ln_after_pool": True,
         },
         "text_cfg": {
             "context_length": 77,
