@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from plumbline_models.checkpoints.embedded import embedded_folder
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError, MissingTextError, PlumblineError
-from plumbline_models.core.protocols import Embedded, Score, ScorerInfo, Workshop
+from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
 from plumbline_models.encoders.answerers import FAMILIES, Answerer, AnswererSpec, Family
 from plumbline_models.encoders.likelihood import AnswerLikelihood
 from plumbline_models.text.questions import DEFAULT_ANSWER, DEFAULT_QUESTION, Asking
@@ -63,9 +63,9 @@ class VqaScore:
     relative_cost: float = 2000.0  # of the XL checkpoint: 373 GFLOP an image and 1579 a pair
 
     def __init__(self, answerer: Answerer) -> None:
-        self.image = answerer.image
-        self.text = None
-        self.pair = answerer.pair
+        self.image: Encoder | None = answerer.image
+        self.text: Encoder | None = None
+        self.pair: Encoder | None = answerer.pair
 
     @classmethod
     def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:
