@@ -9,12 +9,13 @@ from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError
 from plumbline_models.core.protocols import Scorer, Workshop
 from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.fclipscore import FClipScore
+from plumbline_models.scorers.qualiclip import QualiClip
 from plumbline_models.scorers.vqascore import VqaScore
 
 __all__ = ["SCORERS", "build_scorers"]
 
 log = logging.getLogger(__name__)
-SCORERS: Final[tuple[type[Scorer], ...]] = (ClipScore, FClipScore, VqaScore)
+SCORERS: Final[tuple[type[Scorer], ...]] = (ClipScore, FClipScore, VqaScore, QualiClip)
 """Every scorer there is, in the order in which they are listed."""
 
 
