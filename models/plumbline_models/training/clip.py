@@ -8,6 +8,7 @@ Models Behave like Bags-of-Words", ICLR 2023, arXiv:2210.01936, for changed capt
 """
 
 import argparse
+import json
 import time
 from dataclasses import dataclass
 from itertools import islice
@@ -27,7 +28,7 @@ from plumbline_models.training.foils import foils
 from plumbline_models.training.labels import NOTHING, SECTIONS, grid_labels
 from plumbline_models.training.pool import Pool, read_pool
 from plumbline_models.training.scenes import Scene
-from plumbline_models.training.towers import GRID, Watched, build_clip, encode_ragged, export, normalised
+from plumbline_models.training.towers import CONFIG, GRID, Watched, build_clip, encode_ragged, export, normalised
 from plumbline_models.training.vocabulary import Vocabulary
 
 PEAK_RATE, WARM_UP_STEPS, DECAYED_SHARE = 1e-3, 60, 0.25
@@ -147,6 +148,7 @@ def train(options: argparse.Namespace) -> None:
             torch.save(state, checkpoint)
             pool = read_pool(options.pool) if len(pool.scenes) < options.full_pool else pool
     save_file(export(watched.clip, vocabulary), options.out / "weights.safetensors")
+    (options.out / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
 
 
 def _one_step(
@@ -173,7 +175,7 @@ def _resume(checkpoint: Path, watched: Watched, optimizer: torch.optim.Optimizer
 
 
 def main() -> None:
-    """Train, resume where a checkpoint is found, and write `weights.safetensors`."""
+    """Train, resume where a checkpoint is found, and write `config.json` and `weights.safetensors`."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--pool", type=Path, required=True, help="a folder filled by training.pool")
     parser.add_argument("--out", type=Path, required=True)
