@@ -83,7 +83,7 @@ async def _stop() -> None:
         await ray_serve.get_app_handle(APP_NAME).broadcast("drain").results_async()
     except (RayError, RayServeException) as error:
         log.warning("the service was stopped without draining: %s", type(error).__name__)
-    await ray_serve.shutdown_async()
+    await ray_serve.shutdown_async()  # type: ignore[no-untyped-call]
 
 
 def _cpus_wanted(settings: Settings) -> float:

@@ -1,5 +1,6 @@
 """A small encoder and small scorers, in the place where real ones plug in: rows are arithmetic on the input."""
 
+import io
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
@@ -158,10 +159,6 @@ def scorers() -> dict[str, MeanScorer | ProductScorer]:
 
 def grey_png(value: int, size: int = 4) -> bytes:
     """A plain grey PNG."""
-    import io
-
-    from PIL import Image
-
     out = io.BytesIO()
     Image.fromarray(np.full((size, size, 3), value, np.uint8)).save(out, "PNG")
     return out.getvalue()

@@ -202,7 +202,8 @@ class AttributionEncoder:
         matrix = self._matrices.get(pair.tail_ids.tobytes())
         if matrix is None:
             raise EngineError("A caption's matrix was lost.", encoder=self.key)
-        return _read(pair, float(matrix.embedding @ pair.image_embedding), matrix.vectors @ pair.image_embedding)
+        cosine = float(np.dot(matrix.embedding, pair.image_embedding))
+        return _read(pair, cosine, np.dot(matrix.vectors, pair.image_embedding))
 
     def _ensure_matrices(self, captions: Sequence[TokenIds]) -> None:
         missing = {ids.tobytes(): ids for ids in captions if self._matrices.get(ids.tobytes()) is None}

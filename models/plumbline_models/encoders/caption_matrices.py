@@ -4,7 +4,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from plumbline_models.core.arrays import Array
+import numpy as np
+from numpy.typing import NDArray
+
+from plumbline_models.core.arrays import Embedding
 
 MAX_BYTES: Final = 64 * 2**20
 
@@ -13,9 +16,9 @@ MAX_BYTES: Final = 64 * 2**20
 class CaptionMatrix:
     """What a product with image embeddings turns into cosines and attributions."""
 
-    embedding: Array
+    embedding: Embedding
     """`[D]` float32 of unit norm."""
-    vectors: Array
+    vectors: NDArray[np.float32]
     """`[J, D]` float32, one a token, prefix first."""
 
     @property

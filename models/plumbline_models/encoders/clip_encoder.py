@@ -135,7 +135,6 @@ class ClipEncoder(ABC, Generic[PreparedT]):
         return rows
 
     def _split(self, embeddings: EmbeddingsND) -> list[Row | PlumblineError]:
-        error = EngineError("The engine gave no number for this input.", encoder=self.key)
         return [row if np.isfinite(row).all() else EngineError(_NO_NUMBER, encoder=self.key) for row in embeddings]
 
     def _describe(self, engine: Engine) -> EncoderInfo:

@@ -12,6 +12,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from plumbline_models.graphs.traced_layers import Trace, activation_slope, norm_derivative
 from plumbline_models.graphs.traced_tower import TracedTower
@@ -23,6 +24,8 @@ class ClipTextAttribution(nn.Module):
     def __init__(self, tower: TracedTower) -> None:
         super().__init__()
         self.tower = tower
+        # A constant of its own: see `Reversed`.
+        self.reversed_projection = nn.Parameter(tower.text_projection.detach().t().contiguous())
 
     def forward(self, token_ids: Tensor, caption_rows: Tensor, image_embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Attribute pairs.
@@ -41,7 +44,7 @@ class ClipTextAttribution(nn.Module):
         unit, length = (part.index_select(0, caption_rows) for part in (raw / length, length))
         cosines = (unit * image_embeddings).sum(dim=-1)
         gradient = (image_embeddings - cosines[:, None] * unit) / length
-        gradient = torch.matmul(gradient, self.tower.text_projection.t())
+        gradient = torch.matmul(gradient, self.reversed_projection)
         gradient = norm_derivative(self.tower.ln_final, left.index_select(0, caption_rows), gradient)
         return cosines, self._attribute(gradient, [trace.pick(caption_rows) for trace in traces])
 
@@ -62,14 +65,14 @@ class ClipTextAttribution(nn.Module):
 
 def _through_mlp(trace: Trace, gradient: Tensor) -> Tensor:
     block = trace.block
-    hidden = torch.matmul(gradient, block.mlp.c_proj.weight) * activation_slope(block.mlp, trace.hidden)
-    return norm_derivative(block.ln_2, trace.into_mlp, torch.matmul(hidden, block.mlp.c_fc.weight))
+    hidden = functional.linear(gradient, trace.reversed.c_proj) * activation_slope(block.mlp, trace.hidden)
+    return norm_derivative(block.ln_2, trace.into_mlp, functional.linear(hidden, trace.reversed.c_fc))
 
 
 def _through_output(trace: Trace, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of each head's mixed values, `[N, H, C]`, and of the attention, `[N, H, J]`."""
     attention = trace.block.attn
-    of_heads = torch.matmul(gradient, attention.out_proj.weight)
+    of_heads = functional.linear(gradient, trace.reversed.out_proj)
     of_heads = of_heads.unflatten(-1, (attention.num_heads, attention.head_width))
     return of_heads, torch.matmul(trace.values, of_heads[..., None])[..., 0]
 
@@ -85,4 +88,4 @@ def _through_attention(trace: Trace, of_heads: Tensor, of_attention: Tensor) -> 
     together = torch.cat(
         [part.flatten(1) for part in (of_query, own_score * trace.query, own_attention * of_heads)], dim=-1
     )
-    return norm_derivative(block.ln_1, trace.into_attention, torch.matmul(together, block.attn.in_proj_weight))
+    return norm_derivative(block.ln_1, trace.into_attention, functional.linear(together, trace.reversed.in_proj))

@@ -9,6 +9,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from plumbline_models.graphs.traced_layers import Trace, activation_slope, norm_tangent
 from plumbline_models.graphs.traced_tower import TracedTower
@@ -48,15 +49,15 @@ class ClipTextVectors(nn.Module):
 def _through_mlp(trace: Trace, tangents: Tensor) -> Tensor:
     block = trace.block
     normed = norm_tangent(block.ln_2, trace.into_mlp[:, None, :], tangents)
-    hidden = torch.matmul(normed, block.mlp.c_fc.weight.t()) * activation_slope(block.mlp, trace.hidden)[:, None, :]
-    return torch.matmul(hidden, block.mlp.c_proj.weight.t())
+    hidden = functional.linear(normed, block.mlp.c_fc.weight) * activation_slope(block.mlp, trace.hidden)[:, None, :]
+    return functional.linear(hidden, block.mlp.c_proj.weight)
 
 
 def _through_attention(trace: Trace, tangents: Tensor) -> Tensor:
     """Tangents `[T, J, W]` of the end-of-text row, one for each column's factor, through the attention and its sum."""
     attention = trace.block.attn
     normed = norm_tangent(trace.block.ln_1, trace.into_attention[:, None, :], tangents)
-    together = torch.matmul(normed, attention.in_proj_weight.t())
+    together = functional.linear(normed, attention.in_proj_weight)
     query, key, value = (
         part.unflatten(-1, (attention.num_heads, attention.head_width)).transpose(1, 2)
         for part in together.chunk(3, dim=-1)
@@ -68,4 +69,4 @@ def _through_attention(trace: Trace, tangents: Tensor) -> Tensor:
     changed = weights * (scores - (weights * scores).sum(dim=-1, keepdim=True))
     mixed = torch.matmul(changed, trace.values) + trace.own(trace.attention)[..., None] * value
     mixed = mixed + trace.attention[..., None] * trace.values
-    return tangents + torch.matmul(mixed.transpose(1, 2).flatten(2), attention.out_proj.weight.t())
+    return tangents + functional.linear(mixed.transpose(1, 2).flatten(2), attention.out_proj.weight)

@@ -16,11 +16,27 @@ from plumbline_models.graphs.blocks import QUICK_GELU_SLOPE, Block, FeedForward,
 from plumbline_models.graphs.text_tower import pick
 
 
+class Reversed(nn.Module):
+    """A block's weights transposed, to walk back through it.
+
+    Constants of their own, since OpenVINO 2026.4 computes wrong products from 256 channels on where one constant
+    serves two products, once as it is and once transposed (measured against torch: errors as large as the values).
+    """
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.c_proj = _transposed(block.mlp.c_proj.weight)
+        self.c_fc = _transposed(block.mlp.c_fc.weight)
+        self.out_proj = _transposed(block.attn.out_proj.weight)
+        self.in_proj = _transposed(block.attn.in_proj_weight)
+
+
 @dataclass(frozen=True, slots=True)
 class Trace:
     """One block at the end-of-text row, for T captions."""
 
     block: Block
+    reversed: Reversed
     into_attention: Tensor
     """`[T, W]`, before the first norm."""
     query: Tensor
@@ -46,6 +62,7 @@ class Trace:
         """The trace of these captions, `[N]` indices; a caption may come often."""
         return Trace(
             self.block,
+            self.reversed,
             *(
                 getattr(self, name).index_select(0, rows)
                 for name in ("into_attention", "query", "keys", "values", "attention", "into_mlp", "hidden", "end")
@@ -67,6 +84,7 @@ class TracedBlock(nn.Module):
         _, keys, values = block.attn.split(block.ln_1(prefix[None]))
         self.register_buffer("prefix_keys", keys)
         self.register_buffer("prefix_values", values)
+        self.reversed = Reversed(block)
 
     def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
         """`[T, L, W]` to the same, under a `[L, J]` mask."""
@@ -94,7 +112,7 @@ class TracedBlock(nn.Module):
         hidden = block.mlp.c_fc(block.ln_2(into_mlp))
         prefix = torch.zeros_like(forbidden[:, : self.get_buffer("prefix_keys").shape[2]])
         own = torch.cat([prefix, end], dim=1)
-        return Trace(block, into_attention, query[:, :, 0], keys, values, attended[:, :, 0], into_mlp, hidden, own)
+        return Trace(block, self.reversed, into_attention, query[:, :, 0], keys, values, attended[:, :, 0], into_mlp, hidden, own)
 
     def _split(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, keys, values = self.block.attn.split(self.block.ln_1(rows))
@@ -137,3 +155,7 @@ def _norm_core(norm: LayerNorm, at: Tensor, direction: Tensor) -> Tensor:
     unit = centred * scale
     along = (direction * unit).mean(dim=-1, keepdim=True)
     return scale * (direction - direction.mean(dim=-1, keepdim=True) - unit * along)
+
+
+def _transposed(weight: Tensor) -> nn.Parameter:
+    return nn.Parameter(weight.detach().t().contiguous())

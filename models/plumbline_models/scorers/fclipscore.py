@@ -7,9 +7,9 @@ A word's attribution is the mean over its tokens; a word below epsilon is misali
 misaligned words' attributions times (1 - max(cosine, 0)). As in the authors' program the cosine is floored at 0 there.
 
 We differ in how tokens are given to words: by character offsets, with punctuation left out. The authors' program
-tokenises each word alone and counts, which shifts every later word where the sentence tokenises otherwise (`...`), drops
-the template by its number of words, and raises on an empty caption and on some underscores. `compat: true` groups as it
-does. Captions never become control tokens.
+tokenises each word alone and counts, which shifts every later word where the sentence tokenises otherwise (`...`),
+drops the template by its number of words, and raises on an empty caption and on some underscores. `compat: true`
+groups as it does. Captions never become control tokens.
 """
 
 import math

@@ -33,7 +33,7 @@ def examine(settings: Settings) -> int:
     findings = [*_backends(settings), *_encoders(settings), *_ports(settings), _cache(settings)]
     table = Table("", "what", "found", "what to do")
     for finding in findings:
-        mark = "[green]ok[/]" if finding.is_fine else "[red]no[/]" if finding.is_needed else "[yellow]–[/]"
+        mark = "[green]ok[/]" if finding.is_fine else "[red]no[/]" if finding.is_needed else "[yellow]-[/]"
         table.add_row(mark, finding.what, finding.found, "" if finding.is_fine else finding.advice)
     Console().print(table)
     return BROKEN if any(finding.is_needed and not finding.is_fine for finding in findings) else OK
