@@ -180,10 +180,10 @@ def test_an_unknown_route_and_a_wrong_method_are_problems(rest):
 def test_rank_filter_and_embed_answer_over_both_protocols(service, png_of):
     images = [Image.data(png_of(seed)) for seed in range(3)]
     with Client(service.url) as rest, GrpcClient(service.target) as rpc:
-        ranked = [client.rank(images=images, texts=[TEXTS[0]]).ranking for client in (rest, rpc)]
+        ranked = [client.rank(TEXTS[0], images).ranking for client in (rest, rpc)]
         assert [(place.index, place.value) for place in ranked[0]] == [(p.index, p.value) for p in ranked[1]]
         assert [place.value for place in ranked[0]] == sorted((p.value for p in ranked[0]), reverse=True)
-        embedded = [client.embed(texts=TEXTS[:2]) for client in (rest, rpc)]
+        embedded = [client.embed(TEXTS[:2]) for client in (rest, rpc)]
         assert sum(x * x for x in embedded[0].vectors[0].floats()) == pytest.approx(1.0, abs=1e-5)
         assert list(embedded[0].vectors[0].floats()) == list(embedded[1].vectors[0].floats())
 

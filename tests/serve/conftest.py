@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from plumbline_models.core.errors import EngineError, ImageTooSmallError, PlumblineError
 from plumbline_models.core.protocols import Embedded, EncoderInfo, Origin, PairInput, Score, ScorerInfo

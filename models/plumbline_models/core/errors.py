@@ -298,4 +298,3 @@ def error_classes(root: type[PlumblineError] = PlumblineError) -> tuple[type[Plu
     for child in root.__subclasses__():
         found.extend(error_classes(child))
     return tuple(found)
-

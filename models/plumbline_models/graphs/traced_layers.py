@@ -112,7 +112,8 @@ class TracedBlock(nn.Module):
         hidden = block.mlp.c_fc(block.ln_2(into_mlp))
         prefix = torch.zeros_like(forbidden[:, : self.get_buffer("prefix_keys").shape[2]])
         own = torch.cat([prefix, end], dim=1)
-        return Trace(block, self.reversed, into_attention, query[:, :, 0], keys, values, attended[:, :, 0], into_mlp, hidden, own)
+        at_end = (into_attention, query[:, :, 0], keys, values, attended[:, :, 0], into_mlp, hidden, own)
+        return Trace(block, self.reversed, *at_end)
 
     def _split(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, keys, values = self.block.attn.split(self.block.ln_1(rows))

@@ -31,7 +31,8 @@ def attribute(clip: GoldenClip, encoder: AttributionEncoder) -> list[CaptionAttr
 
 def readable(clip: GoldenClip) -> list[Mapping[str, Any]]:
     """The cases but those in which a caption holds a control token, which is plain text to us."""
-    return [case for case in clip.cases if "<end_of_text>" not in case["caption"] and "<start_of" not in case["caption"]]
+    control = ("<end_of_text>", "<start_of_text>")
+    return [case for case in clip.cases if not any(token in case["caption"] for token in control)]
 
 
 @pytest.fixture(scope="module")
