@@ -16,6 +16,8 @@ from plumbline_models.core.errors import ImageUndecodableError
 
 _WHITE = 255
 _MAX_16_BIT = 65535
+_MAX_PIXELS_AT_ONCE = 8 * 10**6  # above, bands are faster, and need half the memory
+_BAND_PIXELS = 2**18
 
 
 def to_pixels(image: Image.Image, *, alpha: Literal["white", "drop"]) -> Pixels:
@@ -32,6 +34,18 @@ def to_pixels(image: Image.Image, *, alpha: Literal["white", "drop"]) -> Pixels:
     Raises:
         ImageUndecodableError: The samples have no agreed range (floating point, or beyond 16 bits).
     """
+    width, height = image.size
+    if width * height <= _MAX_PIXELS_AT_ONCE:
+        return _convert(image, alpha=alpha)
+    pixels = np.empty((height, width, 3), dtype=np.uint8)
+    num_rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, num_rows):
+        bottom = min(top + num_rows, height)
+        pixels[top:bottom] = _convert(image.crop((0, top, width, bottom)), alpha=alpha)
+    return pixels
+
+
+def _convert(image: Image.Image, *, alpha: Literal["white", "drop"]) -> Pixels:
     if image.mode == "F":
         raise ImageUndecodableError("Images of floating-point samples are not supported.", mode=image.mode)
     if image.mode == "I" or image.mode.startswith("I;16"):

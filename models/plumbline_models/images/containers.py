@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from plumbline_models.core.errors import ImageTooLargeError, ImageUndecodableError
-from plumbline_models.images.file_checks import check_jpeg_scans, check_png_chunks, read_webp_size
+from plumbline_models.images.file_checks import check_jpeg_segments, check_png_chunks, read_webp_size
 
 Check: TypeAlias = Callable[[bytes, int], None]
 """Takes the file and the pixel limit; raises an `ImageError`."""
@@ -98,7 +98,7 @@ def _check_webp(data: bytes, max_pixels: int) -> None:
 
 
 def _check_jpeg(data: bytes, _max_pixels: int) -> None:
-    check_jpeg_scans(data)
+    check_jpeg_segments(data)
 
 
 def _check_png(data: bytes, _max_pixels: int) -> None:

@@ -4,16 +4,23 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 
 from plumbline_models.core.errors import ImageTooLargeError, ImageUndecodableError
 
-MAX_JPEG_SCANS = 64
+MAX_JPEG_SCANS = 32
 """Encoders write about ten. Each scan is a pass over every block, so a small file could ask for hours of them."""
+MAX_JPEG_SEGMENTS = 2_000
+"""Before the first scan. A colour profile takes at most 255; Pillow reads each in Python."""
+MAX_JPEG_JUNK_BYTES = 65_536
+"""Between the segments before the first scan; Pillow reads over them byte by byte."""
+MAX_PNG_CHUNKS = 65_536
+"""Encoders cut their data into chunks of 8 KiB and more; Pillow reads each in Python."""
 
 _SCAN = b"\xff\xda"
 _END_OF_IMAGE = 0xD9
 _START_OF_SCAN = 0xDA
-_NEXT_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")  # neither stuffed, nor fill, nor without a length
+_MARKER = re.compile(rb"\xff([\xc0-\xc7\xc9-\xcf\xd9-\xef\xfe])")  # those that begin a segment, and the end
 
 _PNG_MAGIC_BYTES = 8
 _CRITICAL = 0x20  # bit 5 of the first letter of a chunk's name is clear when a decoder must understand it
@@ -23,29 +30,35 @@ _VP8_START_CODE = b"\x9d\x01\x2a"
 _VP8L_SIGNATURE = 0x2F
 
 
-def check_jpeg_scans(data: bytes) -> None:
-    """Refuse a JPEG of very many scans.
+def check_jpeg_segments(data: bytes) -> None:
+    """Refuse a JPEG of more segments or scans than any encoder writes.
 
     Raises:
-        ImageTooLargeError: There are more than `MAX_JPEG_SCANS`.
+        ImageTooLargeError: There are more than the limits above.
+        ImageUndecodableError: There is no scan at all.
     """
-    if data.count(_SCAN) <= MAX_JPEG_SCANS:  # almost always; a thumbnail or trailing video adds a few
-        return
-    for num_scans, _ in enumerate(_jpeg_scans(data), start=1):
-        if num_scans > MAX_JPEG_SCANS:
+    junk_bytes, end = 0, 2
+    for num_segments, (marker, start, next_end) in enumerate(_segments(data)):
+        junk_bytes += start - end
+        end = next_end
+        if num_segments > MAX_JPEG_SEGMENTS or junk_bytes > MAX_JPEG_JUNK_BYTES:
+            raise ImageTooLargeError("The JPEG has more segments than allowed.", limit=MAX_JPEG_SEGMENTS)
+        if marker == _START_OF_SCAN:
+            break
+    else:
+        raise ImageUndecodableError("The JPEG has no image data.")
+    if data.count(_SCAN) > MAX_JPEG_SCANS:  # hardly ever; or it is in a thumbnail, a comment, a film behind the image
+        scans = (start for marker, start, _ in _segments(data) if marker == _START_OF_SCAN)
+        if next(islice(scans, MAX_JPEG_SCANS, None), None) is not None:
             raise ImageTooLargeError("The JPEG has more scans than allowed.", limit=MAX_JPEG_SCANS)
 
 
-def _jpeg_scans(data: bytes) -> Iterator[int]:
-    """Offsets of the scans up to the end of the image, reading over segments that merely contain the marker."""
-    position = 2
-    while (found := _NEXT_MARKER.search(data, position)) is not None:
-        marker = found[1][0]
-        if marker == _END_OF_IMAGE:
-            return
-        if marker == _START_OF_SCAN:
-            yield found.start()
-        position = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of each segment up to the end of the image; compressed data lies between them."""
+    end = 2
+    while (found := _MARKER.search(data, end)) is not None and found[1][0] != _END_OF_IMAGE:
+        end = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+        yield found[1][0], found.start(), end
 
 
 def check_png_chunks(data: bytes) -> None:
@@ -55,9 +68,12 @@ def check_png_chunks(data: bytes) -> None:
 
     Raises:
         ImageUndecodableError: It is not.
+        ImageTooLargeError: It has more chunks than the limit above.
     """
     position = _PNG_MAGIC_BYTES
-    while position + 12 <= len(data):
+    for _ in range(MAX_PNG_CHUNKS):
+        if position + 12 > len(data):
+            break
         length, name = struct.unpack_from(">I4s", data, position)
         end = position + 8 + length
         if end + 4 > len(data):
@@ -69,6 +85,8 @@ def check_png_chunks(data: bytes) -> None:
             if name == b"IEND":
                 return
         position = end + 4
+    else:
+        raise ImageTooLargeError("The PNG has more chunks than allowed.", limit=MAX_PNG_CHUNKS)
     raise ImageUndecodableError("The PNG is cut short.", num_bytes=len(data))
 
 

@@ -115,6 +115,19 @@ def test_grey_with_alpha_is_composited(picture: Pixels, encode: Encode) -> None:
     np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), np.asarray(image.convert("RGB")))
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16"])
+def test_a_large_image_is_converted_as_a_small_one(mode: str, picture: Pixels, encode: Encode) -> None:
+    small = rgba_picture(picture) if mode == "RGBA" else Image.fromarray(picture).convert("L" if ";" in mode else mode)
+    small = small.convert(mode)
+    large = Image.new(mode, (3000, 2700))
+    if small.palette is not None:
+        large.putpalette(small.palette)
+    large.paste(small, (2950, 2660))
+    pixels = decode(encode(large, "TIFF"), DecodePolicy(max_bytes=2**30))
+    np.testing.assert_array_equal(pixels[2660:, 2950:], decode(encode(small, "TIFF"), POLICY))
+    np.testing.assert_array_equal(pixels[0, 0], decode(encode(large.crop((0, 0, 9, 9)), "TIFF"), POLICY)[0, 0])
+
+
 def test_opaque_alpha_changes_nothing(picture: Pixels, encode: Encode) -> None:
     data = encode(Image.fromarray(picture).convert("RGBA"), "PNG")
     np.testing.assert_array_equal(decode(data, POLICY), picture)

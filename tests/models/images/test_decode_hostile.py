@@ -162,6 +162,34 @@ def test_a_jpeg_of_very_many_scans_is_refused(files: dict[str, bytes]) -> None:
         decode(data[:-2] + data[last_scan:-2] * 100 + data[-2:], POLICY)
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(b"\xff\xe5\0\2" * 100_000, id="empty segments"),
+        pytest.param(b"\xff\xe1\0\x10Exif\0\0abcdefgh" * 50_000, id="exif in pieces"),
+        pytest.param(b"\xff\0" * 100_000, id="stuffing"),
+        pytest.param(b"\xff\xd8" * 100_000, id="starts of an image"),
+    ],
+)
+def test_a_jpeg_of_very_much_before_its_data_is_refused(before: bytes, files: dict[str, bytes]) -> None:
+    """Pillow takes seconds for each, and time that grows with the square of the second."""
+    data = files["jpeg"]
+    with pytest.raises(ImageTooLargeError, match="segments"):
+        decode(data[:2] + before + data[2:], POLICY)
+
+
+def test_a_jpeg_that_ends_before_its_data_is_refused(files: dict[str, bytes]) -> None:
+    data = files["jpeg"]
+    with pytest.raises(ImageUndecodableError, match="no image data"):
+        decode(data[:2] + b"\xff\xd9" + data[2:], POLICY)
+
+
+def test_a_png_of_very_many_chunks_is_refused(files: dict[str, bytes]) -> None:
+    data = files["png"]
+    with pytest.raises(ImageTooLargeError, match="chunks"):
+        decode(data[:33] + png_chunk(b"abCd", b"") * 70_000 + data[33:], POLICY)
+
+
 def test_scan_markers_that_are_no_scans_do_not_count(files: dict[str, bytes]) -> None:
     comment = b"\xff\xfe" + struct.pack(">H", 402) + b"\xff\xda" * 200
     data = files["jpeg"]
