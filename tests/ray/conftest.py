@@ -32,8 +32,9 @@ class RunningService:
         return f"127.0.0.1:{self.grpc_port}"
 
     def terminate(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(STOP_TIMEOUT_S)
+        with self.process:  # closes its pipe
+            self.process.send_signal(signal.SIGTERM)
+            return self.process.wait(STOP_TIMEOUT_S)
 
 
 def free_port() -> int:

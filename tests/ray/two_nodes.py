@@ -1,0 +1,51 @@
+"""Runs the application on a cluster of two nodes on this machine, asks it once, and prints what happened as JSON.
+
+A process of its own, since Ray belongs to a whole process: `two_nodes.py CACHE_DIR PORT GRPC_PORT < request.json`.
+"""
+
+import json
+import sys
+
+import httpx
+import ray
+from ray import serve as ray_serve
+from ray.cluster_utils import Cluster
+from ray.util.state import list_actors
+
+from plumbline_serve.app import APP_NAME, build, grpc_options
+from plumbline_serve.settings import Settings
+
+STORE = {"object_store_memory": 150 * 2**20}
+
+
+def main(cache_dir: str, port: int, grpc_port: int) -> None:
+    """A head without CPUs to spare and a node that has some: the encoders can only go there."""
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": True, **STORE})
+    second = nodes.add_node(num_cpus=2, **STORE)
+    ray.init(address=nodes.address, log_to_driver=False)
+    settings = Settings(cache_dir=cache_dir, replicas={"layout": "split", "num_encoders": 1, "encoder_cpus": 1})
+    ray_serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": "127.0.0.1", "port": port},
+        grpc_options=grpc_options(grpc_port),
+    )
+    ray_serve.run(build(settings), name=APP_NAME, route_prefix="/")
+    url = f"http://127.0.0.1:{port}"
+    answer = httpx.post(f"{url}/v1/score", json=json.load(sys.stdin), timeout=120)
+    encoders = [actor for actor in list_actors(filters=[("state", "=", "ALIVE")]) if "EncoderReplica" in actor.name]
+    found = {
+        "status": answer.status_code,
+        "answer": answer.json(),
+        "request_ids": answer.headers.get_list("x-request-id"),
+        "metrics": httpx.get(f"{url}/metrics", timeout=60).text,
+        "encoder_nodes": [actor.node_id for actor in encoders],
+        "second_node": second.node_id,
+    }
+    print(json.dumps(found), flush=True)  # noqa: T201 - what the test reads
+    ray_serve.shutdown()
+    ray.shutdown()
+    nodes.shutdown()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
