@@ -58,10 +58,13 @@ class EngineCache:
         """
         folder = self._root / key.digest
         try:
-            with self._draft(key) as draft:
+            draft = self._make_draft(key)
+            try:
                 write(draft)
                 seal(draft, key)
                 self._publish(draft, key)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
         except OSError as error:
             self._warn("written", error)
             return None
@@ -98,13 +101,25 @@ class EngineCache:
             yield
 
     @contextlib.contextmanager
-    def _draft(self, key: EngineKey) -> Iterator[Path]:
-        self._make_root()
-        draft = Path(tempfile.mkdtemp(prefix=f"{key.digest}.", suffix=".tmp", dir=self._root))
+    def scratch(self, key: EngineKey) -> Iterator[Path | None]:
+        """A folder for what comes up on the way, gone afterwards; None where nothing at all can be written."""
+        folder = self._make_scratch(key)
         try:
-            yield draft
+            yield folder
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _make_scratch(self, key: EngineKey) -> Path | None:
+        with contextlib.suppress(OSError):
+            return self._make_draft(key)
+        with contextlib.suppress(OSError):
+            return Path(tempfile.mkdtemp(prefix="plumbline-"))
+        return None
+
+    def _make_draft(self, key: EngineKey) -> Path:
+        self._make_root()
+        return Path(tempfile.mkdtemp(prefix=f"{key.digest}.", suffix=".tmp", dir=self._root))
 
     def _publish(self, draft: Path, key: EngineKey) -> None:
         folder = self._root / key.digest

@@ -14,7 +14,7 @@ from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
 
 OPSET = 20  # the first with GELU as one op; read by every runtime that we compile with
-MAX_INLINE_BYTES = 2**31 - 2**24  # a protobuf message ends at 2 GiB; the rest is for what is not weights
+MAX_WEIGHT_BYTES = 2**31 - 2**24  # a protobuf message ends at 2 GiB; the rest is for what is not weights
 _MAX_REASON = 2000
 _NODE = re.compile(r"translating node %(\w+).*?target=([\w.:]+)", re.DOTALL)
 _EXPORTING = threading.Lock()  # tracing patches torch for the whole process
@@ -25,48 +25,42 @@ class OnnxGraph:
 
     Args:
         program: torch's `ONNXProgram`.
-        max_inline_bytes: Weights beyond this are written to a file of their own.
     """
 
-    def __init__(self, program: Any, *, max_inline_bytes: int = MAX_INLINE_BYTES) -> None:
+    def __init__(self, program: Any) -> None:
         self._program = program
-        self._max_inline_bytes = max_inline_bytes
 
     @property
     def num_weight_bytes(self) -> int:
         """Bytes of all weights."""
         return sum(int(value.const_value.nbytes) for value in self._program.model.graph.initializers.values())
 
-    @property
-    def is_inline(self) -> bool:
-        """Whether it fits into one protobuf message; else only `save` can write it."""
-        return self.num_weight_bytes <= self._max_inline_bytes
-
-    def to_bytes(self) -> bytes:
-        """One ONNX protobuf with the weights inside.
-
-        Raises:
-            EngineError: It is too large for one message.
-        """
-        if not self.is_inline:
-            raise EngineError("The graph's weights do not fit into one ONNX message.", num_bytes=self.num_weight_bytes)
-        content: bytes = self._program.model_proto.SerializeToString()
-        return content
-
     def save(self, path: Path) -> None:
-        """Write `path`; weights that are too large to go inside go to `path` + `.data` beside it.
+        """Write `path`, and the weights to `path` + `.data` beside it; any size, and no copy of them in memory.
 
         Raises:
             OSError: The disk refuses.
         """
-        self._program.save(str(path), external_data=not self.is_inline)
+        self._program.save(str(path), external_data=True)
+
+    def to_bytes(self, *, max_weight_bytes: int = MAX_WEIGHT_BYTES) -> bytes:
+        """One ONNX message with the weights inside; holds them in memory three times over while it is made.
+
+        Raises:
+            EngineError: It is too large for one message.
+        """
+        if self.num_weight_bytes > max_weight_bytes:
+            raise EngineError(
+                "The graph's weights do not fit into one ONNX message, and there is no folder to write them to.",
+                num_bytes=self.num_weight_bytes,
+                limit=max_weight_bytes,
+            )
+        content: bytes = self._program.model_proto.SerializeToString()
+        return content
 
 
-def export_onnx(graph: Graph, *, max_inline_bytes: int = MAX_INLINE_BYTES) -> OnnxGraph:
+def export_onnx(graph: Graph) -> OnnxGraph:
     """Build the graph's module and export it, for all sizes within the bounds of its `Dim`s.
-
-    Args:
-        max_inline_bytes: See `OnnxGraph`.
 
     Raises:
         EngineError: The module cannot be traced within those bounds, or holds an operator without an ONNX form;
@@ -75,12 +69,11 @@ def export_onnx(graph: Graph, *, max_inline_bytes: int = MAX_INLINE_BYTES) -> On
     module = graph.build()
     with _EXPORTING, quietly("torch", "onnxscript", "onnx_ir"):
         try:
-            program = _to_onnx(graph, trace(graph, module))
+            return OnnxGraph(_to_onnx(graph, trace(graph, module)))
         except EngineError:
             raise
         except Exception as error:  # the exporter raises dozens of classes, builtin ones among them
             raise _explain(graph, error) from error
-    return OnnxGraph(program, max_inline_bytes=max_inline_bytes)
 
 
 def _to_onnx(graph: Graph, traced: ExportedProgram) -> Any:

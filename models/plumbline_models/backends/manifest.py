@@ -1,4 +1,7 @@
-"""Seals a folder of artefacts with a manifest, and tells whether a sealed folder is still whole."""
+"""Seals a folder of artefacts with a manifest, and tells whether a sealed folder is still whole.
+
+It finds damage and mix-ups, not forgery: whoever may write to the cache may write a manifest that agrees.
+"""
 
 import hashlib
 import json

@@ -109,7 +109,8 @@ class OpenVinoBackend:
         from plumbline_models.backends.openvino_conversion import convert  # noqa: PLC0415
 
         try:
-            draft = convert(self._core, graph)
+            with self._cache.scratch(key) as scratch:
+                draft = convert(self._core, graph, scratch)
             folder = self._cache.store(key, functools.partial(self._write, draft))
             # What runs is what the next start will run, where it could be stored.
             compiled = None if folder is None else self._try_load(folder, key)

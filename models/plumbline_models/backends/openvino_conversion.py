@@ -1,36 +1,43 @@
 """Turns a graph into OpenVINO's representation; needs torch."""
 
-import tempfile
+import logging
 from pathlib import Path
 from typing import Any
 
-from plumbline_models.backends.export import MAX_INLINE_BYTES, export_onnx
+from plumbline_models.backends.export import OnnxGraph, export_onnx
 from plumbline_models.backends.openvino_runtime import import_openvino
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 
+logger = logging.getLogger(__name__)
 
-def convert(core: Any, graph: Graph, *, max_inline_bytes: int = MAX_INLINE_BYTES) -> Any:
+
+def convert(core: Any, graph: Graph, scratch: Path | None) -> Any:
     """Export a graph and read it into OpenVINO, its sizes bounded as the graph says.
 
     Args:
         core: The `openvino.Core` that reads it.
-        max_inline_bytes: See `OnnxGraph`.
+        scratch: An empty folder to pass it through; the result keeps the weights mapped when the folder is gone.
+            None: through memory, which takes the weights four times (ViT-B/32: 2.6 GB at most, not 1.4 GB).
 
     Raises:
-        EngineError: The graph does not export.
+        EngineError: The graph does not export, or has to go through memory and is too large.
         RuntimeError: OpenVINO does not know one of its operators.
-        OSError: It has to go through a file and there is no room for one.
     """
-    exported = export_onnx(graph, max_inline_bytes=max_inline_bytes)
-    if exported.is_inline:
-        draft = core.read_model(exported.to_bytes())
-    else:
-        with tempfile.TemporaryDirectory(prefix="plumbline-") as folder:
-            path = Path(folder) / "graph.onnx"
-            exported.save(path)
-            draft = core.read_model(path)  # keeps the weights mapped after the file is gone
+    draft = _read(core, export_onnx(graph), scratch)
     draft.reshape({spec.name: _bounded(spec) for spec in graph.inputs})
     return draft
+
+
+def _read(core: Any, exported: OnnxGraph, scratch: Path | None) -> Any:
+    if scratch is not None:
+        path = scratch / "graph.onnx"
+        try:
+            exported.save(path)
+        except OSError as error:
+            logger.warning("The exported graph cannot be written, it goes through memory: %s.", error)
+        else:
+            return core.read_model(path)
+    return core.read_model(exported.to_bytes())
 
 
 def _bounded(spec: TensorSpec) -> Any:

@@ -79,8 +79,9 @@ class TorchBackend:
             torch.set_num_threads(self._num_threads)
         if self._device.type == "cuda" and self._precision == "fp32":
             torch.backends.cudnn.allow_tf32 = False  # convolutions would be cut to 10 bits of mantissa by default
+        module = graph.build().eval()
         try:
-            module = graph.build().to(device=self._device, dtype=_DTYPES[self._precision]).eval()
+            module = module.to(device=self._device, dtype=_DTYPES[self._precision])
         except RuntimeError as error:
             raise EngineError(
                 f"The graph {graph.name} does not fit on {self._device}.", graph=graph.name, reason=str(error)

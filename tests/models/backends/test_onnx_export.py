@@ -51,17 +51,21 @@ def test_names_are_the_graphs_and_the_batch_is_free() -> None:
     assert given.type.tensor_type.shape.dim[1].dim_value == 4
 
 
-def test_weights_beyond_the_limit_go_to_a_file_of_their_own(tmp_path: Path) -> None:
-    exported = export_onnx(LIFT_GRAPH, max_inline_bytes=64)
-    assert exported.num_weight_bytes == 4 * (4 * 6 + 6)
-    with pytest.raises(EngineError, match="one ONNX message"):
-        exported.to_bytes()
-    exported.save(tmp_path / "graph.onnx")
+def test_a_saved_graph_has_its_weights_beside_it(tmp_path: Path) -> None:
+    export_onnx(LIFT_GRAPH).save(tmp_path / "graph.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph.onnx", "graph.onnx.data"]
     rows = np.ones((3, 4), np.float32)
     (result,) = ReferenceEvaluator(str(tmp_path / "graph.onnx")).run(None, {"rows": rows})
     expected = LIFT_GRAPH.build()(torch.from_numpy(rows)).detach().numpy()
     np.testing.assert_allclose(result, expected, atol=1e-6)  # float32, another order of adding
+
+
+def test_weights_too_large_for_one_message_are_refused() -> None:
+    exported = export_onnx(LIFT_GRAPH)
+    assert exported.num_weight_bytes == 4 * (4 * 6 + 6)
+    assert exported.to_bytes(max_weight_bytes=120)
+    with pytest.raises(EngineError, match="do not fit into one ONNX message"):
+        exported.to_bytes(max_weight_bytes=119)
 
 
 def test_an_operator_without_onnx_form_is_named() -> None:

@@ -40,7 +40,10 @@ def start(cache_dir: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=300)
+    try:
+        out, err = process.communicate(timeout=500)
+    finally:
+        process.kill()
     assert (process.returncode, err) == (0, "")
     return out
 

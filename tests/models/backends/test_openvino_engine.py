@@ -87,9 +87,14 @@ def test_the_engine_says_what_it_is(image_engine: Engine, openvino_backend: Back
     assert (openvino_backend.name, openvino_backend.precision) == ("openvino", "fp32")
 
 
-def test_weights_too_large_for_one_message_go_through_a_file(lift_engine: Engine) -> None:
+@pytest.mark.parametrize("is_writable", [True, False])
+def test_a_graph_is_the_same_through_a_folder_and_through_memory(
+    tmp_path: Path, lift_engine: Engine, is_writable: bool
+) -> None:
     core = import_openvino().Core()
-    compiled = core.compile_model(convert(core, LIFT_GRAPH, max_inline_bytes=64), "CPU")
+    scratch = tmp_path if is_writable else tmp_path / "missing"
+    compiled = core.compile_model(convert(core, LIFT_GRAPH, scratch), "CPU")
+    assert any(tmp_path.iterdir()) is is_writable
     rows = np.arange(8, dtype=np.float32).reshape(2, 4)
     np.testing.assert_array_equal(compiled([rows])[0], lift_engine.run({"rows": rows})["lifted"])
 

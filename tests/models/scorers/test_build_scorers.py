@@ -1,0 +1,58 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from plumbline_models.core.errors import ConfigError
+from plumbline_models.core.protocols import Backend, Scorer, Workshop
+from plumbline_models.encoders import Shelf
+from plumbline_models.scorers import SCORERS, build_scorers
+
+
+@pytest.fixture
+def workshop(torch_fp32: Backend) -> Workshop:
+    return Workshop(torch_fp32, Shelf())
+
+
+def test_every_scorer_says_what_it_answers() -> None:
+    infos = [scorer.info for scorer in SCORERS]
+    assert len({info.name for info in infos}) == len(infos)
+    for info in infos:
+        assert info.summary.endswith(".")
+        assert info.needs
+        assert info.source.startswith("arXiv:")
+
+
+def test_only_the_configured_scorers_are_built(tiny_folder: Path, workshop: Workshop) -> None:
+    [scorer] = build_scorers({"clipscore": {"checkpoint": str(tiny_folder)}}, workshop)
+    assert scorer.info.name == "clipscore"
+
+
+def test_scorers_that_name_the_same_encoder_share_it(tiny_folder: Path, workshop: Workshop) -> None:
+    section = {"clipscore": {"checkpoint": str(tiny_folder)}}
+    [first], [second] = build_scorers(section, workshop), build_scorers(section, workshop)
+    assert first.image is second.image
+    assert first.text is second.text
+
+
+def test_an_empty_section_means_the_embedded_weights(workshop: Workshop) -> None:
+    for scorer in (*build_scorers({"clipscore": {}}, workshop), *build_scorers({"clipscore": None}, workshop)):
+        assert scorer.image.key == "mini-clip/image"
+
+
+def test_without_sections_every_embedded_scorer_is_built(workshop: Workshop, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        built: list[Scorer] = build_scorers(None, workshop)
+    assert [scorer.info.name for scorer in built] == [scorer.info.name for scorer in SCORERS]
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(("name", "hint"), [("clip_score", "did you mean clipscore"), ("fid", "there are .*clipscore")])
+def test_an_unknown_scorer_is_answered_with_what_there_is(name: str, hint: str, workshop: Workshop) -> None:
+    with pytest.raises(ConfigError, match=f"no scorer called {name}; {hint}"):
+        build_scorers({name: {}}, workshop)
+
+
+def test_a_configuration_without_scorers_is_refused(workshop: Workshop) -> None:
+    with pytest.raises(ConfigError, match="lists no scorers"):
+        build_scorers({}, workshop)

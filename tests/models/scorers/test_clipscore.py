@@ -1,0 +1,99 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plumbline_models.core.errors import ConfigError, MissingTextError
+from plumbline_models.core.protocols import Backend, Embedded, Row, Workshop
+from plumbline_models.encoders import Shelf
+from plumbline_models.scorers.clipscore import ClipScore
+
+EAST, NORTH, WEST = ([1.0, 0.0], [0.0, 1.0], [-1.0, 0.0])
+
+
+@pytest.fixture
+def workshop(torch_fp32: Backend) -> Workshop:
+    return Workshop(torch_fp32, Shelf())
+
+
+@pytest.fixture
+def scorer(tiny_folder: Path, workshop: Workshop) -> ClipScore:
+    return ClipScore.build({"checkpoint": str(tiny_folder)}, workshop)
+
+
+def rows(*vectors: Sequence[float]) -> list[Row]:
+    return [np.array(vector, dtype=np.float32) for vector in vectors]
+
+
+@pytest.mark.parametrize(
+    ("caption", "cosine", "value"),
+    [
+        pytest.param(EAST, 1.0, 2.5, id="same direction"),
+        pytest.param(NORTH, 0.0, 0.0, id="orthogonal"),
+        pytest.param(WEST, -1.0, 0.0, id="opposite is floored"),
+        pytest.param([0.6, 0.8], 0.6, 1.5, id="in between"),
+        pytest.param([1.0 + 2e-7, 0.0], 1.0, 2.5, id="rounding does not leave the range"),
+    ],
+)
+def test_clipscore_is_a_rescaled_cosine(caption: list[float], cosine: float, value: float, scorer: ClipScore) -> None:
+    [score] = scorer.score(Embedded(images=rows(EAST), captions=rows(caption)))
+    assert score.value == pytest.approx(value, abs=1e-6)
+    assert score.details == {"cosine": pytest.approx(cosine, abs=1e-6)}
+    assert scorer.info.low <= score.value <= scorer.info.high
+
+
+def test_numbers_are_plain_ones_that_json_takes(scorer: ClipScore) -> None:
+    [score] = scorer.score(Embedded(images=rows(EAST), captions=rows(NORTH)))
+    assert type(score.value) is float
+    assert type(score.details["cosine"]) is float
+
+
+def test_each_row_is_scored_against_its_own_caption(scorer: ClipScore) -> None:
+    scores = scorer.score(Embedded(images=rows(EAST, NORTH, EAST), captions=rows(NORTH, NORTH, EAST)))
+    assert [score.value for score in scores] == [0.0, 2.5, 2.5]
+
+
+def test_a_row_scores_the_same_alone_and_among_others(scorer: ClipScore) -> None:
+    rng = np.random.default_rng(0)
+    images, captions = rng.standard_normal((2, 50, 24)).astype(np.float32)
+    together = scorer.score(Embedded(images=list(images), captions=list(captions)))
+    alone = [scorer.score(Embedded(images=[i], captions=[c]))[0] for i, c in zip(images, captions, strict=True)]
+    assert together == alone
+
+
+@pytest.mark.parametrize("batch", [Embedded(images=rows(EAST)), Embedded(captions=rows(EAST))])
+def test_a_batch_without_captions_or_images_is_refused(batch: Embedded, scorer: ClipScore) -> None:
+    with pytest.raises(MissingTextError, match="needs an image and a text"):
+        scorer.score(batch)
+
+
+def test_the_text_is_scored_as_it_was_sent(scorer: ClipScore) -> None:
+    assert len(scorer.text.prepare("a cup")) == 4
+
+
+def test_a_template_is_put_before_the_text(tiny_folder: Path, workshop: Workshop) -> None:
+    options = {"checkpoint": str(tiny_folder), "template": "A photo depicts "}
+    plain = ClipScore.build({"checkpoint": str(tiny_folder)}, workshop)
+    templated = ClipScore.build(options, workshop)
+    assert np.array_equal(templated.text.prepare("a cup"), plain.text.prepare("A photo depicts a cup"))
+    assert templated.image is plain.image
+    assert templated.text.key != plain.text.key
+
+
+def test_a_field_that_there_is_not_is_refused(workshop: Workshop) -> None:
+    with pytest.raises(ConfigError, match=r"not valid at scorers\.clipscore\.prefix"):
+        ClipScore.build({"prefix": "A photo depicts "}, workshop)
+
+
+def test_larger_architectures_cost_more(tiny_folder: Path, workshop: Workshop) -> None:
+    costs = [
+        ClipScore.build(options, workshop).relative_cost
+        for options in (
+            {"checkpoint": str(tiny_folder)},
+            {"arch": "ViT-B-32-quickgelu", "pretrained": "openai"},
+            {"arch": "ViT-L-14-quickgelu", "pretrained": "openai"},
+        )
+    ]
+    assert costs == sorted(costs)
+    assert costs[0] < 1 < costs[1] < 100 < costs[2]
