@@ -26,13 +26,14 @@ OBJECT_STORE_BYTES = 200 * 2**20  # nothing large goes through it
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[None]:
-    """The service, ready for callers; on leaving it drains and everything stops.
+def running(settings: Settings) -> Iterator[threading.Event]:
+    """The service, ready for callers, and the event that a signal to stop sets; on leaving it drains and stops.
 
     Raises:
         RuntimeError: The application could not be deployed.
     """
     _start_ray(settings)
+    told = _listen()
     try:
         ray_serve.start(
             http_options={"host": settings.host, "port": settings.port},
@@ -40,7 +41,7 @@ def running(settings: Settings) -> Iterator[None]:
             logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
         )
         ray_serve.run(build(settings), name=APP_NAME, route_prefix="/")
-        yield
+        yield told
     finally:
         asyncio.run(_stop())
         ray.shutdown()
@@ -66,12 +67,12 @@ def _start_ray(settings: Settings) -> None:
             return
 
 
-def wait_for_signal() -> None:
-    """Block until SIGTERM or SIGINT."""
+def _listen() -> threading.Event:
+    """An event that SIGTERM and SIGINT set; after `ray.init`, which installs handlers of its own."""
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
-    told.wait()
+    return told
 
 
 async def _stop() -> None:

@@ -28,10 +28,10 @@ def serve(settings: Settings) -> int:
 
     print(f"Starting with {', '.join(scorers)} …", file=sys.stderr)
     try:
-        with launch.running(settings):
+        with launch.running(settings) as told_to_stop:
             shown = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared only
             print(f"Ready: REST http://{shown}:{settings.port}  gRPC {shown}:{settings.grpc_port}", flush=True)
-            launch.wait_for_signal()
+            told_to_stop.wait()
             print("Draining …", file=sys.stderr)
     except RuntimeError as error:
         print(f"The service could not be started: {error}", file=sys.stderr)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 sys.path.append(str(Path(__file__).parent))  # tests import tiny_graphs, and so do the programs that they start
 
@@ -16,6 +17,12 @@ from plumbline_models.core.arrays import Array
 from plumbline_models.core.protocols import Backend, Engine
 
 Batch = dict[str, Array]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Graphs this small only lose by threads that wait for each other."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

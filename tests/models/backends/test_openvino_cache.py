@@ -18,7 +18,7 @@ from plumbline_models.backends.manifest import seal
 from plumbline_models.core.protocols import Engine
 
 ROWS = {"rows": np.ones((2, 4), np.float32)}
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
 PROGRAM = """
     import sys
     from pathlib import Path

@@ -122,9 +122,14 @@ def _take(name: str, tensors: dict[str, Tensor]) -> Tensor:
     return tensors[path]
 
 
+@pytest.fixture(scope="module")
+def renamed(tiny_folder: Path) -> dict[str, Tensor]:
+    return to_hugging_face(read_tensors(tiny_folder / "open_clip_model.safetensors"))
+
+
 @pytest.fixture
-def hugging_face(tensors: dict[str, Tensor], tmp_path: Path) -> Path:
-    save_file(to_hugging_face(tensors), tmp_path / "model.safetensors")
+def hugging_face(renamed: dict[str, Tensor], tmp_path: Path) -> Path:
+    save_file(renamed, tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
 
 
