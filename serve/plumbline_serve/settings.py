@@ -48,15 +48,15 @@ class ImageSettings(_Section):
 class Limits(_Section):
     """What one request may carry."""
 
-    max_items: int = Field(256, ge=1)
+    max_items: int = Field(default=256, ge=1)
     """Items a request; images and texts of rank and embed count as items."""
-    max_image_bytes: ByteSize = Field(ByteSize(20 * 2**20), ge=1)
+    max_image_bytes: ByteSize = Field(default=ByteSize(20 * 2**20), ge=1)
     """Bytes of one image, as sent."""
     max_pixels: PixelCount = 50 * 10**6
     """Pixels of one image, read from its header before it is decoded."""
-    max_request_bytes: ByteSize = Field(ByteSize(64 * 2**20), ge=1)
+    max_request_bytes: ByteSize = Field(default=ByteSize(64 * 2**20), ge=1)
     """Bytes of one request body."""
-    max_text_chars: int = Field(4096, ge=1)
+    max_text_chars: int = Field(default=4096, ge=1)
     """Characters of one text."""
 
 
@@ -70,11 +70,11 @@ class AuthSettings(_Section):
 class BatchSettings(_Section):
     """How requests share batches."""
 
-    max_batch: int = Field(64, ge=1)
+    max_batch: int = Field(default=64, ge=1)
     """Inputs of typical size that one batch may hold."""
-    max_queued_items: int = Field(4096, ge=1)
+    max_queued_items: int = Field(default=4096, ge=1)
     """Inputs that may wait for one encoder before further ones are refused with 429."""
-    max_linger_ms: float = Field(10.0, ge=0)
+    max_linger_ms: float = Field(default=10.0, ge=0)
     """Longest that a batch waits for inputs still being decoded; a lone input never waits."""
 
 
@@ -84,21 +84,21 @@ class ReplicaSettings(_Section):
     layout: Literal["fused", "split"] = "fused"
     """`fused`: gateway and encoders in one process, best on small machines. `split`: gateways decode and fit,
     encoder replicas of their own compute, one hop in between."""
-    num_gateways: int = Field(1, ge=1)
+    num_gateways: int = Field(default=1, ge=1)
     """Replicas that answer callers."""
-    num_encoders: int = Field(1, ge=1)
+    num_encoders: int = Field(default=1, ge=1)
     """Replicas that hold the encoders; `split` only."""
-    gateway_cpus: float = Field(0.0, ge=0)
+    gateway_cpus: float = Field(default=0.0, ge=0)
     """CPUs that Ray reserves for each gateway."""
-    encoder_cpus: float = Field(1.0, ge=0)
+    encoder_cpus: float = Field(default=1.0, ge=0)
     """CPUs that Ray reserves for each encoder replica."""
-    encoder_gpus: float = Field(0.0, ge=0)
+    encoder_gpus: float = Field(default=0.0, ge=0)
     """GPUs that Ray reserves for each encoder replica (for each gateway in the fused layout)."""
-    decode_threads: int | None = Field(None, ge=1)
+    decode_threads: int | None = Field(default=None, ge=1)
     """Threads that decode and fit images in each gateway; default: one a CPU."""
-    compute_threads: int | None = Field(None, ge=1)
+    compute_threads: int | None = Field(default=None, ge=1)
     """Threads that one engine may use; default: one a CPU."""
-    drain_timeout_s: float = Field(30.0, ge=0)
+    drain_timeout_s: float = Field(default=30.0, ge=0)
     """How long requests under way may still take once the service was told to stop."""
 
 
@@ -128,9 +128,9 @@ class Settings(BaseSettings):
     """Where compiled engines are kept."""
     host: str = "0.0.0.0"  # noqa: S104 - a service listens; bind to 127.0.0.1 to keep it local
     """Address to listen on."""
-    port: int = Field(8000, ge=1, le=65535)
+    port: int = Field(default=8000, ge=1, le=65535)
     """REST port."""
-    grpc_port: int = Field(9000, ge=1, le=65535)
+    grpc_port: int = Field(default=9000, ge=1, le=65535)
     """gRPC port."""
 
     @classmethod

@@ -181,12 +181,12 @@ class Batcher:
 
     def _take_batch(self) -> list[Entry]:
         """Take one bucket's inputs up to the cost limit, passing over those that nobody waits for."""
-        order = LANES if next(self._num_batches) % BULK_LEADS_EVERY else LANES[::-1]
-        lead = next(lane for lane in order if self._lanes[lane].num_items)
+        order: tuple[Lane, ...] = LANES if next(self._num_batches) % BULK_LEADS_EVERY else LANES[::-1]
+        lead: Lane = next(lane for lane in order if self._lanes[lane].num_items)
         bucket = self._lanes[lead].oldest_bucket()
         batch: list[Entry] = []
         room = self._encoder.max_batch_cost
-        for lane in sorted(order, key=lambda lane: lane != lead):
+        for lane in order if order[0] == lead else order[::-1]:
             for entry in self._lanes[lane].drain(bucket):
                 if not self._is_wanted(entry):
                     continue
