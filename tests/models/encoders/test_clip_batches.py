@@ -64,7 +64,7 @@ def draw_pixels(count: int) -> Iterator[NDArray[np.uint8]]:
 
 def draw_texts(count: int) -> list[str]:
     rng = np.random.default_rng(4)
-    return [" ".join(rng.choice(WORDS, rng.integers(0, 100))) for _ in range(count)]
+    return ["", *(" ".join(rng.choice(WORDS, rng.integers(0, 100))) for _ in range(count - 1))]
 
 
 def rows(encoder: Encoder, batch: list[object]) -> NDArray[np.float32]:
