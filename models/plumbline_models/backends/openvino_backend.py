@@ -132,7 +132,7 @@ def _options(precision: Precision, tuning: Tuning) -> dict[str, Any]:
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "PERFORMANCE_HINT": tuning.prefer.upper(),
         "NUM_STREAMS": "1",  # an engine has one caller; more streams would only split the threads
-        "ENABLE_CPU_PINNING": False,  # replicas on one machine would all pin their threads to the same cores
+        "ENABLE_CPU_PINNING": False,  # replicas of one machine could pin their threads to the same cores
     }
     num_threads = tuning.num_threads or cpu_quota()
     return options if num_threads is None else {**options, "INFERENCE_NUM_THREADS": num_threads}
