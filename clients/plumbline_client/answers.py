@@ -202,6 +202,12 @@ class ScorerEntry(Answer):
     precision: str = ""
     backend: str = ""
     paper: str = ""
+    licence: str = ""
+    """Of the weights behind it."""
+    regime: Mapping[str, str] = Field(default_factory=dict)
+    """How the value is made, as configured, by setting."""
+    context_length: int | None = None
+    """Tokens that a text is cut to; None where no text is cut."""
 
 
 class EncoderEntry(Answer):

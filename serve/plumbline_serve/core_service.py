@@ -81,6 +81,7 @@ class CoreService:
 
     async def encoders(self) -> Sequence[EncoderEntry]:
         """As `Service.encoders`."""
+        regimes = {_reader(scorer): scorer for scorer in self._pipeline.scorers.values()}
         return [
             EncoderEntry(
                 key=info.key,
@@ -93,7 +94,7 @@ class CoreService:
                 backend=info.backend,
                 precision=info.precision,
                 device=info.device,
-                notes=info.notes,
+                notes={**info.notes, **_regime_notes(regimes.get(info.key))},
             )
             for info in await self._compute.infos()
         ]
@@ -118,9 +119,25 @@ class CoreService:
                 self._idle.set()
 
 
+def _keys(scorer: Scorer) -> list[str]:
+    return [encoder.key for encoder in (scorer.image, scorer.text, scorer.pair) if encoder is not None]
+
+
+def _reader(scorer: Scorer) -> str:
+    """The last of the scorer's encoders, whose rows no other scorer is likely to read."""
+    return next(reversed(_keys(scorer)), "")
+
+
+def _regime_notes(scorer: Scorer | None) -> Mapping[str, str]:
+    """The scorer's regime as notes of its encoder, such as `qualiclip.scale`."""
+    return {} if scorer is None else {f"{scorer.info.name}.{name}": value for name, value in scorer.regime.items()}
+
+
 def _scorer_entry(scorer: Scorer, infos: Mapping[str, EncoderInfo]) -> ScorerEntry:
-    encoders = [encoder.key for encoder in (scorer.image, scorer.text, scorer.pair) if encoder is not None]
-    main = infos.get(encoders[0]) if encoders else None
+    encoders = _keys(scorer)
+    used = [infos[key] for key in encoders if key in infos]
+    main = used[0] if used else None
+    lengths = [info.context_length for info in used if info.context_length is not None]
     return ScorerEntry(
         id=scorer.info.name,
         summary=scorer.info.summary,
@@ -132,4 +149,7 @@ def _scorer_entry(scorer: Scorer, infos: Mapping[str, EncoderInfo]) -> ScorerEnt
         precision=main.precision if main else "",
         backend=main.backend if main else "",
         paper=scorer.info.source,
+        licence=", ".join(dict.fromkeys(info.licence for info in used)),
+        regime=scorer.regime,
+        context_length=min(lengths, default=None),
     )

@@ -113,7 +113,21 @@ class CountingService:
 
     async def scorers(self) -> list[messages.ScorerEntry]:
         return [
-            messages.ScorerEntry("weight", "s", 0.0, None, True, False, ["counting"], "fp32", "fake", "arXiv:1")  # noqa: FBT003
+            messages.ScorerEntry(
+                id="weight",
+                summary="s",
+                low=0.0,
+                high=None,
+                higher_is_better=True,
+                needs_text=False,
+                encoders=["counting"],
+                precision="fp32",
+                backend="fake",
+                paper="arXiv:1",
+                licence="MIT",
+                regime={"scale": "2"},
+                context_length=77,
+            )
         ]
 
     async def encoders(self) -> list[messages.EncoderEntry]:

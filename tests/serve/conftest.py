@@ -70,6 +70,7 @@ class MeanScorer:
         name="mean", summary="brightness", needs=frozenset({"image"}), low=0.0, high=255.0,
         higher_is_better=True, source="tests",
     )  # fmt: skip
+    regime = {"value": "mean"}  # noqa: RUF012 - as a protocol's member
     relative_cost = 1.0
     text = None
     pair = None
@@ -88,6 +89,7 @@ class ProductScorer:
         name="product", summary="brightness times length", needs=frozenset({"image", "text"}), low=0.0, high=None,
         higher_is_better=True, source="tests",
     )  # fmt: skip
+    regime = {"value": "product"}  # noqa: RUF012 - as a protocol's member
     relative_cost = 10.0
 
     def __init__(self, image: ArithmeticEncoder) -> None:

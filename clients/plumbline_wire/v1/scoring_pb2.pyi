@@ -1003,6 +1003,26 @@ class ScorerEntry(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class RegimeEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     LOW_FIELD_NUMBER: _builtins.int
@@ -1013,6 +1033,9 @@ class ScorerEntry(_message.Message):
     PRECISION_FIELD_NUMBER: _builtins.int
     BACKEND_FIELD_NUMBER: _builtins.int
     PAPER_FIELD_NUMBER: _builtins.int
+    LICENCE_FIELD_NUMBER: _builtins.int
+    REGIME_FIELD_NUMBER: _builtins.int
+    CONTEXT_LENGTH_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     summary: _builtins.str
     low: _builtins.float
@@ -1027,9 +1050,17 @@ class ScorerEntry(_message.Message):
     """torch, openvino or tensorrt."""
     paper: _builtins.str
     """An arXiv identifier."""
+    licence: _builtins.str
+    """Of the weights behind it."""
+    context_length: _builtins.int
+    """Tokens that a text is cut to, those around it included; unset where no text is cut."""
     @_builtins.property
     def encoders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keys of the encoders it uses, as ListModels shows them."""
+
+    @_builtins.property
+    def regime(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """How the value is made, as configured, by setting: "scale", "epsilon", "template" and the like."""
 
     def __init__(
         self,
@@ -1044,15 +1075,22 @@ class ScorerEntry(_message.Message):
         precision: _builtins.str = ...,
         backend: _builtins.str = ...,
         paper: _builtins.str = ...,
+        licence: _builtins.str = ...,
+        regime: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        context_length: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "high", b"high", "low", b"low"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_length", b"_context_length", "_high", b"_high", "_low", b"_low", "context_length", b"context_length", "high", b"high", "low", b"low"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "backend", b"backend", "encoders", b"encoders", "high", b"high", "higher_is_better", b"higher_is_better", "id", b"id", "low", b"low", "needs_text", b"needs_text", "paper", b"paper", "precision", b"precision", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_length", b"_context_length", "_high", b"_high", "_low", b"_low", "backend", b"backend", "context_length", b"context_length", "encoders", b"encoders", "high", b"high", "higher_is_better", b"higher_is_better", "id", b"id", "licence", b"licence", "low", b"low", "needs_text", b"needs_text", "paper", b"paper", "precision", b"precision", "regime", b"regime", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__context_length: _TypeAlias = _typing.Literal["context_length"]  # noqa: Y015
+    _WhichOneofArgType__context_length: _TypeAlias = _typing.Literal["_context_length", b"_context_length"]  # noqa: Y015
     _WhichOneofReturnType__high: _TypeAlias = _typing.Literal["high"]  # noqa: Y015
     _WhichOneofArgType__high: _TypeAlias = _typing.Literal["_high", b"_high"]  # noqa: Y015
     _WhichOneofReturnType__low: _TypeAlias = _typing.Literal["low"]  # noqa: Y015
     _WhichOneofArgType__low: _TypeAlias = _typing.Literal["_low", b"_low"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__context_length) -> _WhichOneofReturnType__context_length | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__high) -> _WhichOneofReturnType__high | None: ...
     @_typing.overload

@@ -98,6 +98,8 @@ class EncoderInfo:
     precision: str
     device: str
     notes: Mapping[str, str] = field(default_factory=dict)
+    context_length: int | None = None
+    """Tokens that a text is cut to, those around it included; None where no text is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,8 @@ class Scorer(Protocol):
     """Makes scores of rows. One file in `scorers/`, one line in its registry."""
 
     info: ClassVar[ScorerInfo]
+    regime: Mapping[str, str]
+    """How the value is made, as configured, by setting: `scale`, `epsilon`, `template` and the like."""
     relative_cost: float
     """Orders scorers for `/v1/filter`, cheapest first: GFLOP an item, roughly."""
     image: Encoder | None

@@ -255,6 +255,7 @@ class AttributionEncoder:
                 "layers": str(self._graphs.num_blocks),
                 "context_length": str(spec.arch.context_length),
             },
+            context_length=spec.arch.context_length,
         )
 
 

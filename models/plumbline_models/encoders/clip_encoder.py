@@ -151,4 +151,5 @@ class ClipEncoder(ABC, Generic[PreparedT]):
             precision=ran.precision,
             device=ran.device,
             notes=self._notes(),
+            context_length=spec.arch.context_length if self.kind == "text" else None,
         )

@@ -34,6 +34,7 @@ class ClipScore:
     Args:
         image: Of the same CLIP as `text`.
         text: Of the same CLIP as `image`.
+        template: Words that stand before every text.
         relative_cost: GFLOP an item.
     """
 
@@ -47,10 +48,11 @@ class ClipScore:
         source="arXiv:2104.08718",
     )
 
-    def __init__(self, image: Encoder, text: Encoder, *, relative_cost: float) -> None:
+    def __init__(self, image: Encoder, text: Encoder, *, template: str = "", relative_cost: float) -> None:
         self.image: Encoder | None = image
         self.text: Encoder | None = text
         self.pair: Encoder | None = None
+        self.regime: Mapping[str, str] = {"value": f"{RESCALE} * max(cosine, 0)", "template": template}
         self.relative_cost = relative_cost
 
     @classmethod
@@ -68,7 +70,8 @@ class ClipScore:
         shelved = workshop.shelf.take(text)
         if section.template:
             shelved = workshop.shelf.take(TemplatedTextEncoder(shelved, section.template))
-        return cls(workshop.shelf.take(image), shelved, relative_cost=image.gflop + text.gflop)
+        cost = image.gflop + text.gflop
+        return cls(workshop.shelf.take(image), shelved, template=section.template, relative_cost=cost)
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each image against the caption in the same row.

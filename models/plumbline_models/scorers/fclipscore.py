@@ -73,6 +73,14 @@ class FClipScore:
         self._section = section
         self._epsilon = EPSILON if section.epsilon is None else section.epsilon
         self._compat_tokenizer = ClipTokenizer(compat=True)
+        self.regime: Mapping[str, str] = {
+            "value": "sum of misaligned attributions * (1 - max(cosine, 0))",
+            "mode": section.mode,
+            "epsilon": f"{self._epsilon:g}",
+            "layers": str(section.layers),
+            "template": section.template,
+            "words": "as the authors count tokens" if section.compat else "by character offsets",
+        }
 
     @classmethod
     def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:

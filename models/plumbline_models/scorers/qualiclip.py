@@ -70,6 +70,7 @@ class QualiClip:
         self.pair: Encoder | None = None
         self.relative_cost = relative_cost
         self.scale = scale
+        self.regime: Mapping[str, str] = {"value": "mean over prompt pairs of the good one's", "scale": f"{scale:g}"}
 
     @classmethod
     def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:

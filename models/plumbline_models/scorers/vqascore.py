@@ -62,10 +62,16 @@ class VqaScore:
     )
     relative_cost: float = 2000.0  # of the XL checkpoint: 373 GFLOP an image and 1579 a pair
 
-    def __init__(self, answerer: Answerer) -> None:
+    def __init__(self, answerer: Answerer, asking: Asking) -> None:
         self.image: Encoder | None = answerer.image
         self.text: Encoder | None = None
         self.pair: Encoder | None = answerer.pair
+        self.regime: Mapping[str, str] = {
+            "value": "geometric mean of the probabilities of the answer's tokens, its end included",
+            "question": asking.question,
+            "answer": asking.answer,
+            "conversation": asking.conversation,
+        }
 
     @classmethod
     def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:
@@ -88,7 +94,7 @@ class VqaScore:
             tokenizer=section.tokenizer,
             vision_tower=section.vision_tower,
         )
-        return cls(FAMILIES[section.family](spec, workshop))
+        return cls(FAMILIES[section.family](spec, workshop), spec.asking)
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each pair.

@@ -80,6 +80,9 @@ def scorers_reply(entries: Sequence[ScorerEntry]) -> pb.ListScorersReply:
                 precision=entry.precision,
                 backend=entry.backend,
                 paper=entry.paper,
+                licence=entry.licence,
+                regime=entry.regime,
+                context_length=entry.context_length,
             )
             for entry in entries
         ]

@@ -16,6 +16,9 @@ class ScorerEntry(BaseModel):
     precision: str
     backend: str
     paper: str = Field(description="An arXiv identifier.")
+    licence: str = Field(description="Of the weights behind it.")
+    regime: dict[str, str] = Field(description="How the value is made, as configured, by setting.")
+    context_length: int | None = Field(description="Tokens that a text is cut to; null where no text is cut.")
 
 
 class ScorersReply(BaseModel):
