@@ -16,6 +16,7 @@ from plumbline_models.backends.devices import cpu_quota
 from plumbline_models.backends.key import EngineKey, Recipe, engine_key
 from plumbline_models.backends.openvino_engine import OpenVinoEngine
 from plumbline_models.backends.openvino_runtime import cpu_capabilities, import_openvino
+from plumbline_models.backends.openvino_weights import separate_weights
 from plumbline_models.backends.tuning import Precision, PrecisionChoice, Tuning
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.graph import Graph
@@ -99,7 +100,7 @@ class OpenVinoBackend:
 
     def _try_load(self, folder: Path, key: EngineKey) -> Any | None:
         try:
-            return self._core.compile_model(self._core.read_model(folder / _ARTEFACT), "CPU", self._options)
+            return self._compile(self._core.read_model(folder / _ARTEFACT))
         except RuntimeError as error:
             self._cache.discard(key, f"OpenVINO refuses it: {error}")
             return None
@@ -114,11 +115,15 @@ class OpenVinoBackend:
             folder = self._cache.store(key, functools.partial(self._write, draft))
             # What runs is what the next start will run, where it could be stored.
             compiled = None if folder is None else self._try_load(folder, key)
-            return compiled or self._core.compile_model(draft, "CPU", self._options)
+            return compiled or self._compile(draft)
         except (RuntimeError, OSError) as error:
             raise EngineError(
                 f"The graph {graph.name} does not compile with openvino.", graph=graph.name, reason=str(error)
             ) from error
+
+    def _compile(self, model: Any) -> Any:
+        separate_weights(model)
+        return self._core.compile_model(model, "CPU", self._options)
 
     def _write(self, draft: Any, folder: Path) -> None:
         try:

@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -39,12 +40,15 @@ class Arch:
         config: What open_clip calls `model_cfg`: sizes of both towers.
         preprocess: What differs from `CLIP_PREPROCESS`, in open_clip's words.
         home: The folder whose files the configuration may name; None for open_clip's own.
+        epsilon: Below which a word is misaligned to these weights, where that was measured: it goes with the size of
+            an encoder's attributions.
     """
 
     name: str
     config: Mapping[str, Any]
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     home: Path | None = None
+    epsilon: float | None = None
 
     @property
     def embed_dim(self) -> int:
@@ -125,6 +129,8 @@ def find_arch(name: str) -> Arch:
 def read_arch(file: Path) -> Arch:
     """Read an architecture from a file as `open_clip_config.json`: `model_cfg`, and `preprocess_cfg` if there is one.
 
+    Beside open_clip's own keys it may have `plumbline: {"fclipscore_epsilon": …}`.
+
     Raises:
         CheckpointError: The file is not such a file.
     """
@@ -133,7 +139,8 @@ def read_arch(file: Path) -> Arch:
     if not isinstance(preprocess, dict):
         raise CheckpointError(f"The preprocess_cfg of {file.name} is not an object.", path=str(file))
     preprocess = {key: preprocess[key] for key in CLIP_PREPROCESS if key in preprocess}
-    return Arch(file.parent.name, _sizes(values.get("model_cfg"), file), preprocess, home=file.parent)
+    sizes = _sizes(values.get("model_cfg"), file)
+    return Arch(file.parent.name, sizes, preprocess, home=file.parent, epsilon=_epsilon(values, file))
 
 
 def arch_names() -> tuple[str, ...]:
@@ -158,6 +165,14 @@ def _read_object(file: Path) -> Mapping[str, Any]:
     if not isinstance(values, dict):
         raise CheckpointError(f"The configuration {file.name} holds no object.", path=str(file))
     return values
+
+
+def _epsilon(values: Mapping[str, Any], file: Path) -> float | None:
+    ours = values.get("plumbline", {})
+    epsilon = ours.get("fclipscore_epsilon") if isinstance(ours, dict) else ours
+    if epsilon is None or (isinstance(epsilon, int | float) and -math.inf < epsilon <= 0):
+        return epsilon
+    raise CheckpointError(f"The fclipscore_epsilon of {file.name} is not a number of at most 0.", path=str(file))
 
 
 def _sizes(config: Any, file: Path) -> Mapping[str, Any]:

@@ -172,6 +172,7 @@ def _of_checkpoint(name: str | None, checkpoint: Path, sha256: str | None) -> Cl
         return _of_folder(checkpoint, sha256)
     embedded = embedded_folder(name)
     arch = find_arch(name) if embedded is None else read_arch(find_in_folder(embedded, CONFIG_NAMES).path)
+    arch = dataclasses.replace(arch, epsilon=None)  # it was measured for the embedded weights
     weights = find_in_folder(checkpoint, WEIGHT_NAMES) if checkpoint.is_dir() else LocalFile(checkpoint)
     return _of_file(arch, weights, sha256)
 

@@ -19,8 +19,8 @@ from plumbline_models.graphs.text_tower import pick
 class Reversed(nn.Module):
     """A block's weights transposed, to walk back through it.
 
-    Constants of their own, since OpenVINO 2026.4 computes wrong products from 256 channels on where one constant
-    serves two products, once as it is and once transposed (measured against torch: errors as large as the values).
+    Constants of their own: products that read one constant in two ways are no common case, and OpenVINO 2026.4 gets
+    them wrong (backends/openvino_weights.py).
     """
 
     def __init__(self, block: Block) -> None:

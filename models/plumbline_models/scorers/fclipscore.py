@@ -34,7 +34,7 @@ class FClipScoreSection(ClipSection):
     """The section `fclipscore` of the configuration."""
 
     epsilon: Annotated[float, Field(le=0.0, allow_inf_nan=False)] | None = None
-    """Words below are misaligned; none: what the checkpoint's card says, else -5e-5."""
+    """Words below are misaligned; none: what the checkpoint's own configuration says, else -5e-5."""
     mode: Literal["threshold", "most_negative"] = "threshold"
     """`threshold`: every word below epsilon. `most_negative`: the lowest word alone, as the authors do for FOIL."""
     layers: Annotated[int, Field(ge=1)] = NUM_BLOCKS
@@ -94,6 +94,8 @@ class FClipScore:
         section = parse_section(FClipScoreSection, options, scorer=cls.info.name)
         spec = ClipSpec.of(section)
         image, text = ClipImageEncoder(spec, workshop.backend), ClipTextEncoder(spec, workshop.backend)
+        if section.epsilon is None:
+            section = section.model_copy(update={"epsilon": spec.arch.epsilon})
         pair = AttributionEncoder(spec, workshop.exact, template=section.template, num_blocks=section.layers)
         cost = image.gflop + text.gflop
         return cls(workshop.shelf.take(image), workshop.shelf.take(pair), section, relative_cost=cost)

@@ -1,9 +1,10 @@
 """Measures the embedded CLIP on fresh scenes by the second renderer and prints the tables.
 
-python -m plumbline_models.training.measure [--folder FOLDER] [--seed 77] [--pairs 2000]
+python -m plumbline_models.training.measure [--folder FOLDER] [--seed 77] [--pairs 2000] [--store]
 """
 
 import argparse
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -133,8 +134,8 @@ def words_table(words: Sequence[WordsOfPair], true_words: Sequence[WordsOfPair],
     return [*lines, "", f"epsilon {epsilon:.3g}; F1 over foils and as many true captions {both:.3f}"]
 
 
-def measure(folder: Path, seed: int, num_pairs: int) -> list[str]:
-    """All lines that the program prints."""
+def measure(folder: Path, seed: int, num_pairs: int) -> tuple[list[str], float]:
+    """All lines that the program prints, and the epsilon among them."""
     clip = load_clip(folder)
     pairs = list(track(draw_pairs(num_pairs, seed), total=num_pairs, description="drawing"))
     images = embed_images(clip, pairs)
@@ -146,7 +147,15 @@ def measure(folder: Path, seed: int, num_pairs: int) -> list[str]:
     some = [pairs[k] for k in chosen]
     foiled = words_of(clip, some, images[chosen], foiled=True)
     spared = words_of(clip, some, images[chosen], foiled=False)
-    return [*clipscore_table(pairs, true, false), "", *words_table(foiled, spared, epsilon)]
+    return [*clipscore_table(pairs, true, false), "", *words_table(foiled, spared, epsilon)], epsilon
+
+
+def store_epsilon(folder: Path, epsilon: float) -> None:
+    """Write the epsilon where `fclipscore` looks for it: beside the sizes of these weights."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["plumbline"] = {"fclipscore_epsilon": float(f"{epsilon:.3g}")}
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -155,9 +164,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=EMBEDDED / "mini-clip")
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument("--pairs", type=int, default=2000)
+    parser.add_argument("--store", action="store_true", help="write the epsilon into the folder's config.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("\n".join(measure(options.folder, options.seed, options.pairs)))  # noqa: T201
+    lines, epsilon = measure(options.folder, options.seed, options.pairs)
+    print("\n".join(lines))  # noqa: T201
+    if options.store:
+        store_epsilon(options.folder, epsilon)
 
 
 if __name__ == "__main__":

@@ -104,3 +104,35 @@ LIFT_GRAPH = Graph(
     build=build_lift,
 )
 """The least that can be compiled, for what is about the cache and not about numbers."""
+
+
+TWICE_PX = 512  # OpenVINO packs weights from 256 channels on
+
+
+def build_twice() -> Any:
+    import torch
+    from torch import nn
+
+    class Twice(nn.Module):
+        """There and back through the same weights, each way with a constant of its own."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            weights = torch.randn(TWICE_PX, TWICE_PX) / TWICE_PX**0.5
+            self.there = nn.Parameter(weights)
+            self.back = nn.Parameter(weights.clone())
+
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            return nn.functional.linear(torch.matmul(rows, self.there), self.back)
+
+    torch.manual_seed(3)
+    return Twice().eval()
+
+
+TWICE_GRAPH = Graph(
+    name="tiny_twice",
+    inputs=(TensorSpec("rows", "float32", (BATCH, TWICE_PX)),),
+    outputs=("returned",),
+    fingerprint=hashlib.sha256(b"tiny_twice").hexdigest(),
+    build=build_twice,
+)

@@ -93,6 +93,10 @@ def test_a_file_says_how_its_images_are_prepared(tiny_folder: Path) -> None:
             '{"model_cfg": {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {}}, "preprocess_cfg": 3}',
             id="odd prep",
         ),
+        pytest.param(
+            '{"model_cfg": {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {}}, "plumbline": {"fclipscore_epsilon": 1}}',
+            id="epsilon above 0",
+        ),
     ],
 )
 def test_a_file_that_describes_no_clip_is_refused(text: str, tmp_path: Path) -> None:
@@ -100,6 +104,15 @@ def test_a_file_that_describes_no_clip_is_refused(text: str, tmp_path: Path) -> 
     file.write_text(text, encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"config\.json"):
         read_arch(file)
+
+
+def test_a_file_may_say_from_where_on_a_word_is_misaligned(tiny_folder: Path, tmp_path: Path) -> None:
+    config = json.loads((tiny_folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**config, "plumbline": {"fclipscore_epsilon": -0.002}}), encoding="utf-8")
+    silent, speaking = read_arch(tiny_folder / "open_clip_config.json"), read_arch(file)
+    assert (silent.epsilon, speaking.epsilon) == (None, -0.002)
+    assert silent.canonical == speaking.canonical
 
 
 def test_the_same_architecture_is_the_same_text_whatever_its_order() -> None:

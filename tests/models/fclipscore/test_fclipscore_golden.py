@@ -129,7 +129,7 @@ def test_our_words_stand_where_they_say(b32: GoldenClip, score) -> None:
     [
         pytest.param("", [], id="empty"),
         pytest.param("... !?", [], id="punctuation only"),
-        pytest.param("a <end_of_text> dog", ["a", "end_of_text", "dog"], id="control token is text"),
+        pytest.param("a <end_of_text> dog", ["a", "<end_of_text>", "dog"], id="control token is text"),
         pytest.param("赤い丸 and مربع", ["赤い丸", "and", "مربع"], id="CJK and right-to-left"),
         pytest.param("red 🔴 circle", ["red", "🔴", "circle"], id="emoji"),
     ],

@@ -1,4 +1,6 @@
+import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,26 @@ def test_an_unknown_scorer_is_answered_with_what_there_is(name: str, hint: str, 
 def test_a_configuration_without_scorers_is_refused(workshop: Workshop) -> None:
     with pytest.raises(ConfigError, match="lists no scorers"):
         build_scorers({}, workshop)
+
+
+@pytest.fixture
+def measured(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A folder that says from where on a word is misaligned to its weights."""
+    shutil.copytree(tiny_folder, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "open_clip_config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) | {"plumbline": {"fclipscore_epsilon": -0.002}}
+    file.write_text(json.dumps(config), encoding="utf-8")
+    return tmp_path
+
+
+def test_fclipscore_takes_the_epsilon_that_was_measured_for_its_weights(
+    tiny_folder: Path, measured: Path, workshop: Workshop
+) -> None:
+    sections = [{"checkpoint": measured}, {"checkpoint": measured, "epsilon": -0.5}, {"checkpoint": tiny_folder}]
+    built = [build_scorers({"fclipscore": {**section, "layers": 1}}, workshop)[0] for section in sections]
+    assert [scorer.regime["epsilon"] for scorer in built] == ["-0.002", "-0.5", "-5e-05"]
+
+
+def test_the_embedded_encoder_has_an_epsilon_of_its_own(workshop: Workshop) -> None:
+    [embedded] = build_scorers({"fclipscore": {}}, workshop)
+    assert float(embedded.regime["epsilon"]) < -1e-4
