@@ -1,93 +1,78 @@
-"""How much less CPU time our QualiCLIP takes than the straightforward eager one: `python loadtests/heads/qualiclip.py`.
+"""How much less CPU time our QualiCLIP takes than the straightforward one: `python loadtests/heads/qualiclip.py`.
 
-Sixteen images of mixed sizes, one thread, random RN50 weights, both sides in one process and in turn, CPU seconds.
-Prints the median of `--rounds` rounds of each side, and their ratio. `--backend torch` runs our graph in eager torch,
-which shows what its foldings give by themselves.
+Sixteen images of mixed sizes, RN50 with random weights, one thread, all sides in one process and in turn, medians of
+CPU seconds. `fp32` and `bf16` are our graph on OpenVINO; `folded` is the same graph in eager torch, which shows what
+its foldings give without a compiler. `by_size` is the work of single images of some sizes.
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
-import open_clip
 import torch
+from interleaved import Side, interleave, ratios, report
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from product import QualityScoring, open_qualiclip, write_clip
 
 sys.path.append(str(Path(__file__).parents[1]))
 from peers.qualiclip_eager import EagerQualiClip
 
-from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec
 from plumbline_models.checkpoints.qualiclip import load_qualiclip
 from plumbline_models.checkpoints.quality_prompts import QUALICLIP
-from plumbline_models.core.protocols import Embedded, Score, Workshop
-from plumbline_models.encoders import Shelf
-from plumbline_models.scorers.qualiclip import QualiClip
 
 ARCH = "RN50-quickgelu"
 SIZES = (
     *((224, 224), (224, 224), (224, 224), (256, 256), (256, 384), (384, 256), (384, 512), (512, 384)),
     *((333, 517), (512, 512), (300, 400), (480, 640), (40, 640), (160, 176), (640, 480), (200, 300)),
 )
-Scoring = Callable[[Sequence[NDArray[np.uint8]]], Sequence[float]]
+ALONE = ((224, 224), (384, 512), (480, 640))
+Pixels: TypeAlias = NDArray[np.uint8]
+Scoring: TypeAlias = QualityScoring | EagerQualiClip
 
 
-def write_weights(folder: Path) -> Path:
-    torch.manual_seed(0)
-    state = open_clip.create_model(ARCH, pretrained=None).state_dict()
-    file = folder / "rn50.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in state.items() if name != "attn_mask"}, file)
-    return file
-
-
-def open_ours(checkpoint: Path, folder: Path, backend: str) -> Scoring:
-    opened = open_backend(backend, precision="fp32", tuning=Tuning(folder, num_threads=1))
-    scorer = QualiClip.build({"arch": ARCH, "checkpoint": checkpoint}, Workshop(opened, Shelf()))
-    encoder = scorer.image
-    if encoder is None:
-        raise SystemExit("The scorer has no encoder.")
-    encoder.load()
-
-    def score(images: Sequence[NDArray[np.uint8]]) -> list[float]:
-        rows = [encoder.encode([encoder.prepare(image)])[0] for image in images]
-        answers = scorer.score(Embedded(images=rows))
-        return [answer.value for answer in answers if isinstance(answer, Score)]
-
-    return score
-
-
-def open_peer(checkpoint: Path) -> Scoring:
+def open_sides(checkpoint: Path, cache_dir: Path) -> dict[str, Scoring]:
+    """Ours and the peer, loaded."""
     tensors = load_qualiclip(ClipSpec.of(ClipSection(arch=ARCH, checkpoint=checkpoint)), QUALICLIP)
-    return EagerQualiClip(tensors.image, tensors.prompts).score
+    engines = {"folded": ("torch", "fp32"), "fp32": ("openvino", "fp32"), "bf16": ("openvino", "bf16")}
+    ours: dict[str, Scoring] = {
+        name: open_qualiclip(ARCH, checkpoint, backend=backend, precision=precision, cache_dir=cache_dir)
+        for name, (backend, precision) in engines.items()
+    }
+    return {"eager": EagerQualiClip(tensors.image, tensors.prompts), **ours}
 
 
-def cpu_s(scoring: Scoring, images: Sequence[NDArray[np.uint8]]) -> float:
-    started = time.process_time()
-    scoring(images)
-    return time.process_time() - started
+def measure(scorings: Mapping[str, Scoring], images: Sequence[Pixels], num_rounds: int) -> dict[str, Any]:
+    """Times of every side, and how far its scores are from the peer's."""
+    expected = np.array(scorings["eager"].score(images))
+    errors = {name: np.abs(np.array(side.score(images)) - expected).max() for name, side in scorings.items()}
+    measured = interleave({name: _side(side, images) for name, side in scorings.items()}, num_rounds=num_rounds)
+    largest = {name: float(f"{error:.1e}") for name, error in errors.items() if name != "eager"}
+    return {"ratio": ratios(measured, "eager"), "largest_error_of_score": largest, **measured}
+
+
+def _side(scoring: Scoring, images: Sequence[Pixels]) -> Side:
+    ask: Callable[[Sequence[Pixels]], object] = scoring.score
+    return lambda _: ask(images)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--backend", default="openvino")
-    options = parser.parse_args()
+    num_rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     generator = np.random.default_rng(0)
-    images = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in SIZES]
+    images = {size: generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in dict.fromkeys(SIZES)}
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = write_weights(Path(folder))
-        ours, peer = open_ours(checkpoint, Path(folder), options.backend), open_peer(checkpoint)
-        difference = max(abs(a - b) for a, b in zip(ours(images), peer(images), strict=True))
-        rounds = [(cpu_s(ours, images), cpu_s(peer, images)) for _ in range(options.rounds)]
-    mine, theirs = (statistics.median(times) for times in zip(*rounds, strict=True))
-    print(f"ours {mine:.3f} CPU-s, eager {theirs:.3f} CPU-s, ratio {theirs / mine:.2f}, scores within {difference:.1e}")
+        sides = open_sides(write_clip(ARCH, Path(folder)), Path(folder))
+        mixed = measure(sides, [images[size] for size in SIZES], num_rounds)
+        alone = {f"{size[0]}x{size[1]}": measure(sides, [images[size]], num_rounds)["ratio"] for size in ALONE}
+    report("qualiclip", {"mixed_16": mixed, "by_size": alone})
 
 
 if __name__ == "__main__":

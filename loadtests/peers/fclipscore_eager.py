@@ -37,7 +37,10 @@ class EagerFClipScore:
         Returns:
             The cosine, and `[E - 1]` attributions of the tokens between start and end of text.
         """
-        image = F.normalize(self.clip.encode_image(pixels[None]), dim=-1)
+        return self.attribute(F.normalize(self.clip.encode_image(pixels[None]), dim=-1), caption)
+
+    def attribute(self, image: Tensor, caption: str) -> tuple[float, Tensor]:
+        """Score a pair whose image is embedded already: `[1, D]` of unit norm."""
         ids = self.tokenizer([TEMPLATE + caption])
         text, maps = self._encode_text(ids)
         cosine = (image * F.normalize(text, dim=-1)).sum()
@@ -46,7 +49,7 @@ class EagerFClipScore:
         for attention in maps[-NUM_BLOCKS:]:
             (gradient,) = torch.autograd.grad(cosine, attention, retain_graph=True)
             relevance = relevance + (gradient * attention)[0].mean(dim=0).detach() / NUM_BLOCKS
-        return float(cosine), relevance[end, 1:end]
+        return float(cosine.detach()), relevance[end, 1:end]
 
     def _encode_text(self, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
         clip, maps = self.clip, []

@@ -58,10 +58,11 @@ class Bench:
     or text is a value among the rows; only what stops the whole request is raised.
     """
 
-    def __init__(self, tools: BenchTools, deadline: Deadline) -> None:
+    def __init__(self, tools: BenchTools, deadline: Deadline, *, on_stage: Callable[[str, float], None]) -> None:
         self.spent = Spent()
         self._tools = tools
         self._deadline = deadline
+        self._on_stage = on_stage
         self._pixels: dict[ImageSource, Pixels | PlumblineError] = {}
         self._fitted: dict[tuple[str, ImageSource], Prepared | PlumblineError] = {}
         self._rows: dict[tuple[str, Hashable], asyncio.Future[RowOrError]] = {}
@@ -151,9 +152,14 @@ class Bench:
             for encoder in encoders:
                 if (encoder.key, image) not in self._fitted:
                     self._fitted[encoder.key, image] = _attempt(encoder.prepare, pixels)
-        self.spent.decode += decoded - started
-        self.spent.fit += time.perf_counter() - decoded
+        self._spend(decoded - started, time.perf_counter() - decoded)
         return None
+
+    def _spend(self, decode_s: float, fit_s: float) -> None:
+        self.spent.decode += decode_s
+        self.spent.fit += fit_s
+        self._on_stage("decode", decode_s)
+        self._on_stage("fit", fit_s)
 
     def _store(self, image: ImageSource, encoders: Sequence[Encoder], error: PlumblineError) -> None:
         self._fitted.update(((encoder.key, image), error) for encoder in encoders)

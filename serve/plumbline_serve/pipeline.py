@@ -28,7 +28,7 @@ class PipelineObserver(Protocol):
     """What the pipeline tells the metrics."""
 
     def stage(self, stage: str, seconds: float) -> None:
-        """A request spent that long in a stage: decode, fit, queue or compute."""
+        """An image spent that long in the stage decode or fit."""
         ...
 
     def scored(self, scorer: str, score: ScoreOrError) -> None:
@@ -73,16 +73,13 @@ class Pipeline:
         """
         started = time.perf_counter()
         deadline = Deadline.after_ms(timeout_ms)
-        bench = Bench(self._tools, deadline)
+        bench = Bench(self._tools, deadline, on_stage=self._observer.stage)
         try:
             async with asyncio.timeout(deadline.remaining_s):
                 yield bench, lambda: _timing(bench, started)
         except TimeoutError as error:
             self._observer.expired("request")
             raise deadline.error("request") from error
-        finally:
-            self._observer.stage("decode", bench.spent.decode)
-            self._observer.stage("fit", bench.spent.fit)
 
     async def run(
         self, bench: Bench, cases: Sequence[Case], scorers: Sequence[Scorer] | None

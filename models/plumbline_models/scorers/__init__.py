@@ -1,4 +1,4 @@
-"""What turns rows into scores: one file a scorer, one line in `SCORERS`."""
+"""What turns rows into scores: one file a scorer, one line in `SCORERS` or in another package's entry points."""
 
 import difflib
 import logging
@@ -9,6 +9,7 @@ from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError
 from plumbline_models.core.protocols import Scorer, Workshop
 from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.fclipscore import FClipScore
+from plumbline_models.scorers.installed import installed_names, load_installed
 from plumbline_models.scorers.qualiclip import QualiClip
 from plumbline_models.scorers.vqascore import VqaScore
 
@@ -16,14 +17,14 @@ __all__ = ["SCORERS", "build_scorers"]
 
 log = logging.getLogger(__name__)
 SCORERS: Final[tuple[type[Scorer], ...]] = (ClipScore, FClipScore, VqaScore, QualiClip)
-"""Every scorer there is, in the order in which they are listed."""
+"""Plumbline's own, in the order in which they are listed."""
 
 
 def build_scorers(sections: Mapping[str, Mapping[str, Any]] | None, workshop: Workshop) -> list[Scorer]:
     """Build the configured scorers; loads no weights.
 
     Args:
-        sections: Options by the scorer's name; None: every scorer that has embedded weights.
+        sections: Options by the scorer's name; None: each of our own that has embedded weights.
         workshop: Compiles their encoders, and lets scorers that name the same one share it.
 
     Returns:
@@ -41,12 +42,16 @@ def build_scorers(sections: Mapping[str, Mapping[str, Any]] | None, workshop: Wo
 
 
 def _find(name: str) -> type[Scorer]:
-    known = {scorer.info.name: scorer for scorer in SCORERS}
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
-        raise ConfigError(f"There is no scorer called {name}; {hint}", scorer=name)
-    return known[name]
+    own = {scorer.info.name: scorer for scorer in SCORERS}
+    if name in own:
+        return own[name]
+    installed = installed_names()
+    if name in installed:
+        return load_installed(name)
+    known = [*own, *installed]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
+    raise ConfigError(f"There is no scorer called {name}; {hint}", scorer=name)
 
 
 def _build_embedded(workshop: Workshop) -> list[Scorer]:

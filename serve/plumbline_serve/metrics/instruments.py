@@ -36,7 +36,10 @@ class Instruments:
         self._items = counter("plumbline_items", "Items by scorer and outcome (ok, error).", "scorer", "outcome")
         self._item_errors = counter("plumbline_item_errors", "Items nothing could be said of, by code.", "reason")
         self._stage_s = histogram(
-            "plumbline_stage_duration_seconds", "Time in decode, fit, queue, compute.", STAGE_SECONDS, "stage"
+            "plumbline_stage_duration_seconds",
+            "Time in decode and fit, an image; in queue, an input; in compute, a batch.",
+            STAGE_SECONDS,
+            "stage",
         )
         self._batch_size = histogram("plumbline_batch_size", "Inputs a batch.", BATCH_SIZES, "model")
         self._queue_items = Gauge("plumbline_queue_items", "Inputs that wait.", ("model", "lane"), registry=registry)

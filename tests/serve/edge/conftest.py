@@ -247,7 +247,7 @@ class Loop:
 class Edge:
     """Both edges over one service, and clients of them."""
 
-    service: RuleService
+    service: Any
     notebook: Notebook
     url: str
     address: tuple[str, int]
@@ -255,14 +255,16 @@ class Edge:
     channel: grpc.Channel
     rpc: scoring_pb2_grpc.ScoringStub
     settings: Settings
+    loop: Loop
     closers: list[Callable[[], Any]] = field(default_factory=list)
 
     def post(self, path: str, document: Any = None, **kwargs: Any) -> httpx.Response:
         return self.http.post(path, **({"json": document} if document is not None else {}), **kwargs)
 
 
-def open_edge(settings: Settings) -> Edge:
-    service, notebook, loop = RuleService(), Notebook(), Loop()
+def open_edge(settings: Settings, service: Any = None) -> Edge:
+    """Both edges over the service, by default the one of rules."""
+    service, notebook, loop = service or RuleService(), Notebook(), Loop()
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(create_app(service, settings, notebook), log_config=None, lifespan="off")
     rest = uvicorn.Server(config)
@@ -289,7 +291,7 @@ def open_edge(settings: Settings) -> Edge:
 
     closers = [http.close, channel.close, stop_rest, lambda: loop.run(server.stop(None)), loop.close]
     rpc = scoring_pb2_grpc.ScoringStub(channel)
-    return Edge(service, notebook, url, address, http, channel, rpc, settings, closers)
+    return Edge(service, notebook, url, address, http, channel, rpc, settings, loop, closers)
 
 
 def close_edge(edge: Edge) -> None:
@@ -327,6 +329,20 @@ def guarded_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     edge = open_edge(small_settings(auth=AuthSettings(keys_file=keys)))
     yield edge
     close_edge(edge)
+
+
+@pytest.fixture
+def open_over() -> Iterator[Callable[[Settings, Any], Edge]]:
+    """Opens both edges over a service of the test's own."""
+    opened: list[Edge] = []
+
+    def opener(settings: Settings, service: Any) -> Edge:
+        opened.append(open_edge(settings, service))
+        return opened[-1]
+
+    yield opener
+    for each in opened:
+        close_edge(each)
 
 
 @pytest.fixture
