@@ -16,7 +16,7 @@ LEADS = ("", "a photo of", "image of", "an image of", "picture of", "a picture o
 LEAD_WEIGHTS = (0.30, 0.08, 0.06, 0.04, 0.06, 0.04, 0.12, 0.30)
 CASES: tuple[Case, ...] = ("lower", "sentence", "upper")
 CASE_WEIGHTS = (0.65, 0.25, 0.10)
-WITH_ARTICLES, SAYING_ONE, SAYING_IS, SAYING_TO_THE, WITH_STOP = 0.8, 0.1, 0.25, 0.2, 0.3
+WITH_ARTICLES, SAYING_ONE, SAYING_IS, SAYING_TO_THE, WITH_STOP, COLOUR_FIRST = 0.8, 0.1, 0.25, 0.2, 0.3, 0.08
 GRAMMAR = frozenset({"a", "an", "is", "are", "and"})  # words that follow from others and claim nothing
 VOWELS = "aeiou"
 
@@ -30,6 +30,7 @@ class Manner:
     says_one: bool
     says_is: bool
     says_to_the: bool
+    is_colour_first: bool
     has_stop: bool
     case: Case
 
@@ -51,6 +52,7 @@ def sample_manner(rng: Generator) -> Manner:
         says_one=bool(rng.random() < SAYING_ONE),
         says_is=lead == "" and bool(rng.random() < SAYING_IS),
         says_to_the=bool(rng.random() < SAYING_TO_THE),
+        is_colour_first=bool(rng.random() < COLOUR_FIRST),
         has_stop=bool(rng.random() < WITH_STOP),
         case=CASES[int(rng.choice(len(CASES), p=CASE_WEIGHTS))],
     )
@@ -106,7 +108,10 @@ def _relation(relation: str, manner: Manner) -> list[str]:
 
 
 def _noun(mention: Mention, manner: Manner) -> list[str]:
-    adjectives = [str(part) for part in (mention.size, mention.fill, mention.colour) if part is not None]
+    parts = (mention.size, mention.fill, mention.colour)
+    if manner.is_colour_first:
+        parts = (mention.size, mention.colour, mention.fill)
+    adjectives = [str(part) for part in parts if part is not None]
     if mention.count > 1:
         plural = mention.shape + ("es" if mention.shape.endswith("s") else "s")
         return [COUNT_WORDS[mention.count], *adjectives, plural]

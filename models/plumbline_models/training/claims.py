@@ -1,49 +1,47 @@
 """What pictures and captions claim, as one vector of yes or no that can be read from either's embedding."""
 
-from itertools import accumulate
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plumbline_models.training.descriptions import Description, Mention
-from plumbline_models.training.scenes import (
-    COLOURS,
-    FILLS,
-    OPPOSITES,
-    PALETTE,
-    SHAPES,
-    Relation,
-    Scene,
-    relation_of,
-)
+from plumbline_models.training.scenes import COLOURS, FILLS, OPPOSITES, SHAPES, Relation, Scene, relation_of
 
-RELATIONS: tuple[Relation, ...] = tuple(OPPOSITES)
 SIZES = ("small", "large")
-MAX_COUNT = 4
-NUM_SHAPES = len(SHAPES)
-BLOCKS = {
-    "colour": len(COLOURS) * NUM_SHAPES,
-    "fill": len(FILLS) * NUM_SHAPES,
-    "count": MAX_COUNT * NUM_SHAPES,
-    "size": len(SIZES) * NUM_SHAPES,
-    "relation": len(RELATIONS) * NUM_SHAPES * NUM_SHAPES,
-    "background": len(PALETTE),
-}
-OFFSETS: dict[str, int] = dict(zip(BLOCKS, accumulate(BLOCKS.values(), initial=0), strict=False))
-NUM_CLAIMS = sum(BLOCKS.values())
+COUNTS = (1, 2, 3, 4)
+SIDES: tuple[Relation, ...] = tuple(OPPOSITES)
+"""An object is left of, right of, above or below the other one."""
+
+Claim = tuple[str, str | int, str]
+
+
+def _all_claims() -> Iterator[Claim]:
+    for name, values in (("count", COUNTS), ("fill", FILLS), ("size", SIZES), ("side", SIDES)):
+        for value in values:
+            for look in (*COLOURS, *SHAPES):
+                yield (name, value, look)
+    for colour in COLOURS:
+        yield ("background", colour, "")
+        for shape in SHAPES:
+            yield ("colour", colour, shape)
+
+
+PLACES: dict[Claim, int] = {claim: place for place, claim in enumerate(_all_claims())}
+NUM_CLAIMS = len(PLACES)
 
 
 def claims_of(description: Description) -> NDArray[np.float32]:
     """`[NUM_CLAIMS]`: 1 for each thing that a caption says."""
     claims = np.zeros(NUM_CLAIMS, dtype=np.float32)
-    for mention in description.mentions:
-        claims[_places(mention)] = 1
+    said = [claim for mention in description.mentions for claim in _of_mention(mention)]
     if description.relation is not None:
         first, second = description.mentions[:2]
-        claims[_relation_place(first.shape, description.relation, second.shape)] = 1
-        claims[_relation_place(second.shape, OPPOSITES[description.relation], first.shape)] = 1
+        said += _each(first, "side", description.relation)
+        said += _each(second, "side", OPPOSITES[description.relation])
     if description.background is not None:
-        claims[OFFSETS["background"] + COLOURS.index(description.background)] = 1
+        said.append(("background", description.background, ""))
+    claims[[PLACES[claim] for claim in said]] = 1
     return claims
 
 
@@ -59,19 +57,15 @@ def truths_of(scene: Scene) -> NDArray[np.float32]:
     return claims_of(Description(mentions, relation, scene.backdrop.colour))
 
 
-def _places(mention: Mention) -> list[int]:
-    shape = SHAPES.index(mention.shape)
-    places = [
-        OFFSETS["count"] + (mention.count - 1) * NUM_SHAPES + shape,
-        OFFSETS["fill"] + FILLS.index(mention.fill or "solid") * NUM_SHAPES + shape,
-    ]
-    if mention.colour is not None:
-        places.append(OFFSETS["colour"] + COLOURS.index(mention.colour) * NUM_SHAPES + shape)
+def _of_mention(mention: Mention) -> list[Claim]:
+    claims = [*_each(mention, "count", mention.count), *_each(mention, "fill", mention.fill or "solid")]
     if mention.size is not None:
-        places.append(OFFSETS["size"] + SIZES.index(mention.size) * NUM_SHAPES + shape)
-    return places
+        claims += _each(mention, "size", mention.size)
+    if mention.colour is not None:
+        claims.append(("colour", mention.colour, mention.shape))
+    return claims
 
 
-def _relation_place(first: str, relation: Relation, second: str) -> int:
-    row = RELATIONS.index(relation) * NUM_SHAPES + SHAPES.index(first)
-    return OFFSETS["relation"] + row * NUM_SHAPES + SHAPES.index(second)
+def _each(mention: Mention, name: str, value: str | int) -> list[Claim]:
+    """The claim of the mentioned shape and, where it is named, of the mentioned colour."""
+    return [(name, value, look) for look in (mention.shape, mention.colour) if look is not None]

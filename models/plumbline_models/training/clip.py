@@ -3,187 +3,225 @@
 Radford et al., arXiv:2103.00020, for the loss over a batch; Yuksekgonul et al., "When and Why Vision-Language
 Models Behave like Bags-of-Words", ICLR 2023, arXiv:2210.01936, for changed captions as further negatives.
 
+The towers first learn apart, each what it can learn alone: the text tower to tell claims, the image tower to read its
+patches, with a teacher. Then they learn together.
+
     python -m plumbline_models.training.pool --out POOL
-    python -m plumbline_models.training.clip --pool POOL --out FOLDER --seed 1 --steps 3000
+    python -m plumbline_models.training.clip --pool POOL --out FOLDER --seed 1
 """
 
 import argparse
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from plumbline_models.training.captions import sample_manner, word
-from plumbline_models.training.claims import claims_of, truths_of
-from plumbline_models.training.descriptions import Description, describe
-from plumbline_models.training.foils import foils
-from plumbline_models.training.labels import NOTHING, SECTIONS, grid_labels
+from plumbline_models.training.batches import Wordings, write
 from plumbline_models.training.pool import Pool, read_pool
-from plumbline_models.training.scenes import Scene
-from plumbline_models.training.towers import CONFIG, GRID, Watched, build_clip, encode_ragged, export, normalised
+from plumbline_models.training.reading import draw_windows, label_pool, reading_loss, shares_read
+from plumbline_models.training.schedule import new_optimizers, rate_at, take_step
+from plumbline_models.training.teacher import HINTS, Teacher, hint_loss
+from plumbline_models.training.towers import CONFIG, Watched, build_clip, encode_ragged, export, normalised
 from plumbline_models.training.vocabulary import Vocabulary
 
-PEAK_RATE, WARM_UP_STEPS, DECAYED_SHARE = 1e-3, 60, 0.25
-WEIGHT_DECAY = 0.02
 MAX_LOG_SCALE = float(np.log(100.0))
-WEIGHTS = {"batch": 1.0, "foils": 1.0, "patches": 0.5, "astray_images": 1.0, "astray_texts": 2.0}
-NUM_FOILS = 4
-EMPTY_WEIGHT = 0.15  # of cells without an object, which are most of them
-STRANGER_SHARE = 0.06  # of captions that get one word which scenes never use
+TEXT_BATCH, TEACHER_BATCH, WINDOW_BATCH, JOINT_BATCH = 96, 64, 64, 48
+NUM_LOCAL_LAYERS = len(HINTS)
+CHECKPOINT_STEPS, SHOWN_STEPS = 100, 50
+Parts = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Images, the true caption first among each image's candidates, and what is drawn where."""
+class Material:
+    """What batches are drawn from."""
 
-    pixels: Tensor
-    rows: Tensor
-    owners: Tensor
-    """`[T]`: the image that each text was written for."""
-    truths: Tensor
-    """`[N]`: the place of each image's true caption among the texts."""
-    labels: Tensor
-    truths_of_images: Tensor
-    claims_of_texts: Tensor
+    pool: Pool
+    labels: NDArray[np.int8]
+    vocabulary: Vocabulary
+
+    def words(self, chosen: NDArray[np.int64], rng: Generator) -> Wordings:
+        """Captions and foils for some scenes of the pool."""
+        return write([self.pool.scenes[int(k)] for k in chosen], self.vocabulary, rng)
 
 
-def candidates(scene: Scene, rng: Generator) -> tuple[list[Description], list[str]]:
-    """A true caption and up to four foils of different kinds, all in one manner."""
-    truth, manner = describe(scene, rng), sample_manner(rng)
-    found = [truth, *(foil.description for foil in islice(foils(truth, scene, rng), NUM_FOILS))]
-    texts = [word(description, manner).text for description in found]
-    if rng.random() < STRANGER_SHARE:
-        texts = [text.replace(" ", " quux ", 1) for text in texts]
-    return found, texts
+class Learner(nn.Module):
+    """The CLIP with its scaffolds, and the teacher."""
+
+    def __init__(self, num_rows: int) -> None:
+        super().__init__()
+        self.watched = Watched(build_clip(num_rows))
+        self.teacher = Teacher()
+
+    @torch.no_grad()
+    def hints(self, pixels: Tensor) -> list[Tensor]:
+        """What the teacher sees, while it no longer learns."""
+        self.teacher.eval()
+        hints: list[Tensor] = self.teacher(pixels)[1]
+        return hints
 
 
-def draw_batch(pool: Pool, size: int, vocabulary: Vocabulary, rng: Generator) -> Batch:
-    """Draw images from the pool and write captions and foils for them."""
-    chosen = rng.integers(len(pool.scenes), size=size)
-    written = [candidates(pool.scenes[int(k)], rng) for k in chosen]
-    lengths = [len(texts) for _, texts in written]
-    labels = np.stack([grid_labels(pool.scenes[int(k)], GRID).reshape(-1, 3) for k in chosen])
-    return Batch(
-        pixels=normalised(pool.images[chosen]),
-        rows=torch.from_numpy(vocabulary.batch([text for _, texts in written for text in texts])),
-        owners=torch.from_numpy(np.repeat(np.arange(size), lengths)),
-        truths=torch.from_numpy(np.cumsum([0, *lengths[:-1]])),
-        labels=torch.from_numpy(labels).long(),
-        truths_of_images=torch.from_numpy(np.stack([truths_of(pool.scenes[int(k)]) for k in chosen])),
-        claims_of_texts=torch.from_numpy(np.stack([claims_of(one) for found, _ in written for one in found])),
-    )
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the training: what learns, its loss by parts, which of them count how much, and how fast."""
+
+    name: str
+    learns: Callable[[Learner], nn.Module]
+    parts: Callable[[Learner, Material, Generator], Parts]
+    weights: dict[str, float]
+    peak_rate: float
 
 
-def loss_of(watched: Watched, batch: Batch) -> dict[str, Tensor]:
-    """The parts of the loss, by name, and `right`: the share of captions above all their own foils."""
-    images, readings = watched(batch.pixels)
-    texts = encode_ragged(watched.clip, batch.rows)
-    logits = watched.clip.logit_scale.exp() * images @ texts.T
-    own = torch.arange(len(images))[:, None] == batch.owners[None, :]
-    among_own = logits.masked_fill(~own, -torch.inf)
-    to_images = logits[:, batch.truths].T
-    cross_entropy = nn.functional.cross_entropy
+def text_parts(learner: Learner, material: Material, rng: Generator) -> Parts:
+    """How far texts are from where their claims belong."""
+    watched = learner.watched
+    words = material.words(rng.integers(len(material.pool.scenes), size=TEXT_BATCH), rng)
+    texts = encode_ragged(watched.clip, words.rows)
+    homes = watched.homes(words.true_of_scenes)
+    return {"astray_texts": watched.astray(texts, words.claims), **_among_own(watched, homes, texts, words)}
+
+
+def teacher_parts(learner: Learner, material: Material, rng: Generator) -> Parts:
+    """How well the teacher reads patches in windows."""
+    windows = draw_windows(material.pool, material.labels, TEACHER_BATCH, rng)
+    readings, _ = learner.teacher(windows.pixels)
+    return {"reading": reading_loss(readings, windows.labels), **shares_read(readings, windows.labels)}
+
+
+def window_parts(learner: Learner, material: Material, rng: Generator) -> Parts:
+    """How well the image tower reads patches in windows, and how near it comes to what the teacher sees."""
+    windows = draw_windows(material.pool, material.labels, WINDOW_BATCH, rng)
+    readings, seen = learner.watched.read_windows(windows.pixels, windows.corners)
     return {
-        "batch": (
-            cross_entropy(logits, batch.truths) + cross_entropy(to_images, torch.arange(len(images)))
-        ) / 2,
-        "foils": cross_entropy(among_own, batch.truths),
-        "patches": _reading_loss(readings, batch.labels),
-        "astray_images": watched.astray(images, batch.truths_of_images),
-        "astray_texts": watched.astray(texts, batch.claims_of_texts),
-        "right": (among_own.argmax(dim=1) == batch.truths).float().mean(),
-    }  # fmt: skip
+        "hints": hint_loss(seen, learner.hints(windows.pixels)),
+        "reading": reading_loss(readings, windows.labels),
+        **shares_read(readings, windows.labels),
+    }
 
 
-def _reading_loss(readings: Tensor, labels: Tensor) -> Tensor:
-    total = readings.new_zeros(())
-    sections = torch.split(readings, list(SECTIONS), dim=-1)
-    for part, (section, nothing) in enumerate(zip(sections, NOTHING, strict=True)):
-        weights = torch.ones(section.shape[-1])
-        weights[nothing] = EMPTY_WEIGHT
-        total = total + nn.functional.cross_entropy(section.flatten(0, 1), labels[..., part].flatten(), weights)
-    return total
+def joint_parts(learner: Learner, material: Material, rng: Generator, *, num_frozen: int) -> Parts:
+    """Both towers together, on whole pictures, while the first image layers may rest."""
+    watched = learner.watched
+    chosen = rng.integers(len(material.pool.scenes), size=JOINT_BATCH)
+    words = material.words(chosen, rng)
+    labels = torch.from_numpy(material.labels[chosen]).long().flatten(1, 2)
+    images, readings = watched(normalised(material.pool.images[chosen]), num_frozen=num_frozen)
+    texts = encode_ragged(watched.clip, words.rows)
+    logits = watched.clip.logit_scale.exp() * images @ texts.T
+    to_images = logits[:, words.truths].T
+    cross_entropy = nn.functional.cross_entropy
+    both_ways = cross_entropy(logits, words.truths) + cross_entropy(to_images, torch.arange(len(images)))
+    return {
+        "batch": both_ways / 2,
+        "reading": reading_loss(readings, labels),
+        "astray_images": watched.astray(images, words.true_of_scenes),
+        "astray_texts": watched.astray(texts, words.claims),
+        **_among_own(watched, images, texts, words),
+        **shares_read(readings, labels),
+    }
 
 
-def rate_at(step: int, num_steps: int) -> float:
-    """Learning rate: a warm-up, a plateau, and a linear fall over the last quarter."""
-    fall_from = num_steps * (1 - DECAYED_SHARE)
-    falling = (num_steps - step) / max(1.0, num_steps - fall_from)
-    return PEAK_RATE * min(1.0, (step + 1) / WARM_UP_STEPS, max(0.01, falling))
+def _among_own(watched: Watched, images: Tensor, texts: Tensor, words: Wordings) -> Parts:
+    """The loss of true captions against their foils, and the share that wins over all of them."""
+    own = torch.arange(len(images))[:, None] == words.owners[None, :]
+    logits = (watched.clip.logit_scale.exp() * images @ texts.T).masked_fill(~own, -torch.inf)
+    right = (logits.argmax(dim=1) == words.truths).float().mean()
+    return {"foils": nn.functional.cross_entropy(logits, words.truths), "right": right.detach()}
 
 
-def new_optimizer(module: nn.Module) -> torch.optim.Optimizer:
-    """AdamW without decay on vectors, scales and tables."""
-    matrices = [p for name, p in module.named_parameters() if p.ndim >= 2 and "embedding" not in name]  # noqa: PLR2004
-    others = [p for name, p in module.named_parameters() if p.ndim < 2 or "embedding" in name]  # noqa: PLR2004
-    groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98))
+def _watched(learner: Learner) -> nn.Module:
+    return learner.watched
 
 
-def train(options: argparse.Namespace) -> None:
-    """Run the steps that are still missing, with a checkpoint every hundred."""
-    torch.manual_seed(options.seed)
-    vocabulary = Vocabulary()
-    watched = Watched(build_clip(vocabulary.num_rows), sum(SECTIONS))
-    optimizer = new_optimizer(watched)
-    checkpoint: Path = options.out / "checkpoint.pt"
-    first = _resume(checkpoint, watched, optimizer) if checkpoint.exists() else 0
-    pool, started = read_pool(options.pool), time.monotonic()
-    for step in track(range(first, options.steps), description="training", disable=options.quiet):
-        rng = np.random.default_rng((options.seed, step))
-        parts = _one_step(watched, optimizer, draw_batch(pool, options.batch, vocabulary, rng), step, options.steps)
-        if (step + 1) % 50 == 0:
-            shown = "  ".join(f"{name} {value:.3f}" for name, value in parts.items())
-            print(f"step {step + 1}  {shown}  {time.monotonic() - started:.0f} s", flush=True)  # noqa: T201
-        if (step + 1) % 100 == 0 or step + 1 == options.steps:
-            state = {"watched": watched.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            torch.save(state, checkpoint)
-            pool = read_pool(options.pool) if len(pool.scenes) < options.full_pool else pool
-    save_file(export(watched.clip, vocabulary), options.out / "weights.safetensors")
-    (options.out / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
+def _teacher(learner: Learner) -> nn.Module:
+    return learner.teacher
 
 
-def _one_step(
-    watched: Watched, optimizer: torch.optim.Optimizer, batch: Batch, step: int, num_steps: int
-) -> dict[str, float]:
-    for group in optimizer.param_groups:
-        group["lr"] = rate_at(step, num_steps)
-    parts = loss_of(watched, batch)
-    optimizer.zero_grad(set_to_none=True)
-    total = torch.stack([weight * parts[name] for name, weight in WEIGHTS.items()]).sum()
-    torch.autograd.backward(total)
-    nn.utils.clip_grad_norm_(watched.parameters(), 1.0)
-    optimizer.step()
-    with torch.no_grad():
-        watched.clip.logit_scale.clamp_(max=MAX_LOG_SCALE)
-    return {name: float(value.detach()) for name, value in parts.items()}
+JOINT_WEIGHTS = {"batch": 0.5, "foils": 1.0, "reading": 0.5, "astray_images": 2.0, "astray_texts": 1.0}
+STAGES = (
+    Stage("teacher", _teacher, teacher_parts, {"reading": 1.0}, 3e-3),
+    Stage("windows", _watched, window_parts, {"reading": 1.0, "hints": 2.0}, 2e-3),
+    Stage("texts", _watched, text_parts, {"astray_texts": 1.0, "foils": 0.5}, 1.5e-3),
+    Stage("joint", _watched, partial(joint_parts, num_frozen=NUM_LOCAL_LAYERS), JOINT_WEIGHTS, 1.5e-3),
+    Stage("whole", _watched, partial(joint_parts, num_frozen=0), JOINT_WEIGHTS, 7e-4),
+)
 
 
-def _resume(checkpoint: Path, watched: Watched, optimizer: torch.optim.Optimizer) -> int:
+def run_stage(learner: Learner, material: Material, stage: Stage, options: argparse.Namespace) -> None:
+    """Run the steps of a stage that are still missing, with a checkpoint every hundred."""
+    num_steps: int = getattr(options, f"{stage.name}_steps")
+    learning = stage.learns(learner)
+    optimizers = new_optimizers(learning, stage.peak_rate)
+    checkpoint: Path = options.out / f"{stage.name}.pt"
+    first = _resume(checkpoint, learner, optimizers) if checkpoint.exists() else 0
+    started = time.monotonic()
+    for step in track(range(first, num_steps), description=stage.name, disable=options.quiet):
+        rng = np.random.default_rng((options.seed, STAGES.index(stage), step))
+        parts = stage.parts(learner, material, rng)
+        loss = torch.stack([weight * parts[name] for name, weight in stage.weights.items()]).sum()
+        take_step(learning, optimizers, loss, rate_at(step, num_steps, stage.peak_rate))
+        with torch.no_grad():
+            learner.watched.clip.logit_scale.clamp_(max=MAX_LOG_SCALE)
+        if (step + 1) % SHOWN_STEPS == 0:
+            shown = "  ".join(f"{name} {float(value.detach()):.3f}" for name, value in parts.items())
+            print(f"{stage.name} {step + 1}  {shown}  {time.monotonic() - started:.0f} s", flush=True)  # noqa: T201
+        if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == num_steps:
+            _save(checkpoint, learner, optimizers, step + 1)
+
+
+def _save(checkpoint: Path, learner: Learner, optimizers: list[torch.optim.Optimizer], step: int) -> None:
+    state: dict[str, Any] = {
+        "learner": learner.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "step": step,
+    }
+    half_written = checkpoint.with_suffix(".part")
+    torch.save(state, half_written)
+    half_written.replace(checkpoint)
+
+
+def _resume(checkpoint: Path, learner: Learner, optimizers: list[torch.optim.Optimizer]) -> int:
     state = torch.load(checkpoint, weights_only=True)
-    watched.load_state_dict(state["watched"])
-    optimizer.load_state_dict(state["optimizer"])
+    learner.load_state_dict(state["learner"])
+    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
     return int(state["step"])
 
 
+def train(options: argparse.Namespace) -> None:
+    """Run all stages and write `config.json` and `weights.safetensors`."""
+    torch.manual_seed(options.seed)
+    pool, vocabulary = read_pool(options.pool), Vocabulary()
+    material = Material(pool, label_pool(pool.scenes), vocabulary)
+    learner = Learner(vocabulary.num_rows)
+    for stage in STAGES:
+        run_stage(learner, material, stage, options)
+    save_file(export(learner.watched.clip, vocabulary), options.out / "weights.safetensors")
+    (options.out / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
+
+
 def main() -> None:
-    """Train, resume where a checkpoint is found, and write `config.json` and `weights.safetensors`."""
+    """Train, resume where checkpoints are found, and write `config.json` and `weights.safetensors`."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--pool", type=Path, required=True, help="a folder filled by training.pool")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--texts-steps", type=int, default=600)
+    parser.add_argument("--teacher-steps", type=int, default=1800)
+    parser.add_argument("--windows-steps", type=int, default=2500)
+    parser.add_argument("--joint-steps", type=int, default=1800)
+    parser.add_argument("--whole-steps", type=int, default=900)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--full-pool", type=int, default=0, help="read the pool again until it is so large")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

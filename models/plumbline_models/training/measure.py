@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from plumbline_models.training.embedded_clip import load_clip, tokenizer
 from plumbline_models.training.evaluation.pairs import Pair, draw_pairs
 from plumbline_models.training.foils import KINDS, FoilKind
 from plumbline_models.training.pool import squash
-from plumbline_models.training.towers import IMAGE_PX, normalised
+from plumbline_models.training.towers import normalised
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
 TEMPLATE = "A photo depicts "
@@ -53,8 +54,9 @@ def text_rows(texts: Sequence[str]) -> torch.Tensor:
 @torch.no_grad()
 def embed_images(clip: CLIP, pairs: Sequence[Pair]) -> torch.Tensor:
     """`[N, D]` unit-norm embeddings of the pairs' pictures."""
+    size_px = int(cast("Any", clip.visual).image_size[0])
     chunks = [pairs[k : k + CHUNK] for k in range(0, len(pairs), CHUNK)]
-    fitted = [np.stack([squash(pair.image, IMAGE_PX) for pair in chunk]) for chunk in chunks]
+    fitted = [np.stack([squash(pair.image, size_px) for pair in chunk]) for chunk in chunks]
     return torch.cat([clip.encode_image(normalised(images), normalize=True) for images in fitted])
 
 

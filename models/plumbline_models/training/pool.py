@@ -18,6 +18,7 @@ from plumbline_models.core.arrays import FittedPixels, Pixels
 from plumbline_models.training.paint import paint
 from plumbline_models.training.sampling import sample_scene
 from plumbline_models.training.scenes import Scene
+from plumbline_models.training.styles import sample_style
 
 SHARD_SCENES = 2048
 
@@ -39,7 +40,8 @@ def draw_shard(seed: int, size_px: int, num_scenes: int = SHARD_SCENES) -> Pool:
     """Sample and paint a number of scenes from one seed."""
     rng = np.random.default_rng(seed)
     scenes = tuple(sample_scene(rng) for _ in range(num_scenes))
-    return Pool(np.stack([squash(paint(scene), size_px) for scene in scenes]), scenes)
+    images = [squash(paint(scene, sample_style(rng)), size_px) for scene in scenes]
+    return Pool(np.stack(images), scenes)
 
 
 def write_shard(pool: Pool, folder: Path, number: int) -> None:
@@ -73,10 +75,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--shards", type=int, default=24)
-    parser.add_argument("--size-px", type=int, default=112)
+    parser.add_argument("--shards", type=int, default=40)
+    parser.add_argument("--size-px", type=int, default=96)
+    parser.add_argument("--first", type=int, default=0, help="number of the first shard, to draw in several processes")
     options = parser.parse_args()
-    for number in track(range(options.shards), description="drawing"):
+    for number in track(range(options.first, options.first + options.shards), description="drawing"):
         if not (options.out / f"shard-{number:04d}.pickle").exists():
             pool = draw_shard(options.seed * 100_000 + number, options.size_px)
             write_shard(pool, options.out, number)

@@ -10,6 +10,7 @@ from plumbline_models.training.scenes import (
     COLOURS,
     FILLS,
     PALETTE,
+    SHADES,
     SHAPES,
     Backdrop,
     Group,
@@ -20,7 +21,7 @@ from plumbline_models.training.scenes import (
     Thing,
 )
 
-SHORT_SIDES_PX = (64, 224)
+SHORT_SIDES_PX = (64, 256)
 DIAMETERS = (0.14, 0.45)  # of the shorter side
 PATTERNS: tuple[tuple[int, ...], ...] = (
     (1,), (1, 1), (2,), (3,), (4,), (2, 1), (1, 2), (1, 3), (3, 1), (2, 2), (1, 1, 1), (1, 1, 1, 1),
@@ -74,7 +75,7 @@ def _canvas(rng: Generator) -> tuple[int, int]:
 def _backdrop(rng: Generator) -> Backdrop:
     draw = rng.random()
     name = str(rng.choice([*COLOURS, GREY]))
-    first = _varied(rng, PALETTE.get(name, (128, 128, 128)), 12)
+    first = _varied(rng, (128, 128, 128), 12) if name == GREY else _shade(rng, name)
     if draw < PLAIN_UP_TO:
         return Backdrop("plain", None if name == GREY else name, (first, first))
     anything: Rgb = (int(rng.integers(256)), int(rng.integers(256)), int(rng.integers(256)))
@@ -125,7 +126,7 @@ def _looks(rng: Generator, counts: tuple[int, ...], sizes: list[Size | None]) ->
 
 def _place(rng: Generator, look: Look, diameter: float, setting: tuple[int, int, Backdrop, list[Thing]]) -> Thing:
     width, height, backdrop, others = setting
-    rgb = _varied(rng, PALETTE[look.colour], 12)
+    rgb = _shade(rng, look.colour)
     radius = diameter / 2
     for _ in range(40):
         x = float(rng.uniform(radius + 1, width - radius - 1))
@@ -151,6 +152,14 @@ def _contrast(rgb: Rgb, backdrop: Backdrop, x: float, y: float) -> float:
         behind = [level + (mean.mean(axis=(0, 1)) - 128) * np.float32(backdrop.grain / 100)]
     target = np.asarray(rgb, dtype=np.float32)
     return min(float(np.linalg.norm(target - colour)) for colour in behind)
+
+
+def _shade(rng: Generator, name: str) -> Rgb:
+    """A colour that goes by that name: between its middle shade and one of the others, slightly varied."""
+    middle = np.asarray(PALETTE[name], dtype=np.float64)
+    other = np.asarray(SHADES[name][int(rng.integers(len(SHADES[name])))], dtype=np.float64)
+    red, green, blue = (round(float(part)) for part in middle + rng.uniform(0, 1) * (other - middle))
+    return _varied(rng, (red, green, blue), 12)
 
 
 def _varied(rng: Generator, rgb: Rgb, spread: int) -> Rgb:

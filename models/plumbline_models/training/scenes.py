@@ -26,6 +26,19 @@ PALETTE: dict[str, Rgb] = {
     "black": (20, 20, 22),
     "white": (246, 246, 244),
 }
+SHADES: dict[str, tuple[Rgb, ...]] = {
+    "red": ((255, 0, 0), (196, 22, 42)),
+    "green": ((0, 128, 0), (0, 190, 30), (60, 179, 90)),
+    "blue": ((0, 0, 255), (30, 110, 235), (24, 44, 150)),
+    "yellow": ((255, 255, 0), (250, 208, 10)),
+    "orange": ((255, 165, 0), (255, 122, 0)),
+    "purple": ((128, 0, 128), (146, 60, 205)),
+    "pink": ((255, 192, 203), (255, 105, 180)),
+    "brown": ((139, 69, 19), (150, 82, 46), (101, 60, 30)),
+    "black": ((0, 0, 0),),
+    "white": ((255, 255, 255),),
+}
+"""Other shades that go by the same name: those of CSS and of common plotting palettes."""
 COLOURS = tuple(PALETTE)
 OPPOSITES: dict[Relation, Relation] = {
     "left of": "right of",

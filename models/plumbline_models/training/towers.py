@@ -10,9 +10,12 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from plumbline_models.training.claims import NUM_CLAIMS
+from plumbline_models.training.labels import NUM_LOCAL, SECTIONS
+from plumbline_models.training.local_start import start_local
+from plumbline_models.training.teacher import HINT_WIDTHS
 from plumbline_models.training.vocabulary import NUM_CLIP_TOKENS, Vocabulary
 
-IMAGE_PX, PATCH_PX = 112, 14
+IMAGE_PX, PATCH_PX = 96, 8
 GRID = IMAGE_PX // PATCH_PX
 CONFIG: dict[str, Any] = {
     "model_cfg": {
@@ -20,15 +23,15 @@ CONFIG: dict[str, Any] = {
         "quick_gelu": True,
         "vision_cfg": {
             "image_size": IMAGE_PX,
-            "layers": 4,
+            "layers": 6,
             "width": 128,
-            "head_width": 32,
+            "head_width": 16,
             "patch_size": PATCH_PX,
         },
         "text_cfg": {
             "context_length": 77,
             "vocab_size": NUM_CLIP_TOKENS,
-            "width": 96,
+            "width": 128,
             "heads": 4,
             "layers": 3,
         },
@@ -49,7 +52,9 @@ def build_clip(num_rows: int) -> CLIP:
     """A fresh CLIP of the embedded architecture with a token table of that many rows."""
     config = CONFIG["model_cfg"]
     text = {**config["text_cfg"], "vocab_size": num_rows}
-    return CLIP(config["embed_dim"], config["vision_cfg"], text, quick_gelu=config["quick_gelu"])
+    clip = CLIP(config["embed_dim"], config["vision_cfg"], text, quick_gelu=config["quick_gelu"])
+    start_local(clip.visual, GRID)
+    return clip
 
 
 def normalised(images: NDArray[np.uint8]) -> Tensor:
@@ -81,33 +86,86 @@ def encode_ragged(clip: CLIP, rows: Tensor, num_buckets: int = 4) -> Tensor:
 
 
 class Watched(nn.Module):
-    """A CLIP and two scaffolds that shorten its training a lot, and that are thrown away afterwards.
+    """A CLIP and some scaffolds that shorten its training a lot, and that are thrown away afterwards.
 
-    A linear layer reads from the last but one image layer's patches what is drawn where. And both towers are
-    drawn towards one fixed place for each set of claims, so that neither has to wait for the other to make sense.
+    Linear layers read from an image layer's patches what is drawn where: after the local layers what can be told from
+    an object alone, after the last but one layer everything. Others turn each local layer's patches into what a
+    teacher sees there. And both towers are drawn towards one fixed place for each set of claims, so that neither has
+    to wait for the other to make sense.
     """
 
-    def __init__(self, clip: CLIP, num_labels: int) -> None:
+    def __init__(self, clip: CLIP) -> None:
         super().__init__()
         self.clip = clip
         width = CONFIG["model_cfg"]["vision_cfg"]["width"]
-        self.reading = nn.Linear(width, num_labels)
-        places = torch.randn(NUM_CLAIMS, CONFIG["model_cfg"]["embed_dim"], generator=torch.Generator().manual_seed(0))
-        self.register_buffer("places", nn.functional.normalize(places, dim=-1))
-        self._patches: list[Tensor] = []
-        blocks = cast("nn.ModuleList", cast("Any", clip.visual).transformer.resblocks)
-        blocks[-2].register_forward_hook(lambda _module, _inputs, output: self._patches.append(output))
+        self.local_reading = nn.Linear(width, sum(SECTIONS[:NUM_LOCAL]))
+        self.whole_reading = nn.Linear(width, sum(SECTIONS))
+        self.seeing = nn.ModuleList(nn.Linear(width, hint) for hint in HINT_WIDTHS)
+        self.register_buffer("places", spread_directions(NUM_CLAIMS, CONFIG["model_cfg"]["embed_dim"]))
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit-norm `[N, D]` embeddings and `[N, patches, labels]` logits."""
-        self._patches.clear()
-        embeddings = self.clip.encode_image(pixels, normalize=True)
-        return embeddings, self.reading(self._patches.pop()[:, 1:])
+    def forward(self, pixels: Tensor, *, num_frozen: int = 0) -> tuple[Tensor, Tensor]:
+        """Embed and read whole pictures.
+
+        Args:
+            pixels: `[N, 3, S, S]`, normalised.
+            num_frozen: The first so many layers, and what is before them, do not learn.
+
+        Returns:
+            Unit-norm `[N, D]` embeddings and `[N, patches, classes]` logits of all labels.
+        """
+        visual = cast("Any", self.clip.visual)
+        *blocks, last = visual.transformer.resblocks
+        with torch.set_grad_enabled(num_frozen == 0 and torch.is_grad_enabled()):
+            patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
+            start = visual.class_embedding.expand(len(pixels), 1, -1)
+            states = visual.ln_pre(torch.cat([start, patches], dim=1) + visual.positional_embedding)
+            for block in blocks[:num_frozen]:
+                states = block(states)
+        for block in blocks[num_frozen:]:
+            states = block(states)
+        embeddings = visual.ln_post(last(states)[:, 0]) @ visual.proj
+        return nn.functional.normalize(embeddings, dim=-1), self.whole_reading(states[:, 1:])
+
+    def read_windows(self, pixels: Tensor, corners: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Read small windows of images as they would be read in their place.
+
+        Args:
+            pixels: `[N, 3, S, S]` windows, cut along the grid of patches.
+            corners: `[N, 2]` row and column of each window's first patch.
+
+        Returns:
+            `[N, patches, classes]` logits of the local labels, and what each local layer sees.
+        """
+        visual = cast("Any", self.clip.visual)
+        patches = visual.conv1(pixels)
+        steps = torch.arange(patches.shape[-1])
+        rows, columns = corners[:, :1] + steps, corners[:, 1:] + steps
+        places = 1 + rows[:, :, None] * GRID + columns[:, None, :]
+        states = patches.flatten(2).transpose(1, 2) + visual.positional_embedding[places.flatten(1)]
+        states, seen = visual.ln_pre(states), []
+        for block, seeing in zip(visual.transformer.resblocks, self.seeing, strict=False):
+            states = block(states)
+            seen.append(seeing(states))
+        return self.local_reading(states), seen
+
+    def homes(self, claims: Tensor) -> Tensor:
+        """`[N, D]` unit vectors: where `[N, claims]` belong."""
+        return nn.functional.normalize(claims @ self.get_buffer("places"), dim=-1)
 
     def astray(self, embeddings: Tensor, claims: Tensor) -> Tensor:
         """How far unit-norm `[N, D]` embeddings are from where their claims belong: 1 - cosine, averaged."""
-        homes = nn.functional.normalize(claims @ self.get_buffer("places"), dim=-1)
-        return 1 - (embeddings * homes).sum(dim=-1).mean()
+        return 1 - (embeddings * self.homes(claims)).sum(dim=-1).mean()
+
+
+def spread_directions(num: int, dim: int, num_rounds: int = 200) -> Tensor:
+    """`[num, dim]` unit vectors that are as far from parallel to each other as a few rounds of pushing make them."""
+    drawn = torch.randn(num, dim, generator=torch.Generator().manual_seed(0))
+    directions = nn.functional.normalize(drawn, dim=-1)
+    for _ in range(num_rounds):
+        overlap = directions @ directions.T
+        overlap.fill_diagonal_(0)
+        directions = nn.functional.normalize(directions - 0.05 * (overlap**3 * 40) @ directions, dim=-1)
+    return directions
 
 
 def export(clip: CLIP, vocabulary: Vocabulary) -> dict[str, Tensor]:

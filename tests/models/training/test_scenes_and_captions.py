@@ -12,6 +12,7 @@ from plumbline_models.training.labels import NOTHING, grid_labels
 from plumbline_models.training.paint import paint
 from plumbline_models.training.sampling import sample_scene
 from plumbline_models.training.scenes import Scene
+from plumbline_models.training.styles import sample_style
 
 NUM_SCENES = 60
 
@@ -70,11 +71,14 @@ def test_a_seed_draws_the_same_scene_again() -> None:
 
 
 def test_both_renderers_put_the_same_colours_in_the_same_places(scenes: list[Scene]) -> None:
-    solid = [scene for scene in scenes if scene.backdrop.kind in {"plain", "gradient"}]
+    calm = [scene for scene in scenes if scene.backdrop.kind in {"plain", "gradient"}]
+    solid = [scene for scene in calm if all(thing.look.fill == "solid" for thing in scene.things)]
     differences = [np.abs(paint(scene).astype(int) - render(scene)).mean() for scene in solid]
-    # Different edges, strokes and stripes: a few grey levels of 255. A misplaced object would cost far more.
+    # Different edges and proportions: a few grey levels of 255. A misplaced object would cost far more. Outlines and
+    # stripes of small objects are drawn so differently that they are left out.
+    assert len(solid) > 5
     assert np.median(differences) < 2
-    assert max(differences) < 12
+    assert max(differences) < 8
 
 
 def test_the_middle_of_a_solid_circle_has_its_colour_in_both_renderers(scenes: list[Scene]) -> None:
@@ -101,3 +105,14 @@ def test_a_true_caption_claims_nothing_that_the_scene_lacks(scenes: list[Scene])
         said, true = claims_of(describe(scene, rng)), truths_of(scene)
         assert said.shape == (NUM_CLAIMS,)
         assert not (said > true).any()
+
+
+def test_a_style_changes_how_a_scene_is_drawn_and_not_where(scenes: list[Scene]) -> None:
+    rng = np.random.default_rng(9)
+    for scene in scenes[:20]:
+        plain, styled = (paint(scene).astype(int), paint(scene, sample_style(rng)).astype(int))
+        outside = np.ones(plain.shape[:2], dtype=bool)
+        ys, xs = np.mgrid[0 : scene.height_px, 0 : scene.width_px]
+        for thing in scene.things:
+            outside &= np.hypot(xs - thing.x_px, ys - thing.y_px) > 0.75 * thing.diameter_px + 3
+        assert np.array_equal(plain[outside], styled[outside])
