@@ -10,19 +10,18 @@ The choice depends on the batch alone, never on what was asked before, so that e
 import hashlib
 import math
 import threading
-from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from plumbline_models.checkpoints.clip_spec import ClipSpec
 from plumbline_models.checkpoints.digest import sha256_of
-from plumbline_models.core.arrays import Array, Embedding, Pixels, TokenIds
+from plumbline_models.core.arrays import Array, Pixels, TokenIds
 from plumbline_models.core.errors import ConfigError, EngineError, InvalidFieldError, PlumblineError, SetupError
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
 from plumbline_models.encoders.caption_matrices import CaptionMatrices, CaptionMatrix
+from plumbline_models.encoders.caption_pairs import CaptionAttribution, PreparedCaption, read_attribution
 from plumbline_models.graphs.attribution_graphs import (
     MAX_CAPTIONS,
     MAX_PAIRS,
@@ -30,33 +29,13 @@ from plumbline_models.graphs.attribution_graphs import (
     attribution_graph,
     vectors_graph,
 )
-from plumbline_models.text.clip_bpe import ClipTokenizer, Tokenised
+from plumbline_models.text.clip_bpe import ClipTokenizer
 
 TEMPLATE: Final = "A photo depicts "
 NUM_BLOCKS: Final = 3
 LENGTH_STEP: Final = 8
 """Captions are padded to a multiple of this, so that engines meet few shapes."""
 _MAX_BATCH: Final = 64.0
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedCaption:
-    """A caption behind its template, and the image that it is held against."""
-
-    tokenised: Tokenised
-    tail_ids: TokenIds
-    """`[L]`: what stands behind the prefix."""
-    image_embedding: Embedding
-
-
-@dataclass(frozen=True, slots=True)
-class CaptionAttribution:
-    """One pair: the cosine, and what each token of template and caption adds to it."""
-
-    cosine: float
-    tokens: Array
-    """`[E - 1]` float32, start and end of text left out; token `k` stands at `tokenised.spans[k]`."""
-    tokenised: Tokenised
 
 
 class AttributionEncoder:
@@ -151,7 +130,7 @@ class AttributionEncoder:
             self._pairs_engine = pairs_engine
         blank = np.zeros(self._spec.arch.embed_dim, dtype=np.float32)
         self._by_gradient([self.prepare(PairInput("a photo of a red cup", blank))] * 2)
-        self._make_matrices([self.prepare(PairInput("a cup", blank)).tail_ids])
+        self._make_matrix(self.prepare(PairInput("a cup", blank)).tail_ids)
         self._info = self._describe(pairs_engine)
 
     def info(self) -> EncoderInfo:
@@ -171,11 +150,9 @@ class AttributionEncoder:
             EngineError: The batch could not be run, or before `load`.
         """
         rows: dict[int, CaptionAttribution | PlumblineError] = {}
-        num_images = Counter(pair.tail_ids.tobytes() for pair in batch)
-        by_matrix = [i for i, pair in enumerate(batch) if num_images[pair.tail_ids.tobytes()] > len(pair.tail_ids)]
-        self._ensure_matrices([batch[i].tail_ids for i in by_matrix])
-        for i in by_matrix:
-            rows[i] = self._by_matrix(batch[i])
+        for indices in _grouped(batch):
+            if len(indices) > len(batch[indices[0]].tail_ids):
+                rows.update(zip(indices, self._by_matrix([batch[i] for i in indices]), strict=True))
         by_gradient = [i for i in range(len(batch)) if i not in rows]
         for first in range(0, len(by_gradient), MAX_PAIRS):
             chosen = by_gradient[first : first + MAX_PAIRS]
@@ -183,7 +160,7 @@ class AttributionEncoder:
         return [rows[i] for i in range(len(batch))]
 
     def _by_gradient(self, batch: Sequence[PreparedCaption]) -> list[CaptionAttribution | PlumblineError]:
-        captions = list({pair.tail_ids.tobytes(): pair.tail_ids for pair in batch}.items())
+        captions = list({pair.caption: pair.tail_ids for pair in batch}.items())
         if len(captions) > MAX_CAPTIONS:
             middle = len(batch) // 2
             return [*self._by_gradient(batch[:middle]), *self._by_gradient(batch[middle:])]
@@ -191,37 +168,26 @@ class AttributionEncoder:
         outputs = _engine(self._pairs_engine, self.key).run(
             {
                 "token_ids": self._stack([ids for _, ids in captions]),
-                "caption_rows": np.array([row_of[pair.tail_ids.tobytes()] for pair in batch], dtype=np.int64),
+                "caption_rows": np.array([row_of[pair.caption] for pair in batch], dtype=np.int64),
                 "image_embeddings": np.stack([pair.image_embedding for pair in batch]).astype(np.float32, copy=False),
             }
         )
         cosines, tokens = outputs["pair_cosine"], outputs["pair_attribution"]
-        return [_read(pair, float(cosines[i]), tokens[i]) for i, pair in enumerate(batch)]
+        return [read_attribution(pair, float(cosines[i]), tokens[i]) for i, pair in enumerate(batch)]
 
-    def _by_matrix(self, pair: PreparedCaption) -> CaptionAttribution | PlumblineError:
-        matrix = self._matrices.get(pair.tail_ids.tobytes())
+    def _by_matrix(self, pairs: Sequence[PreparedCaption]) -> list[CaptionAttribution | PlumblineError]:
+        """Attribute one caption's pairs in one product."""
+        matrix = self._matrices.get(pairs[0].caption)
         if matrix is None:
-            raise EngineError("A caption's matrix was lost.", encoder=self.key)
-        cosine = float(np.dot(matrix.embedding, pair.image_embedding))
-        return _read(pair, cosine, np.dot(matrix.vectors, pair.image_embedding))
+            matrix = self._make_matrix(pairs[0].tail_ids)
+            self._matrices.put(pairs[0].caption, matrix)
+        cosines, tokens = matrix.read(np.stack([pair.image_embedding for pair in pairs]))
+        return [read_attribution(pair, float(cosines[i]), tokens[i]) for i, pair in enumerate(pairs)]
 
-    def _ensure_matrices(self, captions: Sequence[TokenIds]) -> None:
-        missing = {ids.tobytes(): ids for ids in captions if self._matrices.get(ids.tobytes()) is None}
-        waiting = list(missing.values())
-        for first in range(0, len(waiting), MAX_CAPTIONS):
-            chosen = waiting[first : first + MAX_CAPTIONS]
-            for ids, matrix in zip(chosen, self._make_matrices(chosen), strict=True):
-                self._matrices.put(ids.tobytes(), matrix)
-
-    def _make_matrices(self, captions: Sequence[TokenIds]) -> list[CaptionMatrix]:
-        outputs = _engine(self._vectors_engine, self.key).run({"token_ids": self._stack(captions)})
-        num_prefix = len(self._prefix_ids)
-        return [
-            CaptionMatrix(embedding.copy(), vectors[: num_prefix + len(ids)].copy())
-            for ids, embedding, vectors in zip(
-                captions, outputs["caption_embedding"], outputs["caption_vectors"], strict=True
-            )
-        ]
+    def _make_matrix(self, ids: TokenIds) -> CaptionMatrix:
+        outputs = _engine(self._vectors_engine, self.key).run({"token_ids": self._stack([ids])})
+        vectors = outputs["caption_vectors"][0, : len(self._prefix_ids) + len(ids)]
+        return CaptionMatrix(np.concatenate([outputs["caption_embedding"], vectors]))
 
     def _stack(self, captions: Sequence[TokenIds]) -> Array:
         padded = np.zeros((len(captions), self._padded(max(len(ids) for ids in captions))), dtype=np.int64)
@@ -265,8 +231,9 @@ def _engine(engine: Engine | None, key: str) -> Engine:
     return engine
 
 
-def _read(pair: PreparedCaption, cosine: float, columns: Array) -> CaptionAttribution | PlumblineError:
-    tokens = np.asarray(columns[1 : len(pair.tokenised.ids) - 1], dtype=np.float32)
-    if not (math.isfinite(cosine) and np.isfinite(tokens).all()):
-        return EngineError("The engine gave no number for this pair.")
-    return CaptionAttribution(cosine, tokens, pair.tokenised)
+def _grouped(batch: Sequence[PreparedCaption]) -> list[list[int]]:
+    """Places in the batch that hold the same caption, caption by caption."""
+    places: dict[bytes, list[int]] = {}
+    for index, pair in enumerate(batch):
+        places.setdefault(pair.caption, []).append(index)
+    return list(places.values())

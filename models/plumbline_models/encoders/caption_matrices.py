@@ -7,24 +7,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from plumbline_models.core.arrays import Embedding
-
 MAX_BYTES: Final = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionMatrix:
-    """What a product with image embeddings turns into cosines and attributions."""
+    """What one product with image embeddings turns into cosines and attributions."""
 
-    embedding: Embedding
-    """`[D]` float32 of unit norm."""
-    vectors: NDArray[np.float32]
-    """`[J, D]` float32, one a token, prefix first."""
+    rows: NDArray[np.float32]
+    """`[1 + J, D]`: the caption's unit embedding, then a vector for each token, prefix first."""
 
-    @property
-    def num_bytes(self) -> int:
-        """Memory that it takes."""
-        return int(self.embedding.nbytes + self.vectors.nbytes)
+    def read(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Cosines `[N]` and attributions `[N, J]` of N image embeddings `[N, D]`."""
+        products = images @ self.rows.T
+        return products[:, 0], products[:, 1:]
 
 
 class CaptionMatrices:
@@ -43,8 +39,10 @@ class CaptionMatrices:
 
     def put(self, caption: bytes, matrix: CaptionMatrix) -> None:
         """Keep a matrix; those unused for longest make room, but never this one."""
+        if (replaced := self._matrices.pop(caption, None)) is not None:
+            self._num_bytes -= replaced.rows.nbytes
         self._matrices[caption] = matrix
-        self._num_bytes += matrix.num_bytes
+        self._num_bytes += matrix.rows.nbytes
         while self._num_bytes > self._max_bytes and len(self._matrices) > 1:
             _, dropped = self._matrices.popitem(last=False)
-            self._num_bytes -= dropped.num_bytes
+            self._num_bytes -= dropped.rows.nbytes

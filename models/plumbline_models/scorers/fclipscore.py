@@ -21,7 +21,8 @@ from pydantic import Field
 from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec, parse_section
 from plumbline_models.core.errors import MissingTextError, PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
-from plumbline_models.encoders.attribution import NUM_BLOCKS, TEMPLATE, AttributionEncoder, CaptionAttribution
+from plumbline_models.encoders.attribution import NUM_BLOCKS, TEMPLATE, AttributionEncoder
+from plumbline_models.encoders.caption_pairs import CaptionAttribution
 from plumbline_models.encoders.clip import ClipImageEncoder, ClipTextEncoder
 from plumbline_models.text.clip_bpe import ClipTokenizer
 from plumbline_models.text.words import Word, compat_words, split_words, words_from_tokens

@@ -8,7 +8,8 @@ import pytest
 from golden_clips import GoldenClip
 
 from plumbline_models.core.protocols import Backend, Embedded, PairInput, Score, Workshop
-from plumbline_models.encoders.attribution import AttributionEncoder, CaptionAttribution
+from plumbline_models.encoders.attribution import AttributionEncoder
+from plumbline_models.encoders.caption_pairs import CaptionAttribution
 from plumbline_models.encoders.shelf import Shelf
 from plumbline_models.scorers.fclipscore import FClipScore
 
