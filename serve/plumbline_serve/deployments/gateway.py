@@ -13,9 +13,9 @@ from plumbline_serve.assembly import assemble, local_compute, make_scorers
 from plumbline_serve.batching import LocalCompute
 from plumbline_serve.compute import Compute
 from plumbline_serve.deployments.remote_compute import RemoteCompute
-from plumbline_serve.deployments.request_id_header import WithoutRequestId
 from plumbline_serve.edge import GrpcEdge, create_app
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
+from plumbline_serve.request_ids import WithoutRequestId
 from plumbline_serve.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,10 @@ class _Rpcs:
 
     async def Check(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
         return await self._grpc.check(request, grpc_context)
+
+    async def Watch(self, request: Any, grpc_context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        async for reply in self._grpc.watch(request, grpc_context):
+            yield reply
 
 
 class Gateway(_Rpcs):

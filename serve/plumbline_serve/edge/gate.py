@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from plumbline_serve.edge.api_keys import ApiKeys
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.problems import http_headers, problem, refuse, report
-from plumbline_serve.edge.request_ids import request_id
+from plumbline_serve.request_ids import request_id
 from plumbline_wire import REQUEST_ID_KEY
 
 UNMATCHED = "unmatched"

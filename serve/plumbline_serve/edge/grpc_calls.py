@@ -17,7 +17,7 @@ from plumbline_serve.edge.api_keys import ApiKeys
 from plumbline_serve.edge.asked import Patience
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.problems import grpc_code, refuse, status
-from plumbline_serve.edge.request_ids import request_id
+from plumbline_serve.request_ids import request_id
 from plumbline_wire import REQUEST_ID_KEY, STATUS_DETAILS_KEY
 
 R = TypeVar("R", bound=Message)

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from plumbline_models.core.errors import InvalidFieldError
+from plumbline_models.core.errors import InvalidFieldError, MalformedRequestError
 from plumbline_serve.edge import grpc_replies, grpc_requests, intake, schemas
 from plumbline_serve.edge.api_keys import ApiKeys
 from plumbline_serve.edge.asked import Asked, Delivery, Patience, check_size, understand
@@ -15,6 +15,7 @@ from plumbline_serve.edge.grpc_health import GrpcHealth
 from plumbline_serve.edge.grpc_stream import answer_each
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.problems import refuse, status
+from plumbline_serve.grpc_servicers import UnreadableMessage
 from plumbline_serve.service import Service
 from plumbline_serve.settings import Settings
 from plumbline_wire import SCORING_SERVICE
@@ -28,7 +29,10 @@ MAX_CORRELATION_CHARS = 128
 
 
 class GrpcEdge:
-    """Each method takes a message and its call's context, and returns: errors are set on the context."""
+    """Each method takes a message and its call's context, and returns: errors are set on the context.
+
+    An `UnreadableMessage` in a message's place is refused as one.
+    """
 
     def __init__(self, service: Service, settings: Settings, observer: EdgeObserver | None = None) -> None:
         """Read the file of API keys.
@@ -125,9 +129,10 @@ class GrpcEdge:
             yield response
 
     async def _batch(self, request: pb.ScoreStreamRequest, request_id: str, names: set[str]) -> pb.ScoreStreamReply:
-        name = request.correlation_id
+        name = getattr(request, "correlation_id", "")
         is_ours = False
         try:
+            _check_readable(request)
             _check_name(name, names)
             names.add(name)
             is_ours = True
@@ -145,8 +150,14 @@ class GrpcEdge:
         return grpc_replies.score_reply(await self._service.score(message), request_id)
 
     def _read(self, request: Q, deliver: Callable[[Q], Delivery], schema: type[B], patience: Patience) -> Asked[B]:
+        _check_readable(request)
         check_size(request.ByteSize(), self._limits)
         return understand(deliver(request), schema, self._limits, patience=patience)
+
+
+def _check_readable(request: Any) -> None:
+    if isinstance(request, UnreadableMessage):
+        raise MalformedRequestError("The request is not a message of the schema, or holds text that is not UTF-8.")
 
 
 def _check_name(name: str, names: set[str]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from google.rpc import status_pb2
 
 from plumbline_serve.edge import GrpcEdge
+from plumbline_serve.grpc_servicers import add_scoring
 from plumbline_wire.v1 import scoring_pb2 as pb
 from plumbline_wire.v1 import scoring_pb2_grpc
 
@@ -32,7 +33,7 @@ class RayLike(scoring_pb2_grpc.ScoringServicer):
 )
 async def test_replies_errors_and_details_arrive(edge, text: str, code: str | None) -> None:
     server = grpc.aio.server()
-    scoring_pb2_grpc.add_ScoringServicer_to_server(RayLike(GrpcEdge(edge.service, edge.settings)), server)
+    add_scoring(RayLike(GrpcEdge(edge.service, edge.settings)), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     request = pb.ScoreRequest(items=[pb.Item(image=pb.ImageSource(data=b"hallo"), text=text)])
@@ -50,3 +51,25 @@ async def test_replies_errors_and_details_arrive(edge, text: str, code: str | No
         status = status_pb2.Status.FromString(trailing["grpc-status-details-bin"])
         assert status.details
         assert status.message == await call.details()
+
+
+@pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # inside Ray
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"\xff\xff\xff", id="no message"),
+        pytest.param(pb.ScoreRequest(items=[pb.Item(text="a~")]).SerializeToString().replace(b"~", b"\xff"), id="text"),
+    ],
+)
+async def test_bytes_that_are_no_message_are_refused_by_the_edge(edge, sent: bytes) -> None:
+    server = grpc.aio.server()
+    add_scoring(RayLike(GrpcEdge(edge.service, edge.settings)), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/plumbline.v1.Scoring/Score")(sent)
+            assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert "not a message of the schema" in await call.details()
+    finally:
+        await server.stop(None)

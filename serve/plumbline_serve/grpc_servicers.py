@@ -1,0 +1,54 @@
+"""What Ray Serve's gRPC servers register: the service of the schema, with requests that cannot be read let through.
+
+gRPC itself answers bytes that are no message of the right kind, text that is not UTF-8 among them: UNKNOWN, and the
+name of a Python class. Let through, they reach the edge and get its answer.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from plumbline_wire.v1.scoring_pb2_grpc import add_ScoringServicer_to_server
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableMessage:
+    """Stands for a request whose bytes are no message of the right kind."""
+
+
+def add_scoring(servicer: Any, server: grpc.aio.Server) -> None:
+    """As `add_ScoringServicer_to_server`, for a servicer that takes `UnreadableMessage` as well."""
+    add_ScoringServicer_to_server(servicer, _Lenient(server))  # type: ignore[no-untyped-call]
+
+
+class _Lenient:
+    """The two methods of a server that a schema's services register themselves by."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Nothing: the same handlers come a second time, by their names."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
+        lenient = {name: _lenient(handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, lenient),))
+        self._server.add_registered_method_handlers(service, lenient)
+
+
+def _lenient(handler: Any) -> Any:
+    """The handler, with requests read so that none fails; handlers are named tuples that grpc does not type."""
+    return handler._replace(request_deserializer=_read_any(handler.request_deserializer))
+
+
+def _read_any(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def read_any(data: bytes) -> Any:
+        try:
+            return read(data)
+        except DecodeError:
+            return UnreadableMessage()
+
+    return read_any
