@@ -62,10 +62,11 @@ class FakeEngine:
 
     def __init__(self, graph: Graph, widths: Mapping[str, int], *, on_run: RunHook | None = None) -> None:
         self._specs = graph.inputs
+        usual: Sequence[int | Dim] = (graph.inputs[0].shape[0], DEFAULT_WIDTH)
         stated: Mapping[str, Sequence[int | Dim]] = dict(zip(graph.outputs, graph.output_shapes, strict=False))
+        self._batch_dims = {name: stated.get(name, usual)[0] for name in graph.outputs}
         self._row_shapes = {
-            name: (widths[name],) if name in widths else tuple(stated.get(name, (0, DEFAULT_WIDTH))[1:])
-            for name in graph.outputs
+            name: (widths[name],) if name in widths else tuple(stated.get(name, usual)[1:]) for name in graph.outputs
         }
         self._on_run = on_run
         self._info = EngineInfo(graph=graph.name, backend="fake", precision="fp32", device="cpu", key="")
@@ -80,11 +81,16 @@ class FakeEngine:
         arrays, sizes = arrange_inputs(self._info.graph, self._specs, inputs)
         if self._on_run is not None:
             self._on_run(self._info.graph, inputs)
-        seeds = [self._seed([array[row] for array in arrays]) for row in range(len(arrays[0]))]
         return {
-            name: np.stack([_draw(f"{name}:{seed}", shape, sizes) for seed in seeds])
+            name: np.stack([_draw(f"{name}:{seed}", shape, sizes) for seed in self._seeds(name, arrays)])
             for name, shape in self._row_shapes.items()
         }
+
+    def _seeds(self, output: str, arrays: Sequence[Array]) -> list[str]:
+        """One a row of the output, of those inputs that have as many rows."""
+        batch = self._batch_dims[output]
+        mates = [array for array, spec in zip(arrays, self._specs, strict=True) if spec.shape[0] == batch]
+        return [self._seed(rows) for rows in zip(*mates, strict=True)]
 
     def _seed(self, rows: Sequence[Array]) -> str:
         digest = hashlib.blake2b(self._info.graph.encode(), digest_size=16)

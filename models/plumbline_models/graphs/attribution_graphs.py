@@ -1,6 +1,6 @@
 """The two graphs of F-CLIPScore as a backend takes them; torch is imported only when one is built."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_CAPTIONS: Final = 64
 MAX_PAIRS: Final = 256
+_CAPTIONS: Final = Dim("captions", low=1, typical=4, high=MAX_CAPTIONS)
 _CODE: Final = tuple(
     f"plumbline_models.{name}"
     for name in (
@@ -51,36 +52,43 @@ def attribution_graph(spec: AttributionSpec) -> Graph:
     pairs = Dim("pairs", low=1, typical=16, high=MAX_PAIRS)
     images = TensorSpec("image_embeddings", "float32", (pairs, spec.clip.arch.embed_dim))
     inputs = (_token_ids(spec), TensorSpec("caption_rows", "int64", (pairs,)), images)
-    return _graph(spec, "clip_text_attribution", inputs, ("pair_cosine", "pair_attribution"), _build_attribution)
+    outputs = {"pair_cosine": (pairs,), "pair_attribution": (pairs, _columns(spec))}
+    return _graph(spec, "clip_text_attribution", inputs, outputs, _build_attribution)
 
 
 def vectors_graph(spec: AttributionSpec) -> Graph:
     """Captions to unit embeddings `[T, D]` and attribution vectors `[T, J, D]`; input as above, without the pairs."""
-    return _graph(
-        spec, "clip_text_vectors", (_token_ids(spec),), ("caption_embedding", "caption_vectors"), _build_vectors
-    )
+    dim = spec.clip.arch.embed_dim
+    outputs = {"caption_embedding": (_CAPTIONS, dim), "caption_vectors": (_CAPTIONS, _columns(spec), dim)}
+    return _graph(spec, "clip_text_vectors", (_token_ids(spec),), outputs, _build_vectors)
 
 
 def _token_ids(spec: AttributionSpec) -> TensorSpec:
-    captions = Dim("captions", low=1, typical=4, high=MAX_CAPTIONS)
     room = spec.clip.arch.context_length - len(spec.prefix_ids)
-    return TensorSpec("token_ids", "int64", (captions, Dim("length", low=2, typical=min(16, room), high=room)))
+    return TensorSpec("token_ids", "int64", (_CAPTIONS, Dim("length", low=2, typical=min(16, room), high=room)))
+
+
+def _columns(spec: AttributionSpec) -> Dim:
+    """J of the outputs: as many as prefix and captions have tokens."""
+    context = spec.clip.arch.context_length
+    return Dim("columns", low=len(spec.prefix_ids) + 2, typical=context, high=context)
 
 
 def _graph(
     spec: AttributionSpec,
     name: str,
     inputs: tuple[TensorSpec, ...],
-    outputs: tuple[str, ...],
+    outputs: Mapping[str, tuple[int | Dim, ...]],
     build: "Callable[[AttributionSpec], nn.Module]",
 ) -> Graph:
     facts = (name, sha256_of(spec.clip.fetch()), spec.clip.arch.canonical, repr((spec.prefix_ids, spec.num_blocks)))
     return Graph(
         name=name,
         inputs=inputs,
-        outputs=outputs,
+        outputs=tuple(outputs),
         fingerprint=fingerprint(*facts, code=_CODE),
         build=partial(build, spec),
+        output_shapes=tuple(outputs.values()),
     )
 
 
