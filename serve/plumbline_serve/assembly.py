@@ -4,8 +4,9 @@ import os
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
-from plumbline_models.backends import Tuning, open_backend
+from plumbline_models.backends import Backend, PrecisionChoice, Tuning, open_backend
 from plumbline_models.core.protocols import Encoder, Scorer, Workshop
 from plumbline_models.encoders import Shelf
 from plumbline_models.images.decode import DecodePolicy
@@ -42,8 +43,16 @@ def make_scorers(settings: Settings) -> dict[str, Scorer]:
     )
     backend = open_backend(settings.backend, precision=settings.precision, tuning=tuning)
     exact = open_backend(backend.name, precision="fp32", tuning=tuning) if backend.precision != "fp32" else None
-    workshop = Workshop(backend=backend, shelf=Shelf(), reference=exact)
+    open_torch = partial(_open_torch, settings.precision, tuning)
+    workshop = Workshop(backend=backend, shelf=Shelf(), reference=exact, open_torch=open_torch)
     return {scorer.info.name: scorer for scorer in build_scorers(settings.scorers, workshop)}
+
+
+def _open_torch(precision: PrecisionChoice, tuning: Tuning) -> Backend:
+    """For language models, which overflow fp16: where nothing is asked for, a GPU computes them in bf16."""
+    backend = open_backend("torch", precision=precision, tuning=tuning)
+    is_doubtful = precision == "auto" and backend.precision == "fp16"
+    return open_backend("torch", precision="bf16", tuning=tuning) if is_doubtful else backend
 
 
 def encoders_of(scorers: Iterable[Scorer]) -> list[Encoder]:

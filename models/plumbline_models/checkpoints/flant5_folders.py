@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError
 
-SMALL_FILES: Final = ("*.json", "spiece.model", "tokenizer/*")
+SMALL_FILES: Final = ("*.json", "spiece.model", "tokenizer.model", "tokenizer/*")
 """What preparing inputs needs: configurations and the tokenizer."""
 WEIGHTS: Final = (
     ("*.safetensors", "*.safetensors.index.json"),

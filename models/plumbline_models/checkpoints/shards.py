@@ -40,6 +40,11 @@ class Shards:
         """Hex sha256 of each weight file, in the order of their names."""
         return [sha256_of(self._folder / name) for name in sorted(set(self._file_of.values()))]
 
+    @property
+    def names(self) -> Sequence[str]:
+        """Of all tensors."""
+        return list(self._file_of)
+
     def __contains__(self, name: str) -> bool:
         return name in self._file_of
 

@@ -8,12 +8,12 @@ on any thread; encoding runs whole batches, in the process that loaded the encod
 rows. The batcher in between knows encoders only by this protocol.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
 from plumbline_models.core.arrays import Array, Pixels
-from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.errors import BackendUnavailableError, PlumblineError
 from plumbline_models.core.graph import Graph
 
 EncoderKind: TypeAlias = Literal["image", "text", "pair"]
@@ -234,6 +234,20 @@ class Workshop:
     shelf: EncoderShelf
     reference: Backend | None = None
     """The same backend at fp32, where `backend` is faster and less exact."""
+    open_torch: Callable[[], Backend] | None = None
+    """Opens torch, where `backend` is another, for networks that only torch runs."""
+
+    def open_eager(self) -> Backend:
+        """What runs networks that no compiler here takes: torch.
+
+        Raises:
+            BackendUnavailableError: Neither `backend` is torch nor can it be opened.
+        """
+        if self.backend.name == "torch":
+            return self.backend
+        if self.open_torch is None:
+            raise BackendUnavailableError("This network runs on the torch backend only.", backend=self.backend.name)
+        return self.open_torch()
 
     @property
     def exact(self) -> Backend:

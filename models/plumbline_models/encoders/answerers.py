@@ -5,17 +5,23 @@ needs of an image, and a pair's row is an `AnswerLikelihood`. Scorers see nothin
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
+from plumbline_models.checkpoints.causal import CausalCheckpoint, PixelWish
 from plumbline_models.checkpoints.flant5 import FlanT5Checkpoint
+from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.protocols import Encoder, Workshop
+from plumbline_models.encoders.causal_image import CausalImageEncoder
+from plumbline_models.encoders.causal_pair import CausalPairEncoder
 from plumbline_models.encoders.flant5_image import FlanT5ImageEncoder
 from plumbline_models.encoders.flant5_pair import FlanT5PairEncoder
-from plumbline_models.text.questions import Asking
+from plumbline_models.text.causal_families import CAUSAL_FAMILIES, REGIMES, CausalFamily
+from plumbline_models.text.questions import DEFAULT_ANSWER, DEFAULT_QUESTION, Asking
 
-Family: TypeAlias = Literal["clip-flant5"]
+Family: TypeAlias = Literal["clip-flant5", "llava-1.5", "qwen2.5-vl", "qwen3-vl", "smolvlm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,10 @@ class AnswererSpec:
     aspect: Literal["pad", "square"] | None = None
     tokenizer: str | None = None
     vision_tower: str | None = None
+    pixels: PixelWish = field(default_factory=PixelWish)
+    """What of a causal checkpoint's treatment of images is overridden."""
+    repetition_penalty: float = 1.0
+    """As the public program's generation applies it, for causal families."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +55,43 @@ class Answerer:
     pair: Encoder
 
 
+@dataclass(frozen=True, slots=True)
+class FamilyEntry:
+    """One family: how it is opened, and what it is asked where nothing else is configured."""
+
+    open: Callable[[AnswererSpec, Workshop], Answerer]
+    question: str
+    answer: str
+    value: str
+    """What the score is, in words."""
+
+
 def _open_flant5(spec: AnswererSpec, workshop: Workshop) -> Answerer:
+    if spec.pixels != PixelWish() or spec.repetition_penalty != 1.0:
+        raise ConfigError("The family clip-flant5 takes neither max_pixels, nor tiles, nor repetition_penalty.")
     checkpoint = FlanT5Checkpoint(spec.name, tokenizer=spec.tokenizer, vision_tower=spec.vision_tower)
     image = FlanT5ImageEncoder(checkpoint, workshop.backend, aspect=spec.aspect)
     pair = FlanT5PairEncoder(checkpoint, workshop.backend, asking=spec.asking)
     return Answerer(image=workshop.shelf.take(image), pair=workshop.shelf.take(pair))
 
 
-FAMILIES: Final[Mapping[Family, Callable[[AnswererSpec, Workshop], Answerer]]] = MappingProxyType(
-    {"clip-flant5": _open_flant5}
+def _open_causal(family: CausalFamily, spec: AnswererSpec, workshop: Workshop) -> Answerer:
+    if spec.aspect is not None or spec.vision_tower is not None:
+        raise ConfigError(f"The family {family.name} takes neither image_aspect_ratio nor vision_tower.")
+    checkpoint = CausalCheckpoint(spec.name, family, tokenizer=spec.tokenizer, wish=spec.pixels)
+    image = CausalImageEncoder(checkpoint, workshop.open_eager)
+    pair = CausalPairEncoder(
+        checkpoint, workshop.open_eager, asking=spec.asking, repetition_penalty=spec.repetition_penalty
+    )
+    return Answerer(image=workshop.shelf.take(image), pair=workshop.shelf.take(pair))
+
+
+FAMILIES: Final[Mapping[Family, FamilyEntry]] = MappingProxyType(
+    {
+        "clip-flant5": FamilyEntry(_open_flant5, DEFAULT_QUESTION, DEFAULT_ANSWER, REGIMES["all_tokens"]),
+        **{
+            name: FamilyEntry(partial(_open_causal, family), family.question, family.answer, REGIMES[family.regime])
+            for name, family in CAUSAL_FAMILIES.items()
+        },
+    }
 )

@@ -1,16 +1,14 @@
-"""Pairs as the arrays of one batch, and the engine's arrays as likelihoods."""
+"""Pairs as the arrays of one batch."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from plumbline_models.core.arrays import Array, TokenIds
-from plumbline_models.core.errors import EngineError, PlumblineError
 from plumbline_models.encoders.flant5_image import ImageRows
-from plumbline_models.encoders.likelihood import AnswerLikelihood
 
 TAIL_STEP: Final = 8
 ANSWER_STEP: Final = 2
@@ -46,22 +44,6 @@ def arrange_pairs(batch: Sequence[PreparedPair], head_ids: TokenIds, start_id: i
         "read_ids": read_ids,
         "answer_ids": answer_ids,
     }
-
-
-def read_likelihoods(
-    batch: Sequence[PreparedPair], outputs: Mapping[str, Array]
-) -> list[AnswerLikelihood | PlumblineError]:
-    """The outputs of `flant5_score`, a likelihood for each pair, or an error where there is no number."""
-    return [
-        _read(outputs["answer_log_probs"][row, : len(pair.answer_ids)], outputs["rival_log_prob"][row])
-        for row, pair in enumerate(batch)
-    ]
-
-
-def _read(log_probs: Array, rival: Array) -> AnswerLikelihood | PlumblineError:
-    if not (np.isfinite(log_probs).all() and np.isfinite(rival).all()):
-        return EngineError("The engine gave no number for this pair.")
-    return AnswerLikelihood(tuple(log_probs.tolist()), rival_log_prob=float(rival[0]))
 
 
 def _pad(rows: Sequence[TokenIds], step: int) -> TokenIds:

@@ -21,9 +21,8 @@ from plumbline_models.encoders.flant5_batch import (
     TAIL_STEP,
     PreparedPair,
     arrange_pairs,
-    read_likelihoods,
 )
-from plumbline_models.encoders.likelihood import AnswerLikelihood
+from plumbline_models.encoders.likelihood import AnswerLikelihood, read_likelihoods
 from plumbline_models.text.questions import RIVAL_ANSWER, Asking
 
 if TYPE_CHECKING:
@@ -175,7 +174,8 @@ class FlanT5PairEncoder:
 
     def _run(self, engine: Engine, batch: Sequence[PreparedPair]) -> list[AnswerLikelihood | PlumblineError]:
         start_id = self._checkpoint.t5_arch.start_id
-        return read_likelihoods(batch, engine.run(arrange_pairs(batch, self._head_ids, start_id)))
+        outputs = engine.run(arrange_pairs(batch, self._head_ids, start_id))
+        return read_likelihoods(outputs, [len(pair.answer_ids) for pair in batch])
 
     @cached_property
     def _fixed_answer(self) -> TokenIds | None:

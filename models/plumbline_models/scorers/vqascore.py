@@ -2,8 +2,9 @@
 
 Lin et al., "Evaluating Text-to-Visual Generation with Image-to-Text Generation", ECCV 2024, arXiv:2404.01291,
 section 3. The network is asked `Does this figure show "{}"? Please answer yes or no.`, and the score is how likely it
-answers `Yes`. As in the authors' program the answer ends with end-of-sequence, and the score is the geometric mean of
-the probabilities of its tokens: sqrt(p(Yes) p(end | Yes)), not p(Yes).
+answers `Yes`. As in the authors' program there are two regimes, which are not on one scale: CLIP-FlanT5 and LLaVA-1.5
+answer with an end of sequence, and the score is the geometric mean sqrt(p(Yes) p(end | Yes)); of the other families
+it is p(Yes) as first token.
 
 We differ where a caption holds control tokens: they are read as plain text. Beside the score stand its logarithms, and
 `p_no`, the probability that the answer begins with `No`, which the authors recommend for further use.
@@ -15,12 +16,13 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from plumbline_models.checkpoints.causal import PixelWish
 from plumbline_models.checkpoints.embedded import embedded_folder
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError, MissingTextError, PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
 from plumbline_models.encoders.answerers import FAMILIES, Answerer, AnswererSpec, Family
 from plumbline_models.encoders.likelihood import AnswerLikelihood
-from plumbline_models.text.questions import DEFAULT_ANSWER, DEFAULT_QUESTION, Asking
+from plumbline_models.text.questions import Asking
 
 EMBEDDED: Final = "mini-flant5"
 
@@ -33,15 +35,21 @@ class VqaOptions(BaseModel):
     model: str | None = Field(None, min_length=1)
     """A hub name, or a folder of the published layout; none: the embedded one."""
     family: Family = "clip-flant5"
-    """How the network is built."""
-    question: str = DEFAULT_QUESTION
-    """What is asked; `{}` stands for the text."""
-    answer: str = DEFAULT_ANSWER
-    """Whose likelihood is the score; may hold `{}`."""
+    """How the network is built; the causal ones need the extra `vlm` and run on torch."""
+    question: str | None = None
+    """What is asked; `{}` stands for the text. None: the family's own."""
+    answer: str | None = None
+    """Whose likelihood is the score; may hold `{}`. None: the family's own."""
     conversation: str = "t5_chat"
-    """What stands around image and question; by name."""
+    """What stands around image and question, by name; of CLIP-FlanT5 only."""
     image_aspect_ratio: Literal["pad", "square"] | None = None
-    """Whether images are padded to a square or cropped; none: as the checkpoint says."""
+    """Whether images are padded to a square or cropped; none: as the checkpoint says. Of CLIP-FlanT5 only."""
+    max_pixels: int | None = Field(None, ge=1, le=1 << 26)
+    """The most pixels an image is given, of the Qwen families; none: as the checkpoint says. Changes the score."""
+    tiles: bool | None = None
+    """Whether images are cut into tiles, of smolvlm; none: as the checkpoint says. Changes the score."""
+    repetition_penalty: float = Field(1.0, ge=1.0, le=2.0)
+    """Of causal families: 1.05 gives what the public program reads off Qwen2.5-VL; 1: raw."""
     tokenizer: str | None = None
     """A hub name or folder, where the checkpoint has no tokenizer of its own."""
     vision_tower: str | None = None
@@ -62,16 +70,11 @@ class VqaScore:
     )
     relative_cost: float = 2000.0  # of the XL checkpoint: 373 GFLOP an image and 1579 a pair
 
-    def __init__(self, answerer: Answerer, asking: Asking) -> None:
+    def __init__(self, answerer: Answerer, regime: Mapping[str, str]) -> None:
         self.image: Encoder | None = answerer.image
         self.text: Encoder | None = None
         self.pair: Encoder | None = answerer.pair
-        self.regime: Mapping[str, str] = {
-            "value": "geometric mean of the probabilities of the answer's tokens, its end included",
-            "question": asking.question,
-            "answer": asking.answer,
-            "conversation": asking.conversation,
-        }
+        self.regime: Mapping[str, str] = regime
 
     @classmethod
     def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:
@@ -87,14 +90,8 @@ class VqaScore:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise ConfigError(f"The section vqascore is not valid at {where}: {first['msg']}.") from error
-        spec = AnswererSpec(
-            name=section.model or _embedded(),
-            asking=Asking(section.question, section.answer, section.conversation),
-            aspect=section.image_aspect_ratio,
-            tokenizer=section.tokenizer,
-            vision_tower=section.vision_tower,
-        )
-        return cls(FAMILIES[section.family](spec, workshop), spec.asking)
+        spec = _spec(section)
+        return cls(FAMILIES[section.family].open(spec, workshop), _regime(section, spec))
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each pair.
@@ -119,6 +116,33 @@ def _score(likelihood: AnswerLikelihood) -> Score:
     if likelihood.end_log_prob is not None:
         details["log_p_eos"] = likelihood.end_log_prob
     return Score(value=likelihood.mean_prob, details=details)
+
+
+def _spec(section: VqaOptions) -> AnswererSpec:
+    if section.model is None and section.family != "clip-flant5":
+        raise ConfigError(f"The section vqascore needs a model for the family {section.family}.")
+    entry = FAMILIES[section.family]
+    question = entry.question if section.question is None else section.question
+    answer = entry.answer if section.answer is None else section.answer
+    return AnswererSpec(
+        name=section.model or _embedded(),
+        asking=Asking(question, answer, section.conversation),
+        aspect=section.image_aspect_ratio,
+        tokenizer=section.tokenizer,
+        vision_tower=section.vision_tower,
+        pixels=PixelWish(section.max_pixels, section.tiles),
+        repetition_penalty=section.repetition_penalty,
+    )
+
+
+def _regime(section: VqaOptions, spec: AnswererSpec) -> dict[str, str]:
+    facts = {"value": FAMILIES[section.family].value, "family": section.family}
+    facts |= {"question": spec.asking.question, "answer": spec.asking.answer}
+    if section.family == "clip-flant5":
+        facts["conversation"] = spec.asking.conversation
+    if spec.repetition_penalty != 1.0:
+        facts["repetition_penalty"] = f"{spec.repetition_penalty:g}"
+    return facts
 
 
 def _embedded() -> str:

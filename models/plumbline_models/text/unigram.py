@@ -10,7 +10,8 @@ import numpy as np
 from sentencepiece import SentencePieceProcessor
 
 from plumbline_models.core.arrays import TokenIds
-from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, InvalidFieldError
+from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError
+from plumbline_models.text.plain_text import require_utf8
 
 
 class UnigramTokenizer:
@@ -49,8 +50,4 @@ class UnigramTokenizer:
         Raises:
             InvalidFieldError: The text holds half of a surrogate pair.
         """
-        try:
-            utf8 = text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise InvalidFieldError("The text is not valid Unicode.", reason=error.reason) from error
-        return np.array([*self._pieces.encode(utf8), self.end_id], dtype=np.int64)
+        return np.array([*self._pieces.encode(require_utf8(text)), self.end_id], dtype=np.int64)

@@ -1,0 +1,178 @@
+"""Causal question-answering checkpoints as published: folders and hub names of the transformers library's layout.
+
+LLaVA-1.5 comes in two: its authors' (`mm_*` keys in `config.json`, the tower named there or in `vision_config.json`)
+and the library's; both give the same numbers here. The tokenizer lies in the folder, or in `tokenizer/` below it.
+"""
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plumbline_models.checkpoints.causal_origin import causal_origin
+from plumbline_models.checkpoints.causal_pixels import read_pixels
+from plumbline_models.checkpoints.digest import SHORT
+from plumbline_models.checkpoints.flant5_folders import find_small_files, find_weights, read_json
+from plumbline_models.core.errors import CheckpointError, ConfigError
+from plumbline_models.core.protocols import Origin
+from plumbline_models.images.vlm_pixels import PixelPolicy, Tiles, WholePatches
+from plumbline_models.text.byte_level import ByteLevelTokenizer
+from plumbline_models.text.causal_families import CausalFamily
+from plumbline_models.text.plain_text import PlainTokenizer
+from plumbline_models.text.sentence_pieces import SentencePieces
+
+if TYPE_CHECKING:
+    from plumbline_models.checkpoints.shards import Shards
+    from plumbline_models.graphs.causal_rules import PixelRules
+
+
+@dataclass(frozen=True, slots=True)
+class PixelWish:
+    """What of a checkpoint's own treatment of images is overridden; both change the score."""
+
+    max_pixels: int | None = None
+    """For families that keep an image's size: the most pixels it is given."""
+    is_split: bool | None = None
+    """For families that cut images into tiles: whether they do."""
+
+
+@dataclass(frozen=True)
+class CausalCheckpoint:
+    """A checkpoint by name; its parts are read when first asked for.
+
+    Args:
+        name: A folder, or a hub name.
+        tokenizer: Folder or hub name of the tokenizer; None: the checkpoint's own.
+
+    Raises:
+        ConfigError: The packages that run it are not installed.
+    """
+
+    name: str
+    family: CausalFamily
+    tokenizer: str | None = None
+    wish: PixelWish = PixelWish()
+
+    def __post_init__(self) -> None:
+        if importlib.util.find_spec("transformers") is None:
+            raise ConfigError(
+                f'The family {self.family.name} needs more packages: pip install "plumbline-serve[vlm]".',
+                family=self.family.name,
+            )
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """`config.json`.
+
+        Raises:
+            CheckpointError: It describes another family.
+        """
+        config = read_json(self.folder / "config.json")
+        if config.get("model_type") not in self.family.model_types:
+            raise CheckpointError(
+                f"The checkpoint {self.name} is no {self.family.name}.", model_type=config.get("model_type")
+            )
+        return config
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its small files are."""
+        return find_small_files(self.name)
+
+    @cached_property
+    def pieces(self) -> PlainTokenizer:
+        """The tokenizer."""
+        folder = find_small_files(self.tokenizer) if self.tokenizer else self.folder
+        name = "tokenizer.model" if self.family.name == "llava-1.5" else "tokenizer.json"
+        file = next((found for found in (folder / name, folder / "tokenizer" / name) if found.is_file()), folder / name)
+        return SentencePieces(file) if name == "tokenizer.model" else ByteLevelTokenizer(file)
+
+    @cached_property
+    def pixels(self) -> PixelPolicy:
+        """How images are fitted."""
+        policy = self._pixels[0]
+        if isinstance(policy, WholePatches) and self.wish.max_pixels is not None:
+            most = max(self.wish.max_pixels, policy.factor_px**2)
+            return replace(policy, max_pixels=most, min_pixels=min(policy.min_pixels, most))
+        if isinstance(policy, Tiles) and self.wish.is_split is not None:
+            return replace(policy, is_split=self.wish.is_split)
+        if self.wish != PixelWish():
+            raise ConfigError(f"The family {self.family.name} does not take this setting of images.", wish=self.wish)
+        return policy
+
+    @property
+    def pixel_rules(self) -> "PixelRules":
+        """How the tower takes its pixels."""
+        return self._pixels[1]
+
+    @cached_property
+    def num_tile_rows(self) -> int:
+        """Rows of the prompt that one tile stands for, where tiles are squares of one size; else 0."""
+        vision = self.vision_config
+        if isinstance(self._pixels[0], WholePatches):
+            return 0
+        side = int(vision["image_size"]) // int(vision["patch_size"])
+        return side**2 // int(self.config.get("scale_factor", 1)) ** 2
+
+    @cached_property
+    def vision_config(self) -> Mapping[str, Any]:
+        """The tower's configuration, wherever it stands."""
+        nested = self.config.get("vision_config")
+        if isinstance(nested, Mapping):
+            return nested
+        file = self.folder / "vision_config.json"
+        if file.is_file():
+            return read_json(file)
+        config = read_json(find_small_files(self.tower_name) / "config.json")
+        inner = config.get("vision_config")
+        return inner if isinstance(inner, Mapping) else config
+
+    @property
+    def tower_name(self) -> str:
+        """Folder or hub name of the tower of a checkpoint of LLaVA's own layout."""
+        named = str(self.config.get("mm_vision_tower") or "openai/clip-vit-large-patch14-336")
+        inside = self.folder / named
+        return str(inside) if inside.is_dir() else named
+
+    @cached_property
+    def shards(self) -> "Shards":
+        """The checkpoint's tensors."""
+        from plumbline_models.checkpoints.shards import Shards  # noqa: PLC0415 - torch, which preparing never needs
+
+        return Shards(find_weights(self.name))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest of the weights: that of their file, or over those of their files."""
+        digests = self.shards.digests
+        return digests[0] if len(digests) == 1 else hashlib.sha256(repr(tuple(digests)).encode()).hexdigest()
+
+    @property
+    def origin(self) -> Origin:
+        """Where the weights come from; fetches nothing."""
+        return causal_origin(self.name)
+
+    @cached_property
+    def label(self) -> str:
+        """Short, for keys; with a digest behind it, as the last part of the name does not tell all."""
+        facts = (self.name, self.family.name, self.tokenizer, self.wish)
+        last = Path(self.name).expanduser().resolve().name
+        return f"{last}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:SHORT]}"
+
+    @cached_property
+    def network(self) -> Any:
+        """The network with its weights, as the transformers library builds it; loaded once.
+
+        Raises:
+            CheckpointError: The weights are not there, or do not fit.
+        """
+        from plumbline_models.checkpoints.causal_networks import open_network  # noqa: PLC0415 - torch, when compiling
+
+        return open_network(self)
+
+    @cached_property
+    def _pixels(self) -> "tuple[PixelPolicy, PixelRules]":
+        return read_pixels(self.family, self.vision_config, self.folder / "preprocessor_config.json")
