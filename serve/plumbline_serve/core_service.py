@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -72,7 +73,11 @@ class CoreService:
 
     async def embed(self, request: EmbedRequest) -> EmbedReply:
         """As `Service.embed`."""
-        return await self._admitted(embed(self._pipeline, request))
+        reply = await self._admitted(embed(self._pipeline, request))
+        if reply.dim:
+            return reply
+        dims = {info.key: info.dim for info in await self._compute.infos()}
+        return dataclasses.replace(reply, dim=dims.get(reply.encoder, 0))  # nothing could be embedded
 
     async def scorers(self) -> Sequence[ScorerEntry]:
         """As `Service.scorers`."""
@@ -146,7 +151,7 @@ def _scorer_entry(scorer: Scorer, infos: Mapping[str, EncoderInfo]) -> ScorerEnt
         higher_is_better=scorer.info.higher_is_better,
         needs_text="text" in scorer.info.needs,
         encoders=encoders,
-        precision=main.precision if main else "",
+        precision=", ".join(dict.fromkeys(info.precision for info in used)),
         backend=main.backend if main else "",
         paper=scorer.info.source,
         licence=", ".join(dict.fromkeys(info.licence for info in used)),

@@ -37,7 +37,7 @@ def _encoders(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
         if scorer.image is not None and scorer.text is not None:
             return scorer.image, scorer.text
     raise UnknownScorerError(
-        "No loaded scorer has encoders of images and texts into one space.",
+        f"{name or 'No loaded scorer'} has {'no ' if name else ''}encoders of images and texts into one space.",
         errors=[{"pointer": "/scorer", "detail": "has no such encoders"}] if name else [],
     )
 

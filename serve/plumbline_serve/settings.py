@@ -58,6 +58,8 @@ class Limits(_Section):
     """Bytes of one request body."""
     max_text_chars: int = Field(default=4096, ge=1)
     """Characters of one text."""
+    max_upload_s: float = Field(default=60.0, gt=0)
+    """Seconds that the body of a REST request may take to arrive."""
 
 
 class AuthSettings(_Section):

@@ -16,8 +16,10 @@ from plumbline_client import Client, Image, PlumblineClientError
 from plumbline_client import Item as ClientItem
 from plumbline_models.core.errors import ImageUndecodableError, PlumblineError
 from plumbline_serve.assembly import assemble, local_compute, make_scorers
+from plumbline_serve.checks import Checks
+from plumbline_serve.edge.problems import problem
 from plumbline_serve.edge.rest_replies import score_document
-from plumbline_serve.messages import BrokenImage, EncodedImage, ImageSource, Item, ScoreRequest
+from plumbline_serve.messages import BrokenImage, EncodedImage, Item, ScoreRequest
 from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Settings
 
@@ -47,7 +49,8 @@ def in_process(ask: Ask, settings: Settings) -> Document:
 async def _in_process(ask: Ask, settings: Settings) -> Document:
     scorers = make_scorers(settings)
     if ask.scorers is not None:
-        scorers = {name: scorer for name, scorer in scorers.items() if name in ask.scorers} or scorers
+        chosen = Checks(settings.limits, scorers).scorers(ask.scorers) or []
+        scorers = {scorer.info.name: scorer for scorer in chosen}
     instruments = Instruments()
     compute = local_compute(settings, scorers.values(), instruments)
     service = assemble(settings, scorers, compute=compute, instruments=instruments).service
@@ -66,15 +69,9 @@ def through_server(ask: Ask, url: str) -> Document:
     Raises:
         PlumblineError: The service cannot be reached or refuses the request as a whole.
     """
-    documents: list[Document] = []
     try:
         with Client(url) as client:
-            for files in _chunks(ask.images, CHUNK):
-                sound = [path for path in files if path.is_file()]
-                items = [ClientItem(id=str(path), image=Image.file(path), text=ask.text) for path in sound]
-                answer = client.score(items, scorers=ask.scorers) if items else None
-                scored = answer.model_dump(mode="json", exclude_none=True) if answer else {"results": []}
-                documents.append(_with_missing(scored, files))
+            documents = [_ask_server(client, ask, files) for files in _chunks(ask.images, CHUNK)]
     except PlumblineClientError as error:
         raise PlumblineError(str(error)) from error
     return _joined(documents)
@@ -95,28 +92,27 @@ def _request(ask: Ask, files: Iterable[Path]) -> ScoreRequest:
     return ScoreRequest(items, scorers=ask.scorers)
 
 
-def _source(path: Path) -> ImageSource:
+def _source(path: Path) -> EncodedImage | BrokenImage:
     try:
         return EncodedImage(path.read_bytes())
     except OSError:
-        return BrokenImage(_unreadable(path))
+        return BrokenImage(ImageUndecodableError(f"The file {path} cannot be read."))
 
 
-def _unreadable(path: Path) -> ImageUndecodableError:
-    return ImageUndecodableError(f"The file {path} cannot be read.")
+def _ask_server(client: Client, ask: Ask, files: Sequence[Path]) -> Document:
+    sources = {path: _source(path) for path in files}
+    found = {path: source.data for path, source in sources.items() if isinstance(source, EncodedImage)}
+    failed = {path: _failure(path, source.error) for path, source in sources.items() if isinstance(source, BrokenImage)}
+    items = [ClientItem(id=str(path), image=Image.data(data), text=ask.text) for path, data in found.items()]
+    scored: Document = {"results": []}
+    if items:
+        scored = client.score(items, scorers=ask.scorers).model_dump(mode="json", exclude_none=True)
+    results = dict(zip(found, scored["results"], strict=True)) | failed
+    return scored | {"results": [results[path] for path in files]}
 
 
-def _with_missing(document: Document, files: Sequence[Path]) -> Document:
-    """Put an error in the place of each file that is not there."""
-    found = iter(document["results"])
-    results = [next(found) if path.is_file() else _missing_result(path) for path in files]
-    return document | {"results": results}
-
-
-def _missing_result(path: Path) -> Document:
-    error = _unreadable(path)
-    problem = {"title": error.title, "status": error.status, "code": error.code, "detail": error.detail}
-    return {"id": str(path), "status": "error", "error": problem}
+def _failure(path: Path, error: PlumblineError) -> Document:
+    return {"id": str(path), "status": "error", "error": problem(error)}
 
 
 def _joined(documents: Sequence[Document]) -> Document:

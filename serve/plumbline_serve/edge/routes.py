@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from plumbline_models.core.errors import InvalidFieldError, NotReadyError
+from plumbline_models.core.errors import DeadlineExceededError, InvalidFieldError, NotReadyError
 from plumbline_serve.edge import intake, rest_replies, schemas
-from plumbline_serve.edge.asked import Asked, Patience, understand
+from plumbline_serve.edge.asked import Asked, Delivery, Patience, understand
 from plumbline_serve.edge.body import JSON, read_body
 from plumbline_serve.edge.gate import call_of
 from plumbline_serve.service import Service
@@ -85,7 +85,15 @@ class Routes:
 
     async def _read(self, request: Request, schema: type[B]) -> Asked[B]:
         patience = Patience(call_of(request).started_s, _header_timeout_ms(request))
-        return understand(await read_body(request, self._limits), schema, self._limits, patience=patience)
+        return understand(await self._receive(request, patience), schema, self._limits, patience=patience)
+
+    async def _receive(self, request: Request, patience: Patience) -> Delivery:
+        longest_s = self._limits.max_upload_s
+        try:
+            async with asyncio.timeout(min(longest_s, (patience.timeout_ms or math.inf) / 1000)):
+                return await read_body(request, self._limits)
+        except TimeoutError as error:
+            raise DeadlineExceededError("The request took too long to arrive.", stage="receive") from error
 
 
 def _header_timeout_ms(request: Request) -> float | None:

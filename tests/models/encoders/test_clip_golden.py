@@ -8,14 +8,21 @@ import pytest
 from golden_clips import GoldenClip, picture
 
 from plumbline_models.backends import Tuning, open_backend
+from plumbline_models.backends.openvino_runtime import cpu_capabilities, import_openvino
 from plumbline_models.core.protocols import Backend, Row, Workshop
 from plumbline_models.encoders import Shelf
 from plumbline_models.scorers.clipscore import RESCALE, ClipScore
+from plumbline_models.scorers.fclipscore import FClipScore
 
-FP32 = 2e-6  # as the golden numbers' own notes ask; measured 1.4e-7 (torch) and 2.0e-7 (openvino)
-BF16 = 5e-3  # measured 1.9e-3 on a CPU with torch; more than FP32, so that a bound never met would show
+FP32 = 2e-6  # as the golden numbers' own notes ask; measured 1.4e-7 (torch) and 2.2e-7 (openvino)
+# bf16 bounds are about twice the largest error measured (docs/parity.md), since other CPUs add in another order; more
+# than FP32 is asked for as well, so that a precision that was never taken would show.
+BF16 = 5e-3  # of a cosine; measured 2.7e-3 (torch) and 1.8e-3 (openvino)
+BF16_ENTRY = 4e-3  # of an embedding; measured 1.7e-3
+LEAST_BF16 = 0.9998  # cosine of an embedding with its golden one; measured 0.99993
 CONTROL = "<end_of_text>"  # the official program takes it for the control token, we for plain text
-NUM_BF16_CASES = 8  # a CPU without bf16 takes a second a text
+NUM_SLOW_CASES = 8  # a CPU without bf16 takes a second a text
+HAS_BF16 = "BF16" in cpu_capabilities(import_openvino().Core())
 
 
 def open_clipscore(clip: GoldenClip, backend: Backend, *, with_template: bool = False) -> ClipScore:
@@ -38,7 +45,7 @@ def cosine_error(scorer: ClipScore, clip: GoldenClip, cases: Sequence[Mapping[st
     return float(np.abs(np.subtract(cosines, [case["cos"] for case in cases])).max())
 
 
-@pytest.fixture(scope="module", params=["b32-torch", "b32-openvino", "b16-torch"])
+@pytest.fixture(scope="module", params=["b32-torch", "b32-openvino", "b16-torch", "b16-openvino"])
 def clip_and_scorer(request: pytest.FixtureRequest) -> tuple[GoldenClip, ClipScore]:
     name, backend = request.param.split("-")
     clip: GoldenClip = request.getfixturevalue(name)
@@ -78,9 +85,28 @@ def test_the_authors_template_is_an_option(b32: GoldenClip, torch_fp32: Backend)
     assert abs(RESCALE * float(image @ text) - case["clip_score"]) <= RESCALE * FP32
 
 
-def test_bf16_stays_within_its_measured_bound(b32: GoldenClip, tuning: Tuning) -> None:
-    scorer = open_clipscore(b32, open_backend("torch", precision="bf16", tuning=tuning))
-    found = embed_images(scorer, b32)
-    least = min(float(found[name] @ b32.image_embeddings[name]) for name in found)
-    assert least >= 0.9995  # measured 0.99993
-    assert FP32 < cosine_error(scorer, b32, b32.cases[:NUM_BF16_CASES]) <= BF16
+@pytest.fixture(params=["b32-torch", "b32-openvino", "b16-openvino"])
+def clip_in_bf16(request: pytest.FixtureRequest, tuning: Tuning) -> tuple[GoldenClip, ClipScore]:
+    name, backend = request.param.split("-")
+    if backend == "openvino" and not HAS_BF16:
+        pytest.skip("this CPU does not compute in bf16")
+    clip: GoldenClip = request.getfixturevalue(name)
+    return clip, open_clipscore(clip, open_backend(backend, precision="bf16", tuning=tuning))
+
+
+def test_bf16_stays_within_its_measured_bound(clip_in_bf16: tuple[GoldenClip, ClipScore]) -> None:
+    clip, scorer = clip_in_bf16
+    found = embed_images(scorer, clip)
+    pairs = [(found[name], clip.image_embeddings[name]) for name in found]
+    assert min(float(row @ golden) for row, golden in pairs) >= LEAST_BF16
+    assert FP32 < max(np.abs(row - golden).max() for row, golden in pairs) <= BF16_ENTRY
+    cases = [case for case in clip.cases if CONTROL not in case["caption"]]
+    assert FP32 < cosine_error(scorer, clip, cases if HAS_BF16 else cases[:NUM_SLOW_CASES]) <= BF16
+
+
+def test_attributions_are_computed_in_fp32_whatever_the_encoders_are(b32: GoldenClip, tuning: Tuning) -> None:
+    fast, exact = (open_backend("torch", precision=precision, tuning=tuning) for precision in ("bf16", "fp32"))
+    scorer = FClipScore.build(b32.options, Workshop(fast, Shelf(), reference=exact))
+    for encoder, precision in ((scorer.image, "bf16"), (scorer.pair, "fp32")):
+        encoder.load()
+        assert encoder.info().precision == precision

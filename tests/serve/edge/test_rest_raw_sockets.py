@@ -51,6 +51,14 @@ def test_a_caller_that_hangs_up_while_sending_is_counted_as_gone(edge, kind: str
     assert is_alive(edge)
 
 
+def test_a_body_that_does_not_come_is_not_waited_for_longer_than_its_caller_waits(edge) -> None:
+    lines = ("Content-Type: application/json", "Content-Length: 9", "X-Request-Timeout-Seconds: 0.1")
+    answer = exchange(edge, head("/v1/score", *lines) + b"{")
+    assert answer.startswith(b"HTTP/1.1 504 ")
+    assert b"too long to arrive" in answer
+    assert is_alive(edge)
+
+
 def test_a_declared_length_over_the_limit_is_refused_before_a_byte_of_it_is_sent(edge) -> None:
     declared = head("/v1/score", "Content-Type: application/json", f"Content-Length: {2**20 + 1}")
     assert exchange(edge, declared).startswith(b"HTTP/1.1 413 ")

@@ -13,7 +13,7 @@ class ScorerEntry(BaseModel):
     higher_is_better: bool
     needs_text: bool
     encoders: list[str] = Field(description="What it computes with, by key in `GET /v1/models`.")
-    precision: str
+    precision: str = Field(description="Of its encoders, each once: attributions are computed in fp32 always.")
     backend: str
     paper: str = Field(description="An arXiv identifier.")
     licence: str = Field(description="Of the weights behind it.")
