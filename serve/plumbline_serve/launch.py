@@ -9,7 +9,7 @@ import math
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import ray
 from ray import serve as ray_serve
@@ -65,11 +65,12 @@ def _start_ray(settings: Settings) -> None:
 def _deploy(settings: Settings) -> None:
     """Start Serve and the application, and wait until it is ready."""
     try:
-        ray_serve.start(
-            http_options={"host": settings.host, "port": settings.port},
-            grpc_options=grpc_options(settings.grpc_port),
-            logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
-        )
+        with suppress(TimeoutError):  # Ray gives its proxies a minute; on a busy machine they come up later
+            ray_serve.start(
+                http_options={"host": settings.host, "port": settings.port},
+                grpc_options=grpc_options(settings.grpc_port),
+                logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
+            )
         ray_serve.run(build(settings), name=APP_NAME, route_prefix="/")
     except (RayError, RayServeException, TimeoutError) as error:
         log.warning("Ray says: %s", error)

@@ -20,7 +20,7 @@ def test_a_replica_on_the_second_node_answers(tmp_path, unused_port, png_of):
         input=json.dumps(body),
         capture_output=True,
         text=True,
-        env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"},
+        env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"},
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-4000:]

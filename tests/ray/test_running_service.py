@@ -11,8 +11,10 @@ from google.protobuf.json_format import MessageToDict
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner
 
 from plumbline_client import Client, GrpcClient, Image, Item, ItemResult
+from plumbline_serve.cli.main import cli
 from plumbline_wire.v1 import scoring_pb2 as wire
 from plumbline_wire.v1 import scoring_pb2_grpc
 
@@ -126,6 +128,14 @@ def test_the_caller_s_request_id_comes_back(rest):
     assert answer.headers["x-request-id"] == "caller-7"
 
 
+@pytest.mark.parametrize("sent", [b"x" * 129, b"\xe9", "é".encode(), b""], ids=["long", "latin-1", "utf-8", "empty"])
+def test_an_unusable_request_id_is_replaced_in_header_and_body_alike(rest, sent):
+    answer = rest.post("/v1/score", json={"items": [{"text": "a"}]}, headers={b"x-request-id": sent})
+    assert answer.status_code == 200
+    assert answer.headers.get_list("x-request-id") == [answer.json()["request_id"]]
+    assert answer.headers["x-request-id"].encode() != sent
+
+
 BAD_BODIES = [
     pytest.param(b"", 400, id="empty"),
     pytest.param(b"{", 400, id="not json"),
@@ -203,6 +213,50 @@ def test_a_wrong_grpc_request_has_a_canonical_code_and_details(service):
             stub.Score(wire.ScoreRequest(), timeout=30)
         assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert any(key == "grpc-status-details-bin" for key, _ in refusal.value.trailing_metadata())
+
+
+def test_grpc_health_can_be_watched(service):
+    with grpc.insecure_channel(service.target) as channel:
+        changes = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=30)
+        assert next(changes).status == health_pb2.HealthCheckResponse.SERVING
+        changes.cancel()
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        pytest.param(b"\xff\xff", grpc.StatusCode.INVALID_ARGUMENT, id="no message"),
+        pytest.param(bytes(65 * 2**20), grpc.StatusCode.RESOURCE_EXHAUSTED, id="too large"),
+    ],
+)
+def test_bytes_that_are_no_request_are_refused(service, sent, code):
+    unlimited = [("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(service.target, options=unlimited) as channel:
+        with pytest.raises(grpc.RpcError) as refusal:
+            channel.unary_unary("/plumbline.v1.Scoring/Score")(sent, timeout=60)
+        assert refusal.value.code() is code
+        assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+
+
+def test_a_grpc_deadline_is_honoured(service, png_of):
+    items = [wire.Item(image=wire.ImageSource(data=png_of(seed)), text=TEXTS[0]) for seed in range(64)]
+    with grpc.insecure_channel(service.target) as channel, pytest.raises(grpc.RpcError) as refusal:
+        scoring_pb2_grpc.ScoringStub(channel).Score(wire.ScoreRequest(items=items), timeout=0.001)
+    assert refusal.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_the_score_command_asks_a_server(service, png_of, tmp_path):
+    (tmp_path / "one.png").write_bytes(png_of(1))
+    files = [str(tmp_path / name) for name in ("one.png", "missing.png", "one.png")]
+    arguments = ["score", *files, "--text", TEXTS[0], "--server", service.url, "--json"]
+    ran = CliRunner().invoke(cli, arguments)
+    assert ran.exit_code == 1
+    results = json.loads(ran.stdout)["results"]
+    assert [(result["id"], result["status"]) for result in results] == [
+        *((files[0], "ok"), (files[1], "error"), (files[2], "ok"))
+    ]
+    assert results[0]["scores"] == results[2]["scores"]
+    assert results[1]["error"]["code"] == "image_undecodable"
 
 
 def test_a_stream_answers_every_batch(service, png_of):

@@ -5,6 +5,7 @@ A process of its own, since Ray belongs to a whole process: `two_nodes.py CACHE_
 
 import json
 import sys
+from contextlib import suppress
 
 import httpx
 import ray
@@ -24,11 +25,12 @@ def main(cache_dir: str, port: int, grpc_port: int) -> None:
     second = nodes.add_node(num_cpus=2, **STORE)
     ray.init(address=nodes.address, log_to_driver=False)
     settings = Settings(cache_dir=cache_dir, replicas={"layout": "split", "num_encoders": 1, "encoder_cpus": 1})
-    ray_serve.start(
-        proxy_location="HeadOnly",
-        http_options={"host": "127.0.0.1", "port": port},
-        grpc_options=grpc_options(grpc_port),
-    )
+    with suppress(TimeoutError):  # Ray gives its proxies a minute; on a busy machine they come up later
+        ray_serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": "127.0.0.1", "port": port},
+            grpc_options=grpc_options(grpc_port),
+        )
     ray_serve.run(build(settings), name=APP_NAME, route_prefix="/")
     url = f"http://127.0.0.1:{port}"
     answer = httpx.post(f"{url}/v1/score", json=json.load(sys.stdin), timeout=120)

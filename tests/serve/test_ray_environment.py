@@ -1,0 +1,58 @@
+"""What Ray is given to start with, and the launcher that keeps HAProxy's own pages on this machine."""
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from plumbline_serve.ray_environment import free_port, obstacle, prepare_environment
+
+CONFIG = """
+defaults
+    mode http
+    timeout client 1s
+    timeout server 1s
+    timeout connect 1s
+listen stats
+  bind *:{STATS_PORT}
+  stats enable
+frontend metrics
+    bind :{METRICS_PORT}
+frontend callers
+    bind 0.0.0.0:{other}
+"""
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    monkeypatch.setattr(os, "environ", {"PATH": os.environ["PATH"], "OMP_WAIT_POLICY": "ACTIVE"})
+    prepare_environment(tmp_path, max_request_bytes=1000)
+    return dict(os.environ)
+
+
+def test_what_the_caller_has_set_stays(prepared: dict[str, str]) -> None:
+    assert prepared["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert prepared["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+
+
+def test_haproxy_binds_its_own_pages_to_the_loopback_interface(prepared: dict[str, str], tmp_path: Path) -> None:
+    ports = {name: prepared[f"RAY_SERVE_HAPROXY_{name}"] for name in ("STATS_PORT", "METRICS_PORT")}
+    other = str(free_port())
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(CONFIG.format(**ports, other=other), encoding="utf-8")
+    checked = subprocess.run(
+        [prepared["RAY_SERVE_HAPROXY_BINARY_PATH"], "-c", "-f", str(file)], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    bound = [line.split()[1] for line in file.read_text(encoding="utf-8").splitlines() if "bind" in line]
+    assert bound == [f"127.0.0.1:{ports['STATS_PORT']}", f"127.0.0.1:{ports['METRICS_PORT']}", f"0.0.0.0:{other}"]
+
+
+def test_a_taken_port_is_told_from_a_host_that_is_not_here() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert "in use" in (obstacle("127.0.0.1", port) or "")
+    assert obstacle("127.0.0.1", port) is None
+    assert "assign" in (obstacle("203.0.113.7", port) or "")
