@@ -1,0 +1,125 @@
+"""What bf16 does to the heads' scores and to their order: `python loadtests/heads/precision.py qualiclip`.
+
+Against the numbers of the authors' programs in `tests/golden`, on weights that are rebuilt here. For each set it says
+the largest error, and Spearman's correlation of our order with theirs. `fclipscore` has two rows in bf16: as served,
+with attributions in fp32 behind a bf16 image tower, and with everything in bf16, which the service does not do.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from product import encode, open_workshop
+from scipy.stats import spearmanr
+
+from plumbline_models.core.protocols import Embedded, PairInput, Score, Workshop
+from plumbline_models.encoders import Shelf
+from plumbline_models.images.decode import DecodePolicy, decode
+from plumbline_models.scorers.fclipscore import FClipScore
+from plumbline_models.scorers.qualiclip import QualiClip
+
+GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
+AS_PUBLISHED = DecodePolicy(exif_orientation="ignore", alpha="drop")
+Row: TypeAlias = dict[str, Any]
+
+
+def measure_qualiclip(folder: Path, engines: Mapping[str, Workshop]) -> list[Row]:
+    """Scores of 31 images under two sets of weights."""
+    sys.path.append(str(GOLDEN / "qualiclip"))
+    from rebuild_weights import spread_state_dict, vanilla_state_dict  # noqa: PLC0415 - on the path by now
+
+    golden = json.loads((GOLDEN / "qualiclip" / "golden.json").read_text(encoding="utf-8"))
+    cases = [case for case in golden["cases"] if "policy" not in case["tags"]]
+    images = [decode((GOLDEN / "qualiclip" / case["file"]).read_bytes(), AS_PUBLISHED) for case in cases]
+    vanilla = vanilla_state_dict(golden["seed"])
+    rows: list[Row] = []
+    for name, state in {"spread": spread_state_dict(vanilla, golden["seed"]), "vanilla": vanilla}.items():
+        checkpoint = folder / f"qualiclip-{name}.pth"
+        torch.save(dict(state), checkpoint)
+        expected = [case[name]["score"] for case in cases]
+        for precision, workshop in engines.items():
+            scorer = QualiClip.build({"arch": "RN50-quickgelu", "checkpoint": checkpoint}, workshop)
+            encoder = _loaded(scorer.image)
+            answers = scorer.score(Embedded(images=encode(encoder, [encoder.prepare(image) for image in images])))
+            rows.append({"set": name, "precision": precision, **_compare(_values(answers), expected)})
+    return rows
+
+
+def measure_fclipscore(folder: Path, engines: Mapping[str, Workshop]) -> list[Row]:
+    """Cosines, attributions and scores of pairs under two architectures."""
+    sys.path += [str(GOLDEN.parent / "models"), str(GOLDEN / "fclipscore")]
+    from golden_clips import build_golden, picture  # noqa: PLC0415 - on the path by now
+
+    rows: list[Row] = []
+    for name in ("b32_quickgelu", "b16_gelu"):
+        clip = build_golden(name, folder)
+        cases = [case for case in clip.cases if "f_clipscore" in case and "_of_text>" not in case["caption"]]
+        pixels = {image: picture(image) for image in clip.image_embeddings}
+        for precision, workshop in engines.items():
+            scorer = FClipScore.build({**clip.options, "compat": True}, workshop)
+            image, pair = _loaded(scorer.image), _loaded(scorer.pair)
+            embedded = dict(zip(pixels, encode(image, [image.prepare(each) for each in pixels.values()]), strict=True))
+            inputs = [PairInput(case["caption"], embedded[case["image"]]) for case in cases]
+            found = encode(pair, [pair.prepare(each) for each in inputs])
+            answers = scorer.score(Embedded(pairs=found, texts=[case["caption"] for case in cases]))
+            rows.append({"set": name, "precision": precision, **_compare_pairs(cases, found, _values(answers))})
+    return rows
+
+
+def _compare_pairs(cases: Sequence[Mapping[str, Any]], found: Sequence[Any], values: Sequence[float]) -> Row:
+    cosines = _compare([each.cosine for each in found], [case["cos"] for case in cases])
+    tokens = [(each.tokens, np.array(case["token_attr"])) for each, case in zip(found, cases, strict=True)]
+    relative = [np.abs(ours - theirs).max(initial=0) / np.abs(theirs).max(initial=1e-9) for ours, theirs in tokens]
+    scores = _compare(values, [case["f_clipscore"]["-5e-05"] for case in cases])
+    return {
+        "largest_cosine_error": cosines["largest_error"],
+        "largest_attribution_error_of_row_maximum": float(f"{max(relative):.1e}"),
+        "spearman_of_cosines": cosines["spearman"],
+        **scores,
+    }
+
+
+def _compare(found: Sequence[float], expected: Sequence[float]) -> Row:
+    error = np.abs(np.array(found) - np.array(expected)).max()
+    order = spearmanr(found, expected).statistic
+    return {"cases": len(expected), "largest_error": float(f"{error:.1e}"), "spearman": round(float(order), 5)}
+
+
+def _values(answers: Sequence[Any]) -> list[float]:
+    return [answer.value for answer in answers if isinstance(answer, Score)]
+
+
+def _loaded(encoder: Any) -> Any:
+    encoder.load()
+    return encoder
+
+
+HEADS: Mapping[str, Callable[[Path, Mapping[str, Workshop]], list[Row]]] = {
+    "qualiclip": measure_qualiclip,
+    "fclipscore": measure_fclipscore,
+}
+
+
+def main() -> None:
+    """Measure one head and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("head", choices=HEADS)
+    head = parser.parse_args().head
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        cache_dir = Path(folder)
+        served = {p: open_workshop("openvino", precision=p, cache_dir=cache_dir) for p in ("fp32", "bf16")}
+        engines = dict(served)
+        if head == "fclipscore":
+            engines["all bf16"] = Workshop(served["bf16"].backend, Shelf())
+        print(json.dumps({"head": head, "backend": "openvino", "rows": HEADS[head](cache_dir, engines)}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
