@@ -41,5 +41,8 @@ format: $(STAMP)  ## rewrite the sources as the formatter wants them
 proto: $(STAMP)  ## compile the gRPC schema
 	$(BIN)/python clients/proto/compile_stubs.py
 
+wheel: $(STAMP)  ## build both distributions into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . ./clients
+
 clean:  ## remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache

@@ -59,6 +59,7 @@ def _throughput(max_request_bytes: int) -> dict[str, str]:
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "plumbline_serve.request_ids.http_middlewares",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # Ray's 15 is for batch work: any other process of the machine would go first
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
