@@ -19,15 +19,16 @@ class UnreadableMessage:
     """Stands for a request whose bytes are no message of the right kind."""
 
 
-def add_scoring(servicer: Any, server: grpc.aio.Server) -> None:
+def add_scoring(servicer: Any, server: Any) -> None:
     """As `add_ScoringServicer_to_server`, for a servicer that takes `UnreadableMessage` as well."""
-    add_ScoringServicer_to_server(servicer, _Lenient(server))  # type: ignore[no-untyped-call]
+    lenient: Any = _Lenient(server)
+    add_ScoringServicer_to_server(servicer, lenient)
 
 
 class _Lenient:
-    """The two methods of a server that a schema's services register themselves by."""
+    """The two methods of a server that a schema's services register themselves by; stubs know only one of them."""
 
-    def __init__(self, server: grpc.aio.Server) -> None:
+    def __init__(self, server: Any) -> None:
         self._server = server
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:

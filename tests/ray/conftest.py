@@ -63,13 +63,19 @@ def start_service(folder: Path, config: str = "", **environment: str) -> Running
     return service
 
 
+@pytest.fixture(scope="session")
+def engine_cache(tmp_path_factory) -> str:
+    """Engines of this session: the first service compiles them, the others find them."""
+    return str(tmp_path_factory.mktemp("engines"))
+
+
 @pytest.fixture
-def start(tmp_path) -> Iterator[Callable[..., RunningService]]:
+def start(tmp_path, engine_cache) -> Iterator[Callable[..., RunningService]]:
     """Start services of this test alone; whatever still runs at its end is stopped."""
     started: list[RunningService] = []
 
     def starter(config: str = "", **environment: str) -> RunningService:
-        started.append(start_service(tmp_path, config, **environment))
+        started.append(start_service(tmp_path, config, PLUMBLINE_CACHE_DIR=engine_cache, **environment))
         return started[-1]
 
     yield starter
@@ -84,9 +90,9 @@ def unused_port() -> Callable[[], int]:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory) -> Iterator[RunningService]:
+def service(tmp_path_factory, engine_cache) -> Iterator[RunningService]:
     """One service on the embedded encoders for all tests that do not stop it."""
-    running = start_service(tmp_path_factory.mktemp("service"))
+    running = start_service(tmp_path_factory.mktemp("service"), PLUMBLINE_CACHE_DIR=engine_cache)
     yield running
     assert running.terminate() == 0
 

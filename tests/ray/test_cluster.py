@@ -13,14 +13,21 @@ pytestmark = pytest.mark.ray
 DRIVER = Path(__file__).with_name("two_nodes.py")
 
 
-def test_a_replica_on_the_second_node_answers(tmp_path, unused_port, png_of):
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_worker_niceness": "0",
+}
+
+
+def test_a_replica_on_the_second_node_answers(engine_cache, unused_port, png_of):
     body = {"items": [{"image": {"b64": base64.b64encode(png_of(1)).decode()}, "text": "a red circle"}]}
     ran = subprocess.run(
-        [sys.executable, str(DRIVER), str(tmp_path), str(unused_port()), str(unused_port())],
+        [sys.executable, str(DRIVER), engine_cache, str(unused_port()), str(unused_port())],
         input=json.dumps(body),
         capture_output=True,
         text=True,
-        env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"},
+        env=os.environ | ENVIRONMENT,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-4000:]
