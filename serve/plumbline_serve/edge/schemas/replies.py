@@ -27,7 +27,7 @@ class Word(BaseModel):
 
 
 class ScoreValue(BaseModel):
-    """What one scorer says of one item."""
+    """What one scorer says of one item; some say more, such as `truncated` (fclipscore) or `resized` (qualiclip)."""
 
     model_config = ConfigDict(extra="allow")
 
