@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from PIL import Image
 
 from plumbline_models.checkpoints.flant5 import FlanT5Checkpoint
 from plumbline_models.core.arrays import Pixels
+
+sys.path.append(str(Path(__file__).parent))  # for causal_golden, which tests of the causal families import
 
 TINY = Path(__file__).parents[2] / "golden" / "vqascore" / "clip_flant5_tiny"
 

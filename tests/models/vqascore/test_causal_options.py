@@ -1,0 +1,106 @@
+"""The section of the configuration for causal families, and what is told of them."""
+
+import numpy as np
+import pytest
+from causal_golden import GOLDEN, load, rows, scores, workshop
+
+from plumbline_models.checkpoints.causal_origin import causal_origin
+from plumbline_models.core.errors import BackendUnavailableError, ConfigError, InvalidFieldError, TextTooLongError
+from plumbline_models.core.protocols import PairInput, Workshop
+from plumbline_models.encoders import Shelf
+from plumbline_models.scorers.vqascore import VqaScore
+
+SMOL = {"family": "smolvlm", "model": str(GOLDEN / "smolvlm_tiny")}
+QWEN = {"family": "qwen2.5-vl", "model": str(GOLDEN / "qwen25vl_tiny")}
+IMAGE = np.random.default_rng(0).integers(0, 256, (100, 140, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        pytest.param({"family": "smolvlm"}, "needs a model", id="no model"),
+        pytest.param({**SMOL, "image_aspect_ratio": "pad"}, "neither image_aspect_ratio", id="not its setting"),
+        pytest.param({**SMOL, "repetition_penalty": 0.5}, "repetition_penalty", id="out of range"),
+        pytest.param({**SMOL, "max_pixels": 0}, "max_pixels", id="no pixels"),
+        pytest.param({"model": "x", "tiles": True}, "clip-flant5 takes neither", id="tiles of another family"),
+    ],
+)
+def test_a_section_that_does_not_fit_is_refused(options, reason, tmp_path):
+    with pytest.raises(ConfigError, match=reason):
+        VqaScore.build(options, workshop(tmp_path))
+
+
+@pytest.mark.parametrize("options", [{**SMOL, "max_pixels": 10_000}, {**QWEN, "tiles": False}])
+def test_a_setting_of_images_that_the_family_lacks_is_refused_when_loading(options, tmp_path):
+    with pytest.raises(ConfigError, match="does not take this setting"):
+        load(within=workshop(tmp_path), **options)
+
+
+def test_settings_of_images_are_part_of_the_key_and_change_what_is_read(tmp_path):
+    shop = workshop(tmp_path)
+    plain, whole = load(within=shop, **SMOL), load(within=shop, tiles=False, **SMOL)
+    assert plain.image.key != whole.image.key
+    assert plain.image.prepare(IMAGE).fitted.tiles.shape[0] > whole.image.prepare(IMAGE).fitted.tiles.shape[0] == 1
+    small = load(within=shop, max_pixels=28 * 28 * 4, **QWEN)
+    assert small.image.prepare(IMAGE).fitted.tiles.shape[1:3] == (28, 56)
+    assert all(0 < score.value < 1 for score in scores(small, [(rows(small, [IMAGE])[0], "a dog")]))
+
+
+def test_the_wording_and_the_penalty_are_part_of_the_key(tmp_path):
+    shop = workshop(tmp_path)
+    keys = [VqaScore.build({**QWEN, **more}, shop).pair.key for more in ({}, {"question": "{}?"}, {"answer": "No"})]
+    keys.append(VqaScore.build({**QWEN, "repetition_penalty": 1.05}, shop).pair.key)
+    assert len(set(keys)) == 4
+
+
+def test_what_was_loaded_is_told(tmp_path):
+    scorer = load(within=workshop(tmp_path), **SMOL)
+    info, image = scorer.pair.info(), scorer.image.info()
+    assert (info.arch, info.backend, info.precision, info.dim) == ("smolvlm", "torch", "fp32", 24)
+    assert info.notes["regime"].startswith("first_token")
+    assert (info.notes["answer"], info.notes["family"]) == (" Yes", "smolvlm")
+    assert "tiles of 56 px" in image.notes["pixels"]
+    assert scorer.regime == {
+        "value": "probability of the answer's first token",
+        "family": "smolvlm",
+        "question": 'Does this figure show "{}"? Please answer Yes or No.',
+        "answer": " Yes",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "licence"),
+    [
+        ("liuhaotian/llava-v1.5-7b", "Llama 2 community licence"),
+        ("llava-hf/llava-1.5-7b-hf", "Llama 2 community licence"),
+        ("Qwen/Qwen2.5-VL-3B-Instruct", "Qwen research licence, research use only"),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", "Apache-2.0"),
+        ("HuggingFaceTB/SmolVLM-256M-Instruct", "Apache-2.0"),
+        ("someone/else", "unknown"),
+    ],
+)
+def test_licences_are_told_by_name(name, licence):
+    assert causal_origin(name).licence == licence
+
+
+def test_texts_too_long_to_read_and_what_is_no_pair_are_refused(tmp_path):
+    scorer = load(within=workshop(tmp_path), **SMOL)
+    (row,) = rows(scorer, [IMAGE])
+    with pytest.raises(TextTooLongError):
+        scorer.pair.prepare(PairInput("dog " * 2000, row))
+    with pytest.raises(InvalidFieldError):
+        scorer.pair.prepare(PairInput("a dog", np.zeros(3)))
+    with pytest.raises(InvalidFieldError):
+        scorer.image.prepare("a dog")
+
+
+def test_networks_that_only_torch_runs_are_opened_with_torch(tmp_path):
+    torch = workshop(tmp_path).backend
+
+    class Other:
+        name = "openvino"
+        precision = "fp32"
+
+    with pytest.raises(BackendUnavailableError, match="torch"):
+        load(within=Workshop(Other(), Shelf()), **SMOL)
+    assert load(within=Workshop(Other(), Shelf(), open_torch=lambda: torch), **SMOL).pair.info().backend == "torch"
