@@ -72,7 +72,7 @@ def _whole(plain, scorer, image, text):
     rows_, columns = prepared.fitted.grid
     tail = prompt.tail(text)
     ids = torch.tensor([[*prompt.head_ids(prepared.fitted.grid, rows_ * columns), *tail.ids]])
-    planes = torch.from_numpy(prepared.fitted.tiles[0]).permute(2, 0, 1).float() / 127.5 - 1
+    planes = torch.tensor(prepared.fitted.tiles[0]).permute(2, 0, 1).float() / 127.5 - 1
     cut = planes.reshape(3, rows_, 2, 16, columns, 2, 16).permute(1, 4, 2, 5, 0, 3, 6)
     patches = cut.unsqueeze(5).expand(-1, -1, -1, -1, -1, 2, -1, -1).reshape(rows_ * columns * 4, -1)
     logits = plain(
