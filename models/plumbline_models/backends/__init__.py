@@ -1,5 +1,6 @@
 """Compilers and runtimes: what turns a graph into an engine, and the only users of their frameworks."""
 
+from plumbline_models.backends.ahead import AheadCompiler, KeptEngine, ListingBackend, Progress
 from plumbline_models.backends.fake import FakeBackend, FakeEngine
 from plumbline_models.backends.registry import BACKENDS, BackendEntry, BackendRegistry, BackendStatus
 from plumbline_models.backends.tuning import Device, Precision, PrecisionChoice, Tuning
@@ -7,6 +8,7 @@ from plumbline_models.core.protocols import Backend
 
 __all__ = [
     "BACKENDS",
+    "AheadCompiler",
     "Backend",
     "BackendEntry",
     "BackendRegistry",
@@ -14,11 +16,15 @@ __all__ = [
     "Device",
     "FakeBackend",
     "FakeEngine",
+    "KeptEngine",
+    "ListingBackend",
     "Precision",
     "PrecisionChoice",
+    "Progress",
     "Tuning",
     "available_backends",
     "open_backend",
+    "open_compiler",
 ]
 
 
@@ -35,6 +41,20 @@ def open_backend(name: str, *, precision: PrecisionChoice, tuning: Tuning) -> Ba
         ConfigError: There is no such backend, or no such precision for it.
     """
     return BackendRegistry().open(name, precision=precision, tuning=tuning)
+
+
+def open_compiler(name: str, *, precision: PrecisionChoice, tuning: Tuning) -> AheadCompiler:
+    """Open what builds a backend's engines ahead of time, into `tuning.cache_dir`.
+
+    Args:
+        name: As in `BACKENDS`, or `auto`.
+        precision: As for `open_backend`.
+
+    Raises:
+        BackendUnavailableError: It is not installed, or needs a device that is not here.
+        ConfigError: There is no such backend or precision, or it compiles nothing.
+    """
+    return BackendRegistry().open_compiler(name, precision=precision, tuning=tuning)
 
 
 def available_backends() -> tuple[BackendStatus, ...]:

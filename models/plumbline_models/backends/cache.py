@@ -5,6 +5,8 @@
                         <digest>.lock               held while it is built
                         <digest>.….tmp              being written, or left by a crash
 
+A second folder of the same layout, made by `plumbline compile --out`, may be shipped with an image.
+
 Nothing here can stop a start: a cache that cannot be read or written is a warning and a slower start.
 """
 
@@ -22,6 +24,7 @@ from plumbline_models.backends.lock import PATIENCE_S, file_lock
 from plumbline_models.backends.manifest import BrokenEntryError, flush_folder, seal, verify
 
 logger = logging.getLogger(__name__)
+_ENGINES = "engines"
 
 
 class EngineCache:
@@ -29,14 +32,42 @@ class EngineCache:
 
     Args:
         cache_dir: Made, for the owner alone, when the first engine is stored.
+        shipped_dir: A folder of the same layout that is read first and never written to.
     """
 
-    def __init__(self, cache_dir: Path) -> None:
-        self._root = cache_dir.expanduser() / "engines"
+    def __init__(self, cache_dir: Path, shipped_dir: Path | None = None) -> None:
+        self._root = cache_dir.expanduser() / _ENGINES
+        self._shipped_root = shipped_dir.expanduser() / _ENGINES if shipped_dir is not None else None
+        self._refused: set[str] = set()
         self._has_warned = False
 
     def load(self, key: EngineKey) -> Path | None:
-        """The verified folder of an engine, or None; what is broken is removed."""
+        """The verified folder of an engine, or None; what is broken is removed, or passed over where it was shipped."""
+        return self._load_shipped(key) or self._load_own(key)
+
+    def _load_shipped(self, key: EngineKey) -> Path | None:
+        if self._shipped_root is None or key.digest in self._refused:
+            return None
+        folder = self._shipped_root / key.digest
+        try:
+            verify(folder, key)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (BrokenEntryError, OSError) as error:
+            self._refuse(key, str(error))
+            return None
+        return folder
+
+    def _refuse(self, key: EngineKey, reason: str) -> None:
+        """Pass a shipped engine over from now on."""
+        self._refused.add(key.digest)
+        logger.warning(
+            "Passing over a shipped engine: %s.",
+            reason,
+            extra={"graph": key.facts.get("graph"), "engine": key.digest, "reason": reason},
+        )
+
+    def _load_own(self, key: EngineKey) -> Path | None:
         folder = self._root / key.digest
         try:
             verify(folder, key)
@@ -72,6 +103,9 @@ class EngineCache:
 
     def discard(self, key: EngineKey, reason: str) -> None:
         """Remove an engine that turned out to be unusable; the next start builds it anew."""
+        if self._load_shipped(key) is not None:
+            self._refuse(key, reason)
+            return
         logger.warning(
             "Removing a cached engine: %s.",
             reason,

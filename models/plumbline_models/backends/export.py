@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from plumbline_models.backends.mixed_precision import LowPrecision, lower_precision
 from plumbline_models.backends.quiet import quietly
 from plumbline_models.backends.tracing import trace
 from plumbline_models.core.errors import EngineError
@@ -34,6 +35,14 @@ class OnnxGraph:
     def num_weight_bytes(self) -> int:
         """Bytes of all weights."""
         return sum(int(value.const_value.nbytes) for value in self._program.model.graph.initializers.values())
+
+    def lower(self, precision: LowPrecision) -> None:
+        """Have products computed in 16 bits from here on; see `mixed_precision`.
+
+        Raises:
+            EngineError: A weight leaves fp16's range.
+        """
+        lower_precision(self._program.model, precision)
 
     def save(self, path: Path) -> None:
         """Write `path`, and the weights to `path` + `.data` beside it; any size, and no copy of them in memory.

@@ -8,11 +8,14 @@ wherever the image runs.
 
 import functools
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
+from plumbline_models.backends.ahead import KeptEngine, Progress, num_bytes_in
 from plumbline_models.backends.cache import EngineCache
 from plumbline_models.backends.devices import cpu_quota
+from plumbline_models.backends.inputs import show_shape
 from plumbline_models.backends.key import EngineKey, Recipe, engine_key
 from plumbline_models.backends.openvino_engine import OpenVinoEngine
 from plumbline_models.backends.openvino_runtime import cpu_capabilities, import_openvino
@@ -55,6 +58,11 @@ def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend
     return OpenVinoBackend(core, precision=resolved, tuning=tuning)
 
 
+def open_compiler(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend":
+    """Open what compiles ahead of time: the backend itself, since its engines serve every CPU."""
+    return open_backend(precision, tuning)
+
+
 def devices() -> tuple[str, ...]:
     """The CPU by its name, with what it computes natively."""
     core = import_openvino().Core()
@@ -71,7 +79,7 @@ class OpenVinoBackend:
         self._core = core
         self._openvino = import_openvino()
         self._precision = precision
-        self._cache = EngineCache(tuning.cache_dir)
+        self._cache = EngineCache(tuning.cache_dir, tuning.engines_dir)
         self._options = _options(precision, tuning)
 
     @property
@@ -85,14 +93,40 @@ class OpenVinoBackend:
         Raises:
             EngineError: The graph does not export or compile.
         """
-        recipe = Recipe(backend=self.name, version=self._openvino.get_version(), precision="any", device="any")
-        key = engine_key(graph, recipe)
+        key = self._key(graph)
         compiled = self._fetch(key)
         if compiled is None:
             with self._cache.building(key):
                 compiled = self._fetch(key) or self._build(graph, key)
         info = EngineInfo(graph=graph.name, backend=self.name, precision=self._precision, device="cpu", key=key.digest)
         return OpenVinoEngine(compiled, graph=graph, info=info)
+
+    def keep(self, graph: Graph, on_progress: Progress | None = None) -> KeptEngine:
+        """As `AheadCompiler.keep`; what is kept serves every precision, and layers are counted at this one."""
+        del on_progress  # OpenVINO tells none
+        started, key = time.perf_counter(), self._key(graph)
+        was_found = self._cache.load(key) is not None
+        engine = self.compile(graph)
+        build_s = time.perf_counter() - started
+        folder = self._cache.load(key)
+        if folder is None:
+            raise EngineError(f"The engine of {graph.name} cannot be written to the folder.", graph=graph.name)
+        return KeptEngine(
+            graph=graph.name,
+            backend=self.name,
+            precision=self._precision,
+            profile="; ".join(f"{spec.name} {show_shape(spec.shape)}" for spec in graph.inputs),
+            device="any",
+            build_s=0.0 if was_found else build_s,
+            num_bytes=num_bytes_in(folder),
+            num_layers=engine.num_layers,
+            folder=folder,
+            was_found=was_found,
+        )
+
+    def _key(self, graph: Graph) -> EngineKey:
+        recipe = Recipe(backend=self.name, version=self._openvino.get_version(), precision="any", device="any")
+        return engine_key(graph, recipe)
 
     def _fetch(self, key: EngineKey) -> Any | None:
         folder = self._cache.load(key)

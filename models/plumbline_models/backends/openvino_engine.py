@@ -42,6 +42,11 @@ class OpenVinoEngine:
         """What was compiled, by what, for which device."""
         return self._info
 
+    @property
+    def num_layers(self) -> int:
+        """Operations that are left once OpenVINO has fused what it can."""
+        return len(self._request.get_compiled_model().get_runtime_model().get_ops())
+
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see `Engine.run`."""
         arrays, _ = arrange_inputs(self._info.graph, self._specs, inputs)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from plumbline_models.backends.ahead import AheadCompiler
 from plumbline_models.backends.devices import cuda_devices
 from plumbline_models.backends.tuning import PrecisionChoice, Tuning
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, PlumblineError
@@ -28,6 +29,14 @@ class BackendModule(Protocol):
         ...
 
 
+class AheadModule(BackendModule, Protocol):
+    """A backend's module that also compiles ahead of time."""
+
+    def open_compiler(self, precision: PrecisionChoice, tuning: Tuning) -> AheadCompiler:
+        """Open what builds engines into `tuning.cache_dir`; needs a device only where the compiler does."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class BackendEntry:
     """One backend.
@@ -39,6 +48,7 @@ class BackendEntry:
         hint: What to do when it is not available.
         runs_on: Kinds of device that it can use, `cpu` and `cuda`.
         is_automatic: Whether `auto` may choose it.
+        compiles_ahead: Whether its module is an `AheadModule`.
     """
 
     name: str
@@ -47,6 +57,7 @@ class BackendEntry:
     hint: str
     runs_on: frozenset[str] = frozenset({"cpu"})
     is_automatic: bool = True
+    compiles_ahead: bool = False
 
     @property
     def installed(self) -> str | None:
@@ -65,10 +76,28 @@ class BackendEntry:
 
 BACKENDS: tuple[BackendEntry, ...] = (  # in the order in which `auto` prefers them
     BackendEntry(
+        name="tensorrt",
+        module="plumbline_models.backends.tensorrt_backend",
+        packages=("tensorrt", "tensorrt_rtx"),
+        hint="pip install 'plumbline-serve[gpu]', or 'plumbline-serve[rtx]'",
+        runs_on=frozenset({"cuda"}),
+        compiles_ahead=True,
+    ),
+    BackendEntry(
+        name="tensorrt-rtx",
+        module="plumbline_models.backends.tensorrt_rtx_backend",
+        packages=("tensorrt_rtx",),
+        hint="pip install 'plumbline-serve[rtx]'",
+        runs_on=frozenset({"cuda"}),
+        is_automatic=False,
+        compiles_ahead=True,
+    ),
+    BackendEntry(
         name="openvino",
         module="plumbline_models.backends.openvino_backend",
         packages=("openvino",),
         hint="pip install openvino",
+        compiles_ahead=True,
     ),
     BackendEntry(
         name="torch",
@@ -118,17 +147,7 @@ class BackendRegistry:
 
     def open(self, name: str, *, precision: PrecisionChoice, tuning: Tuning) -> Backend:
         """Open a backend; see `open_backend`."""
-        entry = self._choose(tuning) if name == "auto" else self._find(name)
-        if not entry.is_installed:
-            raise BackendUnavailableError(
-                f"The {entry.name} backend is not installed. Install it with: {entry.hint}.", backend=entry.name
-            )
-        try:
-            backend = entry.load().open_backend(precision, tuning)
-        except (ImportError, OSError) as error:
-            raise BackendUnavailableError(
-                f"The {entry.name} backend is installed but does not load.", backend=entry.name, reason=str(error)
-            ) from error
+        backend = self._load(self._entry(name, tuning)).open_backend(precision, tuning)
         logger.info(
             "Compiling with the %s backend in %s.",
             backend.name,
@@ -137,9 +156,31 @@ class BackendRegistry:
         )
         return backend
 
+    def open_compiler(self, name: str, *, precision: PrecisionChoice, tuning: Tuning) -> AheadCompiler:
+        """Open what compiles ahead of time; see `open_compiler`."""
+        entry = self._entry(name, tuning)
+        if not entry.compiles_ahead:
+            raise ConfigError(f"The {entry.name} backend compiles nothing ahead of time.", backend=entry.name)
+        return cast("AheadModule", self._load(entry)).open_compiler(precision, tuning)
+
     def statuses(self) -> tuple[BackendStatus, ...]:
         """Look at every backend that serves real scores, importing those that are installed."""
         return tuple(_inspect(entry) for entry in self._entries if entry.is_automatic)
+
+    def _entry(self, name: str, tuning: Tuning) -> BackendEntry:
+        return self._choose(tuning) if name == "auto" else self._find(name)
+
+    def _load(self, entry: BackendEntry) -> BackendModule:
+        if not entry.is_installed:
+            raise BackendUnavailableError(
+                f"The {entry.name} backend is not installed. Install it with: {entry.hint}.", backend=entry.name
+            )
+        try:
+            return entry.load()
+        except (ImportError, OSError) as error:
+            raise BackendUnavailableError(
+                f"The {entry.name} backend is installed but does not load.", backend=entry.name, reason=str(error)
+            ) from error
 
     def _find(self, name: str) -> BackendEntry:
         for entry in self._entries:
@@ -171,10 +212,8 @@ def _inspect(entry: BackendEntry) -> BackendStatus:
     try:
         found = entry.load().devices()
     except (ImportError, OSError, PlumblineError) as error:
-        reason = error.detail if isinstance(error, PlumblineError) else str(error)
-        return BackendStatus(
-            entry.name, is_available=False, version=version, devices=(), hint=f"{package} does not load: {reason}"
-        )
+        hint = error.detail if isinstance(error, PlumblineError) else f"{package} does not load: {error}"
+        return BackendStatus(entry.name, is_available=False, version=version, devices=(), hint=hint)
     return BackendStatus(entry.name, is_available=True, version=version, devices=found, hint="")
 
 

@@ -1,6 +1,7 @@
 """How graphs are compiled and run, whatever the backend."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -19,11 +20,16 @@ class Tuning:
 
     Args:
         cache_dir: Where compiled engines are kept; made when first needed.
+        engines_dir: Engines that came with the installation: looked up first, never written to.
         num_threads: CPU threads of one engine; None: what the machine, or the container's quota, gives.
         prefer: `latency` for one caller at a time, `throughput` for batches that keep all cores busy.
         device: `auto` is a CUDA GPU where the backend can use one and there is one.
         max_batch: The most rows that a batch will have, for backends whose engines grow with it; None: as many
             as the graph allows.
+        typical_sizes: Of dimensions by name (`batch`, `length`, `height` and the like), for backends that tune
+            engines to one size.
+        largest_sizes: Beyond which nothing will come, for backends whose engines are bounded.
+        on_fallback: Told the graph and the backend of each engine that failed and that torch runs instead.
 
     Raises:
         ConfigError: A number is out of range.
@@ -34,6 +40,10 @@ class Tuning:
     prefer: Literal["latency", "throughput"] = "latency"
     device: Device = "auto"
     max_batch: int | None = None
+    engines_dir: Path | None = None
+    typical_sizes: Mapping[str, int] = field(default_factory=dict)
+    largest_sizes: Mapping[str, int] = field(default_factory=dict)
+    on_fallback: Callable[[str, str], None] | None = None
 
     def __post_init__(self) -> None:
         if self.num_threads is not None and not 1 <= self.num_threads <= MAX_THREADS:

@@ -39,6 +39,7 @@ class Graph:
         build: Makes the float32 `torch.nn.Module` in eval mode; called only when nothing is cached.
         output_shapes: Of each output, batch first, with the `Dim`s of the inputs; empty where not stated.
             Compilers find shapes themselves; the `fake` backend has only this.
+        exceeds_fp16: Whether values inside may be larger than fp16 holds; compilers take bf16 in its place.
     """
 
     name: str
@@ -47,3 +48,4 @@ class Graph:
     fingerprint: str
     build: Callable[[], Any]
     output_shapes: tuple[tuple[int | Dim, ...], ...] = ()
+    exceeds_fp16: bool = False

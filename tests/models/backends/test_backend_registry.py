@@ -13,6 +13,7 @@ from plumbline_models.backends import (
     available_backends,
     open_backend,
 )
+from plumbline_models.backends.devices import cuda_devices
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError
 
 FAKE_MODULE = "plumbline_models.backends.fake"
@@ -73,7 +74,7 @@ def test_a_backend_that_does_not_load_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_an_unknown_backend_is_a_mistake_in_the_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no backend called onnx; there are openvino, torch, fake"):
+    with pytest.raises(ConfigError, match="called onnx; there are tensorrt, tensorrt-rtx, openvino, torch, fake"):
         open_backend("onnx", precision="auto", tuning=Tuning(tmp_path))
 
 
@@ -84,10 +85,14 @@ def test_every_backend_opens_by_its_name(tmp_path: Path, entry: BackendEntry) ->
 
 def test_statuses_tell_version_and_devices_and_leave_the_fake_out() -> None:
     statuses = {status.name: status for status in available_backends()}
-    assert set(statuses) == {entry.name for entry in BACKENDS} - {"fake"}
+    assert set(statuses) == {"tensorrt", "openvino", "torch"}
     for status in statuses.values():
-        assert status.is_available
         assert status.version
+        if status.name == "tensorrt" and not cuda_devices():
+            assert (status.is_available, status.devices) == (False, ())
+            assert status.hint == "There is no NVIDIA GPU here for the tensorrt backend to run on."
+            continue
+        assert status.is_available
         assert status.devices
         assert status.hint == ""
 
