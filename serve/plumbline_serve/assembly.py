@@ -3,10 +3,11 @@
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from plumbline_models.backends import Backend, PrecisionChoice, Tuning, open_backend
+from plumbline_models.backends import Backend, ListingBackend, PrecisionChoice, Tuning, open_backend
+from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import Encoder, Scorer, Workshop
 from plumbline_models.encoders import Shelf
 from plumbline_models.images.decode import DecodePolicy
@@ -30,22 +31,54 @@ class Assembly:
     scorers: dict[str, Scorer]
 
 
-def make_scorers(settings: Settings) -> dict[str, Scorer]:
+def make_scorers(settings: Settings, *, on_fallback: Callable[[str, str], None] | None = None) -> dict[str, Scorer]:
     """The configured scorers, in order, sharing encoders; loads no weights.
+
+    Args:
+        on_fallback: Told the graph and the backend of each engine that fails and that torch runs instead.
 
     Raises:
         SetupError: The configuration names what is not there.
     """
-    tuning = Tuning(
-        cache_dir=settings.cache_dir.expanduser(),
-        num_threads=settings.replicas.compute_threads or num_cpus(),
-        max_batch=settings.batching.max_batch,
-    )
+    tuning = replace(tuning_of(settings), on_fallback=on_fallback)
     backend = open_backend(settings.backend, precision=settings.precision, tuning=tuning)
     exact = open_backend(backend.name, precision="fp32", tuning=tuning) if backend.precision != "fp32" else None
     open_torch = partial(_open_torch, settings.precision, tuning)
     workshop = Workshop(backend=backend, shelf=Shelf(), reference=exact, open_torch=open_torch)
     return {scorer.info.name: scorer for scorer in build_scorers(settings.scorers, workshop)}
+
+
+def tuning_of(settings: Settings) -> Tuning:
+    """How engines are compiled and run here."""
+    return Tuning(
+        cache_dir=settings.cache_dir.expanduser(),
+        num_threads=settings.replicas.compute_threads or num_cpus(),
+        max_batch=settings.batching.max_batch,
+        engines_dir=settings.engines.dir,
+        typical_sizes=settings.engines.typical,
+        largest_sizes=settings.engines.largest,
+    )
+
+
+def wanted_graphs(settings: Settings, name: str, precision: str) -> list[tuple[Graph, str]]:
+    """Every graph that the configured scorers would have a backend compile, each with its precision.
+
+    Found by loading the encoders over a backend that only takes notes: weights are fetched, none are loaded.
+
+    Args:
+        name: Of the backend.
+        precision: As resolved for the backend; what needs float32 gets it all the same.
+
+    Raises:
+        SetupError: The configuration names what is not there.
+    """
+    usual, exact = ListingBackend(name, precision), ListingBackend(name, "fp32")
+    reference = exact if precision != "fp32" else None
+    # What torch runs as it is needs no engine, and is not noted.
+    workshop = Workshop(usual, Shelf(), reference=reference, open_torch=lambda: ListingBackend("torch", precision))
+    for encoder in encoders_of(build_scorers(settings.scorers, workshop)):
+        encoder.load()
+    return [(graph, listing.precision) for listing in (usual, exact) for graph in listing.graphs]
 
 
 def _open_torch(precision: PrecisionChoice, tuning: Tuning) -> Backend:

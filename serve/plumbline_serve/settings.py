@@ -80,6 +80,17 @@ class BatchSettings(_Section):
     """Longest that a batch waits for inputs still being decoded; a lone input never waits."""
 
 
+class EngineSettings(_Section):
+    """Compiled engines: where they come from, and the sizes that they are made for."""
+
+    dir: Path | None = None
+    """Engines that `plumbline compile --out` made: looked up before the cache, never written to."""
+    typical: dict[str, Annotated[int, Field(ge=1)]] = {}
+    """Sizes that TensorRT tunes engines to, by dimension: `batch`, `length`, `height`, `width` and the like."""
+    largest: dict[str, Annotated[int, Field(ge=1)]] = {}
+    """Sizes that TensorRT engines take at most; larger batches are run in parts, other larger sizes are refused."""
+
+
 class ReplicaSettings(_Section):
     """How the application is laid out over processes and machines."""
 
@@ -115,7 +126,7 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    backend: Literal["auto", "tensorrt", "openvino", "torch", "fake"] = "auto"
+    backend: Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "torch", "fake"] = "auto"
     """What compiles and runs the graphs; `auto`: tensorrt on a CUDA GPU, else openvino."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """`auto`: fp16 on a GPU, bf16 where the CPU has it, else fp32."""
@@ -125,6 +136,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     auth: AuthSettings = AuthSettings()
     batching: BatchSettings = BatchSettings()
+    engines: EngineSettings = EngineSettings()
     replicas: ReplicaSettings = ReplicaSettings()
     cache_dir: Path = Path("~/.cache/plumbline")
     """Where compiled engines are kept."""

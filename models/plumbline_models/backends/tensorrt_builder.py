@@ -1,6 +1,5 @@
 """Builds engines with TensorRT, from the ONNX file of a graph."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,6 @@ class BuiltPlan:
     """A buffer that the library owns; hundreds of megabytes are not copied."""
     num_layers: int
     """Of the network, before TensorRT fuses them."""
-    build_s: float
 
 
 def build_plan(library: TensorRtLibrary, order: BuildOrder, *, on_progress: Progress | None = None) -> BuiltPlan:
@@ -50,7 +48,6 @@ def build_plan(library: TensorRtLibrary, order: BuildOrder, *, on_progress: Prog
     Raises:
         EngineError: TensorRT refuses the graph; fact `node` names the place where it is known.
     """
-    started = time.perf_counter()
     log = library.new_logger()
     builder = library.api.Builder(log)
     network, parser = parse_network(library, builder, order.onnx_file, graph=order.graph)
@@ -61,7 +58,7 @@ def build_plan(library: TensorRtLibrary, order: BuildOrder, *, on_progress: Prog
         raise _failure(library, order.graph, network, log.errors)
     if library.times_kernels and order.timing_file is not None:
         write_timings(config, order.timing_file)
-    return BuiltPlan(plan, network.num_layers, time.perf_counter() - started)
+    return BuiltPlan(plan, network.num_layers)
 
 
 def _configure(library: TensorRtLibrary, builder: Any, order: BuildOrder, on_progress: Progress | None) -> Any:

@@ -7,6 +7,7 @@ only weights change; they are left out until their results can be checked on a G
 import functools
 import json
 import mmap
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +34,7 @@ class PlanFacts:
     profile: str
     num_layers: int
     build_s: float
+    """Seconds, the export included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +143,14 @@ class TensorRtCompiler:
     def _build(
         self, graph: Graph, key: EngineKey, profile: tuple[InputProfile, ...], on_progress: Progress | None
     ) -> Plan:
+        started = time.perf_counter()
         with self.cache.scratch(key) as scratch:
             if scratch is None:
                 raise EngineError("There is no folder to write a graph to.", graph=graph.name)
             onnx_file = self._export(graph, scratch)
             order = BuildOrder(graph.name, onnx_file, profile, self._timing_file)
             built = build_plan(self._library, order, on_progress=on_progress)
-        facts = PlanFacts(show_profile(profile), built.num_layers, built.build_s)
+        facts = PlanFacts(show_profile(profile), built.num_layers, time.perf_counter() - started)
         folder = self.cache.store(key, functools.partial(_write, built, facts))
         return Plan(key, built.plan, facts, folder, was_found=False)
 

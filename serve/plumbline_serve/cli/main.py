@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from plumbline_models.backends import PrecisionChoice
 from plumbline_models.core.errors import PlumblineError
+from plumbline_serve.cli import compile_command, listing, score_command, serve_command
 from plumbline_serve.cli import doctor as doctor_command
-from plumbline_serve.cli import listing, score_command, serve_command
 from plumbline_serve.settings import load_settings
 
 USAGE = 2
@@ -51,6 +52,20 @@ def score(
         score_command.through_server(ask, server) if server else score_command.in_process(ask, load_settings(config))
     )
     raise typer.Exit(score_command.show(answer, as_json=as_json))
+
+
+@cli.command("compile")
+def compile_engines(
+    config: ConfigOption = None,
+    backend: Annotated[str | None, typer.Option(help="tensorrt, tensorrt-rtx or openvino; default: as served.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to ship; default: the engine cache.")] = None,
+    precision: Annotated[PrecisionChoice | None, typer.Option(help="Default: as served.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Build the engines of every configured scorer ahead of time."""
+    settings = load_settings(config, {"backend": backend, "precision": precision})
+    report = compile_command.build(settings, out)
+    raise typer.Exit(compile_command.show(report, as_json=as_json))
 
 
 @cli.command()

@@ -20,7 +20,8 @@ class EncoderReplica:
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         self._instruments = Instruments()
-        self._compute = local_compute(settings, make_scorers(settings).values(), self._instruments)
+        scorers = make_scorers(settings, on_fallback=self._instruments.fell_back)
+        self._compute = local_compute(settings, scorers.values(), self._instruments)
         await self._compute.start()
 
     async def encode(

@@ -46,6 +46,9 @@ class Instruments:
         self._rejections = counter("plumbline_rejections", "Requests refused, by code.", "reason")
         self._expired = counter("plumbline_deadline_expired", "Deadlines passed, by stage.", "stage")
         self._lookups = counter("plumbline_cache_lookups", "Cache look-ups.", "cache", "result")
+        self._fallbacks = counter(
+            "plumbline_engine_fallbacks", "Engines that failed and that torch runs instead.", "graph", "backend"
+        )
         self._scores = histogram("plumbline_score", "Values given.", SCORES, "scorer")
         self._encoder_info = Gauge(
             "plumbline_model_info",
@@ -105,6 +108,10 @@ class Instruments:
     def lookup(self, cache: str, *, is_hit: bool) -> None:
         """A cache was asked."""
         self._lookups.labels(cache, "hit" if is_hit else "miss").inc()
+
+    def fell_back(self, graph: str, backend: str) -> None:
+        """An engine failed, and torch runs its graph."""
+        self._fallbacks.labels(graph, backend).inc()
 
     def loaded(self, scorers: Iterable[ScorerEntry], infos: Iterable[EncoderInfo]) -> None:
         """Say what is loaded."""
