@@ -140,7 +140,7 @@ class TensorRtBackend:
 
         if self._compiler is None:
             self._compiler = _compiler(self._library, name=self.name, precision=self._precision, tuning=self._tuning)
-        return load_engine(self._library, self._compiler, graph)
+        return load_engine(self._library, self._compiler, graph, records=self._tuning.records_launches)
 
     def _fall_back(self, graph: Graph, error: EngineError) -> Engine:
         logger.error(

@@ -17,11 +17,11 @@ from plumbline_models.core.errors import EngineError
 logger = logging.getLogger(__name__)
 
 
-def new_context(library: TensorRtLibrary, engine: Any) -> Any:
-    """An execution context whose scratch memory the caller brings."""
+def new_context(library: TensorRtLibrary, engine: Any, *, records: bool) -> Any:
+    """An execution context whose scratch memory the caller brings, and which records launches if it can itself."""
     config = engine.create_runtime_config()
     config.set_execution_context_allocation_strategy(library.api.ExecutionContextAllocationStrategy.USER_MANAGED)
-    if library.captures_graphs:
+    if records and library.captures_graphs:
         config.cuda_graph_strategy = library.api.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
     return engine.create_execution_context(config)
 

@@ -14,8 +14,13 @@ from plumbline_models.core.protocols import EngineInfo
 _MAX_REASON = 2000
 
 
-def load_engine(library: TensorRtLibrary, compiler: TensorRtCompiler, graph: Graph) -> TensorRtEngine:
+def load_engine(
+    library: TensorRtLibrary, compiler: TensorRtCompiler, graph: Graph, *, records: bool = True
+) -> TensorRtEngine:
     """Find or build the engine of a graph and make it ready to run.
+
+    Args:
+        records: Whether launches are recorded as CUDA graphs.
 
     Raises:
         EngineError: It cannot be built, or not be loaded here.
@@ -29,7 +34,22 @@ def load_engine(library: TensorRtLibrary, compiler: TensorRtCompiler, graph: Gra
         compiler.cache.discard(plan.key, f"TensorRT refuses it: {error.facts.get('reason')}")
         plan = compiler.plan(graph)
         engine = _deserialise(library, plan, graph)
-    return _assemble(library, compiler, graph, engine=engine, plan=plan)
+    info = EngineInfo(
+        graph=graph.name,
+        backend=compiler.name,
+        precision=compiler.precision_of(graph),
+        device="cuda",
+        key=plan.key.digest,
+    )
+    _check_names(engine, graph)
+    lane = gpu_lane()
+    context = new_context(library, engine, records=records)
+    if context is None:
+        raise EngineError(f"{library.package} cannot make a context for {graph.name}.", graph=graph.name)
+    records_here = records and not library.captures_graphs
+    launcher = Launcher(context, lane.compute, graph=graph.name, records=records_here)
+    profile = compiler.profile(graph)
+    return TensorRtEngine(graph, profile, context=context, launcher=launcher, lane=lane, info=info)
 
 
 def _deserialise(library: TensorRtLibrary, plan: Plan, graph: Graph) -> Any:
@@ -49,27 +69,7 @@ def _deserialise(library: TensorRtLibrary, plan: Plan, graph: Graph) -> Any:
     return engine
 
 
-def _assemble(
-    library: TensorRtLibrary, compiler: TensorRtCompiler, graph: Graph, *, engine: Any, plan: Plan
-) -> TensorRtEngine:
+def _check_names(engine: Any, graph: Graph) -> None:
     names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
     if names != {*(spec.name for spec in graph.inputs), *graph.outputs}:
         raise EngineError(f"The graph {graph.name} lost an input or an output when it was compiled.", graph=graph.name)
-    lane = gpu_lane()
-    context = new_context(library, engine)
-    if context is None:
-        raise EngineError(f"{library.package} cannot make a context for {graph.name}.", graph=graph.name)
-    return TensorRtEngine(
-        graph,
-        compiler.profile(graph),
-        context=context,
-        launcher=Launcher(context, lane.compute, graph=graph.name, records=not library.captures_graphs),
-        lane=lane,
-        info=EngineInfo(
-            graph=graph.name,
-            backend=compiler.name,
-            precision=compiler.precision_of(graph),
-            device="cuda",
-            key=plan.key.digest,
-        ),
-    )

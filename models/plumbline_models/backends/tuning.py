@@ -29,6 +29,7 @@ class Tuning:
         typical_sizes: Of dimensions by name (`batch`, `length`, `height` and the like), for backends that tune
             engines to one size.
         largest_sizes: Beyond which nothing will come, for backends whose engines are bounded.
+        records_launches: Whether batches whose shape comes again are launched as one CUDA graph.
         on_fallback: Told the graph and the backend of each engine that failed and that torch runs instead.
 
     Raises:
@@ -43,6 +44,7 @@ class Tuning:
     engines_dir: Path | None = None
     typical_sizes: Mapping[str, int] = field(default_factory=dict)
     largest_sizes: Mapping[str, int] = field(default_factory=dict)
+    records_launches: bool = True
     on_fallback: Callable[[str, str], None] | None = None
 
     def __post_init__(self) -> None:

@@ -1,0 +1,71 @@
+"""The Dockerfile without Docker: hadolint reads it, and what it runs is run here."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "deploy" / "image" / "install.sh"
+LISTING = ROOT / "deploy" / "image" / "list_dependencies.py"
+
+
+def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command], text=True, capture_output=True, check=False, env={**os.environ, **environment}
+    )
+
+
+def test_hadolint_finds_nothing() -> None:
+    ran = run(Path(sys.executable).parent / "hadolint", ROOT / "Dockerfile")
+    assert (ran.returncode, ran.stdout) == (0, "")
+
+
+def test_hadolint_would_find_something(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM ubuntu\nRUN cd /tmp && sudo true\n")
+    assert run(Path(sys.executable).parent / "hadolint", tmp_path / "Dockerfile").returncode == 1
+
+
+def test_the_dockerfile_copies_only_what_is_sent_to_the_builder() -> None:
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = [
+        word
+        for line in (ROOT / "Dockerfile").read_text().splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for word in line.split()[1:-1]
+    ]
+    assert copied
+    for name in copied:
+        assert any(name == each or name.startswith(f"{each}/") for each in sent), name
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize(
+    ("extra", "has_tensorrt"), [pytest.param("", False, id="cpu"), pytest.param("gpu", True, id="gpu")]
+)
+def test_dependencies_are_those_of_both_distributions(extra: str, has_tensorrt: bool) -> None:
+    listed = run(sys.executable, LISTING, extra).stdout.splitlines()
+    names = {line.split(">")[0].split("=")[0].split("[")[0] for line in listed}
+    assert {"ray", "torch", "openvino", "protobuf"} <= names
+    assert ("tensorrt" in names) is has_tensorrt
+    assert not {name for name in names if name.startswith("plumbline")}
+
+
+def test_the_wheels_are_built_and_the_command_starts(tmp_path: Path) -> None:
+    built = run(SCRIPT, "wheels", tmp_path / "wheels", PYTHON=sys.executable)
+    assert built.returncode == 0, built.stderr
+    assert len(list((tmp_path / "wheels").glob("plumbline_*.whl"))) == 2
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "prefix"], check=True)
+    # The dependencies are gigabytes: taken from the environment that runs the tests.
+    here = sysconfig.get_path("purelib")
+    installed = run(SCRIPT, "product", tmp_path / "prefix", tmp_path / "wheels", PYTHONPATH=here)
+    assert installed.returncode == 0, installed.stderr
+
+
+def test_a_step_that_does_not_exist_is_explained() -> None:
+    ran = run(SCRIPT, "publish")
+    assert ran.returncode == 2
+    assert "install.sh wheels FOLDER" in ran.stderr
