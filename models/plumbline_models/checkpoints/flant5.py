@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from plumbline_models.checkpoints.digest import SHORT
 from plumbline_models.checkpoints.flant5_folders import find_small_files, find_weights, is_folder_name, read_json
 from plumbline_models.checkpoints.flant5_origin import PUBLISHER, origin_of
+from plumbline_models.checkpoints.flant5_vision import DEFAULT_TOWER, KNOWN_TOWERS, is_squashed, vision_of
 from plumbline_models.core.errors import CheckpointError
 from plumbline_models.core.protocols import Origin
 from plumbline_models.graphs.flant5_arch import T5Arch, TowerArch
@@ -24,23 +25,9 @@ if TYPE_CHECKING:
     from plumbline_models.checkpoints.shards import Shards
 
 DEFAULT_TOKENIZER: Final = "google/flan-t5-xl"
-DEFAULT_TOWER: Final = "openai/clip-vit-large-patch14-336"
 _NUM_EXTRA_IDS = 100  # sentinels of every published T5 vocabulary
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
-_KNOWN_TOWERS: Mapping[str, Mapping[str, Any]] = {
-    DEFAULT_TOWER: {
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "image_size": 336,
-        "patch_size": 14,
-        "hidden_act": "quick_gelu",
-        "layer_norm_eps": 1e-5,
-    }
-}
-_INSIDE = "vision_tower.vision_tower."
 
 
 @dataclass(frozen=True)
@@ -86,8 +73,9 @@ class FlanT5Checkpoint:
 
     @cached_property
     def aspect(self) -> str:
-        """`pad` or `square`: whether the published program pads images or crops them."""
-        return str(self.config.get("image_aspect_ratio") or "square")
+        """`pad`, `square` or `squash`: what the published program makes of images that are not square."""
+        named = str(self.config.get("image_aspect_ratio") or "square")
+        return "squash" if named == "square" and is_squashed(self._preprocessor) else named
 
     @cached_property
     def tower_arch(self) -> TowerArch:
@@ -146,14 +134,9 @@ class FlanT5Checkpoint:
         """The tensors among which the tower's are: the checkpoint's own, or the tower's."""
         from plumbline_models.checkpoints.shards import Shards  # noqa: PLC0415 - torch, which preparing never needs
 
-        if self.vision_tower is None and self.shards.has_prefix(_INSIDE):
+        if self.vision_tower is None and self.shards.has_prefix("vision_tower."):
             return self.shards
         return Shards(find_weights(self._tower_name))
-
-    @property
-    def tower_prefix(self) -> str:
-        """What stands before `vision_model.` in the names of `tower_shards`."""
-        return _INSIDE if self.tower_shards.has_prefix(_INSIDE) else ""
 
     @cached_property
     def sha256(self) -> str:
@@ -192,11 +175,9 @@ class FlanT5Checkpoint:
         file = self._folder / "vision_config.json"
         if self.vision_tower is None and file.is_file():
             return read_json(file)
-        if self._tower_name in _KNOWN_TOWERS and not is_folder_name(self._tower_name):
-            return _KNOWN_TOWERS[self._tower_name]
-        config = read_json(find_small_files(self._tower_name) / "config.json")
-        nested = config.get("vision_config")
-        return nested if isinstance(nested, Mapping) else config
+        if self._tower_name in KNOWN_TOWERS and not is_folder_name(self._tower_name):
+            return KNOWN_TOWERS[self._tower_name]
+        return vision_of(read_json(find_small_files(self._tower_name) / "config.json"))
 
     @cached_property
     def _preprocessor(self) -> Mapping[str, Any]:

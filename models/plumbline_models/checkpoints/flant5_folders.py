@@ -81,6 +81,22 @@ def read_json(file: Path) -> dict[str, Any]:
     return values
 
 
+def trained_conversation(name: str) -> str | None:
+    """The conversation that a local checkpoint was trained in, where its `config.json` says so under `plumbline`.
+
+    Published checkpoints do not say; nothing is fetched to find out.
+
+    Raises:
+        CheckpointError: The configuration is not a JSON object.
+    """
+    file = Path(name).expanduser() / "config.json"
+    if not is_folder_name(name) or not file.is_file():
+        return None
+    wording = read_json(file).get("plumbline")
+    named = wording.get("conversation") if isinstance(wording, dict) else None
+    return None if named is None else str(named)
+
+
 def _local(name: str) -> Path:
     folder = Path(name).expanduser()
     if not folder.is_dir():

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from plumbline_models.checkpoints.flant5 import FlanT5Checkpoint
+from plumbline_models.checkpoints.flant5_towers import affine, tower_state
 from plumbline_models.checkpoints.shards import Shards
 from plumbline_models.core.errors import StateDictError
 from plumbline_models.graphs.flant5_arch import T5Arch, TowerArch
@@ -55,36 +56,10 @@ def _fill(graph: torch.nn.Module, state: dict[str, Tensor]) -> None:
 
 
 def _image_state(checkpoint: FlanT5Checkpoint, arch: TowerArch) -> Iterator[tuple[str, Tensor]]:
-    shards, prefix, width = checkpoint.tower_shards, f"{checkpoint.tower_prefix}vision_model.", arch.width
-    embeddings = f"{prefix}embeddings."
-    yield "class_row", shards.read(f"{embeddings}class_embedding", (width,))
-    yield "positions", shards.read(f"{embeddings}position_embedding.weight", (1 + arch.num_patches, width))
-    patch_shape = (width, 3, arch.patch_px, arch.patch_px)
-    yield "patches.weight", shards.read(f"{embeddings}patch_embedding.weight", patch_shape)
-    yield from _affine(shards, f"{prefix}pre_layrnorm", "norm", (width,))  # spelt so by its authors
-    for index in range(arch.num_blocks):
-        yield from _tower_block(shards, f"{prefix}encoder.layers.{index}.", f"blocks.{index}.", arch)
-    own = checkpoint.shards
-    yield from _affine(own, "mm_projector.0", "project_in", (arch.projected_width, width))
-    yield from _affine(own, "mm_projector.2", "project_out", (arch.projected_width, arch.projected_width))
-
-
-def _tower_block(shards: Shards, source: str, target: str, arch: TowerArch) -> Iterator[tuple[str, Tensor]]:
-    width = arch.width
-    scale = (width // arch.num_heads) ** -0.5
-    for kind, shape in (("weight", (width, width)), ("bias", (width,))):
-        query, key, value = (shards.read(f"{source}self_attn.{part}_proj.{kind}", shape) for part in "qkv")
-        yield f"{target}query_key_value.{kind}", torch.cat([query * scale, key, value])
-    yield from _affine(shards, f"{source}self_attn.out_proj", f"{target}out", (width, width))
-    yield from _affine(shards, f"{source}layer_norm1", f"{target}attention_norm", (width,))
-    yield from _affine(shards, f"{source}layer_norm2", f"{target}ffn_norm", (width,))
-    yield from _affine(shards, f"{source}mlp.fc1", f"{target}up", (arch.ffn_width, width))
-    yield from _affine(shards, f"{source}mlp.fc2", f"{target}down", (width, arch.ffn_width))
-
-
-def _affine(shards: Shards, source: str, target: str, shape: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
-    yield f"{target}.weight", shards.read(f"{source}.weight", shape)
-    yield f"{target}.bias", shards.read(f"{source}.bias", shape[:1])
+    own, width = checkpoint.shards, arch.projected_width
+    yield from tower_state(checkpoint.tower_shards, arch)
+    yield from affine(own, "mm_projector.0", "project_in", (width, arch.width))
+    yield from affine(own, "mm_projector.2", "project_out", (width, width))
 
 
 def _score_state(shards: Shards, arch: T5Arch) -> Iterator[tuple[str, Tensor]]:

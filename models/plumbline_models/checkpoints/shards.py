@@ -14,7 +14,7 @@ from plumbline_models.checkpoints.archive import inspect
 from plumbline_models.checkpoints.digest import sha256_of
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, StateDictError, UnsafeCheckpointError
 
-WEIGHT_FILES: Final = ("model.safetensors", "pytorch_model.bin")
+WEIGHT_FILES: Final = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "weights.safetensors")
 """Looked for in this order, each with `.index.json` behind it where it is cut into shards."""
 
 
@@ -22,7 +22,7 @@ class Shards:
     """The tensors of one folder by name; nothing but names is read before it is asked for.
 
     Args:
-        folder: Holds `model.safetensors` or `pytorch_model.bin`, or an index of shards of either.
+        folder: Holds one of `WEIGHT_FILES`, or an index of shards of one.
 
     Raises:
         CheckpointNotFoundError: There is none of these, or a shard is missing.

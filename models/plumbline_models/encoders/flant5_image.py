@@ -17,15 +17,17 @@ from plumbline_models.core.errors import EngineError, InvalidFieldError, Plumbli
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
 from plumbline_models.images.crop_square import crop_square
+from plumbline_models.images.fit import fit
 from plumbline_models.images.pad_square import mean_fill, pad_square
+from plumbline_models.images.preprocess import PreprocessSpec
 
 if TYPE_CHECKING:
     from plumbline_models.graphs.flant5_tower import FlanT5Image
 
 ImageRows: TypeAlias = NDArray[np.floating[Any]]
 """`[P, D]` float32 or float16: the rows of one image in the encoder's input."""
-Aspect: TypeAlias = Literal["pad", "square"]
-"""`pad`: the whole image, in a square of the mean colour; `square`: its centre."""
+Aspect: TypeAlias = Literal["pad", "square", "squash"]
+"""`pad`: the whole image, in a square of the mean colour; `square`: its centre; `squash`: the whole, distorted."""
 
 _GRAPH_VERSION: Final = "1"  # raised when the graph's code changes what it computes
 _MAX_BATCH: Final = 16
@@ -61,7 +63,7 @@ class FlanT5ImageEncoder:
         return float(_MAX_BATCH)
 
     def prepare(self, raw: Pixels | str | PairInput) -> FittedPixels:
-        """Pad or crop to the tower's square.
+        """Pad, crop or squash to the tower's square.
 
         Raises:
             ImageError: The image cannot be padded.
@@ -70,8 +72,11 @@ class FlanT5ImageEncoder:
         if not isinstance(raw, np.ndarray):
             raise InvalidFieldError("This encoder takes images.", kind=type(raw).__name__)
         arch = self._checkpoint.tower_arch
-        if (self._aspect or self._checkpoint.aspect) == "pad":
+        aspect = self._aspect or self._checkpoint.aspect
+        if aspect == "pad":
             return pad_square(raw, arch.image_px, mean_fill(arch.mean))
+        if aspect == "squash":
+            return fit(raw, PreprocessSpec(size=(arch.image_px, arch.image_px), mode="squash"))
         return crop_square(raw, arch.image_px)
 
     def bucket(self, prepared: FittedPixels) -> Hashable:

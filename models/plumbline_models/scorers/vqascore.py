@@ -18,11 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from plumbline_models.checkpoints.causal import PixelWish
 from plumbline_models.checkpoints.embedded import embedded_folder
+from plumbline_models.checkpoints.flant5_folders import trained_conversation
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError, MissingTextError, PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
 from plumbline_models.encoders.answerers import FAMILIES, Answerer, AnswererSpec, Family
 from plumbline_models.encoders.likelihood import AnswerLikelihood
-from plumbline_models.text.questions import Asking
+from plumbline_models.text.questions import DEFAULT_CONVERSATION, Asking
 
 EMBEDDED: Final = "mini-flant5"
 
@@ -40,10 +41,10 @@ class VqaOptions(BaseModel):
     """What is asked; `{}` stands for the text. None: the family's own."""
     answer: str | None = None
     """Whose likelihood is the score; may hold `{}`. None: the family's own."""
-    conversation: str = "t5_chat"
-    """What stands around image and question, by name; of CLIP-FlanT5 only."""
-    image_aspect_ratio: Literal["pad", "square"] | None = None
-    """Whether images are padded to a square or cropped; none: as the checkpoint says. Of CLIP-FlanT5 only."""
+    conversation: str | None = None
+    """What stands around image and question, by name; none: the checkpoint's own, else t5_chat. Of CLIP-FlanT5 only."""
+    image_aspect_ratio: Literal["pad", "square", "squash"] | None = None
+    """Whether images are padded to a square, cropped or squashed; none: as the checkpoint says. Of CLIP-FlanT5 only."""
     max_pixels: int | None = Field(None, ge=1, le=1 << 26)
     """The most pixels an image is given, of the Qwen families; none: as the checkpoint says. Changes the score."""
     tiles: bool | None = None
@@ -121,12 +122,13 @@ def _score(likelihood: AnswerLikelihood) -> Score:
 def _spec(section: VqaOptions) -> AnswererSpec:
     if section.model is None and section.family != "clip-flant5":
         raise ConfigError(f"The section vqascore needs a model for the family {section.family}.")
-    entry = FAMILIES[section.family]
+    entry, name = FAMILIES[section.family], section.model or _embedded()
     question = entry.question if section.question is None else section.question
     answer = entry.answer if section.answer is None else section.answer
+    conversation = section.conversation or trained_conversation(name) or DEFAULT_CONVERSATION
     return AnswererSpec(
-        name=section.model or _embedded(),
-        asking=Asking(question, answer, section.conversation),
+        name=name,
+        asking=Asking(question, answer, conversation),
         aspect=section.image_aspect_ratio,
         tokenizer=section.tokenizer,
         vision_tower=section.vision_tower,

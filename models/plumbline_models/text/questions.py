@@ -15,6 +15,7 @@ SLOT: Final = "{}"
 DEFAULT_QUESTION: Final = 'Does this figure show "{}"? Please answer yes or no.'
 DEFAULT_ANSWER: Final = "Yes"
 RIVAL_ANSWER: Final = "No"
+DEFAULT_CONVERSATION: Final = "t5_chat"
 
 _SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
@@ -59,7 +60,7 @@ class Asking:
 
     question: str = DEFAULT_QUESTION
     answer: str = DEFAULT_ANSWER
-    conversation: str = "t5_chat"
+    conversation: str = DEFAULT_CONVERSATION
 
     def __post_init__(self) -> None:
         if self.conversation not in CONVERSATIONS:

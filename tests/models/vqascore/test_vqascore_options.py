@@ -51,6 +51,13 @@ def test_the_wording_and_the_aspect_are_part_of_the_keys(build):
     assert plain.image.key == worded.image.key != cropped.image.key
 
 
+def test_a_checkpoint_that_says_how_it_was_trained_is_asked_so(copied, edit_config, build):
+    edit_config(plumbline={"conversation": "t5_plain"})
+    assert build(model=str(copied)).regime["conversation"] == "t5_plain"
+    assert build(model=str(copied), conversation="t5_chat").regime["conversation"] == "t5_chat"
+    assert build().regime["conversation"] == "t5_chat"
+
+
 def test_pairs_of_like_length_share_a_bucket(build):
     pair = build().pair
     short, like, long = (pair.prepare(PairInput(text, ROWS)) for text in ("a dog", "a cat", "a dog " * 40))
