@@ -14,8 +14,8 @@ from plumbline_models.training.photographs import photograph
 from plumbline_models.training.sampling import sample_scene
 
 TRAINED_ON = (
-    "astronaut.png", "motorcycle_left.png", "hubble_deep_field.jpg", "retina.jpg", "ihc.png", "brick.png",
-    "gravel.png", "coins.png",
+    "astronaut.png", "motorcycle_left.png", "motorcycle_right.png", "hubble_deep_field.jpg", "retina.jpg", "ihc.png",
+    "brick.png", "gravel.png", "coins.png", "moon.png", "page.png",
 )  # fmt: skip
 MEASURED_ON = ("chelsea.png", "coffee.png", "camera.png", "rocket.jpg", "grass.png")
 PHOTO_SHARE, LEAVES_SHARE = 0.55, 0.35

@@ -6,12 +6,14 @@ the prompts alike, and each level must agree less with the positive and more wit
 level before. Two things differ, as this tower starts from nothing: the prompts' features are fixed random unit
 vectors instead of a text tower's, and a weak anchor keeps the logits within the sigmoid's useful range.
 
-    python -m plumbline_models.training.quality --out FOLDER --seed 1 --steps 900
+    python -m plumbline_models.training.quality --out FOLDER --seed 1 --steps 3300
 """
 
 import argparse
 import json
 import time
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from plumbline_models.core.arrays import Pixels
-from plumbline_models.training.distortions import DISTORTIONS, NUM_LEVELS, distort
+from plumbline_models.training.distortions import DISTORTIONS, NUM_LEVELS
 from plumbline_models.training.pristine import pristine
+from plumbline_models.training.spoiling import draw_way
 from plumbline_models.training.towers import CONFIG as CLIP_CONFIG
 from plumbline_models.training.towers import normalised
 
@@ -40,13 +43,16 @@ CONFIG: dict[str, Any] = {
 }
 SCALE = 100.0
 NUM_PAIRS = 7
-CONSISTENCY_MARGIN = 2.5e-3
-RANK_MARGIN = 8e-3  # a level moves each cosine by this; the paper's margin would saturate the sigmoid here
-ANCHOR_WEIGHT = 2e-3
-LOGIT_PER_LEVEL = 2 * SCALE * RANK_MARGIN
+LEVEL = 3.5e-3  # what one level moves each cosine by: clean pictures come near 0.85, the worst near 0.15
+CONSISTENCY_MARGIN = 0.3  # of a level
+ANCHOR_WEIGHT = 0.25
 PEAK_RATE, WEIGHT_DECAY, WARM_UP_STEPS = 2e-3, 1e-2, 50
-CROP_SIDES_PX = (96, 96, 112, 128)
-PICTURES_A_STEP = 4
+STEADY_FROM = 0.5  # from this share of the steps on, batch norms work as they will when scoring
+SHARES = (0.15, 0.15, 0.4, 0.15, 0.15)  # of the distortions: what JPEG leaves behind is the hardest to see
+BATCHES = ((96, 4), (112, 3), (128, 3), (160, 2), (224, 1))
+"""Side of the crops in px, and pictures in one step."""
+BATCH_SHARES = (0.3, 0.2, 0.2, 0.2, 0.1)
+FIRST_SEVERITY, LAST_SEVERITY = (0.4, 1.2), (3.8, 6.0)
 
 
 class Quality(nn.Module):
@@ -94,52 +100,63 @@ def score(cosines: Tensor) -> Tensor:
     return torch.sigmoid(SCALE * (cosines[:, 0::2] - cosines[:, 1::2])).mean(dim=1)
 
 
-def draw_crops(side_px: int, rng: Generator) -> Pixels:
-    """`[P, levels, 2, S, S, 3]`: pictures at levels 0 to 5 of one distortion each, two crops of every one."""
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """Pictures untouched and at five growing severities of one distortion each, two crops of every one."""
+
+    pixels: Pixels
+    """`[P, 6, 2, S, S, 3]`."""
+    severities: Tensor
+    """`[P, 6]`, from 0 on."""
+
+
+def draw_crops(rng: Generator) -> Crops:
+    """Draw the pictures of one step."""
+    side_px, num_pictures = BATCHES[int(rng.choice(len(BATCHES), p=BATCH_SHARES))]
     reach = side_px // 4
-    pictures = []
-    for _ in range(PICTURES_A_STEP):
+    pictures, severities = [], []
+    for _ in range(num_pictures):
         source = pristine(side_px + reach, rng)
-        kind = DISTORTIONS[int(rng.integers(len(DISTORTIONS)))]
+        spoil = draw_way(DISTORTIONS[int(rng.choice(len(DISTORTIONS), p=SHARES))], rng)
         corners = rng.integers(0, reach + 1, size=(2, 2))
-        levels = np.clip(np.arange(NUM_LEVELS + 1) + rng.uniform(-0.25, 0.25), 0, NUM_LEVELS)
-        spoiled = [distort(source, kind, float(level), rng) for level in levels]
+        ladder = np.linspace(rng.uniform(*FIRST_SEVERITY), rng.uniform(*LAST_SEVERITY), NUM_LEVELS)
+        spoiled = [source, *(spoil(source, float(severity)) for severity in ladder)]
         pictures.append([[one[y : y + side_px, x : x + side_px] for y, x in corners] for one in spoiled])
-    return np.asarray(pictures)
+        severities.append([0.0, *ladder])
+    return Crops(np.asarray(pictures), torch.tensor(severities))
 
 
-def loss_of(quality: Quality, crops: Pixels) -> Tensor:
-    """Consistency between crops, ranking between levels on either side, and the anchor."""
-    cosines: Tensor = quality(normalised(crops.reshape(-1, *crops.shape[3:])))
-    cosines = cosines.view(*crops.shape[:3], -1)
-    gap = (cosines[:, :, 0] - cosines[:, :, 1]).abs()
-    consistency = torch.relu(gap - CONSISTENCY_MARGIN).mean()
-    levels = cosines.shape[1]
-    ranking = cosines.new_zeros(())
-    for low in range(levels):
-        for high in range(low + 1, levels):
-            margin = RANK_MARGIN * (high - low)
-            drop = cosines[:, low, :, None] - cosines[:, high, None, :]
-            signed = torch.cat([drop[..., 0::2], -drop[..., 1::2]], dim=-1)
-            ranking = ranking + torch.relu(margin - signed).mean()
-    logits = SCALE * (cosines[..., 0::2] - cosines[..., 1::2])
-    target = LOGIT_PER_LEVEL * (NUM_LEVELS / 2 - torch.arange(levels)).view(1, -1, 1, 1)
-    anchor = nn.functional.smooth_l1_loss(logits, target.expand_as(logits))
-    num_orders = levels * (levels - 1) / 2
-    return torch.add(consistency + ranking / num_orders, anchor, alpha=ANCHOR_WEIGHT)
+def loss_of(quality: Quality, crops: Crops) -> Tensor:
+    """Consistency between crops, ranking between severities on either side, and the anchor; in levels."""
+    shape, severities = crops.pixels.shape, crops.severities
+    pixels = normalised(crops.pixels.reshape(-1, *shape[3:])).contiguous(memory_format=torch.channels_last)
+    cosines: Tensor = quality(pixels)
+    levels = cosines.view(*shape[:3], -1) / LEVEL
+    consistency = torch.relu((levels[:, :, 0] - levels[:, :, 1]).abs() - CONSISTENCY_MARGIN).mean()
+    ranking = levels.new_zeros(())
+    orders = list(combinations(range(shape[1]), 2))
+    for low, high in orders:
+        margin = (severities[:, high] - severities[:, low]).view(-1, 1, 1, 1)
+        drop = levels[:, low, :, None] - levels[:, high, None, :]
+        signed = torch.cat([drop[..., 0::2], -drop[..., 1::2]], dim=-1)
+        ranking = ranking + torch.relu(margin - signed).mean()
+    gaps = (levels[..., 0::2] - levels[..., 1::2]) / 2
+    target = (NUM_LEVELS / 2 - severities)[:, :, None, None].expand_as(gaps)
+    anchor = nn.functional.smooth_l1_loss(gaps, target)
+    return torch.add(consistency + ranking / len(orders), anchor, alpha=ANCHOR_WEIGHT)
 
 
 def export(quality: Quality) -> dict[str, Tensor]:
     """The authors' names: `clip_model.` before CLIP's own, and `prompts_features`; float16."""
     state = {f"clip_model.visual.{name}": value for name, value in quality.visual.state_dict().items()}
     state["prompts_features"] = quality.get_buffer("prompts_features")
-    return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    return {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
 
 
 def train(options: argparse.Namespace) -> None:
     """Run the steps that are still missing, with a checkpoint every hundred."""
     torch.manual_seed(options.seed)
-    quality = Quality(options.seed)
+    quality = Quality(options.seed).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(quality.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
     checkpoint: Path = options.out / "checkpoint.pt"
     first = 0
@@ -153,17 +170,21 @@ def train(options: argparse.Namespace) -> None:
         rng = np.random.default_rng((options.seed, step))
         share = (1 + np.cos(np.pi * step / options.steps)) / 2
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_RATE * min((step + 1) / WARM_UP_STEPS, max(0.01, share))
-        loss = loss_of(quality, draw_crops(int(rng.choice(CROP_SIDES_PX)), rng))
+            group["lr"] = PEAK_RATE * min((step + 1) / WARM_UP_STEPS, max(0.01, float(share)))
+        if step >= options.steps * STEADY_FROM:
+            quality.eval()
+        loss = loss_of(quality, draw_crops(rng))
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(quality.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % 50 == 0:
-            print(f"step {step + 1}  loss {float(loss):.4f}  {time.monotonic() - started:.0f} s", flush=True)  # noqa: T201
+            print(f"step {step + 1}  loss {loss.item():.4f}  {time.monotonic() - started:.0f} s", flush=True)  # noqa: T201
         if (step + 1) % 100 == 0 or step + 1 == options.steps:
             state = {"quality": quality.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            torch.save(state, checkpoint)
+            half_written = checkpoint.with_suffix(".part")
+            torch.save(state, half_written)
+            half_written.replace(checkpoint)
     save_file(export(quality), options.out / "weights.safetensors")
     (options.out / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
 
@@ -173,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--steps", type=int, default=3300)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args()
