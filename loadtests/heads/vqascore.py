@@ -97,7 +97,7 @@ def write_flant5(folder: Path) -> tuple[CLIPVisionModel, nn.Module, T5ForConditi
     tower_config = CLIPVisionConfig(**TOWER_SIZES, image_size=224, patch_size=16, hidden_act="quick_gelu")
     width = T5_SIZES["d_model"]
     t5, tower = T5ForConditionalGeneration(t5_config).eval(), CLIPVisionModel(tower_config).eval()
-    t5.lm_head.weight = nn.Parameter(torch.randn_like(t5.lm_head.weight))  # the library ties it, the checkpoints do not
+    t5.lm_head.weight = nn.Parameter(0.05 * torch.randn_like(t5.lm_head.weight))  # tied in the library alone
     t5.config.scale_decoder_outputs = False
     t5.config.decoder_start_token_id = 0
     projector = nn.Sequential(nn.Linear(TOWER_SIZES["hidden_size"], width), nn.GELU(), nn.Linear(width, width)).eval()
@@ -124,8 +124,8 @@ def measure(ours: Scoring, theirs: Scoring, num_rounds: int) -> dict[str, Any]:
         "straightforward": lambda number: found.update(theirs=theirs(images[number], TEXTS)),
     }
     measured = interleave(sides, num_rounds=num_rounds)
-    error = max(abs(a - b) for a, b in zip(found["ours"], found["theirs"], strict=True))  # of the last round
-    return {"ratio": ratios(measured, "straightforward"), "largest_error": float(f"{error:.1e}"), **measured}
+    error = max(abs(a - b) / b for a, b in zip(found["ours"], found["theirs"], strict=True))  # of the last round
+    return {"ratio": ratios(measured, "straightforward"), "largest_relative_error": float(f"{error:.1e}"), **measured}
 
 
 def main() -> None:
