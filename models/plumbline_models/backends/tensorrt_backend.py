@@ -91,7 +91,6 @@ class TensorRtBackend:
     """Compiles and runs graphs on the GPU; see `open_backend`.
 
     Args:
-        open_fallback: Opens what runs a graph whose engine fails; default: torch on the same GPU.
         find_devices: Lists the GPUs that this process may use.
     """
 
@@ -102,14 +101,12 @@ class TensorRtBackend:
         name: str,
         precision: Precision,
         tuning: Tuning,
-        open_fallback: Callable[[Precision, Tuning], Backend] | None = None,
         find_devices: Callable[[], tuple[str, ...]] = cuda_devices,
     ) -> None:
         self.name = name
         self._library = library
         self._precision: Precision = precision
         self._tuning = tuning
-        self._open_fallback = open_fallback or _open_torch
         self._find_devices = find_devices
         self._compiler: TensorRtCompiler | None = None
 
@@ -153,7 +150,7 @@ class TensorRtBackend:
         if self._tuning.on_fallback is not None:
             self._tuning.on_fallback(graph.name, self.name)
         precision: Precision = "bf16" if graph.exceeds_fp16 and self._precision == "fp16" else self._precision
-        return self._open_fallback(precision, self._tuning).compile(graph)
+        return _open_torch(precision, self._tuning).compile(graph)
 
 
 def _open_torch(precision: Precision, tuning: Tuning) -> Backend:

@@ -68,7 +68,7 @@ class TensorRtCompiler:
         self.device = device
         self.cache = EngineCache(tuning.cache_dir, tuning.engines_dir)
         self._library = library
-        self._precision = precision
+        self._precision: Precision = precision
         self._choices = _choices(tuning)
         self._timing_file = tuning.cache_dir.expanduser() / "timings" / f"{library.version} {device}".replace(" ", "-")
 

@@ -1,7 +1,6 @@
 """Runs a graph that TensorRT compiled."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
@@ -22,8 +21,8 @@ class TensorRtEngine:
     """One engine with its context and buffers; see `tensorrt_device` for what engines share.
 
     Args:
-        context: Bound to no memory yet; `launcher` runs it.
         profile: The sizes that it was made for.
+        launcher: Of its context, which is bound to no memory yet.
     """
 
     def __init__(
@@ -31,7 +30,6 @@ class TensorRtEngine:
         graph: Graph,
         profile: Sequence[InputProfile],
         *,
-        context: Any,
         launcher: Launcher,
         lane: GpuLane,
         info: EngineInfo,
@@ -42,7 +40,7 @@ class TensorRtEngine:
         self._has_rows = [spec.shape[0] == rows for spec in graph.inputs]
         self._largest = next(p.largest[0] for p, has in zip(profile, self._has_rows, strict=True) if has)
         self._splitter = BatchSplitter(graph, self._largest)
-        self._context = context
+        self._context = launcher.context
         self._launcher = launcher
         self._lane = lane
         self._buffers = EngineBuffers([*(spec.name for spec in graph.inputs), *graph.outputs])

@@ -34,7 +34,7 @@ class Launcher:
     """
 
     def __init__(self, context: Any, stream: torch.cuda.Stream, *, graph: str, records: bool) -> None:
-        self._context = context
+        self.context = context
         self._stream = stream
         self._graph = graph
         self._records = records
@@ -84,5 +84,5 @@ class Launcher:
         return True
 
     def _run(self) -> None:
-        if not self._context.execute_async_v3(self._stream.cuda_stream):
+        if not self.context.execute_async_v3(self._stream.cuda_stream):
             raise EngineError(f"TensorRT could not run a batch of the graph {self._graph}.", graph=self._graph)

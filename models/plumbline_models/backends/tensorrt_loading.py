@@ -49,7 +49,7 @@ def load_engine(
     records_here = records and not library.captures_graphs
     launcher = Launcher(context, lane.compute, graph=graph.name, records=records_here)
     profile = compiler.profile(graph)
-    return TensorRtEngine(graph, profile, context=context, launcher=launcher, lane=lane, info=info)
+    return TensorRtEngine(graph, profile, launcher=launcher, lane=lane, info=info)
 
 
 def _deserialise(library: TensorRtLibrary, plan: Plan, graph: Graph) -> Any:
