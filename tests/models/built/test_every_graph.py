@@ -1,0 +1,76 @@
+"""Every graph of the product, built for real by tensorrt_rtx on a machine without a GPU.
+
+The embedded weights; ViT-B/32 and RN50 at full size with random weights; the tiny CLIP-FlanT5 of the golden numbers.
+What is built is what the encoders ask for, so a new scorer's graphs are built here as soon as they are embedded.
+Engines are not run: loading one takes a driver.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from plumbline_models.backends import AheadCompiler, KeptEngine, open_compiler
+from plumbline_serve.assembly import tuning_of, wanted_graphs
+from plumbline_serve.settings import Settings
+
+BACKEND = "tensorrt-rtx"
+TINY_FLANT5 = Path(__file__).parents[2] / "golden" / "vqascore" / "clip_flant5_tiny"
+
+
+@pytest.fixture
+def random_weights(tmp_path: Path) -> Callable[[str], str]:
+    """A checkpoint of an architecture of open_clip."""
+
+    def make(arch: str) -> str:
+        torch.manual_seed(5)
+        state = open_clip.create_model(arch, pretrained=None).state_dict()
+        file = tmp_path / f"{arch}.safetensors"
+        save_file({name: tensor.contiguous() for name, tensor in state.items() if name != "attn_mask"}, file)
+        return str(file)
+
+    return make
+
+
+def build_all(cache_dir: Path, scorers: Mapping[str, Any] | None) -> dict[str, KeptEngine]:
+    """Every engine that these scorers need, in fp16 where nothing asks for more, by its graph."""
+    settings = Settings(backend=BACKEND, cache_dir=cache_dir, scorers=scorers)
+    tuning = tuning_of(settings)
+    compilers: dict[str, AheadCompiler] = {}
+    kept: dict[str, KeptEngine] = {}
+    for graph, precision in wanted_graphs(settings, BACKEND, "fp16"):
+        choice: Any = precision
+        compiler = compilers.setdefault(precision, open_compiler(BACKEND, precision=choice, tuning=tuning))
+        kept[graph.name] = compiler.keep(graph)
+    return kept
+
+
+def test_the_embedded_graphs_are_built(tmp_path: Path) -> None:
+    kept = build_all(tmp_path, None)
+    precisions = {name: engine.precision for name, engine in kept.items()}
+    assert precisions["clip_image"] == precisions["clip_text"] == "fp16"
+    assert precisions["clip_text_attribution"] == precisions["clip_text_vectors"] == "fp32"
+
+
+def test_vit_b32_is_built_forward_and_backward(tmp_path: Path, random_weights: Callable[[str], str]) -> None:
+    clip = {"arch": "ViT-B-32-quickgelu", "checkpoint": random_weights("ViT-B-32-quickgelu")}
+    kept = build_all(tmp_path / "engines", {"clipscore": clip, "fclipscore": clip})
+    assert set(kept) == {"clip_image", "clip_text", "clip_text_attribution", "clip_text_vectors"}
+    assert kept["clip_image"].profile == "pixels 1x224x224x3 8x224x224x3 64x224x224x3"
+    assert kept["clip_image"].num_bytes > 160e6  # 88 million weights of two bytes
+
+
+def test_rn50_is_built_for_any_height_and_width(tmp_path: Path, random_weights: Callable[[str], str]) -> None:
+    section = {"arch": "RN50-quickgelu", "checkpoint": random_weights("RN50-quickgelu")}
+    kept = build_all(tmp_path / "engines", {"qualiclip": section})
+    assert kept["qualiclip"].profile == "pixels 1x31x31x3 1x384x512x3 4x4096x4096x3"
+    assert kept["qualiclip"].precision == "fp16"
+
+
+def test_clip_flant5_is_built_in_a_type_that_holds_its_values(tmp_path: Path) -> None:
+    kept = build_all(tmp_path, {"vqascore": {"model": str(TINY_FLANT5)}})
+    assert {name: engine.precision for name, engine in kept.items()} == {"flant5_image": "fp16", "flant5_score": "bf16"}
