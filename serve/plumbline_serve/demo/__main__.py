@@ -19,6 +19,7 @@ from plumbline_serve.ray_environment import free_port
 START_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 90
 POLL_S = 0.25
+FORMATS = {"fclipscore": ".5f"}  # its values are small
 console = Console()
 
 
@@ -65,13 +66,12 @@ def _becomes_ready(service: subprocess.Popen[bytes], url: str) -> bool:
 
 
 def _ask(url: str, target: str) -> bool:
-    """Score the gallery over both protocols and print the answers side by side; whether they are equal."""
+    """Score the gallery over both protocols and print the scores; whether both gave the same ones."""
     shown = exhibits()
     items = [item for exhibit in shown for item in _items(exhibit)]
     with Client(url) as rest, GrpcClient(target) as grpc:
         over_rest, over_grpc = rest.score(items), grpc.score(items)
-    for scorer in over_rest.results[0].scores:
-        _print(scorer, shown, over_rest, over_grpc)
+    _print(shown, over_rest)
     is_same = _values(over_rest) == _values(over_grpc)
     console.print("REST and gRPC agree bit for bit." if is_same else "[red]REST and gRPC disagree.[/]")
     return is_same
@@ -82,22 +82,28 @@ def _items(exhibit: Exhibit) -> list[Item]:
     return [Item(image=image, text=exhibit.right), Item(image=image, text=exhibit.wrong)]
 
 
-def _print(scorer: str, shown: list[Exhibit], over_rest: ScoreResponse, over_grpc: ScoreResponse) -> None:
-    table = Table(title=scorer, title_justify="left")
-    for heading in ("image", "caption", "", "REST", "gRPC"):
-        table.add_column(heading, justify="right" if heading in {"REST", "gRPC"} else "left")
-    captions = [(e.path.name, text, mark) for e in shown for text, mark in ((e.right, "right"), (e.wrong, "wrong"))]
-    for (name, text, mark), rest, grpc in zip(captions, over_rest.results, over_grpc.results, strict=True):
-        caption = _marked(text, rest, scorer)
-        table.add_row(name, caption, mark, f"{rest.value(scorer):.6g}", f"{grpc.value(scorer):.6g}")
+def _print(shown: list[Exhibit], answers: ScoreResponse) -> None:
+    """Two rows a picture: its right caption, then its wrong one."""
+    scorers = list(answers.results[0].scores)
+    table = Table(title="What the pictures show, and what they do not", title_justify="left")
+    for heading in ("picture", "", "caption"):
+        table.add_column(heading)
+    for scorer in scorers:
+        table.add_column(scorer, justify="right")
+    captions = [(e.path.stem, text, mark) for e in shown for text, mark in ((e.right, "right"), (e.wrong, "wrong"))]
+    for (name, text, mark), result in zip(captions, answers.results, strict=True):
+        values = [f"{result.value(scorer):{FORMATS.get(scorer, '.3f')}}" for scorer in scorers]
+        is_second = mark == "wrong"
+        table.add_row("" if is_second else name, mark, _marked(text, result), *values, end_section=is_second)
     console.print(table)
+    console.print("Marked: words that fclipscore says the picture does not bear out.")
 
 
-def _marked(text: str, result: ItemResult, scorer: str) -> str:
-    """The caption with its misaligned words marked, where the scorer names any."""
-    for word in sorted(result.scores[scorer].words, key=lambda word: word.start, reverse=True):
-        if word.misaligned:
-            text = f"{text[: word.start]}[bold red]{text[word.start : word.end]}[/]{text[word.end :]}"
+def _marked(text: str, result: ItemResult) -> str:
+    """The caption with its misaligned words marked, so that they are seen without colours, too."""
+    words = [word for score in result.scores.values() for word in score.words if word.misaligned]
+    for word in sorted(words, key=lambda word: word.start, reverse=True):
+        text = f"{text[: word.start]}[bold red]>{text[word.start : word.end]}<[/]{text[word.end :]}"
     return text
 
 
