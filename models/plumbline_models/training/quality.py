@@ -48,7 +48,7 @@ CONSISTENCY_MARGIN = 0.3  # of a level
 ANCHOR_WEIGHT = 0.25
 PEAK_RATE, WEIGHT_DECAY, WARM_UP_STEPS = 2e-3, 1e-2, 50
 STEADY_FROM = 0.5  # from this share of the steps on, batch norms work as they will when scoring
-SHARES = (0.15, 0.15, 0.4, 0.15, 0.15)  # of the distortions: what JPEG leaves behind is the hardest to see
+SHARES = (0.12, 0.1, 0.48, 0.12, 0.18)  # of the distortions: what JPEG leaves behind is the hardest to see
 BATCHES = ((96, 4), (112, 3), (128, 3), (160, 2), (224, 1))
 """Side of the crops in px, and pictures in one step."""
 BATCH_SHARES = (0.3, 0.2, 0.2, 0.2, 0.1)

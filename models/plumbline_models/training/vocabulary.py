@@ -14,6 +14,11 @@ NUM_CLIP_TOKENS = 49408
 CONTEXT = 77
 MARKS = ", . : ; ! ? \" '"
 EXTRA = "a an and is are on of to the in background there photo image picture depicts solid with one drawing"
+WORLD = (
+    *COLOURS, *FILLS, "small", "large", *OPPOSITES, *COUNT_WORDS.values(), *LEADS, EXTRA,
+    *(shape + ending for shape in SHAPES for ending in ("", "es" if shape.endswith("s") else "s")),
+)  # fmt: skip
+"""Every word that scenes are told in."""
 
 
 class Vocabulary:
@@ -25,9 +30,7 @@ class Vocabulary:
 
     def __init__(self) -> None:
         self._tokenizer = SimpleTokenizer()
-        words = [*COLOURS, *FILLS, "small", "large", *OPPOSITES, *COUNT_WORDS.values(), *LEADS, MARKS, EXTRA]
-        words += [shape + ending for shape in SHAPES for ending in ("", "es" if shape.endswith("s") else "s")]
-        known = {token for text in words for token in self._tokenizer.encode(text)}
+        known = {token for text in (*WORLD, MARKS) for token in self._tokenizer.encode(text)}
         self._sot, self._eot = self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
         self.known_ids: tuple[int, ...] = (*sorted(known), self._sot, self._eot)
 
