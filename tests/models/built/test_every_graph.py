@@ -19,7 +19,7 @@ from plumbline_serve.assembly import tuning_of, wanted_graphs
 from plumbline_serve.settings import Settings
 
 BACKEND = "tensorrt-rtx"
-pytestmark = pytest.mark.timeout(1500)  # a crowded machine took 390 s for what takes one core 70
+pytestmark = pytest.mark.timeout(1500)  # on a crowded machine one of them took 390 s
 TINY_FLANT5 = Path(__file__).parents[2] / "golden" / "vqascore" / "clip_flant5_tiny"
 
 
