@@ -11,7 +11,7 @@ from torch import Tensor
 from plumbline_models.training.captions import sample_manner, word
 from plumbline_models.training.claims import claims_of, truths_of
 from plumbline_models.training.descriptions import Description, describe
-from plumbline_models.training.foils import foils
+from plumbline_models.training.foils import Foil, foils
 from plumbline_models.training.scenes import Scene
 from plumbline_models.training.vocabulary import Vocabulary
 
@@ -48,10 +48,15 @@ def write(scenes: list[Scene], vocabulary: Vocabulary, rng: Generator) -> Wordin
     )
 
 
+def _hardest_first(truth: Description, scene: Scene, rng: Generator) -> list[Foil]:
+    """Foils of all kinds, the changed relation before the others: only it makes relations worth learning."""
+    return sorted(foils(truth, scene, rng), key=lambda foil: foil.kind != "relation")
+
+
 def _candidates(scene: Scene, rng: Generator) -> tuple[list[Description], list[str]]:
     """A true caption and up to four foils of different kinds, all in one manner."""
     truth, manner = describe(scene, rng), sample_manner(rng)
-    found = [truth, *(foil.description for foil in islice(foils(truth, scene, rng), NUM_FOILS))]
+    found = [truth, *(foil.description for foil in islice(_hardest_first(truth, scene, rng), NUM_FOILS))]
     texts = [word(description, manner).text for description in found]
     if rng.random() < STRANGER_SHARE:
         texts = [text.replace(" ", " quux ", 1) for text in texts]

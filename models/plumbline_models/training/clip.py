@@ -28,16 +28,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from plumbline_models.training.batches import Wordings, write
+from plumbline_models.training.labels import NAMES, NOTHING
 from plumbline_models.training.pool import Pool, read_pool
 from plumbline_models.training.reading import draw_windows, label_pool, reading_loss, shares_read
 from plumbline_models.training.schedule import new_optimizers, rate_at, take_step
-from plumbline_models.training.teacher import HINTS, Teacher, hint_loss
+from plumbline_models.training.teacher import Teacher, hint_loss
 from plumbline_models.training.towers import CONFIG, Watched, build_clip, encode_ragged, export, normalised
 from plumbline_models.training.vocabulary import Vocabulary
 
 MAX_LOG_SCALE = float(np.log(100.0))
 TEXT_BATCH, TEACHER_BATCH, WINDOW_BATCH, JOINT_BATCH = 96, 64, 64, 48
-NUM_LOCAL_LAYERS = len(HINTS)
+RELATED = 2.0
+NUM_RESTING_LAYERS = 2  # while the towers meet
+NUM_ALL_BUT_LAST = 5
 CHECKPOINT_STEPS, SHOWN_STEPS = 100, 50
 Parts = dict[str, Tensor]
 
@@ -49,6 +52,8 @@ class Material:
     pool: Pool
     labels: NDArray[np.int8]
     vocabulary: Vocabulary
+    shares: NDArray[np.float64]
+    """How often each scene is drawn: pairs of objects that lie clearly to each other more often than others."""
 
     def words(self, chosen: NDArray[np.int64], rng: Generator) -> Wordings:
         """Captions and foils for some scenes of the pool."""
@@ -112,7 +117,7 @@ def window_parts(learner: Learner, material: Material, rng: Generator) -> Parts:
 def joint_parts(learner: Learner, material: Material, rng: Generator, *, num_frozen: int) -> Parts:
     """Both towers together, on whole pictures, while the first image layers may rest."""
     watched = learner.watched
-    chosen = rng.integers(len(material.pool.scenes), size=JOINT_BATCH)
+    chosen = rng.choice(len(material.pool.scenes), size=JOINT_BATCH, p=material.shares)
     words = material.words(chosen, rng)
     labels = torch.from_numpy(material.labels[chosen]).long().flatten(1, 2)
     images, readings = watched(normalised(material.pool.images[chosen]), num_frozen=num_frozen)
@@ -148,12 +153,15 @@ def _teacher(learner: Learner) -> nn.Module:
 
 
 JOINT_WEIGHTS = {"batch": 0.5, "foils": 1.0, "reading": 0.5, "astray_images": 2.0, "astray_texts": 1.0}
+LAST_WEIGHTS = {"batch": 0.25, "foils": 0.5, "astray_images": 4.0, "astray_texts": 4.0}
 STAGES = (
     Stage("teacher", _teacher, teacher_parts, {"reading": 1.0}, 3e-3),
     Stage("windows", _watched, window_parts, {"reading": 1.0, "hints": 2.0}, 2e-3),
     Stage("texts", _watched, text_parts, {"astray_texts": 1.0, "foils": 0.5}, 1.5e-3),
-    Stage("joint", _watched, partial(joint_parts, num_frozen=NUM_LOCAL_LAYERS), JOINT_WEIGHTS, 1.5e-3),
-    Stage("whole", _watched, partial(joint_parts, num_frozen=0), JOINT_WEIGHTS, 7e-4),
+    Stage("joint", _watched, partial(joint_parts, num_frozen=NUM_RESTING_LAYERS), JOINT_WEIGHTS, 1.5e-3),
+    Stage("whole", _watched, partial(joint_parts, num_frozen=0), JOINT_WEIGHTS, 1e-3),
+    Stage("retell", _watched, text_parts, {"astray_texts": 2.0, "foils": 0.5}, 1e-3),
+    Stage("last", _watched, partial(joint_parts, num_frozen=NUM_ALL_BUT_LAST), LAST_WEIGHTS, 1.5e-3),
 )
 
 
@@ -202,7 +210,10 @@ def train(options: argparse.Namespace) -> None:
     """Run all stages and write `config.json` and `weights.safetensors`."""
     torch.manual_seed(options.seed)
     pool, vocabulary = read_pool(options.pool), Vocabulary()
-    material = Material(pool, label_pool(pool.scenes), vocabulary)
+    labels = label_pool(pool.scenes)
+    has_side = (labels[..., NAMES.index("side")] != NOTHING[NAMES.index("side")]).any(axis=(1, 2))
+    shares = np.where(has_side, RELATED, 1.0)
+    material = Material(pool, labels, vocabulary, shares / shares.sum())
     learner = Learner(vocabulary.num_rows)
     for stage in STAGES:
         run_stage(learner, material, stage, options)
@@ -219,8 +230,10 @@ def main() -> None:
     parser.add_argument("--texts-steps", type=int, default=600)
     parser.add_argument("--teacher-steps", type=int, default=1800)
     parser.add_argument("--windows-steps", type=int, default=2500)
-    parser.add_argument("--joint-steps", type=int, default=1800)
+    parser.add_argument("--joint-steps", type=int, default=1400)
     parser.add_argument("--whole-steps", type=int, default=900)
+    parser.add_argument("--retell-steps", type=int, default=150)
+    parser.add_argument("--last-steps", type=int, default=500)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args()

@@ -20,6 +20,8 @@ from plumbline_models.training.towers import GRID, PATCH_PX, normalised
 
 WINDOW = 6  # patches a side
 EMPTY_WEIGHT = 0.3  # of cells without an object, which are most of them
+EFFORTS = (1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 4.0)
+"""Weights of the labels: sizes and sides are told by comparing objects, which is learned last."""
 
 
 def label_pool(scenes: Sequence[Scene]) -> NDArray[np.int8]:
@@ -30,13 +32,20 @@ def label_pool(scenes: Sequence[Scene]) -> NDArray[np.int8]:
 def reading_loss(readings: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of `[N, patches, classes]` logits with `[N, patches, labels]` class numbers, summed over labels.
 
-    Logits may be of the first few labels only.
+    Logits may be of the local labels only. The others are asked for on objects alone, where there is something to
+    tell; the empty cells around would drown them.
     """
     total = readings.new_zeros(())
+    flat = labels.flatten(0, 1)
+    is_object = flat[:, 0] != NOTHING[0]
     for part, section in enumerate(_sections(readings)):
+        logits, truth = section.flatten(0, 1), flat[:, part]
         weights = torch.ones(section.shape[-1])
-        weights[NOTHING[part]] = EMPTY_WEIGHT
-        total = total + nn.functional.cross_entropy(section.flatten(0, 1), labels[..., part].flatten(), weights)
+        if part < NUM_LOCAL:
+            weights[NOTHING[part]] = EMPTY_WEIGHT
+        else:
+            logits, truth = logits[is_object], truth[is_object]
+        total = total + EFFORTS[part] * nn.functional.cross_entropy(logits, truth, weights)
     return total
 
 

@@ -9,7 +9,7 @@ from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
-from plumbline_models.training.claims import NUM_CLAIMS
+from plumbline_models.training.claims import NUM_CLAIMS, PLACES
 from plumbline_models.training.labels import NUM_LOCAL, SECTIONS
 from plumbline_models.training.local_start import start_local
 from plumbline_models.training.teacher import HINT_WIDTHS
@@ -17,6 +17,7 @@ from plumbline_models.training.vocabulary import NUM_CLIP_TOKENS, Vocabulary
 
 IMAGE_PX, PATCH_PX = 96, 8
 GRID = IMAGE_PX // PATCH_PX
+SIDE_WEIGHT = 2.0  # of how objects lie to each other among claims: the hardest to see, and drowned otherwise
 CONFIG: dict[str, Any] = {
     "model_cfg": {
         "embed_dim": 128,
@@ -101,6 +102,8 @@ class Watched(nn.Module):
         self.local_reading = nn.Linear(width, sum(SECTIONS[:NUM_LOCAL]))
         self.whole_reading = nn.Linear(width, sum(SECTIONS))
         self.seeing = nn.ModuleList(nn.Linear(width, hint) for hint in HINT_WIDTHS)
+        weights = torch.tensor([SIDE_WEIGHT if name == "side" else 1.0 for name, _, _ in PLACES])
+        self.register_buffer("weights_of_claims", weights, persistent=False)
         self.register_buffer("places", spread_directions(NUM_CLAIMS, CONFIG["model_cfg"]["embed_dim"]))
 
     def forward(self, pixels: Tensor, *, num_frozen: int = 0) -> tuple[Tensor, Tensor]:
@@ -150,7 +153,8 @@ class Watched(nn.Module):
 
     def homes(self, claims: Tensor) -> Tensor:
         """`[N, D]` unit vectors: where `[N, claims]` belong."""
-        return nn.functional.normalize(claims @ self.get_buffer("places"), dim=-1)
+        weighted = claims * self.get_buffer("weights_of_claims")
+        return nn.functional.normalize(weighted @ self.get_buffer("places"), dim=-1)
 
     def astray(self, embeddings: Tensor, claims: Tensor) -> Tensor:
         """How far unit-norm `[N, D]` embeddings are from where their claims belong: 1 - cosine, averaged."""
