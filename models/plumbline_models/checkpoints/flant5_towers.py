@@ -59,8 +59,8 @@ def _from_open_clip(shards: Shards, arch: TowerArch) -> Iterator[tuple[str, Tens
     for index in range(arch.num_blocks):
         source, target = f"{_OPEN_CLIP}transformer.resblocks.{index}.", f"blocks.{index}."
         for kind, shape in (("weight", (3 * width, width)), ("bias", (3 * width,))):
-            query, rest = shards.read(f"{source}attn.in_proj_{kind}", shape).split((width, 2 * width))
-            yield f"{target}query_key_value.{kind}", torch.cat([query * _scale(arch), rest])
+            joint = shards.read(f"{source}attn.in_proj_{kind}", shape)
+            yield f"{target}query_key_value.{kind}", torch.cat([joint[:width] * _scale(arch), joint[width:]])
         yield from affine(shards, f"{source}attn.out_proj", f"{target}out", (width, width))
         yield from affine(shards, f"{source}ln_1", f"{target}attention_norm", (width,))
         yield from affine(shards, f"{source}ln_2", f"{target}ffn_norm", (width,))

@@ -16,7 +16,7 @@ from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.protocols import Encoder, Workshop
 from plumbline_models.encoders.causal_image import CausalImageEncoder
 from plumbline_models.encoders.causal_pair import CausalPairEncoder
-from plumbline_models.encoders.flant5_image import FlanT5ImageEncoder
+from plumbline_models.encoders.flant5_image import Aspect, FlanT5ImageEncoder
 from plumbline_models.encoders.flant5_pair import FlanT5PairEncoder
 from plumbline_models.text.causal_families import CAUSAL_FAMILIES, REGIMES, CausalFamily
 from plumbline_models.text.questions import DEFAULT_ANSWER, DEFAULT_QUESTION, Asking
@@ -38,7 +38,7 @@ class AnswererSpec:
 
     name: str
     asking: Asking
-    aspect: Literal["pad", "square"] | None = None
+    aspect: Aspect | None = None
     tokenizer: str | None = None
     vision_tower: str | None = None
     pixels: PixelWish = field(default_factory=PixelWish)

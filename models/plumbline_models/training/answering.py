@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from plumbline_models.graphs.flant5_arch import T5Arch, TowerArch
-from plumbline_models.graphs.flant5_layers import RmsNorm, spread_buckets
-from plumbline_models.graphs.flant5_score import FlanT5Score
+from plumbline_models.graphs.flant5_layers import RmsNorm, SelfAttention, spread_buckets
+from plumbline_models.graphs.flant5_score import FlanT5Score, FoldedCrossAttention
 from plumbline_models.graphs.flant5_tower import FlanT5Image
 from plumbline_models.training.asked import Asked
 
@@ -131,10 +131,11 @@ def start_t5(answers: FlanT5Score, arch: T5Arch) -> None:
         if isinstance(module, RmsNorm):
             nn.init.ones_(module.weight)
     with torch.no_grad():  # scores are not scaled, so queries start small
-        for block in (*answers.encoder_blocks, *answers.decoder_blocks):
-            block.attention.query_key_value.weight[: arch.inner_width] *= arch.head_width**-0.5
-        for block in answers.decoder_blocks:
-            block.cross.query.weight *= arch.head_width**-0.5
+        for module in answers.modules():
+            if isinstance(module, SelfAttention):
+                module.query_key_value.weight[: arch.inner_width] *= arch.head_width**-0.5
+            if isinstance(module, FoldedCrossAttention):
+                module.query.weight *= arch.head_width**-0.5
 
 
 def parts_of(answering: Answering, pixels: Tensor, asked: Asked, kept: Tensor) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ EVERY_PATCH_FROM = 0.92  # share of the steps that see half of the patches only
 
 def new_optimizers(answering: Answering) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of transformer blocks, AdamW for everything else."""
-    hidden, others = [], []
+    hidden, others = list[nn.Parameter](), list[nn.Parameter]()
     for name, parameter in answering.learning():
         (hidden if "_blocks." in name and parameter.ndim == 2 else others).append(parameter)  # noqa: PLR2004
     return [

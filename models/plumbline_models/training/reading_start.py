@@ -12,6 +12,7 @@ import torch
 from sentencepiece import SentencePieceProcessor
 from torch import Tensor, nn
 
+from plumbline_models.graphs.flant5_layers import SelfAttention
 from plumbline_models.graphs.flant5_score import FlanT5Score
 from plumbline_models.graphs.flant5_tower import FlanT5Image
 from plumbline_models.training.captions import COUNT_WORDS
@@ -59,9 +60,10 @@ def start_reading(image: FlanT5Image, answers: FlanT5Score, pool: Pool, pieces: 
     spoken[num_read:] *= OTHER_SPREAD * (2 / len(other)) ** 0.5
     image.project_out.weight.copy_(spoken.T)
     nn.init.zeros_(image.project_out.bias)
-    for block in answers.encoder_blocks:
-        _attend_to_alike(block.attention.query_key_value.weight, block.attention.out.weight, block.attention.num_heads)
-    buckets = answers.encoder_bias.parametrizations["table"].original
+    for module in answers.encoder_blocks.modules():
+        if isinstance(module, SelfAttention):
+            _attend_to_alike(module.query_key_value.weight, module.out.weight, module.num_heads)
+    buckets = answers.get_parameter("encoder_bias.parametrizations.table.original")
     buckets[0, 1:] = NOT_ITSELF  # T5 counts distances to what comes before from bucket 0 on
     buckets[1 : 1 + len(NEIGHBOURS), 0] = torch.tensor(NEIGHBOURS)
 

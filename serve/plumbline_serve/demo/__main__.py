@@ -20,7 +20,8 @@ START_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 90
 POLL_S = 0.25
 FORMATS = {"fclipscore": ".5f"}  # its values are small
-console = Console()
+PIPED_WIDTH = 124  # columns, where no terminal says how many it has
+console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
 def main() -> int:
