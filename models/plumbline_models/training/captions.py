@@ -108,7 +108,7 @@ def _relation(relation: str, manner: Manner) -> list[str]:
 
 
 def _noun(mention: Mention, manner: Manner) -> list[str]:
-    parts = (mention.size, mention.fill, mention.colour)
+    parts: tuple[str | None, ...] = (mention.size, mention.fill, mention.colour)
     if manner.is_colour_first:
         parts = (mention.size, mention.colour, mention.fill)
     adjectives = [str(part) for part in parts if part is not None]

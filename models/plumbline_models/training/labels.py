@@ -38,7 +38,7 @@ def grid_labels(scene: Scene, cells: int) -> NDArray[np.int8]:
         inside = across**2 + down**2 <= 1
         inside[min(int(y), cells - 1), min(int(x), cells - 1)] = True
         labels[inside] = values
-        part = PARTS_A_SIDE * _third(down) + _third(across)
+        part = np.add(PARTS_A_SIDE * _third(down), _third(across))
         labels[inside, NAMES.index("part")] = np.broadcast_to(part, inside.shape)[inside]
     return labels
 
@@ -59,6 +59,6 @@ def _values(scene: Scene) -> list[tuple[int, ...]]:
     ]  # fmt: skip
 
 
-def _third(offsets: NDArray[np.float64]) -> NDArray[np.int64]:
+def _third(offsets: NDArray[np.floating]) -> NDArray[np.integer]:
     """Which third of -1 to 1 an offset lies in."""
     return np.clip(((offsets + 1) / 2 * PARTS_A_SIDE).astype(np.int64), 0, PARTS_A_SIDE - 1)

@@ -36,7 +36,8 @@ def turn(step: tuple[int, int]) -> Tensor:
         for period in PERIODS:
             angle = 2 * math.pi * distance / period
             blocks.append(torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]))
-    return torch.block_diag(*blocks)
+    turned: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+    return turned
 
 
 @torch.no_grad()

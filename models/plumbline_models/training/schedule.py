@@ -20,7 +20,9 @@ def new_optimizers(module: nn.Module, peak: float) -> list[torch.optim.Optimizer
 
     Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. It takes about half the steps here.
     """
-    hidden, matrices, others = [], [], []
+    hidden: list[nn.Parameter] = []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if parameter.ndim < 2 or "embedding" in name:  # noqa: PLR2004
             others.append(parameter)
