@@ -26,7 +26,10 @@ GALLERY = Path(plumbline_serve.demo.__file__).parent / "gallery"
 SETTINGS = Settings(backend="fake", scorers={"clipscore": {}})
 CAPTIONS = ("a red circle", "a green star", "a heart above a cross", "a striped square", "two blue rings")
 
-pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning")  # the evaluator's sigmoid
+pytestmark = [  # the evaluator's sigmoid works out both of its branches and keeps one
+    pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning"),
+]
 
 
 def encoder(kind: str) -> Encoder:
@@ -74,8 +77,8 @@ def embed(
 
 @pytest.mark.parametrize(
     ("precision", "least_cosine", "largest_error"),
-    # About twice what was measured: 1 - 4e-7 and 3e-4 in fp16, 1 - 1.6e-5 and 1.9e-3 in bf16.
-    [pytest.param("fp16", 1 - 1e-6, 6e-4, id="fp16"), pytest.param("bf16", 1 - 4e-5, 4e-3, id="bf16")],
+    # About twice what was measured: 1 - 5e-7 and 2.8e-4 in fp16, 1 - 4.3e-5 and 2.4e-3 in bf16.
+    [pytest.param("fp16", 1 - 1e-6, 6e-4, id="fp16"), pytest.param("bf16", 1 - 9e-5, 5e-3, id="bf16")],
 )
 def test_embeddings_and_cosines_stay(
     embed: Callable[[LowPrecision | None], dict[str, Array]],
