@@ -23,6 +23,7 @@ from plumbline_models.encoders import Shelf
 from plumbline_models.images.decode import DecodePolicy, decode
 from plumbline_models.scorers.fclipscore import FClipScore
 from plumbline_models.scorers.qualiclip import QualiClip
+from plumbline_models.scorers.vqascore import VqaScore
 
 GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
 AS_PUBLISHED = DecodePolicy(exif_orientation="ignore", alpha="drop")
@@ -72,6 +73,45 @@ def measure_fclipscore(folder: Path, engines: Mapping[str, Workshop]) -> list[Ro
     return rows
 
 
+def measure_vqascore(folder: Path, engines: Mapping[str, Workshop]) -> list[Row]:
+    """Scores of images by texts: CLIP-FlanT5 by OpenVINO, the causal families by torch, which alone runs them."""
+    sys.path.append(str(GOLDEN.parent / "models" / "vqascore"))
+    import causal_golden  # noqa: PLC0415 - on the path by now
+    import conftest  # noqa: PLC0415
+
+    record = json.loads((conftest.TINY / "golden.json").read_text(encoding="utf-8"))
+    pictures = {entry["name"]: conftest._make(entry) for entry in record["images"]}
+    rows: list[Row] = []
+    for precision, workshop in engines.items():
+        scorer = VqaScore.build({"model": str(conftest.TINY)}, workshop)
+        _loaded(scorer.image), _loaded(scorer.pair)
+        found = _answers(scorer, record["cases"][0], pictures)
+        rows.append({"set": "clip-flant5", "precision": precision, **_compare(found, _expected(record))})
+        for family in causal_golden.FOLDERS:
+            record_of = causal_golden.record(family)
+            case = record_of["cases"][0]
+            shown = {name: causal_golden.pixels(family, name) for name in case["images"]}
+            scorer = causal_golden.load(family, causal_golden.workshop(folder, precision))
+            found = _answers(scorer, case, shown)
+            rows.append({"set": family, "precision": precision, **_compare(found, _expected(record_of))})
+    return rows
+
+
+def _answers(scorer: Any, case: Mapping[str, Any], pictures: Mapping[str, Any]) -> list[float]:
+    """Scores of every image of a case with each of its texts, one pair at a time."""
+    values = []
+    for name in case["images"]:
+        [row] = encode(scorer.image, [scorer.image.prepare(pictures[name])])
+        for text in case["texts"]:
+            pairs = encode(scorer.pair, [scorer.pair.prepare(PairInput(text, row))])
+            values += _values(scorer.score(Embedded(pairs=pairs)))
+    return values
+
+
+def _expected(record: Mapping[str, Any]) -> list[float]:
+    return [float(value) for value in np.ravel(record["cases"][0]["scores_ref_f64"])]
+
+
 def _compare_pairs(cases: Sequence[Mapping[str, Any]], found: Sequence[Any], values: Sequence[float]) -> Row:
     cosines = _compare([each.cosine for each in found], [case["cos"] for case in cases])
     tokens = [(each.tokens, np.array(case["token_attr"])) for each, case in zip(found, cases, strict=True)]
@@ -103,6 +143,7 @@ def _loaded(encoder: Any) -> Any:
 HEADS: Mapping[str, Callable[[Path, Mapping[str, Workshop]], list[Row]]] = {
     "qualiclip": measure_qualiclip,
     "fclipscore": measure_fclipscore,
+    "vqascore": measure_vqascore,
 }
 
 
