@@ -187,7 +187,8 @@ class AttributionEncoder:
     def _make_matrix(self, ids: TokenIds) -> CaptionMatrix:
         outputs = _engine(self._vectors_engine, self.key).run({"token_ids": self._stack([ids])})
         vectors = outputs["caption_vectors"][0, : len(self._prefix_ids) + len(ids)]
-        return CaptionMatrix(np.concatenate([outputs["caption_embedding"], vectors]))
+        rows = np.concatenate([outputs["caption_embedding"], vectors])
+        return CaptionMatrix(rows.astype(np.float32, copy=False))
 
     def _stack(self, captions: Sequence[TokenIds]) -> Array:
         padded = np.zeros((len(captions), self._padded(max(len(ids) for ids in captions))), dtype=np.int64)
