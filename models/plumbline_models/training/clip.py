@@ -34,6 +34,7 @@ from plumbline_models.training.reading import draw_windows, label_pool, reading_
 from plumbline_models.training.schedule import new_optimizers, rate_at, take_step
 from plumbline_models.training.teacher import Teacher, hint_loss
 from plumbline_models.training.towers import CONFIG, Watched, build_clip, encode_ragged, export, normalised
+from plumbline_models.training.training_state import write_state
 from plumbline_models.training.vocabulary import Vocabulary
 
 MAX_LOG_SCALE = float(np.log(100.0))
@@ -193,9 +194,7 @@ def _save(checkpoint: Path, learner: Learner, optimizers: list[torch.optim.Optim
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "step": step,
     }
-    half_written = checkpoint.with_suffix(".part")
-    torch.save(state, half_written)
-    half_written.replace(checkpoint)
+    write_state(checkpoint, state)
 
 
 def _resume(checkpoint: Path, learner: Learner, optimizers: list[torch.optim.Optimizer]) -> int:

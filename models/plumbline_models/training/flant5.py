@@ -26,6 +26,7 @@ from plumbline_models.training.flant5_layout import t5_arch, tower_arch, tower_s
 from plumbline_models.training.pool import Pool, read_pool
 from plumbline_models.training.reading_start import start_reading
 from plumbline_models.training.schedule import rate_at
+from plumbline_models.training.training_state import write_state
 from plumbline_models.training.wordings import write_pieces
 
 BATCH_SCENES, PAIR = 14, 2  # half of the scenes hold two objects, which alone lie left of, or above, each other
@@ -114,9 +115,7 @@ def _save(checkpoint: Path, answering: Answering, optimizers: list[torch.optim.O
     """Everything but the tower, so that training may go on with a tower that was itself trained on."""
     learnt = {name: parameter.detach() for name, parameter in answering.learning()}
     state = {"learnt": learnt, "optimizers": [optimizer.state_dict() for optimizer in optimizers], "step": step}
-    half_written = checkpoint.with_suffix(".part")
-    torch.save(state, half_written)
-    half_written.replace(checkpoint)
+    write_state(checkpoint, state)
 
 
 @torch.no_grad()

@@ -31,6 +31,7 @@ from plumbline_models.training.pristine import pristine
 from plumbline_models.training.spoiling import draw_way
 from plumbline_models.training.towers import CONFIG as CLIP_CONFIG
 from plumbline_models.training.towers import normalised
+from plumbline_models.training.training_state import write_state
 
 CONFIG: dict[str, Any] = {
     "model_cfg": {
@@ -182,9 +183,7 @@ def train(options: argparse.Namespace) -> None:
             print(f"step {step + 1}  loss {loss.item():.4f}  {time.monotonic() - started:.0f} s", flush=True)  # noqa: T201
         if (step + 1) % 100 == 0 or step + 1 == options.steps:
             state = {"quality": quality.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            half_written = checkpoint.with_suffix(".part")
-            torch.save(state, half_written)
-            half_written.replace(checkpoint)
+            write_state(checkpoint, state)
     save_file(export(quality), options.out / "weights.safetensors")
     (options.out / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
 
