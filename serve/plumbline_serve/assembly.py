@@ -8,7 +8,7 @@ from functools import partial
 
 from plumbline_models.backends import Backend, ListingBackend, PrecisionChoice, Tuning, open_backend
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import Encoder, Scorer, Workshop
+from plumbline_models.core.protocols import Encoder, OnLookup, Scorer, Workshop
 from plumbline_models.encoders import Shelf
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.scorers import build_scorers
@@ -19,6 +19,7 @@ from plumbline_serve.compute import Compute
 from plumbline_serve.core_service import CoreService
 from plumbline_serve.metrics import Instruments, exposition
 from plumbline_serve.pipeline import Pipeline
+from plumbline_serve.rows import RowStore, SharedRows
 from plumbline_serve.settings import Settings
 
 
@@ -31,11 +32,17 @@ class Assembly:
     scorers: dict[str, Scorer]
 
 
-def make_scorers(settings: Settings, *, on_fallback: Callable[[str, str], None] | None = None) -> dict[str, Scorer]:
+def make_scorers(
+    settings: Settings,
+    *,
+    on_fallback: Callable[[str, str], None] | None = None,
+    on_lookup: OnLookup | None = None,
+) -> dict[str, Scorer]:
     """The configured scorers, in order, sharing encoders; loads no weights.
 
     Args:
         on_fallback: Told the graph and the backend of each engine that fails and that torch runs instead.
+        on_lookup: Told of each look-up in what encoders keep between batches.
 
     Raises:
         SetupError: The configuration names what is not there.
@@ -44,7 +51,14 @@ def make_scorers(settings: Settings, *, on_fallback: Callable[[str, str], None] 
     backend = open_backend(settings.backend, precision=settings.precision, tuning=tuning)
     exact = open_backend(backend.name, precision="fp32", tuning=tuning) if backend.precision != "fp32" else None
     open_torch = partial(_open_torch, settings.precision, tuning)
-    workshop = Workshop(backend=backend, shelf=Shelf(), reference=exact, open_torch=open_torch)
+    workshop = Workshop(
+        backend=backend,
+        shelf=Shelf(),
+        reference=exact,
+        open_torch=open_torch,
+        max_caption_bytes=int(settings.caches.caption_bytes),
+        on_lookup=on_lookup,
+    )
     return {scorer.info.name: scorer for scorer in build_scorers(settings.scorers, workshop)}
 
 
@@ -115,8 +129,14 @@ def assemble(
     Args:
         scrape: Makes the exposition of the whole application; default: of this process alone.
     """
-    threads = ThreadPoolExecutor(settings.replicas.decode_threads or num_cpus(), thread_name_prefix="decode")
-    tools = BenchTools(compute, threads, _policy(settings))
+    num_decoders = settings.replicas.decode_threads or num_cpus()
+    tools = BenchTools(
+        compute=compute,
+        rows=SharedRows(RowStore(settings.caches.rows_bytes), instruments),
+        decoders=ThreadPoolExecutor(num_decoders, thread_name_prefix="decode"),
+        clerks=ThreadPoolExecutor(1, thread_name_prefix="clerk"),
+        policy=_policy(settings),
+    )
     checks = Checks(settings.limits, scorers)
     pipeline = Pipeline(scorers, checks, tools=tools, observer=instruments)
 

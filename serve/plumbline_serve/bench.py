@@ -1,32 +1,22 @@
-"""The workbench of one request: its images decoded once, its rows encoded once, whoever asks for them."""
+"""The workbench of one request: its images decoded once, its rows made once, whoever asks for them."""
 
 import asyncio
-import base64
-import binascii
-import logging
-import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from plumbline_models.core.arrays import Pixels
-from plumbline_models.core.errors import (
-    ImageTooLargeError,
-    ImageUndecodableError,
-    PlumblineError,
-    UrlSourceRefusedError,
-)
-from plumbline_models.core.protocols import Encoder, PairInput, Prepared, Row
-from plumbline_models.images.decode import DecodePolicy, decode, from_raw
+from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.protocols import Encoder, PairInput, Prepared
+from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.compute import Compute
 from plumbline_serve.deadline import Deadline
-from plumbline_serve.messages import Base64Image, BrokenImage, EncodedImage, ImageSource, RawImage, UrlImage
+from plumbline_serve.messages import ImageSource
+from plumbline_serve.pictures import OnStage, Picture, are_quick, attempt, open_pictures
+from plumbline_serve.rows import Make, RowName, RowOrError, SharedRows, name_row
 
-log = logging.getLogger(__name__)
-T = TypeVar("T", bound=Hashable)
 R = TypeVar("R")
-RowOrError: TypeAlias = Row | PlumblineError
+T = TypeVar("T", bound=Hashable)
 Pair: TypeAlias = tuple[ImageSource, str]
 """An image and the text that is held against it."""
 
@@ -46,158 +36,136 @@ class BenchTools:
     """What every request of a process shares."""
 
     compute: Compute
-    threads: Executor
-    """Where images are decoded and texts tokenised: never on an event loop."""
+    rows: SharedRows
+    decoders: Executor
+    """Where images are opened, decoded and fitted: never on an event loop."""
+    clerks: Executor
+    """Where texts are tokenised and scores worked out, which must not stand behind images."""
     policy: DecodePolicy
 
 
 class Bench:
-    """Rows of one request, made at most once each.
+    """Rows of one request, each made at most once.
 
-    An image is known by its source, so that the same bytes sent twice are one image. What is wrong with one image
+    An image is known by its content, so that the same bytes sent twice are one image. What is wrong with one image
     or text is a value among the rows; only what stops the whole request is raised.
     """
 
-    def __init__(self, tools: BenchTools, deadline: Deadline, *, on_stage: Callable[[str, float], None]) -> None:
+    def __init__(self, tools: BenchTools, deadline: Deadline, *, on_stage: OnStage) -> None:
         self.spent = Spent()
         self._tools = tools
         self._deadline = deadline
         self._on_stage = on_stage
-        self._pixels: dict[ImageSource, Pixels | PlumblineError] = {}
-        self._fitted: dict[tuple[str, ImageSource], Prepared | PlumblineError] = {}
-        self._rows: dict[tuple[str, Hashable], asyncio.Future[RowOrError]] = {}
+        self._pictures: dict[ImageSource, Picture | PlumblineError] = {}
+        self._rows: dict[RowName, RowOrError] = {}
 
-    async def prepare(self, images: Sequence[ImageSource], encoders: Sequence[Encoder]) -> None:
-        """Decode images and fit them for encoders, each image in one go on a thread."""
-        wanted = [image for image in dict.fromkeys(images) if self._lacks(image, encoders)]
-        for encoder in encoders:
-            self._tools.compute.expect(encoder.key, len(wanted))
-        try:
-            await asyncio.gather(*(self.on_thread(self._prepare_image, image, encoders) for image in wanted))
-        finally:
-            for encoder in encoders:
-                self._tools.compute.expect(encoder.key, -len(wanted))
+    async def open(self, images: Sequence[ImageSource]) -> None:
+        """Open and name images, which `image_rows` and `pair_rows` may then be asked about."""
+        new = [image for image in dict.fromkeys(images) if image not in self._pictures]
+        if are_quick(new):
+            opened = open_pictures(new, self._tools.policy)
+        else:
+            opened = await _run(self._tools.decoders, open_pictures, new, self._tools.policy)
+        self._pictures.update(zip(new, opened, strict=True))
 
     async def image_rows(self, encoder: Encoder, images: Sequence[ImageSource]) -> Mapping[ImageSource, RowOrError]:
-        """Rows of images that `prepare` was called for."""
-        return await self._encode(encoder, list(dict.fromkeys(images)), lambda image: self._fitted[encoder.key, image])
+        """Rows of images; those that are not at hand are decoded and fitted first."""
+        pictures = {image: self._pictures[image] for image in images}
+        sound = {name_row(encoder, each.digest): each for each in pictures.values() if isinstance(each, Picture)}
+        named = {
+            image: each if isinstance(each, PlumblineError) else name_row(encoder, each.digest)
+            for image, each in pictures.items()
+        }
+
+        async def make(names: Sequence[RowName]) -> Sequence[RowOrError]:
+            return await self._encode(encoder, await self._fit_all(encoder, [sound[name] for name in names]))
+
+        return await self._look_up(named, make)
 
     async def text_rows(self, encoder: Encoder, texts: Sequence[str]) -> Mapping[str, RowOrError]:
         """Rows of texts."""
-        distinct = list(dict.fromkeys(texts))
-        prepared = await self.on_thread(_prepare_all, encoder, distinct, distinct)
-        return await self._encode(encoder, distinct, prepared.__getitem__)
+        named = {text: name_row(encoder, _utf8(text)) for text in texts}
+        text_of = {name: text for text, name in named.items()}
+
+        async def make(names: Sequence[RowName]) -> Sequence[RowOrError]:
+            return await self._encode_raw(encoder, [text_of[name] for name in names])
+
+        return await self._look_up(named, make)
 
     async def pair_rows(
         self, encoder: Encoder, pairs: Sequence[Pair], images: Mapping[ImageSource, RowOrError]
     ) -> Mapping[Pair, RowOrError]:
         """Rows of image and text together, from the rows of the images; an image's error is its pairs' error."""
-        distinct = list(dict.fromkeys(pairs))
-        sound = [pair for pair in distinct if not isinstance(images[pair[0]], PlumblineError)]
-        raw = [PairInput(caption=text, image_row=images[image]) for image, text in sound]
-        prepared = await self.on_thread(_prepare_all, encoder, sound, raw)
-        prepared |= {pair: images[pair[0]] for pair in distinct if pair not in prepared}
-        return await self._encode(encoder, distinct, prepared.__getitem__)
+        named = {pair: self._name_pair(encoder, pair, images[pair[0]]) for pair in pairs}
+        pair_of = {name: pair for pair, name in named.items() if isinstance(name, RowName)}
 
-    async def _encode(
-        self, encoder: Encoder, names: Sequence[T], prepared: Callable[[T], Prepared | PlumblineError]
-    ) -> Mapping[T, RowOrError]:
-        """Rows by name; what another scorer has already asked for is awaited, not asked for again."""
-        loop = asyncio.get_running_loop()
-        inputs: dict[T, Prepared] = {}
-        for name in names:
-            if (encoder.key, name) in self._rows:
-                continue
-            future = self._rows[encoder.key, name] = loop.create_future()
-            value = prepared(name)
-            if isinstance(value, PlumblineError):
-                future.set_result(value)
-            else:
-                inputs[name] = value
-        if inputs:
-            await self._fulfil(encoder, inputs)
-        return {name: await self._rows[encoder.key, name] for name in names}
+        async def make(names: Sequence[RowName]) -> Sequence[RowOrError]:
+            chosen = [pair_of[name] for name in names]
+            return await self._encode_raw(encoder, [PairInput(text, image_row=images[image]) for image, text in chosen])
 
-    async def _fulfil(self, encoder: Encoder, inputs: Mapping[T, Prepared]) -> None:
-        futures = [self._rows[encoder.key, name] for name in inputs]
-        try:
-            encoded = await self._tools.compute.encode(encoder.key, list(inputs.values()), self._deadline)
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
-        self.spent.queue = max(self.spent.queue, encoded.queue_s)
-        self.spent.compute = max(self.spent.compute, encoded.compute_s)
-        for future, row in zip(futures, encoded.rows, strict=True):
-            future.set_result(row)
-
-    def _lacks(self, image: ImageSource, encoders: Sequence[Encoder]) -> bool:
-        return any((encoder.key, image) not in self._fitted for encoder in encoders)
+        return await self._look_up(named, make)
 
     async def on_thread(self, function: Callable[..., R], *args: Any) -> R:
-        """Run off the event loop, where the request's images are decoded."""
-        return await asyncio.get_running_loop().run_in_executor(self._tools.threads, function, *args)
+        """Run off the event loop, and not behind images."""
+        return await _run(self._tools.clerks, function, *args)
 
-    def _prepare_image(self, image: ImageSource, encoders: Sequence[Encoder]) -> None:
+    async def _look_up(self, named: Mapping[T, RowName | PlumblineError], make: Make) -> Mapping[T, RowOrError]:
+        names = dict.fromkeys(name for name in named.values() if isinstance(name, RowName))
+        if wanted := [name for name in names if name not in self._rows]:
+            self._rows.update(await self._tools.rows.get(wanted, make, self._deadline))
+        return {key: self._rows[name] if isinstance(name, RowName) else name for key, name in named.items()}
+
+    def _name_pair(self, encoder: Encoder, pair: Pair, image_row: RowOrError) -> RowName | PlumblineError:
+        image, text = pair
+        picture = self._pictures[image]
+        if isinstance(picture, PlumblineError):
+            return picture
+        return image_row if isinstance(image_row, PlumblineError) else name_row(encoder, picture.digest, _utf8(text))
+
+    async def _fit_all(self, encoder: Encoder, pictures: Sequence[Picture]) -> list[Prepared | PlumblineError]:
+        """Decode and fit each on a thread, while the encoder knows that they are on their way."""
+        compute = self._tools.compute
+        compute.expect(encoder.key, len(pictures))
+        try:
+            fits = (_run(self._tools.decoders, self._fit, picture, encoder) for picture in pictures)
+            return await asyncio.gather(*fits)
+        finally:
+            compute.expect(encoder.key, -len(pictures))
+
+    def _fit(self, picture: Picture, encoder: Encoder) -> Prepared | PlumblineError:
         if self._deadline.has_passed:
-            return self._store(image, encoders, self._deadline.error("decode"))
-        started = time.perf_counter()
-        if image not in self._pixels:
-            self._pixels[image] = _attempt(_decode, image, self._tools.policy)
-        decoded = time.perf_counter()
-        pixels = self._pixels[image]
-        if isinstance(pixels, PlumblineError):
-            self._store(image, encoders, pixels)
+            return self._deadline.error("decode")
+        return picture.fit(encoder, self._spend)
+
+    def _spend(self, stage: str, seconds: float) -> None:
+        if stage == "decode":
+            self.spent.decode += seconds
         else:
-            for encoder in encoders:
-                if (encoder.key, image) not in self._fitted:
-                    self._fitted[encoder.key, image] = _attempt(encoder.prepare, pixels)
-        self._spend(decoded - started, time.perf_counter() - decoded)
-        return None
+            self.spent.fit += seconds
+        self._on_stage(stage, seconds)
 
-    def _spend(self, decode_s: float, fit_s: float) -> None:
-        self.spent.decode += decode_s
-        self.spent.fit += fit_s
-        self._on_stage("decode", decode_s)
-        self._on_stage("fit", fit_s)
+    async def _encode_raw(self, encoder: Encoder, raw: Sequence[str | PairInput]) -> list[RowOrError]:
+        return await self._encode(encoder, await self.on_thread(_prepare_all, encoder, raw))
 
-    def _store(self, image: ImageSource, encoders: Sequence[Encoder], error: PlumblineError) -> None:
-        self._fitted.update(((encoder.key, image), error) for encoder in encoders)
-
-
-def _prepare_all(encoder: Encoder, names: Sequence[T], raw: Sequence[Any]) -> dict[T, Prepared | PlumblineError]:
-    return {name: _attempt(encoder.prepare, value) for name, value in zip(names, raw, strict=True)}
+    async def _encode(self, encoder: Encoder, prepared: Sequence[Prepared | PlumblineError]) -> list[RowOrError]:
+        """Rows of what could be prepared; the errors of the rest in their places."""
+        sound = [each for each in prepared if not isinstance(each, PlumblineError)]
+        if not sound:
+            return list(prepared)
+        encoded = await self._tools.compute.encode(encoder.key, sound, self._deadline)
+        self.spent.queue = max(self.spent.queue, encoded.queue_s)
+        self.spent.compute = max(self.spent.compute, encoded.compute_s)
+        rows = iter(encoded.rows)
+        return [each if isinstance(each, PlumblineError) else next(rows) for each in prepared]
 
 
-def _attempt(function: Callable[..., Any], *args: Any) -> Any:
-    """Call; what goes wrong is the answer for this one input, and a fault of ours is logged as one."""
-    try:
-        return function(*args)
-    except PlumblineError as error:
-        return error
-    except Exception:
-        log.exception("preparing an input failed")
-        return PlumblineError("The service failed on this input.")
+async def _run(executor: Executor, function: Callable[..., R], *args: Any) -> R:
+    return await asyncio.get_running_loop().run_in_executor(executor, function, *args)
 
 
-def _decode(image: ImageSource, policy: DecodePolicy) -> Pixels:
-    match image:
-        case EncodedImage(data):
-            return decode(data, policy)
-        case RawImage(data, height, width):
-            return from_raw(data, height=height, width=width, policy=policy)
-        case Base64Image(text):
-            return decode(_from_base64(text, policy), policy)
-        case UrlImage():
-            raise UrlSourceRefusedError("Images by URL are not fetched; send the bytes.")
-        case BrokenImage(error):
-            raise error
+def _prepare_all(encoder: Encoder, raw: Sequence[str | PairInput]) -> list[Prepared | PlumblineError]:
+    return [attempt(encoder.prepare, each) for each in raw]
 
 
-def _from_base64(text: str, policy: DecodePolicy) -> bytes:
-    if len(text) // 4 * 3 > policy.max_bytes + 3:
-        raise ImageTooLargeError("The image has more bytes than allowed.", limit=policy.max_bytes)
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ImageUndecodableError("The image is not valid base64.") from error
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

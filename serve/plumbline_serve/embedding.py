@@ -6,9 +6,10 @@ import numpy as np
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
 from plumbline_models.core.protocols import Encoder, Scorer
-from plumbline_serve.bench import Bench, RowOrError
+from plumbline_serve.bench import Bench
 from plumbline_serve.messages import EmbedReply, EmbedRequest
 from plumbline_serve.pipeline import Pipeline
+from plumbline_serve.rows import RowOrError
 
 
 async def embed(pipeline: Pipeline, request: EmbedRequest) -> EmbedReply:
@@ -43,7 +44,7 @@ def _encoders(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
 
 
 async def _image_rows(bench: Bench, encoder: Encoder, request: EmbedRequest) -> list[RowOrError]:
-    await bench.prepare(request.images, [encoder])
+    await bench.open(request.images)
     rows = await bench.image_rows(encoder, request.images)
     return [rows[image] for image in request.images]
 

@@ -97,7 +97,7 @@ class Pipeline:
                     plan.setdefault(scorer.info.name, []).append(index)
                 elif scorers is not None:
                     found[index][scorer.info.name] = lacking
-        await self._prepare(bench, cases, plan)
+        await bench.open([image for case in cases if (image := case.image) is not None])
         columns = await together(
             score_cases(bench, self.scorers[name], [cases[index] for index in indices])
             for name, indices in plan.items()
@@ -125,13 +125,6 @@ class Pipeline:
     def _nothing_applies(self, case: Case) -> PlumblineError:
         lacking = (case.lacks(scorer) for scorer in self.scorers.values())
         return next((error for error in lacking if error), PlumblineError("No scorer is loaded."))
-
-    async def _prepare(self, bench: Bench, cases: Sequence[Case], plan: Mapping[str, Sequence[int]]) -> None:
-        encoders = {e.key: e for name in plan if (e := self.scorers[name].image) is not None}
-        chosen = sorted({index for indices in plan.values() for index in indices})
-        images = [image for index in chosen if (image := cases[index].image) is not None]
-        if encoders and images:
-            await bench.prepare(images, list(encoders.values()))
 
 
 def _timing(bench: Bench, started: float) -> Timing:

@@ -5,9 +5,10 @@ from typing import Any
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Embedded, Scorer
-from plumbline_serve.bench import Bench, RowOrError
+from plumbline_serve.bench import Bench
 from plumbline_serve.checks import Case
 from plumbline_serve.messages import ImageSource, ScoreOrError
+from plumbline_serve.rows import RowOrError
 from plumbline_serve.together import together
 
 Column = list[RowOrError]
@@ -15,7 +16,7 @@ Column = list[RowOrError]
 
 
 async def score_cases(bench: Bench, scorer: Scorer, cases: Sequence[Case]) -> list[ScoreOrError]:
-    """Score cases whose images the bench has prepared.
+    """Score cases whose images the bench has opened.
 
     Returns:
         A score or an error for each case, in order; one case's error never touches another.

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, Va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from plumbline_models.core.errors import ConfigError
+from plumbline_models.core.protocols import EncoderKind
 
 CONFIG_VARIABLE = "PLUMBLINE_CONFIG"
 _PIXELS = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(MP|MPX|KP|P)?\s*$", re.IGNORECASE)
@@ -80,6 +81,24 @@ class BatchSettings(_Section):
     """Longest that a batch waits for inputs still being decoded; a lone input never waits."""
 
 
+class CacheSettings(_Section):
+    """What gateways keep of past requests, each for itself; the least recently used makes room. 0 keeps nothing."""
+
+    image_bytes: ByteSize = ByteSize(64 * 2**20)
+    """Rows of images, by the hash of their bytes: a known image is neither decoded nor encoded again."""
+    text_bytes: ByteSize = ByteSize(32 * 2**20)
+    """Rows of texts: a known prompt is neither tokenised nor encoded again."""
+    pair_bytes: ByteSize = ByteSize(32 * 2**20)
+    """Rows of an image and a text together, such as F-CLIPScore's attributions and VQAScore's answers."""
+    caption_bytes: ByteSize = ByteSize(64 * 2**20)
+    """F-CLIPScore's matrices of captions that meet many images; in the process that holds the encoder."""
+
+    @property
+    def rows_bytes(self) -> dict[EncoderKind, int]:
+        """Bytes by kind of row."""
+        return {"image": int(self.image_bytes), "text": int(self.text_bytes), "pair": int(self.pair_bytes)}
+
+
 class EngineSettings(_Section):
     """Compiled engines: where they come from, and the sizes that they are made for."""
 
@@ -136,6 +155,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     auth: AuthSettings = AuthSettings()
     batching: BatchSettings = BatchSettings()
+    caches: CacheSettings = CacheSettings()
     engines: EngineSettings = EngineSettings()
     replicas: ReplicaSettings = ReplicaSettings()
     cache_dir: Path = Path("~/.cache/plumbline")

@@ -2,7 +2,10 @@
 
 import io
 import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 
 import numpy as np
 import pytest
@@ -10,6 +13,14 @@ from PIL import Image
 
 from plumbline_models.core.errors import EngineError, ImageTooSmallError, PlumblineError
 from plumbline_models.core.protocols import Embedded, EncoderInfo, Origin, PairInput, Score, ScorerInfo
+from plumbline_models.images.decode import DecodePolicy
+from plumbline_serve.assembly import encoders_of
+from plumbline_serve.batching import BatchLimits, LocalCompute
+from plumbline_serve.bench import BenchTools
+from plumbline_serve.checks import Checks
+from plumbline_serve.pipeline import Pipeline
+from plumbline_serve.rows import RowStore, SharedRows
+from plumbline_serve.settings import Limits
 
 
 class ArithmeticEncoder:
@@ -114,6 +125,8 @@ class CountingObserver:
         self.scores: list[tuple[str, object]] = []
         self.failures: list[PlumblineError] = []
         self.stages: list[str] = []
+        self.lookups: Counter[tuple[str, str]] = Counter()
+        self.kept_bytes: dict[str, int] = {}
 
     def queued(self, key: str, lane: str, num_items: int) -> None: ...
 
@@ -130,6 +143,12 @@ class CountingObserver:
 
     def scored(self, scorer: str, score: object) -> None:
         self.scores.append((scorer, score))
+
+    def lookup(self, cache: str, result: str, num_lookups: int) -> None:
+        self.lookups[cache, result] += num_lookups
+
+    def kept(self, cache: str, num_bytes: int) -> None:
+        self.kept_bytes[cache] = num_bytes
 
     def item_failed(self, error: PlumblineError) -> None:
         self.failures.append(error)
@@ -158,6 +177,30 @@ def make_encoder() -> Iterator[Callable[..., ArithmeticEncoder]]:
 def scorers() -> dict[str, MeanScorer | ProductScorer]:
     mean = MeanScorer()
     return {"product": ProductScorer(mean.image), "mean": mean}
+
+
+@pytest.fixture
+async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaitable[Pipeline]]]:
+    """Pipelines over the small scorers; they keep rows only where they are given bytes for them."""
+    async with AsyncExitStack() as stack:
+
+        async def open_one(**max_bytes: int) -> Pipeline:
+            limits = BatchLimits(max_queued=1000, max_linger_s=0.0)
+            compute = LocalCompute(encoders_of(scorers.values()), limits, observer)
+            await compute.start()
+            stack.push_async_callback(compute.close)
+            decoders, clerks = (stack.enter_context(ThreadPoolExecutor(num_threads)) for num_threads in (2, 1))
+            tools = BenchTools(
+                compute=compute,
+                rows=SharedRows(RowStore(max_bytes), observer),
+                decoders=decoders,
+                clerks=clerks,
+                policy=DecodePolicy(max_bytes=10_000, max_pixels=10_000),
+            )
+            checks = Checks(Limits(max_items=10, max_text_chars=20), scorers)
+            return Pipeline(scorers, checks, tools=tools, observer=observer)
+
+        yield open_one
 
 
 def grey_png(value: int, size: int = 4) -> bytes:

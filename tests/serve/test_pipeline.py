@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -22,11 +21,6 @@ from plumbline_models.core.errors import (
     UrlSourceRefusedError,
 )
 from plumbline_models.core.protocols import Score
-from plumbline_models.images.decode import DecodePolicy
-from plumbline_serve.assembly import encoders_of
-from plumbline_serve.batching import BatchLimits, LocalCompute
-from plumbline_serve.bench import BenchTools
-from plumbline_serve.checks import Checks
 from plumbline_serve.embedding import embed
 from plumbline_serve.filtering import filter_items
 from plumbline_serve.messages import (
@@ -44,21 +38,12 @@ from plumbline_serve.messages import (
     Threshold,
     UrlImage,
 )
-from plumbline_serve.pipeline import Pipeline
 from plumbline_serve.ranking import rank
-from plumbline_serve.settings import Limits
 
 
 @pytest.fixture
-async def pipeline(scorers, observer):
-    compute = LocalCompute(encoders_of(scorers.values()), BatchLimits(max_queued=1000, max_linger_s=0.0), observer)
-    await compute.start()
-    threads = ThreadPoolExecutor(2)
-    policy = DecodePolicy(max_bytes=10_000, max_pixels=10_000)
-    checks = Checks(Limits(max_items=10, max_text_chars=20), scorers)
-    yield Pipeline(scorers, checks, tools=BenchTools(compute, threads, policy), observer=observer)
-    await compute.close()
-    threads.shutdown()
+async def pipeline(open_pipeline):
+    return await open_pipeline()
 
 
 def item(image, text="abc", name="1") -> Item:

@@ -24,6 +24,10 @@ Prepared: TypeAlias = Any
 """What `prepare` makes of one input: fitted pixels or token ids. Opaque outside its encoder; picklable."""
 
 
+OnLookup: TypeAlias = Callable[[str, bool], None]
+"""Hears the name of a cache, and whether it held what was asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What an engine is, for `GET /v1/models`, the metrics and the logs."""
@@ -236,6 +240,10 @@ class Workshop:
     """The same backend at fp32, where `backend` is faster and less exact."""
     open_torch: Callable[[], Backend] | None = None
     """Opens torch, where `backend` is another, for networks that only torch runs."""
+    max_caption_bytes: int = 64 * 2**20
+    """What encoders may keep of captions between batches, each."""
+    on_lookup: OnLookup | None = None
+    """Told of each look-up in what encoders keep."""
 
     def open_eager(self) -> Backend:
         """What runs networks that no compiler here takes: torch.

@@ -46,6 +46,7 @@ class AttributionEncoder:
         backend: Compiles the graphs; at fp32 unless lower precision is asked for.
         template: What stands before every caption; ends in a space.
         num_blocks: How many of the last blocks are averaged.
+        matrices: Where captions that meet many images are kept.
 
     Raises:
         ConfigError: The text tower does not show its attention, or the numbers do not fit it.
@@ -53,7 +54,15 @@ class AttributionEncoder:
 
     kind: EncoderKind = "pair"
 
-    def __init__(self, spec: ClipSpec, backend: Backend, *, template: str, num_blocks: int) -> None:
+    def __init__(
+        self,
+        spec: ClipSpec,
+        backend: Backend,
+        *,
+        template: str,
+        num_blocks: int,
+        matrices: CaptionMatrices | None = None,
+    ) -> None:
         if not spec.arch.has_clip_text:
             raise ConfigError(
                 f"fclipscore needs CLIP's own text transformer; {spec.arch.name} has another.", arch=spec.arch.name
@@ -70,7 +79,7 @@ class AttributionEncoder:
         prefix = self._tokenizer.encode(shared).ids[:-1]
         self._prefix_ids = tuple(int(token) for token in prefix)
         self._graphs = AttributionSpec(spec, self._prefix_ids, num_blocks)
-        self._matrices = CaptionMatrices()
+        self._matrices = CaptionMatrices() if matrices is None else matrices
         self._pairs_engine: Engine | None = None
         self._vectors_engine: Engine | None = None
         self._info: EncoderInfo | None = None

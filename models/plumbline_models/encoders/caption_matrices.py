@@ -1,11 +1,13 @@
 """Captions that meet many images, kept as matrices."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
+
+from plumbline_models.core.protocols import OnLookup
 
 MAX_BYTES: Final = 64 * 2**20
 
@@ -24,25 +26,25 @@ class CaptionMatrix:
 
 
 class CaptionMatrices:
-    """A bounded store by caption; for one thread at a time."""
+    """A bounded store by caption; for one thread at a time.
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._num_bytes = 0
-        self._matrices: OrderedDict[bytes, CaptionMatrix] = OrderedDict()
+    Args:
+        max_bytes: Of all matrices together; 0 keeps none.
+        on_lookup: Told `caption` and whether the matrix was kept, whenever one is asked for.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES, *, on_lookup: OnLookup | None = None) -> None:
+        self._matrices: LRUCache[bytes, CaptionMatrix] = LRUCache(max_bytes, getsizeof=lambda each: each.rows.nbytes)
+        self._on_lookup = on_lookup
 
     def get(self, caption: bytes) -> CaptionMatrix | None:
         """The caption's matrix, if it is kept."""
-        if (matrix := self._matrices.get(caption)) is not None:
-            self._matrices.move_to_end(caption)
+        matrix = self._matrices.get(caption)
+        if self._on_lookup is not None:
+            self._on_lookup("caption", matrix is not None)
         return matrix
 
     def put(self, caption: bytes, matrix: CaptionMatrix) -> None:
-        """Keep a matrix; those unused for longest make room, but never this one."""
-        if (replaced := self._matrices.pop(caption, None)) is not None:
-            self._num_bytes -= replaced.rows.nbytes
-        self._matrices[caption] = matrix
-        self._num_bytes += matrix.rows.nbytes
-        while self._num_bytes > self._max_bytes and len(self._matrices) > 1:
-            _, dropped = self._matrices.popitem(last=False)
-            self._num_bytes -= dropped.rows.nbytes
+        """Keep a matrix, unless it alone is too large; those unused for longest make room."""
+        if matrix.rows.nbytes <= self._matrices.maxsize:
+            self._matrices[caption] = matrix

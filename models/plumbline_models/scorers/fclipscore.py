@@ -22,6 +22,7 @@ from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec, parse_
 from plumbline_models.core.errors import MissingTextError, PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
 from plumbline_models.encoders.attribution import NUM_BLOCKS, TEMPLATE, AttributionEncoder
+from plumbline_models.encoders.caption_matrices import CaptionMatrices
 from plumbline_models.encoders.caption_pairs import CaptionAttribution
 from plumbline_models.encoders.clip import ClipImageEncoder, ClipTextEncoder
 from plumbline_models.text.clip_bpe import ClipTokenizer
@@ -97,7 +98,10 @@ class FClipScore:
         image, text = ClipImageEncoder(spec, workshop.backend), ClipTextEncoder(spec, workshop.backend)
         if section.epsilon is None:
             section = section.model_copy(update={"epsilon": spec.arch.epsilon})
-        pair = AttributionEncoder(spec, workshop.exact, template=section.template, num_blocks=section.layers)
+        matrices = CaptionMatrices(workshop.max_caption_bytes, on_lookup=workshop.on_lookup)
+        pair = AttributionEncoder(
+            spec, workshop.exact, template=section.template, num_blocks=section.layers, matrices=matrices
+        )
         cost = image.gflop + text.gflop
         return cls(workshop.shelf.take(image), workshop.shelf.take(pair), section, relative_cost=cost)
 

@@ -20,7 +20,7 @@ class EncoderReplica:
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         self._instruments = Instruments()
-        scorers = make_scorers(settings, on_fallback=self._instruments.fell_back)
+        scorers = make_scorers(settings, on_fallback=self._instruments.fell_back, on_lookup=self._instruments.looked_up)
         self._compute = local_compute(settings, scorers.values(), self._instruments)
         await self._compute.start()
 

@@ -66,7 +66,7 @@ class Gateway(_Rpcs):
         self._settings = settings
         self._encoders = encoders
         self._instruments = Instruments()
-        scorers = make_scorers(settings, on_fallback=self._instruments.fell_back)
+        scorers = make_scorers(settings, on_fallback=self._instruments.fell_back, on_lookup=self._instruments.looked_up)
         self._local: LocalCompute | None = None
         if encoders is None:
             self._local = local_compute(settings, scorers.values(), self._instruments)

@@ -45,7 +45,13 @@ class Instruments:
         self._queue_items = Gauge("plumbline_queue_items", "Inputs that wait.", ("model", "lane"), registry=registry)
         self._rejections = counter("plumbline_rejections", "Requests refused, by code.", "reason")
         self._expired = counter("plumbline_deadline_expired", "Deadlines passed, by stage.", "stage")
-        self._lookups = counter("plumbline_cache_lookups", "Cache look-ups.", "cache", "result")
+        self._lookups = counter(
+            "plumbline_cache_lookups",
+            "Rows asked for: kept (hit), being made (joined), or made (miss).",
+            "cache",
+            "result",
+        )
+        self._cache_bytes = Gauge("plumbline_cache_bytes", "What kept rows take.", ("cache",), registry=registry)
         self._fallbacks = counter(
             "plumbline_engine_fallbacks", "Engines that failed and that torch runs instead.", "graph", "backend"
         )
@@ -105,9 +111,17 @@ class Instruments:
         self._batch_size.labels(key).observe(num_items)
         self._stage_s.labels("compute").observe(seconds)
 
-    def lookup(self, cache: str, *, is_hit: bool) -> None:
-        """A cache was asked."""
-        self._lookups.labels(cache, "hit" if is_hit else "miss").inc()
+    def lookup(self, cache: str, result: str, num_lookups: int) -> None:
+        """As `LookupObserver.lookup`."""
+        self._lookups.labels(cache, result).inc(num_lookups)
+
+    def looked_up(self, cache: str, is_hit: bool) -> None:  # noqa: FBT001 - as `OnLookup`
+        """An encoder asked for what it may have kept."""
+        self.lookup(cache, "hit" if is_hit else "miss", 1)
+
+    def kept(self, cache: str, num_bytes: int) -> None:
+        """As `LookupObserver.kept`."""
+        self._cache_bytes.labels(cache).set(num_bytes)
 
     def fell_back(self, graph: str, backend: str) -> None:
         """An engine failed, and torch runs its graph."""

@@ -104,6 +104,15 @@ def test_kept_captions_make_room_for_others() -> None:
     assert [kept.get(caption) is matrix for caption in (b"a", b"b", b"c")] == [True, False, True]
 
 
+def test_matrices_are_kept_only_where_bytes_are_given_for_them_and_look_ups_are_told():
+    matrix, told = CaptionMatrix(np.ones((2, 8), np.float32)), []
+    for max_bytes in (0, matrix.rows.nbytes):
+        kept = CaptionMatrices(max_bytes, on_lookup=lambda cache, is_hit: told.append((cache, is_hit)))
+        kept.put(b"a", matrix)
+        kept.get(b"a")
+    assert told == [("caption", False), ("caption", True)]
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

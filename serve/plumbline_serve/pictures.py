@@ -1,0 +1,76 @@
+"""The images of one request: opened, named by their content, decoded at most once, fitted for whoever asks."""
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from plumbline_models.core.arrays import Pixels
+from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.protocols import Encoder, Prepared
+from plumbline_models.images.decode import DecodePolicy
+from plumbline_serve.messages import Base64Image, EncodedImage, ImageSource, RawImage
+from plumbline_serve.sources import OpenedImage, content_of, open_source, read_pixels
+
+log = logging.getLogger(__name__)
+
+OnStage: TypeAlias = Callable[[str, float], None]
+"""Hears the name of a stage, `decode` or `fit`, and the seconds that it took."""
+
+QUICK_BYTES = 2**18
+"""So many are hashed in 150 microseconds, about what a hop to another thread costs."""
+
+
+class Picture:
+    """One image; its methods may be called from any thread."""
+
+    def __init__(self, image: OpenedImage, policy: DecodePolicy) -> None:
+        how, content = content_of(image)
+        self.digest = hashlib.sha256(how + b" " + hashlib.sha256(content).digest()).digest()
+        self._image = image
+        self._policy = policy
+        self._pixels: Pixels | PlumblineError | None = None
+        self._lock = threading.Lock()
+
+    def fit(self, encoder: Encoder, on_stage: OnStage) -> Prepared | PlumblineError:
+        """What the encoder takes of it, or what is wrong with it."""
+        pixels = self._decode(on_stage)
+        if isinstance(pixels, PlumblineError):
+            return pixels
+        started = time.perf_counter()
+        fitted = attempt(encoder.prepare, pixels)
+        on_stage("fit", time.perf_counter() - started)
+        return fitted
+
+    def _decode(self, on_stage: OnStage) -> Pixels | PlumblineError:
+        with self._lock:  # who comes second waits for the first
+            if self._pixels is None:
+                started = time.perf_counter()
+                self._pixels = attempt(read_pixels, self._image, self._policy)
+                on_stage("decode", time.perf_counter() - started)
+            return self._pixels
+
+
+def open_pictures(sources: Sequence[ImageSource], policy: DecodePolicy) -> list[Picture | PlumblineError]:
+    """Open and name images; what is wrong with one stands in its place."""
+    return [attempt(lambda source: Picture(open_source(source, policy), policy), source) for source in sources]
+
+
+def are_quick(sources: Sequence[ImageSource]) -> bool:
+    """Whether opening them takes less time than a hop to another thread."""
+    if any(isinstance(source, Base64Image) for source in sources):
+        return False
+    return sum(len(s.data) for s in sources if isinstance(s, EncodedImage | RawImage)) <= QUICK_BYTES
+
+
+def attempt(function: Callable[..., Any], *args: Any) -> Any:
+    """Call; what goes wrong is the answer for this one input, and a fault of ours is logged as one."""
+    try:
+        return function(*args)
+    except PlumblineError as error:
+        return error
+    except Exception:
+        log.exception("preparing an input failed")
+        return PlumblineError("The service failed on this input.")

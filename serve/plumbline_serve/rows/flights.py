@@ -1,0 +1,58 @@
+"""Work that is under way, and who waits for it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from plumbline_serve.deadline import Deadline
+from plumbline_serve.rows.row_names import RowName, RowOrError
+
+Make: TypeAlias = Callable[[Sequence[RowName]], Awaitable[Sequence[RowOrError]]]
+"""Makes rows: one or an error for each name, in order."""
+
+
+class Flight:
+    """Rows being made, for as long as anyone waits for them; not the work of whoever asked first.
+
+    Args:
+        make: Makes the rows.
+        deadline: When whoever asked first goes; it bounds the work too.
+    """
+
+    def __init__(self, names: Sequence[RowName], make: Make, deadline: Deadline) -> None:
+        self.names = names
+        self.deadline = deadline
+        self._num_waiting = 0
+        self.task = asyncio.create_task(self._fly(make))
+        self.task.add_done_callback(_retrieve)
+
+    @property
+    def has_landed(self) -> bool:
+        """Whether the rows are there; not so while they are being made, nor after the work as a whole went wrong."""
+        return self.task.done() and not self.task.cancelled() and self.task.exception() is None
+
+    @property
+    def may_be_joined(self) -> bool:
+        """Whether it is worth waiting for; not so for work that has failed or is being stopped."""
+        return self.has_landed or not (self.task.done() or self.task.cancelling())
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Wait for the rows inside; when the last one to wait leaves, the work is cancelled."""
+        self._num_waiting += 1
+        try:
+            yield
+        finally:
+            self._num_waiting -= 1
+            if not self._num_waiting:
+                self.task.cancel()
+
+    async def _fly(self, make: Make) -> Mapping[RowName, RowOrError]:
+        return dict(zip(self.names, await make(self.names), strict=True))
+
+
+def _retrieve(task: "asyncio.Task[Mapping[RowName, RowOrError]]") -> None:
+    """See the error of work that nobody waits for any more, which asyncio would log as forgotten."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,101 @@
+"""Rows by name: kept from before, being made for another caller, or made now.
+
+Work under way does not belong to whoever asked first: it goes on while anyone waits for it. A caller joins only work
+whose deadline is no earlier than its own, and what stops that work as a whole (a full queue, say) it meets with an
+attempt of its own. Errors of single inputs are shared with those who wait, and never kept.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Literal, Protocol, TypeAlias
+
+from plumbline_models.core.errors import PlumblineError
+from plumbline_serve.deadline import Deadline
+from plumbline_serve.rows.flights import Flight, Make
+from plumbline_serve.rows.row_names import RowName, RowOrError
+from plumbline_serve.rows.row_store import RowStore
+
+LookupResult: TypeAlias = Literal["hit", "joined", "miss"]
+"""Kept, being made for another caller, or made now."""
+
+
+class LookupObserver(Protocol):
+    """What the shared rows tell the metrics."""
+
+    def lookup(self, cache: str, result: LookupResult, num_lookups: int) -> None:
+        """Rows of a kind were asked for."""
+        ...
+
+    def kept(self, cache: str, num_bytes: int) -> None:
+        """The rows of a kind that are kept take that many bytes now."""
+        ...
+
+
+class SharedRows:
+    """All rows of one process; bound to one event loop."""
+
+    def __init__(self, store: RowStore, observer: LookupObserver) -> None:
+        self._store = store
+        self._observer = observer
+        self._flights: dict[RowName, Flight] = {}
+
+    async def get(self, names: Sequence[RowName], make: Make, deadline: Deadline) -> Mapping[RowName, RowOrError]:
+        """Rows of distinct names, of one kind.
+
+        Args:
+            make: Makes those that are not there; it may go on when this call is cancelled, while others wait.
+            deadline: When the caller goes.
+
+        Returns:
+            A row or an error for each name; rows are shared, and must not be written to.
+
+        Raises:
+            PlumblineError: As `make` raises.
+        """
+        found = {name: row for name in names if (row := self._store.get(name)) is not None}
+        joined = {name: flight for name in names if name not in found and (flight := self._joinable(name, deadline))}
+        missing = [name for name in names if name not in found and name not in joined]
+        self._count(names, {"hit": len(found), "joined": len(joined), "miss": len(missing)})
+        if len(found) == len(names):
+            return found
+        own = self._start(missing, make, deadline) if missing else None
+        flights = {*joined.values()} | ({own} if own else set())
+        with ExitStack() as waiting:
+            for flight in flights:
+                waiting.enter_context(flight.awaited())
+            await asyncio.wait([flight.task for flight in flights])
+        if own:
+            found |= own.task.result()
+        found |= {name: flight.task.result()[name] for name, flight in joined.items() if flight.has_landed}
+        failed = [name for name, flight in joined.items() if not flight.has_landed]
+        return found | (await self.get(failed, make, deadline) if failed else {})
+
+    def _joinable(self, name: RowName, deadline: Deadline) -> Flight | None:
+        flight = self._flights.get(name)
+        if flight is None or not flight.may_be_joined or flight.deadline.at_s < deadline.at_s:
+            return None
+        return flight
+
+    def _start(self, names: Sequence[RowName], make: Make, deadline: Deadline) -> Flight:
+        flight = Flight(names, make, deadline)
+        self._flights.update(dict.fromkeys(names, flight))
+        flight.task.add_done_callback(lambda _: self._land(flight))
+        return flight
+
+    def _land(self, flight: Flight) -> None:
+        for name in flight.names:
+            if self._flights.get(name) is flight:
+                del self._flights[name]
+        if not flight.has_landed:
+            return
+        for name, row in flight.task.result().items():
+            if not isinstance(row, PlumblineError):
+                self._store.put(name, row)
+        kind = flight.names[0].kind
+        self._observer.kept(kind, self._store.num_bytes(kind))
+
+    def _count(self, names: Sequence[RowName], results: Mapping[LookupResult, int]) -> None:
+        for result, num_lookups in results.items():
+            if num_lookups:
+                self._observer.lookup(names[0].kind, result, num_lookups)
