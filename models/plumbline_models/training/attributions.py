@@ -15,13 +15,14 @@ from plumbline_models.training.captions import Span
 NUM_LAYERS = 3
 
 
-def attributions(clip: Any, rows: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+def attributions(clip: Any, rows: Tensor, images: Tensor, *, learns: bool = False) -> tuple[Tensor, Tensor]:
     """Cosines and token attributions of texts, each against its own image.
 
     Args:
         clip: An open_clip `CLIP`.
         rows: `[N, L]` token ids, zero-padded.
         images: `[N, D]` unit-norm image embeddings.
+        learns: Whether a loss of the results is to be differentiated in turn.
 
     Returns:
         `[N]` cosines and `[N, L]` attributions, zero after each end of text.
@@ -38,9 +39,10 @@ def attributions(clip: Any, rows: Tensor, images: Tensor) -> tuple[Tensor, Tenso
     pooled = clip.ln_final(states)[torch.arange(len(rows)), ends] @ clip.text_projection
     cosines = (nn.functional.normalize(pooled, dim=-1) * images).sum(dim=-1)
     last = maps[-NUM_LAYERS:]
-    gradients = torch.autograd.grad(cosines.sum(), last)
+    gradients = torch.autograd.grad(cosines.sum(), last, create_graph=learns)
     relevance = torch.stack([(a * g).mean(dim=1) for a, g in zip(last, gradients, strict=True)]).mean(dim=0)
-    return cosines.detach(), relevance[torch.arange(len(rows)), ends].detach()
+    values = relevance[torch.arange(len(rows)), ends]
+    return (cosines, values) if learns else (cosines.detach(), values.detach())
 
 
 def word_values(tokens: Sequence[str], values: Sequence[float], text: str, words: Sequence[Span]) -> list[float]:

@@ -51,6 +51,16 @@ class Vocabulary:
         inner = self._tokenizer.encode(text)[: CONTEXT - 2]
         return [self._sot, *inner, self._eot]
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """`[start, end)` character offsets of a text's tokens, without start and end of text."""
+        lowered, start, found = text.lower(), 0, list[tuple[int, int]]()
+        for token in self._tokenizer.encode(text)[: CONTEXT - 2]:
+            piece = self._tokenizer.decoder[token].removesuffix("</w>")
+            start = lowered.index(piece, start)
+            found.append((start, start + len(piece)))
+            start += len(piece)
+        return found
+
     def batch(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """`[N, L]` rows, zero-padded to the longest text of the batch."""
         listed = [self.row_of_id[self.ids(text)] for text in texts]
