@@ -78,7 +78,7 @@ class BatchSettings(_Section):
     max_queued_items: int = Field(default=4096, ge=1)
     """Inputs that may wait for one encoder before further ones are refused with 429."""
     max_linger_ms: float = Field(default=10.0, ge=0)
-    """Longest that a batch waits for inputs still being decoded; a lone input never waits."""
+    """Longest that a batch waits for inputs still being decoded, and only where that pays; a lone input never waits."""
 
 
 class CacheSettings(_Section):

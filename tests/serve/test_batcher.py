@@ -147,6 +147,16 @@ async def test_a_batch_waits_for_inputs_that_are_announced(make_encoder, observe
     await batcher.close()
 
 
+async def test_nothing_waits_for_announced_inputs_where_batches_gain_nothing(make_encoder, observer):
+    encoder = make_encoder()
+    batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=30.0), observer)
+    batcher._pace.learn(1.0, 1.0)
+    batcher._pace.learn(4.0, 4.0)
+    batcher.expect(1)
+    assert (await batcher.encode([1.0], NEVER)).rows == [1.0]
+    await batcher.close()
+
+
 async def test_inputs_that_still_wait_when_the_batcher_closes_are_answered(make_encoder, observer):
     encoder = make_encoder()
     batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=30.0), observer)

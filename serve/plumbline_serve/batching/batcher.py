@@ -2,7 +2,8 @@
 
 A batch is never sealed while the encoder is busy: whatever has arrived by the time it is free goes together, so
 batches grow with load and a lone input waits for nobody. When the queue is short but further inputs are known to
-be on their way (still being decoded), the batch waits for them, at most `max_linger_s`.
+be on their way (still being decoded), the batch waits for them for as long as a batch of its own would cost them
+beyond their share of this one (see `pace`), and at most `max_linger_s`.
 
 Two lanes keep a caller's single image from standing behind another's thousand: inputs of large calls ride in the
 `bulk` lane, which leads every fourth batch and fills what room the `interactive` lane leaves in the others.
@@ -17,11 +18,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 from plumbline_models.core.errors import EngineError, OverloadedError, PlumblineError
 from plumbline_models.core.protocols import Encoder, Prepared, Row
 from plumbline_serve.batching.lanes import LANES, Entry, Lane, LaneQueue
+from plumbline_serve.batching.observer import BatchObserver
+from plumbline_serve.batching.pace import Pace
 from plumbline_serve.compute import EncodedRows
 from plumbline_serve.deadline import Deadline
 
@@ -31,26 +33,6 @@ BULK_LEADS_EVERY = 4  # batches; bounds how long bulk work can starve
 BULK_FROM = 32  # inputs a call; fewer are interactive
 STUCK_AFTER_S = 300.0  # one batch; the slowest that is believable, a first compilation included
 DRAIN_RATE_WEIGHT = 0.2  # of the newest batch in the moving average that Retry-After comes from
-
-
-class BatchObserver(Protocol):
-    """What a batcher tells the metrics."""
-
-    def queued(self, key: str, lane: Lane, num_items: int) -> None:
-        """The lane now holds that many inputs."""
-        ...
-
-    def batch(self, key: str, num_items: int, seconds: float) -> None:
-        """A batch of that size was computed."""
-        ...
-
-    def waited(self, seconds: float) -> None:
-        """An input left the queue after that long."""
-        ...
-
-    def expired(self, stage: str) -> None:
-        """An input's deadline passed in this stage."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +57,7 @@ class Batcher:
         self._num_expected = 0
         self._num_batches = itertools.count(1)
         self._rate_per_s = 0.0
+        self._pace = Pace()
         self._busy_since = math.inf
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"encode {encoder.key}")
         self._loop_task = asyncio.create_task(self._run(), name=f"batcher {encoder.key}")
@@ -168,9 +151,9 @@ class Batcher:
                 await self._compute(batch)
 
     async def _linger(self) -> None:
-        """Wait while the batch is not full and more inputs are on their way, at most until the oldest is that old."""
+        """Wait while the batch is not full and more inputs are on their way, until the oldest has waited enough."""
         oldest = min(queue.oldest_s for queue in self._lanes.values())
-        until = oldest + self._limits.max_linger_s
+        until = oldest + min(self._limits.max_linger_s, self._pace.fixed_s)
         while 0 < self.num_queued < self._encoder.max_batch_cost and self._num_expected:
             self._arrival.clear()
             try:
@@ -221,6 +204,7 @@ class Batcher:
             entry.ended_at = ended
             entry.answer(row)
         seconds = max(ended - started, 1e-6)
+        self._pace.learn(sum(entry.cost for entry in batch), seconds)
         newest = len(batch) / seconds
         self._rate_per_s += (DRAIN_RATE_WEIGHT if self._rate_per_s else 1.0) * (newest - self._rate_per_s)
         self._observer.batch(self._encoder.key, len(batch), seconds)

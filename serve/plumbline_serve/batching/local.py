@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from plumbline_models.core.errors import EngineError, NotReadyError
 from plumbline_models.core.protocols import Encoder, EncoderInfo, Prepared
-from plumbline_serve.batching.batcher import Batcher, BatchLimits, BatchObserver
+from plumbline_serve.batching.batcher import Batcher, BatchLimits
+from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.compute import EncodedRows
 from plumbline_serve.deadline import Deadline
 

@@ -53,7 +53,7 @@ class SharedRows:
         Raises:
             PlumblineError: As `make` raises.
         """
-        found = {name: row for name in names if (row := self._store.get(name)) is not None}
+        found: dict[RowName, RowOrError] = {name: row for name in names if (row := self._store.get(name)) is not None}
         joined = {name: flight for name in names if name not in found and (flight := self._joinable(name, deadline))}
         missing = [name for name in names if name not in found and name not in joined]
         self._count(names, {"hit": len(found), "joined": len(joined), "miss": len(missing)})
@@ -69,7 +69,9 @@ class SharedRows:
             found |= own.task.result()
         found |= {name: flight.task.result()[name] for name, flight in joined.items() if flight.has_landed}
         failed = [name for name, flight in joined.items() if not flight.has_landed]
-        return found | (await self.get(failed, make, deadline) if failed else {})
+        if failed:
+            found.update(await self.get(failed, make, deadline))
+        return found
 
     def _joinable(self, name: RowName, deadline: Deadline) -> Flight | None:
         flight = self._flights.get(name)

@@ -1,0 +1,42 @@
+"""What batches have taken tells how long waiting for one more input pays."""
+
+import math
+
+import pytest
+
+from plumbline_serve.batching.pace import Pace
+
+
+def paced(batches: list[tuple[float, float]]) -> Pace:
+    pace = Pace()
+    for cost, seconds in batches:
+        pace.learn(cost, seconds)
+    return pace
+
+
+@pytest.mark.parametrize(
+    ("fixed_s", "each_s"),
+    [
+        pytest.param(0.005, 0.001, id="launching costs"),
+        pytest.param(0.0, 0.020, id="a large tower on a CPU"),
+        pytest.param(0.030, 0.0, id="only launching costs"),
+    ],
+)
+def test_the_time_that_every_batch_takes_is_told_from_that_of_its_inputs(fixed_s, each_s):
+    pace = paced([(cost, fixed_s + each_s * cost) for cost in (1, 8, 3, 5, 2)])
+    assert pace.fixed_s == pytest.approx(fixed_s, abs=1e-9)
+
+
+@pytest.mark.parametrize("batches", [pytest.param([], id="none yet"), pytest.param([(4.0, 0.1)] * 9, id="all alike")])
+def test_batches_that_tell_nothing_forbid_no_wait(batches):
+    assert math.isinf(paced(batches).fixed_s)
+
+
+def test_batches_that_get_faster_as_they_grow_never_make_a_wait_longer_than_a_batch():
+    assert paced([(1.0, 0.04), (8.0, 0.01)]).fixed_s <= 0.04
+
+
+def test_what_an_encoder_did_long_ago_is_forgotten():
+    slow = [(cost, 1.0 + 0.001 * cost) for cost in (1, 4)] * 5
+    fast = [(cost, 0.001 + 0.001 * cost) for cost in (1, 4)] * 100
+    assert paced(slow + fast).fixed_s == pytest.approx(0.001, abs=1e-3)
