@@ -35,6 +35,7 @@ class ArithmeticEncoder:
         self.gate: threading.Event | None = None
         self.entered = threading.Event()
         self.poison: object = None
+        self.awaits_a_batch: float | None = None
         self.is_loaded = False
 
     def prepare(self, raw):
@@ -44,7 +45,10 @@ class ArithmeticEncoder:
             return float(len(raw))
         if min(raw.shape[:2]) < 2:
             raise ImageTooSmallError("The image is too small.")
-        return float(raw.mean())
+        mean = float(raw.mean())
+        if mean == self.awaits_a_batch and not self.entered.wait(timeout=30):
+            raise EngineError("No batch was encoded before all were prepared.")
+        return mean
 
     def bucket(self, prepared) -> Hashable:
         return int(prepared) % 2 if self.key.endswith("bucketed") else 0

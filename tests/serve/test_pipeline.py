@@ -196,6 +196,16 @@ async def test_a_ranking_that_makes_no_sense_is_refused(pipeline, request_, kind
         await rank(pipeline, request_)
 
 
+async def test_a_long_request_is_encoded_while_its_last_images_are_decoded(pipeline, scorers, png):
+    encoder = scorers["mean"].image
+    encoder.awaits_a_batch = 99.0
+    images = [EncodedImage(png(value)) for value in range(100)]
+    async with pipeline.bench(None) as (bench, _):
+        await bench.open(images)
+        rows = await bench.image_rows(encoder, images)
+    assert [rows[image] for image in images] == [float(value) for value in range(100)]
+
+
 async def test_embed_answers_vectors_or_errors_in_order(pipeline, png):
     reply = await embed(pipeline, EmbedRequest(texts=["a", "x" * 21, "ccc"]))
     assert reply.vectors[0] == 1.0
