@@ -1,5 +1,6 @@
 """Sides of a comparison in one process, in turn, so that what the machine does meanwhile falls on all alike."""
 
+import argparse
 import json
 import os
 import platform
@@ -40,15 +41,24 @@ def ratios(measured: Mapping[str, Any], baseline: str) -> dict[str, float]:
     return {name: round(slow / side["median_cpu_s"], 2) for name, side in measured.items() if name != baseline}
 
 
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Let the caller name a file for the figures."""
+    parser.add_argument("--out", type=Path, help="write the figures there as JSON too")
+
+
 def report(what: str, cases: Mapping[str, Any]) -> None:
     """Print the figures as JSON, with the machine that they are of."""
-    machine = {
+    print(json.dumps({"head": what, "machine": describe_machine(), "cases": cases}, indent=2))
+
+
+def describe_machine() -> dict[str, Any]:
+    """What figures of this process are of."""
+    return {
         "cpu": _cpu_name(),
         "num_cpus": os.cpu_count(),
         "threads": 1,
         "load_average": [round(each, 2) for each in os.getloadavg()],
     }
-    print(json.dumps({"head": what, "machine": machine, "cases": cases}, indent=2))
 
 
 def _cpu_name() -> str:

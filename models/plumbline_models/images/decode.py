@@ -16,11 +16,13 @@ from typing import Literal
 import numpy as np
 from PIL.Image import DecompressionBombError
 from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import ImageError, ImageTooLargeError, ImageUndecodableError
 from plumbline_models.images.colour import to_pixels
 from plumbline_models.images.containers import check_pixels, recognise
+from plumbline_models.images.jpeg import read_jpeg
 from plumbline_models.images.orientation import find_transpose
 
 _FROM_PILLOW = r"PIL\."
@@ -58,7 +60,7 @@ def decode(data: bytes, policy: DecodePolicy) -> Pixels:
     _silence_pillow()
     try:
         with container.open(data, max_pixels=policy.max_pixels) as image:
-            return _read_pixels(image, policy)
+            return _read_pixels(data, image, policy)
     except ImageError:
         raise
     except (DecompressionBombError, MemoryError) as error:
@@ -93,13 +95,14 @@ def _check_bytes(num_bytes: int, policy: DecodePolicy) -> None:
         raise ImageTooLargeError("The image has more bytes than allowed.", num_bytes=num_bytes, limit=policy.max_bytes)
 
 
-def _read_pixels(image: ImageFile, policy: DecodePolicy) -> Pixels:
+def _read_pixels(data: bytes, image: ImageFile, policy: DecodePolicy) -> Pixels:
+    turn = find_transpose(image.info.get("exif")) if policy.exif_orientation == "apply" else None
+    if turn is None and isinstance(image, JpegImageFile):
+        pixels = read_jpeg(data, image)
+        if pixels is not None:
+            return pixels
     image.load()
-    if policy.exif_orientation == "apply":
-        turn = find_transpose(image.info.get("exif"))
-        if turn is not None:
-            return to_pixels(image.transpose(turn), alpha=policy.alpha)
-    return to_pixels(image, alpha=policy.alpha)
+    return to_pixels(image if turn is None else image.transpose(turn), alpha=policy.alpha)
 
 
 def _silence_pillow() -> None:
