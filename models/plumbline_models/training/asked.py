@@ -21,7 +21,7 @@ from plumbline_models.training.scenes import Scene
 
 NUM_FOILS = 3
 HARD: tuple[FoilKind, ...] = ("relation", "count", "binding", "background")
-HARD_FIRST = 0.75  # share of scenes whose foils are sought among the hard kinds first
+HARD_FIRST = 0.4  # share of scenes whose foils are sought among the hard kinds first
 BACKGROUND_KEPT = 0.3  # share of short descriptions that still name a background
 STRANGER_SHARE = 0.05  # of captions that get one word which scenes never use
 BEFORE = DEFAULT_QUESTION.split(SLOT)[0]

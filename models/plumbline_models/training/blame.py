@@ -48,7 +48,7 @@ def write_blamed(scenes: list[Scene], vocabulary: Vocabulary, rng: Generator) ->
         found = sorted(foils(truth, scene, rng), key=lambda foil: foil.kind not in WORDS)
         foiled = [word(foil.description, manner) for foil in found[:1]]
         for one, changed in ((caption, ()), *((foil, changed_words(caption, foil)) for foil in foiled)):
-            texts.append(templated(one.text))
+            texts.append(TEMPLATE + one.text)
             masks.append(_masks(vocabulary, one, changed))
             owners.append(owner)
     rows = torch.from_numpy(vocabulary.batch(texts))
@@ -59,22 +59,17 @@ def write_blamed(scenes: list[Scene], vocabulary: Vocabulary, rng: Generator) ->
     return Blamed(rows, torch.tensor(owners), wrong, counted)
 
 
-def templated(text: str) -> str:
-    """The text behind the template, unless it has it already."""
-    return text if text.lower().startswith(TEMPLATE.lower()) else TEMPLATE + text
-
-
 def _masks(vocabulary: Vocabulary, caption: Caption, changed: tuple[Span, ...]) -> tuple[list[bool], list[bool]]:
     """Which tokens between start and end belong to changed words, and which to any word behind the template."""
-    text = templated(caption.text)
-    shift = len(text) - len(caption.text)
-    wrong, counted = list[bool](), list[bool]()
-    for start, end in vocabulary.spans(text):
-        wrong.append(any(a + shift <= start and end <= b + shift for a, b in changed))
-        counted.append(
-            start >= len(TEMPLATE) and any(a + shift <= start and end <= b + shift for a, b in caption.words)
-        )
-    return wrong, counted
+    own, wrong = (
+        [(start + len(TEMPLATE), end + len(TEMPLATE)) for start, end in words] for words in (caption.words, changed)
+    )
+    spans = vocabulary.spans(TEMPLATE + caption.text)
+    return [_lies_in(span, wrong) for span in spans], [_lies_in(span, own) for span in spans]
+
+
+def _lies_in(span: Span, words: list[Span]) -> bool:
+    return any(start <= span[0] and span[1] <= end for start, end in words)
 
 
 def blame_parts(clip: CLIP, blamed: Blamed, images: Tensor) -> dict[str, Tensor]:

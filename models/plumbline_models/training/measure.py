@@ -18,6 +18,7 @@ from open_clip.model import CLIP
 from rich.progress import track
 
 from plumbline_models.training.attributions import attributions, word_values
+from plumbline_models.training.blame import TEMPLATE
 from plumbline_models.training.captions import Span
 from plumbline_models.training.embedded_clip import load_clip, tokenizer
 from plumbline_models.training.evaluation.pairs import Pair, draw_pairs
@@ -26,7 +27,6 @@ from plumbline_models.training.pool import squash
 from plumbline_models.training.towers import normalised
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
-TEMPLATE = "A photo depicts "
 WORD_KINDS: tuple[FoilKind, ...] = ("colour", "shape", "fill")
 CALIBRATION_SEED_SHIFT = 1_000_003
 CHUNK = 64
@@ -87,23 +87,18 @@ def clipscore_table(pairs: Sequence[Pair], true: NDArray[np.float64], false: NDA
 def words_of(clip: CLIP, pairs: Sequence[Pair], images: torch.Tensor, *, foiled: bool) -> list[WordsOfPair]:
     """Word values of the foils (or the true captions) of pairs, behind the F-CLIPScore template."""
     bpe = tokenizer()
-    texts = [TEMPLATE + _bare(pair.foil if foiled else pair.truth) for pair in pairs]
+    texts = [TEMPLATE + (pair.foil if foiled else pair.truth) for pair in pairs]
     _, listed = scored_texts(clip, images, texts)
     found = []
     for pair, text, values in zip(pairs, texts, listed, strict=True):
         spans = pair.words if foiled else pair.truth_words
-        shift = len(text) - len(pair.foil if foiled else pair.truth)
-        kept = [(a + shift, b + shift) for a, b in spans if a + shift >= len(TEMPLATE)]
+        shift = len(TEMPLATE)
+        kept = [(a + shift, b + shift) for a, b in spans]
         wrong = {(a + shift, b + shift) for a, b in pair.changed} if foiled else set[Span]()
         tokens = [bpe.decoder[token].removesuffix("</w>") for token in bpe.encode(text)]
         numbers = word_values(tokens, list(values), text, kept)
         found.append(WordsOfPair(pair.kind, np.array(numbers), np.array([span in wrong for span in kept])))
     return found
-
-
-def _bare(text: str) -> str:
-    """The caption without the template, should it already have it."""
-    return text[len(TEMPLATE) :] if text.lower().startswith(TEMPLATE.lower()) else text
 
 
 def f1_at(words: Iterable[WordsOfPair], epsilon: float) -> float:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from plumbline_models.training.attributions import attributions
-from plumbline_models.training.blame import TEMPLATE, Blamed, blame_parts, templated, write_blamed
+from plumbline_models.training.blame import TEMPLATE, Blamed, blame_parts, write_blamed
 from plumbline_models.training.sampling import sample_scene
 from plumbline_models.training.towers import build_clip
 from plumbline_models.training.vocabulary import Vocabulary
@@ -25,11 +25,6 @@ def blamed(vocabulary: Vocabulary) -> Blamed:
 def test_spans_are_where_the_tokens_stand(vocabulary: Vocabulary) -> None:
     text = "A RED circle, on brown."
     assert [text[start:end] for start, end in vocabulary.spans(text)] == ["A", "RED", "circle", ",", "on", "brown", "."]
-
-
-def test_a_template_is_not_put_twice() -> None:
-    assert templated("a photo depicts a heart") == "a photo depicts a heart"
-    assert templated("a heart") == f"{TEMPLATE}a heart"
 
 
 def test_wrong_words_are_those_of_foils(blamed: Blamed) -> None:
