@@ -1,0 +1,67 @@
+"""Callers in a closed loop, each asking again as soon as it is answered, over REST or gRPC."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import aiohttp
+import grpc
+
+from plumbline_wire.v1 import scoring_pb2 as pb
+from plumbline_wire.v1 import scoring_pb2_grpc
+
+BOUNDARY = "plumbline-road"
+FORM = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a number of requests took."""
+
+    num_requests: int
+    seconds: float
+
+
+async def ask_rest(port: int, bodies: Iterator[bytes], *, num_requests: int, num_callers: int) -> Window:
+    """Send forms; an answer other than 200 ends the run."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), raise_for_status=True) as session:
+
+        async def ask() -> None:
+            async with session.post(f"http://127.0.0.1:{port}/v1/score", data=next(bodies), headers=FORM) as reply:
+                await reply.read()
+
+        return await _repeat(ask, num_requests=num_requests, num_callers=num_callers)
+
+
+async def ask_grpc(port: int, messages: Iterator[pb.ScoreRequest], *, num_requests: int, num_callers: int) -> Window:
+    """Send messages; an error ends the run."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = scoring_pb2_grpc.ScoringStub(channel)
+
+        async def ask() -> None:
+            await stub.Score(next(messages))
+
+        return await _repeat(ask, num_requests=num_requests, num_callers=num_callers)
+
+
+def form(document: bytes, images: Mapping[str, bytes]) -> bytes:
+    """A form of a request and the images that it names."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n\r\n'
+    parts = {"request": document, **images}
+    return b"".join(
+        [(head % (name, name)).encode() + content + b"\r\n" for name, content in parts.items()]
+        + [f"--{BOUNDARY}--\r\n".encode()]
+    )
+
+
+async def _repeat(ask: Callable[[], Awaitable[None]], *, num_requests: int, num_callers: int) -> Window:
+    left = iter(range(num_requests))
+
+    async def call() -> None:
+        for _ in left:
+            await ask()
+
+    started = time.perf_counter()
+    await asyncio.gather(*(call() for _ in range(num_callers)))
+    return Window(num_requests, time.perf_counter() - started)

@@ -1,0 +1,93 @@
+"""What a request costs, under each of Ray Serve's ways of carrying it.
+
+    python loadtests/road/ray_options.py --out ray_options.json
+
+Every request is the same picture and caption, whose rows are kept after the first: what is left is HAProxy or proxy,
+Ray, the edge and the pipeline. Where the name of a way says `new`, every picture is a new one and is encoded, by the
+embedded network, which costs little: there layouts are compared. Figures are CPU milliseconds a request, summed over
+every process of the service: on a busy machine they move less than rates do. Each way has a service of its own, all are
+up at once (1.5 GB each: name fewer with --ways where that is too much) and take turns; medians of the rounds count.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from callers import ask_grpc, ask_rest
+from pictures import forms, messages
+from running import NOTHING_KEPT, Running, running
+
+CONFIG = "scorers: {clipscore: {}}\n"
+BASELINE = "as `plumbline serve` sets it"
+SLOW = {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
+WAYS: dict[str, dict[str, str]] = {
+    BASELINE: {},
+    "Ray's defaults": SLOW,
+    "HAProxy without the throughput mode": {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"},
+    "the throughput mode without HAProxy": {"RAY_SERVE_ENABLE_HA_PROXY": "0"},
+    "the gateway on a loop of its own": {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "1"},
+    "HAProxy on two threads": {"RAY_SERVE_HAPROXY_NBTHREAD": "2"},
+    "HAProxy picking at random": {"RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": "random"},
+    "no garbage frozen": {"RAY_SERVE_FREEZE_GC_ON_STARTUP": "0"},
+    "new pictures": NOTHING_KEPT,
+    "new pictures, split layout": NOTHING_KEPT | {"PLUMBLINE_REPLICAS__LAYOUT": "split"},
+    "new pictures, split layout by actor calls": NOTHING_KEPT
+    | {"PLUMBLINE_REPLICAS__LAYOUT": "split", "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What a request costs beside the networks.")
+    parser.add_argument("--requests", type=int, default=1000, help="a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--callers", type=int, default=64)
+    parser.add_argument("--items", type=int, default=1, help="a request")
+    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS), metavar="WAY")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    found = _measure(arguments)
+    for way, costs in found.items():
+        print(f"{way:42} " + "  ".join(f"{wire} {cost['cpu_ms']:6.2f} ms" for wire, cost in costs.items()))
+    if arguments.out:
+        document = {"load_average": os.getloadavg(), "items": arguments.items, "ways": found}
+        arguments.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Every way's cost by wire."""
+    with ExitStack() as stack:
+        services = {way: stack.enter_context(running(CONFIG, WAYS[way])) for way in arguments.ways}
+        asks = {way: _asks(service, arguments.items, WAYS[way]) for way, service in services.items()}
+        costs: dict[tuple[str, str], list[float]] = {}
+        for number in range(arguments.rounds + 1):  # the first warms up
+            for way, by_wire in asks.items():
+                for wire, ask in by_wire.items():
+                    before = services[way].cpu_s()
+                    asyncio.run(ask(num_requests=arguments.requests, num_callers=arguments.callers))
+                    cost_ms = (services[way].cpu_s() - before) / arguments.requests * 1000
+                    costs.setdefault((way, wire), []).extend([cost_ms] if number else [])
+    return {
+        way: {
+            wire: {"cpu_ms": statistics.median(costs[way, wire]), "rounds_cpu_ms": costs[way, wire]} for wire in by_wire
+        }
+        for way, by_wire in asks.items()
+    }
+
+
+def _asks(service: Running, num_items: int, environment: dict[str, str]) -> dict[str, Any]:
+    """Functions that ask a service, by wire."""
+    is_new = NOTHING_KEPT.items() <= environment.items()
+    return {
+        "rest": partial(ask_rest, service.port, forms(num_items, is_new=is_new)),
+        "grpc": partial(ask_grpc, service.grpc_port, messages(num_items, is_new=is_new)),
+    }
+
+
+if __name__ == "__main__":
+    main()
