@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from interleaved import Side, interleave, ratios, report
+from interleaved import Side, add_out, interleave, ratios, report
 from numpy.typing import NDArray
 from PIL import Image
 from product import FClipScoring, open_fclipscore, write_clip
@@ -104,7 +104,9 @@ def best_of_64(ours: FClipScoring, peer: Peer, num_rounds: int) -> dict[str, Any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, choices=range(1, len(CAPTIONS)))
-    num_rounds = parser.parse_args().rounds
+    add_out(parser)
+    arguments = parser.parse_args()
+    num_rounds = arguments.rounds
     torch.set_num_threads(1)
     images = list(np.random.default_rng(0).integers(0, 256, (16, *SIZE), dtype=np.uint8))
     with tempfile.TemporaryDirectory() as folder:
@@ -121,7 +123,7 @@ def main() -> None:
             "distinct": score_pairs(ours, peer, distinct, num_rounds),
             "best_of_64": best_of_64(ours["fp32"], peer, num_rounds),
         }
-    report("fclipscore", cases)
+    report("fclipscore", cases, out=arguments.out)
 
 
 if __name__ == "__main__":

@@ -46,9 +46,12 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="write the figures there as JSON too")
 
 
-def report(what: str, cases: Mapping[str, Any]) -> None:
-    """Print the figures as JSON, with the machine that they are of."""
-    print(json.dumps({"head": what, "machine": describe_machine(), "cases": cases}, indent=2))
+def report(what: str, cases: Mapping[str, Any], *, out: Path | None = None) -> None:
+    """Print the figures as JSON, with the machine that they are of, and write them to `out` if it is given."""
+    document = json.dumps({"head": what, "machine": describe_machine(), "cases": cases}, indent=2)
+    print(document)
+    if out is not None:
+        out.write_text(document + "\n", encoding="utf-8")
 
 
 def describe_machine() -> dict[str, Any]:

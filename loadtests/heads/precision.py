@@ -74,7 +74,7 @@ def measure_fclipscore(folder: Path, engines: Mapping[str, Workshop]) -> list[Ro
 
 
 def measure_vqascore(folder: Path, engines: Mapping[str, Workshop]) -> list[Row]:
-    """Scores of images by texts: CLIP-FlanT5 by OpenVINO, the causal families by torch, which alone runs them."""
+    """Scores of images by texts."""
     sys.path.append(str(GOLDEN.parent / "models" / "vqascore"))
     import causal_golden  # noqa: PLC0415 - on the path by now
     import conftest  # noqa: PLC0415
@@ -91,7 +91,7 @@ def measure_vqascore(folder: Path, engines: Mapping[str, Workshop]) -> list[Row]
             record_of = causal_golden.record(family)
             case = record_of["cases"][0]
             shown = {name: causal_golden.pixels(family, name) for name in case["images"]}
-            scorer = causal_golden.load(family, causal_golden.workshop(folder, precision))
+            scorer = causal_golden.load(family, causal_golden.workshop(folder, precision, "openvino"))
             found = _answers(scorer, case, shown)
             rows.append({"set": family, "precision": precision, **_compare(found, _expected(record_of))})
     return rows

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from interleaved import Side, interleave, ratios, report
+from interleaved import Side, add_out, interleave, ratios, report
 from numpy.typing import NDArray
 from product import QualityScoring, open_qualiclip, write_clip
 
@@ -64,7 +64,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    num_rounds = parser.parse_args().rounds
+    add_out(parser)
+    arguments = parser.parse_args()
+    num_rounds = arguments.rounds
     torch.set_num_threads(1)
     generator = np.random.default_rng(0)
     images = {size: generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in dict.fromkeys(SIZES)}
@@ -72,7 +74,7 @@ def main() -> None:
         sides = open_sides(write_clip(ARCH, Path(folder)), Path(folder))
         mixed = measure(sides, [images[size] for size in SIZES], num_rounds)
         alone = {f"{size[0]}x{size[1]}": measure(sides, [images[size]], num_rounds)["ratio"] for size in ALONE}
-    report("qualiclip", {"mixed_16": mixed, "by_size": alone})
+    report("qualiclip", {"mixed_16": mixed, "by_size": alone}, out=arguments.out)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from interleaved import Side, interleave, ratios, report
+from interleaved import Side, add_out, interleave, ratios, report
 from numpy.typing import NDArray
 from product import encode, open_workshop
 from safetensors.torch import save_file
@@ -131,20 +131,21 @@ def measure(ours: Scoring, theirs: Scoring, num_rounds: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--backend", default="openvino", help="of CLIP-FlanT5; SmolVLM runs on torch")
+    parser.add_argument("--backend", default="openvino", help="what runs ours")
     parser.add_argument("--case", choices=("smolvlm", "flant5"), action="append", help="default: both")
+    add_out(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     cases: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "smolvlm" in (options.case or ("smolvlm",)):
-            sides = smolvlm(open_workshop("torch", precision="fp32", cache_dir=folder))
-            cases["smolvlm"] = measure(*sides, options.rounds)
+            sides = smolvlm(open_workshop(options.backend, precision="fp32", cache_dir=folder))
+            cases["smolvlm"] = {"backend": options.backend, **measure(*sides, options.rounds)}
         if "flant5" in (options.case or ("flant5",)):
             sides = flant5(open_workshop(options.backend, precision="fp32", cache_dir=folder), folder)
             cases["flant5"] = {"backend": options.backend, **measure(*sides, options.rounds)}
-    report("vqascore", cases)
+    report("vqascore", cases, out=options.out)
 
 
 if __name__ == "__main__":

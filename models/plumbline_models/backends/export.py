@@ -75,7 +75,7 @@ def export_onnx(graph: Graph) -> OnnxGraph:
         EngineError: The module cannot be traced within those bounds, or holds an operator without an ONNX form;
             fact `node` names it where it is known.
     """
-    module = graph.build()
+    module = graph.build().float()
     with _EXPORTING, quietly("torch", "onnxscript", "onnx_ir"):
         try:
             return OnnxGraph(_to_onnx(graph, trace(graph, module)))

@@ -5,12 +5,13 @@ and the library's; both give the same numbers here. The tokenizer lies in the fo
 """
 
 import hashlib
+import importlib.metadata
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from plumbline_models.checkpoints.causal_origin import causal_origin
 from plumbline_models.checkpoints.causal_pixels import read_pixels
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from plumbline_models.checkpoints.shards import Shards
     from plumbline_models.graphs.causal_rules import PixelRules
 
+_LLAMA: Final[Mapping[str, int]] = {"hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 32}
+"""What the library's layout leaves out where it is Llama's own."""
+
 
 @dataclass(frozen=True, slots=True)
 class PixelWish:
@@ -37,6 +41,16 @@ class PixelWish:
     """For families that keep an image's size: the most pixels it is given."""
     is_split: bool | None = None
     """For families that cut images into tiles: whether they do."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageSizes:
+    """Of the language part."""
+
+    width: int
+    num_layers: int
+    num_key_heads: int
+    head_width: int
 
 
 @dataclass(frozen=True)
@@ -116,6 +130,37 @@ class CausalCheckpoint:
             return 0
         side = int(vision["image_size"]) // int(vision["patch_size"])
         return side**2 // int(self.config.get("scale_factor", 1)) ** 2
+
+    @cached_property
+    def sizes(self) -> LanguageSizes:
+        """Sizes of the language part.
+
+        Raises:
+            CheckpointError: One is not stated.
+        """
+        nested = self.config.get("text_config")
+        stated = {**(_LLAMA if self.family.name == "llava-1.5" else {}), **self.config}
+        stated |= nested if isinstance(nested, Mapping) else {}
+        try:
+            width, num_heads = int(stated["hidden_size"]), int(stated["num_attention_heads"])
+            return LanguageSizes(
+                width=width,
+                num_layers=int(stated["num_hidden_layers"]),
+                num_key_heads=int(stated.get("num_key_value_heads") or num_heads),
+                head_width=int(stated.get("head_dim") or width // num_heads),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"The checkpoint {self.name} lacks its sizes.", reason=str(error)) from error
+
+    @property
+    def num_levels(self) -> int:
+        """Of an image's rows: those in the prompt, and those that deeper layers of the language part add."""
+        return 1 + len(self.vision_config.get("deepstack_visual_indexes") or ())
+
+    @property
+    def facts(self) -> str:
+        """What besides the weights decides what the network computes, for keys of what is compiled."""
+        return repr((dict(self.config), dict(self.vision_config), importlib.metadata.version("transformers")))
 
     @cached_property
     def vision_config(self) -> Mapping[str, Any]:

@@ -38,7 +38,8 @@ def read_pixels(family: CausalFamily, vision: Mapping[str, Any], file: Path) -> 
 
 def _padded(vision: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[PixelPolicy, PixelRules]:
     mean, std = _shades(settings, _OPENAI)
-    return PaddedSquare(int(vision["image_size"]), mean_fill(mean)), PixelRules("planes", mean, std)
+    side_px = int(vision["image_size"])
+    return PaddedSquare(side_px, mean_fill(mean)), PixelRules("planes", mean, std, side_px)
 
 
 def _whole_patches(
@@ -47,12 +48,11 @@ def _whole_patches(
     mean, std = _shades(settings, default)
     patch_px = int(settings.get("patch_size", vision["patch_size"]))
     merge = int(settings.get("merge_size", vision["spatial_merge_size"]))
-    frames = int(settings.get("temporal_patch_size", vision["temporal_patch_size"]))
     size = settings.get("size") or {}
     low = settings.get("min_pixels") or size.get("shortest_edge") or (2 * patch_px * merge) ** 2
     high = settings.get("max_pixels") or size.get("longest_edge") or 1280 * (patch_px * merge) ** 2
     policy = WholePatches(patch_px * merge, int(low), int(high))
-    return policy, PixelRules("merged", mean, std, patch_px=patch_px, merge=merge, num_frames=frames)
+    return policy, PixelRules("merged", mean, std, patch_px * merge)
 
 
 def _qwen25(vision: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[PixelPolicy, PixelRules]:
@@ -67,7 +67,9 @@ def _tiles(vision: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Pixe
     mean, std = _shades(settings, _HALVES)
     tile_px = int((settings.get("max_image_size") or {}).get("longest_edge", vision["image_size"]))
     longest_px = int((settings.get("size") or {}).get("longest_edge", 4 * tile_px))
-    return Tiles(longest_px, tile_px, bool(settings.get("do_image_splitting", True))), PixelRules("tiles", mean, std)
+    return Tiles(longest_px, tile_px, bool(settings.get("do_image_splitting", True))), PixelRules(
+        "tiles", mean, std, tile_px
+    )
 
 
 def _shades(settings: Mapping[str, Any], default: tuple[Three, Three]) -> tuple[Three, Three]:

@@ -1,10 +1,16 @@
 """What is compiled: a graph's inputs, outputs and weights, described without any framework."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from plumbline_models.core.arrays import Array, Pixels
+
 DType: TypeAlias = Literal["uint8", "int64", "float32"]
+
+
+Prepare: TypeAlias = Callable[[Pixels], Mapping[str, Array]]
+"""From a picture to a batch of one, by input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +42,12 @@ class Graph:
         outputs: In the order of the module's results.
         fingerprint: Hex sha256 over the weights, the architecture and the version of the graph's code; with it
             a cached engine is found without loading any weights.
-        build: Makes the float32 `torch.nn.Module` in eval mode; called only when nothing is cached.
+        build: Makes the `torch.nn.Module` in eval mode, in float32 or the weights' own precision; called only when
+            nothing is cached.
         output_shapes: Of each output, batch first, with the `Dim`s of the inputs; empty where not stated.
             Compilers find shapes themselves; the `fake` backend has only this.
         exceeds_fp16: Whether values inside may be larger than fp16 holds; compilers take bf16 in its place.
+        prepare: How a picture becomes a batch, where the graph is one whose single output may be computed in int8.
     """
 
     name: str
@@ -49,3 +57,4 @@ class Graph:
     build: Callable[[], Any]
     output_shapes: tuple[tuple[int | Dim, ...], ...] = ()
     exceeds_fp16: bool = False
+    prepare: Prepare | None = None

@@ -13,13 +13,16 @@ from typing import Final, Literal, TypeAlias
 from plumbline_models.checkpoints.causal import CausalCheckpoint, PixelWish
 from plumbline_models.checkpoints.flant5 import FlanT5Checkpoint
 from plumbline_models.core.errors import ConfigError
-from plumbline_models.core.protocols import Encoder, Workshop
+from plumbline_models.core.protocols import Backend, Encoder, Workshop
 from plumbline_models.encoders.causal_image import CausalImageEncoder
 from plumbline_models.encoders.causal_pair import CausalPairEncoder
 from plumbline_models.encoders.flant5_image import Aspect, FlanT5ImageEncoder
 from plumbline_models.encoders.flant5_pair import FlanT5PairEncoder
 from plumbline_models.text.causal_families import CAUSAL_FAMILIES, REGIMES, CausalFamily
 from plumbline_models.text.questions import DEFAULT_ANSWER, DEFAULT_QUESTION, Asking
+
+_COMPILES_CAUSAL: Final = frozenset({"openvino"})
+"""Backends that take the causal networks' graphs; elsewhere torch runs them, which keeps prefixes on the GPU."""
 
 Family: TypeAlias = Literal["clip-flant5", "llava-1.5", "qwen2.5-vl", "qwen3-vl", "smolvlm"]
 
@@ -79,11 +82,14 @@ def _open_causal(family: CausalFamily, spec: AnswererSpec, workshop: Workshop) -
     if spec.aspect is not None or spec.vision_tower is not None:
         raise ConfigError(f"The family {family.name} takes neither image_aspect_ratio nor vision_tower.")
     checkpoint = CausalCheckpoint(spec.name, family, tokenizer=spec.tokenizer, wish=spec.pixels)
-    image = CausalImageEncoder(checkpoint, workshop.open_eager)
-    pair = CausalPairEncoder(
-        checkpoint, workshop.open_eager, asking=spec.asking, repetition_penalty=spec.repetition_penalty
-    )
+    open_backend = partial(_open_backend, workshop)
+    image = CausalImageEncoder(checkpoint, open_backend)
+    pair = CausalPairEncoder(checkpoint, open_backend, asking=spec.asking, repetition_penalty=spec.repetition_penalty)
     return Answerer(image=workshop.shelf.take(image), pair=workshop.shelf.take(pair))
+
+
+def _open_backend(workshop: Workshop) -> Backend:
+    return workshop.backend if workshop.backend.name in _COMPILES_CAUSAL else workshop.open_eager()
 
 
 FAMILIES: Final[Mapping[Family, FamilyEntry]] = MappingProxyType(

@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from plumbline_models.core.arrays import Array, TokenIds
 from plumbline_models.encoders.causal_image import ImageInPrompt
 from plumbline_models.text.causal_prompts import PromptTail, num_shared
+
+MIN_TAIL_TOKENS: Final = 2
+"""A tracer takes a length of one for a constant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def arrange_questions(batch: Sequence[PreparedQuestion], prefix: PromptPrefix) -
         "prefix_ids": prefix.ids,
         "prefix_positions": prefix.positions,
         "num_shared": np.array([prefix.num_head + shared], dtype=np.int64),
-        "tail_ids": _fill([tail.ids[shared:] for tail in tails]),
+        "tail_ids": _fill([tail.ids[shared:] for tail in tails], least=MIN_TAIL_TOKENS),
         "scored_at": _fill(starts),
         "answer_ids": _fill([tail.answer_ids for tail in tails]),
     }
@@ -76,7 +80,7 @@ def lay_out(head_ids: TokenIds, stock_ids: TokenIds, placeholder_id: int, grid: 
     return PromptPrefix(ids, np.concatenate(parts, axis=1).astype(np.int64), len(head_ids))
 
 
-def _fill(rows: Sequence[TokenIds]) -> TokenIds:
+def _fill(rows: Sequence[TokenIds], *, least: int = 1) -> TokenIds:
     """Rows side by side, filled up on the right with their own last entry."""
-    length = max(len(row) for row in rows)
+    length = max(least, *(len(row) for row in rows))
     return np.stack([np.pad(row, (0, length - len(row)), mode="edge") for row in rows]).astype(np.int64)

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plumbline_models.checkpoints.causal import CausalCheckpoint
-from plumbline_models.core.arrays import Pixels
+from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
+from plumbline_models.graphs.causal_rules import PixelRules
+from plumbline_models.graphs.fingerprint import fingerprint
 from plumbline_models.images.vlm_pixels import FittedImage
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 OpenBackend: TypeAlias = Callable[[], Backend]
 
-_GRAPH_VERSION: Final = "1"  # raised when the graph's code changes what it computes
+_CODE: Final = tuple(f"plumbline_models.graphs.causal_{name}" for name in ("image", "towers", "merged_tower"))
 _MAX_IMAGES: Final = 16
 _MAX_TILES, _MAX_SIDE_PX = 64, 8192
 _TYPICAL_PIXELS: Final = 512 * 512
@@ -150,24 +152,38 @@ class CausalImageEncoder:
         kept = np.dtype(np.float32 if self._engine.info.precision == "fp32" else np.float16)
         found: list[ImageInPrompt | PlumblineError] = []
         for images in _chunks(batch):
-            rows = self._engine.run({"pixels": np.stack([image.fitted.tiles for image in images])})["image_rows"]
+            rows = self._engine.run({"pixels": self._stack(images)})["image_rows"]
             found.extend(
                 ImageInPrompt(each.astype(kept), image.fitted.grid, image.key)
                 for image, each in zip(images, rows, strict=True)
             )
         return found
 
+    def _stack(self, images: Sequence[PreparedImage]) -> Array:
+        pixels, rules = np.stack([image.fitted.tiles for image in images]), self._checkpoint.pixel_rules
+        if rules.order != "merged":
+            return pixels
+        rows, columns = images[0].fitted.grid
+        return pixels.reshape(len(images), rows, rules.side_px, columns, rules.side_px, 3)
+
     def _graph(self) -> Graph:
-        sides = (Dim("height", 1, 512, _MAX_SIDE_PX), Dim("width", 1, 512, _MAX_SIDE_PX))
-        shape = (Dim("batch", 1, 1, _MAX_IMAGES), Dim("tiles", 1, 1, _MAX_TILES), *sides, 3)
-        facts = repr((_GRAPH_VERSION, self._checkpoint.label, self._checkpoint.sha256))
+        rules = self._checkpoint.pixel_rules
         return Graph(
             name="causal_image",
-            inputs=(TensorSpec("pixels", "uint8", shape),),
+            inputs=(TensorSpec("pixels", "uint8", _shape_of_pixels(rules)),),
             outputs=("image_rows",),
-            fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
+            fingerprint=fingerprint(self._checkpoint.sha256, self._checkpoint.facts, repr(rules), code=_CODE),
             build=partial(_build, self._checkpoint),
+            exceeds_fp16=True,
         )
+
+
+def _shape_of_pixels(rules: PixelRules) -> tuple[int | Dim, ...]:
+    batch, side = Dim("batch", 1, 1, _MAX_IMAGES), rules.side_px
+    if rules.order == "merged":
+        most = _MAX_SIDE_PX // side
+        return batch, Dim("rows", 1, 16, most), side, Dim("columns", 1, 16, most), side, 3
+    return batch, Dim("tiles", 1, 17, _MAX_TILES) if rules.order == "tiles" else 1, side, side, 3
 
 
 def _build(checkpoint: CausalCheckpoint) -> "CausalImage":

@@ -3,36 +3,32 @@
 import hashlib
 import math
 from collections.abc import Hashable, Sequence
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Final
+from functools import cached_property
+from typing import Final
 
 import numpy as np
 
 from plumbline_models.checkpoints.causal import CausalCheckpoint
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError, TextTooLongError
-from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.core.protocols import EncoderInfo, EncoderKind, Engine, Origin, PairInput
+from plumbline_models.core.protocols import EncoderInfo, EncoderKind, Origin, PairInput
 from plumbline_models.encoders.causal_batch import PreparedQuestion, PromptPrefix, arrange_questions, lay_out
 from plumbline_models.encoders.causal_image import ImageInPrompt, OpenBackend
+from plumbline_models.encoders.causal_readers import (
+    MAX_BATCH,
+    MAX_TAIL_TOKENS,
+    TYPICAL_TAIL_TOKENS,
+    CausalNetwork,
+    CausalRuns,
+)
 from plumbline_models.encoders.likelihood import AnswerLikelihood, read_likelihoods
 from plumbline_models.graphs.causal_rules import AnswerRules
 from plumbline_models.text.causal_families import REGIMES
 from plumbline_models.text.causal_prompts import CausalPrompt
 from plumbline_models.text.questions import Asking
 
-if TYPE_CHECKING:
-    from plumbline_models.graphs.causal_answer import CausalAnswer
-
-MAX_TAIL_TOKENS: Final = 1024
-"""Behind the image; longer texts are refused, not cut: a cut prompt would lose the question's end."""
-
-_GRAPH_VERSION: Final = "1"  # raised when the graph's code changes what it computes
-_MAX_BATCH: Final = 32
-_SHORT_TOKENS: Final = 32
 _MAX_SCORE_CELLS: Final = 1 << 26
 """Queries times keys of one batch in one head; attention holds a few arrays of that size times its heads."""
-_MAX_PREFIX, _MAX_ROWS, _MAX_WIDTH = 1 << 16, 1 << 16, 1 << 15
 
 
 class CausalPairEncoder:
@@ -58,7 +54,7 @@ class CausalPairEncoder:
         self._open_backend = open_backend
         self._asking = asking
         self._penalty = repetition_penalty
-        self._engine: Engine | None = None
+        self._runs: CausalRuns | None = None
         self._info: EncoderInfo | None = None
 
     @property
@@ -72,7 +68,7 @@ class CausalPairEncoder:
     @property
     def max_batch_cost(self) -> float:
         """Captions of typical length."""
-        return float(_MAX_BATCH)
+        return float(MAX_BATCH)
 
     def prepare(self, raw: Pixels | str | PairInput) -> PreparedQuestion:
         """Tokenise the caption's question and answer.
@@ -92,14 +88,14 @@ class CausalPairEncoder:
 
     def bucket(self, prepared: PreparedQuestion) -> Hashable:
         """Questions about one image, of about the same length."""
-        length = max(1.0, len(prepared.tail.ids) / _SHORT_TOKENS)
+        length = max(1.0, len(prepared.tail.ids) / TYPICAL_TAIL_TOKENS)
         return prepared.image.key, math.ceil(math.log2(length)), len(prepared.tail.answer_ids) > 2  # noqa: PLR2004
 
     def cost(self, prepared: PreparedQuestion) -> float:
         """By the keys that its queries meet, which take the memory."""
         length = len(prepared.tail.ids)
         num_keys: int = prepared.image.rows.shape[1] + length
-        return max(1.0, _MAX_BATCH * length * num_keys / _MAX_SCORE_CELLS)
+        return max(1.0, MAX_BATCH * length * num_keys / _MAX_SCORE_CELLS)
 
     def origin(self) -> Origin:
         """Of the checkpoint."""
@@ -112,15 +108,15 @@ class CausalPairEncoder:
             CheckpointError: The weights are not there, or do not fit.
             EngineError: They do not run.
         """
-        if self._engine is not None:
+        if self._runs is not None:
             return
-        self._engine = self._open_backend().compile(self._graph())
-        width = int(self._checkpoint.network.lm_head.in_features)
+        self._runs = CausalNetwork(self._checkpoint, self._rules()).open(self._open_backend())
+        width, num_levels = self._checkpoint.sizes.width, self._checkpoint.num_levels
         has_axes = self._family.num_axes > 1
-        blank = np.zeros((1, self._checkpoint.num_tile_rows or 4, width), dtype=np.float32)
+        blank = np.zeros((num_levels, self._checkpoint.num_tile_rows or 4, width), dtype=np.float32)
         image = ImageInPrompt(blank, (2, 2) if has_axes else (0, 0), key=(0, 0))
         self.encode([self.prepare(PairInput(caption="", image_row=image))])
-        family, ran = self._family, self._engine.info
+        family, ran = self._family, self._runs.info
         penalty = {"repetition penalty": f"{self._penalty:g}"} if self._penalty != 1.0 else {}
         self._info = EncoderInfo(
             key=self.key,
@@ -161,22 +157,22 @@ class CausalPairEncoder:
         Raises:
             EngineError: The batch could not be run, or before `load`.
         """
-        if self._engine is None:
+        if self._runs is None:
             raise EngineError("The encoder is not loaded yet.", encoder=self.key)
         found: list[AnswerLikelihood | PlumblineError] = [EngineError("Not run.")] * len(batch)
         of_image: dict[tuple[int, int], list[int]] = {}
         for index, question in enumerate(batch):
             of_image.setdefault(question.image.key, []).append(index)
         for indices in of_image.values():
-            for first in range(0, len(indices), _MAX_BATCH):
-                chosen = indices[first : first + _MAX_BATCH]
-                rows = self._run(self._engine, [batch[index] for index in chosen])
+            for first in range(0, len(indices), MAX_BATCH):
+                chosen = indices[first : first + MAX_BATCH]
+                rows = self._run(self._runs, [batch[index] for index in chosen])
                 for index, row in zip(chosen, rows, strict=True):
                     found[index] = row
         return found
 
-    def _run(self, engine: Engine, batch: Sequence[PreparedQuestion]) -> list[AnswerLikelihood | PlumblineError]:
-        outputs = engine.run(arrange_questions(batch, self._prefix(batch[0].image)))
+    def _run(self, runs: CausalRuns, batch: Sequence[PreparedQuestion]) -> list[AnswerLikelihood | PlumblineError]:
+        outputs = runs.run(arrange_questions(batch, self._prefix(batch[0].image)))
         lengths = [len(question.tail.answer_ids) for question in batch]
         return read_likelihoods(outputs, lengths, has_end=self._family.regime == "all_tokens")
 
@@ -190,36 +186,12 @@ class CausalPairEncoder:
     def _prompt(self) -> CausalPrompt:
         return CausalPrompt(self._family, self._asking, self._checkpoint.pieces)
 
-    def _graph(self) -> Graph:
-        batch = Dim("batch", 1, 8, _MAX_BATCH)
-        prefix, tail = Dim("prefix", 1, 512, _MAX_PREFIX), Dim("tail", 1, _SHORT_TOKENS, MAX_TAIL_TOKENS)
-        scored = Dim("scored", 1, 1, MAX_TAIL_TOKENS)
-        rows = (Dim("levels", 1, 1, 8), Dim("rows", 1, 512, _MAX_ROWS), Dim("width", 1, 1024, _MAX_WIDTH))
-        facts = repr((_GRAPH_VERSION, self.key, self._checkpoint.sha256))
-        return Graph(
-            name="causal_answer",
-            inputs=(
-                TensorSpec("image_rows", "float32", rows),
-                TensorSpec("image_key", "int64", (2,)),
-                TensorSpec("prefix_ids", "int64", (prefix,)),
-                TensorSpec("prefix_positions", "int64", (self._family.num_axes, prefix)),
-                TensorSpec("num_shared", "int64", (1,)),
-                TensorSpec("tail_ids", "int64", (batch, tail)),
-                TensorSpec("scored_at", "int64", (batch, scored)),
-                TensorSpec("answer_ids", "int64", (batch, scored)),
-            ),
-            outputs=("answer_log_probs", "rival_log_prob"),
-            fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
-            build=partial(_build, self._checkpoint, self._prompt, self._penalty),
+    def _rules(self) -> AnswerRules:
+        pieces, prompt = self._checkpoint.pieces, self._prompt
+        return AnswerRules(
+            prompt.placeholder_id,
+            prompt.rival_id(),
+            pieces.num_tokens if self._family.is_vocabulary_cut else None,
+            num_axes=self._family.num_axes,
+            repetition_penalty=self._penalty,
         )
-
-
-def _build(checkpoint: CausalCheckpoint, prompt: CausalPrompt, penalty: float) -> "CausalAnswer":
-    from plumbline_models.graphs.causal_answer import CausalAnswer  # noqa: PLC0415 - torch, when compiling
-
-    network = checkpoint.network
-    num_stored = network.lm_head.out_features
-    num_tokens = min(num_stored, checkpoint.pieces.num_tokens) if checkpoint.family.is_vocabulary_cut else num_stored
-    rules = AnswerRules(prompt.placeholder_id, prompt.rival_id(), num_tokens, penalty)
-    language = getattr(network.model, "language_model", None) or network.model.text_model
-    return CausalAnswer(language, network.lm_head, rules)

@@ -1,24 +1,24 @@
 """How likely an answer is behind an image and a question, for causal networks: one prefix, many tails.
 
-The prefix (all up to the caption) is read once an image and its keys and values are kept on the device; the tails are
-read as one right-padded batch against them; the vocabulary is multiplied at the scored positions alone.
+The prefix (all up to the caption) is read once an image and its keys and values are kept; the tails are read as one
+right-padded batch against them; the vocabulary is multiplied at the scored positions alone.
+
+torch keeps keys and values on its device, in the graph `causal_answer`. Compilers, whose engines keep nothing, take
+the two steps as two graphs, `causal_prefix` and `causal_tails`.
 """
 
-from collections import OrderedDict
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from plumbline_models.graphs.causal_rules import AnswerRules
+from plumbline_models.core.kept import KeptBySize
+from plumbline_models.graphs.causal_rules import KEPT_BYTES, AnswerRules
 from plumbline_models.graphs.shared_prefix import SharedPrefix
 
-KEPT_BYTES: Final = 1 << 30
-"""Of keys and values that are kept for further batches of the same images; the newest is kept whatever it takes."""
 
-
-class CausalAnswer(nn.Module):
-    """The graph `causal_answer`.
+class CausalReader(nn.Module):
+    """Reads prefixes, and tails behind them.
 
     Args:
         language: The network's language part, from embeddings to its last norm.
@@ -30,7 +30,80 @@ class CausalAnswer(nn.Module):
         self.language = language
         self.vocabulary = vocabulary
         self._rules = rules
-        self._kept: OrderedDict[tuple[int, ...], SharedPrefix] = OrderedDict()
+        if hasattr(language, "_deepstack_process"):
+            language._deepstack_process = _add  # noqa: SLF001 - the library's reads sizes back from the mask
+
+    def read_prefix(self, image_rows: Tensor, ids: Tensor, positions: Tensor) -> SharedPrefix:
+        """Keys and values of a prefix.
+
+        Args:
+            image_rows: `[1 + deep, P, D]`: the rows that stand for the image, and what deeper layers add to them.
+            ids: `[S]`, placeholders where the rows stand.
+            positions: `[axes, S]`.
+        """
+        prefix = SharedPrefix()
+        is_image = (ids == self._rules.placeholder_id)[:, None]
+        which = (is_image[:, 0].cumsum(0) - 1).clamp(min=0)
+        texts = self._embed(ids.where(~is_image[:, 0], 0))
+        levels = image_rows.to(texts.dtype)[:, which]
+        deep: dict[str, Any] = {}
+        if image_rows.shape[0] > 1:
+            added = levels[1:].where(is_image, 0)[:, None]
+            deep = {"visual_pos_masks": None, "deepstack_visual_embeds": list(added.unbind(0))}
+        self._read(levels[0].where(is_image, texts)[None], positions[:, None], prefix, **deep)
+        return prefix
+
+    def read_tails(
+        self, prefix: SharedPrefix, seen_ids: Tensor, start: Tensor, *, tails: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Score tails behind one prefix.
+
+        Args:
+            seen_ids: `[S]`, of the prefix.
+            start: `[1]`, the position of a tail's first token.
+            tails: `tail_ids`, `scored_at` and `answer_ids`, as in `CausalAnswer.forward`.
+
+        Returns:
+            As `CausalAnswer.forward`.
+        """
+        tail_ids, scored_at, answer_ids = tails
+        steps = start + torch.arange(tail_ids.shape[1], device=tail_ids.device)
+        hidden = self._read(self._embed(tail_ids), steps.expand(self._rules.num_axes, *tail_ids.shape), prefix)
+        hidden = hidden.gather(1, scored_at[:, :, None].expand(-1, -1, hidden.shape[-1]))
+        logits = self.vocabulary(hidden)[:, :, : self._rules.num_tokens].float()
+        if self._rules.repetition_penalty != 1.0:
+            logits = self._penalise(logits, seen_ids, tail_ids)
+        log_probs = logits.log_softmax(-1)
+        rival = log_probs[:, 0, self._rules.rival_id : self._rules.rival_id + 1]
+        return log_probs.gather(2, answer_ids[:, :, None])[:, :, 0], rival
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        embedded: Tensor = self.language.get_input_embeddings()(ids)
+        return embedded
+
+    def _read(self, embedded: Tensor, positions: Tensor, prefix: SharedPrefix, **deep: Any) -> Tensor:
+        hidden: Tensor = self.language(
+            inputs_embeds=embedded,
+            position_ids=positions[0] if positions.shape[0] == 1 else positions,
+            use_cache=False,
+            prefix=prefix,
+            **deep,
+        ).last_hidden_state
+        return hidden
+
+    def _penalise(self, logits: Tensor, prefix_ids: Tensor, tail_ids: Tensor) -> Tensor:
+        penalty = self._rules.repetition_penalty
+        seen = torch.cat([prefix_ids.expand(tail_ids.shape[0], -1), tail_ids], dim=1)
+        is_seen = torch.zeros_like(logits[:, 0]).scatter(1, seen, 1.0)[:, None] > 0
+        return torch.where(is_seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
+class CausalAnswer(CausalReader):
+    """The graph `causal_answer`: both steps, prefixes kept on the device."""
+
+    def __init__(self, language: Any, vocabulary: nn.Linear, rules: AnswerRules) -> None:
+        super().__init__(language, vocabulary, rules)
+        self._kept: KeptBySize[tuple[int, ...], SharedPrefix] = KeptBySize(KEPT_BYTES, lambda prefix: prefix.num_bytes)
 
     def forward(  # noqa: PLR0917 - an engine gives a graph its inputs by position
         self,
@@ -60,54 +133,42 @@ class CausalAnswer(nn.Module):
             scored position.
         """
         shared = int(num_shared)
-        prefix = self._prefix(image_rows, image_key, prefix_ids, prefix_positions).cut(shared)
-        first = prefix_positions[:, :shared].max() + 1
-        steps = first + torch.arange(tail_ids.shape[1], device=tail_ids.device)
-        positions = steps.expand(prefix_positions.shape[0], *tail_ids.shape)
-        hidden = self._read(self._embed(tail_ids), positions, prefix)
-        hidden = hidden.gather(1, scored_at[:, :, None].expand(-1, -1, hidden.shape[-1]))
-        logits = self.vocabulary(hidden)[:, :, : self._rules.num_tokens].float()
-        if self._rules.repetition_penalty != 1.0:
-            logits = self._penalise(logits, prefix_ids[:shared], tail_ids)
-        log_probs = logits.log_softmax(-1)
-        rival = log_probs[:, 0, self._rules.rival_id, None]
-        return log_probs.gather(2, answer_ids[:, :, None])[:, :, 0], rival
+        prefix = self._kept.get(
+            tuple(image_key.tolist()), lambda: self.read_prefix(image_rows, prefix_ids, prefix_positions)
+        )
+        start = prefix_positions[:, :shared].max()[None] + 1
+        return self.read_tails(prefix.cut(shared), prefix_ids[:shared], start, tails=(tail_ids, scored_at, answer_ids))
 
-    def _prefix(self, image_rows: Tensor, image_key: Tensor, ids: Tensor, positions: Tensor) -> SharedPrefix:
-        key = tuple(image_key.tolist())
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        prefix = SharedPrefix()
-        is_image = ids == self._rules.placeholder_id
-        embedded = self._embed(ids.where(~is_image, 0))
-        embedded[is_image] = image_rows[0].to(embedded.dtype)
-        deep: dict[str, Any] = {}
-        if image_rows.shape[0] > 1:
-            deep = {"visual_pos_masks": is_image[None], "deepstack_visual_embeds": list(image_rows[1:])}
-        self._read(embedded[None], positions[:, None], prefix, **deep)
-        self._kept[key] = prefix
-        while len(self._kept) > 1 and sum(kept.num_bytes for kept in self._kept.values()) > KEPT_BYTES:
-            self._kept.popitem(last=False)
-        return prefix
 
-    def _embed(self, ids: Tensor) -> Tensor:
-        embedded: Tensor = self.language.get_input_embeddings()(ids)
-        return embedded
+class CausalPrefix(CausalReader):
+    """The graph `causal_prefix`."""
 
-    def _read(self, embedded: Tensor, positions: Tensor, prefix: SharedPrefix, **deep: Any) -> Tensor:
-        hidden: Tensor = self.language(
-            inputs_embeds=embedded,
-            position_ids=positions[0] if positions.shape[0] == 1 else positions,
-            use_cache=False,
-            prefix=prefix,
-            **deep,
-        ).last_hidden_state
-        return hidden
+    def forward(self, image_rows: Tensor, prefix_ids: Tensor, prefix_positions: Tensor) -> Tensor:
+        """`[S, 2 * layers, heads, head width]`: keys, then values, of each layer; see `CausalAnswer.forward`."""
+        return self.read_prefix(image_rows, prefix_ids, prefix_positions).stacked()
 
-    def _penalise(self, logits: Tensor, prefix_ids: Tensor, tail_ids: Tensor) -> Tensor:
-        penalty = self._rules.repetition_penalty
-        is_seen = torch.zeros(logits.shape[0], logits.shape[2], dtype=torch.bool, device=logits.device)
-        is_seen[:, prefix_ids] = True
-        is_seen.scatter_(1, tail_ids, value=True)
-        return torch.where(is_seen[:, None], torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+class CausalTails(CausalReader):
+    """The graph `causal_tails`."""
+
+    def forward(  # noqa: PLR0917 - an engine gives a graph its inputs by position
+        self,
+        prefix: Tensor,
+        prefix_ids: Tensor,
+        start: Tensor,
+        tail_ids: Tensor,
+        scored_at: Tensor,
+        answer_ids: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """As `CausalAnswer.forward`, of what `causal_prefix` gave, cut to what the tails continue.
+
+        Args:
+            start: `[1]`, the position of a tail's first token.
+        """
+        unpacked = SharedPrefix.unstacked(prefix)
+        return self.read_tails(unpacked, prefix_ids, start, tails=(tail_ids, scored_at, answer_ids))
+
+
+def _add(hidden: Tensor, _mask: None, rows: Tensor) -> Tensor:
+    """What a deeper layer gets of the image; zero where the prompt has no image."""
+    return hidden + rows

@@ -1,10 +1,13 @@
 """What a causal network's graphs are told besides its weights; no torch here, so that preparing needs none."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 PatchOrder: TypeAlias = Literal["planes", "tiles", "merged"]
-"""How pixels are handed over: `[N, 3, H, W]`, `[N, T, 3, H, W]`, or flat patches in groups that are merged."""
+"""What images become: a padded square, tiles of one size, or groups of patches that are merged."""
+
+KEPT_BYTES: Final = 1 << 30
+"""Of keys and values that are kept for further batches of the same images; the newest is kept whatever it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +17,8 @@ class PixelRules:
     order: PatchOrder
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    patch_px: int = 14
-    merge: int = 2
-    num_frames: int = 2
-    """An image is a film of so many equal frames to the `merged` kind."""
+    side_px: int
+    """Of a square or tile, or of a group of patches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,9 @@ class AnswerRules:
     placeholder_id: int
     """The token in whose place a row of the image stands."""
     rival_id: int
-    num_tokens: int
-    """Of the vocabulary, from its beginning, that the softmax runs over."""
+    num_tokens: int | None
+    """Of the vocabulary, from its beginning, that the softmax runs over; None: all that is stored."""
+    num_axes: int = 1
+    """Of a position."""
     repetition_penalty: float = 1.0
     """Divides the positive logits of all tokens that the prompt holds, and multiplies the negative ones; 1: raw."""

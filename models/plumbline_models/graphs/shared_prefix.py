@@ -26,6 +26,17 @@ class SharedPrefix:
             {layer: value[:, :, :length] for layer, value in self.values.items()},
         )
 
+    @classmethod
+    def unstacked(cls, stacked: Tensor) -> "SharedPrefix":
+        """From what `stacked` gave."""
+        parts = stacked.permute(1, 2, 0, 3)[:, None].unbind(0)
+        return cls(dict(enumerate(parts[0::2])), dict(enumerate(parts[1::2])))
+
+    def stacked(self) -> Tensor:
+        """`[S, 2 * layers, heads, head width]`: keys, then values, of each layer."""
+        parts = [part for layer in sorted(self.keys) for part in (self.keys[layer], self.values[layer])]
+        return torch.cat(parts).permute(2, 0, 1, 3).contiguous()
+
     @property
     def num_bytes(self) -> int:
         """Memory that the keys and values take."""
@@ -60,10 +71,10 @@ def attend(
     layer = int(module.layer_idx)
     if layer not in prefix.keys:
         prefix.keys[layer], prefix.values[layer] = key, value
-        is_grouped = query.shape[1] != key.shape[1]
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=scaling, enable_gqa=is_grouped
-        )
+        # Spelt out, as the ONNX exporter knows no heads in groups.
+        num_shared = query.shape[1] // key.shape[1]
+        key, value = (part.repeat_interleave(num_shared, dim=1) for part in (key, value))
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
         return mixed.transpose(1, 2).contiguous(), None
     return _attend_both(query * scaling, key, value, (prefix.keys[layer], prefix.values[layer])), None
 
@@ -78,7 +89,8 @@ def _attend_both(query: Tensor, key: Tensor, value: Tensor, prefix: tuple[Tensor
     far = (folded @ prefix[0][0].transpose(1, 2)).float()
     near = (grouped.flatten(2, 3) @ key.transpose(2, 3)).float()
     near = near.reshape(num_rows, num_groups, -1, length, length)
-    ahead = torch.ones(length, length, dtype=torch.bool, device=query.device).triu(1)
+    steps = torch.arange(length, device=query.device)
+    ahead = steps > steps[:, None]
     near = near.masked_fill(ahead, -torch.inf).transpose(0, 1).reshape(num_groups, -1, length)
     top = torch.maximum(far.amax(-1, keepdim=True), near.amax(-1, keepdim=True))
     far, near = (far - top).exp_(), (near - top).exp_()

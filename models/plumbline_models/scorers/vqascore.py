@@ -36,7 +36,7 @@ class VqaOptions(BaseModel):
     model: str | None = Field(None, min_length=1)
     """A hub name, or a folder of the published layout; none: the embedded one."""
     family: Family = "clip-flant5"
-    """How the network is built; the causal ones need the extra `vlm` and run on torch."""
+    """How the network is built; the causal ones need the extra `vlm`, and torch on a GPU."""
     question: str | None = None
     """What is asked; `{}` stands for the text. None: the family's own."""
     answer: str | None = None

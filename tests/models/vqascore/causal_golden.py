@@ -43,9 +43,9 @@ def pixels(family: str, name: str) -> Pixels:
     return np.asarray(Image.fromarray(np.ascontiguousarray(made)).convert("RGB"))
 
 
-def workshop(cache_dir: Path, precision: Any = "fp32") -> Workshop:
-    backend = open_backend("torch", precision=precision, tuning=Tuning(cache_dir, num_threads=1, device="cpu"))
-    return Workshop(backend, Shelf())
+def workshop(cache_dir: Path, precision: Any = "fp32", backend: str = "torch") -> Workshop:
+    tuning = Tuning(cache_dir, num_threads=1, device="cpu")
+    return Workshop(open_backend(backend, precision=precision, tuning=tuning), Shelf())
 
 
 def load(family: str, within: Workshop, **options: Any) -> VqaScore:

@@ -22,20 +22,28 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    return workshop(tmp_path_factory.mktemp("engines"))
+def shops(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("engines")
+    return {name: workshop(folder, backend=name) for name in ("torch", "openvino")}
 
 
+@pytest.fixture(scope="module")
+def shop(shops):
+    return shops["torch"]
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
 @pytest.mark.parametrize(("family", "name", "kind"), CASES)
-def test_scores_are_the_recorded_ones(family, name, kind, shop):
+def test_scores_are_the_recorded_ones(family, name, kind, backend, shops):
     case = next(case for case in record(family)["cases"] if case["id"] == name)
     scorer = load(
         family,
-        shop,
+        shops[backend],
         question=case["question_template"],
         answer=case["answer_template"],
         repetition_penalty=RECORDED[kind],
     )
+    assert {scorer.image.info().backend, scorer.pair.info().backend} == {backend}
     of_images = rows(scorer, [pixels(family, image) for image in case["images"]])
     answered = scores(scorer, [(row, text) for row in of_images for text in case["texts"]])
     found = np.array([score.value for score in answered]).reshape(len(of_images), -1)
@@ -97,7 +105,7 @@ def test_bf16_moves_scores_by_its_own_rounding_and_no_more(family, shop, tmp_pat
 @pytest.mark.parametrize("family", FOLDERS)
 def test_the_prefix_of_an_image_is_read_once_however_many_captions_and_batches_there_are(family, shop):
     scorer = load(family, shop)
-    module = scorer.pair._engine._module
+    module = scorer.pair._runs._engine._module
     sizes = []
     hook = module.language.register_forward_pre_hook(
         lambda _module, _args, kwargs: sizes.append(tuple(kwargs["inputs_embeds"].shape[:2])), with_kwargs=True

@@ -1,5 +1,8 @@
 """The section of the configuration for causal families, and what is told of them."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from causal_golden import GOLDEN, load, rows, scores, workshop
@@ -94,13 +97,32 @@ def test_texts_too_long_to_read_and_what_is_no_pair_are_refused(tmp_path):
         scorer.image.prepare("a dog")
 
 
-def test_networks_that_only_torch_runs_are_opened_with_torch(tmp_path):
+def test_where_the_compiler_does_not_take_the_network_torch_runs_it(tmp_path):
     torch = workshop(tmp_path).backend
 
     class Other:
-        name = "openvino"
+        name = "tensorrt"
         precision = "fp32"
 
     with pytest.raises(BackendUnavailableError, match="torch"):
         load(within=Workshop(Other(), Shelf()), **SMOL)
     assert load(within=Workshop(Other(), Shelf(), open_torch=lambda: torch), **SMOL).pair.info().backend == "torch"
+
+
+def test_without_the_packages_the_scorer_says_which_extra_it_needs(tmp_path):
+    script = """
+import sys
+sys.modules["transformers"] = None  # as where it is not installed: not to be found, and not to be imported
+import importlib.util
+from plumbline_models.checkpoints.causal import CausalCheckpoint
+from plumbline_models.core.errors import ConfigError
+from plumbline_models.text.causal_families import CAUSAL_FAMILIES
+try:
+    CausalCheckpoint(sys.argv[1], CAUSAL_FAMILIES["smolvlm"])
+except ConfigError as error:
+    print(error.detail)
+"""
+    ran = subprocess.run([sys.executable, "-c", script, SMOL["model"]], capture_output=True, text=True, check=False)
+    assert ran.stdout.strip() == ('The family smolvlm needs more packages: pip install "plumbline-serve[vlm]".'), (
+        ran.stderr
+    )

@@ -37,8 +37,9 @@ def folder(tmp_path_factory):
     return made
 
 
-def test_scores_are_those_of_whole_prompts(folder, tmp_path):
-    scorer = load("qwen3-vl", workshop(tmp_path), model=str(folder))
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_scores_are_those_of_whole_prompts(folder, backend, tmp_path):
+    scorer = load("qwen3-vl", workshop(tmp_path, backend=backend), model=str(folder))
     images = [np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in SHAPES]
     of_images = rows(scorer, images)
     assert of_images[0].rows.shape[0] == 3  # the prompt's rows, and what two deeper layers add to them
