@@ -5,12 +5,15 @@ throughput mode about half a millisecond. Whatever the caller has set already st
 """
 
 import os
+import random
 import shlex
 import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+INGRESS_PORTS = range(20_000, 32_000)  # below those that systems give to outgoing connections
+PORTS_A_SERVICE = 100  # for each protocol: one a replica, and a few more where one is taken meanwhile
 MAX_MESSAGE_BYTES = 512 * 2**20  # one hop carries all inputs of a request: 256 fitted images of 336 px are 87 MB
 
 
@@ -24,7 +27,7 @@ def prepare_environment(folder: Path, *, max_request_bytes: int) -> Mapping[str,
     Returns:
         What was set; child processes inherit it.
     """
-    wanted = _throughput(max_request_bytes) | _haproxy(folder)
+    wanted = _throughput(max_request_bytes) | _haproxy(folder) | _ingress_ports()
     chosen = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(chosen)
     return chosen
@@ -35,6 +38,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def free_ports(num_ports: int) -> range:
+    """That many TCP ports in a row that nothing listens on at this moment, at a random place.
+
+    Raises:
+        OSError: There is no such row.
+    """
+    starts = INGRESS_PORTS[: -num_ports + 1 or None : num_ports]
+    for start in random.sample(starts, len(starts)):
+        ports = range(start, start + num_ports)
+        if not any(obstacle("0.0.0.0", port) for port in ports):  # noqa: S104 - asked about, not listened on
+            return ports
+    raise OSError(f"No {num_ports} TCP ports in a row are free.")
 
 
 def obstacle(host: str, port: int) -> str | None:
@@ -64,6 +81,21 @@ def _throughput(max_request_bytes: int) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",  # Ray's 15 is for batch work: any other process of the machine would go first
         "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def _ingress_ports() -> dict[str, str]:
+    """Where replicas listen to HAProxy.
+
+    All of Ray's services would begin with the same port and share it, so that callers of one were answered by another.
+    """
+    ports = free_ports(2 * PORTS_A_SERVICE)
+    http, grpc = ports[:PORTS_A_SERVICE], ports[PORTS_A_SERVICE:]
+    return {
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(http[0]),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(http[-1]),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc[0]),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc[-1]),
     }
 
 

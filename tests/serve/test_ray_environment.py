@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plumbline_serve.ray_environment import free_port, obstacle, prepare_environment
+from plumbline_serve.ray_environment import INGRESS_PORTS, free_port, free_ports, obstacle, prepare_environment
 
 CONFIG = """
 defaults
@@ -56,3 +56,32 @@ def test_a_taken_port_is_told_from_a_host_that_is_not_here() -> None:
         assert "in use" in (obstacle("127.0.0.1", port) or "")
     assert obstacle("127.0.0.1", port) is None
     assert "assign" in (obstacle("203.0.113.7", port) or "")
+
+
+def test_ports_in_a_row_are_free_and_no_system_gives_them_to_others() -> None:
+    row = free_ports(4000)
+    assert set(row) <= set(INGRESS_PORTS)
+    with socket.create_server(("127.0.0.1", row[5])):
+        assert row[5] not in free_ports(4000)
+
+
+def test_replicas_of_two_services_listen_on_different_ports(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prepared: dict[str, str]
+) -> None:
+    first = _ingress_rows(prepared)
+    assert not set(first["HTTP"]) & set(first["GRPC"])
+    taken = [socket.create_server(("127.0.0.1", rows[0])) for rows in first.values()]
+    monkeypatch.setattr(os, "environ", {"PATH": os.environ["PATH"]})
+    prepare_environment(tmp_path, max_request_bytes=1000)
+    second = _ingress_rows(dict(os.environ))
+    for one in taken:
+        one.close()
+    assert not {*first["HTTP"], *first["GRPC"]} & {*second["HTTP"], *second["GRPC"]}
+
+
+def _ingress_rows(environment: dict[str, str]) -> dict[str, range]:
+    ends = {
+        protocol: [int(environment[f"RAY_SERVE_DIRECT_INGRESS_{end}_{protocol}_PORT"]) for end in ("MIN", "MAX")]
+        for protocol in ("HTTP", "GRPC")
+    }
+    return {protocol: range(low, high + 1) for protocol, (low, high) in ends.items()}
