@@ -21,7 +21,7 @@ from plumbline_models.core.arrays import Array, Pixels, TokenIds
 from plumbline_models.core.errors import ConfigError, EngineError, InvalidFieldError, PlumblineError, SetupError
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
 from plumbline_models.encoders.caption_matrices import CaptionMatrices, CaptionMatrix
-from plumbline_models.encoders.caption_pairs import CaptionAttribution, PreparedCaption, read_attribution
+from plumbline_models.encoders.caption_pairs import CaptionAttribution, PreparedCaption, cosines_of, read_attribution
 from plumbline_models.graphs.attribution_graphs import (
     MAX_CAPTIONS,
     MAX_PAIRS,
@@ -174,14 +174,15 @@ class AttributionEncoder:
             middle = len(batch) // 2
             return [*self._by_gradient(batch[:middle]), *self._by_gradient(batch[middle:])]
         row_of = {name: row for row, (name, _) in enumerate(captions)}
+        images = np.stack([pair.image_embedding for pair in batch]).astype(np.float32, copy=False)
         outputs = _engine(self._pairs_engine, self.key).run(
             {
                 "token_ids": self._stack([ids for _, ids in captions]),
                 "caption_rows": np.array([row_of[pair.caption] for pair in batch], dtype=np.int64),
-                "image_embeddings": np.stack([pair.image_embedding for pair in batch]).astype(np.float32, copy=False),
+                "image_embeddings": images,
             }
         )
-        cosines, tokens = outputs["pair_cosine"], outputs["pair_attribution"]
+        cosines, tokens = cosines_of(outputs["pair_caption"], images), outputs["pair_attribution"]
         return [read_attribution(pair, float(cosines[i]), tokens[i]) for i, pair in enumerate(batch)]
 
     def _by_matrix(self, pairs: Sequence[PreparedCaption]) -> list[CaptionAttribution | PlumblineError]:

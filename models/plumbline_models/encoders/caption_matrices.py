@@ -7,22 +7,23 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from plumbline_models.core.arrays import Array
 from plumbline_models.core.protocols import OnLookup
+from plumbline_models.encoders.caption_pairs import cosines_of
 
 MAX_BYTES: Final = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionMatrix:
-    """What one product with image embeddings turns into cosines and attributions."""
+    """What products with image embeddings turn into cosines and attributions."""
 
     rows: NDArray[np.float32]
     """`[1 + J, D]`: the caption's unit embedding, then a vector for each token, prefix first."""
 
-    def read(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def read(self, images: NDArray[np.float32]) -> tuple[Array, NDArray[np.float32]]:
         """Cosines `[N]` and attributions `[N, J]` of N image embeddings `[N, D]`."""
-        products = images @ self.rows.T
-        return products[:, 0], products[:, 1:]
+        return cosines_of(self.rows[0], images), images @ self.rows[1:].T
 
 
 class CaptionMatrices:

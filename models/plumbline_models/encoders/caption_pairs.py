@@ -35,6 +35,16 @@ class CaptionAttribution:
     tokenised: Tokenised
 
 
+def cosines_of(captions: Array, images: Array) -> Array:
+    """Cosines `[N]` of unit rows: sums in float64, so that both forms of the attribution give the same.
+
+    Args:
+        captions: `[N, D]`, or `[D]` for all of the images.
+        images: `[N, D]`.
+    """
+    return np.asarray((captions.astype(np.float64) * images).sum(axis=-1))
+
+
 def read_attribution(pair: PreparedCaption, cosine: float, columns: Array) -> CaptionAttribution | PlumblineError:
     """Take a pair's answer out of a row that may be longer.
 

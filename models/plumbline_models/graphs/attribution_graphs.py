@@ -44,7 +44,7 @@ class AttributionSpec:
 
 
 def attribution_graph(spec: AttributionSpec) -> Graph:
-    """Captions, and pairs of them with images, to `cosine` `[N]` and `attribution` `[N, J]`.
+    """Captions, and pairs of them with images, to unit text embeddings `[N, D]` and attributions `[N, J]` of the pairs.
 
     Inputs: `token_ids` int64 `[T, L]`, captions behind the prefix; `caption_rows` int64 `[N]`; `image_embeddings`
     float32 `[N, D]` of unit norm.
@@ -52,7 +52,7 @@ def attribution_graph(spec: AttributionSpec) -> Graph:
     pairs = Dim("pairs", low=1, typical=16, high=MAX_PAIRS)
     images = TensorSpec("image_embeddings", "float32", (pairs, spec.clip.arch.embed_dim))
     inputs = (_token_ids(spec), TensorSpec("caption_rows", "int64", (pairs,)), images)
-    outputs = {"pair_cosine": (pairs,), "pair_attribution": (pairs, _columns(spec))}
+    outputs = {"pair_caption": (pairs, spec.clip.arch.embed_dim), "pair_attribution": (pairs, _columns(spec))}
     return _graph(spec, "clip_text_attribution", inputs, outputs, _build_attribution)
 
 

@@ -36,7 +36,8 @@ class ClipTextAttribution(nn.Module):
             image_embeddings: `[N, D]` float32 of unit norm, the image of each pair.
 
         Returns:
-            Cosines `[N]` and attributions `[N, J]`, prefix first; 0 behind the end of the text.
+            Each pair's unit text embedding `[N, D]`, and attributions `[N, J]`, prefix first; 0 behind the end of the
+            text.
         """
         left, traces = self.tower(token_ids)
         raw = self.tower.project(left)
@@ -46,7 +47,7 @@ class ClipTextAttribution(nn.Module):
         gradient = (image_embeddings - cosines[:, None] * unit) / length
         gradient = torch.matmul(gradient, self.reversed_projection)
         gradient = norm_derivative(self.tower.ln_final, left.index_select(0, caption_rows), gradient)
-        return cosines, self._attribute(gradient, [trace.pick(caption_rows) for trace in traces])
+        return unit, self._attribute(gradient, [trace.pick(caption_rows) for trace in traces])
 
     def _attribute(self, gradient: Tensor, traces: list[Trace]) -> Tensor:
         """Walk back through the traced blocks with the gradient `[N, W]` that leaves the last of them."""

@@ -59,17 +59,19 @@ def test_gelu_towers_are_attributed_as_well(b16: GoldenClip, torch_fp32: Backend
         assert np.abs(row.tokens - golden).max(initial=0.0) <= ATTRIBUTION * np.abs(golden).max(initial=1e-9)
 
 
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_a_caption_s_matrix_gives_what_its_gradients_give(
-    b32: GoldenClip, encoders: Mapping[str, AttributionEncoder]
+    b32: GoldenClip, encoders: Mapping[str, AttributionEncoder], backend: str
 ) -> None:
-    encoder, images = encoders["openvino"], list(b32.image_embeddings.values())
-    caption = "a woman in an orange space suit"
-    one_by_one = [encoder.encode([encoder.prepare(PairInput(caption, image))])[0] for image in images]
-    many = [encoder.prepare(PairInput(caption, image)) for image in images * 4]
-    assert len(many) > len(many[0].tail_ids)
-    for single, shared in zip(one_by_one * 4, encoder.encode(many), strict=True):
-        assert shared.cosine == pytest.approx(single.cosine, abs=1e-6)
-        assert np.abs(shared.tokens - single.tokens).max() <= TWO_FORMS
+    encoder, images = encoders[backend], list(b32.image_embeddings.values())
+    for caption in list(dict.fromkeys(case["caption"] for case in readable(b32)))[:8]:
+        one_by_one = [encoder.encode([encoder.prepare(PairInput(caption, image))])[0] for image in images]
+        prepared = encoder.prepare(PairInput(caption, images[0]))
+        num_rounds = len(prepared.tail_ids) // len(images) + 1
+        many = [encoder.prepare(PairInput(caption, image)) for image in images * num_rounds]
+        for single, shared in zip(one_by_one * num_rounds, encoder.encode(many), strict=True):
+            assert shared.cosine == pytest.approx(single.cosine, abs=TWO_FORMS)
+            assert np.abs(shared.tokens - single.tokens).max(initial=0.0) <= TWO_FORMS
 
 
 def test_pairs_do_not_depend_on_their_neighbours_or_order(
