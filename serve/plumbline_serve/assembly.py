@@ -110,8 +110,11 @@ def encoders_of(scorers: Iterable[Scorer]) -> list[Encoder]:
 
 def local_compute(settings: Settings, scorers: Iterable[Scorer], instruments: Instruments) -> LocalCompute:
     """Batchers over the scorers' encoders in this process; `start` loads them."""
+    batching = settings.batching
     limits = BatchLimits(
-        max_queued=settings.batching.max_queued_items, max_linger_s=settings.batching.max_linger_ms / 1000
+        max_queued=batching.max_queued_items,
+        max_linger_s=batching.max_linger_ms / 1000,
+        max_batch=batching.max_batch,
     )
     return LocalCompute(encoders_of(scorers), limits, instruments)
 

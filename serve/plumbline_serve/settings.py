@@ -74,7 +74,7 @@ class BatchSettings(_Section):
     """How requests share batches."""
 
     max_batch: int = Field(default=64, ge=1)
-    """Inputs of typical size that one batch may hold."""
+    """Inputs of typical size that one batch may hold, and an engine made for; encoders may take fewer."""
     max_queued_items: int = Field(default=4096, ge=1)
     """Inputs that may wait for one encoder before further ones are refused with 429."""
     max_linger_ms: float = Field(default=10.0, ge=0)

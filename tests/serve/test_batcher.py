@@ -57,6 +57,14 @@ async def test_a_batch_carries_no_more_cost_than_the_encoder_takes(gated):
     assert [len(batch) for batch in encoder.batches] == [1, 8, 8, 3]
 
 
+async def test_the_configured_limit_holds_where_the_encoder_would_take_more(make_encoder, observer):
+    encoder = make_encoder()
+    batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=0.0, max_batch=3), observer)
+    await batcher.encode([float(i) for i in range(8)], NEVER)
+    assert [len(batch) for batch in encoder.batches] == [3, 3, 2]
+    await batcher.close()
+
+
 async def test_inputs_of_different_buckets_never_share_a_batch(make_encoder, observer):
     encoder = make_encoder("image", "arithmetic/bucketed")
     batcher = Batcher(encoder, LIMITS, observer)

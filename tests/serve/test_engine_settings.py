@@ -1,7 +1,13 @@
 """What the service tells its backends, and what they tell it."""
 
 from pathlib import Path
+from typing import Any
 
+import pytest
+from torch import nn
+
+from plumbline_models.core.errors import BackendUnavailableError, EngineError
+from plumbline_models.core.graph import Graph
 from plumbline_serve.assembly import tuning_of
 from plumbline_serve.metrics import Instruments, exposition
 from plumbline_serve.settings import Settings
@@ -13,6 +19,23 @@ def test_an_engine_that_failed_is_counted_where_metrics_are_scraped() -> None:
     instruments.fell_back("clip_image", "tensorrt")
     line = b'plumbline_engine_fallbacks_total{backend="tensorrt",graph="clip_image"} 2.0'
     assert line in exposition([instruments.snapshot()])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when it is imported
+@pytest.mark.parametrize("name", ["EncoderReplica", "Gateway"])
+async def test_replicas_count_the_engines_that_their_backends_replace(name: str, tmp_path: Path) -> None:
+    from plumbline_serve import deployments  # noqa: PLC0415 - Ray, under the filter above
+
+    deployment: Any = getattr(deployments, name)
+    replica = deployment.__new__(deployment)
+    settings = Settings(backend="tensorrt-rtx", scorers={"clipscore": {}}, cache_dir=tmp_path)
+    with pytest.raises(BackendUnavailableError):  # no GPU here; by then everything is put together
+        await replica.__init__(settings)
+    compute = replica._compute if name == "EncoderReplica" else replica._local
+    backend = next(iter(compute._encoders.values()))._backend
+    backend._fall_back(Graph("clip_image", (), ("rows",), "", build=nn.Identity), EngineError("No engine."))
+    found = exposition([await replica.metrics_snapshot()])
+    assert b'plumbline_engine_fallbacks_total{backend="tensorrt-rtx",graph="clip_image"} 1.0' in found
 
 
 def test_backends_are_told_the_configured_engines_and_sizes(tmp_path: Path) -> None:

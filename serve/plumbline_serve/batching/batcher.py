@@ -43,6 +43,8 @@ class BatchLimits:
     """Inputs that may wait; further calls are refused."""
     max_linger_s: float
     """Longest wait for inputs that are on their way."""
+    max_batch: float = math.inf
+    """The most cost of one batch, where the encoder would take more."""
 
 
 class Batcher:
@@ -136,6 +138,11 @@ class Batcher:
         self._arrival.set()
         return entries
 
+    @property
+    def _most(self) -> float:
+        """Cost of one batch; encoders know theirs once they are loaded."""
+        return min(self._encoder.max_batch_cost, self._limits.max_batch)
+
     def _drain_s(self) -> float:
         """Seconds until today's queue is served, by the rate of the last batches."""
         return self.num_queued / self._rate_per_s if self._rate_per_s else 1.0
@@ -154,7 +161,7 @@ class Batcher:
         """Wait while the batch is not full and more inputs are on their way, until the oldest has waited enough."""
         oldest = min(queue.oldest_s for queue in self._lanes.values())
         until = oldest + min(self._limits.max_linger_s, self._pace.fixed_s)
-        while 0 < self.num_queued < self._encoder.max_batch_cost and self._num_expected:
+        while 0 < self.num_queued < self._most and self._num_expected:
             self._arrival.clear()
             try:
                 async with asyncio.timeout_at(until):
@@ -168,7 +175,7 @@ class Batcher:
         lead: Lane = next(lane for lane in order if self._lanes[lane].num_items)
         bucket = self._lanes[lead].oldest_bucket()
         batch: list[Entry] = []
-        room = self._encoder.max_batch_cost
+        room = self._most
         for lane in order if order[0] == lead else order[::-1]:
             for entry in self._lanes[lane].drain(bucket):
                 if not self._is_wanted(entry):
