@@ -1,0 +1,58 @@
+"""LLaVA-1.5 in the transformers library's layouts: the golden network written anew, with the recorded scores."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from causal_golden import FOLDERS, GOLDEN, TOLERANCES, load, pixels, record, rows, scores, workshop
+from safetensors.torch import load_file, save_file
+
+from plumbline_models.checkpoints.causal import CausalCheckpoint
+from plumbline_models.text.causal_families import CAUSAL_FAMILIES
+
+OWN = GOLDEN / FOLDERS["llava-1.5"]
+NEWER = {
+    "model.language_model.": "model.language_model.",
+    "model.vision_tower.": "model.vision_tower.",
+    "model.multi_modal_projector.": "model.multi_modal_projector.",
+    "lm_head.": "lm_head.",
+}
+OLDER = {
+    "model.language_model.": "language_model.model.",
+    "model.vision_tower.": "vision_tower.vision_model.",
+    "model.multi_modal_projector.": "multi_modal_projector.",
+    "lm_head.": "language_model.lm_head.",
+}
+
+
+@pytest.fixture
+def ported(tmp_path):
+    """Writes the golden network as the library names its parts, under one of its two nestings."""
+
+    def write(nesting):
+        network = CausalCheckpoint(str(OWN), CAUSAL_FAMILIES["llava-1.5"]).network
+        folder = tmp_path / "ported"
+        network.config.save_pretrained(folder)
+        state = {}
+        for name, tensor in network.state_dict().items():
+            old = next(prefix for prefix in nesting if name.startswith(prefix))
+            state[nesting[old] + name.removeprefix(old)] = tensor.contiguous()
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        shutil.copytree(OWN / "tokenizer", folder, dirs_exist_ok=True)  # beside the weights, as there
+        shutil.copy(OWN / "preprocessor_config.json", folder)
+        return folder
+
+    return write
+
+
+@pytest.mark.parametrize("nesting", [pytest.param(NEWER, id="newer"), pytest.param(OLDER, id="as published")])
+def test_both_nestings_of_the_library_score_as_recorded(nesting, ported, tmp_path):
+    folder, case = ported(nesting), record("llava-1.5")["cases"][0]
+    assert "mm_vision_tower" not in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert set(load_file(folder / "model.safetensors")) != set(load_file(OWN / "model.safetensors"))
+    scorer = load("llava-1.5", workshop(tmp_path), model=str(folder))
+    of_images = rows(scorer, [pixels("llava-1.5", image) for image in case["images"]])
+    answered = scores(scorer, [(row, text) for row in of_images for text in case["texts"]])
+    found = np.array([score.value for score in answered]).reshape(len(of_images), -1)
+    np.testing.assert_allclose(found, case["scores_ref_f64"], atol=TOLERANCES["llava-1.5"], rtol=0)
