@@ -1,16 +1,10 @@
 """What is compiled: a graph's inputs, outputs and weights, described without any framework."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from plumbline_models.core.arrays import Array, Pixels
-
 DType: TypeAlias = Literal["uint8", "int64", "float32"]
-
-
-Prepare: TypeAlias = Callable[[Pixels], Mapping[str, Array]]
-"""From a picture to a batch of one, by input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +41,6 @@ class Graph:
         output_shapes: Of each output, batch first, with the `Dim`s of the inputs; empty where not stated.
             Compilers find shapes themselves; the `fake` backend has only this.
         exceeds_fp16: Whether values inside may be larger than fp16 holds; compilers take bf16 in its place.
-        prepare: How a picture becomes a batch, where the graph is one whose single output may be computed in int8.
     """
 
     name: str
@@ -57,4 +50,3 @@ class Graph:
     build: Callable[[], Any]
     output_shapes: tuple[tuple[int | Dim, ...], ...] = ()
     exceeds_fp16: bool = False
-    prepare: Prepare | None = None
