@@ -21,14 +21,18 @@ class Window:
 
     num_requests: int
     seconds: float
+    latencies_s: list[float]
+    """Of each request, in the order of their ends."""
 
 
-async def ask_rest(port: int, bodies: Iterator[bytes], *, num_requests: int, num_callers: int) -> Window:
+async def ask_rest(
+    port: int, bodies: Iterator[bytes], *, num_requests: int, num_callers: int, path: str = "/v1/score"
+) -> Window:
     """Send forms; an answer other than 200 ends the run."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), raise_for_status=True) as session:
 
         async def ask() -> None:
-            async with session.post(f"http://127.0.0.1:{port}/v1/score", data=next(bodies), headers=FORM) as reply:
+            async with session.post(f"http://127.0.0.1:{port}{path}", data=next(bodies), headers=FORM) as reply:
                 await reply.read()
 
         return await _repeat(ask, num_requests=num_requests, num_callers=num_callers)
@@ -45,23 +49,26 @@ async def ask_grpc(port: int, messages: Iterator[pb.ScoreRequest], *, num_reques
         return await _repeat(ask, num_requests=num_requests, num_callers=num_callers)
 
 
-def form(document: bytes, images: Mapping[str, bytes]) -> bytes:
-    """A form of a request and the images that it names."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n\r\n'
-    parts = {"request": document, **images}
+def form(fields: Mapping[str, bytes], files: Mapping[str, bytes]) -> bytes:
+    """A form of fields and files."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="%s"'
+    parts = [(head % name, content) for name, content in fields.items()]
+    parts += [(f'{head % name}; filename="{name}"', content) for name, content in files.items()]
     return b"".join(
-        [(head % (name, name)).encode() + content + b"\r\n" for name, content in parts.items()]
+        [start.encode() + b"\r\n\r\n" + content + b"\r\n" for start, content in parts]
         + [f"--{BOUNDARY}--\r\n".encode()]
     )
 
 
 async def _repeat(ask: Callable[[], Awaitable[None]], *, num_requests: int, num_callers: int) -> Window:
-    left = iter(range(num_requests))
+    left, latencies_s = iter(range(num_requests)), list[float]()
 
     async def call() -> None:
         for _ in left:
+            asked = time.perf_counter()
             await ask()
+            latencies_s.append(time.perf_counter() - asked)
 
     started = time.perf_counter()
     await asyncio.gather(*(call() for _ in range(num_callers)))
-    return Window(num_requests, time.perf_counter() - started)
+    return Window(num_requests, time.perf_counter() - started, latencies_s)

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        config = _write_config(Path(name))
+        config, _ = write_config(Path(name))
         scorer = make_scorers(load_settings(config))["clipscore"]
         engines = Engines(scorer)
         with running(config.read_text(encoding="utf-8"), NOTHING_KEPT) as service:
@@ -114,17 +114,18 @@ def _summary(rounds: list[tuple[float, float]], num_items: int) -> dict[str, Any
     }
 
 
-def _write_config(folder: Path) -> Path:
-    """A configuration of random weights, which cost what trained ones do."""
+def write_config(folder: Path) -> tuple[Path, Path]:
+    """A configuration of random weights, which cost what trained ones do, and the weights."""
     import open_clip  # noqa: PLC0415 - torch, and only here
     from safetensors.torch import save_file  # noqa: PLC0415
 
     network = open_clip.create_model("ViT-B-32-quickgelu")
-    save_file({name: each.contiguous() for name, each in network.state_dict().items()}, folder / "weights.safetensors")
+    weights = folder / "weights.safetensors"
+    save_file({name: each.contiguous() for name, each in network.state_dict().items()}, weights)
     config = folder / "plumbline.yaml"
-    scorer = f"{{arch: ViT-B-32-quickgelu, checkpoint: {folder / 'weights.safetensors'}}}"
+    scorer = f"{{arch: ViT-B-32-quickgelu, checkpoint: {weights}}}"
     config.write_text(f"cache_dir: {folder / 'engines'}\nscorers: {{clipscore: {scorer}}}\n", encoding="utf-8")
-    return config
+    return config, weights
 
 
 if __name__ == "__main__":

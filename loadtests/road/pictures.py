@@ -23,7 +23,7 @@ def forms(num_items: int, *, is_new: bool) -> Iterator[bytes]:
     texts = captions(is_new=is_new)
     for parts in pictures(num_items, is_new=is_new):
         items = [{"image": {"part": name}, "text": next(texts)} for name in parts]
-        yield form(json.dumps({"items": items}).encode(), parts)
+        yield form({"request": json.dumps({"items": items}).encode()}, parts)
 
 
 def messages(num_items: int, *, is_new: bool) -> Iterator[pb.ScoreRequest]:

@@ -39,7 +39,7 @@ def running(config: str, environment: Mapping[str, str]) -> Iterator[Running]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "plumbline.yaml").write_text(config, encoding="utf-8")
-        port, grpc_port = _free_port(), _free_port()
+        port, grpc_port = free_port(), free_port()
         command = [
             *(sys.executable, "-m", "plumbline_serve.cli", "serve", "--config", str(folder / "plumbline.yaml")),
             *("--host", "127.0.0.1", "--port", str(port), "--grpc-port", str(grpc_port)),
@@ -57,7 +57,8 @@ def running(config: str, environment: Mapping[str, str]) -> Iterator[Running]:
             process.wait(STOP_TIMEOUT_S)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
