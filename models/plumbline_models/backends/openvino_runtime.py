@@ -3,13 +3,17 @@
 import importlib
 import logging
 import sys
+import threading
 from typing import Any
+
+import numpy as np
 
 from plumbline_models.core.errors import BackendUnavailableError
 
 logger = logging.getLogger(__name__)
 
 INSTALL_HINT = "Install it with: pip install openvino"
+_FIRST_USE = threading.Lock()
 
 
 def import_openvino() -> Any:
@@ -18,9 +22,20 @@ def import_openvino() -> Any:
     Its import reports to an analytics service unless a file in the home folder says otherwise. With the reporting
     package blocked it falls back to its own silent stand-in.
 
+    Its bindings look numpy up when they first show a constant's values, and two threads that do so at once wait for
+    each other for ever: one holds C++'s guard and waits for the interpreter lock, the other the other way round. So
+    one thread does it here, before there are more.
+
     Raises:
         BackendUnavailableError: It is not installed, or does not load here.
     """
+    with _FIRST_USE:
+        openvino = _import()
+        _ = openvino.op.Constant(np.zeros(1, dtype=np.float32)).data
+    return openvino
+
+
+def _import() -> Any:
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None blocks an import
     try:

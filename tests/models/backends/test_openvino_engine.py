@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -154,3 +156,20 @@ def test_a_graph_that_does_not_export_is_named(openvino_backend: Backend) -> Non
     broken = replace(LIFT_GRAPH, name="broken", outputs=("lifted", "more"))
     with pytest.raises(EngineError, match="The graph broken gives 1 outputs, not lifted, more"):
         openvino_backend.compile(broken)
+
+
+def test_constants_are_first_read_by_one_thread_before_there_are_more() -> None:
+    script = (
+        "import threading, numpy as np\n"
+        "from plumbline_models.backends.openvino_runtime import import_openvino\n"
+        "barrier, read = threading.Barrier(8), []\n"
+        "def look():\n"
+        "    barrier.wait()\n"
+        "    read.append(float(import_openvino().op.Constant(np.ones(4, np.float32)).data.sum()))\n"
+        "threads = [threading.Thread(target=look, daemon=True) for _ in range(8)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+        "print(read)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == str([4.0] * 8)
