@@ -42,7 +42,7 @@ def cosines_of(captions: Array, images: Array) -> Array:
         captions: `[N, D]`, or `[D]` for all of the images.
         images: `[N, D]`.
     """
-    return np.asarray((captions.astype(np.float64) * images).sum(axis=-1))
+    return np.asarray((captions.astype(np.float64) * images.astype(np.float64)).sum(axis=-1))
 
 
 def read_attribution(pair: PreparedCaption, cosine: float, columns: Array) -> CaptionAttribution | PlumblineError:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from plumbline_models.checkpoints.clip_spec import ClipSpec
 from plumbline_models.checkpoints.digest import sha256_of
@@ -26,6 +26,9 @@ _CODE: Final = tuple(
         *("checkpoints.hugging_face", "checkpoints.loading", "checkpoints.state_dicts"),
     )
 )
+
+
+Outputs: TypeAlias = Mapping[str, tuple[int | Dim, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,17 @@ def attribution_graph(spec: AttributionSpec) -> Graph:
     pairs = Dim("pairs", low=1, typical=16, high=MAX_PAIRS)
     images = TensorSpec("image_embeddings", "float32", (pairs, spec.clip.arch.embed_dim))
     inputs = (_token_ids(spec), TensorSpec("caption_rows", "int64", (pairs,)), images)
-    outputs = {"pair_caption": (pairs, spec.clip.arch.embed_dim), "pair_attribution": (pairs, _columns(spec))}
+    outputs: Outputs = {
+        "pair_caption": (pairs, spec.clip.arch.embed_dim),
+        "pair_attribution": (pairs, _columns(spec)),
+    }
     return _graph(spec, "clip_text_attribution", inputs, outputs, _build_attribution)
 
 
 def vectors_graph(spec: AttributionSpec) -> Graph:
     """Captions to unit embeddings `[T, D]` and attribution vectors `[T, J, D]`; input as above, without the pairs."""
     dim = spec.clip.arch.embed_dim
-    outputs = {"caption_embedding": (_CAPTIONS, dim), "caption_vectors": (_CAPTIONS, _columns(spec), dim)}
+    outputs: Outputs = {"caption_embedding": (_CAPTIONS, dim), "caption_vectors": (_CAPTIONS, _columns(spec), dim)}
     return _graph(spec, "clip_text_vectors", (_token_ids(spec),), outputs, _build_vectors)
 
 
@@ -78,7 +84,7 @@ def _graph(
     spec: AttributionSpec,
     name: str,
     inputs: tuple[TensorSpec, ...],
-    outputs: Mapping[str, tuple[int | Dim, ...]],
+    outputs: Outputs,
     build: "Callable[[AttributionSpec], nn.Module]",
 ) -> Graph:
     facts = (name, sha256_of(spec.clip.fetch()), spec.clip.arch.canonical, repr((spec.prefix_ids, spec.num_blocks)))
