@@ -1,7 +1,7 @@
 """How much of the engines' own speed reaches callers, over REST and gRPC.
 
     python loadtests/road/efficiency.py --items 1 --callers 64
-    python loadtests/road/efficiency.py --items 32 --callers 8
+    python loadtests/road/efficiency.py --items 32 --callers 4
 
 The same random ViT-B/32 runs in this process, on inputs that are prepared already, and in a service, whose callers
 send JPEG files and captions in a closed loop; no two pictures or captions are equal. Sides take turns, so that what the
