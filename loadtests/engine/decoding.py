@@ -9,7 +9,6 @@ decodes or resizes less exactly, with how far they move a CLIPScore.
 import argparse
 import importlib
 import io
-import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,7 +23,7 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 
 sys.path.append(str(Path(__file__).parents[1] / "heads"))
-from interleaved import Side, describe_machine, interleave, ratios
+from interleaved import Side, add_out, interleave, ratios, report
 from shortcuts import measure_shortcuts
 
 from plumbline_models.images.decode import DecodePolicy, decode
@@ -100,14 +99,11 @@ def main() -> None:
     """Measure, print, and write where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path, help="also write the JSON here")
+    add_out(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     cases = {"decode": measure_files(options.rounds), "shortcuts": measure_shortcuts(options.rounds)}
-    text = json.dumps({"what": "decoding", "machine": describe_machine(), "cases": cases}, indent=2)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    report("decoding", cases, out=options.out)
 
 
 if __name__ == "__main__":

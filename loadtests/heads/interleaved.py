@@ -48,20 +48,16 @@ def add_out(parser: argparse.ArgumentParser) -> None:
 
 def report(what: str, cases: Mapping[str, Any], *, out: Path | None = None) -> None:
     """Print the figures as JSON, with the machine that they are of, and write them to `out` if it is given."""
-    document = json.dumps({"head": what, "machine": describe_machine(), "cases": cases}, indent=2)
-    print(document)
-    if out is not None:
-        out.write_text(document + "\n", encoding="utf-8")
-
-
-def describe_machine() -> dict[str, Any]:
-    """What figures of this process are of."""
-    return {
+    machine = {
         "cpu": _cpu_name(),
         "num_cpus": os.cpu_count(),
         "threads": 1,
         "load_average": [round(each, 2) for each in os.getloadavg()],
     }
+    document = json.dumps({"head": what, "machine": machine, "cases": cases}, indent=2)
+    print(document)
+    if out is not None:
+        out.write_text(document + "\n", encoding="utf-8")
 
 
 def _cpu_name() -> str:

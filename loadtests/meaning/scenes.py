@@ -9,11 +9,10 @@ from served import Scores, encoded, score
 from targets import Figure
 
 from plumbline_models.training.evaluation.pairs import Pair
-from plumbline_models.training.foils import KINDS, FoilKind
+from plumbline_models.training.foils import KINDS, WORD_KINDS, FoilKind
 from plumbline_serve.core_service import CoreService
 
 TEXT_SCORERS = ("clipscore", "vqascore", "fclipscore")
-WORD_KINDS: tuple[FoilKind, ...] = ("colour", "shape", "fill")
 ABOVE_CLIPSCORE: tuple[FoilKind, ...] = ("relation", "count", "binding")
 THRESHOLD = 0.5
 

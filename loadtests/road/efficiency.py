@@ -15,14 +15,17 @@ import itertools
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1] / "heads"))
 from callers import ask_grpc, ask_rest
 from pictures import captions, forms, messages, pictures
+from product import write_clip
 from running import NOTHING_KEPT, Running, running
 
 from plumbline_models.core.protocols import Scorer
@@ -30,6 +33,7 @@ from plumbline_models.images.decode import DecodePolicy, decode
 from plumbline_serve.assembly import make_scorers
 from plumbline_serve.settings import load_settings
 
+ARCH = "ViT-B-32-quickgelu"
 NUM_IN_HAND = 64  # prepared inputs that the engines run again and again
 
 
@@ -116,14 +120,9 @@ def _summary(rounds: list[tuple[float, float]], num_items: int) -> dict[str, Any
 
 def write_config(folder: Path) -> tuple[Path, Path]:
     """A configuration of random weights, which cost what trained ones do, and the weights."""
-    import open_clip  # noqa: PLC0415 - torch, and only here
-    from safetensors.torch import save_file  # noqa: PLC0415
-
-    network = open_clip.create_model("ViT-B-32-quickgelu")
-    weights = folder / "weights.safetensors"
-    save_file({name: each.contiguous() for name, each in network.state_dict().items()}, weights)
+    weights = write_clip(ARCH, folder)
     config = folder / "plumbline.yaml"
-    scorer = f"{{arch: ViT-B-32-quickgelu, checkpoint: {weights}}}"
+    scorer = f"{{arch: {ARCH}, checkpoint: {weights}}}"
     config.write_text(f"cache_dir: {folder / 'engines'}\nscorers: {{clipscore: {scorer}}}\n", encoding="utf-8")
     return config, weights
 

@@ -11,8 +11,6 @@ run at 70 % of it, whose 99th percentile over its median is printed.
 
 import argparse
 import asyncio
-import json
-import os
 import random
 import statistics
 import tempfile
@@ -25,6 +23,7 @@ import aiohttp
 from callers import FORM, ask_rest
 from efficiency import write_config
 from pictures import forms
+from report import add_out, report
 from running import NOTHING_KEPT, running
 
 SHARES = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
@@ -47,7 +46,7 @@ class Load:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Latency against offered load.")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each rate")
-    parser.add_argument("--out", type=Path)
+    add_out(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         config, _ = write_config(Path(name))
@@ -60,16 +59,13 @@ def main() -> None:
             loads = [asyncio.run(offer(url, bodies, share * closed, options.seconds)) for share in SHARES]
             knee = find_knee(loads)
             at_share = asyncio.run(offer(url, bodies, SHARE_OF_KNEE * knee, LONGER * options.seconds))
-    document = {
-        "load_average": os.getloadavg(),
+    figures = {
         "closed_loop_a_second": closed,
         "loads": [asdict(load) for load in loads],
         "knee_a_second": knee,
         "at_70_percent_of_the_knee": asdict(at_share) | {"p99_over_p50": at_share.p99_ms / at_share.p50_ms},
     }
-    print(json.dumps(document, indent=2))
-    if options.out:
-        options.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    report(figures, out=options.out)
 
 
 async def offer(url: str, bodies: Iterator[bytes], rate: float, seconds: float) -> Load:

@@ -10,7 +10,6 @@ median over rounds.
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import subprocess
@@ -27,7 +26,10 @@ from typing import Any
 from callers import Window, ask_rest, form
 from efficiency import write_config
 from pictures import captions, forms, pictures
-from running import NOTHING_KEPT, free_port, running
+from report import add_out, report
+from running import NOTHING_KEPT, running
+
+from plumbline_serve.ray_environment import free_port
 
 PEERS = Path(__file__).parents[1] / "peers"
 START_S = 120
@@ -38,7 +40,7 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=64)
     parser.add_argument("--requests", type=int, default=256, help="a round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path)
+    add_out(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         config, checkpoint = write_config(Path(name))
@@ -59,10 +61,7 @@ def main() -> None:
         "p99_ms": 1 / _ratio(found, "p99_ms"),
     }
     arguments = {name: value for name, value in vars(options).items() if name != "out"}
-    document = json.dumps({"arguments": arguments, "load_average": os.getloadavg(), **found}, indent=2)
-    print(document)
-    if options.out:
-        options.out.write_text(document + "\n", encoding="utf-8")
+    report({"arguments": arguments, **found}, out=options.out)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """A service of its own for one measurement, and the CPU time that all of its processes take."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -9,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from plumbline_serve.ray_environment import free_port
 
 NOTHING_KEPT = {f"PLUMBLINE_CACHES__{kind}_BYTES": "0" for kind in ("IMAGE", "TEXT", "PAIR")}
 """Makes every row anew; where rows are kept, inputs that repeat measure the cache."""
@@ -55,13 +56,6 @@ def running(config: str, environment: Mapping[str, str]) -> Iterator[Running]:
         finally:
             process.terminate()
             process.wait(STOP_TIMEOUT_S)
-
-
-def free_port() -> int:
-    """A port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _descendants(root: int) -> set[int]:

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import itertools
 import json
-import os
 import statistics
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from callers import ask_rest, form
-from efficiency import write_config
+from efficiency import ARCH, write_config
 from pictures import captions, pictures
+from report import add_out, report
 from running import NOTHING_KEPT, running
 
 NUM_IMAGES, NUM_TEXTS = 16, 32
@@ -33,11 +33,11 @@ Sides = Mapping[str, list[bytes]]
 def main() -> None:
     parser = argparse.ArgumentParser(description="What requests gain where they share inputs.")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path)
+    add_out(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         _, checkpoint = write_config(Path(name))
-        section = f"{{arch: ViT-B-32-quickgelu, checkpoint: {checkpoint}}}"
+        section = f"{{arch: {ARCH}, checkpoint: {checkpoint}}}"
         scorers = ", ".join(f"{scorer}: {section}" for scorer in SCORERS)
         config = f"cache_dir: {Path(name) / 'engines'}\nscorers: {{{scorers}}}\n"
         with running(config, NOTHING_KEPT) as service:
@@ -47,10 +47,7 @@ def main() -> None:
             }
         with running(config, {}) as service:
             cases["again"] = _measure(service.port, again(), options.rounds)
-    document = json.dumps({"load_average": os.getloadavg(), "cases": cases}, indent=2)
-    print(document)
-    if options.out:
-        options.out.write_text(document + "\n", encoding="utf-8")
+    report({"cases": cases}, out=options.out)
 
 
 def best_of_16() -> Iterator[Sides]:

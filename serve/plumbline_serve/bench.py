@@ -75,14 +75,15 @@ class Bench:
     async def image_rows(self, encoder: Encoder, images: Sequence[ImageSource]) -> Mapping[ImageSource, RowOrError]:
         """Rows of images; those that are not at hand are decoded and fitted first."""
         pictures = {image: self._pictures[image] for image in images}
-        sound = {name_row(encoder, each.digest): each for each in pictures.values() if isinstance(each, Picture)}
-        named = {
-            image: each if isinstance(each, PlumblineError) else name_row(encoder, each.digest)
-            for image, each in pictures.items()
+        named = {image: _name(encoder, picture) for image, picture in pictures.items()}
+        picture_of = {
+            name: picture
+            for name, picture in zip(named.values(), pictures.values(), strict=True)
+            if isinstance(name, RowName) and isinstance(picture, Picture)
         }
 
         async def make_some(names: Sequence[RowName]) -> Sequence[RowOrError]:
-            return await self._encode(encoder, await self._fit_all(encoder, [sound[name] for name in names]))
+            return await self._encode(encoder, await self._fit_all(encoder, [picture_of[name] for name in names]))
 
         async def make(names: Sequence[RowName]) -> Sequence[RowOrError]:
             parts = (names[first : first + IMAGES_A_CALL] for first in range(0, len(names), IMAGES_A_CALL))
@@ -104,7 +105,12 @@ class Bench:
         self, encoder: Encoder, pairs: Sequence[Pair], images: Mapping[ImageSource, RowOrError]
     ) -> Mapping[Pair, RowOrError]:
         """Rows of image and text together, from the rows of the images; an image's error is its pairs' error."""
-        named = {pair: self._name_pair(encoder, pair, images[pair[0]]) for pair in pairs}
+        named = {
+            (image, text): row
+            if isinstance(row := images[image], PlumblineError)
+            else _name(encoder, self._pictures[image], _utf8(text))
+            for image, text in pairs
+        }
         pair_of = {name: pair for pair, name in named.items() if isinstance(name, RowName)}
 
         async def make(names: Sequence[RowName]) -> Sequence[RowOrError]:
@@ -122,13 +128,6 @@ class Bench:
         if wanted := [name for name in names if name not in self._rows]:
             self._rows.update(await self._tools.rows.get(wanted, make, self._deadline))
         return {key: self._rows[name] if isinstance(name, RowName) else name for key, name in named.items()}
-
-    def _name_pair(self, encoder: Encoder, pair: Pair, image_row: RowOrError) -> RowName | PlumblineError:
-        image, text = pair
-        picture = self._pictures[image]
-        if isinstance(picture, PlumblineError):
-            return picture
-        return image_row if isinstance(image_row, PlumblineError) else name_row(encoder, picture.digest, _utf8(text))
 
     async def _fit_all(self, encoder: Encoder, pictures: Sequence[Picture]) -> list[Prepared | PlumblineError]:
         """Decode and fit each on a thread, while the encoder knows that they are on their way."""
@@ -173,6 +172,10 @@ async def _run(executor: Executor, function: Callable[..., R], *args: Any) -> R:
 
 def _prepare_all(encoder: Encoder, raw: Sequence[str | PairInput]) -> list[Prepared | PlumblineError]:
     return [attempt(encoder.prepare, each) for each in raw]
+
+
+def _name(encoder: Encoder, picture: Picture | PlumblineError, *more: bytes) -> RowName | PlumblineError:
+    return picture if isinstance(picture, PlumblineError) else name_row(encoder, picture.digest, *more)
 
 
 def _utf8(text: str) -> bytes:

@@ -46,7 +46,7 @@ def free_ports(num_ports: int) -> range:
     Raises:
         OSError: There is no such row.
     """
-    starts = INGRESS_PORTS[: -num_ports + 1 or None : num_ports]
+    starts = range(INGRESS_PORTS.start, INGRESS_PORTS.stop - num_ports + 1, num_ports)
     for start in random.sample(starts, len(starts)):
         ports = range(start, start + num_ports)
         if not any(obstacle("0.0.0.0", port) for port in ports):  # noqa: S104 - asked about, not listened on

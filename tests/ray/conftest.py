@@ -3,7 +3,6 @@
 import io
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from plumbline_serve.ray_environment import free_port
 
 STOP_TIMEOUT_S = 90
 
@@ -35,12 +36,6 @@ class RunningService:
         with self.process:  # closes its pipe
             self.process.send_signal(signal.SIGTERM)
             return self.process.wait(STOP_TIMEOUT_S)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def start_service(folder: Path, config: str = "", **environment: str) -> RunningService:

@@ -1,8 +1,9 @@
 """Keeps what was made lately, up to a size; for one thread at a time."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
+
+from cachetools import LRUCache
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -17,17 +18,13 @@ class KeptBySize(Generic[K, V]):
     """
 
     def __init__(self, max_bytes: int, size_of: Callable[[V], int]) -> None:
-        self._max_bytes = max_bytes
-        self._size_of = size_of
-        self._values: OrderedDict[K, V] = OrderedDict()
+        # A value larger than all that may be kept counts as just that, and stands alone.
+        self._values: LRUCache[K, V] = LRUCache(max_bytes, getsizeof=lambda value: min(size_of(value), max_bytes))
 
     def get(self, key: K, make: Callable[[], V]) -> V:
         """The value under a key, made where it is not there."""
         if key not in self._values:
             self._values[key] = make()
-            while len(self._values) > 1 and self._num_bytes > self._max_bytes:
-                self._values.popitem(last=False)
-        self._values.move_to_end(key)
         return self._values[key]
 
     def __len__(self) -> int:
@@ -36,7 +33,3 @@ class KeptBySize(Generic[K, V]):
     def clear(self) -> None:
         """Keep nothing."""
         self._values.clear()
-
-    @property
-    def _num_bytes(self) -> int:
-        return sum(map(self._size_of, self._values.values()))

@@ -12,17 +12,16 @@ from numpy.random import Generator
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
+from plumbline_models.encoders.attribution import TEMPLATE
 from plumbline_models.training.attributions import attributions
 from plumbline_models.training.captions import Caption, Span, changed_words, sample_manner, word
 from plumbline_models.training.descriptions import describe
-from plumbline_models.training.foils import foils
+from plumbline_models.training.foils import WORD_KINDS, foils
 from plumbline_models.training.scenes import Scene
 from plumbline_models.training.vocabulary import Vocabulary
 
-TEMPLATE = "A photo depicts "
 THRESHOLD, SOFTNESS = -0.003, 0.0015
 """An attribution below the first is blame; the second is how sharply the two are told apart."""
-WORDS: frozenset[str] = frozenset({"colour", "shape", "fill"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ def write_blamed(scenes: list[Scene], vocabulary: Vocabulary, rng: Generator) ->
     for owner, scene in enumerate(scenes):
         truth, manner = describe(scene, rng), sample_manner(rng)
         caption = word(truth, manner)
-        found = sorted(foils(truth, scene, rng), key=lambda foil: foil.kind not in WORDS)
+        found = sorted(foils(truth, scene, rng), key=lambda foil: foil.kind not in WORD_KINDS)
         foiled = [word(foil.description, manner) for foil in found[:1]]
         for one, changed in ((caption, ()), *((foil, changed_words(caption, foil)) for foil in foiled)):
             texts.append(TEMPLATE + one.text)

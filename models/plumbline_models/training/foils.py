@@ -139,3 +139,5 @@ _CHANGES: dict[FoilKind, Callable[[Description, Generator], Description | None]]
     "addition": _addition,
 }
 KINDS: tuple[FoilKind, ...] = tuple(_CHANGES)
+WORD_KINDS: tuple[FoilKind, ...] = ("colour", "shape", "fill")
+"""Where one word is wrong, and F-CLIPScore is to find it."""

@@ -17,17 +17,16 @@ from numpy.typing import NDArray
 from open_clip.model import CLIP
 from rich.progress import track
 
+from plumbline_models.encoders.attribution import TEMPLATE
 from plumbline_models.training.attributions import attributions, word_values
-from plumbline_models.training.blame import TEMPLATE
 from plumbline_models.training.captions import Span
 from plumbline_models.training.embedded_clip import load_clip, tokenizer
 from plumbline_models.training.evaluation.pairs import Pair, draw_pairs
-from plumbline_models.training.foils import KINDS, FoilKind
+from plumbline_models.training.foils import KINDS, WORD_KINDS, FoilKind
 from plumbline_models.training.pool import squash
 from plumbline_models.training.towers import normalised
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
-WORD_KINDS: tuple[FoilKind, ...] = ("colour", "shape", "fill")
 CALIBRATION_SEED_SHIFT = 1_000_003
 CHUNK = 64
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from open_clip import SimpleTokenizer
 
+from plumbline_models.text.clip_bpe import ClipTokenizer
 from plumbline_models.training.captions import COUNT_WORDS, LEADS
 from plumbline_models.training.scenes import COLOURS, FILLS, OPPOSITES, SHAPES
 
@@ -53,13 +54,7 @@ class Vocabulary:
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """`[start, end)` character offsets of a text's tokens, without start and end of text."""
-        lowered, start, found = text.lower(), 0, list[tuple[int, int]]()
-        for token in self._tokenizer.encode(text)[: CONTEXT - 2]:
-            piece = self._tokenizer.decoder[token].removesuffix("</w>")
-            start = lowered.index(piece, start)
-            found.append((start, start + len(piece)))
-            start += len(piece)
-        return found
+        return list(ClipTokenizer(CONTEXT).encode(text).spans)
 
     def batch(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """`[N, L]` rows, zero-padded to the longest text of the batch."""

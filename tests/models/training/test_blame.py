@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from plumbline_models.encoders.attribution import TEMPLATE
 from plumbline_models.training.attributions import attributions
-from plumbline_models.training.blame import TEMPLATE, Blamed, blame_parts, write_blamed
+from plumbline_models.training.blame import Blamed, blame_parts, write_blamed
 from plumbline_models.training.sampling import sample_scene
 from plumbline_models.training.towers import build_clip
 from plumbline_models.training.vocabulary import Vocabulary
