@@ -1,6 +1,6 @@
 """The CLIPScore server that most teams write: FastAPI, and open_clip called where the request is handled.
 
-    PLUMBLINE_PEER_CHECKPOINT=weights PLUMBLINE_PEER_THREADS=2 uvicorn fastapi_open_clip:app
+    PLUMBLINE_PEER_CHECKPOINT=weights PLUMBLINE_PEER_THREADS=2 PLUMBLINE_PEER_PORT=8080 python fastapi_open_clip.py
 
 A form of one JPEG file and its caption is decoded, preprocessed, tokenised and scored by itself, in FastAPI's thread
 pool, in float32 as open_clip loads it.
@@ -12,6 +12,7 @@ from typing import Annotated
 
 import open_clip
 import torch
+import uvicorn
 from fastapi import FastAPI, File, Form
 from PIL import Image
 
@@ -40,3 +41,7 @@ def score(picture: Annotated[bytes, File()], text: Annotated[str, Form()]) -> di
     caption = network.encode_text(tokenize([text]), normalize=True)
     cosine = float((image * caption).sum())
     return {"value": WEIGHT * max(cosine, 0.0), "cosine": cosine}
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(os.environ["PLUMBLINE_PEER_PORT"]), log_level="warning")

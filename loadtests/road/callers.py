@@ -25,42 +25,8 @@ class Window:
     """Of each request, in the order of their ends."""
 
 
-async def ask_rest(
-    port: int, bodies: Iterator[bytes], *, num_requests: int, num_callers: int, path: str = "/v1/score"
-) -> Window:
-    """Send forms; an answer other than 200 ends the run."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), raise_for_status=True) as session:
-
-        async def ask() -> None:
-            async with session.post(f"http://127.0.0.1:{port}{path}", data=next(bodies), headers=FORM) as reply:
-                await reply.read()
-
-        return await _repeat(ask, num_requests=num_requests, num_callers=num_callers)
-
-
-async def ask_grpc(port: int, messages: Iterator[pb.ScoreRequest], *, num_requests: int, num_callers: int) -> Window:
-    """Send messages; an error ends the run."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stub = scoring_pb2_grpc.ScoringStub(channel)
-
-        async def ask() -> None:
-            await stub.Score(next(messages))
-
-        return await _repeat(ask, num_requests=num_requests, num_callers=num_callers)
-
-
-def form(fields: Mapping[str, bytes], files: Mapping[str, bytes]) -> bytes:
-    """A form of fields and files."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="%s"'
-    parts = [(head % name, content) for name, content in fields.items()]
-    parts += [(f'{head % name}; filename="{name}"', content) for name, content in files.items()]
-    return b"".join(
-        [start.encode() + b"\r\n\r\n" + content + b"\r\n" for start, content in parts]
-        + [f"--{BOUNDARY}--\r\n".encode()]
-    )
-
-
-async def _repeat(ask: Callable[[], Awaitable[None]], *, num_requests: int, num_callers: int) -> Window:
+async def repeat(ask: Callable[[], Awaitable[object]], *, num_requests: int, num_callers: int) -> Window:
+    """Have callers ask in turn until as many requests are answered; an error of one ends the run."""
     left, latencies_s = iter(range(num_requests)), list[float]()
 
     async def call() -> None:
@@ -72,3 +38,38 @@ async def _repeat(ask: Callable[[], Awaitable[None]], *, num_requests: int, num_
     started = time.perf_counter()
     await asyncio.gather(*(call() for _ in range(num_callers)))
     return Window(num_requests, time.perf_counter() - started, latencies_s)
+
+
+async def ask_rest(
+    port: int, bodies: Iterator[bytes], *, num_requests: int, num_callers: int, path: str = "/v1/score"
+) -> Window:
+    """Send forms; an answer other than 200 ends the run."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), raise_for_status=True) as session:
+
+        async def ask() -> None:
+            async with session.post(f"http://127.0.0.1:{port}{path}", data=next(bodies), headers=FORM) as reply:
+                await reply.read()
+
+        return await repeat(ask, num_requests=num_requests, num_callers=num_callers)
+
+
+async def ask_grpc(port: int, messages: Iterator[pb.ScoreRequest], *, num_requests: int, num_callers: int) -> Window:
+    """Send messages; an error ends the run."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = scoring_pb2_grpc.ScoringStub(channel)
+
+        async def ask() -> None:
+            await stub.Score(next(messages))
+
+        return await repeat(ask, num_requests=num_requests, num_callers=num_callers)
+
+
+def form(fields: Mapping[str, bytes], files: Mapping[str, bytes]) -> bytes:
+    """A form of fields and files."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="%s"'
+    parts = [(head % name, content) for name, content in fields.items()]
+    parts += [(f'{head % name}; filename="{name}"', content) for name, content in files.items()]
+    return b"".join(
+        [start.encode() + b"\r\n\r\n" + content + b"\r\n" for start, content in parts]
+        + [f"--{BOUNDARY}--\r\n".encode()]
+    )

@@ -2,114 +2,144 @@
 
     python loadtests/road/efficiency.py --items 1 --callers 64
     python loadtests/road/efficiency.py --items 32 --callers 4
+    python loadtests/road/efficiency.py --grid [--minutes 6]
 
 The same random ViT-B/32 runs in this process, on inputs that are prepared already, and in a service, whose callers
 send JPEG files and captions in a closed loop; no two pictures or captions are equal. Sides take turns, so that what the
 machine does meanwhile falls on all alike. Two ratios are printed of each wire to the engines: of items a second, and of
-CPU time an item (all processes of the service), which is what the first would be if nothing ever waited.
+CPU time an item (all processes of the service), which is what the first would be if nothing ever waited. Medians of the
+rounds count.
+
+The grid is 1, 8, 32 and 64 items a request by 1, 16, 64 and 256 callers, in short rounds. Cells with few items in
+flight come first; those that the service would refuse, and those for which the minutes no longer suffice, are left out,
+and it is said why.
 """
 
 import argparse
 import asyncio
-import itertools
-import json
-import os
 import statistics
-import sys
-import tempfile
 import time
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1] / "heads"))
 from callers import ask_grpc, ask_rest
-from pictures import captions, forms, messages, pictures
-from product import write_clip
-from running import NOTHING_KEPT, Running, running
+from cells import GRID, Cell, why_refused, why_too_long
+from engines import Engines
+from pictures import forms, messages
+from random_clip import write_config
+from report import add_out, report, table
+from running import NOTHING_KEPT, Running, running, workplace
 
-from plumbline_models.core.protocols import Scorer
-from plumbline_models.images.decode import DecodePolicy, decode
 from plumbline_serve.assembly import make_scorers
-from plumbline_serve.settings import load_settings
+from plumbline_serve.settings import Settings, load_settings
 
-ARCH = "ViT-B-32-quickgelu"
-NUM_IN_HAND = 64  # prepared inputs that the engines run again and again
+ROUNDS, ROUND_ITEMS = 5, 256
+GRID_ROUNDS, GRID_ROUND_ITEMS = 3, 64
+HEAD = ("items", "callers", "REST, rate", "REST, CPU", "gRPC, rate", "gRPC, CPU")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How much of the engines' own speed reaches callers.")
+    options = _options()
+    with workplace() as folder:
+        config, _ = write_config(folder)
+        settings = load_settings(config)
+        engines = Engines(make_scorers(settings)["clipscore"])
+        with running(config.read_text(encoding="utf-8"), NOTHING_KEPT) as service:
+            sides = Sides(engines, service, num_rounds=options.rounds, round_items=options.round_items)
+            sides.warm_up(Cell(options.items, options.callers))
+            if options.grid:
+                figures = measure_grid(sides, settings, seconds=options.minutes * 60)
+            else:
+                figures = sides.measure(Cell(options.items, options.callers))
+    report(figures, out=options.out)
+    print(table(HEAD, [_row(figure) for figure in figures.get("cells", [figures])]))
+    for cell in figures.get("left_out", []):
+        print(f"Left out: {cell['items']} items, {cell['callers']} callers: {cell['why']}.")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=1, help="a request")
     parser.add_argument("--callers", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--round-items", type=int, default=256)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        config, _ = write_config(Path(name))
-        scorer = make_scorers(load_settings(config))["clipscore"]
-        engines = Engines(scorer)
-        with running(config.read_text(encoding="utf-8"), NOTHING_KEPT) as service:
-            found = _rounds(engines, service, arguments)
-    document = {"arguments": vars(arguments) | {"out": None}, "load_average": os.getloadavg(), "sides": found}
-    for wire in ("rest", "grpc"):
-        rate = found[wire]["items_a_second"] / found["engines"]["items_a_second"]
-        cpu = found["engines"]["cpu_ms"] / found[wire]["cpu_ms"]
-        print(f"{wire}: {rate:.2f} of the engines' items a second, {cpu:.2f} by CPU time")
-    if arguments.out:
-        arguments.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    parser.add_argument("--grid", action="store_true", help="instead of one number of items and callers")
+    parser.add_argument("--minutes", type=float, default=6.0, help="for the grid, once the service is up")
+    parser.add_argument("--rounds", type=int, help=f"default: {ROUNDS}, of the grid {GRID_ROUNDS}")
+    parser.add_argument(
+        "--round-items", type=int, help=f"a round has these or more; default: {ROUND_ITEMS}, grid {GRID_ROUND_ITEMS}"
+    )
+    add_out(parser)
+    options = parser.parse_args()
+    options.rounds = options.rounds or (GRID_ROUNDS if options.grid else ROUNDS)
+    options.round_items = options.round_items or (GRID_ROUND_ITEMS if options.grid else ROUND_ITEMS)
+    return options
 
 
-class Engines:
-    """A scorer's two encoders in this process, in batches as large as they take."""
+class Sides:
+    """The engines and the two wires of a service, which take turns."""
 
-    def __init__(self, scorer: Scorer) -> None:
-        self._image, self._text = (encoder for encoder in (scorer.image, scorer.text) if encoder is not None)
-        self._image.load()
-        self._text.load()
-        [hand] = itertools.islice(pictures(NUM_IN_HAND, is_new=True), 1)
-        self._pixels = [self._image.prepare(decode(data, DecodePolicy())) for data in hand.values()]
-        self._ids = [self._text.prepare(caption) for caption in itertools.islice(captions(), NUM_IN_HAND)]
+    def __init__(self, engines: Engines, service: Running, *, num_rounds: int, round_items: int) -> None:
+        self._engines, self._service = engines, service
+        self._num_rounds, self._round_items = num_rounds, round_items
 
-    def run(self, num_items: int) -> None:
-        """Encode as many images, and as many captions in batches of one length."""
-        size = int(self._image.max_batch_cost)
-        for start in range(0, num_items, size):
-            chosen = [number % NUM_IN_HAND for number in range(start, min(start + size, num_items))]
-            self._image.encode([self._pixels[number] for number in chosen])
-            buckets: dict[Any, list[Any]] = {}
-            for number in chosen:
-                buckets.setdefault(self._text.bucket(self._ids[number]), []).append(self._ids[number])
-            for bucket in buckets.values():
-                self._text.encode(bucket)
+    def warm_up(self, cell: Cell) -> None:
+        """A round of every side that does not count."""
+        self._round(cell, self._wires(cell))
 
+    def measure(self, cell: Cell) -> dict[str, Any]:
+        """Medians of the rounds, and the ratios of both wires."""
+        wires = self._wires(cell)
+        rounds = [self._round(cell, wires) for _ in range(self._num_rounds)]
+        sides = {name: summarise([spent[name] for spent in rounds]) for name in rounds[0]}
+        return {"items": cell.num_items, "callers": cell.num_callers, "sides": sides, "ratios": ratios(sides)}
 
-def _rounds(engines: Engines, service: Running, arguments: argparse.Namespace) -> dict[str, Any]:
-    num_requests = max(arguments.round_items // arguments.items, arguments.callers)
-    num_items = num_requests * arguments.items
-    wires = {
-        "rest": partial(ask_rest, service.port, forms(arguments.items, is_new=True)),
-        "grpc": partial(ask_grpc, service.grpc_port, messages(arguments.items, is_new=True)),
-    }
-    rounds: dict[str, list[tuple[float, float]]] = {"engines": [], "rest": [], "grpc": []}
-    engines.run(num_items // 4)
-    for number in range(arguments.rounds + 1):  # the first warms up
-        started, cpu = time.perf_counter(), time.process_time()
-        engines.run(num_items)
-        found = {"engines": (time.perf_counter() - started, time.process_time() - cpu)}
+    def seconds(self, cell: Cell, rate: float) -> float:
+        """What a cell takes at least, where all sides are as fast as the engines."""
+        wires_items = 2 * cell.num_requests(self._round_items) * cell.num_items
+        return self._num_rounds * (self._round_items + wires_items) / rate
+
+    def _wires(self, cell: Cell) -> Mapping[str, Any]:
+        return {
+            "rest": partial(ask_rest, self._service.port, forms(cell.num_items, is_new=True)),
+            "grpc": partial(ask_grpc, self._service.grpc_port, messages(cell.num_items, is_new=True)),
+        }
+
+    def _round(self, cell: Cell, wires: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+        """Seconds of the clock and of CPU an item, by side."""
+        started, cpu_s = time.perf_counter(), time.process_time()
+        self._engines.run(self._round_items)
+        took_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_s
+        found = {"engines": (took_s / self._round_items, cpu_s / self._round_items)}
+        num_requests = cell.num_requests(self._round_items)
         for wire, ask in wires.items():
-            cpu = service.cpu_s()
-            window = asyncio.run(ask(num_requests=num_requests, num_callers=arguments.callers))
-            found[wire] = window.seconds, service.cpu_s() - cpu
-        if number:
-            for side, spent in found.items():
-                rounds[side].append(spent)
-    return {side: _summary(spent, num_items) for side, spent in rounds.items()}
+            cpu_s = self._service.cpu_s()
+            window = asyncio.run(ask(num_requests=num_requests, num_callers=cell.num_callers))
+            num_items = num_requests * cell.num_items
+            found[wire] = window.seconds / num_items, (self._service.cpu_s() - cpu_s) / num_items
+        return found
 
 
-def _summary(rounds: list[tuple[float, float]], num_items: int) -> dict[str, Any]:
-    rates = [num_items / seconds for seconds, _ in rounds]
-    costs = [cpu_s / num_items * 1000 for _, cpu_s in rounds]
+def measure_grid(sides: Sides, settings: Settings, *, seconds: float) -> dict[str, Any]:
+    """Cell by cell, until the seconds are over."""
+    until, rate = time.monotonic() + seconds, None
+    cells: list[dict[str, Any]] = []
+    left_out: list[dict[str, Any]] = []
+    for cell in sorted(GRID, key=lambda cell: cell.num_in_flight):
+        why = why_refused(cell, settings)
+        if why is None and rate is not None:
+            why = why_too_long(cell, takes_s=sides.seconds(cell, rate), left_s=until - time.monotonic())
+        if why is not None:
+            left_out.append({"items": cell.num_items, "callers": cell.num_callers, "why": why})
+            continue
+        cells.append(sides.measure(cell))
+        rate = cells[-1]["sides"]["engines"]["items_a_second"]
+    return {"cells": sorted(cells, key=lambda each: (each["items"], each["callers"])), "left_out": left_out}
+
+
+def summarise(rounds: list[tuple[float, float]]) -> dict[str, Any]:
+    """Medians of rounds, each seconds of the clock and of CPU an item."""
+    rates = [1 / seconds for seconds, _ in rounds]
+    costs = [cpu_s * 1000 for _, cpu_s in rounds]
     return {
         "items_a_second": statistics.median(rates),
         "cpu_ms": statistics.median(costs),
@@ -118,13 +148,21 @@ def _summary(rounds: list[tuple[float, float]], num_items: int) -> dict[str, Any
     }
 
 
-def write_config(folder: Path) -> tuple[Path, Path]:
-    """A configuration of random weights, which cost what trained ones do, and the weights."""
-    weights = write_clip(ARCH, folder)
-    config = folder / "plumbline.yaml"
-    scorer = f"{{arch: {ARCH}, checkpoint: {weights}}}"
-    config.write_text(f"cache_dir: {folder / 'engines'}\nscorers: {{clipscore: {scorer}}}\n", encoding="utf-8")
-    return config, weights
+def ratios(sides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Each wire over the engines and gRPC over REST: by items a second, and by CPU time an item; above 1 is faster."""
+    compared = {"rest": ("rest", "engines"), "grpc": ("grpc", "engines"), "grpc_over_rest": ("grpc", "rest")}
+    return {
+        name: {
+            "rate": sides[one]["items_a_second"] / sides[other]["items_a_second"],
+            "cpu": sides[other]["cpu_ms"] / sides[one]["cpu_ms"],
+        }
+        for name, (one, other) in compared.items()
+    }
+
+
+def _row(cell: Mapping[str, Any]) -> list[str]:
+    found = [f"{cell['ratios'][wire][measure]:.2f}" for wire in ("rest", "grpc") for measure in ("rate", "cpu")]
+    return [str(cell["items"]), str(cell["callers"]), *found]
 
 
 if __name__ == "__main__":

@@ -1,118 +1,120 @@
-"""Plumbline beside the server that most teams write, FastAPI and open_clip (loadtests/peers/fastapi_open_clip.py).
+"""Plumbline beside other servers of the same weights (loadtests/peers), by default the one that most teams write.
 
-    python loadtests/road/peer.py [--callers 64] [--rounds 5] [--out FILE]
+    python loadtests/road/peer.py [--peer fastapi_open_clip ...] [--python PATH] [--callers 64] [--out FILE]
 
-The same random ViT-B/32 weights, the same JPEG files and captions, as many threads for each, callers in a closed loop
-with one pair a request; no two pictures or captions are equal, and Plumbline keeps no rows. The servers take turns and
-rest while the other is asked. Printed are the ratio of requests a second and that of the 99th percentiles, each the
-median over rounds.
+The same random ViT-B/32, the same JPEG files and captions, as many threads for each, callers in a closed loop with one
+pair a request; no two pictures or captions are equal, and Plumbline keeps no rows. First all servers score one pair
+alike, or nothing is measured. They take turns, and rest while another is asked. Printed are, for each peer, the ratio
+of requests a second, by medians over the rounds, and that of the 99th percentiles over all rounds together.
 """
 
 import argparse
 import asyncio
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from callers import Window, ask_rest, form
-from efficiency import write_config
-from pictures import captions, forms, pictures
+import aiohttp
+from callers import Window, repeat
+from peer_server import peer_server
+from percentiles import in_ms, require
+from pictures import captions, pictures
+from random_clip import write_config
 from report import add_out, report
-from running import NOTHING_KEPT, running
+from running import NOTHING_KEPT, running, workplace
+from sides import PEERS, Ask, ask_plumbline
 
-from plumbline_serve.ray_environment import free_port
-
-PEERS = Path(__file__).parents[1] / "peers"
-START_S = 120
+OURS = "plumbline"
+LARGEST_DIFFERENCE = 5e-3  # of cosines: what bf16 moves them by at most (docs/parity.md)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Plumbline beside FastAPI and open_clip.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", nargs="+", choices=list(PEERS), default=["fastapi_open_clip"], metavar="NAME")
+    parser.add_argument("--python", type=Path, default=sys.executable, help="of the peers, if not this one")
     parser.add_argument("--callers", type=int, default=64)
     parser.add_argument("--requests", type=int, default=256, help="a round")
     parser.add_argument("--rounds", type=int, default=5)
     add_out(parser)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        config, checkpoint = write_config(Path(name))
-        with running(config.read_text(encoding="utf-8"), NOTHING_KEPT) as ours, peer(checkpoint) as port:
-            sides = {
-                "plumbline": partial(ask_rest, ours.port, forms(1, is_new=True)),
-                "fastapi_open_clip": partial(ask_rest, port, _peer_forms(), path="/score"),
-            }
-            rounds: dict[str, list[Window]] = {side: [] for side in sides}
-            for number in range(options.rounds + 1):  # the first warms up
-                for side, ask in sides.items():
-                    window = asyncio.run(ask(num_requests=options.requests, num_callers=options.callers))
-                    if number:
-                        rounds[side].append(window)
-    found = {side: _summary(windows) for side, windows in rounds.items()}
-    found["ratios"] = {
-        "requests_a_second": _ratio(found, "requests_a_second"),
-        "p99_ms": 1 / _ratio(found, "p99_ms"),
-    }
-    arguments = {name: value for name, value in vars(options).items() if name != "out"}
-    report({"arguments": arguments, **found}, out=options.out)
+    require(options.requests * options.rounds, 99)
+    with workplace() as folder, ExitStack() as servers:
+        config, checkpoint = write_config(folder)
+        ours = servers.enter_context(running(config.read_text(encoding="utf-8"), NOTHING_KEPT))
+        sides = {OURS: Side(ask_plumbline, f"http://127.0.0.1:{ours.port}")}
+        for name in options.peer:
+            peer = PEERS[name]
+            url = peer_server(name, checkpoint, ready_path=peer.ready_path, python=options.python)
+            sides[name] = Side(peer.ask, servers.enter_context(url))
+        cosines = asyncio.run(compare(sides))
+        found = _measure(sides, options)
+    arguments = {name: value for name, value in vars(options).items() if name not in ("out", "python")}
+    ratios = {name: ratio(found[OURS], found[name]) for name in options.peer}
+    report({"arguments": arguments, "cosines": cosines, "sides": found, "ratios": ratios}, out=options.out)
 
 
-@contextmanager
-def peer(checkpoint: Path) -> Iterator[int]:
-    """The other server, ready, on a port of its own.
+class Side:
+    """A server, and the pairs that it is asked about: each new, and the same for every side."""
+
+    def __init__(self, ask: Ask, url: str) -> None:
+        self._ask, self._url = ask, url
+        self._pictures, self._captions = pictures(1, is_new=True), captions()
+
+    async def score(self, session: aiohttp.ClientSession) -> float:
+        """The cosine of the next pair."""
+        [picture] = next(self._pictures).values()
+        return await self._ask(session, self._url, picture, next(self._captions))
+
+    async def run(self, *, num_requests: int, num_callers: int) -> Window:
+        """Have as many pairs scored; an error ends the run."""
+        async with _session() as session:
+            return await repeat(partial(self.score, session), num_requests=num_requests, num_callers=num_callers)
+
+
+async def compare(sides: Mapping[str, Side]) -> dict[str, float]:
+    """The cosine that each side gives its first pair.
 
     Raises:
-        RuntimeError: It did not become ready.
+        SystemExit: They are not of the same weights and the same pair.
     """
-    port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "fastapi_open_clip:app", "--port", str(port), "--log-level", "warning"]
-    environment = {"PLUMBLINE_PEER_CHECKPOINT": str(checkpoint), "PLUMBLINE_PEER_THREADS": str(os.cpu_count() or 1)}
-    with subprocess.Popen(command, cwd=PEERS, env=os.environ | environment) as process:
-        try:
-            _wait(f"http://127.0.0.1:{port}/ready", process)
-            yield port
-        finally:
-            process.terminate()
+    async with _session() as session:
+        cosines = {name: await side.score(session) for name, side in sides.items()}
+    if max(cosines.values()) - min(cosines.values()) > LARGEST_DIFFERENCE:
+        raise SystemExit(f"The servers score one pair differently: {cosines}.")
+    return cosines
 
 
-def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
-    until = time.monotonic() + START_S
-    while process.poll() is None and time.monotonic() < until:
-        try:
-            with urllib.request.urlopen(url):  # noqa: S310 - our own
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError("The peer did not become ready.")
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), raise_for_status=True)
 
 
-def _peer_forms() -> Iterator[bytes]:
-    texts = captions()
-    for parts in pictures(1, is_new=True):
-        yield form({"text": next(texts).encode()}, {"picture": next(iter(parts.values()))})
+def _measure(sides: Mapping[str, Side], options: argparse.Namespace) -> dict[str, Any]:
+    rounds: dict[str, list[Window]] = {name: [] for name in sides}
+    for number in range(options.rounds + 1):  # the first warms up
+        for name, side in sides.items():
+            window = asyncio.run(side.run(num_requests=options.requests, num_callers=options.callers))
+            if number:
+                rounds[name].append(window)
+    return {name: summarise(windows) for name, windows in rounds.items()}
 
 
-def _summary(windows: list[Window]) -> dict[str, Any]:
+def summarise(windows: list[Window]) -> dict[str, Any]:
+    """The median rate, and percentiles of all latencies together: a round alone is too few for a 99th."""
     rates = [window.num_requests / window.seconds for window in windows]
-    p99s = [statistics.quantiles(window.latencies_s, n=100)[98] * 1000 for window in windows]
+    latencies_s = [latency for window in windows for latency in window.latencies_s]
+    return {"requests_a_second": statistics.median(rates), **in_ms(latencies_s), "rounds_requests_a_second": rates}
+
+
+def ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, float]:
+    """How many times faster and how many times sooner: above 1 is ours."""
     return {
-        "requests_a_second": statistics.median(rates),
-        "p99_ms": statistics.median(p99s),
-        "rounds_requests_a_second": rates,
-        "rounds_p99_ms": p99s,
+        "requests_a_second": ours["requests_a_second"] / theirs["requests_a_second"],
+        "p99_ms": theirs["p99_ms"] / ours["p99_ms"],
     }
-
-
-def _ratio(found: dict[str, Any], figure: str) -> float:
-    ratio: float = found["plumbline"][figure] / found["fastapi_open_clip"][figure]
-    return ratio
 
 
 if __name__ == "__main__":

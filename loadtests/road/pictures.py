@@ -44,11 +44,15 @@ def captions(*, is_new: bool = True) -> Iterator[str]:
 
 
 def pictures(num_pictures: int, *, is_new: bool) -> Iterator[dict[str, bytes]]:
-    """Pictures of a request, by name; new ones differ from all others by a comment, so that their bytes are new."""
+    """Pictures of a request, by name.
+
+    New ones differ from all others, also of other runs, by a comment, so that their bytes are new; what they show is
+    the same in every run.
+    """
     files = [_picture(seed) for seed in range(_DISTINCT if is_new else 1)]
     start = random.SystemRandom().getrandbits(64)
-    for number in itertools.count(start):
-        label = f"{number if is_new else 0}"
+    for number in itertools.count():
+        label = f"{start + number if is_new else 0}"
         yield {
             f"{index}": _commented(files[(number + index) % len(files)], f"{label}/{index}".encode())
             for index in range(num_pictures)

@@ -1,19 +1,22 @@
 """A service of its own for one measurement, and the CPU time that all of its processes take."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from plumbline_serve.ray_environment import free_port
 
 NOTHING_KEPT = {f"PLUMBLINE_CACHES__{kind}_BYTES": "0" for kind in ("IMAGE", "TEXT", "PAIR")}
 """Makes every row anew; where rows are kept, inputs that repeat measure the cache."""
-STOP_TIMEOUT_S = 120
+START_TIMEOUT_S, STOP_TIMEOUT_S = 600, 120
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -31,14 +34,24 @@ class Running:
 
 
 @contextmanager
+def workplace() -> Iterator[Path]:
+    """A folder for one measurement, which is gone at its end.
+
+    From here on SIGTERM leaves the program as an exception does, so that folders are removed and services stopped.
+    """
+    signal.signal(signal.SIGTERM, _leave)
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@contextmanager
 def running(config: str, environment: Mapping[str, str]) -> Iterator[Running]:
     """Start `plumbline serve` with a YAML configuration, wait until it is ready, stop it on leaving.
 
     Raises:
         RuntimeError: It did not become ready.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with workplace() as folder:
         (folder / "plumbline.yaml").write_text(config, encoding="utf-8")
         port, grpc_port = free_port(), free_port()
         command = [
@@ -49,13 +62,44 @@ def running(config: str, environment: Mapping[str, str]) -> Iterator[Running]:
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | environment
             )
-        try:
-            if process.stdout is None or not process.stdout.readline().startswith("Ready"):
+        with stopping(process):
+            if not _is_ready(process):
                 raise RuntimeError((folder / "stderr.log").read_text(encoding="utf-8")[-2000:])
             yield Running(process.pid, port, grpc_port)
-        finally:
-            process.terminate()
+
+
+@contextmanager
+def stopping(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> Iterator[None]:
+    """End a process on leaving, by force where it does not end by itself."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
             process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        finally:
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+def _leave(signal_number: int, _: FrameType | None) -> None:
+    signal.signal(signal_number, signal.SIG_IGN)  # a second one must not cut the cleaning short
+    raise SystemExit(128 + signal_number)
+
+
+def _is_ready(process: "subprocess.Popen[str]") -> bool:
+    """Wait for the line that says so; a service that does not write it in time is ended, which ends the waiting."""
+    if process.stdout is None:
+        return False
+    timer = threading.Timer(START_TIMEOUT_S, process.terminate)
+    timer.start()
+    try:
+        return process.stdout.readline().startswith("Ready")
+    finally:
+        timer.cancel()
 
 
 def _descendants(root: int) -> set[int]:

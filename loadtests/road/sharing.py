@@ -14,16 +14,14 @@ import asyncio
 import itertools
 import json
 import statistics
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from callers import ask_rest, form
-from efficiency import ARCH, write_config
 from pictures import captions, pictures
+from random_clip import ARCH, write_config
 from report import add_out, report
-from running import NOTHING_KEPT, running
+from running import NOTHING_KEPT, running, workplace
 
 NUM_IMAGES, NUM_TEXTS = 16, 32
 SCORERS = ("clipscore", "fclipscore")
@@ -35,11 +33,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     add_out(parser)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        _, checkpoint = write_config(Path(name))
+    with workplace() as folder:
+        _, checkpoint = write_config(folder)
         section = f"{{arch: {ARCH}, checkpoint: {checkpoint}}}"
         scorers = ", ".join(f"{scorer}: {section}" for scorer in SCORERS)
-        config = f"cache_dir: {Path(name) / 'engines'}\nscorers: {{{scorers}}}\n"
+        config = f"cache_dir: {folder / 'engines'}\nscorers: {{{scorers}}}\n"
         with running(config, NOTHING_KEPT) as service:
             cases = {
                 "best_of_16": _measure(service.port, best_of_16(), options.rounds),

@@ -1,0 +1,36 @@
+"""The networks without a service: what its rates are held against."""
+
+import itertools
+from collections.abc import Hashable
+from typing import Any
+
+from pictures import captions, pictures
+
+from plumbline_models.core.protocols import Scorer
+from plumbline_models.images.decode import DecodePolicy, decode
+
+NUM_IN_HAND = 64  # prepared inputs that the engines run again and again
+
+
+class Engines:
+    """A scorer's two encoders in this process, in batches as large as they take."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._image, self._text = (encoder for encoder in (scorer.image, scorer.text) if encoder is not None)
+        self._image.load()
+        self._text.load()
+        [hand] = itertools.islice(pictures(NUM_IN_HAND, is_new=True), 1)
+        self._pixels = [self._image.prepare(decode(data, DecodePolicy())) for data in hand.values()]
+        self._ids = [self._text.prepare(caption) for caption in itertools.islice(captions(), NUM_IN_HAND)]
+
+    def run(self, num_items: int) -> None:
+        """Encode as many images, and as many captions in batches of one length."""
+        size = int(self._image.max_batch_cost)
+        for start in range(0, num_items, size):
+            chosen = [number % NUM_IN_HAND for number in range(start, min(start + size, num_items))]
+            self._image.encode([self._pixels[number] for number in chosen])
+            buckets: dict[Hashable, list[Any]] = {}
+            for number in chosen:
+                buckets.setdefault(self._text.bucket(self._ids[number]), []).append(self._ids[number])
+            for bucket in buckets.values():
+                self._text.encode(bucket)
