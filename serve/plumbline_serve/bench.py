@@ -1,6 +1,7 @@
 """The workbench of one request: its images decoded once, its rows made once, whoever asks for them."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class Bench:
 
     def __init__(self, tools: BenchTools, deadline: Deadline, *, on_stage: OnStage) -> None:
         self.spent = Spent()
+        self._spending = threading.Lock()
         self._tools = tools
         self._deadline = deadline
         self._on_stage = on_stage
@@ -145,10 +147,11 @@ class Bench:
         return picture.fit(encoder, self._spend)
 
     def _spend(self, stage: str, seconds: float) -> None:
-        if stage == "decode":
-            self.spent.decode += seconds
-        else:
-            self.spent.fit += seconds
+        with self._spending:  # images are decoded and fitted on several threads
+            if stage == "decode":
+                self.spent.decode += seconds
+            else:
+                self.spent.fit += seconds
         self._on_stage(stage, seconds)
 
     async def _encode_raw(self, encoder: Encoder, raw: Sequence[str | PairInput]) -> list[RowOrError]:
