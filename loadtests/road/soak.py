@@ -1,0 +1,173 @@
+"""Memory over half an hour of load, by process.
+
+    python loadtests/road/soak.py [--minutes 30] [--log soak.jsonl]
+    python loadtests/road/soak.py --read soak.jsonl
+
+The embedded models with all four scorers. Pairs come over REST and gRPC as a Poisson process, at nine tenths of what 64
+callers in a closed loop get; one picture in twenty is broken. All are new, and the caches of rows are small, so that
+they are full after a minute and what is soaked includes their forgetting. Every quarter of a minute a line with the
+proportional set size of each process goes to the log; the program can be killed at any time and read later. Printed
+is, for the time after the first six minutes, the Theil-Sen slope with its 95 % interval (Sen, JASA 63, 1968), over all
+processes and for each.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import aiohttp
+import grpc
+import psutil
+from callers import FORM, ask_rest
+from open_loop import poisson
+from pictures import forms, messages
+from report import add_out, report
+from running import Running, running
+from scipy.stats import theilslopes
+
+from plumbline_wire.v1 import scoring_pb2 as pb
+from plumbline_wire.v1 import scoring_pb2_grpc
+
+SMALL_CACHES = {f"PLUMBLINE_CACHES__{kind}_BYTES": str(2**20) for kind in ("IMAGE", "TEXT", "PAIR")}
+NUM_CALLERS, NUM_CLOSED = 64, 1024
+SHARE = 0.9
+SEGMENT_S, WARM_S = 15.0, 360.0
+ONE_BROKEN_IN = 20
+MIB = 2**20
+TOTAL = "total"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was held at one moment, and what had been answered since the last."""
+
+    second: float
+    answered: int
+    held_mib: Mapping[str, float]
+    """By process."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--log", type=Path, default=Path("soak.jsonl"))
+    parser.add_argument("--read", type=Path, help="a log of before, instead of a run")
+    add_out(parser)
+    options = parser.parse_args()
+    if options.read is None:
+        with options.log.open("w", encoding="utf-8") as log, running("{}", SMALL_CACHES) as service:
+            asyncio.run(soak(service, options.minutes * 60, log))
+    lines = (options.read or options.log).read_text(encoding="utf-8").splitlines()
+    report(summarise([Sample(**json.loads(line)) for line in lines]), out=options.out)
+
+
+async def soak(service: Running, seconds: float, log: TextIO) -> None:
+    """Load a service for some seconds and write a line to the log after each segment."""
+    closed = await ask_rest(service.port, forms(1, is_new=True), num_requests=NUM_CLOSED, num_callers=NUM_CALLERS)
+    rate = SHARE * closed.num_requests / closed.seconds
+    bodies, asked = _some_broken(forms(1, is_new=True)), messages(1, is_new=True)
+    url, started = f"http://127.0.0.1:{service.port}/v1/score", time.monotonic()
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), raise_for_status=True) as session,
+        grpc.aio.insecure_channel(f"127.0.0.1:{service.grpc_port}") as channel,
+    ):
+        stub = scoring_pb2_grpc.ScoringStub(channel)
+        while (second := time.monotonic() - started) < seconds:
+            answered = await _segment(rate, session=session, url=url, bodies=bodies, stub=stub, asked=asked)
+            sample = {"second": second, "answered": answered, "held_mib": held_mib(service.pid)}
+            log.write(json.dumps(sample) + "\n")
+            log.flush()
+
+
+async def _segment(
+    rate: float,
+    *,
+    session: aiohttp.ClientSession,
+    url: str,
+    bodies: Iterator[bytes],
+    stub: scoring_pb2_grpc.ScoringStub,
+    asked: Iterator[pb.ScoreRequest],
+) -> int:
+    """Requests of one segment, by turns over REST and gRPC; all are answered when it ends."""
+
+    async def ask(number: int) -> None:
+        if number % 2:
+            await stub.Score(next(asked))
+        else:
+            async with session.post(url, data=next(bodies), headers=FORM) as reply:
+                await reply.read()
+
+    started, num_requests = time.monotonic(), 0
+    async with asyncio.TaskGroup() as group:
+        for due in itertools.takewhile(lambda due: due < SEGMENT_S, poisson(rate)):
+            await asyncio.sleep(max(0.0, started + due - time.monotonic()))
+            group.create_task(ask(num_requests))
+            num_requests += 1
+    return num_requests
+
+
+def _some_broken(bodies: Iterator[bytes]) -> Iterator[bytes]:
+    for number, body in enumerate(bodies):
+        yield body.replace(b"\xff\xd8\xff", b"\x00\x00\x00", 1) if number % ONE_BROKEN_IN == 0 else body
+
+
+def held_mib(root: int) -> dict[str, float]:
+    """Proportional set sizes in MiB of a process and all that it started, summed by name."""
+    held: Counter[str] = Counter()
+    for process in (psutil.Process(root), *psutil.Process(root).children(recursive=True)):
+        try:
+            command = process.cmdline() or [process.name()]
+            held[_name(command)] += process.memory_full_info().pss / MIB
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # it ended meanwhile
+    return dict(held)
+
+
+def _name(command: Sequence[str]) -> str:
+    """`ray::ServeReplica:…` without its method, the script or module of an interpreter, else the program's file."""
+    parts = [part for part in " ".join(command).split() if not part.startswith("-")]
+    chosen = parts[1] if len(parts) > 1 and "python" in Path(parts[0]).name else parts[0]
+    return chosen.partition(".")[0] if chosen.startswith("ray::") else Path(chosen).name
+
+
+def summarise(samples: Sequence[Sample]) -> dict[str, object]:
+    """Growth after the start, over all processes and by process, in MiB an hour.
+
+    Raises:
+        ValueError: Fewer than eight samples lie behind the first minutes.
+    """
+    warm = [sample for sample in samples if sample.second >= WARM_S]
+    if len(warm) < 8:
+        raise ValueError(f"{len(warm)} samples after {WARM_S:.0f} seconds are too few to tell growth from noise.")
+    hours = [sample.second / 3600 for sample in warm]
+    names = sorted({name for sample in warm for name in sample.held_mib})
+    rows = {name: [sample.held_mib.get(name, 0.0) for sample in warm] for name in names}
+    rows = {TOTAL: [sum(sample.held_mib.values()) for sample in warm], **rows}
+    return {
+        "minutes": (samples[-1].second - samples[0].second) / 60,
+        "answered": sum(sample.answered for sample in samples),
+        "growth": {name: _growth(held, hours) for name, held in rows.items()},
+    }
+
+
+def _growth(held_mib: Sequence[float], hours: Sequence[float]) -> dict[str, float]:
+    slope, _, low, high = theilslopes(held_mib, hours, alpha=0.95)
+    quarter = max(1, len(held_mib) // 4)
+    return {
+        "first_mib": sum(held_mib[:quarter]) / quarter,
+        "last_mib": sum(held_mib[-quarter:]) / quarter,
+        "mib_an_hour": float(slope),
+        "low": float(low),
+        "high": float(high),
+    }
+
+
+if __name__ == "__main__":
+    main()
