@@ -2,8 +2,8 @@
 
 Checks parity on the golden cases in every precision, then measures rows a second of every graph and batch against
 torch eager and torch.compile in bf16 on the same GPU in the same run, the share of the GPU's own matrix-product peak,
-what CUDA graphs gain, and images a second from JPEG bytes to scores. Writes `gpu.json` and `gpu.md`. Where TensorRT
-does not work on the GPU it says so and measures the rest.
+what CUDA graphs gain, what engines without weights lose, and images a second from JPEG bytes to scores. Writes
+`gpu.json` and `gpu.md`. Where TensorRT does not work on the GPU it says so and measures the rest.
 
 Exit status: 0 measured, 1 measured with failures, 3 no NVIDIA GPU here.
 """
@@ -68,7 +68,14 @@ def _measure(backend: str | None, wanted: set[str], folder: Path) -> dict[str, A
         "torch": torch.__version__,
         "backend": backend,
         "peak_tflops": peak / 1e12,
-        "parity": _tried(failures, "parity", lambda: parity.measure(backend, folder, tuning) if backend else []),
+        "parity": [
+            *_tried(failures, "parity", lambda: parity.measure(backend, folder, tuning) if backend else []),
+            *_tried(
+                failures,
+                "parity without weights",
+                lambda: parity.measure_stripped(backend, folder, tuning) if backend else [],
+            ),
+        ],
         "rates": [],
         "failures": failures,
     }

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.backends.torch_backend import TorchEngine
-from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.errors import EngineError, PlumblineError
 from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import Engine, EngineInfo
 
@@ -42,7 +42,14 @@ def openers(backend: str | None, tuning: Tuning) -> dict[str, OpenEngine]:
         plain = replace(tuning, records_launches=False)
         sides |= {f"{backend} {p}": open_backend(backend, precision=p, tuning=tuning).compile for p in ("fp16", "bf16")}
         sides[f"{backend} fp16 without CUDA graphs"] = open_backend(backend, precision="fp16", tuning=plain).compile
+        apart = replace(tuning, strips_weights=True, on_fallback=refuse)
+        sides[f"{backend} fp16 without weights"] = open_backend(backend, precision="fp16", tuning=apart).compile
     return sides
+
+
+def refuse(graph: str, backend: str) -> None:
+    """Have nothing stand in for an engine without weights, for `Tuning.on_fallback`."""
+    raise EngineError(f"The engine of {graph} without weights failed on {backend}.", graph=graph)  # the log says why
 
 
 def measure(measured: Measured, sides: Mapping[str, OpenEngine], peak_flops: float) -> list[dict[str, Any]]:

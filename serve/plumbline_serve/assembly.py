@@ -71,6 +71,7 @@ def tuning_of(settings: Settings) -> Tuning:
         engines_dir=settings.engines.dir,
         typical_sizes=settings.engines.typical,
         largest_sizes=settings.engines.largest,
+        strips_weights=settings.engines.strip_weights,
     )
 
 

@@ -108,6 +108,8 @@ class EngineSettings(_Section):
     """Sizes that TensorRT tunes engines to, by dimension: `batch`, `length`, `height`, `width` and the like."""
     largest: dict[str, Annotated[int, Field(ge=1)]] = {}
     """Sizes that TensorRT engines take at most; larger batches are run in parts, other larger sizes are refused."""
+    strip_weights: bool = False
+    """Whether TensorRT engines are built without their weights, so that other weights of a kind need no build."""
 
 
 class ReplicaSettings(_Section):

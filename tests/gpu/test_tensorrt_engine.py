@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from other_weights import with_other_weights
 from tiny_graphs import IMAGE_GRAPH, IMAGE_PX, TEXT_GRAPH, VOCABULARY, unbuildable
 
 from plumbline_models.backends import Tuning, open_backend
@@ -113,6 +114,28 @@ def test_engines_that_share_memory_do_not_disturb_each_other(
         check(name)  # alone first; torch's rows are known from then on
     with ThreadPoolExecutor(2) as threads:
         assert min(threads.map(check, engines)) >= LEAST_COSINE["fp32"]
+
+
+@pytest.mark.parametrize("precision", LEAST_COSINE)
+@pytest.mark.parametrize("graph", [IMAGE_GRAPH, TEXT_GRAPH], ids=lambda graph: graph.name)
+def test_an_engine_without_weights_gives_the_rows_of_torch_for_all_weights_of_its_kind(
+    open_engine: Open, cache_dir: Path, graph: Graph, precision: str
+) -> None:
+    told: list[tuple[str, str]] = []
+    reference = open_backend("torch", precision="fp32", tuning=Tuning(cache_dir, device="cpu"))
+    choices = {"strips_weights": True, "on_fallback": lambda *what: told.append(what)}
+    keys = set()
+    for seed in (21, 22):
+        trained = with_other_weights(graph, seed)
+        engine = open_engine(trained, precision, **choices)
+        keys.add(engine.info.key)
+        for num_rows in (1, 5, 64):
+            rows = engine.run(draw(graph, num_rows))["rows"]
+            assert (
+                cosine(rows, reference.compile(trained).run(draw(graph, num_rows))["rows"]) >= LEAST_COSINE[precision]
+            )
+    assert len(keys) == 1  # one engine
+    assert told == []
 
 
 def test_a_cached_engine_is_loaded_without_building(open_engine: Open) -> None:

@@ -43,3 +43,9 @@ def test_backends_are_told_the_configured_engines_and_sizes(tmp_path: Path) -> N
     tuning = tuning_of(Settings(cache_dir=tmp_path / "cache", engines=engines))  # type: ignore[arg-type]
     assert (tuning.cache_dir, tuning.engines_dir) == (tmp_path / "cache", tmp_path)
     assert (tuning.typical_sizes, tuning.largest_sizes) == ({"batch": 16}, {"height": 2048})
+
+
+@pytest.mark.parametrize("strips", [True, False])
+def test_backends_are_told_where_weights_belong(tmp_path: Path, strips: bool) -> None:
+    settings = Settings(cache_dir=tmp_path, engines={"strip_weights": strips})  # type: ignore[arg-type]
+    assert tuning_of(settings).strips_weights is strips

@@ -29,6 +29,10 @@ class KeptEngine:
     num_layers: int
     folder: Path
     was_found: bool
+    weights_folder: Path | None = None
+    """Where its weights lie; None where they are part of it."""
+    num_weight_bytes: int = 0
+    """Of that folder."""
 
 
 class AheadCompiler(Protocol):

@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 
 from plumbline_models.backends.mixed_precision import LowPrecision, lower_precision
 from plumbline_models.backends.quiet import quietly
+from plumbline_models.backends.stripping import save_weights, strip_weights
 from plumbline_models.backends.tracing import trace
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
@@ -51,6 +52,15 @@ class OnnxGraph:
             OSError: The disk refuses.
         """
         self._program.save(str(path), external_data=True)
+
+    def save_stripped(self, path: Path, weights_file: Path) -> None:
+        """Write the graph to `path` with its weights as inputs, and the weights beside it; it has none from here on.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        save_weights(strip_weights(self._program.model), weights_file)
+        path.write_bytes(self._program.model_proto.SerializeToString(deterministic=True))
 
     def to_bytes(self, *, max_weight_bytes: int = MAX_WEIGHT_BYTES) -> bytes:
         """One ONNX message with the weights inside; holds them in memory three times over while it is made.

@@ -6,6 +6,7 @@ built or loaded is run by torch instead, which is slower and never silent: an er
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from plumbline_models.backends.devices import cuda_devices
 from plumbline_models.backends.tensorrt_compiler import TensorRtCompiler
@@ -18,6 +19,8 @@ from plumbline_models.core.protocols import Backend, Engine
 logger = logging.getLogger(__name__)
 
 NAME = "tensorrt"
+_TORCH = "torch runs it instead and is slower"
+_FULL = "one with its weights inside is built instead"
 
 
 def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "TensorRtBackend":
@@ -134,23 +137,29 @@ class TensorRtBackend:
     def _load(self, graph: Graph) -> Engine:
         # Imported here because it brings torch, and its CUDA context.
         from plumbline_models.backends.tensorrt_loading import load_engine  # noqa: PLC0415
+        from plumbline_models.backends.tensorrt_starting import TensorRtStarter  # noqa: PLC0415
 
         if self._compiler is None:
             self._compiler = _compiler(self._library, name=self.name, precision=self._precision, tuning=self._tuning)
-        return load_engine(self._library, self._compiler, graph, records=self._tuning.records_launches)
+        starter = TensorRtStarter(self._library, self._compiler, records=self._tuning.records_launches)
+        return load_engine(starter, self._compiler, graph, on_fallback=partial(self._report, graph, _FULL))
 
     def _fall_back(self, graph: Graph, error: EngineError) -> Engine:
+        self._report(graph, _TORCH, error)
+        precision: Precision = "bf16" if graph.exceeds_fp16 and self._precision == "fp16" else self._precision
+        return _open_torch(precision, self._tuning).compile(graph)
+
+    def _report(self, graph: Graph, instead: str, error: EngineError) -> None:
         logger.error(
-            "The %s engine of %s failed, torch runs it instead and is slower: %s",
+            "The %s engine of %s failed, %s: %s",
             self.name,
             graph.name,
+            instead,
             error.detail,
             extra={"graph": graph.name, "backend": self.name, "reason": error.facts.get("reason")},
         )
         if self._tuning.on_fallback is not None:
             self._tuning.on_fallback(graph.name, self.name)
-        precision: Precision = "bf16" if graph.exceeds_fp16 and self._precision == "fp16" else self._precision
-        return _open_torch(precision, self._tuning).compile(graph)
 
 
 def _open_torch(precision: Precision, tuning: Tuning) -> Backend:

@@ -1,20 +1,21 @@
 """Finds a graph's TensorRT engine in the cache, or exports the graph and builds it; runs nothing.
 
-Weights are part of an engine and of its key. Engines without them, refitted when loaded, would spare a build when
-only weights change; they are left out until their results can be checked on a GPU.
+Weights are part of an engine and of its key, unless engines without them are asked for: see `stripped_graphs`.
 """
 
 import functools
 import json
 import mmap
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from plumbline_models.backends.ahead import KeptEngine, Progress, num_bytes_in
 from plumbline_models.backends.cache import EngineCache
 from plumbline_models.backends.key import EngineKey, Recipe, engine_key
+from plumbline_models.backends.stripped_graphs import StrippedGraph, keep_stripped
 from plumbline_models.backends.tensorrt_builder import BuildOrder, BuiltPlan, build_plan
 from plumbline_models.backends.tensorrt_library import TensorRtLibrary
 from plumbline_models.backends.tensorrt_profiles import InputProfile, SizeChoices, profile_of, show_profile
@@ -25,6 +26,7 @@ from plumbline_models.core.graph import Graph
 NETWORK_VERSION: Final = 1
 """Raised when the rules of `mixed_precision` or the builder's settings change."""
 _PLAN, _FACTS = "engine.plan", "facts.json"
+_APART: Final = {"weights": "apart"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class PlanFacts:
     profile: str
     num_layers: int
     build_s: float
-    """Seconds, the export included."""
+    """Seconds; the export is part of it where the weights are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,14 @@ class Plan:
     was_found: bool
 
 
+@dataclass(frozen=True, slots=True)
+class StrippedPlan:
+    """An engine without weights, and the graph and weights that it belongs to."""
+
+    plan: Plan
+    parts: StrippedGraph
+
+
 class TensorRtCompiler:
     """Makes plans for one device at one precision.
 
@@ -66,6 +76,7 @@ class TensorRtCompiler:
     ) -> None:
         self.name = name
         self.device = device
+        self.strips_weights = tuning.strips_weights
         self.cache = EngineCache(tuning.cache_dir, tuning.engines_dir)
         self._library = library
         self._precision: Precision = precision
@@ -84,16 +95,31 @@ class TensorRtCompiler:
             EngineError: The graph does not export, or TensorRT refuses it.
             ConfigError: A chosen size lies outside of what the graph computes.
         """
-        profile = self.profile(graph)
-        key = self._key(graph, profile)
-        if (found := self._fetch(key)) is not None:
-            return found
-        with self.cache.building(key):
-            return self._fetch(key) or self._build(graph, key, profile, on_progress)
+        key = engine_key(graph, self._recipe(graph))
+        export = functools.partial(self._export, graph)
+        return self._find_or_build(graph, key, write_onnx=export, on_progress=on_progress)
+
+    def stripped(self, graph: Graph, on_progress: Progress | None = None) -> StrippedPlan:
+        """Find or build the engine that serves all weights of the graph's kind, and find or export these weights.
+
+        Raises:
+            EngineError: As for `plan`, or the cache cannot be written.
+            ConfigError: As for `plan`.
+        """
+        recipe = self._recipe(graph)
+        # Neither the device nor the library that an engine is for changes what is exported.
+        portable = replace(recipe, version="any", device="any", options={"network": NETWORK_VERSION, **_APART})
+        parts_key = engine_key(graph, portable)
+        parts = keep_stripped(graph, parts_key, precision=self.precision_of(graph), cache=self.cache)
+        bare = replace(recipe, options={**recipe.options, **_APART})
+        key = engine_key(replace(graph, fingerprint=parts.structure()), bare)
+        plan = self._find_or_build(graph, key, write_onnx=lambda _: parts.onnx_file, on_progress=on_progress)
+        return StrippedPlan(plan, parts)
 
     def keep(self, graph: Graph, on_progress: Progress | None = None) -> KeptEngine:
         """As `AheadCompiler.keep`."""
-        plan = self.plan(graph, on_progress)
+        stripped = self.stripped(graph, on_progress) if self.strips_weights else None
+        plan = stripped.plan if stripped is not None else self.plan(graph, on_progress)
         if plan.folder is None:
             raise EngineError(f"The engine of {graph.name} cannot be written to the folder.", graph=graph.name)
         return KeptEngine(
@@ -107,6 +133,8 @@ class TensorRtCompiler:
             num_layers=plan.facts.num_layers,
             folder=plan.folder,
             was_found=plan.was_found,
+            weights_folder=stripped.parts.folder if stripped is not None else None,
+            num_weight_bytes=num_bytes_in(stripped.parts.folder) if stripped is not None else 0,
         )
 
     def profile(self, graph: Graph) -> tuple[InputProfile, ...]:
@@ -117,15 +145,23 @@ class TensorRtCompiler:
         """What the graph is computed in: bf16 in the place of fp16 where values leave fp16's range."""
         return "bf16" if graph.exceeds_fp16 and self._precision == "fp16" else self._precision
 
-    def _key(self, graph: Graph, profile: tuple[InputProfile, ...]) -> EngineKey:
-        recipe = Recipe(
+    def _recipe(self, graph: Graph) -> Recipe:
+        return Recipe(
             backend="tensorrt",
             version=self._library.version,
             precision=self.precision_of(graph),
             device=self.device,
-            options={"profile": show_profile(profile), "network": NETWORK_VERSION},
+            options={"profile": show_profile(self.profile(graph)), "network": NETWORK_VERSION},
         )
-        return engine_key(graph, recipe)
+
+    def _find_or_build(
+        self, graph: Graph, key: EngineKey, *, write_onnx: Callable[[Path], Path], on_progress: Progress | None
+    ) -> Plan:
+        """`write_onnx` is given a folder that it may use, and says where the graph is."""
+        if (found := self._fetch(key)) is not None:
+            return found
+        with self.cache.building(key):
+            return self._fetch(key) or self._build(graph, key, write_onnx=write_onnx, on_progress=on_progress)
 
     def _fetch(self, key: EngineKey) -> Plan | None:
         folder = self.cache.load(key)
@@ -141,14 +177,13 @@ class TensorRtCompiler:
         return Plan(key, content, facts, folder, was_found=True)
 
     def _build(
-        self, graph: Graph, key: EngineKey, profile: tuple[InputProfile, ...], on_progress: Progress | None
+        self, graph: Graph, key: EngineKey, *, write_onnx: Callable[[Path], Path], on_progress: Progress | None
     ) -> Plan:
-        started = time.perf_counter()
+        started, profile = time.perf_counter(), self.profile(graph)
         with self.cache.scratch(key) as scratch:
             if scratch is None:
                 raise EngineError("There is no folder to write a graph to.", graph=graph.name)
-            onnx_file = self._export(graph, scratch)
-            order = BuildOrder(graph.name, onnx_file, profile, self._timing_file)
+            order = BuildOrder(graph.name, write_onnx(scratch), profile, self._timing_file)
             built = build_plan(self._library, order, on_progress=on_progress)
         facts = PlanFacts(show_profile(profile), built.num_layers, time.perf_counter() - started)
         folder = self.cache.store(key, functools.partial(_write, built, facts))

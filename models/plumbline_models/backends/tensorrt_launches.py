@@ -31,10 +31,20 @@ class Launcher:
 
     Args:
         records: Whether launches are recorded here; not where the library does it.
+        weights: What the context is bound to besides inputs and outputs, kept for as long as it may run.
     """
 
-    def __init__(self, context: Any, stream: torch.cuda.Stream, *, graph: str, records: bool) -> None:
+    def __init__(
+        self,
+        context: Any,
+        stream: torch.cuda.Stream,
+        *,
+        graph: str,
+        records: bool,
+        weights: tuple[torch.Tensor, ...] = (),
+    ) -> None:
         self.context = context
+        self._weights = weights
         self._stream = stream
         self._graph = graph
         self._records = records

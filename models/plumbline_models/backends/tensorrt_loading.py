@@ -1,75 +1,89 @@
-"""Loads an engine onto the GPU; one from the cache that TensorRT refuses is built anew, once."""
+"""Loads engines onto the GPU; one from the cache that TensorRT refuses is built anew, once."""
 
-from typing import Any
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
 
+from plumbline_models.backends.agreement import check_agreement
 from plumbline_models.backends.tensorrt_compiler import Plan, TensorRtCompiler
-from plumbline_models.backends.tensorrt_device import gpu_lane
-from plumbline_models.backends.tensorrt_engine import TensorRtEngine
-from plumbline_models.backends.tensorrt_launches import Launcher, new_context
-from plumbline_models.backends.tensorrt_library import TensorRtLibrary
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import EngineInfo
+from plumbline_models.core.protocols import Engine
 
-_MAX_REASON = 2000
+logger = logging.getLogger(__name__)
+
+
+class Starter(Protocol):
+    """Makes engines of plans on this process's GPU."""
+
+    @property
+    def device(self) -> str:
+        """The GPU's name and compute capability."""
+        ...
+
+    def open(self, graph: Graph, plan: Plan) -> Any:
+        """Deserialise a plan.
+
+        Raises:
+            EngineError: It is damaged, or for another GPU or version.
+        """
+        ...
+
+    def start(self, graph: Graph, plan: Plan, opened: Any, *, weights_file: Path | None = None) -> Engine:
+        """Make what `open` gave ready to run.
+
+        Args:
+            weights_file: The weights of a plan that was built without; safetensors.
+
+        Raises:
+            EngineError: There is no room for it, or its inputs and outputs are not those of the graph.
+        """
+        ...
 
 
 def load_engine(
-    library: TensorRtLibrary, compiler: TensorRtCompiler, graph: Graph, *, records: bool = True
-) -> TensorRtEngine:
+    starter: Starter, compiler: TensorRtCompiler, graph: Graph, *, on_fallback: Callable[[EngineError], None]
+) -> Engine:
     """Find or build the engine of a graph and make it ready to run.
 
     Args:
-        records: Whether launches are recorded as CUDA graphs.
+        on_fallback: Told why an engine without weights cannot serve, before one with its weights inside is loaded.
 
     Raises:
         EngineError: It cannot be built, or not be loaded here.
     """
-    plan = compiler.plan(graph)
+    if compiler.strips_weights:
+        try:
+            return _load_stripped(starter, compiler, graph)
+        except EngineError as error:
+            on_fallback(error)
+    plan, opened = _open(starter, compiler, graph, find=lambda: compiler.plan(graph))
+    return starter.start(graph, plan, opened)
+
+
+def _load_stripped(starter: Starter, compiler: TensorRtCompiler, graph: Graph) -> Engine:
+    parts = compiler.stripped(graph).parts
+    plan, opened = _open(starter, compiler, graph, find=lambda: compiler.stripped(graph).plan)
+    engine = starter.start(graph, plan, opened, weights_file=parts.weights_file)
+    # Whoever binds weights at run time vouches for them: once for each engine, weights and GPU it is put to the test.
+    check_agreement(
+        engine,
+        graph,
+        profile=compiler.profile(graph),
+        cache=compiler.cache,
+        made_of={"engine": plan.key.digest, "weights": parts.key.digest, "device": starter.device},
+    )
+    return engine
+
+
+def _open(starter: Starter, compiler: TensorRtCompiler, graph: Graph, *, find: Callable[[], Plan]) -> tuple[Plan, Any]:
+    plan = find()
     try:
-        engine = _deserialise(library, plan, graph)
+        return plan, starter.open(graph, plan)
     except EngineError as error:
         if not plan.was_found:
             raise
         compiler.cache.discard(plan.key, f"TensorRT refuses it: {error.facts.get('reason')}")
-        plan = compiler.plan(graph)
-        engine = _deserialise(library, plan, graph)
-    info = EngineInfo(
-        graph=graph.name,
-        backend=compiler.name,
-        precision=compiler.precision_of(graph),
-        device="cuda",
-        key=plan.key.digest,
-    )
-    _check_names(engine, graph)
-    lane = gpu_lane()
-    context = new_context(library, engine, records=records)
-    if context is None:
-        raise EngineError(f"{library.package} cannot make a context for {graph.name}.", graph=graph.name)
-    records_here = records and not library.captures_graphs
-    launcher = Launcher(context, lane.compute, graph=graph.name, records=records_here)
-    profile = compiler.profile(graph)
-    return TensorRtEngine(graph, profile, launcher=launcher, lane=lane, info=info)
-
-
-def _deserialise(library: TensorRtLibrary, plan: Plan, graph: Graph) -> Any:
-    log = library.new_logger()
-    try:
-        engine = library.api.Runtime(log).deserialize_cuda_engine(plan.content)
-    except (RuntimeError, TypeError) as error:
-        # The bindings have no object to give where there is no driver.
-        log.errors.append(str(error))
-        engine = None
-    if engine is None:
-        raise EngineError(
-            f"{library.package} cannot load the engine of {graph.name} here.",
-            graph=graph.name,
-            reason="; ".join(log.errors)[:_MAX_REASON],
-        )
-    return engine
-
-
-def _check_names(engine: Any, graph: Graph) -> None:
-    names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
-    if names != {*(spec.name for spec in graph.inputs), *graph.outputs}:
-        raise EngineError(f"The graph {graph.name} lost an input or an output when it was compiled.", graph=graph.name)
+        plan = find()
+        return plan, starter.open(graph, plan)

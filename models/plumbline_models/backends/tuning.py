@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from plumbline_models.core.errors import ConfigError
 
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
-PrecisionChoice: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+PrecisionChoice: TypeAlias = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 
 MAX_THREADS = 1024
@@ -29,8 +29,12 @@ class Tuning:
         typical_sizes: Of dimensions by name (`batch`, `length`, `height` and the like), for backends that tune
             engines to one size.
         largest_sizes: Beyond which nothing will come, for backends whose engines are bounded.
+        strips_weights: Whether engines are built without their weights, which are given to them when they are loaded,
+            for backends that can: other weights of the same architecture then need no build.
         records_launches: Whether batches whose shape comes again are launched as one CUDA graph.
-        on_fallback: Told the graph and the backend of each engine that failed and that torch runs instead.
+        calibration_dir: Pictures that int8 engines are fitted to, of the kind that will be scored.
+        on_fallback: Told the graph and the backend of each engine that failed, and that torch or, where it was built
+            without its weights, one with them inside replaces.
 
     Raises:
         ConfigError: A number is out of range.
@@ -44,7 +48,9 @@ class Tuning:
     engines_dir: Path | None = None
     typical_sizes: Mapping[str, int] = field(default_factory=dict)
     largest_sizes: Mapping[str, int] = field(default_factory=dict)
+    strips_weights: bool = False
     records_launches: bool = True
+    calibration_dir: Path | None = None
     on_fallback: Callable[[str, str], None] | None = None
 
     def __post_init__(self) -> None:

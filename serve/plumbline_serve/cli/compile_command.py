@@ -40,11 +40,12 @@ class Report:
     failed: Sequence[FailedGraph]
 
 
-def build(settings: Settings, out: Path | None) -> Report:
+def build(settings: Settings, out: Path | None, *, strips_weights: bool | None = None) -> Report:
     """Build, or find, the engines of every configured scorer; progress goes to the terminal.
 
     Args:
         out: Folder for the engines, made where it is not there, readable by everyone; None: the engine cache.
+        strips_weights: Whether weights lie beside engines that can do without; None: as configured.
 
     Raises:
         PlumblineError: The configuration is wrong, or the backend builds nothing here.
@@ -52,6 +53,8 @@ def build(settings: Settings, out: Path | None) -> Report:
     tuning = tuning_of(settings)
     if out is not None:
         tuning = replace(tuning, cache_dir=out, engines_dir=None)
+    if strips_weights is not None:
+        tuning = replace(tuning, strips_weights=strips_weights)
     usual = open_compiler(settings.backend, precision=settings.precision, tuning=tuning)
     with _progress() as progress:
         task = progress.add_task("Reading the configuration", total=None)
@@ -59,7 +62,9 @@ def build(settings: Settings, out: Path | None) -> Report:
         progress.update(task, total=len(graphs))
         report = _build_all(graphs, usual, tuning, _Display(progress, task))
     for engine in report.engines if out is not None else ():
-        _make_readable(engine.folder)
+        for folder in (engine.folder, engine.weights_folder):
+            if folder is not None:
+                _make_readable(folder)
     return report
 
 
@@ -132,7 +137,7 @@ def _print_tables(report: Report) -> None:
     console = Console()
     table = Table()
     table.add_column("graph", no_wrap=True)
-    for name in ("precision", "inputs: smallest, typical, largest", "seconds", "MiB", "layers"):
+    for name in ("precision", "inputs: smallest, typical, largest", "seconds", "MiB", "weights", "layers"):
         table.add_column(name)
     for engine in report.engines:
         inputs = escape(engine.profile.replace("; ", "\n"))
@@ -148,4 +153,5 @@ def _print_tables(report: Report) -> None:
 
 def _numbers(engine: KeptEngine) -> tuple[Any, ...]:
     seconds = "found" if engine.was_found else f"{engine.build_s:.1f}"
-    return seconds, f"{engine.num_bytes / _MIB:.1f}", str(engine.num_layers)
+    weights = "inside" if engine.weights_folder is None else f"{engine.num_weight_bytes / _MIB:.1f} MiB beside"
+    return seconds, f"{engine.num_bytes / _MIB:.1f}", weights, str(engine.num_layers)

@@ -60,11 +60,15 @@ def compile_engines(
     backend: Annotated[str | None, typer.Option(help="tensorrt, tensorrt-rtx or openvino; default: as served.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to ship; default: the engine cache.")] = None,
     precision: Annotated[PrecisionChoice | None, typer.Option(help="Default: as served.")] = None,
+    strip_weights: Annotated[
+        bool | None,
+        typer.Option("--strip-weights/--keep-weights", help="TensorRT: weights beside engines; default: as served."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Build the engines of every configured scorer ahead of time."""
     settings = load_settings(config, {"backend": backend, "precision": precision})
-    report = compile_command.build(settings, out)
+    report = compile_command.build(settings, out, strips_weights=strip_weights)
     raise typer.Exit(compile_command.show(report, as_json=as_json))
 
 

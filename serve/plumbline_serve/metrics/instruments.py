@@ -53,7 +53,10 @@ class Instruments:
         )
         self._cache_bytes = Gauge("plumbline_cache_bytes", "What kept rows take.", ("cache",), registry=registry)
         self._fallbacks = counter(
-            "plumbline_engine_fallbacks", "Engines that failed and that torch runs instead.", "graph", "backend"
+            "plumbline_engine_fallbacks",
+            "Engines that failed, and that torch or an engine with its weights inside replaces.",
+            "graph",
+            "backend",
         )
         self._scores = histogram("plumbline_score", "Values given.", SCORES, "scorer")
         self._encoder_info = Gauge(

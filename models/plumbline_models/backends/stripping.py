@@ -1,0 +1,74 @@
+"""Takes the weights out of an ONNX graph, so that what is left is the same for all weights of one architecture.
+
+Each becomes an input of the graph, given once when an engine is loaded. A compiler that never saw a weight cannot have
+built one in: it may fold, fuse and reorder as it likes, and no other weights can be wrong for what it made.
+"""
+
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import onnx_ir as ir
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+Weights: TypeAlias = Mapping[str, ir.TensorProtocol]
+
+_FLOATS: Final = {
+    ir.DataType.FLOAT: torch.float32,
+    ir.DataType.FLOAT16: torch.float16,
+    ir.DataType.BFLOAT16: torch.bfloat16,
+}
+
+
+def strip_weights(model: ir.Model) -> Weights:
+    """Make inputs of all floating-point tensors of more than one number, in place.
+
+    Single numbers and whole ones stay: scales, epsilons, shapes. Notes of where nodes came from go; they hold paths
+    of this machine.
+
+    Returns:
+        What was taken out, by the name of its input.
+    """
+    taken: dict[str, ir.TensorProtocol] = {}
+    for name, value in list(model.graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is None or tensor.dtype not in _FLOATS or prod(tensor.shape.numpy()) <= 1 or value.is_graph_output():
+            continue
+        taken[name] = tensor
+        del model.graph.initializers[name]
+        value.const_value = None
+        value.shape, value.type = tensor.shape, ir.TensorType(tensor.dtype)
+        model.graph.inputs.append(value)
+    _drop_notes(model)
+    return taken
+
+
+def _drop_notes(model: ir.Model) -> None:
+    values = [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]
+    for node in model.graph:
+        values.extend(node.outputs)
+        node.doc_string = None
+        node.metadata_props.clear()
+    for noted in (model, model.graph, *values):
+        noted.doc_string = None
+        noted.metadata_props.clear()
+
+
+def save_weights(weights: Weights, path: Path) -> None:
+    """Write weights as safetensors; they are in memory once more meanwhile.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    try:
+        save_file({name: _to_torch(tensor) for name, tensor in weights.items()}, path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
+def _to_torch(tensor: ir.TensorProtocol) -> torch.Tensor:
+    flat = torch.frombuffer(bytearray(tensor.tobytes()), dtype=_FLOATS[tensor.dtype])
+    return flat.reshape(tuple(tensor.shape.numpy()))

@@ -1,0 +1,155 @@
+"""Engines without weights, built for real by tensorrt_rtx; what starts them here is a stand-in that computes."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from other_weights import EvaluatedEngine, EvaluatingStarter, FullEngine, swapped, with_a_nan, with_other_weights
+from safetensors.numpy import load_file
+from tiny_graphs import IMAGE_GRAPH, IMAGE_PX, TEXT_GRAPH, unbuildable
+
+from plumbline_models.backends import Tuning, open_compiler
+from plumbline_models.backends.agreement import draw_batch
+from plumbline_models.backends.tensorrt_compiler import TensorRtCompiler
+from plumbline_models.backends.tensorrt_loading import load_engine
+from plumbline_models.core.errors import EngineError
+from plumbline_models.core.graph import Graph
+
+TOWER, OTHER = (with_other_weights(IMAGE_GRAPH, seed) for seed in (11, 12))
+BATCH = {"pixels": np.zeros((2, IMAGE_PX, IMAGE_PX, 3), np.uint8)}
+
+
+def compiler(cache_dir: Path, **choices: Any) -> Any:
+    return open_compiler("tensorrt-rtx", precision="fp32", tuning=Tuning(cache_dir, strips_weights=True, **choices))
+
+
+@pytest.fixture(scope="session")
+def stripped_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the engine of the tiny tower and two sets of weights; nothing may harm it."""
+    folder = tmp_path_factory.mktemp("stripped")
+    for graph in (TOWER, OTHER):
+        compiler(folder).keep(graph)
+    return folder
+
+
+@pytest.fixture
+def cache_dir(stripped_dir: Path, tmp_path: Path) -> Path:
+    """A copy of it for those who do."""
+    return Path(shutil.copytree(stripped_dir, tmp_path / "cache"))
+
+
+def load(cache_dir: Path, graph: Graph, starter: EvaluatingStarter, told: list[EngineError]) -> Any:
+    made: TensorRtCompiler = compiler(cache_dir)
+    return load_engine(starter, made, graph, on_fallback=told.append)
+
+
+def test_other_weights_find_the_engine_of_the_first(stripped_dir: Path) -> None:
+    first, other = (compiler(stripped_dir).keep(graph) for graph in (TOWER, OTHER))
+    assert first.folder == other.folder
+    assert first.weights_folder != other.weights_folder
+    assert len(list((stripped_dir / "engines").glob("*/engine.plan"))) == 1
+
+
+def test_weights_lie_beside_the_engine_and_not_in_it(stripped_dir: Path, tmp_path: Path) -> None:
+    stripped = compiler(stripped_dir).keep(unbuildable(TOWER))
+    inside = open_compiler("tensorrt-rtx", precision="fp32", tuning=Tuning(tmp_path)).keep(TOWER)
+    assert (inside.weights_folder, inside.num_weight_bytes) == (None, 0)
+    weights = load_file(stripped.weights_folder / "weights.safetensors")
+    assert stripped.num_weight_bytes > sum(weight.nbytes for weight in weights.values())
+    within, without = ((each.folder / "engine.plan").read_bytes() for each in (inside, stripped))
+    samples = [weight.tobytes()[:32] for weight in weights.values()]
+    assert sum(sample in within for sample in samples) >= len(samples) / 2  # the rest is laid out otherwise
+    assert not any(sample in without for sample in samples)
+
+
+def test_another_profile_is_built_from_the_graph_that_was_kept(cache_dir: Path) -> None:
+    kept = compiler(cache_dir, largest_sizes={"n": 8}).keep(unbuildable(TOWER))
+    assert not kept.was_found
+    assert kept.weights_folder == compiler(cache_dir).keep(unbuildable(TOWER)).weights_folder
+
+
+def test_shipped_weights_and_engines_are_used_without_building(stripped_dir: Path, tmp_path: Path) -> None:
+    kept = compiler(tmp_path / "own", engines_dir=stripped_dir).keep(unbuildable(OTHER))
+    assert kept.was_found
+    assert not (tmp_path / "own").exists()
+
+
+@pytest.mark.parametrize("name", ["engine.plan", "weights.safetensors", "graph.onnx"])
+def test_what_is_damaged_is_made_again(cache_dir: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    kept = compiler(cache_dir).keep(unbuildable(TOWER))
+    file = next(each / name for each in (kept.folder, kept.weights_folder) if (each / name).exists())
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    again = compiler(cache_dir).keep(TOWER)
+    assert f"{name} was altered" in caplog.text
+    assert (again.folder, again.was_found) == (kept.folder, name != "engine.plan")
+    assert file.read_bytes() != content
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EngineError, match="weights of tiny_image cannot be kept"):
+        compiler(tmp_path / "file").keep(TOWER)
+
+
+def test_an_engine_serves_after_it_was_compared_with_torch_once(cache_dir: Path) -> None:
+    told: list[EngineError] = []
+    engine = load(cache_dir, TOWER, EvaluatingStarter(), told)
+    assert isinstance(engine, EvaluatedEngine)
+    again = load(cache_dir, unbuildable(TOWER), EvaluatingStarter(), told)  # torch is not asked a second time
+    np.testing.assert_array_equal(engine.run(BATCH)["rows"], again.run(BATCH)["rows"])
+    assert told == []
+
+
+def test_another_gpu_and_other_weights_are_compared_anew(cache_dir: Path) -> None:
+    told: list[EngineError] = []
+    load(cache_dir, TOWER, EvaluatingStarter(), told)
+    elsewhere = EvaluatingStarter()
+    elsewhere.device = "Another GPU (sm_99)"
+    for starter, graph in ((elsewhere, TOWER), (EvaluatingStarter(), OTHER)):
+        with pytest.raises(AssertionError, match="built again"):  # torch would be asked
+            load(cache_dir, unbuildable(graph), starter, told)
+
+
+@pytest.mark.parametrize("spoil", [swapped, with_a_nan])
+def test_wrong_weights_never_serve(cache_dir: Path, spoil: Any) -> None:
+    told: list[EngineError] = []
+    assert isinstance(load(cache_dir, TOWER, EvaluatingStarter(spoil=spoil), told), FullEngine)
+    assert [error.detail for error in told] == [
+        "The engine of tiny_image does not give what torch gives for the same weights."
+    ]
+    # The verdict stands: the engine is not put to the test again, and the full one is found.
+    assert isinstance(load(cache_dir, unbuildable(TOWER), EvaluatingStarter(), told), FullEngine)
+    assert len(told) == 2
+
+
+def test_a_verdict_that_is_damaged_is_not_believed(cache_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[EngineError] = []
+    load(cache_dir, TOWER, EvaluatingStarter(spoil=swapped), told)
+    [verdict] = (cache_dir / "engines").glob("*/verdict.json")
+    assert json.loads(verdict.read_text())["rows"] > 0.001
+    verdict.write_text(json.dumps({"rows": 0.0}))
+    assert isinstance(load(cache_dir, TOWER, EvaluatingStarter(spoil=swapped), told), FullEngine)
+    assert "verdict.json" in caplog.text
+    assert len(told) == 2
+
+
+def test_a_plan_that_is_refused_is_built_anew_once(cache_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[EngineError] = []
+    assert isinstance(load(cache_dir, TOWER, EvaluatingStarter(num_refused=1), told), EvaluatedEngine)
+    assert "TensorRT refuses it: another GPU" in caplog.text
+    assert isinstance(load(cache_dir, TOWER, EvaluatingStarter(num_refused=2), told), FullEngine)
+    assert [error.detail for error in told] == ["It is for another GPU."]
+
+
+def test_the_batch_of_the_comparison_is_one_that_engines_take() -> None:
+    made = open_compiler("tensorrt-rtx", precision="fp32", tuning=Tuning(Path("unused"), largest_sizes={"n": 1}))
+    for graph in (IMAGE_GRAPH, TEXT_GRAPH):
+        batch = draw_batch(graph, made.profile(graph))
+        assert {len(array) for array in batch.values()} == {1}
+        for name, array in draw_batch(graph, made.profile(graph)).items():
+            np.testing.assert_array_equal(array, batch[name])

@@ -1,0 +1,105 @@
+"""Graphs without their weights: nothing of the weights is left, and with them the results are the graph's own."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+from other_weights import with_other_weights
+from safetensors.numpy import load_file
+from tiny_graphs import IMAGE_GRAPH, LIFT_GRAPH, TEXT_GRAPH
+
+from plumbline_models.backends.cache import EngineCache
+from plumbline_models.backends.export import export_onnx
+from plumbline_models.backends.key import Recipe, engine_key
+from plumbline_models.backends.stripped_graphs import StrippedGraph, keep_stripped
+from plumbline_models.backends.tuning import Precision
+from plumbline_models.core.graph import Graph
+
+Keep = Callable[..., StrippedGraph]
+
+
+@pytest.fixture(scope="module")
+def keep(tmp_path_factory: pytest.TempPathFactory) -> Keep:
+    """Keeps a graph and its weights apart, each graph once."""
+    cache = EngineCache(tmp_path_factory.mktemp("apart"))
+
+    def make(graph: Graph, precision: Precision = "fp32") -> StrippedGraph:
+        recipe = Recipe(backend="probe", version="1", precision=precision, device="any")
+        return keep_stripped(graph, engine_key(graph, recipe), precision=precision, cache=cache)
+
+    return make
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("graph", [IMAGE_GRAPH, TEXT_GRAPH], ids=lambda graph: graph.name)
+def test_given_its_weights_the_graph_computes_what_it_did(
+    keep: Keep, draw_images: Any, draw_texts: Any, graph: Graph, precision: Precision
+) -> None:
+    batch = draw_images(3) if graph is IMAGE_GRAPH else draw_texts(3, 7)
+    whole = export_onnx(graph)
+    if precision == "fp16":
+        whole.lower("fp16")
+    expected = ReferenceEvaluator(onnx.load_from_string(whole.to_bytes())).run(None, batch)
+    parts = keep(graph, precision)
+    found = ReferenceEvaluator(str(parts.onnx_file)).run(None, {**batch, **load_file(parts.weights_file)})
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_no_weight_and_no_path_is_left_in_the_graph(keep: Keep) -> None:
+    content = keep(IMAGE_GRAPH).onnx_file.read_bytes()
+    model = onnx.load_from_string(content)
+    onnx.checker.check_model(model)
+    floats = [tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
+    assert max((int(np.prod(tensor.dims)) for tensor in floats), default=1) <= 1
+    assert {given.name for given in model.graph.input} == {"pixels", *load_file(keep(IMAGE_GRAPH).weights_file)}
+    assert str(Path(__file__).parent).encode() not in content
+    assert len(content) < 60_000
+
+
+def build_scaled_lift(scale: float) -> Any:
+    from torch import nn  # noqa: PLC0415 - as the tiny graphs do
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lift = LIFT_GRAPH.build()
+
+        def forward(self, rows: Any) -> Any:
+            return self.lift(rows) * scale
+
+    return Scaled().eval()
+
+
+def build_wide_lift() -> Any:
+    from torch import nn  # noqa: PLC0415 - as the tiny graphs do
+
+    return nn.Linear(4, 7).eval()
+
+
+def test_other_weights_leave_the_structure_and_another_architecture_does_not(keep: Keep) -> None:
+    scaled = replace(LIFT_GRAPH, fingerprint="2" * 64, build=lambda: build_scaled_lift(2.0))
+    graphs = {
+        "usual": LIFT_GRAPH,
+        "other weights": with_other_weights(LIFT_GRAPH, seed=7),
+        "wider": replace(LIFT_GRAPH, fingerprint="1" * 64, build=build_wide_lift),
+        "scaled": scaled,
+        "scaled otherwise": replace(scaled, fingerprint="3" * 64, build=lambda: build_scaled_lift(3.0)),
+    }
+    structures = {name: keep(graph).structure() for name, graph in graphs.items()}
+    assert structures["usual"] == structures["other weights"]
+    assert len(set(structures.values())) == 4
+    assert keep(graphs["usual"]).weights_file.read_bytes() != keep(graphs["other weights"]).weights_file.read_bytes()
+
+
+def test_a_structure_is_shared_only_by_what_is_exported_alike(keep: Keep) -> None:
+    trained, trained_further = (with_other_weights(IMAGE_GRAPH, seed) for seed in (8, 9))
+    assert keep(trained).structure() == keep(trained_further).structure()
+    assert keep(trained, "fp16").structure() != keep(trained).structure()
+    # Before training norms and biases are equal to each other; exporting makes one of equal weights.
+    assert keep(IMAGE_GRAPH).structure() != keep(trained).structure()
