@@ -17,6 +17,7 @@ from plumbline_serve.bench import BenchTools
 from plumbline_serve.checks import Checks
 from plumbline_serve.compute import Compute
 from plumbline_serve.core_service import CoreService
+from plumbline_serve.decoded import DecodedImages
 from plumbline_serve.metrics import Instruments, exposition
 from plumbline_serve.pipeline import Pipeline
 from plumbline_serve.rows import RowStore, SharedRows
@@ -140,6 +141,7 @@ def assemble(
         decoders=ThreadPoolExecutor(num_decoders, thread_name_prefix="decode"),
         clerks=ThreadPoolExecutor(1, thread_name_prefix="clerk"),
         policy=_policy(settings),
+        decoded=DecodedImages(int(settings.replicas.decoded_bytes)),
     )
     checks = Checks(settings.limits, scorers)
     pipeline = Pipeline(scorers, checks, tools=tools, observer=instruments)

@@ -12,6 +12,7 @@ from plumbline_models.core.protocols import Encoder, PairInput, Prepared
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.compute import Compute
 from plumbline_serve.deadline import Deadline
+from plumbline_serve.decoded import DecodedImages
 from plumbline_serve.messages import ImageSource
 from plumbline_serve.pictures import OnStage, Picture, are_quick, attempt, open_pictures
 from plumbline_serve.rows import Make, RowName, RowOrError, SharedRows, name_row
@@ -19,6 +20,8 @@ from plumbline_serve.together import together
 
 IMAGES_A_CALL = 32
 """Images that go to their encoder together: it works on the first of a long request while the next are decoded."""
+CALLS_UNDER_WAY = 4
+"""Of one request to an encoder of images: enough to keep it busy; more would only hold more fitted images in memory."""
 
 R = TypeVar("R")
 T = TypeVar("T", bound=Hashable)
@@ -47,6 +50,7 @@ class BenchTools:
     clerks: Executor
     """Where texts are tokenised and scores worked out, which must not stand behind images."""
     policy: DecodePolicy
+    decoded: DecodedImages
 
 
 class Bench:
@@ -65,13 +69,17 @@ class Bench:
         self._pictures: dict[ImageSource, Picture | PlumblineError] = {}
         self._rows: dict[RowName, RowOrError] = {}
 
+    def close(self) -> None:
+        """Let go of what is decoded."""
+        self._tools.decoded.forget(self._pictures.values())
+
     async def open(self, images: Sequence[ImageSource]) -> None:
         """Open and name images, which `image_rows` and `pair_rows` may then be asked about."""
         new = [image for image in dict.fromkeys(images) if image not in self._pictures]
         if are_quick(new):
-            opened = open_pictures(new, self._tools.policy)
+            opened = open_pictures(new, self._tools.policy, self._tools.decoded)
         else:
-            opened = await _run(self._tools.decoders, open_pictures, new, self._tools.policy)
+            opened = await _run(self._tools.decoders, open_pictures, new, self._tools.policy, self._tools.decoded)
         self._pictures.update(zip(new, opened, strict=True))
 
     async def image_rows(self, encoder: Encoder, images: Sequence[ImageSource]) -> Mapping[ImageSource, RowOrError]:
@@ -84,8 +92,11 @@ class Bench:
             if isinstance(name, RowName) and isinstance(picture, Picture)
         }
 
+        turn = asyncio.Semaphore(CALLS_UNDER_WAY)
+
         async def make_some(names: Sequence[RowName]) -> Sequence[RowOrError]:
-            return await self._encode(encoder, await self._fit_all(encoder, [picture_of[name] for name in names]))
+            async with turn:
+                return await self._encode(encoder, await self._fit_all(encoder, [picture_of[name] for name in names]))
 
         async def make(names: Sequence[RowName]) -> Sequence[RowOrError]:
             parts = (names[first : first + IMAGES_A_CALL] for first in range(0, len(names), IMAGES_A_CALL))

@@ -80,6 +80,8 @@ class Pipeline:
         except TimeoutError as error:
             self._observer.expired("request")
             raise deadline.error("request") from error
+        finally:
+            bench.close()
 
     async def run(
         self, bench: Bench, cases: Sequence[Case], scorers: Sequence[Scorer] | None

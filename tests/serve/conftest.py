@@ -18,6 +18,7 @@ from plumbline_serve.assembly import encoders_of
 from plumbline_serve.batching import BatchLimits, LocalCompute
 from plumbline_serve.bench import BenchTools
 from plumbline_serve.checks import Checks
+from plumbline_serve.decoded import DecodedImages
 from plumbline_serve.pipeline import Pipeline
 from plumbline_serve.rows import RowStore, SharedRows
 from plumbline_serve.settings import Limits
@@ -188,7 +189,7 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
     """Pipelines over the small scorers; they keep rows only where they are given bytes for them."""
     async with AsyncExitStack() as stack:
 
-        async def open_one(**max_bytes: int) -> Pipeline:
+        async def open_one(*, decoded_bytes: int = 2**20, **max_bytes: int) -> Pipeline:
             limits = BatchLimits(max_queued=1000, max_linger_s=0.0)
             compute = LocalCompute(encoders_of(scorers.values()), limits, observer)
             await compute.start()
@@ -200,6 +201,7 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
                 decoders=decoders,
                 clerks=clerks,
                 policy=DecodePolicy(max_bytes=10_000, max_pixels=10_000),
+                decoded=DecodedImages(decoded_bytes),
             )
             checks = Checks(Limits(max_items=10, max_text_chars=20), scorers)
             return Pipeline(scorers, checks, tools=tools, observer=observer)

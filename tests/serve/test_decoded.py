@@ -1,0 +1,85 @@
+"""How much stays decoded: bounded, whatever callers send, and none of it once a request is answered."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from plumbline_serve.bench import CALLS_UNDER_WAY, IMAGES_A_CALL
+from plumbline_serve.decoded import DecodedImages
+from plumbline_serve.messages import EncodedImage, Item, RawImage, ScoreRequest
+
+SIDE_PX = 32
+IMAGE_BYTES = SIDE_PX * SIDE_PX * 3
+
+
+def pixels(value: int) -> np.ndarray:
+    return np.full((SIDE_PX, SIDE_PX, 3), value, np.uint8)
+
+
+def test_the_oldest_make_room_for_the_newest():
+    decoded = DecodedImages(2 * IMAGE_BYTES)
+    for owner in range(3):
+        decoded.put(owner, pixels(owner))
+    assert decoded.get(0) is None
+    assert [int(decoded.get(owner)[0, 0, 0]) for owner in (1, 2)] == [1, 2]
+    assert decoded.num_bytes == 2 * IMAGE_BYTES
+
+
+def test_an_image_larger_than_all_the_room_is_not_kept_and_drives_nothing_out():
+    decoded = DecodedImages(IMAGE_BYTES)
+    decoded.put("small", pixels(1))
+    decoded.put("large", np.zeros((SIDE_PX, SIDE_PX + 1, 3), np.uint8))
+    assert decoded.get("large") is None
+    assert decoded.get("small") is not None
+
+
+def test_what_is_forgotten_gives_its_room_back():
+    decoded = DecodedImages(IMAGE_BYTES)
+    decoded.put("a", pixels(1))
+    decoded.forget(["a", "never there"])
+    assert decoded.num_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("decoded_bytes", "num_decoded"),
+    [
+        pytest.param(2**20, 5, id="room for all: each once for both scorers"),
+        pytest.param(0, 10, id="no room: once for each scorer"),
+    ],
+)
+async def test_scores_are_the_same_however_little_stays_decoded(
+    open_pipeline, scorers, observer, decoded_bytes, num_decoded
+):
+    scorers["mean"].image = type(scorers["mean"].image)("image", key="another")
+    pipeline = await open_pipeline(decoded_bytes=decoded_bytes)
+    items = [Item(id=f"{value}", image=RawImage(bytes([value] * 12), 2, 2), text="abc") for value in range(5)]
+    reply = await pipeline.score(ScoreRequest(items))
+    assert [result.scores["mean"].value for result in reply.results] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert [result.scores["product"].value for result in reply.results] == [0.0, 3.0, 6.0, 9.0, 12.0]
+    assert observer.stages.count("decode") == num_decoded
+
+
+async def test_nothing_stays_decoded_once_a_request_is_answered(open_pipeline, png):
+    pipeline = await open_pipeline()
+    async with pipeline.bench(None) as (bench, _):
+        images = [EncodedImage(png(value)) for value in range(5)]
+        await bench.open(images)
+        await bench.image_rows(pipeline.scorers["mean"].image, images)
+        assert bench._tools.decoded.num_bytes == 5 * 4 * 4 * 3
+    assert bench._tools.decoded.num_bytes == 0
+
+
+async def test_a_long_request_holds_few_fitted_images_while_its_encoder_is_held_up(open_pipeline, scorers, observer):
+    pipeline, encoder = await open_pipeline(), scorers["mean"].image
+    encoder.gate = threading.Event()
+    images = [RawImage(bytes([value % 251, value // 251, 0]) * 4, 2, 2) for value in range(10 * IMAGES_A_CALL)]
+    async with pipeline.bench(None) as (bench, _):
+        await bench.open(images)
+        rows = asyncio.create_task(bench.image_rows(encoder, images))
+        await asyncio.to_thread(encoder.entered.wait, 30)
+        await asyncio.get_running_loop().run_in_executor(bench._tools.decoders, int)  # behind all that are asked for
+        assert observer.stages.count("fit") <= CALLS_UNDER_WAY * IMAGES_A_CALL
+        encoder.gate.set()
+        assert len(await rows) == len(images)
