@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,6 +21,7 @@ from plumbline_serve.metrics import Instruments, exposition
 from plumbline_serve.pipeline import Pipeline
 from plumbline_serve.rows import RowStore, SharedRows
 from plumbline_serve.settings import Settings
+from plumbline_serve.threads import named_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,8 @@ def assemble(
     tools = BenchTools(
         compute=compute,
         rows=SharedRows(RowStore(settings.caches.rows_bytes), instruments),
-        decoders=ThreadPoolExecutor(num_decoders, thread_name_prefix="decode"),
-        clerks=ThreadPoolExecutor(1, thread_name_prefix="clerk"),
+        decoders=named_threads(num_decoders, "decode"),
+        clerks=named_threads(1, "clerk"),
         policy=_policy(settings),
         decoded=DecodedImages(int(settings.replicas.decoded_bytes)),
     )

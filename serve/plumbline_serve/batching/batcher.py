@@ -16,7 +16,6 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from plumbline_models.core.errors import EngineError, OverloadedError, PlumblineError
@@ -26,6 +25,7 @@ from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.pace import Pace
 from plumbline_serve.compute import EncodedRows
 from plumbline_serve.deadline import Deadline
+from plumbline_serve.threads import named_threads
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Batcher:
         self._rate_per_s = 0.0
         self._pace = Pace()
         self._busy_since = math.inf
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"encode {encoder.key}")
+        self._thread = named_threads(1, f"encode {encoder.kind}")
         self._loop_task = asyncio.create_task(self._run(), name=f"batcher {encoder.key}")
 
     @property
