@@ -27,6 +27,7 @@ BOUNDS: Final[Mapping[str, float]] = {"fp32": 1e-3, "fp16": 0.03, "bf16": 0.1}
 """Of the difference's norm by that of the output, by precision."""
 _NUM_ROWS: Final = 2
 _NUM_IDS: Final = 2
+_LEAST_NORM: Final = 1e-30
 _VERDICT: Final = "verdict.json"
 
 
@@ -100,8 +101,9 @@ def _measure(engine: Engine, graph: Graph, batch: Mapping[str, Array]) -> dict[s
 
 def relative_difference(found: Array, expected: Array) -> float:
     """Norm of the difference by the norm of what is expected; NaN where either holds anything but numbers."""
-    difference = np.linalg.norm(found.astype(np.float64) - expected)
-    return float(difference / max(float(np.linalg.norm(expected.astype(np.float64))), np.finfo(np.float32).tiny))
+    wanted = expected.astype(np.float64)
+    difference = float(np.linalg.norm(found.astype(np.float64) - wanted))
+    return difference / max(float(np.linalg.norm(wanted)), _LEAST_NORM)
 
 
 def _remembered(cache: EngineCache, key: EngineKey) -> dict[str, float] | None:

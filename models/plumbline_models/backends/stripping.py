@@ -40,21 +40,19 @@ def strip_weights(model: ir.Model) -> Weights:
         taken[name] = tensor
         del model.graph.initializers[name]
         value.const_value = None
-        value.shape, value.type = tensor.shape, ir.TensorType(tensor.dtype)
+        value.shape, value.type = ir.Shape(tensor.shape.numpy()), ir.TensorType(tensor.dtype)
         model.graph.inputs.append(value)
     _drop_notes(model)
     return taken
 
 
 def _drop_notes(model: ir.Model) -> None:
-    values = [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]
-    for node in model.graph:
-        values.extend(node.outputs)
-        node.doc_string = None
-        node.metadata_props.clear()
-    for noted in (model, model.graph, *values):
-        noted.doc_string = None
-        noted.metadata_props.clear()
+    nodes = list(model.graph)
+    values = [*model.graph.inputs, *model.graph.initializers.values(), *(out for node in nodes for out in node.outputs)]
+    noted: list[ir.Model | ir.Graph | ir.Node | ir.Value] = [model, model.graph, *nodes, *values]
+    for each in noted:
+        each.doc_string = None
+        each.metadata_props.clear()
 
 
 def save_weights(weights: Weights, path: Path) -> None:
