@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check eval-mini format proto wheel clean
+.PHONY: help setup demo serve test check eval-mini bench format proto wheel clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ check: $(STAMP)  ## lint, types, import rules
 
 eval-mini: $(STAMP)  ## measure what the embedded weights know, through the service's own road (ARGS=--pairs 200)
 	$(BIN)/python loadtests/meaning/measure.py $(ARGS)
+
+bench: $(STAMP)  ## measure all that the service is held to, 25 minutes on two idle cores (ARGS="--only latency")
+	$(BIN)/python loadtests/bench.py $(ARGS)
 
 format: $(STAMP)  ## rewrite the sources as the formatter wants them
 	$(BIN)/ruff check --fix .

@@ -53,7 +53,7 @@ def peer_server(
         url = f"http://127.0.0.1:{port}"
         if not _is_ready(url + ready_path, process, until=time.monotonic() + start_s):
             end = log.read_text(encoding="utf-8", errors="replace")[-1000:]
-            raise PeerError(f"{name} was not ready within {start_s:.0f} s. Its log, {log}, ends with:\n{end}")
+            raise PeerError(f"{name} was not ready within {start_s:g} s. Its log, {log}, ends with:\n{end}")
         yield url
     log.unlink()
 

@@ -33,13 +33,18 @@ class Running:
         return sum(_cpu_ticks(pid) for pid in _descendants(self.pid)) / _TICKS_A_SECOND
 
 
+def exit_on_sigterm() -> None:
+    """Have SIGTERM leave the program as an exception does, so that folders are removed and services stopped."""
+    signal.signal(signal.SIGTERM, _leave)
+
+
 @contextmanager
 def workplace() -> Iterator[Path]:
     """A folder for one measurement, which is gone at its end.
 
-    From here on SIGTERM leaves the program as an exception does, so that folders are removed and services stopped.
+    From here on SIGTERM leaves the program as an exception does.
     """
-    signal.signal(signal.SIGTERM, _leave)
+    exit_on_sigterm()
     with tempfile.TemporaryDirectory() as name:
         yield Path(name)
 
@@ -69,14 +74,16 @@ def running(config: str, environment: Mapping[str, str]) -> Iterator[Running]:
 
 
 @contextmanager
-def stopping(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> Iterator[None]:
+def stopping(
+    process: "subprocess.Popen[str] | subprocess.Popen[bytes]", *, timeout_s: float = STOP_TIMEOUT_S
+) -> Iterator[None]:
     """End a process on leaving, by force where it does not end by itself."""
     try:
         yield
     finally:
         process.terminate()
         try:
-            process.wait(STOP_TIMEOUT_S)
+            process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
             raise

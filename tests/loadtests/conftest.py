@@ -15,19 +15,24 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
-    """Starts a server on a socket, that answers POSTs; gives its address."""
+async def routed() -> AsyncIterator[Callable[[str, Handler], Awaitable[str]]]:
+    """Starts a server on a socket that answers POSTs to one path; gives its address, without the path."""
     async with AsyncExitStack() as stack:
 
-        async def start(handler: Handler) -> str:
+        async def start(path: str, handler: Handler) -> str:
             application = web.Application()
-            application.router.add_post("/", handler)
+            application.router.add_post(path, handler)
             runner = web.AppRunner(application)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
             host, port = runner.addresses[0][:2]
-            return f"http://{host}:{port}/"
+            return f"http://{host}:{port}"
 
         yield start
+
+
+@pytest.fixture
+def serve(routed) -> Callable[[Handler], Awaitable[str]]:
+    """The same for the root."""
+    return lambda handler: routed("/", handler)

@@ -1,0 +1,158 @@
+"""What `make bench` runs, in this order, and what each figure of it is held to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Aim:
+    """One figure of a program."""
+
+    what: str
+    path: str
+    """Where the program's JSON has it: keys with slashes in between."""
+    least: float | None = None
+    most: float | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command that measures, and writes JSON where --out says."""
+
+    name: str
+    command: str
+    """Below loadtests, with its arguments."""
+    quick: str
+    """Arguments that make it short: they show that it runs, and prove nothing."""
+    limit_s: float
+    """It is ended after this."""
+    aims: tuple[Aim, ...]
+    needs: str = ""
+    """A folder without which it cannot run, and which `make peers` makes."""
+    is_long: bool = False
+    """Runs only where it is named."""
+
+
+VIT = "ViT-B/32"
+PROGRAMS = (
+    Program(
+        "towers",
+        "engine/towers.py --rounds 5",
+        quick="--rounds 1",
+        limit_s=600,
+        aims=(
+            Aim(f"{VIT} image tower in bf16, against open_clip eager in fp32", "cases/image_16/ratio/bf16", 1.7),
+            Aim(f"{VIT} image tower in int8, against the same", "cases/image_16/ratio/int8", 3.0),
+            Aim("text tower, 16 prompts of 8 to 16 words, against eager at 77", "cases/text_16/ratio/bf16", 6.0),
+        ),
+    ),
+    Program(
+        "decoding",
+        "engine/decoding.py --rounds 5",
+        quick="--rounds 1",
+        limit_s=600,
+        aims=(
+            Aim("decoding a JPEG of 512 px, against Pillow, equal pixels", "cases/decode/jpeg 512/ratio/ours"),
+            Aim("decoding a JPEG of 1024 px, against Pillow, equal pixels", "cases/decode/jpeg 1024/ratio/ours"),
+        ),
+    ),
+    Program(
+        "fclipscore",
+        "heads/fclipscore.py --rounds 5",
+        quick="--rounds 1",
+        limit_s=600,
+        aims=(
+            Aim("F-CLIPScore, 16 pairs of 4 images and 4 captions, against eager", "cases/shared/ratio/fp32", 8.0),
+            Aim("F-CLIPScore, 16 pairs, nothing shared, against eager", "cases/distinct/ratio/fp32", 2.0),
+            Aim("F-CLIPScore, best of 64, text side, against eager", "cases/best_of_64/ratio/fp32", 50.0),
+        ),
+    ),
+    Program(
+        "qualiclip",
+        "heads/qualiclip.py --rounds 5",
+        quick="--rounds 1",
+        limit_s=600,
+        aims=(Aim("QualiCLIP, 16 images of mixed sizes, fp32, against eager", "cases/mixed_16/ratio/fp32", 1.5),),
+    ),
+    Program(
+        "vqascore",
+        "heads/vqascore.py --rounds 3",
+        quick="--rounds 1",
+        limit_s=600,
+        aims=(
+            Aim("VQAScore, 1 image by 8 texts, SmolVLM, against `generate`", "cases/smolvlm/ratio/ours", 3.0),
+            Aim("VQAScore, 1 image by 8 texts, CLIP-FlanT5, against the library", "cases/flant5/ratio/ours", 1.2),
+        ),
+    ),
+    Program(
+        "efficiency-32",
+        "road/efficiency.py --items 32 --callers 4",
+        quick="--rounds 1 --round-items 32",
+        limit_s=600,
+        aims=(
+            Aim("REST over the engine's own rate, 32 items a request", "ratios/rest/rate", 0.90),
+            Aim("the same by CPU time an item", "ratios/rest/cpu"),
+            Aim("gRPC over REST, 32 items a request", "ratios/grpc_over_rest/rate", 1.0),
+        ),
+    ),
+    Program(
+        "efficiency-1",
+        "road/efficiency.py --items 1 --callers 64",
+        quick="--rounds 1 --round-items 32",
+        limit_s=600,
+        aims=(
+            Aim("REST over the engine's own rate, 1 item a request, 64 clients", "ratios/rest/rate", 0.80),
+            Aim("the same by CPU time an item", "ratios/rest/cpu"),
+            Aim("gRPC over REST, 1 item a request, 64 clients", "ratios/grpc_over_rest/rate", 1.0),
+        ),
+    ),
+    Program(
+        "sharing",
+        "road/sharing.py --rounds 5",
+        quick="--rounds 1",
+        limit_s=600,
+        aims=(
+            Aim("best of 16 in one request, against 16 separate pairs", "cases/best_of_16/ratio", 1.5),
+            Aim("1 image by 32 texts, against 32 separate pairs", "cases/texts_32/ratio"),
+            Aim("a pair that was asked before, against one that was not", "cases/again/ratio"),
+        ),
+    ),
+    Program(
+        "fastapi_open_clip",
+        "road/peer.py --peer fastapi_open_clip --requests 128 --rounds 5",
+        quick="--requests 64 --rounds 5",
+        limit_s=600,
+        aims=(
+            Aim("rate against FastAPI + open_clip, 64 clients", "ratios/fastapi_open_clip/requests_a_second", 2.0),
+            Aim("99th percentile of FastAPI + open_clip, over ours", "ratios/fastapi_open_clip/p99_ms", 1.0),
+        ),
+    ),
+    *(
+        Program(
+            name,
+            f"road/peer.py --peer {name} --python .venv-peers/{name}/bin/python --requests 128 --rounds 5",
+            quick="--requests 64 --rounds 5",
+            limit_s=600,
+            aims=(Aim(f"rate against {what}, 64 clients", f"ratios/{name}/requests_a_second", 1.5),),
+            needs=f".venv-peers/{name}",
+        )
+        for name, what in (("litserve_open_clip", "LitServe + open_clip"), ("infinity_clip", "infinity-emb"))
+    ),
+    Program(
+        "latency",
+        "road/latency.py",
+        quick="--requests 60 --requests-at-share 300",
+        limit_s=600,
+        aims=(Aim("p99 over p50 at 70 % of the knee", "at_70_percent_of_the_knee/p99_over_p50", most=3.0),),
+    ),
+    Program(
+        "soak",
+        "road/soak.py --minutes 30 --log bench/soak.jsonl",
+        quick="--minutes 9",
+        limit_s=2400,
+        aims=(Aim("memory, MiB an hour, lower end of the 95 % interval", "growth/total/low", most=0.0),),
+        is_long=True,
+    ),
+)
