@@ -63,8 +63,16 @@ class GpuLane:
     """Held from binding scratch memory until a batch is launched."""
 
 
-@functools.cache
+_MAKING = threading.Lock()  # encoders load side by side, and a cache alone would let each make a lane of its own
+
+
 def gpu_lane() -> GpuLane:
     """The lane of this process, on torch's current CUDA device."""
+    with _MAKING:
+        return _make_lane()
+
+
+@functools.cache
+def _make_lane() -> GpuLane:
     torch.cuda.init()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return GpuLane()
