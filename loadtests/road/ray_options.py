@@ -11,18 +11,17 @@ up at once (1.5 GB each: name fewer with --ways where that is too much) and take
 
 import argparse
 import asyncio
-import json
-import os
 import statistics
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from callers import ask_grpc, ask_rest
 from pictures import forms, messages
+from report import add_out, report, table
 from running import NOTHING_KEPT, Running, running
 
+WIRES = ("rest", "grpc")
 CONFIG = "scorers: {clipscore: {}}\n"
 BASELINE = "as `plumbline serve` sets it"
 SLOW = {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
@@ -49,28 +48,26 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=64)
     parser.add_argument("--items", type=int, default=1, help="a request")
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS), metavar="WAY")
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    found = _measure(arguments)
-    for way, costs in found.items():
-        print(f"{way:42} " + "  ".join(f"{wire} {cost['cpu_ms']:6.2f} ms" for wire, cost in costs.items()))
-    if arguments.out:
-        document = {"load_average": os.getloadavg(), "items": arguments.items, "ways": found}
-        arguments.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    add_out(parser)
+    options = parser.parse_args()
+    found = _measure(options)
+    report({"items": options.items, "ways": found}, out=options.out)
+    costs = [[way, *(f"{by_wire[wire]['cpu_ms']:.2f}" for wire in WIRES)] for way, by_wire in found.items()]
+    print(table(["CPU ms a request", *WIRES], costs))
 
 
-def _measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def _measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Every way's cost by wire."""
     with ExitStack() as stack:
-        services = {way: stack.enter_context(running(CONFIG, WAYS[way])) for way in arguments.ways}
-        asks = {way: _asks(service, arguments.items, WAYS[way]) for way, service in services.items()}
+        services = {way: stack.enter_context(running(CONFIG, WAYS[way])) for way in options.ways}
+        asks = {way: _asks(service, options.items, WAYS[way]) for way, service in services.items()}
         costs: dict[tuple[str, str], list[float]] = {}
-        for number in range(arguments.rounds + 1):  # the first warms up
+        for number in range(options.rounds + 1):  # the first warms up
             for way, by_wire in asks.items():
                 for wire, ask in by_wire.items():
                     before = services[way].cpu_s()
-                    asyncio.run(ask(num_requests=arguments.requests, num_callers=arguments.callers))
-                    cost_ms = (services[way].cpu_s() - before) / arguments.requests * 1000
+                    asyncio.run(ask(num_requests=options.requests, num_callers=options.callers))
+                    cost_ms = (services[way].cpu_s() - before) / options.requests * 1000
                     costs.setdefault((way, wire), []).extend([cost_ms] if number else [])
     return {
         way: {
