@@ -70,6 +70,7 @@ def tuning_of(settings: Settings) -> Tuning:
         num_threads=settings.replicas.compute_threads or num_cpus(),
         max_batch=settings.batching.max_batch,
         engines_dir=settings.engines.dir,
+        calibration_dir=settings.engines.calibration_dir,
         typical_sizes=settings.engines.typical,
         largest_sizes=settings.engines.largest,
         strips_weights=settings.engines.strip_weights,
@@ -98,7 +99,11 @@ def wanted_graphs(settings: Settings, name: str, precision: str) -> list[tuple[G
 
 
 def _open_torch(precision: PrecisionChoice, tuning: Tuning) -> Backend:
-    """For language models, which overflow fp16: where nothing is asked for, a GPU computes them in bf16."""
+    """For language models, which overflow fp16: where nothing is asked for, a GPU computes them in bf16.
+
+    They have no form in int8.
+    """
+    precision = "auto" if precision == "int8" else precision
     backend = open_backend("torch", precision=precision, tuning=tuning)
     is_doubtful = precision == "auto" and backend.precision == "fp16"
     return open_backend("torch", precision="bf16", tuning=tuning) if is_doubtful else backend

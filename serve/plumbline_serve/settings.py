@@ -104,6 +104,8 @@ class EngineSettings(_Section):
 
     dir: Path | None = None
     """Engines that `plumbline compile --out` made: looked up before the cache, never written to."""
+    calibration_dir: Path | None = None
+    """16 pictures or more of the kind that will be scored; `precision: int8` fits its engines to the first 128."""
     typical: dict[str, Annotated[int, Field(ge=1)]] = {}
     """Sizes that TensorRT tunes engines to, by dimension: `batch`, `length`, `height`, `width` and the like."""
     largest: dict[str, Annotated[int, Field(ge=1)]] = {}
@@ -151,8 +153,9 @@ class Settings(BaseSettings):
 
     backend: Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "torch", "fake"] = "auto"
     """What compiles and runs the graphs; `auto`: tensorrt on a CUDA GPU, else openvino."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """`auto`: fp16 on a GPU, bf16 where the CPU has it, else fp32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    """`auto`: fp16 on a GPU, bf16 where the CPU has it, else fp32. `int8`: CLIP's image towers on openvino, the rest as
+    with `auto`."""
     scorers: dict[str, dict[str, Any]] | None = None
     """Scorers to load, each with its own section; none: the embedded ones."""
     images: ImageSettings = ImageSettings()

@@ -24,7 +24,8 @@ from plumbline_models.backends.lock import PATIENCE_S, file_lock
 from plumbline_models.backends.manifest import BrokenEntryError, flush_folder, seal, verify
 
 logger = logging.getLogger(__name__)
-_ENGINES = "engines"
+ENGINES = "engines"
+"""The folder of entries within a cache, or within what is shipped."""
 
 
 class EngineCache:
@@ -36,8 +37,8 @@ class EngineCache:
     """
 
     def __init__(self, cache_dir: Path, shipped_dir: Path | None = None) -> None:
-        self._root = cache_dir.expanduser() / _ENGINES
-        self._shipped_root = shipped_dir.expanduser() / _ENGINES if shipped_dir is not None else None
+        self._root = cache_dir.expanduser() / ENGINES
+        self._shipped_root = shipped_dir.expanduser() / ENGINES if shipped_dir is not None else None
         self._refused: set[str] = set()
         self._has_warned = False
 

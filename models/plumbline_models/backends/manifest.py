@@ -74,6 +74,19 @@ def verify(folder: Path, key: EngineKey) -> None:
         _verify_file(folder / name, facts)
 
 
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What a sealed folder says that it was made for; nothing else of it is looked at.
+
+    Raises:
+        BrokenEntryError: It says nothing, or no mapping.
+        OSError: It cannot be read.
+    """
+    facts = _read_manifest(folder / MANIFEST).get("key")
+    if not isinstance(facts, dict):
+        raise BrokenEntryError("its manifest names no engine")
+    return facts
+
+
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         if not stat.S_ISREG(path.lstat().st_mode) or path.stat().st_size > _MAX_MANIFEST_BYTES:

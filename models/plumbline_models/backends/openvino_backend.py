@@ -4,6 +4,9 @@ Measured on a ViT-B/32 image tower (351 MB), two AVX2 cores, checksum included: 
 and 0.81 GB at most, exported blob 1.25 s mapped and 1.35 s read, 0.80 GB and 1.14 GB. The representation is also
 the same for every CPU, precision and number of threads, so an engine compiled while an image is built serves
 wherever the image runs.
+
+In int8 the towers of pictures have a representation of their own, fitted to a folder of pictures; what else there is
+runs as with `auto`.
 """
 
 import functools
@@ -18,6 +21,7 @@ from plumbline_models.backends.devices import cpu_quota
 from plumbline_models.backends.inputs import show_shape
 from plumbline_models.backends.key import EngineKey, Recipe, engine_key
 from plumbline_models.backends.openvino_engine import OpenVinoEngine
+from plumbline_models.backends.openvino_int8 import Int8
 from plumbline_models.backends.openvino_runtime import cpu_capabilities, import_openvino
 from plumbline_models.backends.openvino_weights import separate_weights
 from plumbline_models.backends.tuning import Precision, PrecisionChoice, Tuning
@@ -36,13 +40,13 @@ def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend
 
     Raises:
         BackendUnavailableError: OpenVINO is not installed, the CPU lacks the precision, or a GPU is asked for.
-        ConfigError: OpenVINO has no such precision on a CPU.
+        ConfigError: OpenVINO has no such precision on a CPU, or int8 has neither pictures nor engines to use.
     """
     if tuning.device == "cuda":
         raise BackendUnavailableError("The openvino backend runs on the CPU, not on a CUDA GPU.", backend="openvino")
     if precision == "fp16":
         raise ConfigError(
-            "The openvino backend computes in fp32 or bf16 on a CPU, not in fp16.",
+            "The openvino backend computes in fp32, bf16 or int8 on a CPU, not in fp16.",
             backend="openvino",
             precision=precision,
         )
@@ -54,8 +58,9 @@ def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend
             backend="openvino",
             cpu=core.get_property("CPU", "FULL_DEVICE_NAME"),
         )
-    resolved: Precision = "bf16" if precision == "bf16" or (precision == "auto" and has_bf16) else "fp32"
-    return OpenVinoBackend(core, precision=resolved, tuning=tuning)
+    resolved: Precision = "bf16" if has_bf16 and precision != "fp32" else "fp32"
+    int8 = Int8.of(core, tuning, _options(resolved, tuning)) if precision == "int8" else None
+    return OpenVinoBackend(core, precision=resolved, tuning=tuning, int8=int8)
 
 
 def open_compiler(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend":
@@ -71,21 +76,27 @@ def devices() -> tuple[str, ...]:
 
 
 class OpenVinoBackend:
-    """Compiles graphs for the CPU; see `open_backend`."""
+    """Compiles graphs for the CPU; see `open_backend`.
+
+    Args:
+        precision: Of what is not quantised.
+        int8: Quantises graphs that have such a form; None: none is.
+    """
 
     name = "openvino"
 
-    def __init__(self, core: Any, *, precision: Precision, tuning: Tuning) -> None:
+    def __init__(self, core: Any, *, precision: Precision, tuning: Tuning, int8: Int8 | None = None) -> None:
         self._core = core
         self._openvino = import_openvino()
         self._precision = precision
         self._cache = EngineCache(tuning.cache_dir, tuning.engines_dir)
         self._options = _options(precision, tuning)
+        self._int8 = int8
 
     @property
     def precision(self) -> str:
-        """`fp32` or `bf16`."""
-        return self._precision
+        """`fp32`, `bf16`, or `int8` where graphs that have such a form run in it."""
+        return self._precision if self._int8 is None else "int8"
 
     def compile(self, graph: Graph) -> OpenVinoEngine:
         """Fetch the engine from the cache, without torch, or export, convert and cache it.
@@ -98,11 +109,13 @@ class OpenVinoBackend:
         if compiled is None:
             with self._cache.building(key):
                 compiled = self._fetch(key) or self._build(graph, key)
-        info = EngineInfo(graph=graph.name, backend=self.name, precision=self._precision, device="cpu", key=key.digest)
+        info = EngineInfo(
+            graph=graph.name, backend=self.name, precision=self._precision_of(graph), device="cpu", key=key.digest
+        )
         return OpenVinoEngine(compiled, graph=graph, info=info)
 
     def keep(self, graph: Graph, on_progress: Progress | None = None) -> KeptEngine:
-        """As `AheadCompiler.keep`; what is kept serves every precision, and layers are counted at this one."""
+        """As `AheadCompiler.keep`; what is not int8 serves every precision, and layers are counted at this one."""
         del on_progress  # OpenVINO tells none
         started, key = time.perf_counter(), self._key(graph)
         was_found = self._cache.load(key) is not None
@@ -114,7 +127,7 @@ class OpenVinoBackend:
         return KeptEngine(
             graph=graph.name,
             backend=self.name,
-            precision=self._precision,
+            precision=self._precision_of(graph),
             profile="; ".join(f"{spec.name} {show_shape(spec.shape)}" for spec in graph.inputs),
             device="any",
             build_s=0.0 if was_found else build_s,
@@ -124,9 +137,16 @@ class OpenVinoBackend:
             was_found=was_found,
         )
 
+    def _quantiser(self, graph: Graph) -> Int8 | None:
+        return self._int8 if graph.prepare is not None else None
+
+    def _precision_of(self, graph: Graph) -> str:
+        return self._precision if self._quantiser(graph) is None else "int8"
+
     def _key(self, graph: Graph) -> EngineKey:
         recipe = Recipe(backend=self.name, version=self._openvino.get_version(), precision="any", device="any")
-        return engine_key(graph, recipe)
+        int8 = self._quantiser(graph)
+        return engine_key(graph, recipe) if int8 is None else int8.key(graph, recipe)
 
     def _fetch(self, key: EngineKey) -> Any | None:
         folder = self._cache.load(key)
@@ -146,6 +166,8 @@ class OpenVinoBackend:
         try:
             with self._cache.scratch(key) as scratch:
                 draft = convert(self._core, graph, scratch)
+                if (int8 := self._quantiser(graph)) is not None:
+                    draft = int8.quantise(draft, graph)
             folder = self._cache.store(key, functools.partial(self._write, draft))
             # What runs is what the next start will run, where it could be stored.
             compiled = None if folder is None else self._try_load(folder, key)

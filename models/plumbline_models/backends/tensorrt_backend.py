@@ -12,7 +12,7 @@ from plumbline_models.backends.devices import cuda_devices
 from plumbline_models.backends.tensorrt_compiler import TensorRtCompiler
 from plumbline_models.backends.tensorrt_library import PACKAGES, PORTABLE_DEVICE, Package, TensorRtLibrary, open_library
 from plumbline_models.backends.tuning import Precision, PrecisionChoice, Tuning
-from plumbline_models.core.errors import BackendUnavailableError, EngineError
+from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import Backend, Engine
 
@@ -73,6 +73,8 @@ def find_gpus(name: str) -> tuple[str, ...]:
 
 
 def _resolve(precision: PrecisionChoice) -> Precision:
+    if precision == "int8":
+        raise ConfigError("TensorRT engines are built in fp32, bf16 or fp16; openvino computes in int8, on CPUs.")
     return "fp16" if precision == "auto" else precision
 
 

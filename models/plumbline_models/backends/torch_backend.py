@@ -11,7 +11,7 @@ from plumbline_models.backends.devices import cpu_quota
 from plumbline_models.backends.inputs import arrange_inputs
 from plumbline_models.backends.tuning import Precision, PrecisionChoice, Tuning
 from plumbline_models.core.arrays import Array
-from plumbline_models.core.errors import BackendUnavailableError, EngineError
+from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import EngineInfo
 
@@ -26,6 +26,7 @@ def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "TorchBackend":
 
     Raises:
         BackendUnavailableError: A GPU is asked for and torch finds none.
+        ConfigError: int8 is asked for.
     """
     has_cuda = torch.cuda.is_available()
     if tuning.device == "cuda" and not has_cuda:
@@ -41,6 +42,11 @@ def devices() -> tuple[str, ...]:
 
 
 def _resolve(precision: PrecisionChoice, device: torch.device) -> Precision:
+    if precision == "int8":
+        raise ConfigError(
+            "The torch backend does not compute in int8; set backend to openvino, or precision to auto.",
+            backend="torch",
+        )
     if precision != "auto":
         return precision
     if device.type == "cuda":

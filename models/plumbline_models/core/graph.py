@@ -1,10 +1,14 @@
 """What is compiled: a graph's inputs, outputs and weights, described without any framework."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from plumbline_models.core.arrays import Array, Pixels
+
 DType: TypeAlias = Literal["uint8", "int64", "float32"]
+Prepare: TypeAlias = Callable[[Pixels], Mapping[str, Array]]
+"""A picture to inputs by name, a batch of one. Raises `ImageError` for a picture that cannot be fitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Graph:
         output_shapes: Of each output, batch first, with the `Dim`s of the inputs; empty where not stated.
             Compilers find shapes themselves; the `fake` backend has only this.
         exceeds_fp16: Whether values inside may be larger than fp16 holds; compilers take bf16 in its place.
+        prepare: Of a graph whose first output is a picture's embedding of unit norm: what int8 is fitted and measured
+            with. Other graphs have no int8 form.
     """
 
     name: str
@@ -50,3 +56,4 @@ class Graph:
     build: Callable[[], Any]
     output_shapes: tuple[tuple[int | Dim, ...], ...] = ()
     exceeds_fp16: bool = False
+    prepare: Prepare | None = None

@@ -1,13 +1,17 @@
 """The graphs of a CLIP as a backend takes them; torch is imported only when one is built."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from plumbline_models.checkpoints.archs import Arch
 from plumbline_models.checkpoints.clip_spec import ClipSpec
 from plumbline_models.checkpoints.digest import sha256_of
+from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.graphs.fingerprint import fingerprint
+from plumbline_models.images.fit import fit
+from plumbline_models.images.preprocess import PreprocessSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,6 +44,7 @@ def clip_image_graph(spec: ClipSpec) -> Graph:
         fingerprint=fingerprint("clip_image", sha256_of(spec.fetch()), spec.arch.canonical, code=_IMAGE_CODE),
         build=partial(_build_image, spec),
         output_shapes=((BATCH, spec.arch.embed_dim),),
+        prepare=partial(_prepare, PreprocessSpec.from_config(spec.arch.fit_config)),
     )
 
 
@@ -62,6 +67,10 @@ def clip_text_graph(spec: ClipSpec) -> Graph:
         build=partial(_build_text, spec),
         output_shapes=((BATCH, spec.arch.embed_dim),),
     )
+
+
+def _prepare(spec: PreprocessSpec, picture: Pixels) -> Mapping[str, Array]:
+    return {"pixels": fit(picture, spec)[None]}
 
 
 # Below, imports stand inside: a process that finds its engines in the cache never imports torch.

@@ -64,10 +64,14 @@ def compile_engines(
         bool | None,
         typer.Option("--strip-weights/--keep-weights", help="TensorRT: weights beside engines; default: as served."),
     ] = None,
+    calibration: Annotated[Path | None, typer.Option(help="Folder of pictures that int8 is fitted to.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Build the engines of every configured scorer ahead of time."""
     settings = load_settings(config, {"backend": backend, "precision": precision})
+    if calibration is not None:
+        engines = settings.engines.model_copy(update={"calibration_dir": calibration})
+        settings = settings.model_copy(update={"engines": engines})
     report = compile_command.build(settings, out, strips_weights=strip_weights)
     raise typer.Exit(compile_command.show(report, as_json=as_json))
 
