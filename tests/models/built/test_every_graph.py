@@ -5,6 +5,7 @@ What is built is what the encoders ask for, so a new scorer's graphs are built h
 Engines are not run: loading one takes a driver.
 """
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+import plumbline_models
 from plumbline_models.backends import AheadCompiler, KeptEngine, open_compiler
 from plumbline_serve.assembly import tuning_of, wanted_graphs
 from plumbline_serve.settings import Settings
 
 BACKEND = "tensorrt-rtx"
 pytestmark = pytest.mark.timeout(1500)  # on a crowded machine one of them took 390 s
+EMBEDDED = Path(plumbline_models.__file__).parent / "embedded"
 TINY_FLANT5 = Path(__file__).parents[2] / "golden" / "vqascore" / "clip_flant5_tiny"
 
 
@@ -37,9 +40,21 @@ def random_weights(tmp_path: Path) -> Callable[[str], str]:
     return make
 
 
-def build_all(cache_dir: Path, scorers: Mapping[str, Any] | None) -> dict[str, KeptEngine]:
+@pytest.fixture
+def trained_further(tmp_path: Path) -> str:
+    """The embedded CLIP with weights that are not quite its own."""
+    folder = Path(shutil.copytree(EMBEDDED / "mini-clip", tmp_path / "mini-clip"))
+    state = load_file(folder / "weights.safetensors")
+    save_file({name: tensor.float() * 1.01 for name, tensor in state.items()}, folder / "weights.safetensors")
+    return str(folder)
+
+
+def build_all(
+    cache_dir: Path, scorers: Mapping[str, Any] | None, *, strip_weights: bool = False
+) -> dict[str, KeptEngine]:
     """Every engine that these scorers need, in fp16 where nothing asks for more, by its graph."""
-    settings = Settings(backend=BACKEND, cache_dir=cache_dir, scorers=scorers)
+    engines: Any = {"strip_weights": strip_weights}
+    settings = Settings(backend=BACKEND, cache_dir=cache_dir, scorers=scorers, engines=engines)
     tuning = tuning_of(settings)
     compilers: dict[str, AheadCompiler] = {}
     kept: dict[str, KeptEngine] = {}
@@ -55,6 +70,20 @@ def test_the_embedded_graphs_are_built(tmp_path: Path) -> None:
     precisions = {name: engine.precision for name, engine in kept.items()}
     assert precisions["clip_image"] == precisions["clip_text"] == "fp16"
     assert precisions["clip_text_attribution"] == precisions["clip_text_vectors"] == "fp32"
+
+
+def test_the_embedded_graphs_are_built_without_weights_once_for_all_weights(
+    tmp_path: Path, trained_further: str
+) -> None:
+    kept = build_all(tmp_path / "engines", None, strip_weights=True)
+    assert set(kept) >= {"clip_image", "clip_text", "clip_text_attribution", "qualiclip", "flant5_score"}
+    assert not any(engine.was_found for engine in kept.values())
+    assert kept["clip_text"].num_bytes < kept["clip_text"].num_weight_bytes / 4
+    others = build_all(tmp_path / "engines", {"clipscore": {"checkpoint": trained_further}}, strip_weights=True)
+    for name in ("clip_image", "clip_text"):
+        assert others[name].was_found
+        assert others[name].folder == kept[name].folder
+        assert others[name].weights_folder != kept[name].weights_folder
 
 
 def test_vit_b32_is_built_forward_and_backward(tmp_path: Path, random_weights: Callable[[str], str]) -> None:
