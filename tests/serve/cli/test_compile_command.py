@@ -35,7 +35,8 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ["compile", "--backend", "openvino", "--precision", "fp32", "--out", str(folder)]
     ran = runner.invoke(cli, arguments, env=environment)
     assert ran.exit_code == 0
-    for word in ("clip_image", "clip_text", "pixels [batch=1..64, 96, 96, 3]", "openvino engines for any devices"):
+    words = ("clip_image", "clip_text", "pixels [batch=1..64, 96, 96, 3]", "inside", "openvino engines for any devices")
+    for word in words:
         assert word in ran.stdout
     return folder
 
@@ -56,6 +57,19 @@ def test_a_shipped_folder_is_readable_by_everyone(shipped: Path) -> None:
     for path in shipped.rglob("*"):
         if path.suffix != ".lock":
             assert path.stat().st_mode & stat.S_IROTH, path
+
+
+def test_weights_can_lie_beside_engines(tmp_path: Path) -> None:
+    wanted = ("--backend", "tensorrt-rtx", "--precision", "fp16", "--strip-weights", "--out", tmp_path / "out")
+    assert compile_engines(*wanted).exit_code == 0
+    again = compile_engines(*wanted, "--json")
+    for engine in json.loads(again.stdout)["engines"]:
+        weights = Path(engine["weights_folder"])
+        assert engine["was_found"]
+        assert engine["num_weight_bytes"] == sum(path.stat().st_size for path in weights.iterdir())
+        for path in (weights, *weights.iterdir(), *Path(engine["folder"]).iterdir()):
+            assert path.stat().st_mode & stat.S_IROTH, path
+    assert "beside" in compile_engines(*wanted).stdout
 
 
 def test_shipped_engines_are_run_without_building(
