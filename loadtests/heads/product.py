@@ -13,6 +13,7 @@ from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, PairInput, Prepared, Row, Score, Workshop
 from plumbline_models.encoders import Shelf
+from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.fclipscore import FClipScore
 from plumbline_models.scorers.qualiclip import QualiClip
 
@@ -81,6 +82,30 @@ def open_fclipscore(arch: str, checkpoint: Path, *, precision: str, cache_dir: P
     """The scorer on OpenVINO, loaded."""
     workshop = open_workshop("openvino", precision=precision, cache_dir=cache_dir)
     return FClipScoring(FClipScore.build({"arch": arch, "checkpoint": checkpoint}, workshop))
+
+
+class ClipScoring:
+    """CLIPScore from pixels and captions to cosines."""
+
+    def __init__(self, scorer: ClipScore) -> None:
+        if scorer.image is None or scorer.text is None:
+            raise SystemExit("The scorer lacks an encoder.")
+        self._scorer, self._image, self._text = scorer, scorer.image, scorer.text
+        self._image.load()
+        self._text.load()
+
+    def score(self, pairs: Sequence[tuple[Pixels, str]]) -> list[float]:
+        """Cosines in order."""
+        images = encode(self._image, [self._image.prepare(pixels) for pixels, _ in pairs])
+        captions = encode(self._text, [self._text.prepare(caption) for _, caption in pairs])
+        answers = self._scorer.score(Embedded(images=images, captions=captions))
+        return [float(answer.details["cosine"]) for answer in answers if isinstance(answer, Score)]
+
+
+def open_clipscore(arch: str, checkpoint: Path, *, precision: str, cache_dir: Path) -> ClipScoring:
+    """The scorer on OpenVINO, loaded."""
+    workshop = open_workshop("openvino", precision=precision, cache_dir=cache_dir)
+    return ClipScoring(ClipScore.build({"arch": arch, "checkpoint": checkpoint}, workshop))
 
 
 class QualityScoring:
