@@ -29,6 +29,7 @@ from running import NOTHING_KEPT, running, workplace
 from sides import PEERS, Ask, ask_plumbline
 
 OURS = "plumbline"
+ENVIRONMENTS = Path(__file__).parents[2] / ".venv-peers"
 NUM_COMPARED = 8  # pairs, whose cosines lie up to 0.03 apart
 LARGEST_DIFFERENCE = 5e-3  # of cosines: what bf16 moves them by at most (docs/parity.md)
 
@@ -36,7 +37,9 @@ LARGEST_DIFFERENCE = 5e-3  # of cosines: what bf16 moves them by at most (docs/p
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", nargs="+", choices=list(PEERS), default=["fastapi_open_clip"], metavar="NAME")
-    parser.add_argument("--python", type=Path, default=sys.executable, help="of the peers, if not this one")
+    parser.add_argument(
+        "--python", type=Path, help="of all peers; by default each has what `make peers` made for it, else this one"
+    )
     parser.add_argument("--callers", type=int, default=64)
     parser.add_argument("--requests", type=int, default=256, help="a round")
     parser.add_argument("--rounds", type=int, default=5)
@@ -49,13 +52,19 @@ def main() -> None:
         sides = {OURS: Side(ask_plumbline, f"http://127.0.0.1:{ours.port}")}
         for name in options.peer:
             peer = PEERS[name]
-            url = peer_server(name, checkpoint, ready_path=peer.ready_path, python=options.python)
+            url = peer_server(name, checkpoint, ready_path=peer.ready_path, python=options.python or own_python(name))
             sides[name] = Side(peer.ask, servers.enter_context(url))
         cosines = asyncio.run(compare(sides))
         found = _measure(sides, options)
     arguments = {name: value for name, value in vars(options).items() if name not in ("out", "python")}
     ratios = {name: ratio(found[OURS], found[name]) for name in options.peer}
     report({"arguments": arguments, "cosines": cosines, "sides": found, "ratios": ratios}, out=options.out)
+
+
+def own_python(name: str) -> Path:
+    """The interpreter of a peer: of its own environment, where it has one."""
+    own = ENVIRONMENTS / name / "bin" / "python"
+    return own if own.exists() else Path(sys.executable)
 
 
 class Side:
