@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from plumbline_serve.embedding import embed
+from plumbline_serve.messages import EmbedRequest, RawImage
 from plumbline_serve.threads import NAME_BYTES, named_threads
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
@@ -38,3 +40,13 @@ def test_the_caller_keeps_its_own_name():
     with named_threads(1, "decode") as threads:
         threads.submit(own_name).result()
     assert own_name() == before
+
+
+async def test_an_encoder_runs_on_a_thread_named_after_its_kind(open_pipeline, scorers):
+    pipeline, names = await open_pipeline(), []
+    for kind in ("image", "text"):
+        encoder = getattr(scorers["product"], kind)
+        encoder.encode = lambda batch: (names.append(own_name()), list(batch))[1]
+    await embed(pipeline, EmbedRequest(texts=["a"]))
+    await embed(pipeline, EmbedRequest(images=[RawImage(bytes(12), 2, 2)]))
+    assert names == ["encode text", "encode image"]

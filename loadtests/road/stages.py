@@ -1,0 +1,150 @@
+"""Where the CPU time of a saturated service goes: each stage's share.
+
+    python loadtests/road/stages.py [--requests-of 512] [--out FILE]
+
+Pictures and captions are all new, rows not kept, one compute thread. Loads: 64 callers of one item and 4 callers of 32,
+with ViT-B/32 (random weights), and 64 callers of one item with the embedded network. CPU time is the system's own count
+for each thread of the gateway and each process around it. Python's threads are sampled meanwhile by py-spy, and their
+time divided among the stages that they were seen in; so shares between threads are exact, those within one are
+estimates. Sampling needs root, or the capability SYS_PTRACE.
+"""
+
+import argparse
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+from callers import ask_rest
+from pictures import forms
+from random_clip import write_config
+from report import add_out, report, table
+from running import NOTHING_KEPT, Running, running, workplace
+from stacks import Samples, sampling
+
+EMBEDDED = "scorers: {clipscore: {}}\n"
+ENVIRONMENT = NOTHING_KEPT | {"PLUMBLINE_REPLICAS__COMPUTE_THREADS": "1"}
+HAPROXY, AROUND, INSIDE = "HAProxy", "Ray's own processes", "Ray's threads in the gateway"
+GATEWAY = "ray::ServeReplica"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What callers ask for, all at once."""
+
+    network: str
+    num_callers: int
+    num_items: int
+    """A request."""
+
+    @property
+    def name(self) -> str:
+        """For the head of a table."""
+        return f"{self.network}, {self.num_callers} x {self.num_items}"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a load took."""
+
+    cpu_ms: float
+    """An item, summed over all processes of the service."""
+    shares: Mapping[str, float]
+    """Of it, by stage; they add up to 1."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Where the CPU time of a saturated service goes.")
+    parser.add_argument("--requests-of", type=int, default=512, help="items, in all requests of a load together")
+    add_out(parser)
+    options = parser.parse_args()
+    found: dict[str, Spent] = {}
+    with workplace() as folder:
+        config, _ = write_config(folder)
+        large = config.read_text(encoding="utf-8")
+        for text, loads in (
+            (large, [Load("ViT-B/32", 64, 1), Load("ViT-B/32", 4, 32)]),
+            (EMBEDDED, [Load("mini-clip", 64, 1)]),
+        ):
+            with running(text, ENVIRONMENT) as service:
+                found |= {load.name: measure(service, load, options.requests_of) for load in loads}
+    report({"loads": {name: asdict(spent) for name, spent in found.items()}}, out=options.out)
+    print(show(found))
+
+
+def measure(service: Running, load: Load, num_items: int) -> Spent:
+    """Ask for as many items, and see where the time goes."""
+    num_requests = max(num_items // load.num_items, load.num_callers)
+    bodies = forms(load.num_items, is_new=True)
+    processes = _processes(service.pid)
+    [gateway] = [process for process in processes if _named(process).startswith(GATEWAY)]
+    asyncio.run(
+        ask_rest(service.port, bodies, num_requests=load.num_callers, num_callers=load.num_callers)  # warms up
+    )
+    before, threads = cpu_s(processes), thread_s(gateway)
+    with sampling(gateway.pid) as samples:
+        asyncio.run(ask_rest(service.port, bodies, num_requests=num_requests, num_callers=load.num_callers))
+        spent = Counter(cpu_s(processes))
+        spent.subtract(before)
+        in_threads = Counter(thread_s(gateway))
+        in_threads.subtract(threads)
+    stages = divide(in_threads, samples) + around({pid: s for pid, s in spent.items() if pid != gateway.pid}, processes)
+    total = stages.total()
+    shares = {stage: seconds / total for stage, seconds in stages.most_common()}
+    return Spent(total / (num_requests * load.num_items) * 1000, shares)
+
+
+def divide(threads: Mapping[int, float], samples: Samples) -> Counter[str]:
+    """Seconds of threads by stage, in proportion to each thread's samples; Ray's own, in C++, have none."""
+    found: Counter[str] = Counter()
+    for task, seconds in threads.items():
+        seen = samples.get(task) or {INSIDE: 1}
+        for stage, num_samples in seen.items():
+            found[stage] += seconds * num_samples / sum(seen.values())  # type: ignore[assignment]  # seconds
+    return found
+
+
+def around(spent: Mapping[int, float], processes: Iterable[psutil.Process]) -> Counter[str]:
+    """Seconds of the processes around the gateway: HAProxy's, and all others'."""
+    found: Counter[str] = Counter()
+    for process in processes:
+        stage = HAPROXY if _named(process) == "haproxy" else AROUND
+        found[stage] += spent.get(process.pid, 0.0)  # type: ignore[assignment]  # seconds
+    return found
+
+
+def cpu_s(processes: Iterable[psutil.Process]) -> dict[int, float]:
+    """CPU seconds so far, by process."""
+    times = {process.pid: process.cpu_times() for process in processes}
+    return {pid: found.user + found.system for pid, found in times.items()}
+
+
+def thread_s(process: psutil.Process) -> dict[int, float]:
+    """CPU seconds so far, by thread."""
+    return {thread.id: thread.user_time + thread.system_time for thread in process.threads()}
+
+
+def show(found: Mapping[str, Spent]) -> str:
+    """Stages by load, the largest first."""
+    stages = dict.fromkeys(stage for spent in found.values() for stage in spent.shares)
+    rows = [[stage, *(f"{spent.shares.get(stage, 0.0):.1%}" for spent in found.values())] for stage in stages]
+    return table(
+        ["share of the service's CPU time", *found],
+        [*rows, ["CPU ms an item", *(f"{spent.cpu_ms:.1f}" for spent in found.values())]],
+    )
+
+
+def _processes(pid: int) -> list[psutil.Process]:
+    root = psutil.Process(pid)
+    return [root, *root.children(recursive=True)]
+
+
+def _named(process: psutil.Process) -> str:
+    """As it calls itself: Ray's workers write what they are in their command line."""
+    return Path(process.exe()).name if process.name() == "haproxy" else " ".join(process.cmdline())
+
+
+if __name__ == "__main__":
+    main()
