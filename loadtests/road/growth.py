@@ -19,11 +19,9 @@ import asyncio
 import itertools
 import os
 import statistics
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from callers import ask_rest
@@ -31,8 +29,8 @@ from ladders import Step, item_steps, size_steps, text_steps
 from memory import Memory
 from pictures import forms, messages
 from random_clip import write_config
-from report import add_out, report
-from running import NOTHING_KEPT, Running, running
+from report import add_out, report, table
+from running import NOTHING_KEPT, Running, running, workplace
 from streams import ask_stream
 
 EMBEDDED = "scorers: {clipscore: {}}\n"
@@ -97,20 +95,18 @@ def main() -> None:
     figures = {name: [asdict(cost) | {"is_held": cost.is_held} for cost in costs] for name, costs in ladders.items()}
     report({"slack": SLACK, "ladders": figures}, out=options.out)
     for name, costs in ladders.items():
-        print(f"\n{name}\n{table(costs)}")
+        print(f"\n{name}\n{show(costs)}")
 
 
 def items(rounds: int) -> dict[str, list[Cost]]:
     """From 1 item a request to 4096, and as many in a stream."""
     steps = list(item_steps())
     with _ready(EMBEDDED) as (service, meter):
-        batches = messages(BATCH, is_new=True)  # before the steps, the largest of which would hide what a stream takes
-        streamed = [
-            meter.measure(f"{STREAMED} in a stream", STREAMED, lambda: _stream(service, batches)) for _ in range(rounds)
-        ]
-        costs = climb(service, meter, steps, rounds)
-    bounds = [SLACK] * (len(steps) - 1)
-    return {"items": [*hold(costs, bounds), middle(streamed)]}
+        costs = hold(climb(service, meter, steps, rounds), [SLACK] * (len(steps) - 1))
+    batches, name = messages(BATCH, is_new=True), f"{STREAMED} in a stream"
+    with _ready(EMBEDDED) as (service, meter):  # another, since allocators keep what the largest step took
+        streamed = [meter.measure(name, STREAMED, lambda: _stream(service, batches)) for _ in range(rounds)]
+    return {"items": [*costs, middle(streamed)]}
 
 
 def sizes(rounds: int) -> dict[str, list[Cost]]:
@@ -126,8 +122,8 @@ def sizes(rounds: int) -> dict[str, list[Cost]]:
 def texts(rounds: int) -> dict[str, list[Cost]]:
     """Texts of 3 to 77 tokens."""
     steps = list(text_steps())
-    with tempfile.TemporaryDirectory() as name:
-        config, _ = write_config(Path(name))
+    with workplace() as folder:
+        config, _ = write_config(folder)
         with _ready(config.read_text(encoding="utf-8")) as (service, meter):
             return {"texts": hold(climb(service, meter, steps, rounds), proportional(steps))}
 
@@ -194,14 +190,14 @@ def hold(costs: Sequence[Cost], bounds: Sequence[float]) -> list[Cost]:
     return held
 
 
-def table(costs: Sequence[Cost]) -> str:
-    """Rows for people."""
-    lines = [f"{'':>18} {'CPU ms':>9} {'wall ms':>9} {'MiB more':>9} {'ratio':>7} {'bound':>7}"]
+def show(costs: Sequence[Cost]) -> str:
+    """A row a step."""
+    rows = []
     for cost in costs:
-        ratios = "" if cost.ratio is None else f" {cost.ratio:7.2f} {cost.bound:7.2f}"
-        verdict = "" if cost.is_held else "  NOT HELD"
-        lines.append(f"{cost.name:>18} {cost.cpu_ms:9.2f} {cost.wall_ms:9.2f} {cost.peak_mib:9.0f}{ratios}{verdict}")
-    return "\n".join(lines)
+        figures = [f"{cost.cpu_ms:.2f}", f"{cost.wall_ms:.2f}", f"{cost.peak_mib:.0f}"]
+        ratios = ["", ""] if cost.ratio is None else [f"{cost.ratio:.2f}", f"{cost.bound:.2f}"]
+        rows.append([cost.name, *figures, *ratios, "" if cost.is_held else "NOT HELD"])
+    return table(["step", "CPU ms", "wall ms", "MiB more", "ratio", "bound", ""], rows)
 
 
 @contextmanager
