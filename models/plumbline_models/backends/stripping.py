@@ -26,8 +26,8 @@ _FLOATS: Final = {
 def strip_weights(model: ir.Model) -> Weights:
     """Make inputs of all floating-point tensors of more than one number, in place.
 
-    Single numbers and whole ones stay: scales, epsilons, shapes. Notes of where nodes came from go; they hold paths
-    of this machine.
+    Single numbers and whole ones stay: scales, epsilons, shapes. What nothing reads goes, and so do notes of where
+    nodes came from, which hold paths of this machine.
 
     Returns:
         What was taken out, by the name of its input.
@@ -35,15 +35,22 @@ def strip_weights(model: ir.Model) -> Weights:
     taken: dict[str, ir.TensorProtocol] = {}
     for name, value in list(model.graph.initializers.items()):
         tensor = value.const_value
-        if tensor is None or tensor.dtype not in _FLOATS or prod(tensor.shape.numpy()) <= 1 or value.is_graph_output():
+        if value.is_graph_output():
             continue
-        taken[name] = tensor
-        del model.graph.initializers[name]
-        value.const_value = None
-        value.shape, value.type = ir.Shape(tensor.shape.numpy()), ir.TensorType(tensor.dtype)
-        model.graph.inputs.append(value)
+        if not value.uses():
+            del model.graph.initializers[name]
+        elif tensor is not None and tensor.dtype in _FLOATS and prod(tensor.shape.numpy()) > 1:
+            taken[name] = tensor
+            del model.graph.initializers[name]
+            _make_input(model.graph, value, tensor)
     _drop_notes(model)
     return taken
+
+
+def _make_input(graph: ir.Graph, value: ir.Value, tensor: ir.TensorProtocol) -> None:
+    value.const_value = None
+    value.shape, value.type = ir.Shape(tensor.shape.numpy()), ir.TensorType(tensor.dtype)
+    graph.inputs.append(value)
 
 
 def _drop_notes(model: ir.Model) -> None:

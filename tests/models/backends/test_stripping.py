@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
 from other_weights import with_other_weights
@@ -17,6 +18,7 @@ from plumbline_models.backends.cache import EngineCache
 from plumbline_models.backends.export import export_onnx
 from plumbline_models.backends.key import Recipe, engine_key
 from plumbline_models.backends.stripped_graphs import StrippedGraph, keep_stripped
+from plumbline_models.backends.stripping import strip_weights
 from plumbline_models.backends.tuning import Precision
 from plumbline_models.core.graph import Graph
 
@@ -33,6 +35,25 @@ def keep(tmp_path_factory: pytest.TempPathFactory) -> Keep:
         return keep_stripped(graph, engine_key(graph, recipe), precision=precision, cache=cache)
 
     return make
+
+
+def test_weights_become_inputs_and_all_else_stays() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+        small (float[n, 2] rows) => (float[n, 2] scaled, float[2] given)
+        <float[2] weight = {1, 2}, float scale = {3}, float[1] shift = {4}, int64[2] axes = {-1, 2},
+         float[2] unread = {5, 6}, float[2] given = {7, 8}>
+        { laid = Reshape (rows, axes)
+          weighed = Mul (laid, weight)
+          moved = Add (weighed, shift)
+          scaled = Mul (moved, scale) }"""
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    taken = strip_weights(model)
+    assert {name: tensor.numpy().tolist() for name, tensor in taken.items()} == {"weight": [1, 2]}
+    left = ir.to_proto(model)
+    assert {tensor.name for tensor in left.graph.initializer} == {"scale", "shift", "axes", "given"}
+    rows = np.asarray([[1, 1]], np.float32)
+    scaled, given = ReferenceEvaluator(left).run(None, {"rows": rows, "weight": taken["weight"].numpy()})
+    assert (scaled.tolist(), given.tolist()) == ([[15, 18]], [7, 8])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
