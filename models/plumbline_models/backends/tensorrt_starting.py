@@ -89,21 +89,20 @@ class TensorRtStarter:
             )
             if not is_fitting:
                 raise EngineError(f"The engine of {graph.name} does not take its weight {name}.", graph=graph.name)
-        torch.cuda.synchronize()  # they were copied on another stream than the one that engines run on
 
 
 def _read_weights(graph: Graph, file: Path) -> dict[str, torch.Tensor]:
     try:
         weights = load_file(file, device="cuda")
-        return {
-            name: tensor if tensor.data_ptr() % _ALIGNMENT == 0 else tensor.clone() for name, tensor in weights.items()
-        }
+        aligned = {name: each if each.data_ptr() % _ALIGNMENT == 0 else each.clone() for name, each in weights.items()}
+        torch.cuda.current_stream().synchronize()  # engines run on another
     except (OSError, SafetensorError, RuntimeError) as error:
         raise EngineError(
             f"The weights of {graph.name} cannot be loaded onto the GPU.",
             graph=graph.name,
             reason=str(error)[:_MAX_REASON],
         ) from error
+    return aligned
 
 
 def _check_names(opened: Any, graph: Graph, weights: Mapping[str, torch.Tensor]) -> None:
