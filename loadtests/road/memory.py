@@ -36,6 +36,11 @@ class Memory:
         return [self._root, *self._root.children(recursive=True)]
 
 
+def anonymous_mib(pid: int) -> float:
+    """Heap and stacks of a process: unlike its share of libraries, the same whatever else runs on the machine."""
+    return _kib(pid, "status", "RssAnon") * 1024 / MIB
+
+
 def _kib(pid: int, file: str, field: str) -> int:
     """A field of a file of /proc/PID in KiB; 0 for a process that has ended."""
     try:

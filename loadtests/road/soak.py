@@ -6,9 +6,9 @@
 The embedded models with all four scorers. Pairs come over REST and gRPC as a Poisson process, at nine tenths of what 64
 callers in a closed loop get; one picture in twenty is broken. All are new, and the caches of rows are small, so that
 they are full after a minute and what is soaked includes their forgetting. Every quarter of a minute a line with the
-proportional set size of each process goes to the log; the program can be killed at any time and read later. Printed
-is, for the time after the first six minutes, the Theil-Sen slope with its 95 % interval (Sen, JASA 63, 1968), over all
-processes and for each.
+anonymous memory of each process (heap and stacks, which is where leaks are) goes to the log; the program can be killed
+at any time and its log read later. Printed is, for the time after the first six minutes, the Theil-Sen slope with its
+95 % interval (Sen, JASA 63, 1968), over all processes and for each.
 """
 
 import argparse
@@ -20,12 +20,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import aiohttp
 import grpc
 import psutil
 from callers import FORM, ask_rest
+from memory import anonymous_mib
 from open_loop import poisson
 from pictures import forms, messages
 from report import add_out, report
@@ -40,7 +41,6 @@ NUM_CALLERS, NUM_CLOSED = 64, 1024
 SHARE = 0.9
 SEGMENT_S, WARM_S = 15.0, 360.0
 ONE_BROKEN_IN = 20
-MIB = 2**20
 TOTAL = "total"
 
 
@@ -119,25 +119,25 @@ def _some_broken(bodies: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def held_mib(root: int) -> dict[str, float]:
-    """Proportional set sizes in MiB of a process and all that it started, summed by name."""
+    """Anonymous memory in MiB of a process and all that it started, summed by name."""
     held: Counter[str] = Counter()
     for process in (psutil.Process(root), *psutil.Process(root).children(recursive=True)):
         try:
             command = process.cmdline() or [process.name()]
-            held[_name(command)] += process.memory_full_info().pss / MIB
+            held[process_name(command)] += anonymous_mib(process.pid)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue  # it ended meanwhile
     return dict(held)
 
 
-def _name(command: Sequence[str]) -> str:
+def process_name(command: Sequence[str]) -> str:
     """`ray::ServeReplica:…` without its method, the script or module of an interpreter, else the program's file."""
     parts = [part for part in " ".join(command).split() if not part.startswith("-")]
     chosen = parts[1] if len(parts) > 1 and "python" in Path(parts[0]).name else parts[0]
     return chosen.partition(".")[0] if chosen.startswith("ray::") else Path(chosen).name
 
 
-def summarise(samples: Sequence[Sample]) -> dict[str, object]:
+def summarise(samples: Sequence[Sample]) -> dict[str, Any]:
     """Growth after the start, over all processes and by process, in MiB an hour.
 
     Raises:
