@@ -146,7 +146,7 @@ def assemble(
         decoders=named_threads(num_decoders, "decode"),
         clerks=named_threads(1, "clerk"),
         policy=_policy(settings),
-        decoded=DecodedImages(int(settings.replicas.decoded_bytes)),
+        decoded=decoded_images(settings, scorers.values()),
     )
     checks = Checks(settings.limits, scorers)
     pipeline = Pipeline(scorers, checks, tools=tools, observer=instruments)
@@ -156,6 +156,12 @@ def assemble(
 
     service = CoreService(pipeline, compute, exposition=scrape or scrape_alone)
     return Assembly(service, instruments, scorers)
+
+
+def decoded_images(settings: Settings, scorers: Iterable[Scorer]) -> DecodedImages:
+    """Room for decoded images; none where there is no second encoder that could ask for them."""
+    num_askers = sum(encoder.kind == "image" for encoder in encoders_of(scorers))
+    return DecodedImages(int(settings.replicas.decoded_bytes) if num_askers > 1 else 0)
 
 
 def num_cpus() -> int:

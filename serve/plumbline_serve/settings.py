@@ -133,7 +133,7 @@ class ReplicaSettings(_Section):
     decode_threads: int | None = Field(default=None, ge=1)
     """Threads that decode and fit images in each gateway; default: one a CPU."""
     decoded_bytes: ByteSize = Field(default=ByteSize(256 * 2**20), ge=0)
-    """Decoded images that a gateway holds for the next encoder of their request; others are decoded once an encoder."""
+    """Decoded images that a gateway holds for another encoder of their request; others are decoded once an encoder."""
     compute_threads: int | None = Field(default=None, ge=1)
     """Threads that one engine may use; default: one a CPU."""
     drain_timeout_s: float = Field(default=30.0, ge=0)

@@ -6,9 +6,11 @@ import threading
 import numpy as np
 import pytest
 
+from plumbline_serve.assembly import decoded_images, make_scorers
 from plumbline_serve.bench import CALLS_UNDER_WAY, IMAGES_A_CALL
 from plumbline_serve.decoded import DecodedImages
 from plumbline_serve.messages import EncodedImage, Item, RawImage, ScoreRequest
+from plumbline_serve.settings import Settings
 
 SIDE_PX = 32
 IMAGE_BYTES = SIDE_PX * SIDE_PX * 3
@@ -59,6 +61,21 @@ async def test_scores_are_the_same_however_little_stays_decoded(
     assert [result.scores["mean"].value for result in reply.results] == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert [result.scores["product"].value for result in reply.results] == [0.0, 3.0, 6.0, 9.0, 12.0]
     assert observer.stages.count("decode") == num_decoded
+
+
+@pytest.mark.parametrize(
+    ("names", "is_kept"),
+    [
+        pytest.param({"clipscore"}, False, id="one encoder of images"),
+        pytest.param({"clipscore", "fclipscore"}, False, id="two scorers that share one"),
+        pytest.param({"clipscore", "qualiclip"}, True, id="two encoders of images"),
+    ],
+)
+def test_images_are_kept_decoded_only_where_another_encoder_could_ask_for_them(names, is_kept):
+    settings = Settings(backend="fake", scorers={name: {} for name in names})
+    decoded = decoded_images(settings, make_scorers(settings).values())
+    decoded.put("owner", pixels(1))
+    assert (decoded.get("owner") is not None) is is_kept
 
 
 async def test_nothing_stays_decoded_once_a_request_is_answered(open_pipeline, png):
