@@ -55,7 +55,7 @@ def main() -> None:
     report(figures, out=options.out)
     print(table(HEAD, [_row(figure) for figure in figures.get("cells", [figures])]))
     for cell in figures.get("left_out", []):
-        print(f"Left out: {cell['items']} items, {cell['callers']} callers: {cell['why']}.")
+        print(f"Left out: {cell['items']} by {cell['callers']}: {cell['why']}.")
 
 
 def _options() -> argparse.Namespace:
