@@ -112,9 +112,9 @@ def items(rounds: int) -> dict[str, list[Cost]]:
 def sizes(rounds: int) -> dict[str, list[Cost]]:
     """Images of 64 to 4096 px."""
     found = {}
-    with _ready(EMBEDDED) as (service, meter):
-        for kind in ("JPEG", "PNG"):
-            steps = list(size_steps(kind))
+    for kind in ("JPEG", "PNG"):
+        steps = list(size_steps(kind))
+        with _ready(EMBEDDED) as (service, meter):
             found[kind] = hold(climb(service, meter, steps, rounds), proportional(steps))
     return found
 

@@ -18,7 +18,8 @@ SIZES_PX = (64, 128, 256, 512, 1024, 2048, 4096)
 TOKENS = (3, 8, 16, 32, 64, 77)  # the least is one word between the tokens of start and end
 TEXTS_A_REQUEST = 32
 DETAILS, OF_EACH = (4, 16, 64, 256, 1024), 0.3  # cells a side of the noises that a photograph is blended of
-ITEMS_A_ROUND, IMAGES_A_ROUND, TEXTS_A_ROUND = 256, 8, 128  # at least: less CPU time than /proc can tell is no figure
+ITEMS_A_ROUND, IMAGES_A_ROUND, TEXTS_A_ROUND = 256, 8, 128  # at least: /proc counts CPU time in steps of 10 ms
+SMALL_PX, SMALL_A_ROUND = 512, 64  # images up to this size, which cost little each
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def size_steps(kind: Literal["JPEG", "PNG"]) -> Iterator[Step]:
     for size_px in SIZES_PX:
         request = json.dumps({"items": [{"image": {"part": "0"}, "text": "a red circle"}]}).encode()
         body = form({"request": request}, {"0": photograph(size_px, kind)})
-        yield Step(f"{kind} {size_px} px", size_px**2, [body] * IMAGES_A_ROUND, IMAGES_A_ROUND)
+        num_images = max(IMAGES_A_ROUND, min(SMALL_A_ROUND, SMALL_A_ROUND * SMALL_PX**2 // size_px**2))
+        yield Step(f"{kind} {size_px} px", size_px**2, [body] * num_images, num_images)
 
 
 def text_steps() -> Iterator[Step]:
