@@ -1,7 +1,7 @@
 """What int8 does to embeddings and scores: `python loadtests/engine/int8.py`.
 
 Image towers in `auto` (bf16 where the CPU has it) and in int8 against float32, texts in float32 always: the embedded
-mini-clip, and ViT-B/32 with random weights and with those of the golden numbers. Engines are fitted to 64 scenes, and
+mini-clip, and ViT-B/32 with random weights and with those of the golden numbers. Engines are fitted to 96 scenes, and
 measured on scenes of another seed and on the photographs of the golden set, with its captions. The order of scores is
 Spearman's correlation with float32's: of all pairs, and of the pictures of each caption, where that of the worst
 caption is said.
@@ -34,7 +34,7 @@ from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.protocols import Encoder
 from plumbline_models.training.evaluation.pairs import draw_pairs
 
-NUM_FITTED, NUM_CAPTIONS = 64, 40
+NUM_FITTED, NUM_CAPTIONS = 96, 40
 FITTED_SEED, MEASURED_SEED = 5, 99
 PRECISIONS: tuple[PrecisionChoice, ...] = ("auto", "int8")
 

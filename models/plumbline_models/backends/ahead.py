@@ -45,7 +45,7 @@ class AheadCompiler(Protocol):
 
     @property
     def precision(self) -> str:
-        """`fp32`, `bf16` or `fp16`."""
+        """As `Backend.precision`."""
         ...
 
     def keep(self, graph: Graph, on_progress: Progress | None = None) -> KeptEngine:

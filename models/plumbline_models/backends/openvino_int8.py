@@ -16,6 +16,7 @@ import io
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -67,16 +68,16 @@ class Int8:
 
     Args:
         core: The `openvino.Core` that measures them.
-        calibration: The pictures; None: engines were shipped.
+        pictures: The folder of those to fit to, read when the first key is asked for; None: engines were shipped.
         engines_dir: Where those are.
         options: What engines are compiled with where they are served.
     """
 
     def __init__(
-        self, core: Any, calibration: Calibration | None, *, engines_dir: Path | None, options: Mapping[str, Any]
+        self, core: Any, pictures: Path | None, *, engines_dir: Path | None, options: Mapping[str, Any]
     ) -> None:
         self._core = core
-        self._calibration = calibration
+        self._pictures = pictures
         self._engines_dir = engines_dir
         self._options = options
 
@@ -85,19 +86,17 @@ class Int8:
         """As the tuning says.
 
         Raises:
-            ConfigError: There are neither pictures nor engines, or too few pictures.
+            ConfigError: There are neither pictures nor engines.
         """
-        folder = tuning.calibration_dir
-        if folder is None and tuning.engines_dir is None:
+        if tuning.calibration_dir is None and tuning.engines_dir is None:
             raise ConfigError(_NO_PICTURES)
-        calibration = None if folder is None else Calibration.of(folder.expanduser())
-        return cls(core, calibration, engines_dir=tuning.engines_dir, options=options)
+        return cls(core, tuning.calibration_dir, engines_dir=tuning.engines_dir, options=options)
 
     def key(self, graph: Graph, recipe: Recipe) -> EngineKey:
         """What the engine is found by: the pictures count, where there are any; else any shipped engine will do.
 
         Raises:
-            ConfigError: There are no pictures, and none or several were shipped.
+            ConfigError: There are too few pictures, or none and not exactly one engine was shipped.
         """
         made = replace(recipe, precision="int8", options={"scheme": SCHEME})
         if self._calibration is not None:
@@ -132,6 +131,10 @@ class Int8:
             ) from error
         _check(graph, self._measure(model, quantised, seen=seen, held_out=batches[::_HELD_OUT]))
         return quantised
+
+    @cached_property
+    def _calibration(self) -> Calibration | None:
+        return None if self._pictures is None else Calibration.of(self._pictures.expanduser())
 
     def _measure(self, model: Any, quantised: Any, *, seen: Sequence[_Batch], held_out: Sequence[_Batch]) -> Loss:
         exact = self._compile(model, {**self._options, "INFERENCE_PRECISION_HINT": "f32"})

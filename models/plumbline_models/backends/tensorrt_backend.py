@@ -74,7 +74,7 @@ def find_gpus(name: str) -> tuple[str, ...]:
 
 def _resolve(precision: PrecisionChoice) -> Precision:
     if precision == "int8":
-        raise ConfigError("TensorRT engines are built in fp32, bf16 or fp16; openvino computes in int8, on CPUs.")
+        raise ConfigError("TensorRT engines are built in fp32, bf16 or fp16; set backend to openvino for int8.")
     return "fp16" if precision == "auto" else precision
 
 

@@ -134,14 +134,14 @@ class FlanT5ImageEncoder:
         """Encode images.
 
         Returns:
-            `[P, D]` for each, float32, or float16 where the backend computes at less than that.
+            `[P, D]` for each, float32, or float16 where the engine computes at less than that.
 
         Raises:
             EngineError: The batch could not be run, or before `load`.
         """
         if self._engine is None:
             raise EngineError("The encoder is not loaded yet.", encoder=self.key)
-        kept = np.dtype(np.float32 if self._backend.precision == "fp32" else np.float16)
+        kept = np.dtype(np.float32 if self._engine.info.precision == "fp32" else np.float16)
         rows: list[ImageRows | PlumblineError] = []
         for first in range(0, len(batch), _MAX_BATCH):
             result = self._engine.run({"pixels": np.stack(batch[first : first + _MAX_BATCH])})["image_rows"]
