@@ -3,7 +3,8 @@
     python loadtests/road/peer.py --peer infinity_clip
 
 The checkpoint becomes a folder that it can read (hugging_face_clip.py). It batches by itself, up to 32 inputs, its
-default, in float32: on a CPU it offers nothing shorter, and its ONNX engine takes no pictures. Nothing is cached.
+default, in float32: its bf16 is for GPUs, its int8 changes the scores, its ONNX engine takes no pictures. Nothing is
+cached.
 """
 
 import os
