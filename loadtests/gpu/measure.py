@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,20 @@ def _measure(backend: str | None, wanted: set[str], folder: Path) -> dict[str, A
     if backend is not None and END_TO_END in wanted:
         checkpoint = {"arch": END_TO_END, "checkpoint": str(folder / f"{END_TO_END}.safetensors")}
         found = _tried(failures, "end to end", lambda: [end_to_end.measure(backend, checkpoint, folder / "cache")])
-        report["end_to_end"] = found
+        report["end_to_end"] = [row | _share(row["images_a_second"], backend, report["rates"]) for row in found]
     return report
+
+
+def _share(images_a_second: float, backend: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What part of the tower's own best rate arrives; nothing where that rate was not measured."""
+    rates = [
+        rate
+        for row in rows
+        if row["graph"] == f"{END_TO_END} clip_image"
+        for side, rate in row["rows_a_second"].items()
+        if side.startswith(backend)
+    ]
+    return {"share_of_the_engine": images_a_second / max(rates)} if rates else {}
 
 
 def _graphs(wanted: set[str], folder: Path) -> list[Measured]:
