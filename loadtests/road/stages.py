@@ -12,9 +12,10 @@ estimates. Sampling needs root, or the capability SYS_PTRACE.
 import argparse
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import Any, TypeAlias
 
 import psutil
 from callers import ask_rest
@@ -28,6 +29,8 @@ EMBEDDED = "scorers: {clipscore: {}}\n"
 ENVIRONMENT = NOTHING_KEPT | {"PLUMBLINE_REPLICAS__COMPUTE_THREADS": "1"}
 HAPROXY, AROUND, INSIDE = "HAProxy", "Ray's own processes", "Ray's threads in the gateway"
 GATEWAY = "ray::ServeReplica"
+Seconds: TypeAlias = Counter[Any]
+"""CPU seconds by whoever spent them; a difference of two leaves out who spent none."""
 
 
 @dataclass(frozen=True)
@@ -78,52 +81,47 @@ def measure(service: Running, load: Load, num_items: int) -> Spent:
     """Ask for as many items, and see where the time goes."""
     num_requests = max(num_items // load.num_items, load.num_callers)
     bodies = forms(load.num_items, is_new=True)
-    processes = _processes(service.pid)
-    [gateway] = [process for process in processes if _named(process).startswith(GATEWAY)]
+    [gateway] = [each for each in _processes(service.pid) if " ".join(each.cmdline()).startswith(GATEWAY)]
     asyncio.run(
         ask_rest(service.port, bodies, num_requests=load.num_callers, num_callers=load.num_callers)  # warms up
     )
-    before, threads = cpu_s(processes), thread_s(gateway)
+    around, inside = around_s(service.pid, gateway), thread_s(gateway)
     with sampling(gateway.pid) as samples:
         asyncio.run(ask_rest(service.port, bodies, num_requests=num_requests, num_callers=load.num_callers))
-        spent = Counter(cpu_s(processes))
-        spent.subtract(before)
-        in_threads = Counter(thread_s(gateway))
-        in_threads.subtract(threads)
-    stages = divide(in_threads, samples) + around({pid: s for pid, s in spent.items() if pid != gateway.pid}, processes)
+        around, inside = around_s(service.pid, gateway) - around, thread_s(gateway) - inside
+    stages = divide(inside, samples)
+    for (_, stage), seconds in around.items():
+        stages[stage] += seconds
     total = stages.total()
     shares = {stage: seconds / total for stage, seconds in stages.most_common()}
     return Spent(total / (num_requests * load.num_items) * 1000, shares)
 
 
-def divide(threads: Mapping[int, float], samples: Samples) -> Counter[str]:
+def divide(threads: Mapping[Any, float], samples: Samples) -> Seconds:
     """Seconds of threads by stage, in proportion to each thread's samples; Ray's own, in C++, have none."""
-    found: Counter[str] = Counter()
+    found = Seconds()
     for task, seconds in threads.items():
         seen = samples.get(task) or {INSIDE: 1}
         for stage, num_samples in seen.items():
-            found[stage] += seconds * num_samples / sum(seen.values())  # type: ignore[assignment]  # seconds
+            found[stage] += seconds * num_samples / sum(seen.values())
     return found
 
 
-def around(spent: Mapping[int, float], processes: Iterable[psutil.Process]) -> Counter[str]:
-    """Seconds of the processes around the gateway: HAProxy's, and all others'."""
-    found: Counter[str] = Counter()
-    for process in processes:
-        stage = HAPROXY if _named(process) == "haproxy" else AROUND
-        found[stage] += spent.get(process.pid, 0.0)  # type: ignore[assignment]  # seconds
+def around_s(pid: int, gateway: psutil.Process) -> Seconds:
+    """CPU seconds so far of the processes around the gateway, by process and stage; HAProxy starts new ones at times."""
+    found = Seconds()
+    for process in _processes(pid):
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            stage = HAPROXY if process.name() == "haproxy" else AROUND
+            if process.pid != gateway.pid:
+                found[process.pid, stage] = times.user + times.system
     return found
 
 
-def cpu_s(processes: Iterable[psutil.Process]) -> dict[int, float]:
-    """CPU seconds so far, by process."""
-    times = {process.pid: process.cpu_times() for process in processes}
-    return {pid: found.user + found.system for pid, found in times.items()}
-
-
-def thread_s(process: psutil.Process) -> dict[int, float]:
+def thread_s(process: psutil.Process) -> Seconds:
     """CPU seconds so far, by thread."""
-    return {thread.id: thread.user_time + thread.system_time for thread in process.threads()}
+    return Seconds({thread.id: thread.user_time + thread.system_time for thread in process.threads()})
 
 
 def show(found: Mapping[str, Spent]) -> str:
@@ -139,11 +137,6 @@ def show(found: Mapping[str, Spent]) -> str:
 def _processes(pid: int) -> list[psutil.Process]:
     root = psutil.Process(pid)
     return [root, *root.children(recursive=True)]
-
-
-def _named(process: psutil.Process) -> str:
-    """As it calls itself: Ray's workers write what they are in their command line."""
-    return Path(process.exe()).name if process.name() == "haproxy" else " ".join(process.cmdline())
 
 
 if __name__ == "__main__":
