@@ -108,7 +108,7 @@ def divide(threads: Mapping[Any, float], samples: Samples) -> Seconds:
 
 
 def around_s(pid: int, gateway: psutil.Process) -> Seconds:
-    """CPU seconds so far of the processes around the gateway, by process and stage; HAProxy starts new ones at times."""
+    """CPU seconds so far of processes around the gateway, by process and stage; HAProxy starts new ones at times."""
     found = Seconds()
     for process in _processes(pid):
         with suppress(psutil.NoSuchProcess):
