@@ -9,6 +9,7 @@ import random
 import shlex
 import shutil
 import socket
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,18 +17,28 @@ INGRESS_PORTS = range(20_000, 32_000)  # below those that systems give to outgoi
 PORTS_A_SERVICE = 100  # for each protocol: one a replica, and a few more where one is taken meanwhile
 MAX_MESSAGE_BYTES = 512 * 2**20  # one hop carries all inputs of a request: 256 fitted images of 336 px are 87 MB
 
+MAX_TEMP_DIR_BYTES = 17
+"""A socket's path has 107 bytes at most (sockaddr_un), 90 of them below the folder of temporary files: HAProxy's lies
+in a folder of this service (19), in one of the node (57), and while it starts has a longer name (14)."""
+
+
+def temp_dir() -> str:
+    """The system's folder of temporary files, or `/tmp` where sockets below it would have too long a path."""
+    chosen = tempfile.gettempdir()
+    return chosen if len(os.fsencode(chosen)) <= MAX_TEMP_DIR_BYTES else "/tmp"  # noqa: S108 - only its name is taken
+
 
 def prepare_environment(folder: Path, *, max_request_bytes: int) -> Mapping[str, str]:
     """Set Ray's variables for a service of its own on this machine; call before anything imports `ray`.
 
     Args:
-        folder: For HAProxy's files, of this service alone; it must live as long as the service.
+        folder: For HAProxy's files, of this service alone, below `temp_dir`; it must live as long as the service.
         max_request_bytes: Of one gRPC message.
 
     Returns:
         What was set; child processes inherit it.
     """
-    wanted = _throughput(max_request_bytes) | _haproxy(folder) | _ingress_ports()
+    wanted = _throughput(max_request_bytes) | _haproxy(folder) | _ingress_ports() | {"RAY_TMPDIR": temp_dir()}
     chosen = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(chosen)
     return chosen
@@ -110,7 +121,7 @@ def _haproxy(folder: Path) -> dict[str, str]:
         **{f"RAY_SERVE_HAPROXY_{name}": port for name, port in inner_ports.items()},
         **({} if launcher is None else {"RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher)}),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "s"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         # The gateway drains itself before Ray is told to stop, so Ray need not wait for stragglers.

@@ -3,11 +3,19 @@
 import os
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from plumbline_serve.ray_environment import INGRESS_PORTS, free_port, free_ports, obstacle, prepare_environment
+from plumbline_serve.ray_environment import (
+    INGRESS_PORTS,
+    free_port,
+    free_ports,
+    obstacle,
+    prepare_environment,
+    temp_dir,
+)
 
 CONFIG = """
 defaults
@@ -48,6 +56,20 @@ def test_haproxy_binds_its_own_pages_to_the_loopback_interface(prepared: dict[st
     assert checked.returncode == 0, checked.stderr
     bound = [line.split()[1] for line in file.read_text(encoding="utf-8").splitlines() if "bind" in line]
     assert bound == [f"127.0.0.1:{ports['STATS_PORT']}", f"127.0.0.1:{ports['METRICS_PORT']}", f"0.0.0.0:{other}"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "chosen"),
+    [
+        pytest.param("/scratch/tmp", "/scratch/tmp", id="short enough"),
+        pytest.param("/home/somebody/of/long/name/tmp", "/tmp", id="too long for sockets below it"),  # noqa: S108
+    ],
+)
+def test_sockets_lie_where_their_path_is_short_enough(
+    folder: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    assert temp_dir() == chosen
 
 
 def test_a_taken_port_is_told_from_a_host_that_is_not_here() -> None:

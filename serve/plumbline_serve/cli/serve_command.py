@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plumbline_models.core.errors import ConfigError
 from plumbline_serve.assembly import make_scorers
-from plumbline_serve.ray_environment import obstacle, prepare_environment
+from plumbline_serve.ray_environment import obstacle, prepare_environment, temp_dir
 from plumbline_serve.settings import Settings
 
 FAILED = 1
@@ -24,7 +24,7 @@ def serve(settings: Settings) -> int:
     """
     _check_ports(settings)
     scorers = make_scorers(settings)
-    with tempfile.TemporaryDirectory(prefix="plumbline-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="plumbline-", dir=temp_dir(), ignore_cleanup_errors=True) as folder:
         prepare_environment(Path(folder), max_request_bytes=int(settings.limits.max_request_bytes))
         return _run(settings, scorers)
 
