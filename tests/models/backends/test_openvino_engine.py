@@ -110,7 +110,7 @@ def test_a_graph_is_the_same_through_a_folder_and_through_memory(
 
 
 def test_fp16_on_a_cpu_is_a_mistake_in_the_configuration(engine_dir: Path) -> None:
-    with pytest.raises(ConfigError, match="fp32 or bf16 on a CPU, not in fp16"):
+    with pytest.raises(ConfigError, match="fp32, bf16 or int8 on a CPU, not in fp16"):
         open_backend("openvino", precision="fp16", tuning=Tuning(engine_dir))
 
 
