@@ -3,7 +3,7 @@
     python loadtests/bench.py [--only latency sharing] [--quick] [--out bench]
 
 Runs the programs of loadtests/aims.py one after the other, each within its limit, writes what they say into a folder
-(NAME.json, NAME.log), and prints one Markdown table, which is written there too. On two idle cores it takes about 25
+(NAME.json, NAME.log), and prints one Markdown table, which is written there too. On two idle cores it takes about 40
 minutes; anything else that runs meanwhile shows in the figures. Engines are compiled once and kept in that folder.
 
 Exit status: 0 every program ran, whatever it found; 1 some did not.

@@ -1,6 +1,6 @@
 """Latency against offered load, and the knee.
 
-    python loadtests/road/latency.py [--requests 120] [--requests-at-share 600] [--out FILE]
+    python loadtests/road/latency.py [--requests 300] [--requests-at-share 600] [--gateways 2] [--out FILE]
 
 ViT-B/32 with random weights, one new pair a request over REST, nothing kept. Requests arrive as a Poisson process at a
 rate of their own, whether those before are answered or not, and latency counts from when each was due, so that a slow
@@ -10,12 +10,14 @@ is offered a number of requests and not of seconds, since percentiles take a num
 The knee is the last rate, from the lowest up, before the first at which the median is three times that of the lowest
 or more. A median says that most requests wait for others, which is what saturation is, and takes few samples; a rate
 above one that failed does not count, however lucky its run was. Then follows a longer run at 70 % of the knee, whose
-99th percentile over its median is printed.
+99th percentile over its median is printed. With --gateways the cores are divided among so many gateways, each with
+engines of its own, so that one long batch holds up a part of the requests only.
 """
 
 import argparse
 import asyncio
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -44,15 +46,16 @@ class Load:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=120, help="at each rate; 300 or more say a 99th percentile too")
+    parser.add_argument("--requests", type=int, default=300, help="at each rate; from 300 on they say a 99th percentile")
     parser.add_argument("--requests-at-share", type=int, default=600, help="at 70 %% of the knee")
+    parser.add_argument("--gateways", type=int, default=1)
     add_out(parser)
     options = parser.parse_args()
     require(options.requests, 95)
     require(options.requests_at_share, 99)
     with workplace() as folder:
         config, _ = write_config(folder)
-        with running(config.read_text(encoding="utf-8"), NOTHING_KEPT) as service:
+        with running(config.read_text(encoding="utf-8"), NOTHING_KEPT | divide(options.gateways)) as service:
             bodies = forms(1, is_new=True)
             ask = ask_rest(service.port, bodies, num_requests=NUM_CLOSED, num_callers=NUM_CALLERS)
             window = asyncio.run(ask)
@@ -69,6 +72,15 @@ def main() -> None:
         "at_70_percent_of_the_knee": asdict(at_share) | {"p99_over_p50": tail},
     }
     report(figures, out=options.out)
+
+
+def divide(num_gateways: int) -> dict[str, str]:
+    """Settings for so many gateways, each with its share of the cores."""
+    num_threads = max(1, (os.cpu_count() or 1) // num_gateways)
+    return {
+        "PLUMBLINE_REPLICAS__NUM_GATEWAYS": str(num_gateways),
+        "PLUMBLINE_REPLICAS__COMPUTE_THREADS": str(num_threads),
+    }
 
 
 def measure(url: str, bodies: Iterator[bytes], rate: float, num_requests: int) -> Load:
