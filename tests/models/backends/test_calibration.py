@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import draw_pictures
+from calibration_pictures import draw_pictures
 
 from plumbline_models.backends.calibration import MAX_PICTURES, MIN_PICTURES, Calibration
 from plumbline_models.core.arrays import Array, Pixels

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import draw_pictures
+from calibration_pictures import draw_pictures
 from tiny_graphs import IMAGE_GRAPH, IMAGE_PX, LIFT_GRAPH, unbuildable
 from torch import nn
 
