@@ -46,7 +46,9 @@ class Load:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=300, help="at each rate; from 300 on they say a 99th percentile")
+    parser.add_argument(
+        "--requests", type=int, default=300, help="at each rate; from 300 on they say a 99th percentile"
+    )
     parser.add_argument("--requests-at-share", type=int, default=600, help="at 70 %% of the knee")
     parser.add_argument("--gateways", type=int, default=1)
     add_out(parser)
