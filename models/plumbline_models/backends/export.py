@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from plumbline_models.backends.mixed_precision import LowPrecision, lower_precision
+from plumbline_models.backends.mixed_precision import lower_precision
 from plumbline_models.backends.quiet import quietly
 from plumbline_models.backends.stripping import save_weights, strip_weights
 from plumbline_models.backends.tracing import trace
+from plumbline_models.backends.tuning import Precision
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
 
@@ -37,13 +38,14 @@ class OnnxGraph:
         """Bytes of all weights."""
         return sum(int(value.const_value.nbytes) for value in self._program.model.graph.initializers.values())
 
-    def lower(self, precision: LowPrecision) -> None:
-        """Have products computed in 16 bits from here on; see `mixed_precision`.
+    def lower(self, precision: Precision) -> None:
+        """Have products computed in that precision from here on, fp32 being what they are in; see `mixed_precision`.
 
         Raises:
             EngineError: A weight leaves fp16's range.
         """
-        lower_precision(self._program.model, precision)
+        if precision != "fp32":
+            lower_precision(self._program.model, precision)
 
     def save(self, path: Path) -> None:
         """Write `path`, and the weights to `path` + `.data` beside it; any size, and no copy of them in memory.

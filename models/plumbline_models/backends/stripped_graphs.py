@@ -67,6 +67,5 @@ def _write(graph: Graph, precision: Precision, folder: Path) -> None:
     from plumbline_models.backends.export import export_onnx  # noqa: PLC0415
 
     exported = export_onnx(graph)
-    if precision != "fp32":
-        exported.lower(precision)
+    exported.lower(precision)
     exported.save_stripped(folder / _GRAPH, folder / _WEIGHTS)

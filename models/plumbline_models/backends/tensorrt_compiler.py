@@ -194,9 +194,7 @@ class TensorRtCompiler:
         from plumbline_models.backends.export import export_onnx  # noqa: PLC0415
 
         exported = export_onnx(graph)
-        precision = self.precision_of(graph)
-        if precision != "fp32":
-            exported.lower(precision)
+        exported.lower(self.precision_of(graph))
         onnx_file = scratch / "graph.onnx"
         try:
             exported.save(onnx_file)

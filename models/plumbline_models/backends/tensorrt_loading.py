@@ -58,13 +58,14 @@ def load_engine(
             return _load_stripped(starter, compiler, graph)
         except EngineError as error:
             on_fallback(error)
-    plan, opened = _open(starter, compiler, graph, find=lambda: compiler.plan(graph))
+    plan, opened = _open(starter, compiler, graph, compiler.plan(graph), rebuild=lambda: compiler.plan(graph))
     return starter.start(graph, plan, opened)
 
 
 def _load_stripped(starter: Starter, compiler: TensorRtCompiler, graph: Graph) -> Engine:
-    parts = compiler.stripped(graph).parts
-    plan, opened = _open(starter, compiler, graph, find=lambda: compiler.stripped(graph).plan)
+    found = compiler.stripped(graph)
+    parts = found.parts
+    plan, opened = _open(starter, compiler, graph, found.plan, rebuild=lambda: compiler.stripped(graph).plan)
     engine = starter.start(graph, plan, opened, weights_file=parts.weights_file)
     # Whoever binds weights at run time vouches for them: once for each engine, weights and GPU it is put to the test.
     check_agreement(
@@ -77,13 +78,14 @@ def _load_stripped(starter: Starter, compiler: TensorRtCompiler, graph: Graph) -
     return engine
 
 
-def _open(starter: Starter, compiler: TensorRtCompiler, graph: Graph, *, find: Callable[[], Plan]) -> tuple[Plan, Any]:
-    plan = find()
+def _open(
+    starter: Starter, compiler: TensorRtCompiler, graph: Graph, plan: Plan, *, rebuild: Callable[[], Plan]
+) -> tuple[Plan, Any]:
     try:
         return plan, starter.open(graph, plan)
     except EngineError as error:
         if not plan.was_found:
             raise
         compiler.cache.discard(plan.key, f"TensorRT refuses it: {error.facts.get('reason')}")
-        plan = find()
+        plan = rebuild()
         return plan, starter.open(graph, plan)
