@@ -40,15 +40,25 @@ async def repeat(ask: Callable[[], Awaitable[object]], *, num_requests: int, num
     return Window(num_requests, time.perf_counter() - started, latencies_s)
 
 
+def open_session() -> aiohttp.ClientSession:
+    """As many connections as there are callers; an answer other than 200 raises."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), raise_for_status=True)
+
+
+async def send(session: aiohttp.ClientSession, url: str, body: bytes) -> None:
+    """Post a form and wait for the whole answer."""
+    async with session.post(url, data=body, headers=FORM) as reply:
+        await reply.read()
+
+
 async def ask_rest(
     port: int, bodies: Iterator[bytes], *, num_requests: int, num_callers: int, path: str = "/v1/score"
 ) -> Window:
     """Send forms; an answer other than 200 ends the run."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), raise_for_status=True) as session:
+    async with open_session() as session:
 
         async def ask() -> None:
-            async with session.post(f"http://127.0.0.1:{port}{path}", data=next(bodies), headers=FORM) as reply:
-                await reply.read()
+            await send(session, f"http://127.0.0.1:{port}{path}", next(bodies))
 
         return await repeat(ask, num_requests=num_requests, num_callers=num_callers)
 

@@ -17,7 +17,6 @@ an item no more before two gateways; each with `SLACK` for what the machine does
 import argparse
 import asyncio
 import itertools
-import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from memory import Memory
 from pictures import forms, messages
 from random_clip import write_config
 from report import add_out, report, table
-from running import NOTHING_KEPT, Running, running, workplace
+from running import NOTHING_KEPT, Running, divide, running, workplace
 from streams import ask_stream
 
 EMBEDDED = "scorers: {clipscore: {}}\n"
@@ -134,10 +133,7 @@ def replicas(rounds: int) -> dict[str, list[Cost]]:
     for num_gateways in (1, 2):
         bodies = list(itertools.islice(forms(1, is_new=True), NUM_REQUESTS))
         step = Step(f"{num_gateways}", num_gateways, bodies, NUM_REQUESTS)
-        threads = max(1, (os.cpu_count() or 1) // num_gateways)
-        shares = {"NUM_GATEWAYS": num_gateways, "COMPUTE_THREADS": threads}
-        environment = {f"PLUMBLINE_REPLICAS__{name}": f"{value}" for name, value in shares.items()}
-        with _ready(EMBEDDED, environment) as (service, meter):
+        with _ready(EMBEDDED, divide(num_gateways)) as (service, meter):
             costs += climb(service, meter, [step], rounds, num_callers=NUM_CALLERS)
     return {"replicas": hold(costs, [SLACK])}
 

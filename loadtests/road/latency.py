@@ -17,7 +17,6 @@ engines of its own, so that one long batch holds up a part of the requests only.
 import argparse
 import asyncio
 import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -27,7 +26,7 @@ from percentiles import in_ms, require
 from pictures import forms
 from random_clip import write_config
 from report import add_out, report
-from running import NOTHING_KEPT, running, workplace
+from running import NOTHING_KEPT, divide, running, workplace
 
 SHARES = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 NUM_CALLERS, NUM_CLOSED = 64, 256
@@ -74,15 +73,6 @@ def main() -> None:
         "at_70_percent_of_the_knee": asdict(at_share) | {"p99_over_p50": tail},
     }
     report(figures, out=options.out)
-
-
-def divide(num_gateways: int) -> dict[str, str]:
-    """Settings for so many gateways, each with its share of the cores."""
-    num_threads = max(1, (os.cpu_count() or 1) // num_gateways)
-    return {
-        "PLUMBLINE_REPLICAS__NUM_GATEWAYS": str(num_gateways),
-        "PLUMBLINE_REPLICAS__COMPUTE_THREADS": str(num_threads),
-    }
 
 
 def measure(url: str, bodies: Iterator[bytes], rate: float, num_requests: int) -> Load:

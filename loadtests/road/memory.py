@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import psutil
+from running import processes
 
 MIB = 2**20
 _RESET_PEAK = "5"  # proc(5), clear_refs: the peak of the resident set becomes what is resident now
@@ -17,23 +17,20 @@ class Memory:
     """
 
     def __init__(self, pid: int) -> None:
-        self._root = psutil.Process(pid)
+        self._pid = pid
 
     def held_mib(self) -> float:
         """Proportional set size: shared pages are divided among those who share them."""
-        return sum(_kib(process.pid, "smaps_rollup", "Pss") for process in self._all()) * 1024 / MIB
+        return sum(_kib(process.pid, "smaps_rollup", "Pss") for process in processes(self._pid)) * 1024 / MIB
 
     def start_peak(self) -> None:
         """Forget the peaks so far."""
-        for process in self._all():
+        for process in processes(self._pid):
             Path(f"/proc/{process.pid}/clear_refs").write_text(_RESET_PEAK, encoding="utf-8")
 
     def peak_mib(self) -> float:
         """The most that was resident since `start_peak`."""
-        return sum(_kib(process.pid, "status", "VmHWM") for process in self._all()) * 1024 / MIB
-
-    def _all(self) -> list[psutil.Process]:
-        return [self._root, *self._root.children(recursive=True)]
+        return sum(_kib(process.pid, "status", "VmHWM") for process in processes(self._pid)) * 1024 / MIB
 
 
 def anonymous_mib(pid: int) -> float:

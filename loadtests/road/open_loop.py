@@ -3,10 +3,10 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
 
-import aiohttp
-from callers import FORM
+from callers import open_session, send
 
 
 def poisson(rate: float, *, seed: int = 0) -> Iterator[float]:
@@ -24,23 +24,27 @@ def poisson(rate: float, *, seed: int = 0) -> Iterator[float]:
 
 
 async def offer(url: str, bodies: Iterator[bytes], due_s: Iterable[float]) -> list[float]:
-    """Send a form at each due time and wait for all answers; one other than 200 ends the run.
+    """Send a form at each due time; see `offer_all`. An answer other than 200 ends the run."""
+    async with open_session() as session:
+        return await offer_all((partial(send, session, url, body) for body in bodies), due_s)
+
+
+async def offer_all(asks: Iterator[Callable[[], Awaitable[object]]], due_s: Iterable[float]) -> list[float]:
+    """Ask something at each due time and wait for all answers; an error of one ends the run.
 
     Returns:
-        The latency of each request in seconds, in the order of their ends, counted from when it was due and not from
-        when it was sent: what a caller waits for because the machine is busy is part of it (no coordinated omission).
+        The latency of each in seconds, in the order of their ends, counted from when it was due and not from when it
+        was sent: what a caller waits for because the machine is busy is part of it (no coordinated omission).
     """
     latencies_s: list[float] = []
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), raise_for_status=True) as session:
 
-        async def ask(due: float, body: bytes) -> None:
-            async with session.post(url, data=body, headers=FORM) as reply:
-                await reply.read()
-            latencies_s.append(time.perf_counter() - due)
+    async def wait(due: float, ask: Callable[[], Awaitable[object]]) -> None:
+        await ask()
+        latencies_s.append(time.perf_counter() - due)
 
-        started = time.perf_counter()
-        async with asyncio.TaskGroup() as asked:
-            for after in due_s:
-                await asyncio.sleep(max(0.0, started + after - time.perf_counter()))
-                asked.create_task(ask(started + after, next(bodies)))
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as asked:
+        for after in due_s:
+            await asyncio.sleep(max(0.0, started + after - time.perf_counter()))
+            asked.create_task(wait(started + after, next(asks)))
     return latencies_s

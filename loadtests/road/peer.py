@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from callers import Window, repeat
+from callers import Window, open_session, repeat
 from peer_server import peer_server
 from percentiles import in_ms, require
 from pictures import captions, pictures
@@ -81,7 +81,7 @@ class Side:
 
     async def run(self, *, num_requests: int, num_callers: int) -> Window:
         """Have as many pairs scored; an error ends the run."""
-        async with _session() as session:
+        async with open_session() as session:
             return await repeat(partial(self.score, session), num_requests=num_requests, num_callers=num_callers)
 
 
@@ -91,16 +91,12 @@ async def compare(sides: Mapping[str, Side]) -> dict[str, list[float]]:
     Raises:
         SystemExit: They are not of the same weights and the same pairs.
     """
-    async with _session() as session:
+    async with open_session() as session:
         cosines = {name: [await side.score(session) for _ in range(NUM_COMPARED)] for name, side in sides.items()}
     for name, found in cosines.items():
         if max(abs(a - b) for a, b in zip(found, cosines[OURS], strict=True)) > LARGEST_DIFFERENCE:
             raise SystemExit(f"{name} scores the same pairs differently: {found}, not {cosines[OURS]}.")
     return cosines
-
-
-def _session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), raise_for_status=True)
 
 
 def _measure(sides: Mapping[str, Side], options: argparse.Namespace) -> dict[str, Any]:

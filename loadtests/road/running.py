@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import psutil
+
 from plumbline_serve.ray_environment import free_port
 
 NOTHING_KEPT = {f"PLUMBLINE_CACHES__{kind}_BYTES": "0" for kind in ("IMAGE", "TEXT", "PAIR")}
 """Makes every row anew; where rows are kept, inputs that repeat measure the cache."""
 START_TIMEOUT_S, STOP_TIMEOUT_S = 600, 120
-_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,22 @@ class Running:
 
     def cpu_s(self) -> float:
         """CPU seconds so far of the service: gateways, Ray's processes, HAProxy."""
-        return sum(_cpu_ticks(pid) for pid in _descendants(self.pid)) / _TICKS_A_SECOND
+        return sum(map(_cpu_s, processes(self.pid)))
+
+
+def processes(pid: int) -> list[psutil.Process]:
+    """A process and all that it started, directly or not."""
+    root = psutil.Process(pid)
+    return [root, *root.children(recursive=True)]
+
+
+def divide(num_gateways: int) -> dict[str, str]:
+    """Settings for so many gateways, each with its share of the cores."""
+    num_threads = max(1, (os.cpu_count() or 1) // num_gateways)
+    return {
+        "PLUMBLINE_REPLICAS__NUM_GATEWAYS": str(num_gateways),
+        "PLUMBLINE_REPLICAS__COMPUTE_THREADS": str(num_threads),
+    }
 
 
 def exit_on_sigterm() -> None:
@@ -109,23 +125,9 @@ def _is_ready(process: "subprocess.Popen[str]") -> bool:
         timer.cancel()
 
 
-def _descendants(root: int) -> set[int]:
-    """A process and all that it started, directly or not."""
-    parents = {int(path.name): _stat(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit()}
-    found = {root}
-    while more := {pid for pid, stat in parents.items() if stat and int(stat[1]) in found} - found:
-        found |= more
-    return found
-
-
-def _cpu_ticks(pid: int) -> int:
-    stat = _stat(pid)
-    return int(stat[11]) + int(stat[12]) if stat else 0
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat behind the name, which may hold spaces; empty for a process that has ended."""
+def _cpu_s(process: psutil.Process) -> float:
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)

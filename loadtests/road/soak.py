@@ -17,20 +17,20 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
-import aiohttp
 import grpc
 import psutil
-from callers import FORM, ask_rest
+from callers import ask_rest, open_session, send
 from memory import anonymous_mib
-from open_loop import poisson
+from open_loop import offer_all, poisson
 from pictures import forms, messages
 from report import add_out, report
-from running import Running, running
+from running import Running, processes, running
 from scipy.stats import theilslopes
 
 from plumbline_wire.v1 import scoring_pb2 as pb
@@ -42,6 +42,7 @@ SHARE = 0.9
 SEGMENT_S, WARM_S = 15.0, 360.0
 ONE_BROKEN_IN = 20
 TOTAL = "total"
+Ask: TypeAlias = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True)
@@ -72,45 +73,24 @@ async def soak(service: Running, seconds: float, log: TextIO) -> None:
     """Load a service for some seconds and write a line to the log after each segment."""
     closed = await ask_rest(service.port, forms(1, is_new=True), num_requests=NUM_CLOSED, num_callers=NUM_CALLERS)
     rate = SHARE * closed.num_requests / closed.seconds
-    bodies, asked = _some_broken(forms(1, is_new=True)), messages(1, is_new=True)
     url, started = f"http://127.0.0.1:{service.port}/v1/score", time.monotonic()
-    async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), raise_for_status=True) as session,
-        grpc.aio.insecure_channel(f"127.0.0.1:{service.grpc_port}") as channel,
-    ):
+    async with open_session() as session, grpc.aio.insecure_channel(f"127.0.0.1:{service.grpc_port}") as channel:
         stub = scoring_pb2_grpc.ScoringStub(channel)
+        rest = (partial(send, session, url, body) for body in _some_broken(forms(1, is_new=True)))
+        by_turns = _by_turns(rest, (partial(_call, stub, message) for message in messages(1, is_new=True)))
         while (second := time.monotonic() - started) < seconds:
-            answered = await _segment(rate, session=session, url=url, bodies=bodies, stub=stub, asked=asked)
-            sample = {"second": second, "answered": answered, "held_mib": held_mib(service.pid)}
+            answered = await offer_all(by_turns, itertools.takewhile(lambda due: due < SEGMENT_S, poisson(rate)))
+            sample = {"second": second, "answered": len(answered), "held_mib": held_mib(service.pid)}
             log.write(json.dumps(sample) + "\n")
             log.flush()
 
 
-async def _segment(
-    rate: float,
-    *,
-    session: aiohttp.ClientSession,
-    url: str,
-    bodies: Iterator[bytes],
-    stub: scoring_pb2_grpc.ScoringStub,
-    asked: Iterator[pb.ScoreRequest],
-) -> int:
-    """Requests of one segment, by turns over REST and gRPC; all are answered when it ends."""
+def _by_turns(*asks: Iterator[Ask]) -> Iterator[Ask]:
+    return itertools.chain.from_iterable(zip(*asks, strict=True))
 
-    async def ask(number: int) -> None:
-        if number % 2:
-            await stub.Score(next(asked))
-        else:
-            async with session.post(url, data=next(bodies), headers=FORM) as reply:
-                await reply.read()
 
-    started, num_requests = time.monotonic(), 0
-    async with asyncio.TaskGroup() as group:
-        for due in itertools.takewhile(lambda due: due < SEGMENT_S, poisson(rate)):
-            await asyncio.sleep(max(0.0, started + due - time.monotonic()))
-            group.create_task(ask(num_requests))
-            num_requests += 1
-    return num_requests
+async def _call(stub: scoring_pb2_grpc.ScoringStub, message: pb.ScoreRequest) -> None:
+    await stub.Score(message)
 
 
 def _some_broken(bodies: Iterator[bytes]) -> Iterator[bytes]:
@@ -121,7 +101,7 @@ def _some_broken(bodies: Iterator[bytes]) -> Iterator[bytes]:
 def held_mib(root: int) -> dict[str, float]:
     """Anonymous memory in MiB of a process and all that it started, summed by name."""
     held: Counter[str] = Counter()
-    for process in (psutil.Process(root), *psutil.Process(root).children(recursive=True)):
+    for process in processes(root):
         try:
             command = process.cmdline() or [process.name()]
             held[process_name(command)] += anonymous_mib(process.pid)

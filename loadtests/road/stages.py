@@ -22,7 +22,7 @@ from callers import ask_rest
 from pictures import forms
 from random_clip import write_config
 from report import add_out, report, table
-from running import NOTHING_KEPT, Running, running, workplace
+from running import NOTHING_KEPT, Running, processes, running, workplace
 from stacks import Samples, sampling
 
 EMBEDDED = "scorers: {clipscore: {}}\n"
@@ -81,7 +81,7 @@ def measure(service: Running, load: Load, num_items: int) -> Spent:
     """Ask for as many items, and see where the time goes."""
     num_requests = max(num_items // load.num_items, load.num_callers)
     bodies = forms(load.num_items, is_new=True)
-    [gateway] = [each for each in _processes(service.pid) if " ".join(each.cmdline()).startswith(GATEWAY)]
+    [gateway] = [each for each in processes(service.pid) if " ".join(each.cmdline()).startswith(GATEWAY)]
     asyncio.run(
         ask_rest(service.port, bodies, num_requests=load.num_callers, num_callers=load.num_callers)  # warms up
     )
@@ -110,7 +110,7 @@ def divide(threads: Mapping[Any, float], samples: Samples) -> Seconds:
 def around_s(pid: int, gateway: psutil.Process) -> Seconds:
     """CPU seconds so far of processes around the gateway, by process and stage; HAProxy starts new ones at times."""
     found = Seconds()
-    for process in _processes(pid):
+    for process in processes(pid):
         with suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             stage = HAPROXY if process.name() == "haproxy" else AROUND
@@ -132,11 +132,6 @@ def show(found: Mapping[str, Spent]) -> str:
         ["share of the service's CPU time", *found],
         [*rows, ["CPU ms an item", *(f"{spent.cpu_ms:.1f}" for spent in found.values())]],
     )
-
-
-def _processes(pid: int) -> list[psutil.Process]:
-    root = psutil.Process(pid)
-    return [root, *root.children(recursive=True)]
 
 
 if __name__ == "__main__":
