@@ -12,7 +12,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ from locust import FastHttpUser, User, events, task
 from locust.argument_parser import LocustArgumentParser
 
 sys.path.append(str(Path(__file__).parent / "road"))
-from callers import FORM, form
+from callers import FORM, form, numbered
 from pictures import captions, forms, messages, pictures
 
 from plumbline_wire.v1 import scoring_pb2 as pb
@@ -169,13 +169,8 @@ class Streamed(GrpcUser):
         self.call("ScoreStream", lambda: self._stream(batches))
 
     def _stream(self, batches: list[pb.ScoreRequest]) -> list[pb.ScoreReply]:
-        answers = list(self.stub.ScoreStream(_numbered(batches)))
+        answers = list(self.stub.ScoreStream(numbered(batches)))
         failed = [answer for answer in answers if not answer.HasField("reply")]
         if failed or len(answers) != len(batches):
             raise grpc.RpcError(f"{len(failed)} of {len(batches)} batches failed, {len(answers)} were answered")
         return [answer.reply for answer in answers]
-
-
-def _numbered(batches: list[pb.ScoreRequest]) -> Iterator[pb.ScoreStreamRequest]:
-    for number, request in enumerate(batches):
-        yield pb.ScoreStreamRequest(correlation_id=f"{number}", request=request)

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from plumbline_serve.assembly import assemble, local_compute, make_scorers
+from plumbline_serve.assembly import assembled
 from plumbline_serve.messages import EncodedImage, Item, ScoreRequest
-from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Settings
 
 NUM_REQUESTS, ITEMS_A_REQUEST = 64, 32
@@ -25,21 +24,15 @@ def measure(backend: str, checkpoint: dict[str, str], cache_dir: Path) -> dict[s
 
 
 async def _measure(settings: Settings) -> dict[str, Any]:
-    scorers, instruments = make_scorers(settings), Instruments()
-    compute = local_compute(settings, scorers.values(), instruments)
-    service = assemble(settings, scorers, compute=compute, instruments=instruments).service
-    await compute.start()
-    service.is_loaded = True
     requests = [_request(number) for number in range(NUM_REQUESTS)]
     # Of other images: rows of those that were seen are kept, and would cost nothing the second time.
     warming = [_request(NUM_REQUESTS + number) for number in range(4)]
-    try:
-        await asyncio.gather(*(service.score(request) for request in warming))
+    async with assembled(settings) as assembly:
+        score = assembly.service.score
+        await asyncio.gather(*map(score, warming))
         started = time.perf_counter()
-        replies = await asyncio.gather(*(service.score(request) for request in requests))
+        replies = await asyncio.gather(*map(score, requests))
         seconds = time.perf_counter() - started
-    finally:
-        await compute.close()
     num_images = sum(len(reply.results) for reply in replies)
     return {"images": num_images, "images_a_second": num_images / seconds}
 

@@ -19,11 +19,11 @@ import numpy as np
 import quality
 import scenes
 from rich.progress import track
-from served import served
 from targets import Figure, markdown
 
 from plumbline_models.training.evaluation.pairs import draw_pairs
 from plumbline_models.training.measure_quality import held_out_crops
+from plumbline_serve.assembly import assembled
 from plumbline_serve.settings import load_settings
 
 PAIRS_AT_ONCE = 128
@@ -33,7 +33,8 @@ async def measure(options: argparse.Namespace) -> list[Figure]:
     """All figures."""
     with tempfile.TemporaryDirectory() as cache:
         settings = load_settings(options.config, {"cache_dir": options.cache or Path(cache)})
-        async with served(settings) as service:
+        async with assembled(settings) as assembly:
+            service = assembly.service
             pairs = list(draw_pairs(options.pairs, options.seed))
             scored = []
             for first in track(range(0, len(pairs), PAIRS_AT_ONCE), description="scoring", disable=options.quiet):

@@ -1,36 +1,18 @@
 """Scores as the service gives them, from image bytes on, in this process."""
 
 import io
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from plumbline_models.core.protocols import Score
-from plumbline_serve.assembly import assemble, local_compute, make_scorers
 from plumbline_serve.core_service import CoreService
 from plumbline_serve.messages import EncodedImage, Item, ItemScores, ScoreRequest
-from plumbline_serve.metrics import Instruments
-from plumbline_serve.settings import Settings
 
 CHUNK = 64
 Scores = Mapping[str, Score]
-
-
-@asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[CoreService]:
-    """A loaded service, with the embedded scorers unless the settings name others."""
-    scorers, instruments = make_scorers(settings), Instruments()
-    compute = local_compute(settings, scorers.values(), instruments)
-    service = assemble(settings, scorers, compute=compute, instruments=instruments).service
-    await compute.start()
-    service.is_loaded = True
-    try:
-        yield service
-    finally:
-        await compute.close()
 
 
 async def score(

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -38,6 +38,12 @@ async def repeat(ask: Callable[[], Awaitable[object]], *, num_requests: int, num
     started = time.perf_counter()
     await asyncio.gather(*(call() for _ in range(num_callers)))
     return Window(num_requests, time.perf_counter() - started, latencies_s)
+
+
+def numbered(batches: Sequence[pb.ScoreRequest]) -> Iterator[pb.ScoreStreamRequest]:
+    """Batches as a stream takes them."""
+    for number, request in enumerate(batches):
+        yield pb.ScoreStreamRequest(correlation_id=f"{number}", request=request)
 
 
 def open_session() -> aiohttp.ClientSession:

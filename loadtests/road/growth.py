@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from batch_stream import ask_stream
 from callers import ask_rest
 from ladders import Step, item_steps, size_steps, text_steps
 from memory import Memory
@@ -30,7 +31,6 @@ from pictures import forms, messages
 from random_clip import write_config
 from report import add_out, report, table
 from running import NOTHING_KEPT, Running, divide, running, workplace
-from streams import ask_stream
 
 EMBEDDED = "scorers: {clipscore: {}}\n"
 LIMITS = {

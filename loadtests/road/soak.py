@@ -33,7 +33,6 @@ from report import add_out, report
 from running import Running, processes, running
 from scipy.stats import theilslopes
 
-from plumbline_wire.v1 import scoring_pb2 as pb
 from plumbline_wire.v1 import scoring_pb2_grpc
 
 SMALL_CACHES = {f"PLUMBLINE_CACHES__{kind}_BYTES": str(2**20) for kind in ("IMAGE", "TEXT", "PAIR")}
@@ -77,7 +76,7 @@ async def soak(service: Running, seconds: float, log: TextIO) -> None:
     async with open_session() as session, grpc.aio.insecure_channel(f"127.0.0.1:{service.grpc_port}") as channel:
         stub = scoring_pb2_grpc.ScoringStub(channel)
         rest = (partial(send, session, url, body) for body in _some_broken(forms(1, is_new=True)))
-        by_turns = _by_turns(rest, (partial(_call, stub, message) for message in messages(1, is_new=True)))
+        by_turns = _by_turns(rest, (partial(stub.Score, message) for message in messages(1, is_new=True)))
         while (second := time.monotonic() - started) < seconds:
             answered = await offer_all(by_turns, itertools.takewhile(lambda due: due < SEGMENT_S, poisson(rate)))
             sample = {"second": second, "answered": len(answered), "held_mib": held_mib(service.pid)}
@@ -87,10 +86,6 @@ async def soak(service: Running, seconds: float, log: TextIO) -> None:
 
 def _by_turns(*asks: Iterator[Ask]) -> Iterator[Ask]:
     return itertools.chain.from_iterable(zip(*asks, strict=True))
-
-
-async def _call(stub: scoring_pb2_grpc.ScoringStub, message: pb.ScoreRequest) -> None:
-    await stub.Score(message)
 
 
 def _some_broken(bodies: Iterator[bytes]) -> Iterator[bytes]:

@@ -1,7 +1,8 @@
 """Puts the parts of one process together: encoders, pipeline and service; no Ray."""
 
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -65,9 +66,11 @@ def make_scorers(
 
 def tuning_of(settings: Settings) -> Tuning:
     """How engines are compiled and run here."""
+    num_threads = settings.replicas.compute_threads or num_cpus()
     return Tuning(
         cache_dir=settings.cache_dir.expanduser(),
-        num_threads=settings.replicas.compute_threads or num_cpus(),
+        num_threads=num_threads,
+        num_streams=min(settings.replicas.compute_streams, num_threads),
         max_batch=settings.batching.max_batch,
         engines_dir=settings.engines.dir,
         calibration_dir=settings.engines.calibration_dir,
@@ -124,6 +127,27 @@ def local_compute(settings: Settings, scorers: Iterable[Scorer], instruments: In
         max_batch=batching.max_batch,
     )
     return LocalCompute(encoders_of(scorers), limits, instruments)
+
+
+@asynccontextmanager
+async def assembled(settings: Settings, scorers: Mapping[str, Scorer] | None = None) -> AsyncIterator[Assembly]:
+    """The whole service in this process, without a network or Ray, loaded and taking work.
+
+    Args:
+        scorers: Instead of the configured ones.
+
+    Raises:
+        SetupError: The configuration names what is not there, or an encoder cannot be loaded.
+    """
+    chosen, instruments = dict(make_scorers(settings) if scorers is None else scorers), Instruments()
+    compute = local_compute(settings, chosen.values(), instruments)
+    assembly = assemble(settings, chosen, compute=compute, instruments=instruments)
+    await compute.start()
+    assembly.service.is_loaded = True
+    try:
+        yield assembly
+    finally:
+        await compute.close()
 
 
 def assemble(

@@ -38,6 +38,7 @@ class ArithmeticEncoder:
         self.poison: object = None
         self.awaits_a_batch: float | None = None
         self.is_loaded = False
+        self.num_streams = 1
 
     def prepare(self, raw):
         if isinstance(raw, PairInput):
@@ -66,7 +67,7 @@ class ArithmeticEncoder:
     def info(self) -> EncoderInfo:
         return EncoderInfo(
             key=self.key, kind=self.kind, arch="arithmetic", source="tests", licence="Apache-2.0", sha256="",
-            dim=1, backend="fake", precision="fp32", device="cpu",
+            dim=1, backend="fake", precision="fp32", device="cpu", num_streams=self.num_streams,
         )  # fmt: skip
 
     def encode(self, batch: Sequence[object]) -> Sequence[float | PlumblineError]:

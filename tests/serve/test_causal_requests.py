@@ -10,9 +10,8 @@ import skimage.data
 from PIL import Image
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_serve.assembly import assemble, local_compute, make_scorers
+from plumbline_serve.assembly import assembled
 from plumbline_serve.messages import EncodedImage, Item, ScoreRequest
-from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Settings
 
 TINY = Path(__file__).parents[1] / "golden" / "vqascore" / "smolvlm_tiny"
@@ -23,13 +22,8 @@ NAMES = ("astronaut", "coffee")
 async def assembly(tmp_path):
     section = {"family": "smolvlm", "model": str(TINY)}
     settings = Settings(backend="openvino", precision="fp32", scorers={"vqascore": section}, cache_dir=tmp_path)
-    scorers, instruments = make_scorers(settings), Instruments()
-    compute = local_compute(settings, scorers.values(), instruments)
-    await compute.start()
-    assembled = assemble(settings, scorers, compute=compute, instruments=instruments)
-    assembled.service.is_loaded = True
-    yield assembled
-    await compute.close()
+    async with assembled(settings) as assembly:
+        yield assembly
 
 
 def png(name: str) -> EncodedImage:

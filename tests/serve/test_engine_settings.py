@@ -49,3 +49,12 @@ def test_backends_are_told_the_configured_engines_and_sizes(tmp_path: Path) -> N
 def test_backends_are_told_where_weights_belong(tmp_path: Path, strips: bool) -> None:
     settings = Settings(cache_dir=tmp_path, engines={"strip_weights": strips})  # type: ignore[arg-type]
     assert tuning_of(settings).strips_weights is strips
+
+
+@pytest.mark.parametrize(("num_threads", "num_streams", "expected"), [(4, 2, 2), (2, 4, 2), (1, 1, 1)])
+def test_an_engine_has_no_more_streams_than_threads(
+    tmp_path: Path, num_threads: int, num_streams: int, expected: int
+) -> None:
+    replicas = {"compute_threads": num_threads, "compute_streams": num_streams}
+    tuning = tuning_of(Settings(cache_dir=tmp_path, replicas=replicas))  # type: ignore[arg-type]
+    assert (tuning.num_threads, tuning.num_streams) == (num_threads, expected)

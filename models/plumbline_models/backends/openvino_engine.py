@@ -1,6 +1,7 @@
 """Runs a graph that OpenVINO compiled."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from plumbline_models.core.protocols import EngineInfo
 
 
 class OpenVinoEngine:
-    """One compiled graph and one request, reused for every batch.
+    """One compiled graph and a request for each of its streams, used again and again; callers beyond those wait.
 
     Args:
         compiled: OpenVINO's compiled form, inputs and outputs in the graph's order.
@@ -34,7 +35,10 @@ class OpenVinoEngine:
         self._specs = graph.inputs
         self._outputs = graph.outputs
         self._info = info
-        self._request = compiled.create_infer_request()
+        self._compiled = compiled
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(info.num_streams):
+            self._idle.put(compiled.create_infer_request())
         self._tensor = import_openvino().Tensor
 
     @property
@@ -45,17 +49,14 @@ class OpenVinoEngine:
     @property
     def num_layers(self) -> int:
         """Operations that are left once OpenVINO has fused what it can."""
-        return len(self._request.get_compiled_model().get_runtime_model().get_ops())
+        return len(self._compiled.get_runtime_model().get_ops())
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see `Engine.run`."""
         arrays, _ = arrange_inputs(self._info.graph, self._specs, inputs)
+        request = self._idle.get()
         try:
-            for index, array in enumerate(arrays):
-                # The runtime borrows the caller's memory, but takes none that is read-only.
-                borrowed = array if array.flags.writeable else array.copy()
-                self._request.set_input_tensor(index, self._tensor(borrowed, shared_memory=True))
-            self._request.infer()
+            return self._infer(request, arrays)
         except RuntimeError as error:
             raise EngineError(
                 f"The graph {self._info.graph} failed on a batch.",
@@ -63,7 +64,15 @@ class OpenVinoEngine:
                 shapes=[list(array.shape) for array in arrays],
                 reason=str(error),
             ) from error
+        finally:
+            self._idle.put(request)
+
+    def _infer(self, request: Any, arrays: Sequence[Array]) -> dict[str, Array]:
+        for index, array in enumerate(arrays):
+            # The runtime borrows the caller's memory, but takes none that is read-only.
+            borrowed = array if array.flags.writeable else array.copy()
+            request.set_input_tensor(index, self._tensor(borrowed, shared_memory=True))
+        request.infer()
         return {
-            name: np.array(self._request.get_output_tensor(index).data, copy=True)
-            for index, name in enumerate(self._outputs)
+            name: np.array(request.get_output_tensor(index).data, copy=True) for index, name in enumerate(self._outputs)
         }

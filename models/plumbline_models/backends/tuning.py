@@ -22,6 +22,8 @@ class Tuning:
         cache_dir: Where compiled engines are kept; made when first needed.
         engines_dir: Engines that came with the installation: looked up first, never written to.
         num_threads: CPU threads of one engine; None: what the machine, or the container's quota, gives.
+        num_streams: Batches that one engine computes at a time, for backends that can; its threads are divided
+            among them.
         prefer: `latency` for one caller at a time, `throughput` for batches that keep all cores busy.
         device: `auto` is a CUDA GPU where the backend can use one and there is one.
         max_batch: The most rows that a batch will have, for backends whose engines grow with it; None: as many
@@ -42,6 +44,7 @@ class Tuning:
 
     cache_dir: Path
     num_threads: int | None = None
+    num_streams: int = 1
     prefer: Literal["latency", "throughput"] = "latency"
     device: Device = "auto"
     max_batch: int | None = None
@@ -58,6 +61,11 @@ class Tuning:
             raise ConfigError(
                 f"The number of threads must be 1 to {MAX_THREADS}, not {self.num_threads}.",
                 num_threads=self.num_threads,
+            )
+        if not 1 <= self.num_streams <= MAX_THREADS:
+            raise ConfigError(
+                f"The number of streams must be 1 to {MAX_THREADS}, not {self.num_streams}.",
+                num_streams=self.num_streams,
             )
         if self.max_batch is not None and self.max_batch < 1:
             raise ConfigError("The largest batch must be at least 1.", max_batch=self.max_batch)

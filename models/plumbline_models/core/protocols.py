@@ -38,11 +38,13 @@ class EngineInfo:
     device: str
     key: str
     """The engine cache's key, or an empty string where nothing was compiled."""
+    num_streams: int = 1
+    """Batches that it computes at a time, each for a caller in a thread of its own."""
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """A compiled graph; `run` may be called from one thread at a time."""
+    """A compiled graph; as many threads may call `run` at a time as it has streams."""
 
     @property
     def info(self) -> EngineInfo:
@@ -104,6 +106,8 @@ class EncoderInfo:
     notes: Mapping[str, str] = field(default_factory=dict)
     context_length: int | None = None
     """Tokens that a text is cut to, those around it included; None where no text is cut."""
+    num_streams: int = 1
+    """Batches that it encodes at a time, each for a caller in a thread of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,7 @@ class Encoder(Protocol):
         ...
 
     def encode(self, batch: Sequence[Prepared]) -> Sequence[Row | PlumblineError]:
-        """Encode inputs of one bucket; called from one thread at a time.
+        """Encode inputs of one bucket; called from at most `info().num_streams` threads at a time.
 
         Returns:
             A row or an error for each input, in order.

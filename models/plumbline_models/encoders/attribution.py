@@ -20,8 +20,15 @@ from plumbline_models.checkpoints.digest import sha256_of
 from plumbline_models.core.arrays import Array, Pixels, TokenIds
 from plumbline_models.core.errors import ConfigError, EngineError, InvalidFieldError, PlumblineError, SetupError
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
+from plumbline_models.encoders.batch_sizes import fill_rows, stack_ids
 from plumbline_models.encoders.caption_matrices import CaptionMatrices, CaptionMatrix
-from plumbline_models.encoders.caption_pairs import CaptionAttribution, PreparedCaption, cosines_of, read_attribution
+from plumbline_models.encoders.caption_pairs import (
+    CaptionAttribution,
+    PreparedCaption,
+    by_caption,
+    cosines_of,
+    read_attribution,
+)
 from plumbline_models.graphs.attribution_graphs import (
     MAX_CAPTIONS,
     MAX_PAIRS,
@@ -159,7 +166,7 @@ class AttributionEncoder:
             EngineError: The batch could not be run, or before `load`.
         """
         rows: dict[int, CaptionAttribution | PlumblineError] = {}
-        for indices in _grouped(batch):
+        for indices in by_caption(batch):
             if len(indices) > len(batch[indices[0]].tail_ids):
                 rows.update(zip(indices, self._by_matrix([batch[i] for i in indices]), strict=True))
         by_gradient = [i for i in range(len(batch)) if i not in rows]
@@ -175,14 +182,15 @@ class AttributionEncoder:
             return [*self._by_gradient(batch[:middle]), *self._by_gradient(batch[middle:])]
         row_of = {name: row for row, (name, _) in enumerate(captions)}
         images = np.stack([pair.image_embedding for pair in batch]).astype(np.float32, copy=False)
+        caption_rows = np.array([row_of[pair.caption] for pair in batch], dtype=np.int64)
         outputs = _engine(self._pairs_engine, self.key).run(
             {
                 "token_ids": self._stack([ids for _, ids in captions]),
-                "caption_rows": np.array([row_of[pair.caption] for pair in batch], dtype=np.int64),
-                "image_embeddings": images,
+                "caption_rows": fill_rows(caption_rows, MAX_PAIRS),
+                "image_embeddings": fill_rows(images, MAX_PAIRS),
             }
         )
-        cosines, tokens = cosines_of(outputs["pair_caption"], images), outputs["pair_attribution"]
+        cosines, tokens = cosines_of(outputs["pair_caption"][: len(batch)], images), outputs["pair_attribution"]
         return [read_attribution(pair, float(cosines[i]), tokens[i]) for i, pair in enumerate(batch)]
 
     def _by_matrix(self, pairs: Sequence[PreparedCaption]) -> list[CaptionAttribution | PlumblineError]:
@@ -201,10 +209,7 @@ class AttributionEncoder:
         return CaptionMatrix(rows.astype(np.float32, copy=False))
 
     def _stack(self, captions: Sequence[TokenIds]) -> Array:
-        padded = np.zeros((len(captions), self._padded(max(len(ids) for ids in captions))), dtype=np.int64)
-        for row, ids in zip(padded, captions, strict=True):
-            row[: len(ids)] = ids
-        return padded
+        return stack_ids(captions, self._padded(max(map(len, captions))), MAX_CAPTIONS)
 
     def _padded(self, length: int) -> int:
         room = self._spec.arch.context_length - len(self._prefix_ids)
@@ -233,6 +238,7 @@ class AttributionEncoder:
                 "context_length": str(spec.arch.context_length),
             },
             context_length=spec.arch.context_length,
+            num_streams=ran.num_streams,
         )
 
 
@@ -240,11 +246,3 @@ def _engine(engine: Engine | None, key: str) -> Engine:
     if engine is None:
         raise EngineError("The encoder is not loaded yet.", encoder=key)
     return engine
-
-
-def _grouped(batch: Sequence[PreparedCaption]) -> list[list[int]]:
-    """Places in the batch that hold the same caption, caption by caption."""
-    places: dict[bytes, list[int]] = {}
-    for index, pair in enumerate(batch):
-        places.setdefault(pair.caption, []).append(index)
-    return list(places.values())

@@ -1,5 +1,6 @@
 """Captions that meet many images, kept as matrices."""
 
+import threading
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,7 +28,7 @@ class CaptionMatrix:
 
 
 class CaptionMatrices:
-    """A bounded store by caption; for one thread at a time.
+    """A bounded store by caption.
 
     Args:
         max_bytes: Of all matrices together; 0 keeps none.
@@ -37,10 +38,12 @@ class CaptionMatrices:
     def __init__(self, max_bytes: int = MAX_BYTES, *, on_lookup: OnLookup | None = None) -> None:
         self._matrices: LRUCache[bytes, CaptionMatrix] = LRUCache(max_bytes, getsizeof=lambda each: each.rows.nbytes)
         self._on_lookup = on_lookup
+        self._lock = threading.Lock()
 
     def get(self, caption: bytes) -> CaptionMatrix | None:
         """The caption's matrix, if it is kept."""
-        matrix = self._matrices.get(caption)
+        with self._lock:
+            matrix = self._matrices.get(caption)
         if self._on_lookup is not None:
             self._on_lookup("caption", matrix is not None)
         return matrix
@@ -48,4 +51,5 @@ class CaptionMatrices:
     def put(self, caption: bytes, matrix: CaptionMatrix) -> None:
         """Keep a matrix, unless it alone is too large; those unused for longest make room."""
         if matrix.rows.nbytes <= self._matrices.maxsize:
-            self._matrices[caption] = matrix
+            with self._lock:
+                self._matrices[caption] = matrix

@@ -1,6 +1,7 @@
 """A caption held against an image, before and after it is attributed."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,14 @@ class CaptionAttribution:
     tokens: Array
     """`[E - 1]` float32, start and end of text left out; token `k` stands at `tokenised.spans[k]`."""
     tokenised: Tokenised
+
+
+def by_caption(batch: Sequence[PreparedCaption]) -> list[list[int]]:
+    """Places in the batch that hold the same caption, caption by caption."""
+    places: dict[bytes, list[int]] = {}
+    for index, pair in enumerate(batch):
+        places.setdefault(pair.caption, []).append(index)
+    return list(places.values())
 
 
 def cosines_of(captions: Array, images: Array) -> Array:

@@ -129,6 +129,7 @@ class CausalImageEncoder:
             precision=engine.info.precision,
             device=engine.info.device,
             notes={"family": self._checkpoint.family.name, "pixels": str(self._checkpoint.pixels)},
+            num_streams=engine.info.num_streams,
         )
 
     def info(self) -> EncoderInfo:

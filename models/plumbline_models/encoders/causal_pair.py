@@ -116,7 +116,7 @@ class CausalPairEncoder:
         blank = np.zeros((num_levels, self._checkpoint.num_tile_rows or 4, width), dtype=np.float32)
         image = ImageInPrompt(blank, (2, 2) if has_axes else (0, 0), key=(0, 0))
         self.encode([self.prepare(PairInput(caption="", image_row=image))])
-        family, ran = self._family, self._runs.info
+        family, ran = self._family, self._runs.info  # one stream: what is kept of prefixes is for one thread
         penalty = {"repetition penalty": f"{self._penalty:g}"} if self._penalty != 1.0 else {}
         self._info = EncoderInfo(
             key=self.key,

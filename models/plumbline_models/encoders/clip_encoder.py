@@ -24,7 +24,7 @@ PreparedT = TypeVar("PreparedT")
 
 
 class ClipEncoder(ABC, Generic[PreparedT]):
-    """An encoder of unit-norm embeddings: one engine, run by one thread at a time.
+    """An encoder of unit-norm embeddings.
 
     Args:
         spec: The CLIP.
@@ -75,7 +75,8 @@ class ClipEncoder(ABC, Generic[PreparedT]):
     def _graph(self) -> Graph: ...
 
     @abstractmethod
-    def _stack(self, batch: Sequence[PreparedT]) -> Array: ...
+    def _stack(self, batch: Sequence[PreparedT]) -> Array:
+        """An array of a row an input, or of more, whose results are dropped."""
 
     @abstractmethod
     def _sample(self) -> PreparedT:
@@ -128,10 +129,9 @@ class ClipEncoder(ABC, Generic[PreparedT]):
             raise EngineError("The encoder is not loaded yet.", encoder=self.key)
         rows: list[Row | PlumblineError] = []
         for first in range(0, len(batch), MAX_BATCH):
-            inputs = {self.input_name: self._stack(batch[first : first + MAX_BATCH])}
-            with self._lock:
-                outputs = self._engine.run(inputs)
-            rows.extend(self._split(np.asarray(outputs[self.output_name], dtype=np.float32)))
+            part = batch[first : first + MAX_BATCH]
+            outputs = self._engine.run({self.input_name: self._stack(part)})
+            rows.extend(self._split(np.asarray(outputs[self.output_name][: len(part)], dtype=np.float32)))
         return rows
 
     def _split(self, embeddings: EmbeddingsND) -> list[Row | PlumblineError]:
@@ -152,4 +152,5 @@ class ClipEncoder(ABC, Generic[PreparedT]):
             device=ran.device,
             notes=self._notes(),
             context_length=spec.arch.context_length if self.kind == "text" else None,
+            num_streams=ran.num_streams,
         )

@@ -117,6 +117,7 @@ class FlanT5ImageEncoder:
             precision=engine.info.precision,
             device=engine.info.device,
             notes={"pixels": f"{self._aspect or self._checkpoint.aspect}, {arch.image_px} px"},
+            num_streams=engine.info.num_streams,
         )
         self._engine = engine
 

@@ -16,6 +16,7 @@ from plumbline_models.core.arrays import Pixels, TokenIds
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError, TextTooLongError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
+from plumbline_models.encoders.batch_sizes import fill_rows
 from plumbline_models.encoders.flant5_batch import (
     ANSWER_STEP,
     TAIL_STEP,
@@ -142,6 +143,7 @@ class FlanT5PairEncoder:
                 "conversation": self._asking.conversation,
                 "scored": f"all answer tokens with end-of-sequence, over {arch.num_tokens} tokens",
             },
+            num_streams=ran.num_streams,
         )
 
     def info(self) -> EncoderInfo:
@@ -174,8 +176,10 @@ class FlanT5PairEncoder:
 
     def _run(self, engine: Engine, batch: Sequence[PreparedPair]) -> list[AnswerLikelihood | PlumblineError]:
         start_id = self._checkpoint.t5_arch.start_id
-        outputs = engine.run(arrange_pairs(batch, self._head_ids, start_id))
-        return read_likelihoods(outputs, [len(pair.answer_ids) for pair in batch])
+        inputs = arrange_pairs(batch, self._head_ids, start_id)
+        outputs = engine.run({name: fill_rows(array, self._max_batch) for name, array in inputs.items()})
+        found = {name: array[: len(batch)] for name, array in outputs.items()}
+        return read_likelihoods(found, [len(pair.answer_ids) for pair in batch])
 
     @cached_property
     def _fixed_answer(self) -> TokenIds | None:

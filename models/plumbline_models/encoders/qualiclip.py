@@ -171,8 +171,7 @@ class QualiClipEncoder:
         rows: list[QualityRow | PlumblineError] = []
         for first in range(0, len(batch), MAX_BATCH):
             part = batch[first : first + MAX_BATCH]
-            with self._lock:
-                outputs = self._engine.run({"pixels": np.stack([sized.pixels for sized in part])})
+            outputs = self._engine.run({"pixels": np.stack([sized.pixels for sized in part])})
             margins = np.asarray(outputs["margins"], dtype=np.float32)
             rows.extend(self._row(sized, row) for sized, row in zip(part, margins, strict=True))
         return rows
@@ -200,6 +199,7 @@ class QualiClipEncoder:
             precision=ran.precision,
             device=ran.device,
             notes={"prompts": self._prompts.name, "pixels": f"own size, at most {self.max_pixels} pixels"},
+            num_streams=ran.num_streams,
         )
 
 

@@ -1,7 +1,8 @@
 """Batches across requests, formed when the encoder becomes free.
 
 A batch is never sealed while the encoder is busy: whatever has arrived by the time it is free goes together, so
-batches grow with load and a lone input waits for nobody. When the queue is short but further inputs are known to
+batches grow with load and a lone input waits for nobody. Where the encoder computes several batches at a time, what
+waits is divided among its free streams. When the queue is short but further inputs are known to
 be on their way (still being decoded), the batch waits for them for as long as a batch of its own would cost them
 beyond their share of this one (see `pace`), and at most `max_linger_s`.
 
@@ -10,24 +11,21 @@ Two lanes keep a caller's single image from standing behind another's thousand: 
 """
 
 import asyncio
-import contextlib
 import itertools
-import logging
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from plumbline_models.core.errors import EngineError, OverloadedError, PlumblineError
-from plumbline_models.core.protocols import Encoder, Prepared, Row
+from plumbline_models.core.errors import EngineError, OverloadedError
+from plumbline_models.core.protocols import Encoder, Prepared
+from plumbline_serve.batching.halving import encode_each
 from plumbline_serve.batching.lanes import LANES, Entry, Lane, LaneQueue
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.pace import Pace
 from plumbline_serve.compute import EncodedRows
 from plumbline_serve.deadline import Deadline
 from plumbline_serve.threads import named_threads
-
-log = logging.getLogger(__name__)
 
 BULK_LEADS_EVERY = 4  # batches; bounds how long bulk work can starve
 BULK_FROM = 32  # inputs a call; fewer are interactive
@@ -60,9 +58,14 @@ class Batcher:
         self._num_batches = itertools.count(1)
         self._rate_per_s = 0.0
         self._pace = Pace()
-        self._busy_since = math.inf
-        self._thread = named_threads(1, f"encode {encoder.kind}")
-        self._loop_task = asyncio.create_task(self._run(), name=f"batcher {encoder.key}")
+        self._num_streams = encoder.info().num_streams
+        self._forming = asyncio.Lock()
+        self._busy_since: dict[int, float] = {}
+        self._threads = named_threads(self._num_streams, f"encode {encoder.kind}")
+        self._streams = [
+            asyncio.create_task(self._run(stream), name=f"batcher {encoder.key} {stream}")
+            for stream in range(self._num_streams)
+        ]
 
     @property
     def num_queued(self) -> int:
@@ -72,7 +75,8 @@ class Batcher:
     @property
     def is_alive(self) -> bool:
         """Whether batches are still formed, and none has been computing for longer than is believable."""
-        return not self._loop_task.done() and time.monotonic() - self._busy_since < STUCK_AFTER_S
+        longest_since = min(self._busy_since.values(), default=math.inf)
+        return not any(map(asyncio.Task.done, self._streams)) and time.monotonic() - longest_since < STUCK_AFTER_S
 
     def expect(self, num_inputs: int) -> None:
         """Announce inputs that are being prepared, or take that back with a negative number."""
@@ -105,12 +109,12 @@ class Batcher:
 
     async def close(self) -> None:
         """Stop; inputs that still wait are answered with an error."""
-        self._loop_task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._loop_task
+        for stream in self._streams:
+            stream.cancel()
+        await asyncio.gather(*self._streams, return_exceptions=True)
         for entry in self._take_all():
             entry.answer(EngineError("The encoder was stopped."))
-        self._thread.shutdown(wait=False)
+        self._threads.shutdown(wait=False)
 
     def _enqueue(self, inputs: Sequence[Prepared], deadline: Deadline) -> list[Entry]:
         if self.num_queued + len(inputs) > self._limits.max_queued and (self.num_queued or not inputs):
@@ -145,17 +149,18 @@ class Batcher:
 
     def _drain_s(self) -> float:
         """Seconds until today's queue is served, by the rate of the last batches."""
-        return self.num_queued / self._rate_per_s if self._rate_per_s else 1.0
+        return self.num_queued / (self._rate_per_s * self._num_streams) if self._rate_per_s else 1.0
 
-    async def _run(self) -> None:
+    async def _run(self, stream: int) -> None:
         while True:
-            while not self.num_queued:
-                self._arrival.clear()
-                await self._arrival.wait()
-            await self._linger()
-            batch = self._take_batch()
+            async with self._forming:
+                while not self.num_queued:
+                    self._arrival.clear()
+                    await self._arrival.wait()
+                await self._linger()
+                batch = self._take_batch()
             if batch:
-                await self._compute(batch)
+                await self._compute(batch, stream)
 
     async def _linger(self) -> None:
         """Wait while the batch is not full and more inputs are on their way, until the oldest has waited enough."""
@@ -170,7 +175,11 @@ class Batcher:
                 return
 
     def _take_batch(self) -> list[Entry]:
-        """Take one bucket's inputs up to the cost limit, passing over those that nobody waits for."""
+        """Take one bucket's inputs up to the cost limit, passing over those that nobody waits for.
+
+        Where further streams are free, no more than an equal share of all that waits.
+        """
+        most_items = math.ceil(self.num_queued / (self._num_streams - len(self._busy_since)))
         order: tuple[Lane, ...] = LANES if next(self._num_batches) % BULK_LEADS_EVERY else LANES[::-1]
         lead: Lane = next(lane for lane in order if self._lanes[lane].num_items)
         bucket = self._lanes[lead].oldest_bucket()
@@ -180,7 +189,7 @@ class Batcher:
             for entry in self._lanes[lane].drain(bucket):
                 if not self._is_wanted(entry):
                     continue
-                if batch and entry.cost > room:
+                if batch and (entry.cost > room or len(batch) == most_items):
                     self._lanes[lane].put_back(entry)
                     room = 0.0
                     break
@@ -198,15 +207,16 @@ class Batcher:
             return False
         return True
 
-    async def _compute(self, batch: list[Entry]) -> None:
-        started = self._busy_since = time.monotonic()
+    async def _compute(self, batch: list[Entry], stream: int) -> None:
+        started = self._busy_since[stream] = time.monotonic()
         for entry in batch:
             entry.started_at = started
             self._observer.waited(started - entry.queued_at)
         loop = asyncio.get_running_loop()
-        rows = await loop.run_in_executor(self._thread, self._encode, [entry.prepared for entry in batch])
+        inputs = [entry.prepared for entry in batch]
+        rows = await loop.run_in_executor(self._threads, encode_each, self._encoder, inputs)
         ended = time.monotonic()
-        self._busy_since = math.inf
+        del self._busy_since[stream]
         for entry, row in zip(batch, rows, strict=True):
             entry.ended_at = ended
             entry.answer(row)
@@ -215,25 +225,6 @@ class Batcher:
         newest = len(batch) / seconds
         self._rate_per_s += (DRAIN_RATE_WEIGHT if self._rate_per_s else 1.0) * (newest - self._rate_per_s)
         self._observer.batch(self._encoder.key, len(batch), seconds)
-
-    def _encode(self, inputs: list[Prepared]) -> Sequence[Row | PlumblineError]:
-        """Encode in the encoder's thread; a batch that fails is halved until the culprit stands alone."""
-        try:
-            rows = self._encoder.encode(inputs)
-            if len(rows) == len(inputs):
-                return rows
-            error: PlumblineError = EngineError(
-                "The encoder lost a part of the batch.", got=len(rows), sent=len(inputs)
-            )
-        except PlumblineError as raised:
-            error = raised
-        except Exception:
-            log.exception("encoder %s failed on a batch of %d", self._encoder.key, len(inputs))
-            error = EngineError("The encoder failed on this input.", encoder=self._encoder.key)
-        if len(inputs) == 1:
-            return [error]
-        middle = len(inputs) // 2
-        return [*self._encode(inputs[:middle]), *self._encode(inputs[middle:])]
 
     def _take_all(self) -> list[Entry]:
         return [entry for queue in self._lanes.values() for entry in queue.drain_all()]

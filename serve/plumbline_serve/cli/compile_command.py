@@ -40,12 +40,11 @@ class Report:
     failed: Sequence[FailedGraph]
 
 
-def build(settings: Settings, out: Path | None, *, strips_weights: bool | None = None) -> Report:
+def build(settings: Settings, out: Path | None) -> Report:
     """Build, or find, the engines of every configured scorer; progress goes to the terminal.
 
     Args:
         out: Folder for the engines, made where it is not there, readable by everyone; None: the engine cache.
-        strips_weights: Whether weights lie beside engines that can do without; None: as configured.
 
     Raises:
         PlumblineError: The configuration is wrong, or the backend builds nothing here.
@@ -53,8 +52,6 @@ def build(settings: Settings, out: Path | None, *, strips_weights: bool | None =
     tuning = tuning_of(settings)
     if out is not None:
         tuning = replace(tuning, cache_dir=out, engines_dir=None)
-    if strips_weights is not None:
-        tuning = replace(tuning, strips_weights=strips_weights)
     usual = open_compiler(settings.backend, precision=settings.precision, tuning=tuning)
     with _progress() as progress:
         task = progress.add_task("Reading the configuration", total=None)

@@ -69,10 +69,9 @@ def compile_engines(
 ) -> None:
     """Build the engines of every configured scorer ahead of time."""
     settings = load_settings(config, {"backend": backend, "precision": precision})
-    if calibration is not None:
-        engines = settings.engines.model_copy(update={"calibration_dir": calibration})
-        settings = settings.model_copy(update={"engines": engines})
-    report = compile_command.build(settings, out, strips_weights=strip_weights)
+    given = {"calibration_dir": calibration, "strip_weights": strip_weights}
+    engines = settings.engines.model_copy(update={name: value for name, value in given.items() if value is not None})
+    report = compile_command.build(settings.model_copy(update={"engines": engines}), out)
     raise typer.Exit(compile_command.show(report, as_json=as_json))
 
 

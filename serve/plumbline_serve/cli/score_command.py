@@ -15,12 +15,11 @@ from rich.table import Table
 from plumbline_client import Client, Image, PlumblineClientError
 from plumbline_client import Item as ClientItem
 from plumbline_models.core.errors import ImageUndecodableError, PlumblineError
-from plumbline_serve.assembly import assemble, local_compute, make_scorers
+from plumbline_serve.assembly import assembled, make_scorers
 from plumbline_serve.checks import Checks
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.edge.rest_replies import score_document
 from plumbline_serve.messages import BrokenImage, EncodedImage, Item, ScoreRequest
-from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Settings
 
 OK, SOME_FAILED = 0, 1
@@ -51,16 +50,9 @@ async def _in_process(ask: Ask, settings: Settings) -> Document:
     if ask.scorers is not None:
         chosen = Checks(settings.limits, scorers).scorers(ask.scorers) or []
         scorers = {scorer.info.name: scorer for scorer in chosen}
-    instruments = Instruments()
-    compute = local_compute(settings, scorers.values(), instruments)
-    service = assemble(settings, scorers, compute=compute, instruments=instruments).service
-    await compute.start()
-    service.is_loaded = True
-    try:
-        chunks = _chunks(ask.images, min(CHUNK, settings.limits.max_items))
-        return _joined([score_document(await service.score(_request(ask, files))) for files in chunks])
-    finally:
-        await compute.close()
+    chunks = _chunks(ask.images, min(CHUNK, settings.limits.max_items))
+    async with assembled(settings, scorers) as assembly:
+        return _joined([score_document(await assembly.service.score(_request(ask, files))) for files in chunks])
 
 
 def through_server(ask: Ask, url: str) -> Document:

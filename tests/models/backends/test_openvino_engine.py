@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,21 @@ def test_a_row_hardly_depends_on_its_batch(image_engine: Engine, draw_images: Ca
     together = image_engine.run({"pixels": pixels})["rows"]
     alone = np.concatenate([image_engine.run({"pixels": pixels[i : i + 1]})["rows"] for i in range(16)])
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)  # other kernels for other sizes; measured 0
+
+
+@pytest.mark.parametrize("num_callers", [2, 5])
+def test_callers_at_once_get_the_rows_of_their_own_batches(
+    engine_dir: Path, image_engine: Engine, draw_images: Callable[[int], Batch], num_callers: int
+) -> None:
+    """With two streams; further callers wait for one of them."""
+    tuning = Tuning(engine_dir, num_threads=2, num_streams=2)
+    engine = open_backend("openvino", precision="fp32", tuning=tuning).compile(IMAGE_GRAPH)
+    assert engine.info.num_streams == 2
+    batches = [draw_images(number % 3 + 1) for number in range(60)]
+    with ThreadPoolExecutor(num_callers) as callers:
+        found = list(callers.map(engine.run, batches))
+    for batch, outputs in zip(batches, found, strict=True):
+        np.testing.assert_allclose(outputs["rows"], image_engine.run(batch)["rows"], rtol=0, atol=1e-6)
 
 
 def test_results_belong_to_the_caller(image_engine: Engine, draw_images: Callable[[int], Batch]) -> None:

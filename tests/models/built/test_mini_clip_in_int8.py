@@ -18,11 +18,9 @@ import plumbline_serve.demo
 from plumbline_models.backends.openvino_int8 import MIN_COSINE, MIN_SPEARMAN
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.training.evaluation.pairs import draw_pairs
-from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
+from plumbline_serve.assembly import assembled, encoders_of, make_scorers
 from plumbline_serve.cli.main import cli
-from plumbline_serve.core_service import CoreService
 from plumbline_serve.messages import EncodedImage, Item, ItemScores, ScoreRequest
-from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import EngineSettings, Settings
 
 GALLERY = Path(plumbline_serve.demo.__file__).parent / "gallery"
@@ -89,15 +87,6 @@ def test_embeddings_and_the_order_of_scores_stay(shipped: Path, exact_dir: Path,
     assert not (tmp_path / "unused").exists()  # nothing was built, or it would have been kept there
 
 
-async def start(settings: Settings) -> tuple[CoreService, object]:
-    scorers, instruments = make_scorers(settings), Instruments()
-    compute = local_compute(settings, scorers.values(), instruments)
-    service = assemble(settings, scorers, compute=compute, instruments=instruments).service
-    await compute.start()
-    service.is_loaded = True
-    return service, compute
-
-
 async def test_the_service_names_the_precision_of_each_encoder_and_shares_no_row(
     shipped: Path, exact_dir: Path
 ) -> None:
@@ -106,14 +95,11 @@ async def test_the_service_names_the_precision_of_each_encoder_and_shares_no_row
     request = ScoreRequest([Item(id="1", image=picture, text="a red circle")])
     values: dict[str, list[float]] = {}
     for precision in ("int8", "fp32"):
-        service, compute = await start(settings_of(precision, exact_dir, shipped))
-        try:
-            named = {entry.kind: entry.precision for entry in await service.encoders()}
+        async with assembled(settings_of(precision, exact_dir, shipped)) as assembly:
+            named = {entry.kind: entry.precision for entry in await assembly.service.encoders()}
             assert named["image"] == precision
             assert named["text"] in ({"fp32"} if precision == "fp32" else {"fp32", "bf16"})
-            replies = [await service.score(request) for _ in range(2)]
-        finally:
-            await compute.close()  # type: ignore[attr-defined]
+            replies = [await assembly.service.score(request) for _ in range(2)]
         scored = [result for reply in replies for result in reply.results if isinstance(result, ItemScores)]
         values[precision] = [each.scores["clipscore"].value for each in scored]
         assert values[precision][0] == values[precision][1]

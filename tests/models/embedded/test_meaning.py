@@ -15,9 +15,8 @@ from plumbline_models.training.distortions import DISTORTIONS, distort
 from plumbline_models.training.evaluation.pairs import draw_pairs
 from plumbline_models.training.foils import KINDS
 from plumbline_models.training.photographs import photograph
-from plumbline_serve.assembly import assemble, local_compute, make_scorers
+from plumbline_serve.assembly import assembled, make_scorers
 from plumbline_serve.messages import EncodedImage, Item, ScoreRequest
-from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Settings
 
 EMBEDDED = Path(plumbline_models.__file__).parent / "embedded"
@@ -31,19 +30,13 @@ ALL = ("clipscore", "fclipscore", "vqascore", "qualiclip")
 def ask(tmp_path_factory):
     """Scores `(image, text)` pairs with the embedded scorers, the reference backend, and no configuration."""
     settings = Settings(cache_dir=tmp_path_factory.mktemp("engines"), backend="torch", precision="fp32")
-    scorers, instruments = make_scorers(settings), Instruments()
+    scorers = make_scorers(settings)
 
     async def run(asked, chosen):
-        compute = local_compute(settings, scorers.values(), instruments)
-        service = assemble(settings, scorers, compute=compute, instruments=instruments).service
-        await compute.start()
-        service.is_loaded = True
-        try:
-            items = [Item(str(k), encoded(image), text) for k, (image, text) in enumerate(asked)]
-            reply = await service.score(ScoreRequest(items, scorers=chosen))
-            return [result.scores for result in reply.results]
-        finally:
-            await compute.close()
+        items = [Item(str(k), encoded(image), text) for k, (image, text) in enumerate(asked)]
+        async with assembled(settings, scorers) as assembly:
+            reply = await assembly.service.score(ScoreRequest(items, scorers=chosen))
+        return [result.scores for result in reply.results]
 
     return lambda asked, chosen: asyncio.run(run(asked, chosen))
 

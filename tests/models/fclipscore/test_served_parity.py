@@ -8,24 +8,11 @@ from golden_clips import PICTURES, GoldenClip
 
 from plumbline_models.backends import Tuning
 from plumbline_models.core.protocols import Score
-from plumbline_serve.assembly import assemble, local_compute, make_scorers
-from plumbline_serve.messages import EncodedImage, Item, ItemScores, ScoreReply, ScoreRequest
-from plumbline_serve.metrics import Instruments
+from plumbline_serve.assembly import assembled
+from plumbline_serve.messages import EncodedImage, Item, ItemScores, ScoreRequest
 from plumbline_serve.settings import Settings
 
 CONTROL = "<end_of_text>"  # the official program takes it for the control token, we for plain text
-
-
-async def serve(settings: Settings, request: ScoreRequest) -> ScoreReply:
-    scorers, instruments = make_scorers(settings), Instruments()
-    compute = local_compute(settings, scorers.values(), instruments)
-    service = assemble(settings, scorers, compute=compute, instruments=instruments).service
-    await compute.start()
-    service.is_loaded = True
-    try:
-        return await service.score(request)
-    finally:
-        await compute.close()
 
 
 def item_of(case: Mapping[str, Any], index: int) -> Item:
@@ -51,7 +38,8 @@ async def test_served_cosines_are_the_official_ones(
         replicas={"compute_threads": 1},
     )
     cases = [case for case in b32.cases if CONTROL not in case["caption"]]
-    reply = await serve(settings, ScoreRequest([item_of(case, index) for index, case in enumerate(cases)]))
+    async with assembled(settings) as assembly:
+        reply = await assembly.service.score(ScoreRequest([item_of(case, i) for i, case in enumerate(cases)]))
     for case, result in zip(cases, reply.results, strict=True):
         assert isinstance(result, ItemScores)
         for score in result.scores.values():

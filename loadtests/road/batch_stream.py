@@ -1,10 +1,10 @@
 """A long run of items over one gRPC stream."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import grpc
-from callers import Window
+from callers import Window, numbered
 
 from plumbline_wire.v1 import scoring_pb2 as pb
 from plumbline_wire.v1 import scoring_pb2_grpc
@@ -16,14 +16,9 @@ async def ask_stream(port: int, requests: Sequence[pb.ScoreRequest]) -> Window:
     Raises:
         RuntimeError: A batch was not answered with scores.
     """
-
-    async def batches() -> AsyncIterator[pb.ScoreStreamRequest]:
-        for number, request in enumerate(requests):
-            yield pb.ScoreStreamRequest(correlation_id=f"{number}", request=request)
-
     latencies_s, started = list[float](), time.perf_counter()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        async for answer in scoring_pb2_grpc.ScoringStub(channel).ScoreStream(batches()):
+        async for answer in scoring_pb2_grpc.ScoringStub(channel).ScoreStream(numbered(requests)):
             if not answer.HasField("reply"):
                 raise RuntimeError(f"A batch failed: {answer.error.message}")
             latencies_s.append(time.perf_counter() - started)
