@@ -1,6 +1,6 @@
 """Latency against offered load, and the knee.
 
-    python loadtests/road/latency.py [--requests 300] [--requests-at-share 600] [--gateways 2] [--out FILE]
+    python loadtests/road/latency.py [--requests 300] [--requests-at-share 600] [--gateways 2] [--streams 2] [--out F]
 
 ViT-B/32 with random weights, one new pair a request over REST, nothing kept. Requests arrive as a Poisson process at a
 rate of their own, whether those before are answered or not, and latency counts from when each was due, so that a slow
@@ -11,7 +11,8 @@ The knee is the last rate, from the lowest up, before the first at which the med
 or more. A median says that most requests wait for others, which is what saturation is, and takes few samples; a rate
 above one that failed does not count, however lucky its run was. Then follows a longer run at 70 % of the knee, whose
 99th percentile over its median is printed. With --gateways the cores are divided among so many gateways, each with
-engines of its own, so that one long batch holds up a part of the requests only.
+engines of its own, so that one long batch holds up a part of the requests only; with --streams the threads of each
+engine are divided among so many batches at a time.
 """
 
 import argparse
@@ -50,13 +51,15 @@ def main() -> None:
     )
     parser.add_argument("--requests-at-share", type=int, default=600, help="at 70 %% of the knee")
     parser.add_argument("--gateways", type=int, default=1)
+    parser.add_argument("--streams", type=int, default=1)
     add_out(parser)
     options = parser.parse_args()
     require(options.requests, 95)
     require(options.requests_at_share, 99)
     with workplace() as folder:
         config, _ = write_config(folder)
-        with running(config.read_text(encoding="utf-8"), NOTHING_KEPT | divide(options.gateways)) as service:
+        layout = divide(options.gateways, options.streams)
+        with running(config.read_text(encoding="utf-8"), NOTHING_KEPT | layout) as service:
             bodies = forms(1, is_new=True)
             ask = ask_rest(service.port, bodies, num_requests=NUM_CLOSED, num_callers=NUM_CALLERS)
             window = asyncio.run(ask)

@@ -40,12 +40,13 @@ def processes(pid: int) -> list[psutil.Process]:
     return [root, *root.children(recursive=True)]
 
 
-def divide(num_gateways: int) -> dict[str, str]:
-    """Settings for so many gateways, each with its share of the cores."""
+def divide(num_gateways: int, num_streams: int = 1) -> dict[str, str]:
+    """Settings for so many gateways, each with its share of the cores, and so many batches of an engine at a time."""
     num_threads = max(1, (os.cpu_count() or 1) // num_gateways)
     return {
         "PLUMBLINE_REPLICAS__NUM_GATEWAYS": str(num_gateways),
         "PLUMBLINE_REPLICAS__COMPUTE_THREADS": str(num_threads),
+        "PLUMBLINE_REPLICAS__COMPUTE_STREAMS": str(num_streams),
     }
 
 

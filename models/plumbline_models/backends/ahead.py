@@ -48,6 +48,10 @@ class AheadCompiler(Protocol):
         """As `Backend.precision`."""
         ...
 
+    def precision_of(self, graph: Graph) -> str:
+        """What the graph's engine computes in, where not all graphs can do with the compiler's."""
+        ...
+
     def keep(self, graph: Graph, on_progress: Progress | None = None) -> KeptEngine:
         """Find the engine in the folder, or build it there.
 

@@ -116,7 +116,7 @@ class OpenVinoBackend:
         info = EngineInfo(
             graph=graph.name,
             backend=self.name,
-            precision=self._precision_of(graph),
+            precision=self.precision_of(graph),
             device="cpu",
             key=key.digest,
             num_streams=self._num_streams,
@@ -136,7 +136,7 @@ class OpenVinoBackend:
         return KeptEngine(
             graph=graph.name,
             backend=self.name,
-            precision=self._precision_of(graph),
+            precision=self.precision_of(graph),
             profile="; ".join(f"{spec.name} {show_shape(spec.shape)}" for spec in graph.inputs),
             device="any",
             build_s=0.0 if was_found else build_s,
@@ -149,7 +149,8 @@ class OpenVinoBackend:
     def _quantiser(self, graph: Graph) -> Int8 | None:
         return self._int8 if graph.prepare is not None else None
 
-    def _precision_of(self, graph: Graph) -> str:
+    def precision_of(self, graph: Graph) -> str:
+        """As `AheadCompiler.precision_of`."""
         return self._precision if self._quantiser(graph) is None else "int8"
 
     def _key(self, graph: Graph) -> EngineKey:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from plumbline_models.backends.inputs import arrange_inputs
+from plumbline_models.backends.openvino_filling import Filling
 from plumbline_models.backends.openvino_runtime import import_openvino
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
@@ -35,6 +36,7 @@ class OpenVinoEngine:
         self._specs = graph.inputs
         self._outputs = graph.outputs
         self._info = info
+        self._filling = Filling(graph)
         self._compiled = compiled
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(info.num_streams):
@@ -53,10 +55,10 @@ class OpenVinoEngine:
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch; see `Engine.run`."""
-        arrays, _ = arrange_inputs(self._info.graph, self._specs, inputs)
+        arrays, sizes = arrange_inputs(self._info.graph, self._specs, inputs)
         request = self._idle.get()
         try:
-            return self._infer(request, arrays)
+            return self._infer(request, self._filling.fill(arrays), self._filling.num_rows(sizes))
         except RuntimeError as error:
             raise EngineError(
                 f"The graph {self._info.graph} failed on a batch.",
@@ -67,12 +69,13 @@ class OpenVinoEngine:
         finally:
             self._idle.put(request)
 
-    def _infer(self, request: Any, arrays: Sequence[Array]) -> dict[str, Array]:
+    def _infer(self, request: Any, arrays: Sequence[Array], num_rows: Sequence[int | None]) -> dict[str, Array]:
         for index, array in enumerate(arrays):
             # The runtime borrows the caller's memory, but takes none that is read-only.
             borrowed = array if array.flags.writeable else array.copy()
             request.set_input_tensor(index, self._tensor(borrowed, shared_memory=True))
         request.infer()
         return {
-            name: np.array(request.get_output_tensor(index).data, copy=True) for index, name in enumerate(self._outputs)
+            name: np.array(request.get_output_tensor(index).data[:rows], copy=True)
+            for index, (name, rows) in enumerate(zip(self._outputs, num_rows, strict=True))
         }

@@ -45,6 +45,8 @@ class Graph:
         output_shapes: Of each output, batch first, with the `Dim`s of the inputs; empty where not stated.
             Compilers find shapes themselves; the `fake` backend has only this.
         exceeds_fp16: Whether values inside may be larger than fp16 holds; compilers take bf16 in its place.
+        fillable: Names of first dimensions that a backend may enlarge so as to meet few sizes: it repeats the last row
+            of every input that begins with one, and drops what comes of it from every output that does.
         prepare: Of a graph whose first output is a picture's embedding of unit norm: what int8 is fitted and measured
             with. Other graphs have no int8 form.
     """
@@ -56,4 +58,5 @@ class Graph:
     build: Callable[[], Any]
     output_shapes: tuple[tuple[int | Dim, ...], ...] = ()
     exceeds_fp16: bool = False
+    fillable: frozenset[str] = frozenset()
     prepare: Prepare | None = None

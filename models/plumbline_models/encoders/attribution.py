@@ -20,7 +20,6 @@ from plumbline_models.checkpoints.digest import sha256_of
 from plumbline_models.core.arrays import Array, Pixels, TokenIds
 from plumbline_models.core.errors import ConfigError, EngineError, InvalidFieldError, PlumblineError, SetupError
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
-from plumbline_models.encoders.batch_sizes import fill_rows, stack_ids
 from plumbline_models.encoders.caption_matrices import CaptionMatrices, CaptionMatrix
 from plumbline_models.encoders.caption_pairs import (
     CaptionAttribution,
@@ -182,15 +181,14 @@ class AttributionEncoder:
             return [*self._by_gradient(batch[:middle]), *self._by_gradient(batch[middle:])]
         row_of = {name: row for row, (name, _) in enumerate(captions)}
         images = np.stack([pair.image_embedding for pair in batch]).astype(np.float32, copy=False)
-        caption_rows = np.array([row_of[pair.caption] for pair in batch], dtype=np.int64)
         outputs = _engine(self._pairs_engine, self.key).run(
             {
                 "token_ids": self._stack([ids for _, ids in captions]),
-                "caption_rows": fill_rows(caption_rows, MAX_PAIRS),
-                "image_embeddings": fill_rows(images, MAX_PAIRS),
+                "caption_rows": np.array([row_of[pair.caption] for pair in batch], dtype=np.int64),
+                "image_embeddings": images,
             }
         )
-        cosines, tokens = cosines_of(outputs["pair_caption"][: len(batch)], images), outputs["pair_attribution"]
+        cosines, tokens = cosines_of(outputs["pair_caption"], images), outputs["pair_attribution"]
         return [read_attribution(pair, float(cosines[i]), tokens[i]) for i, pair in enumerate(batch)]
 
     def _by_matrix(self, pairs: Sequence[PreparedCaption]) -> list[CaptionAttribution | PlumblineError]:
@@ -209,7 +207,10 @@ class AttributionEncoder:
         return CaptionMatrix(rows.astype(np.float32, copy=False))
 
     def _stack(self, captions: Sequence[TokenIds]) -> Array:
-        return stack_ids(captions, self._padded(max(map(len, captions))), MAX_CAPTIONS)
+        padded = np.zeros((len(captions), self._padded(max(map(len, captions)))), dtype=np.int64)
+        for row, ids in zip(padded, captions, strict=True):
+            row[: len(ids)] = ids
+        return padded
 
     def _padded(self, length: int) -> int:
         room = self._spec.arch.context_length - len(self._prefix_ids)

@@ -16,10 +16,9 @@ from plumbline_models.core.arrays import Array, FittedPixels, Pixels, TokenIds
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import Backend, EncoderKind, PairInput
-from plumbline_models.encoders.batch_sizes import stack_ids
 from plumbline_models.encoders.clip_encoder import ClipEncoder
 from plumbline_models.encoders.tokens import open_tokens
-from plumbline_models.graphs.clip_graphs import MAX_BATCH, TYPICAL_TOKENS, clip_image_graph, clip_text_graph
+from plumbline_models.graphs.clip_graphs import TYPICAL_TOKENS, clip_image_graph, clip_text_graph
 from plumbline_models.images.fit import fit
 from plumbline_models.images.preprocess import PreprocessSpec
 
@@ -115,7 +114,10 @@ class ClipTextEncoder(ClipEncoder[TokenIds]):
         return clip_text_graph(self.spec)
 
     def _stack(self, batch: Sequence[TokenIds]) -> Array:
-        return stack_ids(batch, self._padded(max(map(len, batch))), MAX_BATCH)
+        padded = np.zeros((len(batch), self._padded(max(len(ids) for ids in batch))), dtype=np.int64)
+        for row, ids in zip(padded, batch, strict=True):
+            row[: len(ids)] = ids
+        return padded
 
     def _padded(self, length: int) -> int:
         arch = self.spec.arch

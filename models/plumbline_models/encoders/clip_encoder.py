@@ -75,8 +75,7 @@ class ClipEncoder(ABC, Generic[PreparedT]):
     def _graph(self) -> Graph: ...
 
     @abstractmethod
-    def _stack(self, batch: Sequence[PreparedT]) -> Array:
-        """An array of a row an input, or of more, whose results are dropped."""
+    def _stack(self, batch: Sequence[PreparedT]) -> Array: ...
 
     @abstractmethod
     def _sample(self) -> PreparedT:
@@ -129,9 +128,8 @@ class ClipEncoder(ABC, Generic[PreparedT]):
             raise EngineError("The encoder is not loaded yet.", encoder=self.key)
         rows: list[Row | PlumblineError] = []
         for first in range(0, len(batch), MAX_BATCH):
-            part = batch[first : first + MAX_BATCH]
-            outputs = self._engine.run({self.input_name: self._stack(part)})
-            rows.extend(self._split(np.asarray(outputs[self.output_name][: len(part)], dtype=np.float32)))
+            outputs = self._engine.run({self.input_name: self._stack(batch[first : first + MAX_BATCH])})
+            rows.extend(self._split(np.asarray(outputs[self.output_name], dtype=np.float32)))
         return rows
 
     def _split(self, embeddings: EmbeddingsND) -> list[Row | PlumblineError]:

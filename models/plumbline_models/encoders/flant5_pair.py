@@ -16,7 +16,6 @@ from plumbline_models.core.arrays import Pixels, TokenIds
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError, TextTooLongError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
-from plumbline_models.encoders.batch_sizes import fill_rows
 from plumbline_models.encoders.flant5_batch import (
     ANSWER_STEP,
     TAIL_STEP,
@@ -176,10 +175,8 @@ class FlanT5PairEncoder:
 
     def _run(self, engine: Engine, batch: Sequence[PreparedPair]) -> list[AnswerLikelihood | PlumblineError]:
         start_id = self._checkpoint.t5_arch.start_id
-        inputs = arrange_pairs(batch, self._head_ids, start_id)
-        outputs = engine.run({name: fill_rows(array, self._max_batch) for name, array in inputs.items()})
-        found = {name: array[: len(batch)] for name, array in outputs.items()}
-        return read_likelihoods(found, [len(pair.answer_ids) for pair in batch])
+        outputs = engine.run(arrange_pairs(batch, self._head_ids, start_id))
+        return read_likelihoods(outputs, [len(pair.answer_ids) for pair in batch])
 
     @cached_property
     def _fixed_answer(self) -> TokenIds | None:
@@ -216,6 +213,7 @@ class FlanT5PairEncoder:
             fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
             build=partial(_build, checkpoint, rival_id),
             output_shapes=((batch, answer), (batch, 1)),
+            fillable=frozenset({batch.name}),
             exceeds_fp16=True,  # T5 was trained in bf16; its feed-forward layers are known to overflow in fp16
         )
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MAX_CAPTIONS: Final = 64
 MAX_PAIRS: Final = 256
 _CAPTIONS: Final = Dim("captions", low=1, typical=4, high=MAX_CAPTIONS)
+_PAIRS: Final = Dim("pairs", low=1, typical=16, high=MAX_PAIRS)
 _CODE: Final = tuple(
     f"plumbline_models.{name}"
     for name in (
@@ -52,13 +53,10 @@ def attribution_graph(spec: AttributionSpec) -> Graph:
     Inputs: `token_ids` int64 `[T, L]`, captions behind the prefix; `caption_rows` int64 `[N]`; `image_embeddings`
     float32 `[N, D]` of unit norm.
     """
-    pairs = Dim("pairs", low=1, typical=16, high=MAX_PAIRS)
-    images = TensorSpec("image_embeddings", "float32", (pairs, spec.clip.arch.embed_dim))
-    inputs = (_token_ids(spec), TensorSpec("caption_rows", "int64", (pairs,)), images)
-    outputs: Outputs = {
-        "pair_caption": (pairs, spec.clip.arch.embed_dim),
-        "pair_attribution": (pairs, _columns(spec)),
-    }
+    dim = spec.clip.arch.embed_dim
+    images = TensorSpec("image_embeddings", "float32", (_PAIRS, dim))
+    inputs = (_token_ids(spec), TensorSpec("caption_rows", "int64", (_PAIRS,)), images)
+    outputs: Outputs = {"pair_caption": (_PAIRS, dim), "pair_attribution": (_PAIRS, _columns(spec))}
     return _graph(spec, "clip_text_attribution", inputs, outputs, _build_attribution)
 
 
@@ -95,6 +93,7 @@ def _graph(
         fingerprint=fingerprint(*facts, code=_CODE),
         build=partial(build, spec),
         output_shapes=tuple(outputs.values()),
+        fillable=frozenset({_CAPTIONS.name, _PAIRS.name}),
     )
 
 

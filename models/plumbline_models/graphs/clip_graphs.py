@@ -66,6 +66,7 @@ def clip_text_graph(spec: ClipSpec) -> Graph:
         fingerprint=fingerprint("clip_text", sha256_of(spec.fetch()), spec.arch.canonical, code=_TEXT_CODE),
         build=partial(_build_text, spec),
         output_shapes=((BATCH, spec.arch.embed_dim),),
+        fillable=frozenset({BATCH.name}),
     )
 
 

@@ -110,14 +110,16 @@ def _build_all(graphs: Sequence[tuple[Graph, str]], usual: AheadCompiler, tuning
     engines: list[KeptEngine] = []
     failed: list[FailedGraph] = []
     for graph, precision in graphs:
-        display.begin(f"{graph.name} in {precision}")
         if precision not in compilers:
             choice = cast("PrecisionChoice", precision)
             compilers[precision] = open_compiler(usual.name, precision=choice, tuning=tuning)
+        compiler = compilers[precision]
+        computed_in = compiler.precision_of(graph)
+        display.begin(f"{graph.name} in {computed_in}")
         try:
-            engines.append(compilers[precision].keep(graph, display.phase))
+            engines.append(compiler.keep(graph, display.phase))
         except EngineError as error:
-            failed.append(FailedGraph(graph.name, precision, error.detail, str(error.facts.get("reason", ""))))
+            failed.append(FailedGraph(graph.name, computed_in, error.detail, str(error.facts.get("reason", ""))))
         display.end()
     return Report(engines, failed)
 

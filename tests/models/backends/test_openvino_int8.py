@@ -79,6 +79,7 @@ def test_graphs_without_such_a_form_run_as_with_auto(tmp_path: Path, pictures: P
     engine = backend.compile(LIFT_GRAPH)
     usual = open_backend("openvino", precision="auto", tuning=tuning(tmp_path))
     assert backend.precision == "int8"
+    assert backend.precision_of(LIFT_GRAPH) == engine.info.precision != backend.precision_of(TOWER)
     assert engine.info == usual.compile(LIFT_GRAPH).info
     assert engine.info.key == lift_engine.info.key
 
