@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 
 _ARTEFACT = "graph.xml"
 _MAX_KEPT_KERNELS = 512
-"""Of an engine, made for shapes that it has met. OpenVINO's 5000 are 0.7 GB where images come at sizes of their own
-(RN50 of 64 to 400 px), these 0.2 GB; batches took as long with 200 as with 5000."""
+"""Of an engine, made for shapes that it has met. Where images come at sizes of their own OpenVINO's 5000 take 0.7 GB
+(the embedded qualiclip, 64 to 400 px), these 0.2; batches took as long with 200 as with 5000."""
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 
 
