@@ -137,8 +137,8 @@ class ReplicaSettings(_Section):
     compute_threads: int | None = Field(default=None, ge=1)
     """Threads that one engine may use; default: one a CPU."""
     compute_streams: int = Field(default=1, ge=1, le=64)
-    """Batches that one OpenVINO engine computes at a time, its threads divided among them: where many ask one by one they
-    wait less, and a request alone takes longer."""
+    """Batches that one OpenVINO engine computes at a time, its threads divided among them: where many ask one by one
+    they wait less, and a request alone takes longer."""
     drain_timeout_s: float = Field(default=30.0, ge=0)
     """How long requests under way may still take once the service was told to stop."""
 
