@@ -54,8 +54,8 @@ PROGRAMS = (
         quick="--rounds 1",
         limit_s=600,
         aims=(
-            Aim("decoding a JPEG of 512 px, against Pillow, equal pixels", "cases/decode/jpeg 512/ratio/ours"),
-            Aim("decoding a JPEG of 1024 px, against Pillow, equal pixels", "cases/decode/jpeg 1024/ratio/ours"),
+            Aim("decoding a JPEG of 512 px, against Pillow, equal pixels", "cases/decode/jpeg 512/ratio/plumbline"),
+            Aim("decoding a JPEG of 1024 px, against Pillow, equal pixels", "cases/decode/jpeg 1024/ratio/plumbline"),
         ),
     ),
     Program(
