@@ -3,6 +3,7 @@
 Sizes grow by factors of 4/3 and 3/2 in turn, 1 2 3 4 6 8 12 16 24 32 48 64, so at most a third of a batch is padding.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Hashable
 from enum import Enum, auto
@@ -12,18 +13,17 @@ MAX_RECORDED: Final = 32
 """Recorded launches that one engine keeps; each pins some memory of the driver."""
 
 
-def bucket_of(num_rows: int, largest: int) -> int:
+def bucket_of(num_rows: int, largest: int, *, num_an_octave: int = 2) -> int:
     """The smallest size that is run for so many rows.
 
     Args:
         num_rows: At least 1, at most `largest`.
         largest: What the engine takes; a size itself.
+        num_an_octave: Sizes from one power of two to the next, a power of two itself.
     """
-    power = 1
-    while power < num_rows:
-        power *= 2
-    between = power * 3 // 4
-    return min(largest, between if between >= num_rows else power)
+    power = 1 << (num_rows - 1).bit_length()
+    step = max(1, power // (2 * num_an_octave))
+    return min(largest, math.ceil(num_rows / step) * step)
 
 
 class Launch(Enum):

@@ -5,15 +5,15 @@ besides. Left alone, rare sizes are met for the first time for hours, and memory
 one; beyond there are four an octave (10 12 14 16 20 24 28 32 40 …), so that at most 7 rows of 40 are filling.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from plumbline_models.backends.buckets import bucket_of
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.graph import Dim, Graph
 
-ALL_UP_TO = 8
+NUM_AN_OCTAVE = 4
 
 
 class Filling:
@@ -40,19 +40,8 @@ class Filling:
 
 def fill_rows(array: Array, largest: int) -> Array:
     """An array with its last row repeated until its length is one of the sizes."""
-    missing = filled_size(len(array), largest) - len(array)
+    missing = bucket_of(len(array), largest, num_an_octave=NUM_AN_OCTAVE) - len(array)
     return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1), mode="edge") if missing else array
-
-
-def filled_size(num_rows: int, largest: int) -> int:
-    """The smallest size that holds so many rows.
-
-    Args:
-        num_rows: At least 1, at most `largest`.
-        largest: What the graph takes; a size itself.
-    """
-    step = max(1, (1 << (num_rows - 1).bit_length()) // ALL_UP_TO)
-    return min(largest, math.ceil(num_rows / step) * step)
 
 
 def _fillable(graph: Graph, shape: Sequence[int | Dim]) -> Dim | None:

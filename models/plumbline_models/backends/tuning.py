@@ -57,15 +57,10 @@ class Tuning:
     on_fallback: Callable[[str, str], None] | None = None
 
     def __post_init__(self) -> None:
-        if self.num_threads is not None and not 1 <= self.num_threads <= MAX_THREADS:
-            raise ConfigError(
-                f"The number of threads must be 1 to {MAX_THREADS}, not {self.num_threads}.",
-                num_threads=self.num_threads,
-            )
-        if not 1 <= self.num_streams <= MAX_THREADS:
-            raise ConfigError(
-                f"The number of streams must be 1 to {MAX_THREADS}, not {self.num_streams}.",
-                num_streams=self.num_streams,
-            )
+        for what, number in (("threads", self.num_threads), ("streams", self.num_streams)):
+            if number is not None and not 1 <= number <= MAX_THREADS:
+                raise ConfigError(
+                    f"The number of {what} must be 1 to {MAX_THREADS}, not {number}.", **{f"num_{what}": number}
+                )
         if self.max_batch is not None and self.max_batch < 1:
             raise ConfigError("The largest batch must be at least 1.", max_batch=self.max_batch)

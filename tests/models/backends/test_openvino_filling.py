@@ -8,7 +8,8 @@ import pytest
 from tiny_graphs import BATCH, TEXT_GRAPH
 
 from plumbline_models.backends import Backend
-from plumbline_models.backends.openvino_filling import Filling, fill_rows, filled_size
+from plumbline_models.backends.buckets import bucket_of
+from plumbline_models.backends.openvino_filling import NUM_AN_OCTAVE, Filling, fill_rows
 from plumbline_models.checkpoints.clip_spec import ClipSpec
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
@@ -33,18 +34,18 @@ OF_PAIRS = Graph(
     ("num_rows", "size"), [(1, 1), (7, 7), (8, 8), (9, 10), (10, 10), (13, 14), (17, 20), (33, 40), (57, 64), (64, 64)]
 )
 def test_a_batch_is_filled_up_to_the_next_size(num_rows: int, size: int) -> None:
-    assert filled_size(num_rows, LARGEST) == size
+    assert bucket_of(num_rows, LARGEST, num_an_octave=NUM_AN_OCTAVE) == size
 
 
 def test_sizes_are_few_and_little_is_filling() -> None:
-    sizes = [filled_size(num_rows, LARGEST) for num_rows in range(1, LARGEST + 1)]
+    sizes = [bucket_of(num_rows, LARGEST, num_an_octave=NUM_AN_OCTAVE) for num_rows in range(1, LARGEST + 1)]
     assert len(set(sizes)) == 20
     assert max((size - num_rows) / size for num_rows, size in enumerate(sizes, start=1)) <= 7 / 40
 
 
 @pytest.mark.parametrize(("num_rows", "largest"), [(9, 9), (50, 50), (200, 250)])
 def test_no_batch_is_filled_beyond_what_the_graph_takes(num_rows: int, largest: int) -> None:
-    assert num_rows <= filled_size(num_rows, largest) <= largest
+    assert num_rows <= bucket_of(num_rows, largest, num_an_octave=NUM_AN_OCTAVE) <= largest
 
 
 @pytest.mark.parametrize("shape", [(9,), (9, 3), (9, 2, 2)])
