@@ -57,6 +57,8 @@ class Limits(_Section):
     """Pixels of one image, read from its header before it is decoded."""
     max_request_bytes: ByteSize = Field(default=ByteSize(64 * 2**20), ge=1)
     """Bytes of one request body."""
+    max_bytes_in_flight: ByteSize = Field(default=ByteSize(512 * 2**20), ge=1)
+    """Bytes of all requests under way in one gateway, REST and gRPC together; what comes above gets 503."""
     max_text_chars: int = Field(default=4096, ge=1)
     """Characters of one text."""
     max_upload_s: float = Field(default=60.0, gt=0)

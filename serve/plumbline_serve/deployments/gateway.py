@@ -13,7 +13,7 @@ from plumbline_serve.assembly import assemble, local_compute, make_scorers
 from plumbline_serve.batching import LocalCompute
 from plumbline_serve.compute import Compute
 from plumbline_serve.deployments.remote_compute import RemoteCompute
-from plumbline_serve.edge import GrpcEdge, create_app
+from plumbline_serve.edge import BytesInFlight, GrpcEdge, create_app
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
 from plumbline_serve.request_ids import WithoutRequestId
 from plumbline_serve.settings import Settings
@@ -73,7 +73,8 @@ class Gateway(_Rpcs):
         compute: Compute = self._local or RemoteCompute(encoders)  # type: ignore[arg-type]  # one of the two is there
         assembly = assemble(settings, scorers, compute=compute, instruments=self._instruments, scrape=self._scrape)
         self._service = assembly.service
-        self._grpc = GrpcEdge(self._service, settings, self._instruments)
+        self._bytes = BytesInFlight(settings.limits, self._instruments)
+        self._grpc = GrpcEdge(self._service, settings, self._instruments, bytes_in_flight=self._bytes)
         if self._local is not None:
             await self._local.start()
         self._instruments.loaded(await self._service.scorers(), await compute.infos())
@@ -81,7 +82,8 @@ class Gateway(_Rpcs):
 
     def __serve_build_asgi_app__(self) -> WithoutRequestId:
         """Called by Ray once the constructor has returned."""
-        return WithoutRequestId(create_app(self._service, self._settings, self._instruments))
+        app = create_app(self._service, self._settings, self._instruments, bytes_in_flight=self._bytes)
+        return WithoutRequestId(app)
 
     async def metrics_snapshot(self) -> Snapshot:
         """This process's metrics."""

@@ -1,7 +1,8 @@
 """The edges: REST and gRPC over one `Service`; they know the wires and nothing of encoders or Ray."""
 
 from plumbline_serve.edge.grpc_edge import GrpcEdge
+from plumbline_serve.edge.in_flight import BytesInFlight
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.rest import create_app
 
-__all__ = ["EdgeObserver", "GrpcEdge", "create_app"]
+__all__ = ["BytesInFlight", "EdgeObserver", "GrpcEdge", "create_app"]

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from plumbline_models.core.errors import RequestTooLargeError
 from plumbline_serve.deadline import Deadline
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.fields import fit
@@ -64,13 +63,3 @@ def understand(delivery: Delivery, schema: type[B], limits: Limits, *, patience:
     """
     body = fit(delivery.document, schema, limits)
     return Asked(body, delivery.parts, patience.left_ms(body.timeout_ms))
-
-
-def check_size(num_bytes: int, limits: Limits) -> None:
-    """Hold a request's size against the limit.
-
-    Raises:
-        RequestTooLargeError: It is above.
-    """
-    if num_bytes > limits.max_request_bytes:
-        raise RequestTooLargeError(f"The request has more than the {int(limits.max_request_bytes)} bytes allowed.")

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 
 from plumbline_models.core.errors import MalformedRequestError, UnsupportedMediaTypeError
-from plumbline_serve.edge.asked import Delivery, check_size
+from plumbline_serve.edge.asked import Delivery
+from plumbline_serve.edge.in_flight import Share
 from plumbline_serve.edge.json_document import read_json
 from plumbline_serve.edge.multipart import FormReader, boundary_of
 from plumbline_serve.settings import Limits
@@ -19,16 +20,17 @@ _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 _MAX_LENGTH_DIGITS = 20  # more than any 64-bit length has
 
 
-async def read_body(request: Request, limits: Limits) -> Delivery:
-    """Read a request's body.
+async def read_body(request: Request, limits: Limits, share: Share) -> Delivery:
+    """Read a request's body, each chunk on the share that the request holds of the bytes in flight.
 
     Raises:
         UnsupportedMediaTypeError: It is neither JSON nor a form; nothing was read.
         RequestTooLargeError: It has more bytes than allowed; no more than those were read.
+        CapacityError: All requests together have.
         MalformedRequestError: It is not what its media type says.
     """
     media_type = _media_type(request)
-    chunks = _chunks(request, limits)
+    chunks = _chunks(request, share)
     if media_type == JSON:
         return Delivery(read_json(b"".join([chunk async for chunk in chunks]), limits))
     form = FormReader(boundary_of(request.headers["content-type"]), max_parts=limits.max_items + 1)
@@ -61,12 +63,10 @@ def _is_utf8(parameters: str) -> bool:
     return name.strip().lower() != "charset" or value.strip(' "').lower() in _CHARSETS
 
 
-async def _chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+async def _chunks(request: Request, share: Share) -> AsyncIterator[bytes]:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal():
-        check_size(int(declared[:_MAX_LENGTH_DIGITS]), limits)
-    num_bytes = 0
+        share.check_size(int(declared[:_MAX_LENGTH_DIGITS]))
     async for chunk in request.stream():
-        num_bytes += len(chunk)
-        check_size(num_bytes, limits)
+        share.take(len(chunk))
         yield chunk

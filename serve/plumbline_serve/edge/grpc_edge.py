@@ -1,7 +1,8 @@
 """The gRPC edge: the methods of `plumbline.v1.Scoring` and `grpc.health.v1.Health`, whatever server hosts them."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -9,10 +10,11 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from plumbline_models.core.errors import InvalidFieldError, MalformedRequestError
 from plumbline_serve.edge import grpc_replies, grpc_requests, intake, schemas
 from plumbline_serve.edge.api_keys import ApiKeys
-from plumbline_serve.edge.asked import Asked, Delivery, Patience, check_size, understand
+from plumbline_serve.edge.asked import Asked, Delivery, Patience, understand
 from plumbline_serve.edge.grpc_calls import CallContext, Desk, GrpcCall
 from plumbline_serve.edge.grpc_health import GrpcHealth
 from plumbline_serve.edge.grpc_stream import answer_each
+from plumbline_serve.edge.in_flight import BytesInFlight
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.problems import refuse, status
 from plumbline_serve.grpc_servicers import UnreadableMessage
@@ -34,8 +36,18 @@ class GrpcEdge:
     An `UnreadableMessage` in a message's place is refused as one.
     """
 
-    def __init__(self, service: Service, settings: Settings, observer: EdgeObserver | None = None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        observer: EdgeObserver | None = None,
+        *,
+        bytes_in_flight: BytesInFlight | None = None,
+    ) -> None:
         """Read the file of API keys.
+
+        Args:
+            bytes_in_flight: The budget that is shared with the REST edge; default: one of its own.
 
         Raises:
             ConfigError: It cannot be used.
@@ -43,6 +55,7 @@ class GrpcEdge:
         self._service = service
         self._limits = settings.limits
         self._observer = observer or Unobserved()
+        self._bytes = bytes_in_flight or BytesInFlight(settings.limits, observer)
         self._desk = Desk(ApiKeys.read(settings.auth.keys_file), self._observer)
         self._health = GrpcHealth(service, self._desk)
 
@@ -58,9 +71,9 @@ class GrpcEdge:
         """Accept or reject items by thresholds, cheapest scorer first."""
 
         async def answer(call: GrpcCall) -> pb.FilterReply:
-            asked = self._read(request, grpc_requests.filter_delivery, schemas.FilterRequest, call.patience)
-            message = intake.filter_request(asked.body, asked.parts, asked.timeout_ms)
-            return grpc_replies.filter_reply(await self._service.filter(message), call.request_id)
+            with self._read(request, grpc_requests.filter_delivery, schemas.FilterRequest, call.patience) as asked:
+                message = intake.filter_request(asked.body, asked.parts, asked.timeout_ms)
+                return grpc_replies.filter_reply(await self._service.filter(message), call.request_id)
 
         return await self._desk.run(f"{SCORING_SERVICE}/Filter", context, answer, failed=pb.FilterReply())
 
@@ -68,9 +81,9 @@ class GrpcEdge:
         """Order N images for one text, or N texts for one image."""
 
         async def answer(call: GrpcCall) -> pb.RankReply:
-            asked = self._read(request, grpc_requests.rank_delivery, schemas.RankRequest, call.patience)
-            message = intake.rank_request(asked.body, asked.parts, asked.timeout_ms)
-            return grpc_replies.rank_reply(await self._service.rank(message), call.request_id)
+            with self._read(request, grpc_requests.rank_delivery, schemas.RankRequest, call.patience) as asked:
+                message = intake.rank_request(asked.body, asked.parts, asked.timeout_ms)
+                return grpc_replies.rank_reply(await self._service.rank(message), call.request_id)
 
         return await self._desk.run(f"{SCORING_SERVICE}/Rank", context, answer, failed=pb.RankReply())
 
@@ -78,9 +91,9 @@ class GrpcEdge:
         """Make unit-norm vectors of images or texts."""
 
         async def answer(call: GrpcCall) -> pb.EmbedReply:
-            asked = self._read(request, grpc_requests.embed_delivery, schemas.EmbedRequest, call.patience)
-            message = intake.embed_request(asked.body, asked.parts, asked.timeout_ms)
-            return grpc_replies.embed_reply(await self._service.embed(message), call.request_id)
+            with self._read(request, grpc_requests.embed_delivery, schemas.EmbedRequest, call.patience) as asked:
+                message = intake.embed_request(asked.body, asked.parts, asked.timeout_ms)
+                return grpc_replies.embed_reply(await self._service.embed(message), call.request_id)
 
         return await self._desk.run(f"{SCORING_SERVICE}/Embed", context, answer, failed=pb.EmbedReply())
 
@@ -145,14 +158,19 @@ class GrpcEdge:
                 names.discard(name)
 
     async def _score(self, request: pb.ScoreRequest, request_id: str, patience: Patience) -> pb.ScoreReply:
-        asked = self._read(request, grpc_requests.score_delivery, schemas.ScoreRequest, patience)
-        message = intake.score_request(asked.body, asked.parts, asked.timeout_ms)
-        return grpc_replies.score_reply(await self._service.score(message), request_id)
+        with self._read(request, grpc_requests.score_delivery, schemas.ScoreRequest, patience) as asked:
+            message = intake.score_request(asked.body, asked.parts, asked.timeout_ms)
+            return grpc_replies.score_reply(await self._service.score(message), request_id)
 
-    def _read(self, request: Q, deliver: Callable[[Q], Delivery], schema: type[B], patience: Patience) -> Asked[B]:
+    @contextmanager
+    def _read(
+        self, request: Q, deliver: Callable[[Q], Delivery], schema: type[B], patience: Patience
+    ) -> Iterator[Asked[B]]:
+        """What the caller asks; its bytes are in flight until it is answered."""
         _check_readable(request)
-        check_size(request.ByteSize(), self._limits)
-        return understand(deliver(request), schema, self._limits, patience=patience)
+        with self._bytes.share() as share:
+            share.take(request.ByteSize())
+            yield understand(deliver(request), schema, self._limits, patience=patience)
 
 
 def _check_readable(request: Any) -> None:

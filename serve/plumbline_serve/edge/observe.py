@@ -23,6 +23,10 @@ class EdgeObserver(Protocol):
         """A request was refused as a whole, before or for lack of time to answer it; `reason` is the error's code."""
         ...
 
+    def in_flight(self, num_bytes: int) -> None:
+        """The requests under way hold so many bytes."""
+        ...
+
 
 class Unobserved:
     """Tells nobody."""
@@ -32,3 +36,6 @@ class Unobserved:
 
     def rejection(self, reason: str) -> None:
         """As `EdgeObserver.rejection`."""
+
+    def in_flight(self, num_bytes: int) -> None:
+        """As `EdgeObserver.in_flight`."""

@@ -14,6 +14,7 @@ from plumbline_serve.edge import openapi
 from plumbline_serve.edge.api_keys import ApiKeys
 from plumbline_serve.edge.body import JSON
 from plumbline_serve.edge.gate import Gate, Paths
+from plumbline_serve.edge.in_flight import BytesInFlight
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.pages import PAGES, page
 from plumbline_serve.edge.rest_replies import write_json
@@ -29,13 +30,20 @@ _NOT_ALLOWED = 405
 _DESCRIPTION = "Scores images against their prompts: alignment, misaligned words, quality."
 
 
-def create_app(service: Service, settings: Settings, observer: EdgeObserver | None = None) -> FastAPI:
+def create_app(
+    service: Service,
+    settings: Settings,
+    observer: EdgeObserver | None = None,
+    *,
+    bytes_in_flight: BytesInFlight | None = None,
+) -> FastAPI:
     """The application with every route of the contract.
 
     Args:
         service: What answers.
         settings: The limits, and the file of API keys, which is read here and now.
         observer: What hears of requests; default: nothing does.
+        bytes_in_flight: The budget that is shared with the gRPC edge; default: one of its own.
 
     Raises:
         ConfigError: The file of API keys cannot be used.
@@ -49,7 +57,7 @@ def create_app(service: Service, settings: Settings, observer: EdgeObserver | No
         openapi_url=None,
         redirect_slashes=False,
     )
-    _add_routes(app, Routes(service, settings.limits))
+    _add_routes(app, Routes(service, settings.limits, bytes_in_flight or BytesInFlight(settings.limits, observer)))
     for path in PAGES:
         app.add_route(path, page(path), methods=["GET"], include_in_schema=False)
     app.add_route(OPENAPI, _openapi_handler(app), methods=["GET"], include_in_schema=False)

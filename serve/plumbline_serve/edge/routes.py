@@ -3,7 +3,8 @@
 import asyncio
 import math
 import re
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -14,6 +15,7 @@ from plumbline_serve.edge import intake, rest_replies, schemas
 from plumbline_serve.edge.asked import Asked, Delivery, Patience, understand
 from plumbline_serve.edge.body import JSON, read_body
 from plumbline_serve.edge.gate import call_of
+from plumbline_serve.edge.in_flight import BytesInFlight, Share
 from plumbline_serve.service import Service
 from plumbline_serve.settings import Limits
 
@@ -29,37 +31,38 @@ _SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?|\.\d{1,9}")
 class Routes:
     """The handlers; errors are raised, and answered by the gate."""
 
-    def __init__(self, service: Service, limits: Limits) -> None:
+    def __init__(self, service: Service, limits: Limits, bytes_in_flight: BytesInFlight) -> None:
         self._service = service
         self._limits = limits
+        self._bytes = bytes_in_flight
 
     async def score(self, request: Request) -> Response:
         """Score items in one batch."""
-        asked = await self._read(request, schemas.ScoreRequest)
-        message = intake.score_request(asked.body, asked.parts, asked.timeout_ms)
-        reply = await _unless_gone(request, self._service.score(message))
-        return _reply(request, rest_replies.score_document(reply))
+        async with self._read(request, schemas.ScoreRequest) as asked:
+            message = intake.score_request(asked.body, asked.parts, asked.timeout_ms)
+            reply = await _unless_gone(request, self._service.score(message))
+            return _reply(request, rest_replies.score_document(reply))
 
     async def filter(self, request: Request) -> Response:
         """Accept or reject items by a policy over scorers, cheapest scorer first."""
-        asked = await self._read(request, schemas.FilterRequest)
-        message = intake.filter_request(asked.body, asked.parts, asked.timeout_ms)
-        reply = await _unless_gone(request, self._service.filter(message))
-        return _reply(request, rest_replies.filter_document(reply))
+        async with self._read(request, schemas.FilterRequest) as asked:
+            message = intake.filter_request(asked.body, asked.parts, asked.timeout_ms)
+            reply = await _unless_gone(request, self._service.filter(message))
+            return _reply(request, rest_replies.filter_document(reply))
 
     async def rank(self, request: Request) -> Response:
         """Order N images for one text, or N texts for one image."""
-        asked = await self._read(request, schemas.RankRequest)
-        message = intake.rank_request(asked.body, asked.parts, asked.timeout_ms)
-        reply = await _unless_gone(request, self._service.rank(message))
-        return _reply(request, rest_replies.rank_document(reply))
+        async with self._read(request, schemas.RankRequest) as asked:
+            message = intake.rank_request(asked.body, asked.parts, asked.timeout_ms)
+            reply = await _unless_gone(request, self._service.rank(message))
+            return _reply(request, rest_replies.rank_document(reply))
 
     async def embed(self, request: Request) -> Response:
         """Make unit-norm vectors of images or texts."""
-        asked = await self._read(request, schemas.EmbedRequest)
-        message = intake.embed_request(asked.body, asked.parts, asked.timeout_ms)
-        reply = await _unless_gone(request, self._service.embed(message))
-        return _reply(request, rest_replies.embed_document(reply, asked.body))
+        async with self._read(request, schemas.EmbedRequest) as asked:
+            message = intake.embed_request(asked.body, asked.parts, asked.timeout_ms)
+            reply = await _unless_gone(request, self._service.embed(message))
+            return _reply(request, rest_replies.embed_document(reply, asked.body))
 
     async def scorers(self) -> Response:
         """List the loaded scorers."""
@@ -83,16 +86,22 @@ class Routes:
         """Show the Prometheus exposition of the whole application, all replicas."""
         return Response(await self._service.metrics(), headers={"content-type": EXPOSITION})
 
-    async def _read(self, request: Request, schema: type[B]) -> Asked[B]:
+    @asynccontextmanager
+    async def _read(self, request: Request, schema: type[B]) -> AsyncIterator[Asked[B]]:
+        """What the caller asks; its bytes are in flight until it is answered."""
         patience = Patience(call_of(request).started_s, _header_timeout_ms(request))
-        return understand(await self._receive(request, patience), schema, self._limits, patience=patience)
+        with self._bytes.share() as share:
+            delivery = await self._receive(request, patience, share)
+            yield understand(delivery, schema, self._limits, patience=patience)
 
-    async def _receive(self, request: Request, patience: Patience) -> Delivery:
+    async def _receive(self, request: Request, patience: Patience, share: Share) -> Delivery:
         longest_s = self._limits.max_upload_s
         try:
-            async with asyncio.timeout(min(longest_s, (patience.timeout_ms or math.inf) / 1000)):
-                return await read_body(request, self._limits)
+            async with asyncio.timeout(min(longest_s, (patience.timeout_ms or math.inf) / 1000)) as timeout:
+                with share.arriving(lambda: timeout.reschedule(-math.inf)):
+                    return await read_body(request, self._limits, share)
         except TimeoutError as error:
+            share.check()
             raise DeadlineExceededError("The request took too long to arrive.", stage="receive") from error
 
 

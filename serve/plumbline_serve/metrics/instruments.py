@@ -43,6 +43,7 @@ class Instruments:
         )
         self._batch_size = histogram("plumbline_batch_size", "Inputs a batch.", BATCH_SIZES, "model")
         self._queue_items = Gauge("plumbline_queue_items", "Inputs that wait.", ("model", "lane"), registry=registry)
+        self._bytes_in_flight = Gauge("plumbline_bytes_in_flight", "Of requests under way.", registry=registry)
         self._rejections = counter("plumbline_rejections", "Requests refused, by code.", "reason")
         self._expired = counter("plumbline_deadline_expired", "Deadlines passed, by stage.", "stage")
         self._lookups = counter(
@@ -80,6 +81,10 @@ class Instruments:
     def rejection(self, reason: str) -> None:
         """A request was refused as a whole."""
         self._rejections.labels(reason).inc()
+
+    def in_flight(self, num_bytes: int) -> None:
+        """The requests under way hold so many bytes."""
+        self._bytes_in_flight.set(num_bytes)
 
     def stage(self, stage: str, seconds: float) -> None:
         """As `PipelineObserver.stage`."""

@@ -24,7 +24,8 @@ from plumbline_models.core.errors import (
     error_classes,
 )
 from plumbline_models.core.protocols import Score
-from plumbline_serve.edge import GrpcEdge, create_app
+from plumbline_serve.edge import BytesInFlight, GrpcEdge, create_app
+from plumbline_serve.edge.in_flight import SLOW_AFTER_S
 from plumbline_serve.messages import (
     Base64Image,
     BrokenImage,
@@ -174,6 +175,7 @@ class Notebook:
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, str]] = []
         self.rejections: list[str] = []
+        self.num_bytes = 0
         self._changed = threading.Condition()
 
     def request(self, route: str, protocol: str, code: str, seconds: float) -> None:
@@ -184,6 +186,15 @@ class Notebook:
 
     def rejection(self, reason: str) -> None:
         self.rejections.append(reason)
+
+    def in_flight(self, num_bytes: int) -> None:
+        with self._changed:
+            self.num_bytes = num_bytes
+            self._changed.notify_all()
+
+    def wait_until_in_flight(self, is_so: Callable[[int], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: is_so(self.num_bytes), WAIT_S), self.num_bytes
 
     def wait_for(self, *noted: tuple[str, str, str]) -> None:
         with self._changed:
@@ -262,17 +273,19 @@ class Edge:
         return self.http.post(path, **({"json": document} if document is not None else {}), **kwargs)
 
 
-def open_edge(settings: Settings, service: Any = None) -> Edge:
+def open_edge(settings: Settings, service: Any = None, *, slow_after_s: float = SLOW_AFTER_S) -> Edge:
     """Both edges over the service, by default the one of rules."""
     service, notebook, loop = service or RuleService(), Notebook(), Loop()
+    in_flight = BytesInFlight(settings.limits, notebook, slow_after_s=slow_after_s)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(service, settings, notebook), log_config=None, lifespan="off")
+    app = create_app(service, settings, notebook, bytes_in_flight=in_flight)
+    config = uvicorn.Config(app, log_config=None, lifespan="off")
     rest = uvicorn.Server(config)
     serving = asyncio.run_coroutine_threadsafe(rest.serve([listener]), loop.loop)
 
     async def start_grpc() -> tuple[grpc.aio.Server, int]:
         server = grpc.aio.server()
-        rpcs = Rpcs(GrpcEdge(service, settings, notebook))
+        rpcs = Rpcs(GrpcEdge(service, settings, notebook, bytes_in_flight=in_flight))
         scoring_pb2_grpc.add_ScoringServicer_to_server(rpcs, server)
         health_pb2_grpc.add_HealthServicer_to_server(rpcs, server)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -336,8 +349,8 @@ def open_over() -> Iterator[Callable[[Settings, Any], Edge]]:
     """Opens both edges over a service of the test's own."""
     opened: list[Edge] = []
 
-    def opener(settings: Settings, service: Any) -> Edge:
-        opened.append(open_edge(settings, service))
+    def opener(settings: Settings, service: Any = None, **changes: Any) -> Edge:
+        opened.append(open_edge(settings, service, **changes))
         return opened[-1]
 
     yield opener

@@ -1,0 +1,151 @@
+"""The bytes of requests under way: one budget for all of a gateway, REST and gRPC together.
+
+Without it only the number of connections bounds what unfinished uploads hold, for each may be as large as one request
+may be. Used on one event loop.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from plumbline_models.core.errors import CapacityError, RequestTooLargeError
+from plumbline_serve.edge.observe import EdgeObserver, Unobserved
+from plumbline_serve.settings import Limits
+
+RETRY_AFTER_S = 1.0
+PROGRESS_BYTES = 2**16
+SLOW_AFTER_S = 5.0
+"""A body that brings fewer than `PROGRESS_BYTES` in this time is slow: it is given up where others need room."""
+
+
+class Share:
+    """What one request holds of the budget."""
+
+    def __init__(self, budget: "BytesInFlight") -> None:
+        self._budget = budget
+        self._fresh_bytes = 0
+        self.num_bytes = 0
+        self.progressed_s = time.monotonic()
+        self.stop: Callable[[], None] | None = None
+        """Ends the wait for the body; None where it is not waited for."""
+        self.is_given_up = False
+
+    def take(self, num_bytes: int) -> None:
+        """Hold more bytes, which have arrived.
+
+        Raises:
+            RequestTooLargeError: The request has more bytes than one may have.
+            CapacityError: All requests together would hold more than they may, or this one was given up as slow.
+        """
+        self.check()
+        self._budget.take(self, num_bytes)
+        self._fresh_bytes += num_bytes
+        if self._fresh_bytes >= PROGRESS_BYTES:
+            self._fresh_bytes = 0
+            self.progressed_s = time.monotonic()
+
+    def check_size(self, num_bytes: int) -> None:
+        """As `BytesInFlight.check_size`."""
+        self._budget.check_size(num_bytes)
+
+    def arriving(self, stop: Callable[[], None]) -> AbstractContextManager[None]:
+        """As `BytesInFlight.arriving`."""
+        return self._budget.arriving(self, stop)
+
+    def check(self) -> None:
+        """See that the share is still held.
+
+        Raises:
+            CapacityError: It was given up.
+        """
+        if self.is_given_up:
+            raise CapacityError(
+                "The request arrived too slowly while others needed the room; try again.", retry_after_s=RETRY_AFTER_S
+            )
+
+
+class BytesInFlight:
+    """What all requests under way may hold, and what they do."""
+
+    def __init__(
+        self, limits: Limits, observer: EdgeObserver | None = None, *, slow_after_s: float = SLOW_AFTER_S
+    ) -> None:
+        self._slow_after_s = slow_after_s
+        self._max_of_one = min(int(limits.max_request_bytes), int(limits.max_bytes_in_flight))
+        self._max = int(limits.max_bytes_in_flight)
+        self._observer = observer or Unobserved()
+        self._arriving: set[Share] = set()
+        self.num_bytes = 0
+        """Held at the moment."""
+
+    @contextmanager
+    def share(self) -> Iterator[Share]:
+        """What one request holds, until it ends in whatever way."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            self._give_back(share)
+
+    @contextmanager
+    def arriving(self, share: Share, stop: Callable[[], None]) -> Iterator[None]:
+        """While a body arrives, it may be given up where it is slow and others need room.
+
+        Args:
+            stop: Ends the wait for it.
+
+        Raises:
+            CapacityError: It was given up.
+        """
+        share.stop = stop
+        self._arriving.add(share)
+        try:
+            yield
+        finally:
+            self._arriving.discard(share)
+            share.stop = None
+        share.check()
+
+    def check_size(self, num_bytes: int) -> None:
+        """Hold the size of one request against the limits.
+
+        Raises:
+            RequestTooLargeError: It is above that of one request, or would not fit even alone.
+        """
+        if num_bytes > self._max_of_one:
+            raise RequestTooLargeError(f"The request has more than the {self._max_of_one} bytes allowed.")
+
+    def take(self, share: Share, num_bytes: int) -> None:
+        """As `Share.take`."""
+        self.check_size(share.num_bytes + num_bytes)
+        self._make_room(share, num_bytes)
+        if self.num_bytes + num_bytes > self._max:
+            raise CapacityError(
+                "The service holds as many bytes of requests as it may; try again.", retry_after_s=RETRY_AFTER_S
+            )
+        share.num_bytes += num_bytes
+        self._hold(self.num_bytes + num_bytes)
+
+    def _make_room(self, asker: Share, num_bytes: int) -> None:
+        """Give up other bodies that are slow, the slowest first, until so many more bytes fit."""
+        if self.num_bytes + num_bytes <= self._max:
+            return
+        latest_s = time.monotonic() - self._slow_after_s
+        slow = [each for each in self._arriving if each.progressed_s < latest_s and each is not asker]
+        for share in sorted(slow, key=lambda each: each.progressed_s):
+            if self.num_bytes + num_bytes <= self._max:
+                return
+            share.is_given_up = True
+            self._give_back(share)
+            if share.stop is not None:
+                share.stop()
+
+    def _give_back(self, share: Share) -> None:
+        self._arriving.discard(share)
+        num_bytes, share.num_bytes = share.num_bytes, 0
+        self._hold(self.num_bytes - num_bytes)
+
+    def _hold(self, num_bytes: int) -> None:
+        if num_bytes != self.num_bytes:
+            self.num_bytes = num_bytes
+            self._observer.in_flight(num_bytes)
