@@ -23,8 +23,8 @@ END_OF_TEXT = START_OF_TEXT + 1
 _FILE = "bpe_simple_vocab_16e6.txt.gz"
 _END_OF_WORD = "</w>"
 _ENDING = 256  # what is added to a byte's id when it ends a word
-_FIRST_MERGE = 2 * 256
-_SHIFT = 16  # two ids in one integer
+FIRST_MERGE = 2 * 256
+SHIFT = 16  # two ids in one integer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def _merge(ids: list[int], merges: dict[int, int]) -> list[int]:
     preceding = list(range(-1, num_ids - 1))
     waiting: dict[int, list[int]] = {}  # by what two neighbours become, where the left one stands
     for left in range(num_ids - 1):
-        merged = merges.get(ids[left] << _SHIFT | ids[left + 1])
+        merged = merges.get(ids[left] << SHIFT | ids[left + 1])
         if merged is not None:
             waiting.setdefault(merged, []).append(left)
     queue = list(waiting)
@@ -67,16 +67,16 @@ def _merge(ids: list[int], merges: dict[int, int]) -> list[int]:
         merged = heapq.heappop(queue)
         for left in sorted(waiting.pop(merged)):
             right = following[left]
-            if ids[left] < 0 or right >= num_ids or merges.get(ids[left] << _SHIFT | ids[right]) != merged:
+            if ids[left] < 0 or right >= num_ids or merges.get(ids[left] << SHIFT | ids[right]) != merged:
                 continue  # one of the two was merged with its other neighbour
             ids[left], ids[right] = merged, -1
             before, after = preceding[left], following[right]
             following[left] = after
             if after < num_ids:
                 preceding[after] = left
-                _offer(merges.get(merged << _SHIFT | ids[after]), left, waiting, queue)
+                _offer(merges.get(merged << SHIFT | ids[after]), left, waiting, queue)
             if before >= 0:
-                _offer(merges.get(ids[before] << _SHIFT | merged), before, waiting, queue)
+                _offer(merges.get(ids[before] << SHIFT | merged), before, waiting, queue)
     return [index for index in range(num_ids) if ids[index] >= 0]
 
 
@@ -128,9 +128,9 @@ def _parse(lines: list[str]) -> BytePairs:
     ids = {symbol: index for index, symbol in enumerate(symbols.values())}
     ids |= {symbol + _END_OF_WORD: index + _ENDING for symbol, index in ids.items()}
     merges: dict[int, int] = {}
-    for merged, line in enumerate(lines, start=_FIRST_MERGE):
+    for merged, line in enumerate(lines, start=FIRST_MERGE):
         left, right = line.split()
-        merges[ids[left] << _SHIFT | ids[right]] = merged
+        merges[ids[left] << SHIFT | ids[right]] = merged
         ids[left + right] = merged
     if len(merges) != NUM_MERGES:
         raise CheckpointError("The CLIP vocabulary has the wrong number of merges.", num_merges=len(merges))

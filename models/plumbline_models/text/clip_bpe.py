@@ -6,6 +6,7 @@ are control tokens as in open_clip.
 """
 
 import re
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -18,6 +19,7 @@ from plumbline_models.core.arrays import TokenIds
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.text.byte_pairs import END_OF_TEXT, START_OF_TEXT, load_byte_pairs
 from plumbline_models.text.cleaning import CleanedText, Span, clean
+from plumbline_models.text.long_words import first_tokens
 
 Encoded: TypeAlias = tuple[tuple[int, ...], tuple[Span, ...]]
 """Ids, and for each the characters that it covers, wholly or in part."""
@@ -32,8 +34,11 @@ _CONTROL_IDS = {"<start_of_text>": START_OF_TEXT, "<end_of_text>": END_OF_TEXT}
 # Texts that cleaning only lowers: ASCII without control characters and without the mark that begins an entity.
 _PLAIN = re.compile(r"[\t\n\r\f -%'-~]*")
 
-_MAX_CACHED_CHUNKS = 32_768
-_MAX_CACHED_CHARS = 48
+_MAX_CACHED_CHUNKS = 8_192
+_MAX_CACHED_BYTES = 48
+"""Of a chunk; callers choose what is kept, and 8,192 chunks of 48 tokens each take 30 MB."""
+_LONG_WORD_BYTES = 512
+"""From here on it takes less time to find a word's first tokens than to encode all of it."""
 _MIN_CONTEXT = 3
 
 
@@ -45,17 +50,12 @@ class Tokenised:
         ids: `[L]`, start-of-text to end-of-text, cut to the context with end-of-text last.
         spans: For each id between the two, the characters of the text as sent that it stands for. Begins and ends
             never decrease; tokens that share a character both have it.
-        num_untruncated: How many ids there would be without the limit.
+        truncated: Whether the text was cut.
     """
 
     ids: TokenIds
     spans: tuple[Span, ...]
-    num_untruncated: int
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the text was cut."""
-        return self.num_untruncated > len(self.ids)
+    truncated: bool
 
     @property
     def eot_index(self) -> int:
@@ -83,60 +83,90 @@ class ClipTokenizer:
             raise ConfigError("The context must hold at least three tokens.", context_length=self.context_length)
 
     def encode(self, text: str) -> Tokenised:
-        """Tokenise a text of any length; time grows with n log n.
+        """Tokenise a text of any length; what is beyond the context is cleaned, but not tokenised.
 
         Raises:
             CheckpointError: The vocabulary is missing or damaged.
         """
-        is_plain = _PLAIN.fullmatch(text) is not None
-        cleaned = CleanedText(text.lower(), ()) if is_plain else clean(text)
-        ids = [START_OF_TEXT]
-        spans: list[Span] = []
-        position = 0
-        for chunk in cleaned.text.split():
-            position = cleaned.text.find(chunk, position)
-            encode = _encode_cached if len(chunk) <= _MAX_CACHED_CHARS else _encode_chunk
-            chunk_ids, chunk_spans = encode(chunk, self.compat)
-            ids += chunk_ids
-            for start, end in chunk_spans:
-                spans.append((position + start, position + end))
-            position += len(chunk)
-        ids.append(END_OF_TEXT)
-        num_untruncated = len(ids)
-        if num_untruncated > self.context_length:
-            ids[self.context_length - 1 :] = [END_OF_TEXT]
-            del spans[self.context_length - 2 :]
-        traced = tuple(cleaned.trace(spans))
-        return Tokenised(np.array(ids, dtype=np.int64), traced, num_untruncated)
+        cleaned = _clean(text)
+        room = self.context_length - 2
+        ids, spans = _encode_text(cleaned.text, self.compat, room + 1)  # the one too many says that the text is cut
+        traced = tuple(cleaned.trace(spans[:room]))
+        framed = np.array([START_OF_TEXT, *ids[:room], END_OF_TEXT], dtype=np.int64)
+        return Tokenised(framed, traced, truncated=len(ids) > room)
 
-    def count(self, text: str) -> int:
-        """How many tokens a text has by itself, without the two that frame it and without any limit."""
-        return self.encode(text).num_untruncated - 2
+    def count(self, text: str, most: int = sys.maxsize) -> int:
+        """How many tokens a text has by itself, without the two that frame it.
+
+        Args:
+            text: Any text.
+            most: Counting stops there.
+        """
+        ids, _ = _encode_text(_clean(text).text, self.compat, most)
+        return min(len(ids), most)
 
 
-def _encode_chunk(chunk: str, compat: bool) -> Encoded:  # noqa: FBT001 - part of the cache's key
+def _clean(text: str) -> CleanedText:
+    return CleanedText(text.lower(), ()) if _PLAIN.fullmatch(text) else clean(text)
+
+
+def _encode_text(text: str, compat: bool, most: int) -> tuple[list[int], list[Span]]:  # noqa: FBT001 - see below
+    """Encode a cleaned text: all of it, or somewhat more than so many tokens."""
+    ids: list[int] = []
+    spans: list[Span] = []
+    position = 0
+    for chunk in text.split():
+        if len(ids) >= most:
+            break
+        position = text.find(chunk, position)
+        if len(chunk) <= _MAX_CACHED_BYTES and len(chunk.encode("utf-8")) <= _MAX_CACHED_BYTES:
+            chunk_ids, chunk_spans = _encode_cached(chunk, compat)
+        else:
+            chunk_ids, chunk_spans = _encode_chunk(chunk, compat, most - len(ids))
+        ids += chunk_ids
+        for start, end in chunk_spans:
+            spans.append((position + start, position + end))
+        position += len(chunk)
+    return ids, spans
+
+
+def _encode_chunk(chunk: str, compat: bool, most: int = sys.maxsize) -> Encoded:  # noqa: FBT001 - part of the cache's key
     """Encode what stands between two spaces; what is beyond them has no influence."""
-    pairs = load_byte_pairs()
     ids: list[int] = []
     spans: list[Span] = []
     for match in (_WORDS_AND_CONTROL if compat else _WORDS).finditer(chunk):
+        if len(ids) >= most:
+            break
         word = match[0]
         if word in _CONTROL_IDS:  # only the pattern that knows them finds them as one word
             ids.append(_CONTROL_IDS[word])
             spans.append(match.span())
             continue
-        word_ids, begins = pairs.encode_word(word)
+        word_ids, borders = _encode_word(word, most - len(ids))
         ids += word_ids
-        spans += _char_spans(word, begins, match.start())
+        spans += _char_spans(word, borders, match.start())
     return tuple(ids), tuple(spans)
 
 
-def _char_spans(word: str, begins: tuple[int, ...], offset: int) -> list[Span]:
-    """The characters that each token covers, given the byte at which each begins."""
+def _encode_word(word: str, most: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Encode a word, or the first tokens of a long one: ids, and the bytes between which they stand."""
+    written = word.encode("utf-8")
+    if len(written) > _LONG_WORD_BYTES and (found := first_tokens(written, most)) is not None:
+        return found
+    ids, begins = load_byte_pairs().encode_word(word)
+    return ids, (*begins, len(written))
+
+
+def _char_spans(word: str, borders: tuple[int, ...], offset: int) -> list[Span]:
+    """The characters that each token covers, given the bytes between which each stands."""
     if word.isascii():
-        return [(offset + begin, offset + end) for begin, end in pairwise((*begins, len(word)))]
-    chars = [index for index, char in enumerate(word, start=offset) for _ in char.encode("utf-8")]
-    return [(chars[begin], chars[end - 1] + 1) for begin, end in pairwise((*begins, len(chars)))]
+        return [(offset + begin, offset + end) for begin, end in pairwise(borders)]
+    chars: list[int] = []
+    for index, char in enumerate(word, start=offset):
+        if len(chars) >= borders[-1]:
+            break
+        chars += [index] * len(char.encode("utf-8"))
+    return [(chars[begin], chars[end - 1] + 1) for begin, end in pairwise(borders)]
 
 
 _encode_cached = lru_cache(maxsize=_MAX_CACHED_CHUNKS)(_encode_chunk)

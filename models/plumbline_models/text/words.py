@@ -85,7 +85,7 @@ def compat_words(
     grouped: list[list[int]] = []
     used = 0
     for match in _COMPAT_WORD.finditer(template + text):
-        num_tokens = tokenizer.count(match[0])
+        num_tokens = tokenizer.count(match[0], num_visible - used)  # once all are handed out, there is nothing to count
         words.append(Word(match[0], match.start() - len(template), match.end() - len(template)))
         grouped.append(list(range(used, min(used + num_tokens, num_visible))))
         used += num_tokens
