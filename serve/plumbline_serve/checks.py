@@ -1,5 +1,6 @@
 """What must hold of a request before any work is done; the same sentences for every protocol."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from plumbline_models.core.errors import (
 from plumbline_models.core.protocols import Scorer
 from plumbline_serve.messages import ImageSource, Item
 from plumbline_serve.settings import Limits
+
+_HALF = re.compile(r"[\ud800-\udfff]")  # of an emoji that was cut in two, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class Checks:
 
     def text(self, text: str) -> PlumblineError | None:
         """What is wrong with one text."""
+        if not text.isascii() and _HALF.search(text):
+            return InvalidFieldError("The text holds half of a surrogate pair, which is no character.")
         if len(text) > self._limits.max_text_chars:
             return TextTooLongError(
                 f"The text has {len(text)} characters; at most {self._limits.max_text_chars} are allowed.",

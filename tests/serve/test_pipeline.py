@@ -220,3 +220,23 @@ async def test_metrics_hear_of_every_score_and_failure(pipeline, png, observer):
     assert sorted(name for name, _ in observer.scores) == ["mean", "mean", "product", "product"]
     assert [error.code for error in observer.failures] == ["image_undecodable"]
     assert {"decode", "fit"} <= set(observer.stages)
+
+
+HALF = "\ud83d"  # of an emoji that was cut in two
+
+
+async def test_half_an_emoji_fails_its_item_and_not_the_batch(pipeline, png):
+    images = [EncodedImage(png(10)), EncodedImage(png(20))]
+    items = [item(images[0], HALF, "1"), item(images[1], "abc", "2")]
+    scored = await pipeline.score(ScoreRequest(items))
+    judged = await filter_items(pipeline, FilterRequest([Threshold("product", min=0.0)], items))
+    for results in (scored.results, judged.results):
+        assert isinstance(results[0], ItemFailure)
+        assert "surrogate" in results[0].error.detail
+        assert results[1].scores["product"].value == 60.0
+    ranked = await rank(pipeline, RankRequest(images[:1], ["ab", HALF]))
+    assert [place.index for place in ranked.ranking] == [0]
+    assert isinstance(ranked.errors[1], InvalidFieldError)
+    embedded = await embed(pipeline, EmbedRequest(texts=[HALF, "abc"]))
+    assert isinstance(embedded.vectors[0], InvalidFieldError)
+    assert embedded.vectors[1] == 3.0

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from plumbline_models.core.errors import MalformedRequestError, UnsupportedMediaTypeError
@@ -16,7 +17,7 @@ JSON = "application/json"
 FORM = "multipart/form-data"
 DOCUMENT_PART = "request"
 _SLICE_BYTES = 2**20  # of a form, parsed before others get their turn
-_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
+_CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 _MAX_LENGTH_DIGITS = 20  # more than any 64-bit length has
 
 
@@ -47,20 +48,15 @@ async def read_body(request: Request, limits: Limits, share: Share) -> Delivery:
 
 
 def _media_type(request: Request) -> str:
-    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
-    known = media_type.strip().lower()
+    media_type, parameters = parse_options_header(request.headers.get("content-type"))
+    known = media_type.decode("latin-1")
     if known not in (JSON, FORM):
         raise UnsupportedMediaTypeError(f"The content type must be {JSON} or {FORM}.")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaTypeError("The body must not be compressed; images are already.")
-    if known == JSON and not _is_utf8(parameters):
+    if known == JSON and parameters.get(b"charset", b"utf-8").strip().lower() not in _CHARSETS:
         raise UnsupportedMediaTypeError("JSON must be in UTF-8.")
     return known
-
-
-def _is_utf8(parameters: str) -> bool:
-    name, _, value = parameters.strip().partition("=")
-    return name.strip().lower() != "charset" or value.strip(' "').lower() in _CHARSETS
 
 
 async def _chunks(request: Request, share: Share) -> AsyncIterator[bytes]:

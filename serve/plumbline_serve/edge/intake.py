@@ -16,9 +16,13 @@ from plumbline_serve.messages import (
     Threshold,
     UrlImage,
 )
+from plumbline_serve.sources import is_data_url
 
 Parts: TypeAlias = Mapping[str, bytes] | None
 """Bytes by name; None where the wire carries none."""
+
+_AS_BROWSERS_WRITE = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
+"""What the name of a form's part becomes on its way (HTML, multipart/form-data encoding algorithm)."""
 
 
 def score_request(body: schemas.ScoreRequest, parts: Parts, timeout_ms: float | None) -> messages.ScoreRequest:
@@ -84,10 +88,11 @@ def _source(source: schemas.ImageSource, parts: Parts) -> ImageSource:
     if source.b64 is not None:
         return Base64Image(source.b64)
     if source.url is not None:
-        return UrlImage(source.url)
+        return Base64Image(source.url) if is_data_url(source.url) else UrlImage(source.url)
     if parts is None:
         return BrokenImage(UnknownImageError("Only a multipart/form-data request has parts to name."))
-    data = parts.get(source.part or "")
+    name = source.part or ""
+    data = parts.get(name) if name in parts else parts.get(name.translate(_AS_BROWSERS_WRITE))
     if data is None:
         return BrokenImage(UnknownImageError("The request has no part of the name that the image gives."))
     if source.raw is not None:

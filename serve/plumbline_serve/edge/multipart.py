@@ -28,6 +28,8 @@ class FormReader:
         self._name = bytearray()
         self._value = bytearray()
         self._is_complete = False
+        self._delimiter = b"\r\n--" + boundary
+        self._before: bytes | None = b"\r\n"  # None: the first delimiter was met
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -53,6 +55,8 @@ class FormReader:
             MalformedRequestError: They do not go on as a form does.
             TooManyItemsError: There are too many parts.
         """
+        if self._before is not None and not (chunk := self._skip_preamble(self._before + chunk)):
+            return
         try:
             self._parser.write(chunk)
         except FormParserError as error:
@@ -67,6 +71,15 @@ class FormReader:
         if not self._is_complete:
             raise MalformedRequestError("The form breaks off before its closing boundary.")
         return self._parts
+
+    def _skip_preamble(self, begun: bytes) -> bytes:
+        """Drop what stands before the first delimiter (RFC 2046, section 5.1.1), which the parser does not know."""
+        start = begun.find(self._delimiter)
+        if start < 0:
+            self._before = begun[-len(self._delimiter) :]
+            return b""
+        self._before = None
+        return begun[start + 2 :]
 
     def _begin_part(self) -> None:
         if len(self._parts) == self._max_parts:

@@ -107,3 +107,15 @@ def test_a_content_type_without_boundary_is_refused(header: str) -> None:
 def test_an_endless_boundary_is_refused() -> None:
     with pytest.raises(MalformedRequestError):
         FormReader(b"x" * 10_000, 3)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 7, 64])
+@pytest.mark.parametrize(
+    "preamble", [b"\r\n", b"Parts follow.\r\n", b"--fron\r\n\r\n-- --frontier\r\n", b"x" * 5000 + b"\r\n"]
+)
+def test_what_stands_before_the_first_boundary_is_skipped(preamble: bytes, step: int) -> None:
+    assert read(preamble + part("a", b"1") + END, step) == {"a": b"1"}
+
+
+def test_the_first_boundary_begins_a_line() -> None:
+    assert read(b"x" + part("a", b"1") + END) == {}

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from plumbline_models.core.errors import MalformedRequestError, RequestTooLargeError
@@ -18,8 +20,14 @@ MALFORMED = [
     pytest.param(b'{"a": {"b": 1, "b": 1}}', id="member twice further down"),
     pytest.param(b'{"a": "\xff"}', id="not UTF-8"),
     pytest.param('{"a": 1}'.encode("utf-16"), id="UTF-16"),
-    pytest.param(b"\xef\xbb\xbf{}", id="byte order mark"),
-    pytest.param(b'{"a": "\\ud800"}', id="lone surrogate"),
+    pytest.param(b"\xef\xbb\xbf\xef\xbb\xbf{}", id="two byte order marks"),
+    pytest.param(b'{"a": "\\ud800"}', id="half a surrogate pair outside of a text"),
+    pytest.param(b'{"\\ud800": 1}', id="half a surrogate pair in a name"),
+    pytest.param(b'{"scorers": ["\\udc00"]}', id="half a surrogate pair in an array"),
+    pytest.param(b'{"text": "\\ud800", "a": NaN}', id="half a surrogate pair and NaN"),
+    pytest.param(b'{"text": "\\ud800", "text": "a"}', id="half a surrogate pair and a member twice"),
+    pytest.param(b'{"text": "\\ud800", "a": ' + b"[" * 100_000, id="half a surrogate pair, deeply nested"),
+    pytest.param(b'{"text": "\\ud800", "a": 1' + b"0" * 10_000 + b"}", id="half a surrogate pair, endless integer"),
     pytest.param(b'{"a": "\x00"}', id="raw control character"),
     pytest.param(b"[" * 100_000, id="deeply nested"),
     pytest.param(b'{"a":' * 100_000, id="deeply nested objects"),
@@ -44,6 +52,17 @@ def test_the_refusal_says_where_but_not_what() -> None:
 @pytest.mark.parametrize("body", ["[1, 2.5, -0.0, true, null]", '{"ä": "\\u00e4😀"}'])
 def test_other_json_is_read_as_it_is(body: str) -> None:
     assert read_json(body.encode(), LIMITS) == eval(body, {"true": True, "null": None})  # noqa: S307 - our own text
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    assert read_json(b'\xef\xbb\xbf{"a": 1}', LIMITS) == {"a": 1}
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\ud83d!", "\\ud83d\\ud83d\\ude00", "\\udE00", "\\ude00\\uD83D"])
+def test_half_a_surrogate_pair_may_stand_in_a_text(half: str) -> None:
+    text = json.loads(f'"{half}"')
+    document = {"text": text, "texts": ["a", text], "items": [{"id": "1", "text": text}]}
+    assert read_json(json.dumps(document).encode(), LIMITS) == document
 
 
 def test_more_values_than_any_request_needs_are_refused_before_they_are_made() -> None:

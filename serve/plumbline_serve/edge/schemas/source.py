@@ -25,8 +25,14 @@ class ImageSource(Strict):
         }
     )
 
-    b64: str | None = Field(None, description="A compressed image file (PNG, JPEG, WebP and others) in base64.")
-    url: str | None = Field(None, description="Where to fetch the image from. A service may refuse URLs.")
+    b64: str | None = Field(
+        None,
+        description="A compressed image file (PNG, JPEG, WebP and others) in base64 (RFC 4648: either alphabet, with "
+        "or without padding and line breaks), or a `data:` URL of one.",
+    )
+    url: str | None = Field(
+        None, description="Where to fetch the image from. A service may refuse URLs, except `data:` URLs of base64."
+    )
     part: str | None = Field(None, description="multipart/form-data only: the name of the part with the image.")
     raw: RawShape | None = Field(None, description="With `part`: its bytes are pixels and not a compressed file.")
 
