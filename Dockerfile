@@ -47,7 +47,8 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     /image/deploy/image/install.sh product /opt/plumbline /wheels \
     && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin plumbline \
     && install --directory --owner plumbline /var/cache/plumbline
-ENV HOME=/tmp \
+ENV HF_HOME=/var/cache/plumbline/huggingface \
+    HOME=/tmp \
     PATH=/opt/plumbline/bin:$PATH \
     PLUMBLINE_CACHE_DIR=/var/cache/plumbline \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -68,7 +69,8 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     /image/deploy/image/install.sh product /opt/plumbline /wheels \
     && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin plumbline \
     && install --directory --owner plumbline /var/cache/plumbline
-ENV HOME=/tmp \
+ENV HF_HOME=/var/cache/plumbline/huggingface \
+    HOME=/tmp \
     PATH=/opt/plumbline/bin:$PATH \
     PLUMBLINE_CACHE_DIR=/var/cache/plumbline \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -1,6 +1,7 @@
 """The Dockerfile without Docker: hadolint reads it, and what it runs is run here."""
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -41,6 +42,21 @@ def test_the_dockerfile_copies_only_what_is_sent_to_the_builder() -> None:
     for name in copied:
         assert any(name == each or name.startswith(f"{each}/") for each in sent), name
         assert (ROOT / name).exists(), name
+
+
+def test_what_is_large_is_kept_in_the_volume_and_not_in_temporary_memory() -> None:
+    stages = (ROOT / "Dockerfile").read_text().split("\nFROM ")
+    images = [stage for stage in stages if "ENTRYPOINT" in stage]
+    assert len(images) == 2
+    for image in images:
+        volume = re.search(r"^VOLUME (\S+)$", image, re.MULTILINE)
+        variables = dict(re.findall(r"(?:ENV|^) +(\w+)=(\S+)", image, re.MULTILINE))
+        assert volume is not None
+        program = "from huggingface_hub import constants as c; print(c.HF_HUB_CACHE, c.HF_XET_CACHE, sep='\\n')"
+        kept = run(sys.executable, "-c", program, HF_HOME=variables["HF_HOME"], HOME=variables["HOME"])
+        for folder in (*kept.stdout.split(), variables["PLUMBLINE_CACHE_DIR"]):
+            assert Path(folder).is_relative_to(volume[1]), folder
+        assert len(kept.stdout.split()) == 2
 
 
 @pytest.mark.parametrize(

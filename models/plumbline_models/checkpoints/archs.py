@@ -4,12 +4,19 @@ import difflib
 import importlib.util
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from plumbline_models.checkpoints.hugging_face_arch import (
+    PREPROCESSOR,
+    is_transformers_clip,
+    model_config,
+    preprocess_config,
+)
 from plumbline_models.core.errors import CheckpointError, UnknownArchError
 
 CONTEXT_LENGTH: Final = 77
@@ -22,6 +29,7 @@ CLIP_PREPROCESS: Final[Mapping[str, Any]] = {
     "fill_color": 0,
 }
 """What open_clip does where neither the tag nor the folder says otherwise; mean and std of pixels in 0..1."""
+_HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _OTHER_BLOCK: Final = (
     *("block_type", "qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"),
     *("ls_init_value", "act_kwargs"),
@@ -120,21 +128,22 @@ def find_arch(name: str) -> Arch:
     wanted = name.replace("/", "-")
     files = _arch_files()
     if wanted not in files:
-        close = difflib.get_close_matches(wanted, files, n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        raise UnknownArchError(f"open_clip has no architecture {name}.{hint}", arch=name)
+        raise unknown_arch(name)
     return Arch(name=wanted, config=_sizes(_read_object(files[wanted]), files[wanted]))
 
 
 def read_arch(file: Path) -> Arch:
     """Read an architecture from a file as `open_clip_config.json`: `model_cfg`, and `preprocess_cfg` if there is one.
 
-    Beside open_clip's own keys it may have `plumbline: {"fclipscore_epsilon": …}`.
+    Beside open_clip's own keys it may have `plumbline: {"fclipscore_epsilon": …}`. The `config.json` of a `CLIPModel`,
+    of the transformers library, is read too, with the `preprocessor_config.json` beside it.
 
     Raises:
         CheckpointError: The file is not such a file.
     """
     values = _read_object(file)
+    if is_transformers_clip(values):
+        values = {"model_cfg": model_config(values), "preprocess_cfg": _preprocessor(file.with_name(PREPROCESSOR))}
     preprocess = values.get("preprocess_cfg") or {}
     if not isinstance(preprocess, dict):
         raise CheckpointError(f"The preprocess_cfg of {file.name} is not an object.", path=str(file))
@@ -146,6 +155,36 @@ def read_arch(file: Path) -> Arch:
 def arch_names() -> tuple[str, ...]:
     """Every architecture of the installed open_clip, sorted."""
     return tuple(sorted(_arch_files()))
+
+
+def is_known(name: str) -> bool:
+    """Whether the installed open_clip has an architecture of this name."""
+    return name.replace("/", "-") in _arch_files()
+
+
+def unknown_arch(name: str) -> UnknownArchError:
+    """The error for a name that open_clip does not have, with those that may have been meant."""
+    return UnknownArchError(f"open_clip has no architecture {name}.{_hint(name)}", arch=name)
+
+
+def _hint(name: str) -> str:
+    """Which names may have been meant: the same letters and digits, a hub name, or what is spelt alike."""
+    known = {_plain(file): file for file in sorted(_arch_files(), reverse=True)}
+    if _plain(name) in known:
+        close = [known[_plain(name)]]
+    elif _HUB_NAME.fullmatch(name):
+        close = [f"hf-hub:{name}"]
+    else:
+        close = [known[found] for found in difflib.get_close_matches(_plain(name), known, n=3, cutoff=0.5)]
+    return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _preprocessor(file: Path) -> Mapping[str, Any]:
+    return preprocess_config(_read_object(file)) if file.is_file() else {}
 
 
 @cache

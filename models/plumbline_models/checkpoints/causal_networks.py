@@ -41,6 +41,7 @@ def open_network(checkpoint: CausalCheckpoint) -> Any:
         StateDictError: A tensor is missing or has the wrong shape.
         CheckpointError: The weights are not there or damaged.
     """
+    checkpoint.shards.check_types()  # the library would convert them, or leave them as they are
     AttentionInterface.register(ATTENTION, attend)
     library_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     network, report = _open_own_llava(checkpoint) if "mm_vision_tower" in checkpoint.config else _open(checkpoint)

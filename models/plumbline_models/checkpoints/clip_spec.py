@@ -9,9 +9,10 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from plumbline_models.checkpoints.archs import Arch, find_arch, read_arch
+from plumbline_models.checkpoints.archs import Arch, find_arch, is_known, read_arch, unknown_arch
 from plumbline_models.checkpoints.digest import SHORT, sha256_of, verify
 from plumbline_models.checkpoints.embedded import MINI_CLIP, embedded_folder
+from plumbline_models.checkpoints.hugging_face_arch import PREPROCESSOR
 from plumbline_models.checkpoints.sources import (
     CONFIG_NAMES,
     WEIGHT_NAMES,
@@ -60,6 +61,8 @@ class ClipSection(BaseModel):
         if is_complete and has_source:
             raise ValueError(f"{self.arch} brings its own weights: leave out pretrained and checkpoint")
         if not is_complete and not has_source and embedded_folder(self.arch) is None:
+            if not is_known(self.arch):
+                raise ValueError(unknown_arch(self.arch).detail.rstrip("."))
             raise ValueError(f"{self.arch} needs weights: give pretrained or checkpoint")
         return self
 
@@ -138,7 +141,10 @@ class ClipSpec:
 
 
 def _of_hub(repository: str, sha256: str | None) -> ClipSpec:
-    arch = read_arch(HubFile(repository, CONFIG_NAMES).fetch())
+    config = HubFile(repository, CONFIG_NAMES).fetch()
+    if config.name == CONFIG_NAMES[-1]:  # of the transformers library, perhaps: then the rest is in a second file
+        HubFile(repository, (PREPROCESSOR,)).find()
+    arch = read_arch(config)
     named = dataclasses.replace(arch, name=repository)
     licence = f"see https://huggingface.co/{repository}"
     return ClipSpec(repository, named, HubFile(repository, WEIGHT_NAMES), f"{HUB}{repository}", licence, sha256)

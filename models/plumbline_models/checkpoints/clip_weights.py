@@ -1,5 +1,6 @@
 """The tensors of a CLIP that a configuration names, read and checked against its architecture."""
 
+from plumbline_models.checkpoints.activations import doubt_activation
 from plumbline_models.checkpoints.clip_spec import ClipSpec
 from plumbline_models.checkpoints.hugging_face import is_hugging_face, stated_activation
 from plumbline_models.checkpoints.loading import read_tensors
@@ -18,6 +19,7 @@ def load_clip(spec: ClipSpec) -> ClipTensors:
     """
     file = spec.fetch()
     tensors = read_tensors(file)
+    doubt_activation(spec, tensors)
     stated = stated_activation(file) if is_hugging_face(tensors) else None
     if stated is not None and (stated == _QUICK) != spec.arch.has_quick_gelu:
         raise StateDictError(

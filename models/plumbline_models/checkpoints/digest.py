@@ -4,6 +4,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+from plumbline_models.checkpoints.weight_files import files_of, is_index
 from plumbline_models.core.errors import CheckpointNotFoundError, ChecksumError
 
 SHORT = 8
@@ -11,11 +12,20 @@ SHORT = 8
 
 
 def sha256_of(file: Path) -> str:
-    """Hex sha256 of a file; hashed again only when its size or time of change differ.
+    """Hex sha256 of a file, or over those of the shards that an index lists.
+
+    Files are hashed again only when their size or time of change differ.
 
     Raises:
         CheckpointNotFoundError: There is no such file, or it cannot be read.
+        CheckpointError: It is an index that cannot be read.
     """
+    if is_index(file):
+        return hashlib.sha256(repr([_hash_now(shard) for shard in files_of(file)]).encode()).hexdigest()
+    return _hash_now(file)
+
+
+def _hash_now(file: Path) -> str:
     try:
         stat = file.stat()
         return _hash(file, stat.st_mtime_ns, stat.st_size)

@@ -11,6 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from plumbline_models.checkpoints.archive import quantised
 from plumbline_models.checkpoints.archs import Arch
 from plumbline_models.checkpoints.clip_spec import ClipSpec
 from plumbline_models.checkpoints.loading import read_tensors
@@ -72,6 +73,8 @@ def encode_prompts(arch: Arch, text_tensors: dict[str, Tensor], texts: Sequence[
 
 def _checked(stored: Tensor, arch: Arch) -> Tensor:
     is_pairs = stored.ndim == 2 and len(stored) >= 2 and len(stored) % 2 == 0  # noqa: PLR2004 - two a pair
+    if stored.dtype != torch.float32:
+        raise quantised(STORED, str(stored.dtype))
     if not is_pairs or stored.shape[1] != arch.embed_dim:
         raise StateDictError(
             f"The checkpoint's {STORED} has the shape {list(stored.shape)}, not [2 * pairs, {arch.embed_dim}]."

@@ -1,28 +1,27 @@
 """Tensors of a published folder, read one at a time: safetensors or weights-only pickles, in one file or in shards."""
 
-import json
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from plumbline_models.checkpoints.archive import inspect
+from plumbline_models.checkpoints.archive import FileKind, check_types, inspect, quantised, stored_types
 from plumbline_models.checkpoints.digest import sha256_of
-from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, StateDictError, UnsafeCheckpointError
+from plumbline_models.checkpoints.loading import FLOATS, read_pickle
+from plumbline_models.checkpoints.weight_files import files_of, find_weights_in, is_index, shards_of
+from plumbline_models.core.errors import CheckpointError, StateDictError
 
-WEIGHT_FILES: Final = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "weights.safetensors")
-"""Looked for in this order, each with `.index.json` behind it where it is cut into shards."""
+_STORED: Final = frozenset({*FLOATS, torch.int64, torch.bool})
 
 
 class Shards:
     """The tensors of one folder by name; nothing but names is read before it is asked for.
 
     Args:
-        folder: Holds one of `WEIGHT_FILES`, or an index of shards of one.
+        folder: Holds one of `WEIGHT_FILES` (of `weight_files`), or an index of shards of one.
 
     Raises:
         CheckpointNotFoundError: There is none of these, or a shard is missing.
@@ -33,7 +32,8 @@ class Shards:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file_of = _list_tensors(folder)
-        self._pickles: dict[str, Mapping[str, Tensor]] = {}
+        self._pickles: dict[str, Mapping[str, Any]] = {}
+        self._kinds: dict[str, FileKind] = {}
 
     @property
     def digests(self) -> Sequence[str]:
@@ -60,7 +60,7 @@ class Shards:
             shape: What it must be.
 
         Raises:
-            StateDictError: There is no such tensor, or its shape is another.
+            StateDictError: There is no such tensor, its shape is another, or it is quantised.
         """
         tensor = self.read_any(name)
         if tuple(tensor.shape) != shape:
@@ -69,13 +69,13 @@ class Shards:
                 found=tuple(tensor.shape),
                 expected=shape,
             )
-        return tensor.to(torch.float32)
+        return _plain(tensor, name).to(torch.float32)
 
     def read_rows(self, name: str, num_rows: int, width: int) -> Tensor:
         """The first rows of a table as float32 `[num_rows, width]`.
 
         Raises:
-            StateDictError: There is no such tensor, or it has fewer rows, or another width.
+            StateDictError: There is no such tensor, it has fewer rows, another width, or is quantised.
         """
         table = self.read_any(name)
         if table.ndim != 2 or table.shape[0] < num_rows or table.shape[1] != width:  # noqa: PLR2004 - rows, width
@@ -84,7 +84,7 @@ class Shards:
                 found=tuple(table.shape),
                 expected=(num_rows, width),
             )
-        return table[:num_rows].to(torch.float32)
+        return _plain(table, name)[:num_rows].to(torch.float32)
 
     def read_any(self, name: str) -> Tensor:
         """One tensor as stored.
@@ -95,57 +95,53 @@ class Shards:
         if name not in self._file_of:
             raise StateDictError(f"The checkpoint has no {name}.", folder=str(self._folder))
         file = self._file_of[name]
-        if file.endswith(".safetensors"):
+        if self._is_safe(file):
             with safe_open(self._folder / file, framework="pt") as opened:
                 return _as_tensor(opened.get_tensor(name), name)
+        return _as_tensor(self._pickle(file).get(name), name)
+
+    def check_types(self) -> None:
+        """Check what those rely on who read the files without this class: endings that are true, and plain numbers.
+
+        Raises:
+            StateDictError: A tensor is quantised.
+            CheckpointError: A file is safetensors, or a pickle, under the other's ending.
+        """
+        for file in sorted(set(self._file_of.values())):
+            if self._is_safe(file) != file.endswith(".safetensors"):
+                found, ending = ("safetensors", ".bin") if self._is_safe(file) else ("a pickle", ".safetensors")
+                raise CheckpointError(f"The weight file {file} is {found} under the ending {ending}: rename it.")
+            if self._is_safe(file):
+                check_types(self._folder / file)
+                continue
+            loaded = self._pickles.get(file) or _load_pickle(self._folder / file)  # not kept: others read it
+            for name, value in loaded.items():
+                if isinstance(value, Tensor) and value.dtype not in _STORED:
+                    raise quantised(name, str(value.dtype), folder=str(self._folder))
+
+    def _is_safe(self, file: str) -> bool:
+        if file not in self._kinds:
+            self._kinds[file] = inspect(self._folder / file)
+        return self._kinds[file] == "safetensors"
+
+    def _pickle(self, file: str) -> Mapping[str, Any]:
         if file not in self._pickles:
             self._pickles[file] = _load_pickle(self._folder / file)
-        return _as_tensor(self._pickles[file].get(name), name)
+        return self._pickles[file]
 
 
-def _list_tensors(folder: Path) -> dict[str, str]:
-    for name in WEIGHT_FILES:
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            return _read_index(index)
-        file = folder / name
-        if file.is_file():
-            return dict.fromkeys(_names_in(file), name)
-    raise CheckpointNotFoundError(f"There are no weights in {folder.name}.", folder=str(folder), wanted=WEIGHT_FILES)
+def _list_tensors(folder: Path) -> Mapping[str, str]:
+    found = find_weights_in(folder)
+    files_of(found)
+    return shards_of(found) if is_index(found) else dict.fromkeys(_names_in(found), found.name)
 
 
-def _read_index(index: Path) -> dict[str, str]:
-    try:
-        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        file_of = {str(name): str(file) for name, file in listed.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"The weight index {index.name} is not usable.", path=str(index)) from error
-    for file in set(file_of.values()):
-        if Path(file).name != file or not (index.parent / file).is_file():
-            raise CheckpointNotFoundError(f"The shard {Path(file).name} is missing.", path=str(index))
-    return file_of
-
-
-def _names_in(file: Path) -> list[str]:
-    if file.suffix != ".safetensors":
-        return list(_load_pickle(file))
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return list(opened.keys())
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"The weight file {file.name} is damaged.", path=str(file)) from error
+def _names_in(file: Path) -> Sequence[str]:
+    return list(stored_types(file) if inspect(file) == "safetensors" else _load_pickle(file))
 
 
 def _load_pickle(file: Path) -> dict[str, Any]:
-    kind = inspect(file)
-    try:
-        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=kind == "zip_pickle")
-    except pickle.UnpicklingError as error:
-        raise UnsafeCheckpointError(
-            f"The weight file {file.name} holds more than tensors, and loading it could run code.", path=str(file)
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        raise CheckpointError(f"The weight file {file.name} is damaged.", path=str(file)) from error
+    loaded = read_pickle(file, inspect(file))
     if not isinstance(loaded, dict):
         raise CheckpointError(f"The weight file {file.name} holds no state dict.", path=str(file))
     return loaded
@@ -155,3 +151,9 @@ def _as_tensor(value: object, name: str) -> Tensor:
     if not isinstance(value, Tensor):
         raise StateDictError(f"The checkpoint's {name} is not a tensor.", kind=type(value).__name__)
     return value
+
+
+def _plain(tensor: Tensor, name: str) -> Tensor:
+    if tensor.dtype not in FLOATS:
+        raise quantised(name, str(tensor.dtype))
+    return tensor

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from plumbline_models.core.errors import CheckpointNotFoundError
+from plumbline_models.checkpoints.weight_files import INDEX, files_of, is_index, shards_of
+from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError
 
 CONFIG_NAMES: Final = ("open_clip_config.json", "config.json")
-WEIGHT_NAMES: Final = (
+_WHOLE: Final = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
     "weights.safetensors",
@@ -15,28 +16,31 @@ WEIGHT_NAMES: Final = (
     "open_clip_pytorch_model.bin",
     "pytorch_model.bin",
 )
-"""What folders of open_clip's layout call their weights, in the order in which they are looked for."""
+WEIGHT_NAMES: Final = tuple(name for whole in _WHOLE for name in (whole, f"{whole}{INDEX}"))
+"""What folders of open_clip's layout call their weights, or an index of their shards, in the order in which they are
+looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file on this machine."""
+    """A file on this machine; of an index, with its shards."""
 
     path: Path
 
     @property
     def is_present(self) -> bool:
         """Whether it is there."""
-        return self.path.is_file()
+        return _is_whole(self.path)
 
     def fetch(self) -> Path:
         """The file.
 
         Raises:
-            CheckpointNotFoundError: There is none.
+            CheckpointNotFoundError: There is none, or a shard that it lists is missing.
         """
         if not self.path.is_file():
             raise CheckpointNotFoundError(f"There is no checkpoint {self.path.name}.", path=str(self.path))
+        files_of(self.path)
         return self.path
 
 
@@ -53,7 +57,20 @@ class HubFile:
         Raises:
             CheckpointNotFoundError: The repository has none of the names, or the hub cannot be reached.
         """
-        return self._cached() or self._download()
+        found = self.find()
+        if found is None:
+            raise CheckpointNotFoundError(
+                f"The hub repository {self.repository} holds none of {_said(self.names)}.", repository=self.repository
+            )
+        return found
+
+    def find(self) -> Path | None:
+        """As `fetch`, or None where the repository is known to have none of the names.
+
+        Raises:
+            CheckpointNotFoundError: There is no such repository, or the hub cannot be reached.
+        """
+        return self._cached() or (None if self._is_known_to_lack() else self._download())
 
     @property
     def is_present(self) -> bool:
@@ -67,19 +84,24 @@ class HubFile:
 
         try:
             cached = (try_to_load_from_cache(self.repository, name) for name in self.names)
-            return next((Path(file) for file in cached if isinstance(file, str)), None)
+            found = next((Path(file) for file in cached if isinstance(file, str)), None)
+            return found if found is not None and _is_whole(found) else None
         except HFValidationError as error:
             raise CheckpointNotFoundError(
                 f"{self.repository} is not a hub name of the form org/name.", repository=self.repository
             ) from error
 
-    def _download(self) -> Path:
-        from huggingface_hub import hf_hub_download  # noqa: PLC0415 - as above
+    def _is_known_to_lack(self) -> bool:
+        from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache  # noqa: PLC0415 - as above
+
+        return all(try_to_load_from_cache(self.repository, name) is _CACHED_NO_EXIST for name in self.names)
+
+    def _download(self) -> Path | None:
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # noqa: PLC0415 - as above
 
         for name in self.names:
             try:
-                return Path(hf_hub_download(self.repository, name))
+                return self._download_one(name)
             except LocalEntryNotFoundError as error:
                 raise CheckpointNotFoundError(
                     f"{self.repository} is not in the local hub cache and the hub cannot be reached.",
@@ -92,9 +114,15 @@ class HubFile:
                     f"The hub does not give out {self.repository}: it is not there, or needs a token.",
                     repository=self.repository,
                 ) from error
-        raise CheckpointNotFoundError(
-            f"The hub repository {self.repository} holds none of {', '.join(self.names)}.", repository=self.repository
-        )
+        return None
+
+    def _download_one(self, name: str) -> Path:
+        from huggingface_hub import hf_hub_download  # noqa: PLC0415 - as above
+
+        file = Path(hf_hub_download(self.repository, name))
+        for shard in sorted(set(shards_of(file).values())) if is_index(file) else ():
+            hf_hub_download(self.repository, shard)
+        return file
 
 
 WeightsSource: TypeAlias = LocalFile | HubFile
@@ -116,9 +144,20 @@ def find_in_folder(folder: Path, names: tuple[str, ...]) -> LocalFile:
     for name in names:
         if (folder / name).is_file():
             return LocalFile(folder / name)
-    raise CheckpointNotFoundError(
-        f"The folder {folder.name} holds none of {', '.join(names)}.", folder=str(folder), names=names
-    )
+    if not folder.is_dir():
+        raise CheckpointNotFoundError(f"There is no checkpoint folder {folder.name}.", folder=str(folder))
+    raise CheckpointNotFoundError(f"The folder {folder.name} holds none of {_said(names)}.", folder=str(folder))
+
+
+def _said(names: tuple[str, ...]) -> str:
+    return ", ".join(name for name in names if not name.endswith(INDEX))
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        return file.is_file() and all(part.is_file() for part in files_of(file))
+    except CheckpointError:
+        return False
 
 
 def _safe_first(name: str) -> tuple[str, ...]:

@@ -6,11 +6,12 @@ from typing import Final
 
 from torch import Tensor, nn
 
+from plumbline_models.checkpoints.activations import OPENAI_MARKS
 from plumbline_models.checkpoints.hugging_face import is_hugging_face, rename
 from plumbline_models.core.errors import StateDictError
 
 _SCALARS: Final = ("logit_scale", "logit_bias")
-_NOT_WEIGHTS: Final = ("input_resolution", "context_length", "vocab_size", "attn_mask", "text.attn_mask")
+_NOT_WEIGHTS: Final = (*OPENAI_MARKS, "attn_mask", "text.attn_mask")
 """Kept by OpenAI's and by older open_clip's files; they say what the architecture says, and are not believed."""
 _BARE_TEXT: Final = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
 _STALE: Final = "embeddings.position_ids"
@@ -57,7 +58,7 @@ def fill(tower: nn.Module, tensors: Mapping[str, Tensor], *, name: str) -> None:
         name: Of the tower, for the error.
 
     Raises:
-        StateDictError: Names or shapes differ; the sentence shows the first few.
+        StateDictError: Names, shapes or types differ; the sentence shows the first few.
     """
     wanted = tower.state_dict()
     missing = [key for key in wanted if key not in tensors]
@@ -67,7 +68,13 @@ def fill(tower: nn.Module, tensors: Mapping[str, Tensor], *, name: str) -> None:
         for key, value in wanted.items()
         if key in tensors and tensors[key].shape != value.shape
     ]
-    faults = {"it lacks": missing, "it has besides": extra, "of another shape are": misshapen}
+    mistyped = [
+        f"{key} ({str(tensors[key].dtype).removeprefix('torch.')} for {str(value.dtype).removeprefix('torch.')})"
+        for key, value in wanted.items()
+        if key in tensors and tensors[key].dtype != value.dtype
+    ]
+    faults = {"it lacks": missing, "it has besides": extra}
+    faults |= {"of another shape are": misshapen, "of another type are": mistyped}
     said = "; ".join(f"{kind} {_list(keys)}" for kind, keys in faults.items() if keys)
     if said:
         raise StateDictError(
@@ -75,6 +82,7 @@ def fill(tower: nn.Module, tensors: Mapping[str, Tensor], *, name: str) -> None:
             missing=missing,
             extra=extra,
             misshapen=misshapen,
+            mistyped=mistyped,
         )
     tower.load_state_dict(dict(tensors), assign=True)
     tower.eval().requires_grad_(requires_grad=False)

@@ -7,6 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from plumbline_models.checkpoints.archive import quantised
 from plumbline_models.core.errors import StateDictError
 from plumbline_models.graphs.qualiclip import QualiClip
 from plumbline_models.graphs.qualiclip_arch import TrunkArch
@@ -65,6 +66,8 @@ class _Source:
                 f"The checkpoint's {name} has the shape {list(tensor.shape)}, its architecture says {list(shape)}.",
                 name=name,
             )
+        if tensor.dtype != torch.float32:
+            raise quantised(name, str(tensor.dtype))
         return tensor.to(torch.float64)
 
 

@@ -64,6 +64,22 @@ def test_an_unknown_name_is_answered_with_close_ones() -> None:
     assert "ViT-B-32-quickgelu" in raised.value.detail
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("vit_b_32", "ViT-B-32"),
+        ("vit-b/32", "ViT-B-32"),
+        ("ViT-L-14-336-QuickGELU", "ViT-L-14-336-quickgelu"),
+        ("openai/clip-vit-base-patch32", "hf-hub:openai/clip-vit-base-patch32"),
+        ("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "hf-hub:laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
+    ],
+)
+def test_a_name_of_another_program_is_answered_with_ours(name: str, meant: str) -> None:
+    with pytest.raises(UnknownArchError) as raised:
+        find_arch(name)
+    assert raised.value.detail == f"open_clip has no architecture {name}. Did you mean {meant}?"
+
+
 def test_a_name_like_no_other_gets_no_suggestion() -> None:
     with pytest.raises(UnknownArchError, match=r"^open_clip has no architecture 0123456789\.$"):
         find_arch("0123456789")

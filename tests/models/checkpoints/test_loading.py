@@ -1,17 +1,29 @@
+import argparse
 import io
+import json
+import logging
 import os
 import pickle
+import shlex
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from plumbline_models.checkpoints.loading import read_tensors
-from plumbline_models.core.errors import CheckpointError, StateDictError, UnsafeCheckpointError
+from plumbline_models.core.errors import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    StateDictError,
+    UnsafeCheckpointError,
+)
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3)}
 
@@ -42,6 +54,13 @@ def test_safetensors_are_read(tmp_path: Path) -> None:
         pytest.param(
             lambda state: {"state_dict": {f"module._orig_mod.{n}": v for n, v in state.items()}}, id="two prefixes"
         ),
+        pytest.param(lambda state: {"ema": state, "decay": 0.999}, id="ema"),
+        pytest.param(lambda state: {"swa": {"state_dict": state}, "epoch": 3}, id="swa"),
+        pytest.param(
+            lambda state: {"n_averaged": torch.tensor(3), **{f"module.{n}": v for n, v in state.items()}},
+            id="torch's averaging",
+        ),
+        pytest.param(lambda state: {"network": state, "optimizer": {"state": {0: {"exp": torch.ones(1)}}}}, id="other"),
     ],
 )
 def test_what_training_programs_wrap_around_is_taken_off(wrap: Callable[[object], object], tmp_path: Path) -> None:
@@ -101,6 +120,98 @@ def test_packed_entries_are_refused(tmp_path: Path) -> None:
             packed.writestr(entry.filename, source.read(entry))
     with pytest.raises(UnsafeCheckpointError, match="packed entries"):
         read_tensors(tmp_path / "weights.pt")
+
+
+def test_averaged_weights_are_read_only_where_there_are_no_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save({"ema": {"a.weight": torch.zeros(2, 3)}, "model": STATE}, tmp_path / "weights.pt")
+    with caplog.at_level(logging.WARNING):
+        assert same(read_tensors(tmp_path / "weights.pt"))
+    assert caplog.messages == ["Of weights.pt, model is read, and ema is not."]
+
+
+def test_several_state_dicts_under_names_of_their_own_are_named(tmp_path: Path) -> None:
+    torch.save({"student": STATE, "teacher": STATE}, tmp_path / "weights.pt")
+    with pytest.raises(StateDictError, match="several: student, teacher"):
+        read_tensors(tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "pytorch_model.bin", "weights"])
+def test_safetensors_are_read_under_any_ending(name: str, tmp_path: Path) -> None:
+    save_file(STATE, tmp_path / name)
+    assert same(read_tensors(tmp_path / name))
+
+
+def test_a_pickle_under_the_ending_of_safetensors_is_read_weights_only(tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "weights.safetensors")
+    assert same(read_tensors(tmp_path / "weights.safetensors"))
+    torch.save({"a": Malicious(tmp_path / "was-here")}, tmp_path / "weights.safetensors")
+    with pytest.raises(UnsafeCheckpointError):
+        read_tensors(tmp_path / "weights.safetensors")
+
+
+def test_shards_are_read_through_their_index(tmp_path: Path) -> None:
+    for index, (name, tensor) in enumerate(STATE.items()):
+        save_file({name: tensor}, tmp_path / f"model-{index}.safetensors")
+    index_file = tmp_path / "model.safetensors.index.json"
+    index_file.write_text(json.dumps({"weight_map": {n: f"model-{i}.safetensors" for i, n in enumerate(STATE)}}))
+    assert same(read_tensors(index_file))
+    (tmp_path / "model-1.safetensors").unlink()
+    with pytest.raises(CheckpointNotFoundError, match=r"The shard model-1\.safetensors is missing"):
+        read_tensors(index_file)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "is a Git LFS pointer"),
+        (b"/annex/objects/SHA256E-s3--ab.safetensors\n", "is a git-annex pointer"),
+        (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "is a web page"),
+        (b"GGUF\x03\0\0\0", "is a GGUF file"),
+        (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
+        (b"\x1f\x8b\x08\0", "is packed by gzip"),
+        (b'{"weights": []}', "is JSON"),
+        (b"", "is damaged: it is empty"),
+    ],
+)
+@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
+def test_what_is_no_checkpoint_is_called_what_it_is(content: bytes, said: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"^The checkpoint {name} {said}"):
+        read_tensors(tmp_path / name)
+
+
+def test_an_archive_of_numpy_arrays_is_no_checkpoint(tmp_path: Path) -> None:
+    np.savez(tmp_path / "weights.npz", a=np.zeros(3))
+    with pytest.raises(CheckpointError, match="a zip archive that torch has not made"):
+        read_tensors(tmp_path / "weights.npz")
+
+
+@pytest.mark.parametrize(
+    ("extra", "named"),
+    [
+        pytest.param({"best": np.float64(0.5)}, r"numpy[\w.]*\.scalar", id="a numpy scalar"),
+        pytest.param({"args": argparse.Namespace(lr=0.1)}, r"argparse\.Namespace", id="arguments of a training"),
+    ],
+)
+def test_what_trainers_leave_beside_tensors_is_refused_with_a_command_that_converts_it(
+    extra: dict[str, object], named: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "it's best.pt"
+    torch.save({"state_dict": STATE, **extra}, file)
+    with pytest.raises(UnsafeCheckpointError, match=named) as raised:
+        read_tensors(file)
+    command = shlex.split(raised.value.detail.split("in its folder: ")[1])
+    assert command[:2] == ["python", "-c"]
+    subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, check=True)
+    assert same(load_file(tmp_path / "it's best.safetensors"))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_quantised_tensors_are_not_taken_for_numbers(dtype: torch.dtype, tmp_path: Path) -> None:
+    save_file({"a.weight": STATE["a.weight"].to(dtype)}, tmp_path / "weights.safetensors")
+    assert read_tensors(tmp_path / "weights.safetensors")["a.weight"].dtype == dtype
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])

@@ -70,6 +70,14 @@ def test_a_missing_an_extra_and_a_misshapen_tensor_are_all_named(tensors: dict[s
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+def test_a_quantised_tensor_is_named(dtype: torch.dtype, tensors: dict[str, Tensor], tower: TextTower) -> None:
+    name = "transformer.resblocks.0.mlp.c_fc.weight"
+    text = {**sort_tensors(tensors).text, name: tensors[name].to(dtype)}
+    with pytest.raises(StateDictError, match=f"of another type are {name} \\({str(dtype)[6:]} for float32\\)"):
+        fill(tower, text, name="text")
+
+
 def test_a_filled_tower_needs_no_gradients_and_is_in_eval_mode(tensors: dict[str, Tensor], tower: TextTower) -> None:
     fill(tower, sort_tensors(tensors).text, name="text")
     assert not tower.training

@@ -117,6 +117,7 @@ def test_a_vision_transformer_is_refused() -> None:
     [
         pytest.param({"layer1.0.bn2.running_var": None}, "has no layer1.0.bn2.running_var", id="missing"),
         pytest.param({"attnpool.q_proj.weight": torch.zeros(3, 3)}, r"shape \[3, 3\]", id="misshapen"),
+        pytest.param({"bn1.weight": torch.zeros(4, dtype=torch.int8)}, r"bn1\.weight is stored as int8", id="int8"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(

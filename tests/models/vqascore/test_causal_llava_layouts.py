@@ -5,10 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from causal_golden import FOLDERS, GOLDEN, TOLERANCES, load, pixels, record, rows, scores, workshop
 from safetensors.torch import load_file, save_file
 
 from plumbline_models.checkpoints.causal import CausalCheckpoint
+from plumbline_models.core.errors import CheckpointError, StateDictError
 from plumbline_models.text.causal_families import CAUSAL_FAMILIES
 
 OWN = GOLDEN / FOLDERS["llava-1.5"]
@@ -44,6 +46,22 @@ def ported(tmp_path):
         return folder
 
     return write
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+def test_a_quantised_tensor_is_named(dtype, ported, tmp_path):
+    folder, name = ported(NEWER), "lm_head.weight"
+    state = load_file(folder / "model.safetensors")
+    save_file({**state, name: state[name].to(dtype)}, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(StateDictError, match=f"The checkpoint's {name} is stored as "):
+        load("llava-1.5", workshop(tmp_path), model=str(folder))
+
+
+def test_an_ending_that_is_not_true_is_named(ported, tmp_path):
+    folder = ported(NEWER)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is safetensors under the ending \.bin: rename it"):
+        load("llava-1.5", workshop(tmp_path), model=str(folder))
 
 
 @pytest.mark.parametrize("nesting", [pytest.param(NEWER, id="newer"), pytest.param(OLDER, id="as published")])

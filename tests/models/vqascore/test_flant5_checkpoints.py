@@ -138,6 +138,20 @@ def test_a_tensor_of_another_shape_is_named(state, rewrite):
         build_image_graph(rewrite(state))
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("name", ["shared.weight", "decoder.block.0.layer.2.DenseReluDense.wo.weight"])
+def test_a_quantised_tensor_is_named(name, file, dtype, state, rewrite):
+    state[name] = state[name].to(dtype)
+    with pytest.raises(StateDictError, match=rf"The checkpoint's {name} is stored as {str(dtype)[6:]}"):
+        build_score_graph(rewrite(state, file), 85)
+
+
+def test_safetensors_under_the_ending_of_a_pickle_are_read(copied, checkpoint):
+    (copied / "model.safetensors").rename(copied / "pytorch_model.bin")
+    _assert_same(FlanT5Checkpoint(str(copied)), checkpoint)
+
+
 def test_a_vocabulary_shorter_than_the_tokenizers_is_refused(state, rewrite):
     state["lm_head.weight"] = state["lm_head.weight"][:170].clone()
     with pytest.raises(StateDictError, match="vocabulary"):
