@@ -15,8 +15,8 @@
     │   ├── TextTooLongError             413  text_too_long
     │   └── ImageError                   422  image_unusable
     │       ├── MissingImageError        422  missing_image
-    │       ├── ImageUndecodableError    422  image_undecodable      truncated, or no image at all
-    │       ├── ImageTooLargeError       413  image_too_large        in bytes or in pixels
+    │       ├── ImageUndecodableError    422  image_undecodable      truncated, not read, or no image
+    │       ├── ImageTooLargeError       413  image_too_large        in bytes, in pixels or by a side
     │       ├── ImageTooSmallError       422  image_too_small
     │       ├── UnknownImageError        422  unknown_image          names no entry and no part
     │       └── UrlSourceRefusedError    422  url_source_refused
@@ -155,13 +155,13 @@ class MissingImageError(ImageError):
 
 
 class ImageUndecodableError(ImageError):
-    """The bytes are no image, or only a part of one."""
+    """The bytes are no image, only a part of one, or of a kind that is not read."""
 
     code, title = "image_undecodable", "Undecodable image"
 
 
 class ImageTooLargeError(ImageError):
-    """More bytes or pixels than the limits allow."""
+    """More bytes or pixels than the limits allow, or a side beyond what preprocessing can afford."""
 
     status, code, title = 413, "image_too_large", "Image too large"
 

@@ -3,9 +3,11 @@
 No colour management: an embedded profile is ignored, as by the papers' own programs. All modes are converted as
 Pillow's `convert("RGB")` does, with one exception. Pillow clips 16-bit grey at 255, which makes nearly all of it
 white; here such samples keep their upper eight bits (`>> 8`), as Pillow itself does for 16-bit colour.
+Samples whose range nobody can know are refused: of 0.0 to 1.0, 0 to 255 or 0 to 65535, a guess would score black or
+white.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,43 +15,71 @@ from PIL import Image
 
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import ImageUndecodableError
+from plumbline_models.images.samples import Grey16
 
 _WHITE = 255
-_MAX_16_BIT = 65535
 _MAX_PIXELS_AT_ONCE = 8 * 10**6  # above, bands are faster, and need half the memory
 _BAND_PIXELS = 2**18
 
 
-def to_pixels(image: Image.Image, *, alpha: Literal["white", "drop"]) -> Pixels:
+READ_MODES: Final = {
+    "1": "black and white",
+    "L": "grey",
+    "LA": "grey with transparency",
+    "La": "grey with transparency, multiplied by it",
+    "I;16": "16-bit grey: the upper 8 bits count",
+    "P": "palette, entries may be transparent",
+    "PA": "palette with transparency",
+    "RGB": "colour; of 16 bits the upper 8 count",
+    "RGBA": "colour with transparency",
+    "CMYK": "print colour, without its profile",
+    "YCbCr": "luma and chroma",
+    "LAB": "CIELAB, seen under D50",
+}
+"""Pillow's modes that are read, and what they hold; the table in docs/images.md is this one."""
+REFUSED_MODES: Final = {
+    "I": "Samples of 32 bits, or signed ones, are not supported: their range is not agreed on.",
+    "F": "Images of floating-point samples are not supported: their range is not agreed on.",
+}
+"""Pillow's modes that files come in and that are refused, with the reason."""
+_AS_WRITTEN: Final = Grey16()
+_GREY_16: Final = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+
+
+def to_pixels(image: Image.Image, *, alpha: Literal["white", "drop"], grey16: Grey16 = _AS_WRITTEN) -> Pixels:
     """Convert a loaded image.
 
     Args:
         image: In any mode. Its `info` may be changed.
         alpha: `white` composites transparency on white, each sample rounded to the nearest; `drop` keeps the
             colour that lies under it.
+        grey16: How the samples are to be read, if they are 16-bit grey.
 
     Returns:
         `[H, W, 3]`; not writeable where Pillow's bytes are used as they are.
 
     Raises:
-        ImageUndecodableError: The samples have no agreed range (floating point, or beyond 16 bits).
+        ImageUndecodableError: The mode is not one of `READ_MODES`: floating point, 32 bits.
     """
     width, height = image.size
     if width * height <= _MAX_PIXELS_AT_ONCE:
-        return _convert(image, alpha=alpha)
+        return _convert(image, alpha=alpha, grey16=grey16)
     pixels = np.empty((height, width, 3), dtype=np.uint8)
     num_rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, num_rows):
         bottom = min(top + num_rows, height)
-        pixels[top:bottom] = _convert(image.crop((0, top, width, bottom)), alpha=alpha)
+        pixels[top:bottom] = _convert(image.crop((0, top, width, bottom)), alpha=alpha, grey16=grey16)
     return pixels
 
 
-def _convert(image: Image.Image, *, alpha: Literal["white", "drop"]) -> Pixels:
-    if image.mode == "F":
-        raise ImageUndecodableError("Images of floating-point samples are not supported.", mode=image.mode)
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _grey16_to_pixels(image, is_on_white=alpha == "white")
+def _convert(image: Image.Image, *, alpha: Literal["white", "drop"], grey16: Grey16) -> Pixels:
+    if image.mode in _GREY_16:
+        return _grey16_to_pixels(image, is_on_white=alpha == "white", grey16=grey16)
+    if image.mode not in READ_MODES:
+        reason = REFUSED_MODES.get(image.mode, "Images of this kind are not supported.")
+        raise ImageUndecodableError(reason, mode=image.mode)
+    if image.mode == "La":
+        image = image.convert("LA")
     if alpha == "white" and image.has_transparency_data:
         return np.asarray(_on_white(image))
     image.info.pop("transparency", None)  # else Pillow works out what becomes of it, and may warn
@@ -66,11 +96,11 @@ def _on_white(image: Image.Image) -> Image.Image:
     return canvas
 
 
-def _grey16_to_pixels(image: Image.Image, *, is_on_white: bool) -> Pixels:
+def _grey16_to_pixels(image: Image.Image, *, is_on_white: bool, grey16: Grey16) -> Pixels:
     samples: NDArray[np.integer] = np.asarray(image)
-    if image.mode == "I" and (samples.min() < 0 or samples.max() > _MAX_16_BIT):
-        raise ImageUndecodableError("Grey samples beyond 16 bits are not supported.", mode=image.mode)
-    grey = (samples >> 8).astype(np.uint8)
+    grey = (samples >> (grey16.num_bits - 8)).astype(np.uint8)
+    if grey16.white_is_zero:
+        grey = _WHITE - grey
     transparent = image.info.get("transparency")
     if is_on_white and isinstance(transparent, int):
         grey[samples == transparent] = _WHITE

@@ -70,24 +70,43 @@ def check_png_chunks(data: bytes) -> None:
         ImageUndecodableError: It is not.
         ImageTooLargeError: It has more chunks than the limit above.
     """
-    position = _PNG_MAGIC_BYTES
-    for _ in range(MAX_PNG_CHUNKS):
-        if position + 12 > len(data):
-            break
-        length, name = struct.unpack_from(">I4s", data, position)
-        end = position + 8 + length
-        if end + 4 > len(data):
-            break
+    for num_chunks, (name, start, end) in enumerate(_png_chunks(data)):
+        if num_chunks >= MAX_PNG_CHUNKS:
+            raise ImageTooLargeError("The PNG has more chunks than allowed.", limit=MAX_PNG_CHUNKS)
         if not name[0] & _CRITICAL:
-            checksum = int.from_bytes(data[end : end + 4], "big")
-            if zlib.crc32(memoryview(data)[position + 4 : end]) != checksum:
+            if not _is_sound(data, start, end):
                 raise ImageUndecodableError("The PNG is damaged: a checksum is wrong.", chunk=repr(name))
             if name == b"IEND":
                 return
-        position = end + 4
-    else:
-        raise ImageTooLargeError("The PNG has more chunks than allowed.", limit=MAX_PNG_CHUNKS)
     raise ImageUndecodableError("The PNG is cut short.", num_bytes=len(data))
+
+
+def read_png_exif(data: bytes) -> bytes | None:
+    """The EXIF block of a PNG that was checked, wherever it lies.
+
+    Pillow learns of one behind the image data only when it has read these, and of an animation never.
+    """
+    for name, start, end in _png_chunks(data):
+        if name == b"eXIf" and _is_sound(data, start, end):
+            return data[start:end]
+    return None
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and end of the body of each chunk, as far as they are whole."""
+    position = _PNG_MAGIC_BYTES
+    while position + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        start, end = position + 8, position + 8 + length
+        if end + 4 > len(data):
+            return
+        yield name, start, end
+        position = end + 4
+
+
+def _is_sound(data: bytes, start: int, end: int) -> bool:
+    """Whether a chunk's checksum, which covers its name, is right."""
+    return zlib.crc32(memoryview(data)[start - 4 : end]) == int.from_bytes(data[end : end + 4], "big")
 
 
 def read_webp_size(data: bytes) -> tuple[int, int]:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from plumbline_models.core.arrays import Pixels
-from plumbline_models.core.errors import ImageError, ImageTooLargeError
+from plumbline_models.core.errors import ImageError
 from plumbline_models.images.lanczos import resize_lanczos
-from plumbline_models.images.pad_square import MAX_SIDE_PX, pad_square
+from plumbline_models.images.pad_square import pad_square
+from plumbline_models.images.size import check_sides
 
 MAX_ASPECT: Final = 200
 _MAX_SIDE_PX: Final = 4096
@@ -115,8 +116,7 @@ class Tiles:
         Raises:
             ImageTooLargeError: A side is longer than 65536 pixels.
         """
-        if max(pixels.shape) > MAX_SIDE_PX:
-            raise ImageTooLargeError(f"A side of the image is longer than {MAX_SIDE_PX} pixels.")
+        check_sides(pixels.shape[1], pixels.shape[0])
         height, width = _longest(pixels.shape[0], pixels.shape[1], longest_px=self.longest_px)
         whole = resize_lanczos(pixels, height, width)
         if self.is_split:

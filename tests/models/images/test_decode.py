@@ -133,10 +133,10 @@ def test_opaque_alpha_changes_nothing(picture: Pixels, encode: Encode) -> None:
     np.testing.assert_array_equal(decode(data, POLICY), picture)
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("I;16", "PNG"), ("I;16", "TIFF"), ("I;16B", "TIFF"), ("I", "TIFF")])
+@pytest.mark.parametrize(("mode", "kind"), [("I;16", "PNG"), ("I;16", "TIFF"), ("I;16B", "TIFF")])
 def test_sixteen_bit_grey_keeps_its_upper_bits(mode: str, kind: str, encode: Encode) -> None:
     samples = np.arange(0, 65536, 8).reshape(64, 128)
-    stored = {"I;16": "<u2", "I;16B": ">u2", "I": "<i4"}[mode]
+    stored = {"I;16": "<u2", "I;16B": ">u2"}[mode]
     image = Image.frombytes(mode, (128, 64), samples.astype(stored).tobytes())
     data = encode(image, kind)
     expected = np.repeat((samples // 256).astype(np.uint8)[..., np.newaxis], 3, axis=2)
@@ -149,20 +149,6 @@ def test_a_clear_value_of_sixteen_bit_grey_is_white(encode: Encode) -> None:
     data = encode(Image.fromarray(samples), "PNG", transparency=1000)
     assert decode(data, POLICY)[..., 0].tolist() == [[255, 3], [3, 255]]
     assert decode(data, AS_THE_PAPERS)[..., 0].tolist() == [[3, 3], [3, 3]]
-
-
-@pytest.mark.parametrize(
-    "samples",
-    [
-        pytest.param(np.full((4, 4), 0.5, dtype=np.float32), id="floating point"),
-        pytest.param(np.full((4, 4), 70000, dtype=np.int32), id="beyond 16 bits"),
-        pytest.param(np.full((4, 4), -1, dtype=np.int32), id="negative"),
-    ],
-)
-def test_samples_without_an_agreed_range_are_refused(samples: np.ndarray, encode: Encode) -> None:
-    data = encode(Image.fromarray(samples), "TIFF")
-    with pytest.raises(ImageUndecodableError, match="not supported"):
-        decode(data, POLICY)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
@@ -220,6 +206,5 @@ def test_raw_pixels_that_do_not_fit_are_refused(
         from_raw(bytes(num_bytes), height=height, width=width, policy=DecodePolicy(max_pixels=2000))
 
 
-def test_raw_pixels_have_a_byte_limit() -> None:
-    with pytest.raises(ImageTooLargeError):
-        from_raw(bytes(300), height=10, width=10, policy=DecodePolicy(max_bytes=299))
+def test_raw_pixels_are_bounded_by_their_number_and_not_by_the_bytes_of_a_file() -> None:
+    assert from_raw(bytes(300), height=10, width=10, policy=DecodePolicy(max_bytes=299)).shape == (10, 10, 3)

@@ -8,7 +8,8 @@ from plumbline_models.core.errors import ImageTooLargeError
 from plumbline_models.images import crop_square as cropping
 from plumbline_models.images import pad_square as padding
 from plumbline_models.images.crop_square import crop_square
-from plumbline_models.images.pad_square import MAX_SIDE_PX, mean_fill, pad_square
+from plumbline_models.images.pad_square import mean_fill, pad_square
+from plumbline_models.images.size import MAX_SIDE_PX
 
 FILL = (122, 116, 104)
 SIZES = [(512, 512), (300, 451), (451, 300), (1, 1), (2, 7), (9, 31), (400, 1), (3, 900), (900, 40), (336, 335)]
@@ -50,9 +51,16 @@ def test_padding_is_bit_for_bit_that_of_a_whole_square(height, width, size_px):
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_strips_are_padded_bit_for_bit_without_making_the_square(height, width, size_px, monkeypatch):
     monkeypatch.setattr(padding, "_MAX_SQUARE_PX", 0)
+    monkeypatch.setattr(padding, "_MAX_BANDS_PX", 0)
     monkeypatch.setattr(padding, "_MAX_GROWTH", 0)
     pixels = _noise(height, width)
     np.testing.assert_array_equal(pad_square(pixels, size_px, FILL), _pad_whole(pixels, size_px))
+
+
+@pytest.mark.parametrize("size", [(2049, 1500), (1500, 2049), (2500, 2500), (2049, 3)], ids=str)
+def test_a_large_square_is_gone_through_in_bands_bit_for_bit(size):
+    pixels = _noise(*size)
+    np.testing.assert_array_equal(pad_square(pixels, 336, FILL), _pad_whole(pixels, 336))
 
 
 @pytest.mark.parametrize("shape", [(MAX_SIDE_PX, 1), (1, MAX_SIDE_PX)], ids=["tall", "wide"])
