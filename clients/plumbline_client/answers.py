@@ -39,6 +39,8 @@ class ScoreValue(Answer):
     """The raw cosine of image and text, -1 to 1, where the scorer has one."""
     words: tuple[Word, ...] = ()
     """In text order, where the scorer judges words."""
+    truncated: bool = False
+    """Whether the text is longer than what the scorer reads, and its end was left out."""
     error: Problem | None = None
 
 
@@ -82,7 +84,9 @@ class ItemVerdict(_Result):
     verdict: Literal["accept", "reject"] | None = None
     """None where the item could not be judged."""
     failed: tuple[str, ...] = ()
-    """Scorers whose threshold did not hold."""
+    """Scorers whose condition did not hold."""
+    reasons: Mapping[str, str] = Field(default_factory=dict)
+    """By scorer, why it failed where that is not its value: a text with fewer than `min_words` words."""
 
     @property
     def is_accepted(self) -> bool:
@@ -122,6 +126,8 @@ class Ranked(Answer):
     index: int
     """Into the candidates, from 0."""
     value: float
+    truncated: bool = False
+    """Whether the scorer did not read the end of the text."""
 
 
 class IndexedProblem(Answer):
@@ -179,6 +185,8 @@ class EmbedResponse(_Reply):
     encoder: str = Field(default="", validation_alias=AliasChoices("encoder", "model"))
     dim: int
     vectors: tuple[Annotated[Embedding, BeforeValidator(_read_embedding)], ...]
+    truncated: tuple[int, ...] = ()
+    """Texts whose end the encoder did not read, by index, from 0."""
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:

@@ -5,7 +5,7 @@ it; both bring back JSON of the same shape, which the ask reads into a class of 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -44,6 +44,8 @@ class Threshold:
     scorer: str
     min: float | None = None
     max: float | None = None
+    min_words: int | None = None
+    """Fewest words of a text that the value is trusted for; an item with fewer is rejected, and `reasons` says so."""
 
 
 class Ask(Generic[T]):
@@ -95,7 +97,7 @@ class Filter(Ask[FilterResponse]):
 
     def document(self) -> Document:
         """Make `policy`, `images`, `items` and `explain`."""
-        thresholds = [_given(scorer=each.scorer, min=each.min, max=each.max) for each in self.policy]
+        thresholds = [_given(**{name.name: getattr(each, name.name) for name in fields(each)}) for each in self.policy]
         explained = {"explain": True} if self.explain else {}
         return {"policy": {"all": thresholds}} | explained | _items_document(self.items)
 

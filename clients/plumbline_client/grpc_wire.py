@@ -108,7 +108,7 @@ def _rank_message(document: Document) -> pb.RankRequest:
 def _rank_document(reply: pb.RankReply) -> Document:
     return _head(reply) | {
         "scorer": reply.scorer,
-        "ranking": [{"index": each.index, "value": each.value} for each in reply.ranking],
+        "ranking": [{"index": each.index, "value": each.value, "truncated": each.truncated} for each in reply.ranking],
         "errors": [{"index": each.index, "error": problem_document(each.error)} for each in reply.errors],
     }
 
@@ -125,7 +125,8 @@ def _embed_document(reply: pb.EmbedReply) -> Document:
         {"error": problem_document(each.error)} if each.HasField("error") else {"data": each.float32_le}
         for each in reply.vectors
     ]
-    return _head(reply) | {"encoder": reply.encoder, "dim": reply.dim, "vectors": vectors}
+    document = {"encoder": reply.encoder, "dim": reply.dim, "vectors": vectors, "truncated": list(reply.truncated)}
+    return _head(reply) | document
 
 
 def _list_document(reply: pb.ListScorersReply | pb.ListModelsReply) -> Document:
@@ -184,6 +185,7 @@ def _judged(result: pb.ItemVerdict) -> Document:
         "status": "ok",
         "verdict": _VERDICTS.get(result.verdict),
         "failed": list(result.failed),
+        "reasons": dict(result.reasons),
         "scores": _scores(result.scores),
     }
 
@@ -197,6 +199,7 @@ def _score(score: pb.ScoreValue) -> Document:
         return {"error": problem_document(score.error)}
     document: Document = json_format.MessageToDict(score.details) if score.HasField("details") else {}
     document["value"] = score.value
+    document["truncated"] = score.truncated
     if score.HasField("cosine"):
         document["cosine"] = score.cosine
     if score.words:

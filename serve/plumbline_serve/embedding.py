@@ -6,6 +6,7 @@ import numpy as np
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
 from plumbline_models.core.protocols import Encoder, Scorer
+from plumbline_models.encoders.tokens import is_cut
 from plumbline_serve.bench import Bench
 from plumbline_serve.messages import EmbedReply, EmbedRequest
 from plumbline_serve.pipeline import Pipeline
@@ -26,9 +27,10 @@ async def embed(pipeline: Pipeline, request: EmbedRequest) -> EmbedReply:
         rows = await (
             _image_rows(bench, image, request) if request.images else _text_rows(bench, text, pipeline, request)
         )
+        cut = await bench.on_thread(_cut_texts, text, request.texts, rows)
     vectors = [row if isinstance(row, PlumblineError) else np.asarray(row, np.float32) for row in rows]
     dim = next((vector.size for vector in vectors if not isinstance(vector, PlumblineError)), 0)
-    return EmbedReply(encoder.key, dim, vectors, timing())
+    return EmbedReply(encoder.key, dim, vectors, timing(), truncated=cut)
 
 
 def _encoders(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
@@ -41,6 +43,15 @@ def _encoders(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
         f"{name or 'No loaded scorer'} has {'no ' if name else ''}encoders of images and texts into one space.",
         errors=[{"pointer": "/scorer", "detail": "has no such encoders"}] if name else [],
     )
+
+
+def _cut_texts(encoder: Encoder, texts: Sequence[str], rows: Sequence[RowOrError]) -> list[int]:
+    """Which of the embedded texts were cut."""
+    return [
+        index
+        for index, (text, row) in enumerate(zip(texts, rows, strict=False))
+        if not isinstance(row, PlumblineError) and is_cut(encoder, text)
+    ]
 
 
 async def _image_rows(bench: Bench, encoder: Encoder, request: EmbedRequest) -> list[RowOrError]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError
 from plumbline_models.core.protocols import Scorer
+from plumbline_models.text.words import split_words
 from plumbline_serve.checks import Case
 from plumbline_serve.messages import (
     FilterReply,
@@ -22,6 +23,7 @@ class _Judged:
     case: Case
     scores: dict[str, ScoreOrError] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
     error: PlumblineError | None = None
 
 
@@ -29,6 +31,8 @@ async def filter_items(pipeline: Pipeline, request: FilterRequest) -> FilterRepl
     """Judge items by thresholds that must all hold; raises as `Service.filter` does."""
     order = _cheapest_first(pipeline, request.policy)
     judged = [_Judged(case) for case in pipeline.checks.cases(request.items, request.images)]
+    for each in judged:
+        _count_words(each, order, request.policy)
     async with pipeline.bench(request.timeout_ms) as (bench, timing):
         for scorer in order:
             open_cases = [each for each in judged if each.error is None and (request.explain or not each.failed)]
@@ -37,7 +41,7 @@ async def filter_items(pipeline: Pipeline, request: FilterRequest) -> FilterRepl
                 each.scores |= scores
                 each.error = pipeline.failure(each.case, scores)
                 if each.error is None:
-                    each.failed += _failures(scorer.info.name, scores, request.policy)
+                    each.failed += _failures(scorer.info.name, scores, request.policy, known=each.failed)
     return FilterReply(results=[_verdict(each) for each in judged], timing=timing())
 
 
@@ -57,11 +61,27 @@ def _cheapest_first(pipeline: Pipeline, policy: Sequence[Threshold]) -> list[Sco
     return sorted(scorers.values(), key=lambda scorer: scorer.relative_cost)
 
 
-def _failures(name: str, scores: dict[str, ScoreOrError], policy: Sequence[Threshold]) -> list[str]:
+def _count_words(judged: _Judged, scorers: Sequence[Scorer], policy: Sequence[Threshold]) -> None:
+    """Reject an item whose text has too few words for a scorer's value to say anything."""
+    case = judged.case
+    for scorer in scorers:
+        name = scorer.info.name
+        min_words = max((each.min_words or 0 for each in policy if each.scorer == name), default=0)
+        if not min_words or case.error is not None or case.lacks(scorer) is not None:
+            continue
+        num_words = len(split_words(case.text or ""))
+        if num_words < min_words:
+            judged.failed.append(name)
+            judged.reasons[name] = f"The text has {num_words} words; at least {min_words} are asked for."
+
+
+def _failures(
+    name: str, scores: dict[str, ScoreOrError], policy: Sequence[Threshold], *, known: Sequence[str]
+) -> list[str]:
     score = scores[name]
     conditions = [threshold for threshold in policy if threshold.scorer == name]
     held = not isinstance(score, PlumblineError) and all(_holds(score.value, condition) for condition in conditions)
-    return [] if held else [name]
+    return [] if held or name in known else [name]
 
 
 def _holds(value: float, condition: Threshold) -> bool:
@@ -78,4 +98,5 @@ def _verdict(judged: _Judged) -> ItemVerdict | ItemFailure:
         verdict="reject" if judged.failed else "accept",
         failed=judged.failed,
         scores=judged.scores,
+        reasons=judged.reasons,
     )

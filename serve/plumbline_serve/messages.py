@@ -84,6 +84,8 @@ class Threshold:
     scorer: str
     min: float | None = None
     max: float | None = None
+    min_words: int | None = None
+    """Fewest words of a text that the scorer's value is trusted for; one with fewer is rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +164,14 @@ class ScoreReply:
 
 @dataclass(frozen=True, slots=True)
 class ItemVerdict:
-    """Whether the item passed; `failed` names the scorers whose threshold did not hold."""
+    """Whether the item passed; `failed` names the scorers whose condition did not hold."""
 
     id: str
     verdict: Literal["accept", "reject"]
     failed: Sequence[str]
     scores: Mapping[str, ScoreOrError]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why a scorer failed, by scorer, where that is not its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,8 @@ class Ranked:
 
     index: int
     value: float
+    truncated: bool = False
+    """Whether the scorer did not read the end of the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +210,8 @@ class EmbedReply:
     dim: int
     vectors: Sequence[NDArray[np.float32] | PlumblineError]
     timing: Timing
+    truncated: Sequence[int] = ()
+    """Which texts have an end that the encoder did not read, by index."""
 
 
 @dataclass(frozen=True, slots=True)

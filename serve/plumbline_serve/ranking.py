@@ -21,7 +21,7 @@ async def rank(pipeline: Pipeline, request: RankRequest) -> RankReply:
         if error is not None:
             errors[index] = error
         elif score is not None and not isinstance(score, PlumblineError):
-            ranked.append(Ranked(index, score.value))
+            ranked.append(Ranked(index, score.value, truncated=bool(score.details.get("truncated"))))
     sign = -1.0 if scorer.info.higher_is_better else 1.0
     ranked.sort(key=lambda place: (sign * place.value, place.index))
     return RankReply(scorer.info.name, ranked[: request.top_k], errors, timing())

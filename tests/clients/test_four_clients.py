@@ -60,7 +60,7 @@ SCORE = HEAD | {
             "status": "ok",
             "scores": {
                 "clipscore": {"value": 2.5 * THIRD, "cosine": THIRD},
-                "fclipscore": {"value": -THIRD, "cosine": THIRD, "words": WORDS},
+                "fclipscore": {"value": -THIRD, "cosine": THIRD, "words": WORDS, "truncated": True},
                 "qualiclip": {"error": FAULT},
                 "zoom": {"value": 0.0, "spread": THIRD, "parts": ["sky", {"depth": 2.0}]},
             },
@@ -74,7 +74,7 @@ PB_SCORE = pb.ScoreReply(
             id="1",
             scores={
                 "clipscore": pb.ScoreValue(value=2.5 * THIRD, cosine=THIRD),
-                "fclipscore": pb.ScoreValue(value=-THIRD, cosine=THIRD, words=[pb.Word(**WORDS[0])]),
+                "fclipscore": pb.ScoreValue(value=-THIRD, cosine=THIRD, words=[pb.Word(**WORDS[0])], truncated=True),
                 "qualiclip": pb.ScoreValue(error=_STATUS),
                 "zoom": pb.ScoreValue(details=_DETAILS),
             },
@@ -86,34 +86,43 @@ PB_SCORE = pb.ScoreReply(
 FILTER = HEAD | {
     "results": [
         {"id": "1", "status": "ok", "verdict": "accept", "failed": [], "scores": {"q": {"value": 0.5}}},
-        {"id": "2", "status": "ok", "verdict": "reject", "failed": ["q"], "scores": {"q": {"value": 0.25}}},
+        {"id": "2", "status": "ok", "verdict": "reject", "failed": ["q"], "scores": {"q": {"value": 0.25}}}
+        | {"reasons": {"q": "few"}},
         {"id": "3", "status": "error", "error": FAULT},
     ]
 }
 PB_FILTER = pb.FilterReply(
     results=[
         pb.ItemVerdict(id="1", verdict=pb.VERDICT_ACCEPT, scores={"q": pb.ScoreValue(value=0.5)}),
-        pb.ItemVerdict(id="2", verdict=pb.VERDICT_REJECT, failed=["q"], scores={"q": pb.ScoreValue(value=0.25)}),
+        pb.ItemVerdict(
+            id="2",
+            verdict=pb.VERDICT_REJECT,
+            failed=["q"],
+            scores={"q": pb.ScoreValue(value=0.25)},
+            reasons={"q": "few"},
+        ),
         pb.ItemVerdict(id="3", error=_STATUS),
     ],
     **PB_HEAD,
 )
 RANK = HEAD | {
     "scorer": "vqascore",
-    "ranking": [{"index": 2, "value": THIRD}, {"index": 0, "value": 0.0}],
+    "ranking": [{"index": 2, "value": THIRD, "truncated": True}, {"index": 0, "value": 0.0}],
     "errors": [{"index": 1, "error": FAULT}],
 }
 PB_RANK = pb.RankReply(
     scorer="vqascore",
-    ranking=[pb.Ranked(index=2, value=THIRD), pb.Ranked(index=0)],
+    ranking=[pb.Ranked(index=2, value=THIRD, truncated=True), pb.Ranked(index=0)],
     errors=[pb.IndexedError(index=1, error=_STATUS)],
     **PB_HEAD,
 )
 EMBED = HEAD | {"model": "clip/text", "dim": 2, "vectors": [b64encode(VECTOR.tobytes()).decode(), {"error": FAULT}]}
+EMBED |= {"truncated": [0]}
 PB_EMBED = pb.EmbedReply(
     encoder="clip/text",
     dim=2,
     vectors=[pb.Embedding(float32_le=VECTOR.tobytes()), pb.Embedding(error=_STATUS)],
+    truncated=[0],
     **PB_HEAD,
 )
 _SCORER = {
@@ -188,6 +197,7 @@ async def test_scores_are_bit_for_bit_those_that_were_sent(anyone) -> None:
     assert good.value("clipscore") == 2.5 * THIRD
     assert good.scores["clipscore"].cosine == THIRD
     assert [word.model_dump() for word in good.scores["fclipscore"].words] == WORDS
+    assert [good.scores[scorer].truncated for scorer in ("clipscore", "fclipscore")] == [False, True]
     assert good.scores["zoom"].cosine is None
     assert good.scores["zoom"].model_extra == {"spread": THIRD, "parts": ["sky", {"depth": 2.0}]}
     assert good.scores["qualiclip"].error.code == "image_undecodable"
@@ -209,10 +219,11 @@ async def test_a_value_that_is_missing_is_raised(anyone) -> None:
 
 async def test_an_item_that_was_not_judged_is_not_accepted(anyone) -> None:
     anyone.answer(FILTER, PB_FILTER)
-    response = await anyone.ask("filter", ITEMS, [Threshold("q", min=0.3)])
+    response = await anyone.ask("filter", ITEMS, [Threshold("q", min=0.3, min_words=2)])
     assert [result.verdict for result in response.results] == ["accept", "reject", None]
     assert [result.is_accepted for result in response.results] == [True, False, False]
     assert [result.failed for result in response.results] == [(), ("q",), ()]
+    assert [result.reasons for result in response.results] == [{}, {"q": "few"}, {}]
     assert response.results[1].value("q") == 0.25
     assert response.results[2].error.code == "image_undecodable"
 
@@ -221,7 +232,7 @@ async def test_a_ranking_keeps_its_order(anyone) -> None:
     anyone.answer(RANK, PB_RANK)
     response = await anyone.ask("rank", "a fox", [Image.data(b"a")] * 3)
     assert response.scorer == "vqascore"
-    assert [(place.index, place.value) for place in response.ranking] == [(2, THIRD), (0, 0.0)]
+    assert [tuple(place.model_dump().values()) for place in response.ranking] == [(2, THIRD, True), (0, 0.0, False)]
     assert [(failure.index, failure.error.status) for failure in response.errors] == [(1, 422)]
 
 
@@ -229,7 +240,7 @@ async def test_vectors_are_bit_for_bit_those_that_were_sent(anyone) -> None:
     anyone.answer(EMBED, PB_EMBED)
     response = await anyone.ask("embed", ["a", "b"])
     good, bad = response.vectors
-    assert (response.encoder, response.dim) == ("clip/text", 2)
+    assert (response.encoder, response.dim, response.truncated) == ("clip/text", 2, (0,))
     assert good.floats() == VECTOR
     with pytest.raises(InvalidRequestError):
         bad.floats()

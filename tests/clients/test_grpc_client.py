@@ -93,14 +93,16 @@ def test_filter_rank_and_embed_arrive_as_they_were_given(grpc_server, client) ->
     grpc_server.answer(pb.EmbedReply())
     grpc_server.answer(pb.EmbedReply())
     source, client_options = pb.ImageSource(data=PNG), {"timeout_ms": None}
-    client.filter([Item(text="a")], [Threshold("x", min=0.0), Threshold("y", max=1)], explain=True, **client_options)
+    client.filter(
+        [Item(text="a")], [Threshold("x", min=0.0), Threshold("y", max=1, min_words=2)], explain=True, **client_options
+    )
     client.rank("a", [Image.data(PNG)], scorer="x", top_k=3, **client_options)
     client.rank(Image.data(PNG), ["a", "b"], **client_options)
     client.embed([Image.data(PNG)], scorer="x", **client_options)
     client.embed(["a"], **client_options)
     assert grpc_server.arrived == [
         pb.FilterRequest(
-            policy=pb.Policy(all=[pb.Threshold(scorer="x", min=0.0), pb.Threshold(scorer="y", max=1.0)]),
+            policy=pb.Policy(all=[pb.Threshold(scorer="x", min=0.0), pb.Threshold(scorer="y", max=1.0, min_words=2)]),
             items=[pb.Item(text="a")],
             explain=True,
         ),

@@ -100,10 +100,14 @@ def test_without_image_bytes_the_body_is_json(rest_server, client) -> None:
 
 def test_what_the_caller_left_open_is_left_out(rest_server, client) -> None:
     rest_server.answer({"results": []})
-    client.filter([Item(text="a")], [Threshold("qualiclip", min=0.4), Threshold("vqascore", max=0.5)], timeout_ms=None)
+    client.filter(
+        [Item(text="a")],
+        [Threshold("qualiclip", min=0.4), Threshold("vqascore", max=0.5, min_words=2)],
+        timeout_ms=None,
+    )
     (arrived,) = rest_server.arrived
     assert arrived.document == {
-        "policy": {"all": [{"scorer": "qualiclip", "min": 0.4}, {"scorer": "vqascore", "max": 0.5}]},
+        "policy": {"all": [{"scorer": "qualiclip", "min": 0.4}, {"scorer": "vqascore", "max": 0.5, "min_words": 2}]},
         "items": [{"text": "a"}],
     }
 

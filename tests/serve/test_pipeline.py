@@ -158,6 +158,29 @@ async def test_filter_explains_every_condition_when_asked(pipeline, png):
     assert set(reply.results[0].failed) == {"product", "mean"}
 
 
+@pytest.mark.parametrize("text", ["", " \n", "...!", "a."])
+async def test_filter_rejects_a_text_with_too_few_words_and_says_so(pipeline, png, text: str):
+    items = [item(EncodedImage(png(10)), text, "1"), item(EncodedImage(png(10)), "two words", "2")]
+    policy = [Threshold("product", min=0.0, min_words=2), Threshold("mean", min=0.0)]
+    for explain in (False, True):
+        first, second = (await filter_items(pipeline, FilterRequest(policy, items, explain=explain))).results
+        assert (first.verdict, list(first.failed)) == ("reject", ["product"])
+        assert first.reasons["product"].endswith("words; at least 2 are asked for.")
+        assert set(first.scores) == ({"product", "mean"} if explain else set())
+        assert (second.verdict, second.reasons) == ("accept", {})
+
+
+async def test_fewer_words_than_asked_for_do_not_hide_that_an_item_cannot_be_judged(pipeline, png):
+    policy = [Threshold("product", min=0.0, min_words=1)]
+    items = [item(EncodedImage(png(10)), None), item(None, "")]
+    results = (await filter_items(pipeline, FilterRequest(policy, items))).results
+    assert [type(result.error) for result in results] == [MissingTextError, MissingImageError]
+    [needless] = (
+        await filter_items(pipeline, FilterRequest([Threshold("mean", min=0, min_words=1)], items[:1]))
+    ).results
+    assert needless.verdict == "reject"
+
+
 async def test_filter_never_accepts_what_it_could_not_judge(pipeline):
     reply = await filter_items(pipeline, FilterRequest([Threshold("mean", min=0)], [item(EncodedImage(b"?"))]))
     assert isinstance(reply.results[0], ItemFailure)

@@ -362,10 +362,13 @@ class ScoreValue(_message.Message):
     WORDS_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     value: _builtins.float
     """In the scorer's range (ListScorers). 0 and without meaning where `error` is set."""
     cosine: _builtins.float
     """The raw cosine of image and text, -1 to 1; set by clipscore and fclipscore."""
+    truncated: _builtins.bool
+    """Whether the text is longer than what the scorer reads, and its end was left out."""
     @_builtins.property
     def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___Word]:
         """In text order; set by fclipscore."""
@@ -386,10 +389,11 @@ class ScoreValue(_message.Message):
         words: _abc.Iterable[Global___Word] | None = ...,
         details: _struct_pb2.Struct | None = ...,
         error: _status_pb2.Status | None = ...,
+        truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cosine", b"_cosine", "cosine", b"cosine", "details", b"details", "error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cosine", b"_cosine", "cosine", b"cosine", "details", b"details", "error", b"error", "value", b"value", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cosine", b"_cosine", "cosine", b"cosine", "details", b"details", "error", b"error", "truncated", b"truncated", "value", b"value", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cosine: _TypeAlias = _typing.Literal["cosine"]  # noqa: Y015
     _WhichOneofArgType__cosine: _TypeAlias = _typing.Literal["_cosine", b"_cosine"]  # noqa: Y015
@@ -587,28 +591,38 @@ class Threshold(_message.Message):
     SCORER_FIELD_NUMBER: _builtins.int
     MIN_FIELD_NUMBER: _builtins.int
     MAX_FIELD_NUMBER: _builtins.int
+    MIN_WORDS_FIELD_NUMBER: _builtins.int
     scorer: _builtins.str
     min: _builtins.float
     max: _builtins.float
+    min_words: _builtins.int
+    """Fewest words, punctuation apart, of a text that the value is trusted for, at least 1: an item with fewer is
+    rejected, and `reasons` says so. A text without words scores fclipscore 0, its best.
+    """
     def __init__(
         self,
         *,
         scorer: _builtins.str = ...,
         min: _builtins.float | None = ...,
         max: _builtins.float | None = ...,
+        min_words: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "_min_words", b"_min_words", "max", b"max", "min", b"min", "min_words", b"min_words"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min", "scorer", b"scorer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "_min_words", b"_min_words", "max", b"max", "min", b"min", "min_words", b"min_words", "scorer", b"scorer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
     _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
     _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
     _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    _WhichOneofReturnType__min_words: _TypeAlias = _typing.Literal["min_words"]  # noqa: Y015
+    _WhichOneofArgType__min_words: _TypeAlias = _typing.Literal["_min_words", b"_min_words"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_words) -> _WhichOneofReturnType__min_words | None: ...
 
 Global___Threshold: _TypeAlias = Threshold  # noqa: Y015
 
@@ -666,11 +680,32 @@ class ItemVerdict(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ReasonsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     SCORES_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     verdict: Global___Verdict.ValueType
     @_builtins.property
@@ -679,11 +714,15 @@ class ItemVerdict(_message.Message):
 
     @_builtins.property
     def failed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Scorers whose threshold did not hold."""
+        """Scorers whose condition did not hold."""
 
     @_builtins.property
     def scores(self) -> _containers.MessageMap[_builtins.str, Global___ScoreValue]:
         """By scorer id; those that ran."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """By scorer id, why it failed where that is not its value: a text with fewer than `min_words` words."""
 
     def __init__(
         self,
@@ -693,10 +732,11 @@ class ItemVerdict(_message.Message):
         verdict: Global___Verdict.ValueType = ...,
         failed: _abc.Iterable[_builtins.str] | None = ...,
         scores: _abc.Mapping[_builtins.str, Global___ScoreValue] | None = ...,
+        reasons: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "failed", b"failed", "id", b"id", "scores", b"scores", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "failed", b"failed", "id", b"id", "reasons", b"reasons", "scores", b"scores", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -810,18 +850,22 @@ class Ranked(_message.Message):
 
     INDEX_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Into `images` or `texts`, from 0."""
     value: _builtins.float
+    truncated: _builtins.bool
+    """Whether the scorer did not read the end of the text."""
     def __init__(
         self,
         *,
         index: _builtins.int = ...,
         value: _builtins.float = ...,
+        truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "truncated", b"truncated", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -904,6 +948,7 @@ class EmbedReply(_message.Message):
     DIM_FIELD_NUMBER: _builtins.int
     VECTORS_FIELD_NUMBER: _builtins.int
     TIMING_MS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     encoder: _builtins.str
     """The encoder, by the key that ListModels shows."""
@@ -915,6 +960,10 @@ class EmbedReply(_message.Message):
 
     @_builtins.property
     def timing_ms(self) -> Global___Timing: ...
+    @_builtins.property
+    def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Texts whose end the encoder did not read, by index, from 0."""
+
     def __init__(
         self,
         *,
@@ -923,10 +972,11 @@ class EmbedReply(_message.Message):
         dim: _builtins.int = ...,
         vectors: _abc.Iterable[Global___Embedding] | None = ...,
         timing_ms: Global___Timing | None = ...,
+        truncated: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timing_ms", b"timing_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dim", b"dim", "encoder", b"encoder", "request_id", b"request_id", "timing_ms", b"timing_ms", "vectors", b"vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dim", b"dim", "encoder", b"encoder", "request_id", b"request_id", "timing_ms", b"timing_ms", "truncated", b"truncated", "vectors", b"vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -102,6 +102,10 @@ class ClipTextEncoder(ClipEncoder[TokenIds]):
             raise InvalidFieldError("This encoder takes texts.", kind=type(raw).__name__)
         return self._tokens.encode(raw)
 
+    def cuts(self, text: str) -> bool:
+        """Whether the end of a text is left out; raises as `prepare` does."""
+        return self._tokens.cuts(text)
+
     def bucket(self, prepared: TokenIds) -> Hashable:
         """The length that the text is padded to."""
         return self._padded(len(prepared))

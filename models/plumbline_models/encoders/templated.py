@@ -7,6 +7,7 @@ from dataclasses import replace
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError
 from plumbline_models.core.protocols import Encoder, EncoderInfo, EncoderKind, Origin, PairInput, Prepared, Row
+from plumbline_models.encoders.tokens import is_cut
 
 
 class TemplatedTextEncoder:
@@ -42,6 +43,10 @@ class TemplatedTextEncoder:
         if not isinstance(raw, str):
             raise InvalidFieldError("This encoder takes texts.", kind=type(raw).__name__)
         return self._inner.prepare(self._template + raw)
+
+    def cuts(self, text: str) -> bool:
+        """Whether the end of a text is left out behind the template."""
+        return is_cut(self._inner, self._template + text)
 
     def bucket(self, prepared: Prepared) -> Hashable:
         """The inner encoder's."""

@@ -17,6 +17,7 @@ from plumbline_models.core.errors import MissingTextError, PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
 from plumbline_models.encoders.clip import ClipImageEncoder, ClipTextEncoder
 from plumbline_models.encoders.templated import TemplatedTextEncoder
+from plumbline_models.encoders.tokens import is_cut
 
 RESCALE: Final = 2.5  # section 3: stretches the usual cosine range towards [0, 1]
 
@@ -77,20 +78,23 @@ class ClipScore:
         """Score each image against the caption in the same row.
 
         Args:
-            batch: Unit-norm `images` and `captions`, row i belonging together.
+            batch: Unit-norm `images` and `captions`, row i belonging together, and the `texts` of the captions.
 
         Returns:
-            Values in [0, 2.5], higher is better, 0 where the cosine is negative; `cosine` as it is, in [-1, 1].
+            Values in [0, 2.5], higher is better, 0 where the cosine is negative; `cosine` as it is, in [-1, 1];
+            `truncated` where the caption was cut.
 
         Raises:
             MissingTextError: The batch has no images or no captions.
         """
         if batch.images is None or batch.captions is None:
             raise MissingTextError("clipscore needs an image and a text.", scorer=self.info.name)
-        return [_score(image, caption) for image, caption in zip(batch.images, batch.captions, strict=True)]
+        cut = [is_cut(self.text, text) for text in batch.texts or [""] * len(batch.images)]
+        return [_score(*each) for each in zip(batch.images, batch.captions, cut, strict=True)]
 
 
-def _score(image: Any, caption: Any) -> Score:
+def _score(image: Any, caption: Any, is_truncated: bool) -> Score:  # noqa: FBT001 - of one row
     product = float(np.dot(np.asarray(image, np.float32), np.asarray(caption, np.float32)))
     cosine = min(1.0, max(-1.0, product))  # rounding can carry it past its range
-    return Score(value=RESCALE * max(cosine, 0.0), details={"cosine": cosine})
+    truncated = {"truncated": True} if is_truncated else {}
+    return Score(value=RESCALE * max(cosine, 0.0), details={"cosine": cosine, **truncated})

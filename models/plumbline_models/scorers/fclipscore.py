@@ -59,7 +59,8 @@ class FClipScore:
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
         name="fclipscore",
-        summary="Global alignment weighed by the misaligned words, and which words those are.",
+        summary="Global alignment weighed by the misaligned words, and which words those are. "
+        "A text without words scores 0, the best value.",
         needs=frozenset({"image", "text"}),
         low=None,
         high=0.0,

@@ -95,6 +95,13 @@ class ClipTokenizer:
         framed = np.array([START_OF_TEXT, *ids[:room], END_OF_TEXT], dtype=np.int64)
         return Tokenised(framed, traced, truncated=len(ids) > room)
 
+    def cuts(self, text: str) -> bool:
+        """Whether a text is longer than the context."""
+        room = self.context_length - 2
+        if len(text) <= room and _PLAIN.fullmatch(text):
+            return False  # no token is shorter than a character
+        return self.count(text, room + 1) > room
+
     def count(self, text: str, most: int = sys.maxsize) -> int:
         """How many tokens a text has by itself, without the two that frame it.
 

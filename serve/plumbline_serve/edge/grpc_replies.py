@@ -26,7 +26,7 @@ from plumbline_serve.messages import (
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 _VERDICTS = {"accept": pb.VERDICT_ACCEPT, "reject": pb.VERDICT_REJECT}
-_FIELDS = frozenset({"cosine", "words"})  # of a score's details, those that have a field of their own
+_FIELDS = frozenset({"cosine", "words", "truncated"})  # of a score's details, those that have a field of their own
 
 
 def score_reply(reply: ScoreReply, request_id: str) -> pb.ScoreReply:
@@ -46,7 +46,9 @@ def rank_reply(reply: RankReply, request_id: str) -> pb.RankReply:
     return pb.RankReply(
         request_id=request_id,
         scorer=reply.scorer,
-        ranking=[pb.Ranked(index=place.index, value=float(place.value)) for place in reply.ranking],
+        ranking=[
+            pb.Ranked(index=place.index, value=float(place.value), truncated=place.truncated) for place in reply.ranking
+        ],
         errors=[pb.IndexedError(index=index, error=status(error)) for index, error in sorted(reply.errors.items())],
         timing_ms=_timing(reply.timing),
     )
@@ -61,7 +63,12 @@ def embed_reply(reply: EmbedReply, request_id: str) -> pb.EmbedReply:
         for each in reply.vectors
     ]
     return pb.EmbedReply(
-        request_id=request_id, encoder=reply.encoder, dim=reply.dim, vectors=vectors, timing_ms=_timing(reply.timing)
+        request_id=request_id,
+        encoder=reply.encoder,
+        dim=reply.dim,
+        vectors=vectors,
+        timing_ms=_timing(reply.timing),
+        truncated=reply.truncated,
     )
 
 
@@ -121,7 +128,11 @@ def _verdict(result: ItemVerdict | ItemFailure) -> pb.ItemVerdict:
     if isinstance(result, ItemFailure):
         return pb.ItemVerdict(id=result.id, error=status(result.error))
     return pb.ItemVerdict(
-        id=result.id, verdict=_VERDICTS[result.verdict], failed=result.failed, scores=_scores(result.scores)
+        id=result.id,
+        verdict=_VERDICTS[result.verdict],
+        failed=result.failed,
+        scores=_scores(result.scores),
+        reasons=result.reasons,
     )
 
 
@@ -138,6 +149,7 @@ def _score(score: Score) -> pb.ScoreValue:
         value=float(score.value),
         cosine=None if cosine is None else float(cosine),
         words=[_word(word) for word in score.details.get("words", ())],
+        truncated=bool(score.details.get("truncated")),
     )
     if further := {name: value for name, value in score.details.items() if name not in _FIELDS}:
         struct = Struct()

@@ -3,12 +3,13 @@
 Read further as REST's are, so that a missing or wrong field is refused with the same words and the same pointer.
 """
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from plumbline_serve.edge.asked import Delivery
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 Document: TypeAlias = dict[str, Any]
+_BOUNDS: tuple[Literal["min", "max", "min_words"], ...] = ("min", "max", "min_words")
 _Message: TypeAlias = pb.ScoreRequest | pb.FilterRequest | pb.RankRequest | pb.EmbedRequest | pb.Item
 
 
@@ -25,7 +26,7 @@ def filter_delivery(request: pb.FilterRequest) -> Delivery:
     """What `POST /v1/filter` would have got."""
     parts: dict[str, bytes] = {}
     thresholds = [
-        {"scorer": each.scorer} | {bound: getattr(each, bound) for bound in ("min", "max") if each.HasField(bound)}
+        {"scorer": each.scorer} | {name: getattr(each, name) for name in _BOUNDS if each.HasField(name)}
         for each in request.policy.all
     ]
     return Delivery(_items(request, parts) | {"policy": {"all": thresholds}, "explain": request.explain}, parts)

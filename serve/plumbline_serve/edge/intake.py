@@ -38,7 +38,7 @@ def score_request(body: schemas.ScoreRequest, parts: Parts, timeout_ms: float | 
 def filter_request(body: schemas.FilterRequest, parts: Parts, timeout_ms: float | None) -> messages.FilterRequest:
     """Ask what `POST /v1/filter` asks."""
     return messages.FilterRequest(
-        policy=[Threshold(scorer=each.scorer, min=each.min, max=each.max) for each in body.policy.all],
+        policy=[Threshold(each.scorer, each.min, each.max, each.min_words) for each in body.policy.all],
         items=_items(body.items, parts),
         images=_images(body.images, parts),
         explain=body.explain,

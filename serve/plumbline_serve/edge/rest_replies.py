@@ -19,6 +19,7 @@ from plumbline_serve.messages import (
     ItemFailure,
     ItemScores,
     ItemVerdict,
+    Ranked,
     RankReply,
     ScoreOrError,
     ScorerEntry,
@@ -48,7 +49,7 @@ def rank_document(reply: RankReply) -> Document:
     """What `POST /v1/rank` answers."""
     document: Document = {
         "scorer": reply.scorer,
-        "ranking": [{"index": place.index, "value": place.value} for place in reply.ranking],
+        "ranking": [_place(place) for place in reply.ranking],
     }
     if reply.errors:
         document["errors"] = [{"index": i, "error": problem(error)} for i, error in sorted(reply.errors.items())]
@@ -58,13 +59,15 @@ def rank_document(reply: RankReply) -> Document:
 def embed_document(reply: EmbedReply, body: schemas.EmbedRequest) -> Document:
     """What `POST /v1/embed` answers, in the encoding asked for."""
     write = _base64 if body.encoding == "base64" else _numbers
-    return {
+    document: Document = {
         "model": reply.encoder,
         "dim": reply.dim,
         "encoding": body.encoding,
         "vectors": [_failed(each) if isinstance(each, PlumblineError) else write(each) for each in reply.vectors],
-        "timing_ms": _members(reply.timing),
     }
+    if reply.truncated:
+        document["truncated"] = list(reply.truncated)
+    return document | {"timing_ms": _members(reply.timing)}
 
 
 def scorers_document(entries: Sequence[ScorerEntry]) -> Document:
@@ -88,12 +91,17 @@ def _item(result: ItemScores | ItemVerdict | ItemFailure) -> Document:
         "status": "ok",
         "verdict": result.verdict,
         "failed": list(result.failed),
+        **({"reasons": dict(result.reasons)} if result.reasons else {}),
         "scores": scores,
     }
 
 
 def _score(score: ScoreOrError) -> Document:
     return _failed(score) if isinstance(score, PlumblineError) else {"value": score.value, **score.details}
+
+
+def _place(place: Ranked) -> Document:
+    return {"index": place.index, "value": place.value} | ({"truncated": True} if place.truncated else {})
 
 
 def _failed(error: PlumblineError) -> Document:

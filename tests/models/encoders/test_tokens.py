@@ -9,6 +9,7 @@ import pytest
 from plumbline_models.checkpoints.archs import Arch, find_arch
 from plumbline_models.core.errors import CheckpointNotFoundError
 from plumbline_models.encoders.tokens import open_tokens
+from plumbline_models.text.clip_bpe import ClipTokenizer
 
 tokenizers = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")
@@ -46,3 +47,23 @@ def test_a_tokenizer_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     config = {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {"hf_tokenizer_name": missing}}
     with pytest.raises(CheckpointNotFoundError, match="The tokenizer nowhere of words is not to be had"):
         open_tokens(Arch("words", config)).encode("a")
+
+
+@pytest.mark.parametrize(("num_words", "is_cut"), [(5, False), (6, False), (7, True), (50, True)])
+def test_a_text_beside_the_context_says_so(arch: Arch, num_words: int, is_cut: bool) -> None:
+    tokens = open_tokens(arch)
+    assert tokens.cuts(" ".join(["red"] * num_words)) == is_cut
+    assert tokens.encode("a circle").tolist() == [4, 6, 0, 0, 0, 0]  # counting leaves nothing behind
+
+
+def test_in_the_mode_of_clips_three_tokens_stand_around_a_text(arch: Arch) -> None:
+    arch.config["text_cfg"]["tokenizer_mode"] = "clips"
+    tokens = open_tokens(arch)
+    assert [tokens.cuts(" ".join(["red"] * num_words)) for num_words in (3, 4)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "text", ["red " * 75, "red " * 76, "a" * 75, "&nGt;" * 15, "&nGt;" * 40, "ß" * 75, "\U0001f600" * 30]
+)
+def test_clips_own_tokenizer_says_what_it_cuts(text: str) -> None:
+    assert open_tokens(find_arch("ViT-B-32")).cuts(text) == ClipTokenizer().encode(text).truncated

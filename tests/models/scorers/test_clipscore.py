@@ -97,3 +97,12 @@ def test_larger_architectures_cost_more(tiny_folder: Path, workshop: Workshop) -
     ]
     assert costs == sorted(costs)
     assert costs[0] < 1 < costs[1] < 100 < costs[2]
+
+
+@pytest.mark.parametrize("template", ["", "A photo depicts "])
+def test_a_caption_that_is_cut_is_said_to_be(tiny_folder: Path, workshop: Workshop, template: str) -> None:
+    scorer = ClipScore.build({"checkpoint": str(tiny_folder), "template": template}, workshop)
+    room = 75 - len(template.split())
+    texts = ["red " * room, "red " * (room + 1)]
+    scores = scorer.score(Embedded(images=rows(EAST, EAST), captions=rows(EAST, EAST), texts=texts))
+    assert [score.details.get("truncated") for score in scores] == [None, True]

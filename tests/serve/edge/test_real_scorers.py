@@ -205,3 +205,42 @@ def test_scorers_say_what_their_numbers_mean(serve: Callable[..., Any], all_scor
     notes = {entry["key"]: entry["notes"] for entry in edge.http.get("/v1/models").json()["models"]}
     assert notes[rest["qualiclip"]["encoders"][0]]["qualiclip.scale"] == "50"
     assert notes["mini-clip/attribution"]["fclipscore.epsilon"] == rest["fclipscore"]["regime"]["epsilon"]
+
+
+def test_a_text_that_is_cut_is_said_to_be_on_both_wires(serve: Callable[..., Any]) -> None:
+    edge = serve({"clipscore": {}, "fclipscore": {}})
+    image, texts = png(1), [TEXT, "red " * 200]
+    source = {"b64": base64.b64encode(image).decode()}
+    rest, rpc = ask(edge, {"a": image}, [("a", text) for text in texts])
+    for scorer in ("clipscore", "fclipscore"):
+        assert [each["scores"][scorer].get("truncated") for each in rest] == [None, True]
+        assert [each.scores[scorer].truncated for each in rpc] == [False, True]
+        assert not any(each.scores[scorer].HasField("details") for each in rpc)
+        ranked = edge.post("/v1/rank", {"image": source, "texts": texts, "scorer": scorer}).json()["ranking"]
+        assert {each["index"]: each.get("truncated") for each in ranked} == {0: None, 1: True}
+        asked = pb.RankRequest(image=pb.ImageSource(data=image), texts=texts, scorer=scorer)
+        assert {each.index: each.truncated for each in edge.rpc.Rank(asked).ranking} == {0: False, 1: True}
+    policy = {"all": [{"scorer": "clipscore", "min": 0}]}
+    judged = edge.post("/v1/filter", {"policy": policy, "items": [{"image": source, "text": texts[1]}]}).json()
+    assert judged["results"][0]["scores"]["clipscore"]["truncated"] is True
+    assert edge.post("/v1/embed", {"texts": texts}).json()["truncated"] == [1]
+    assert "truncated" not in edge.post("/v1/embed", {"texts": texts[:1]}).json()
+    assert "truncated" not in edge.post("/v1/embed", {"images": [source]}).json()
+    assert list(edge.rpc.Embed(pb.EmbedRequest(texts=texts)).truncated) == [1]
+
+
+def test_a_blank_caption_scores_fclipscores_best_and_a_filter_can_reject_it(serve: Callable[..., Any]) -> None:
+    edge = serve({"fclipscore": {}})
+    items = [{"image": {"b64": base64.b64encode(png(1)).decode()}, "text": "  "}]
+    [scored] = edge.post("/v1/score", {"items": items}).json()["results"]
+    [entry] = edge.http.get("/v1/scorers").json()["scorers"]
+    assert scored["scores"]["fclipscore"]["value"] == entry["high"] == 0
+    assert "without words scores 0" in entry["summary"]
+    condition = {"scorer": "fclipscore", "min": -1, "min_words": 1}
+    [judged] = edge.post("/v1/filter", {"policy": {"all": [condition]}, "items": items}).json()["results"]
+    reasons = {"fclipscore": "The text has 0 words; at least 1 are asked for."}
+    assert (judged["verdict"], judged["failed"], judged["reasons"]) == ("reject", ["fclipscore"], reasons)
+    item = pb.Item(image=pb.ImageSource(data=png(1)), text="  ")
+    asked = pb.FilterRequest(policy=pb.Policy(all=[pb.Threshold(**condition)]), items=[item])
+    [verdict] = edge.rpc.Filter(asked).results
+    assert (verdict.verdict, dict(verdict.reasons)) == (pb.VERDICT_REJECT, reasons)

@@ -9,6 +9,7 @@ from plumbline_serve.edge.schemas.request import Finite, Request, Strict
 from plumbline_serve.edge.schemas.source import ImageSource
 
 MAX_SCORERS = 64  # that a request may name; far more than there are
+MAX_WORDS = 2**16  # that a condition may ask of a text; far more than any text within the limits has
 _IMAGES = "Images that items name by their key: sent, decoded and encoded once for all items that name them."
 _EXAMPLE_IMAGE: dict[str, JsonValue] = {"b64": "iVBORw0KGgo…"}
 
@@ -70,6 +71,13 @@ class Threshold(Strict):
     scorer: str
     min: Finite | None = None
     max: Finite | None = None
+    min_words: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_WORDS,
+        description="Fewest words, punctuation apart, of a text that the value is trusted for: an item with fewer is "
+        "rejected, and `reasons` says so. A text without words scores fclipscore 0, its best.",
+    )
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:

@@ -27,7 +27,7 @@ class Word(BaseModel):
 
 
 class ScoreValue(BaseModel):
-    """What one scorer says of one item; some say more, such as `truncated` (fclipscore) or `resized` (qualiclip)."""
+    """What one scorer says of one item; some say more, such as `resized` (qualiclip)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -36,6 +36,10 @@ class ScoreValue(BaseModel):
         default_factory=float, description="The raw cosine of image and text; clipscore and fclipscore."
     )
     words: list[Word] = Field(default_factory=list, description="In text order; fclipscore.")
+    truncated: bool = Field(
+        default_factory=bool,
+        description="True where the text is longer than what the scorer reads, and its end was left out; else absent.",
+    )
 
 
 class Failed(BaseModel):
@@ -58,7 +62,11 @@ class ItemVerdict(BaseModel):
     id: str
     status: Literal["ok"]
     verdict: Literal["accept", "reject"]
-    failed: list[str] = Field(description="Scorers whose threshold did not hold.")
+    failed: list[str] = Field(description="Scorers whose condition did not hold.")
+    reasons: dict[str, str] = Field(
+        default_factory=dict,
+        description="By scorer, why it failed where that is not its value: a text with fewer than `min_words` words.",
+    )
     scores: dict[str, ScoreValue | Failed] = Field(description="By scorer; those that ran.")
 
 
@@ -92,6 +100,9 @@ class Ranked(BaseModel):
 
     index: int = Field(description="Into the request's images or texts, from 0.")
     value: float
+    truncated: bool = Field(
+        default_factory=bool, description="True where the scorer did not read the end of the text; else absent."
+    )
 
 
 class IndexedProblem(BaseModel):
@@ -119,4 +130,8 @@ class EmbedReply(_Reply):
     encoding: Literal["float", "base64"]
     vectors: list[list[float] | str | Failed] = Field(
         description="Numbers, or base64 of little-endian float32; a failure in the place of one that failed."
+    )
+    truncated: list[int] = Field(
+        default_factory=list,
+        description="Texts whose end the encoder did not read, by index, from 0; absent where there is none.",
     )
