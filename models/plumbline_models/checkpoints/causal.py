@@ -17,6 +17,7 @@ from plumbline_models.checkpoints.causal_origin import causal_origin
 from plumbline_models.checkpoints.causal_pixels import read_pixels
 from plumbline_models.checkpoints.digest import SHORT
 from plumbline_models.checkpoints.flant5_folders import find_small_files, find_weights, read_json
+from plumbline_models.checkpoints.vqa_family import check_family
 from plumbline_models.core.errors import CheckpointError, ConfigError
 from plumbline_models.core.protocols import Origin
 from plumbline_models.images.vlm_pixels import PixelPolicy, Tiles, WholePatches
@@ -85,10 +86,7 @@ class CausalCheckpoint:
             CheckpointError: It describes another family.
         """
         config = read_json(self.folder / "config.json")
-        if config.get("model_type") not in self.family.model_types:
-            raise CheckpointError(
-                f"The checkpoint {self.name} is no {self.family.name}.", model_type=config.get("model_type")
-            )
+        check_family(config, self.name, self.family.name)
         return config
 
     @cached_property

@@ -16,6 +16,7 @@ from plumbline_models.checkpoints.digest import SHORT
 from plumbline_models.checkpoints.flant5_folders import find_small_files, find_weights, is_folder_name, read_json
 from plumbline_models.checkpoints.flant5_origin import PUBLISHER, origin_of
 from plumbline_models.checkpoints.flant5_vision import DEFAULT_TOWER, KNOWN_TOWERS, is_squashed, vision_of
+from plumbline_models.checkpoints.vqa_family import check_family
 from plumbline_models.core.errors import CheckpointError
 from plumbline_models.core.protocols import Origin
 from plumbline_models.graphs.flant5_arch import T5Arch, TowerArch
@@ -52,6 +53,7 @@ class FlanT5Checkpoint:
             CheckpointError: It describes something else than a CLIP-FlanT5.
         """
         config = read_json(self._folder / "config.json")
+        check_family(config, self.name, "clip-flant5")
         _demand(config, "feed_forward_proj", {"gated-gelu"}, default="gated-gelu")
         _demand(config, "mm_projector_type", {"mlp2x_gelu"}, default=None)
         _demand(config, "mm_vision_select_feature", {"patch"}, default="patch")

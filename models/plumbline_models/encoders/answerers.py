@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from plumbline_models.checkpoints.causal import CausalCheckpoint, PixelWish
 from plumbline_models.checkpoints.flant5 import FlanT5Checkpoint
+from plumbline_models.checkpoints.vqa_family import Family
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.protocols import Backend, Encoder, Workshop
 from plumbline_models.encoders.causal_image import CausalImageEncoder
@@ -23,8 +24,6 @@ from plumbline_models.text.questions import DEFAULT_ANSWER, DEFAULT_QUESTION, As
 
 _COMPILES_CAUSAL: Final = frozenset({"openvino"})
 """Backends that take the causal networks' graphs; elsewhere torch runs them, which keeps prefixes on the GPU."""
-
-Family: TypeAlias = Literal["clip-flant5", "llava-1.5", "qwen2.5-vl", "qwen3-vl", "smolvlm"]
 
 
 @dataclass(frozen=True, slots=True)

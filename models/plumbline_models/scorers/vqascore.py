@@ -19,9 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from plumbline_models.checkpoints.causal import PixelWish
 from plumbline_models.checkpoints.embedded import embedded_folder
 from plumbline_models.checkpoints.flant5_folders import trained_conversation
+from plumbline_models.checkpoints.vqa_family import Family, settle_family
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError, MissingTextError, PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
-from plumbline_models.encoders.answerers import FAMILIES, Answerer, AnswererSpec, Family
+from plumbline_models.encoders.answerers import FAMILIES, Answerer, AnswererSpec
 from plumbline_models.encoders.likelihood import AnswerLikelihood
 from plumbline_models.text.questions import DEFAULT_CONVERSATION, Asking
 
@@ -35,8 +36,8 @@ class VqaOptions(BaseModel):
 
     model: str | None = Field(None, min_length=1)
     """A hub name, or a folder of the published layout; none: the embedded one."""
-    family: Family = "clip-flant5"
-    """How the network is built; the causal ones need the extra `vlm`, and torch on a GPU."""
+    family: Family | None = None
+    """How the network is built; none: as the checkpoint says. The causal ones need the extra `vlm`."""
     question: str | None = None
     """What is asked; `{}` stands for the text. None: the family's own."""
     answer: str | None = None
@@ -82,8 +83,8 @@ class VqaScore:
         """Make the scorer from its section of the configuration; loads no weights.
 
         Raises:
-            ConfigError: The section does not fit.
-            CheckpointNotFoundError: No network is named, and none is embedded.
+            ConfigError: The section does not fit, or says another family than the checkpoint.
+            CheckpointError: There is no such checkpoint, or it is of no family here.
         """
         try:
             section = VqaOptions.model_validate(dict(options))
@@ -91,8 +92,9 @@ class VqaScore:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise ConfigError(f"The section vqascore is not valid at {where}: {first['msg']}.") from error
-        spec = _spec(section)
-        return cls(FAMILIES[section.family].open(spec, workshop), _regime(section, spec))
+        name, family = _checkpoint(section)
+        spec = _spec(section, name, family)
+        return cls(FAMILIES[family].open(spec, workshop), _regime(family, spec))
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each pair.
@@ -119,10 +121,16 @@ def _score(likelihood: AnswerLikelihood) -> Score:
     return Score(value=likelihood.mean_prob, details=details)
 
 
-def _spec(section: VqaOptions) -> AnswererSpec:
-    if section.model is None and section.family != "clip-flant5":
+def _checkpoint(section: VqaOptions) -> tuple[str, Family]:
+    if section.model is not None:
+        return section.model, settle_family(section.model, section.family)
+    if section.family not in {None, "clip-flant5"}:
         raise ConfigError(f"The section vqascore needs a model for the family {section.family}.")
-    entry, name = FAMILIES[section.family], section.model or _embedded()
+    return _embedded(), "clip-flant5"
+
+
+def _spec(section: VqaOptions, name: str, family: Family) -> AnswererSpec:
+    entry = FAMILIES[family]
     question = entry.question if section.question is None else section.question
     answer = entry.answer if section.answer is None else section.answer
     conversation = section.conversation or trained_conversation(name) or DEFAULT_CONVERSATION
@@ -137,10 +145,10 @@ def _spec(section: VqaOptions) -> AnswererSpec:
     )
 
 
-def _regime(section: VqaOptions, spec: AnswererSpec) -> dict[str, str]:
-    facts = {"value": FAMILIES[section.family].value, "family": section.family}
+def _regime(family: Family, spec: AnswererSpec) -> dict[str, str]:
+    facts: dict[str, str] = {"value": FAMILIES[family].value, "family": family}
     facts |= {"question": spec.asking.question, "answer": spec.asking.answer}
-    if section.family == "clip-flant5":
+    if family == "clip-flant5":
         facts["conversation"] = spec.asking.conversation
     if spec.repetition_penalty != 1.0:
         facts["repetition_penalty"] = f"{spec.repetition_penalty:g}"

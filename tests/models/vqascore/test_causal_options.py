@@ -1,20 +1,30 @@
 """The section of the configuration for causal families, and what is told of them."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from causal_golden import GOLDEN, load, rows, scores, workshop
 
 from plumbline_models.checkpoints.causal_origin import causal_origin
-from plumbline_models.core.errors import BackendUnavailableError, ConfigError, InvalidFieldError, TextTooLongError
+from plumbline_models.core.errors import (
+    BackendUnavailableError,
+    CheckpointError,
+    ConfigError,
+    InvalidFieldError,
+    TextTooLongError,
+)
 from plumbline_models.core.protocols import PairInput, Workshop
 from plumbline_models.encoders import Shelf
 from plumbline_models.scorers.vqascore import VqaScore
 
 SMOL = {"family": "smolvlm", "model": str(GOLDEN / "smolvlm_tiny")}
 QWEN = {"family": "qwen2.5-vl", "model": str(GOLDEN / "qwen25vl_tiny")}
+LLAVA = {"family": "llava-1.5", "model": str(GOLDEN / "llava15_tiny")}
+TINY = str(GOLDEN / "clip_flant5_tiny")
 IMAGE = np.random.default_rng(0).integers(0, 256, (100, 140, 3), dtype=np.uint8)
 
 
@@ -25,12 +35,56 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (100, 140, 3), dtype=np.uint8)
         pytest.param({**SMOL, "image_aspect_ratio": "pad"}, "neither image_aspect_ratio", id="not its setting"),
         pytest.param({**SMOL, "repetition_penalty": 0.5}, "repetition_penalty", id="out of range"),
         pytest.param({**SMOL, "max_pixels": 0}, "max_pixels", id="no pixels"),
-        pytest.param({"model": "x", "tiles": True}, "clip-flant5 takes neither", id="tiles of another family"),
+        pytest.param({"model": TINY, "tiles": True}, "clip-flant5 takes neither", id="tiles of another family"),
     ],
 )
 def test_a_section_that_does_not_fit_is_refused(options, reason, tmp_path):
     with pytest.raises(ConfigError, match=reason):
         VqaScore.build(options, workshop(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "family"),
+    [
+        ({"model": TINY}, "clip-flant5"),
+        ({"model": LLAVA["model"]}, "llava-1.5"),
+        ({"model": QWEN["model"]}, "qwen2.5-vl"),
+        ({"model": SMOL["model"]}, "smolvlm"),
+        ({"model": "Qwen/Qwen3-VL-4B-Instruct"}, "qwen3-vl"),
+        ({"model": "zhiqiulin/clip-flant5-xl"}, "clip-flant5"),
+        ({}, "clip-flant5"),
+    ],
+    ids=str,
+)
+def test_the_family_is_read_from_the_checkpoint(options, family, tmp_path):
+    assert VqaScore.build(options, workshop(tmp_path)).regime["family"] == family
+
+
+@pytest.mark.parametrize(
+    ("stated", "model", "found"),
+    [
+        ("smolvlm", LLAVA["model"], "llava-1.5"),
+        ("qwen3-vl", TINY, "clip-flant5"),
+        ("clip-flant5", QWEN["model"], "qwen2.5-vl"),
+    ],
+)
+def test_a_family_that_the_checkpoint_contradicts_is_refused_by_name(stated, model, found, tmp_path):
+    with pytest.raises(ConfigError, match=f"is no {stated}: by its config.json it is a {found}"):
+        VqaScore.build({"model": model, "family": stated}, workshop(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"model_type": "paligemma"}, "model_type paligemma, which is of no family here: there are clip-flant5, llava"),
+        ({"mm_patch_merge_type": "spatial_unpad"}, "cuts images into tiles"),
+    ],
+)
+def test_a_checkpoint_of_no_family_is_refused_by_name(changed, reason, tmp_path):
+    config = json.loads((Path(LLAVA["model"]) / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps({**config, **changed}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=reason):
+        VqaScore.build({"model": str(tmp_path)}, workshop(tmp_path))
 
 
 @pytest.mark.parametrize("options", [{**SMOL, "max_pixels": 10_000}, {**QWEN, "tiles": False}])
