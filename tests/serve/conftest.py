@@ -36,6 +36,7 @@ class ArithmeticEncoder:
         self.gate: threading.Event | None = None
         self.entered = threading.Event()
         self.poison: object = None
+        self.is_broken = False
         self.awaits_a_batch: float | None = None
         self.is_loaded = False
         self.num_streams = 1
@@ -75,6 +76,8 @@ class ArithmeticEncoder:
         self.entered.set()
         if self.gate is not None and not self.gate.wait(timeout=30):
             raise EngineError("The test never opened the gate.")
+        if self.is_broken:
+            raise RuntimeError("CUDA error: device-side assert triggered")
         if self.poison is not None and self.poison in batch:
             raise EngineError("This input poisons its batch.")
         return list(batch)
@@ -133,8 +136,14 @@ class CountingObserver:
         self.stages: list[str] = []
         self.lookups: Counter[tuple[str, str]] = Counter()
         self.kept_bytes: dict[str, int] = {}
+        self.num_queued: dict[str, int] = {}
+        self.num_broken = 0
 
-    def queued(self, key: str, lane: str, num_items: int) -> None: ...
+    def queued(self, key: str, lane: str, num_items: int) -> None:
+        self.num_queued[lane] = num_items
+
+    def broke(self, key: str) -> None:
+        self.num_broken += 1
 
     def waited(self, seconds: float) -> None: ...
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from plumbline_models.core.errors import DeadlineExceededError, EngineError, OverloadedError
-from plumbline_serve.batching import Batcher, BatchLimits
+from plumbline_serve.batching import Batcher, BatchLimits, LocalCompute
 from plumbline_serve.deadline import Deadline
 
 NEVER = Deadline()
@@ -84,6 +84,82 @@ async def test_an_input_that_fails_takes_nobody_with_it(make_encoder, observer):
     await batcher.close()
 
 
+async def test_several_inputs_that_fail_take_nobody_with_them(make_encoder, observer):
+    encoder = make_encoder()
+    batcher = Batcher(encoder, LIMITS, observer)
+    await batcher.encode([0.0], NEVER)
+    encoder.poison = 3.0
+    rows = (await batcher.encode([3.0, 1.0, 3.0, 3.0, 3.0, 3.0, 2.0, 3.0], NEVER)).rows
+    assert [i for i, row in enumerate(rows) if not isinstance(row, EngineError)] == [1, 6]
+    assert (batcher.is_alive, observer.num_broken) == (True, 0)
+    await batcher.close()
+
+
+@pytest.mark.parametrize("has_encoded", [False, True])
+async def test_an_encoder_that_fails_on_everything_is_not_tried_input_by_input(make_encoder, observer, has_encoded):
+    encoder = make_encoder()
+    batcher = Batcher(encoder, LIMITS, observer)
+    if has_encoded:
+        await batcher.encode([0.0], NEVER)
+    encoder.is_broken = True
+    before = len(encoder.batches)
+    rows = (await batcher.encode([float(i) for i in range(8)], NEVER)).rows
+    assert all(isinstance(row, EngineError) for row in rows)
+    assert len(encoder.batches) - before <= 5  # the whole, its halves, and what had been encoded, twice
+    await batcher.close()
+
+
+async def test_an_encoder_that_fails_on_every_batch_is_given_up_until_one_works(make_encoder, observer):
+    encoder = make_encoder()
+    compute = LocalCompute([encoder], LIMITS, observer)
+    await compute.start()
+    await compute.encode(encoder.key, [0.0], NEVER)
+    encoder.is_broken = True
+    for _ in range(3):
+        compute.check_alive()
+        await compute.encode(encoder.key, [1.0], NEVER)
+    with pytest.raises(EngineError):
+        compute.check_alive()
+    assert observer.num_broken == 3
+    encoder.is_broken = False
+    await compute.encode(encoder.key, [1.0], NEVER)
+    compute.check_alive()
+    await compute.close()
+
+
+async def test_inputs_that_fail_again_and_again_do_not_condemn_the_encoder(make_encoder, observer):
+    encoder = make_encoder()
+    encoder.poison = 3.0
+    batcher = Batcher(encoder, LIMITS, observer)
+    await batcher.encode([0.0], NEVER)
+    for _ in range(5):
+        await batcher.encode([3.0], NEVER)
+    assert batcher.is_alive
+    await batcher.close()
+
+
+@pytest.mark.parametrize(
+    ("load_s", "is_alive"),
+    [
+        pytest.param(0.0, False, id="longer than any batch before"),
+        pytest.param(600.0, True, id="no longer than loading took"),
+    ],
+)
+async def test_a_batch_is_stuck_by_what_batches_have_taken(make_encoder, observer, load_s, is_alive):
+    encoder = make_encoder()
+    limits = BatchLimits(max_queued=64, max_linger_s=0.0, min_stuck_s=0.01)
+    batcher = Batcher(encoder, limits, observer, load_s=load_s)
+    encoder.gate = threading.Event()
+    busy = asyncio.create_task(batcher.encode([0.0], NEVER))
+    await entered(encoder)
+    await asyncio.sleep(0.02)
+    assert batcher.is_alive is is_alive
+    encoder.gate.set()
+    await busy
+    assert batcher.is_alive
+    await batcher.close()
+
+
 async def test_a_full_queue_refuses_with_a_time_to_retry(gated):
     _, batcher = gated
     waiting = asyncio.create_task(batcher.encode([1.0] * 60, NEVER))
@@ -116,6 +192,40 @@ async def test_an_input_whose_caller_has_gone_is_not_computed(gated):
     encoder.gate.set()
     await kept
     assert encoder.batches == [[0.0], [8.0]]
+
+
+@pytest.mark.parametrize("num_inputs", [pytest.param(20, id="interactive"), pytest.param(64, id="bulk")])
+async def test_what_callers_left_behind_is_out_of_the_queue_at_once(gated, observer, num_inputs):
+    encoder, batcher = gated
+    gone = asyncio.create_task(batcher.encode([7.0] * num_inputs, NEVER))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    assert (batcher.num_queued, set(observer.num_queued.values())) == (0, {0})
+    kept = asyncio.create_task(batcher.encode([8.0] * 64, NEVER))  # all the room that there is
+    await asyncio.sleep(0)
+    encoder.gate.set()
+    assert (await kept).rows == [8.0] * 64
+
+
+async def test_a_deadline_that_passes_in_the_queue_is_answered_while_the_encoder_is_busy(gated, observer):
+    _, batcher = gated
+    async with asyncio.timeout(20):  # the encoder stays busy until the test ends
+        late = await batcher.encode([7.0] * 64, Deadline.after_ms(1))
+    assert all(isinstance(row, DeadlineExceededError) for row in late.rows)
+    assert (batcher.num_queued, observer.expired_stages) == (0, ["queue"] * 64)
+
+
+async def test_a_caller_that_leaves_while_its_batch_waits_for_more_stops_nothing(make_encoder, observer):
+    batcher = Batcher(make_encoder(), BatchLimits(max_queued=64, max_linger_s=30.0), observer)
+    batcher.expect(1)
+    gone = asyncio.create_task(batcher.encode([1.0], NEVER))
+    await asyncio.sleep(0.01)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    batcher.expect(-1)
+    assert (await batcher.encode([2.0], NEVER)).rows == [2.0]
+    await batcher.close()
 
 
 async def test_a_single_image_does_not_stand_behind_a_large_call(gated):
@@ -218,3 +328,15 @@ async def test_inputs_that_still_wait_when_the_batcher_closes_are_answered(make_
     await batcher.close()
     assert isinstance((await waiting).rows[0], EngineError)
     assert not batcher.is_alive
+    with pytest.raises(EngineError):
+        await batcher.encode([1.0], NEVER)
+
+
+async def test_inputs_that_are_being_computed_when_the_batcher_closes_are_answered(make_encoder, observer):
+    encoder = make_encoder()
+    encoder.gate = threading.Event()
+    batcher = Batcher(encoder, LIMITS, observer)
+    busy = asyncio.create_task(batcher.encode([1.0], NEVER))
+    await entered(encoder)
+    await batcher.close()
+    assert isinstance((await busy).rows[0], EngineError)

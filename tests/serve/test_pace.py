@@ -40,3 +40,9 @@ def test_what_an_encoder_did_long_ago_is_forgotten():
     slow = [(cost, 1.0 + 0.001 * cost) for cost in (1, 4)] * 5
     fast = [(cost, 0.001 + 0.001 * cost) for cost in (1, 4)] * 100
     assert paced(slow + fast).fixed_s == pytest.approx(0.001, abs=1e-3)
+
+
+def test_the_slowest_of_late_says_what_a_batch_may_take_and_loading_until_then():
+    assert Pace(load_s=40.0).slowest_s(8.0) == 320.0
+    assert paced([(2.0, 60.0)]).slowest_s(16.0) == pytest.approx(480.0)
+    assert paced([(2.0, 60.0)] + [(2.0, 0.02)] * 200).slowest_s(16.0) == pytest.approx(0.16)

@@ -8,10 +8,13 @@ beyond their share of this one (see `pace`), and at most `max_linger_s`.
 
 Two lanes keep a caller's single image from standing behind another's thousand: inputs of large calls ride in the
 `bulk` lane, which leads every fourth batch and fills what room the `interactive` lane leaves in the others.
+
+What nobody waits for any more, because its caller left or its deadline passed, leaves the queue at once.
 """
 
 import asyncio
 import itertools
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -19,7 +22,7 @@ from dataclasses import dataclass
 
 from plumbline_models.core.errors import EngineError, OverloadedError
 from plumbline_models.core.protocols import Encoder, Prepared
-from plumbline_serve.batching.halving import encode_each
+from plumbline_serve.batching.halving import HalvingEncoder
 from plumbline_serve.batching.lanes import LANES, Entry, Lane, LaneQueue
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.pace import Pace
@@ -27,9 +30,13 @@ from plumbline_serve.compute import EncodedRows
 from plumbline_serve.deadline import Deadline
 from plumbline_serve.threads import named_threads
 
+log = logging.getLogger(__name__)
+
 BULK_LEADS_EVERY = 4  # batches; bounds how long bulk work can starve
 BULK_FROM = 32  # inputs a call; fewer are interactive
-STUCK_AFTER_S = 300.0  # one batch; the slowest that is believable, a first compilation included
+STUCK_FACTOR = 5.0  # of what a batch would take at the pace of the slowest of late: longer is not believable
+MAX_BROKEN = 3  # batches in a row that the encoder is at fault for, before it is given up
+EXPIRY_GRACE_S = 0.05  # callers whose own clock ends the wait go first, and take their inputs with them
 DRAIN_RATE_WEIGHT = 0.2  # of the newest batch in the moving average that Retry-After comes from
 
 
@@ -43,13 +50,20 @@ class BatchLimits:
     """Longest wait for inputs that are on their way."""
     max_batch: float = math.inf
     """The most cost of one batch, where the encoder would take more."""
+    min_stuck_s: float = 60.0
+    """Seconds that any batch may take, however fast the others were: it may be the first of its shape."""
 
 
 class Batcher:
-    """Shares one encoder among all callers of one process; bound to one event loop."""
+    """Shares one encoder among all callers of one process; bound to one event loop.
 
-    def __init__(self, encoder: Encoder, limits: BatchLimits, observer: BatchObserver) -> None:
+    Args:
+        load_s: Seconds that loading the encoder took, with the first input that it ran.
+    """
+
+    def __init__(self, encoder: Encoder, limits: BatchLimits, observer: BatchObserver, *, load_s: float = 0.0) -> None:
         self._encoder = encoder
+        self._halving = HalvingEncoder(encoder)
         self._limits = limits
         self._observer = observer
         self._lanes: dict[Lane, LaneQueue] = {lane: LaneQueue() for lane in LANES}
@@ -57,15 +71,20 @@ class Batcher:
         self._num_expected = 0
         self._num_batches = itertools.count(1)
         self._rate_per_s = 0.0
-        self._pace = Pace()
+        self._num_broken = 0
+        self._pace = Pace(load_s)
+        self._load_s = load_s
         self._num_streams = encoder.info().num_streams
         self._forming = asyncio.Lock()
         self._busy_since: dict[int, float] = {}
+        self._stuck_at: dict[int, float] = {}
         self._threads = named_threads(self._num_streams, f"encode {encoder.kind}")
         self._streams = [
             asyncio.create_task(self._run(stream), name=f"batcher {encoder.key} {stream}")
             for stream in range(self._num_streams)
         ]
+        for task in self._streams:
+            task.add_done_callback(self._see_end)
 
     @property
     def num_queued(self) -> int:
@@ -74,9 +93,9 @@ class Batcher:
 
     @property
     def is_alive(self) -> bool:
-        """Whether batches are still formed, and none has been computing for longer than is believable."""
-        longest_since = min(self._busy_since.values(), default=math.inf)
-        return not any(map(asyncio.Task.done, self._streams)) and time.monotonic() - longest_since < STUCK_AFTER_S
+        """Whether batches are still formed and encoded, and none has been computing for longer than is believable."""
+        is_stuck = time.monotonic() >= min(self._stuck_at.values(), default=math.inf)
+        return not is_stuck and self._num_broken < MAX_BROKEN and not any(map(asyncio.Task.done, self._streams))
 
     def expect(self, num_inputs: int) -> None:
         """Announce inputs that are being prepared, or take that back with a negative number."""
@@ -94,11 +113,14 @@ class Batcher:
             OverloadedError: The queue has no room for all of them.
         """
         entries = self._enqueue(inputs, deadline)
+        loop, is_bound = asyncio.get_running_loop(), math.isfinite(deadline.at_s)
+        expiry = loop.call_at(deadline.at_s + EXPIRY_GRACE_S, self._expire, entries) if is_bound else None
         try:
             rows = await asyncio.gather(*(entry.future for entry in entries))
         finally:
-            for entry in entries:
-                entry.future.cancel()
+            if expiry is not None:
+                expiry.cancel()
+            self._drop(entries)
         queued_at = entries[0].queued_at if entries else 0.0
         starts = [entry.started_at for entry in entries if entry.started_at]
         first, last = (
@@ -112,11 +134,19 @@ class Batcher:
         for stream in self._streams:
             stream.cancel()
         await asyncio.gather(*self._streams, return_exceptions=True)
-        for entry in self._take_all():
-            entry.answer(EngineError("The encoder was stopped."))
         self._threads.shutdown(wait=False)
 
+    def _see_end(self, stream: "asyncio.Task[None]") -> None:
+        """A stream has ended, stopped or through a fault of ours; with the last one nobody may wait any longer."""
+        if not stream.cancelled() and (fault := stream.exception()) is not None:
+            log.error("%s has failed", stream.get_name(), exc_info=fault)
+        if all(map(asyncio.Task.done, self._streams)):
+            for entry in [entry for queue in self._lanes.values() for entry in queue.drain_all()]:
+                entry.answer(_stopped())
+
     def _enqueue(self, inputs: Sequence[Prepared], deadline: Deadline) -> list[Entry]:
+        if all(map(asyncio.Task.done, self._streams)):
+            raise _stopped()
         if self.num_queued + len(inputs) > self._limits.max_queued and (self.num_queued or not inputs):
             raise OverloadedError(
                 "The service has more work than it can queue; try again later.",
@@ -158,7 +188,7 @@ class Batcher:
                     self._arrival.clear()
                     await self._arrival.wait()
                 await self._linger()
-                batch = self._take_batch()
+                batch = self._take_batch() if self.num_queued else []  # all may have left meanwhile
             if batch:
                 await self._compute(batch, stream)
 
@@ -202,29 +232,66 @@ class Batcher:
         if entry.future.done():
             return False
         if entry.deadline.has_passed:
-            self._observer.expired("queue")
-            entry.answer(entry.deadline.error("queue"))
+            self._answer_expired(entry)
             return False
         return True
 
+    def _answer_expired(self, entry: Entry) -> None:
+        self._observer.expired("queue")
+        entry.answer(entry.deadline.error("queue"))
+
+    def _expire(self, entries: Sequence[Entry]) -> None:
+        """Answer those that still wait although their deadline has passed."""
+        for entry in self._drop(entries):
+            self._answer_expired(entry)
+
+    def _drop(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Take out of the queue those that still stand in it."""
+        dropped = []
+        for lane, queue in self._lanes.items():
+            left = [entry for entry in entries if not entry.started_at and queue.discard(entry)]
+            if left:
+                self._observer.queued(self._encoder.key, lane, queue.num_items)
+            dropped += left
+        if dropped:
+            self._arrival.set()
+        return dropped
+
     async def _compute(self, batch: list[Entry], stream: int) -> None:
         started = self._busy_since[stream] = time.monotonic()
+        cost = sum(entry.cost for entry in batch)
+        self._stuck_at[stream] = started + self._believable_s(cost)
         for entry in batch:
             entry.started_at = started
             self._observer.waited(started - entry.queued_at)
         loop = asyncio.get_running_loop()
         inputs = [entry.prepared for entry in batch]
-        rows = await loop.run_in_executor(self._threads, encode_each, self._encoder, inputs)
-        ended = time.monotonic()
-        del self._busy_since[stream]
-        for entry, row in zip(batch, rows, strict=True):
-            entry.ended_at = ended
+        try:
+            encoded = await loop.run_in_executor(self._threads, self._halving.encode_each, inputs)
+        except BaseException:
+            for entry in batch:
+                entry.answer(_stopped())
+            raise
+        finally:
+            del self._busy_since[stream], self._stuck_at[stream]
+            ended = time.monotonic()
+            for entry in batch:
+                entry.ended_at = ended
+        for entry, row in zip(batch, encoded.rows, strict=True):
             entry.answer(row)
+        self._num_broken = self._num_broken + 1 if encoded.is_broken else 0
+        if encoded.is_broken:
+            self._observer.broke(self._encoder.key)
         seconds = max(ended - started, 1e-6)
-        self._pace.learn(sum(entry.cost for entry in batch), seconds)
+        self._pace.learn(cost, seconds)
         newest = len(batch) / seconds
         self._rate_per_s += (DRAIN_RATE_WEIGHT if self._rate_per_s else 1.0) * (newest - self._rate_per_s)
         self._observer.batch(self._encoder.key, len(batch), seconds)
 
-    def _take_all(self) -> list[Entry]:
-        return [entry for queue in self._lanes.values() for entry in queue.drain_all()]
+    def _believable_s(self, cost: float) -> float:
+        """Seconds after which a batch of that cost is stuck; an engine that is built anew takes what loading took."""
+        return max(self._limits.min_stuck_s, self._load_s, STUCK_FACTOR * self._pace.slowest_s(cost))
+
+
+def _stopped() -> EngineError:
+    return EngineError("The encoder was stopped.")

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -39,37 +39,53 @@ class LaneQueue:
     """One lane."""
 
     num_items: int = 0
-    _buckets: dict[Hashable, deque[Entry]] = field(default_factory=dict)
+    _buckets: dict[Hashable, "OrderedDict[Entry, None]"] = field(default_factory=dict)
 
     @property
     def oldest_s(self) -> float:
         """When the oldest input came; infinity for an empty lane."""
-        return min((bucket[0].queued_at for bucket in self._buckets.values()), default=math.inf)
+        return min((_oldest(bucket).queued_at for bucket in self._buckets.values()), default=math.inf)
 
     def push(self, entry: Entry) -> None:
         """Add an input at the end."""
-        self._buckets.setdefault(entry.bucket, deque()).append(entry)
+        self._buckets.setdefault(entry.bucket, OrderedDict())[entry] = None
         self.num_items += 1
 
     def put_back(self, entry: Entry) -> None:
         """Return an input that was taken but did not fit, to the front."""
-        self._buckets.setdefault(entry.bucket, deque()).appendleft(entry)
-        self.num_items += 1
+        self.push(entry)
+        self._buckets[entry.bucket].move_to_end(entry, last=False)
+
+    def discard(self, entry: Entry) -> bool:
+        """Take an input out, wherever it stands; whether it was there."""
+        waiting = self._buckets.get(entry.bucket)
+        if waiting is None or entry not in waiting:
+            return False
+        del waiting[entry]
+        self._taken(entry.bucket)
+        return True
 
     def oldest_bucket(self) -> Hashable:
         """The bucket whose first input has waited longest; the lane must not be empty."""
-        return min(self._buckets, key=lambda bucket: self._buckets[bucket][0].queued_at)
+        return min(self._buckets, key=lambda bucket: _oldest(self._buckets[bucket]).queued_at)
 
     def drain(self, bucket: Hashable) -> Iterator[Entry]:
         """Take inputs of one bucket, oldest first, for as long as the caller asks."""
         while waiting := self._buckets.get(bucket):
-            self.num_items -= 1
-            entry = waiting.popleft()
-            if not waiting:
-                del self._buckets[bucket]
+            entry, _ = waiting.popitem(last=False)
+            self._taken(bucket)
             yield entry
 
     def drain_all(self) -> Iterator[Entry]:
         """Take everything."""
         for bucket in list(self._buckets):
             yield from self.drain(bucket)
+
+    def _taken(self, bucket: Hashable) -> None:
+        self.num_items -= 1
+        if not self._buckets[bucket]:
+            del self._buckets[bucket]
+
+
+def _oldest(bucket: "OrderedDict[Entry, None]") -> Entry:
+    return next(iter(bucket))

@@ -1,6 +1,7 @@
 """Encoders in this process, each behind a batcher."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 
 from plumbline_models.core.errors import EngineError, NotReadyError
@@ -26,16 +27,18 @@ class LocalCompute:
         Raises:
             SetupError: One of them cannot be loaded.
         """
-        await asyncio.gather(*(asyncio.to_thread(encoder.load) for encoder in self._encoders.values()))
+        encoders = self._encoders.values()
+        took_s = await asyncio.gather(*(asyncio.to_thread(_load, encoder) for encoder in encoders))
         self._batchers = {
-            key: Batcher(encoder, self._limits, self._observer) for key, encoder in self._encoders.items()
+            encoder.key: Batcher(encoder, self._limits, self._observer, load_s=load_s)
+            for encoder, load_s in zip(encoders, took_s, strict=True)
         }
 
     def check_alive(self) -> None:
-        """See that every batcher still takes work.
+        """See that every batcher still takes work, and that its encoder does it.
 
         Raises:
-            EngineError: One has stopped or is stuck; the process should be replaced.
+            EngineError: One has stopped, is stuck, or fails on every batch; the process should be replaced.
         """
         stuck = [key for key, batcher in self._batchers.items() if not batcher.is_alive]
         if stuck:
@@ -64,3 +67,10 @@ class LocalCompute:
         if key in self._encoders:
             raise NotReadyError("The service is still loading.", encoder=key)
         raise EngineError("The service has no such encoder.", encoder=key)
+
+
+def _load(encoder: Encoder) -> float:
+    """Load; the seconds that it took."""
+    started = time.monotonic()
+    encoder.load()
+    return time.monotonic() - started

@@ -16,6 +16,10 @@ class BatchObserver(Protocol):
         """A batch of that size was computed."""
         ...
 
+    def broke(self, key: str) -> None:
+        """A batch failed through the encoder's fault, not that of its inputs."""
+        ...
+
     def waited(self, seconds: float) -> None:
         """An input left the queue after that long."""
         ...

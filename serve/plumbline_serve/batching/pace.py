@@ -4,6 +4,8 @@ A batch takes a fixed time (launching, reading the weights) and a time for each 
 input saves the fixed time of the batch that it would else need, and costs the wait: so waiting pays for less than the
 fixed time, and waiting exactly that long is never worse than twice the best that could have been done. Where batches
 gain nothing, as with large towers on a CPU, nothing waits.
+
+The slowest batch by cost says when one that is computing is believed to be stuck.
 """
 
 import math
@@ -13,9 +15,14 @@ MIN_SPREAD = 0.05  # standard deviation of the costs over their mean: below, the
 
 
 class Pace:
-    """Least squares over the latest batches, the newest weighing most."""
+    """Least squares over the latest batches, the newest weighing most.
 
-    def __init__(self) -> None:
+    Args:
+        load_s: What loading took, with the first input that was run: no batch of cost 1 is expected to take longer.
+    """
+
+    def __init__(self, load_s: float = 0.0) -> None:
+        self._slowest_s = load_s  # for a cost of 1
         self._weight = 0.0
         self._cost = 0.0
         self._seconds = 0.0
@@ -29,6 +36,11 @@ class Pace:
         self._seconds = FORGET * self._seconds + seconds
         self._cost_squared = FORGET * self._cost_squared + cost * cost
         self._cost_seconds = FORGET * self._cost_seconds + cost * seconds
+        self._slowest_s = max(FORGET * self._slowest_s, seconds / cost)
+
+    def slowest_s(self, cost: float) -> float:
+        """The most seconds that a batch of that cost would take at the speed of the slowest of the latest ones."""
+        return self._slowest_s * max(1.0, cost)
 
     @property
     def fixed_s(self) -> float:

@@ -42,6 +42,7 @@ class Instruments:
             "stage",
         )
         self._batch_size = histogram("plumbline_batch_size", "Inputs a batch.", BATCH_SIZES, "model")
+        self._broken = counter("plumbline_broken_batches", "Batches that failed through the encoder's fault.", "model")
         self._queue_items = Gauge("plumbline_queue_items", "Inputs that wait.", ("model", "lane"), registry=registry)
         self._bytes_in_flight = Gauge("plumbline_bytes_in_flight", "Of requests under way.", registry=registry)
         self._rejections = counter("plumbline_rejections", "Requests refused, by code.", "reason")
@@ -118,6 +119,10 @@ class Instruments:
         """As `BatchObserver.batch`."""
         self._batch_size.labels(key).observe(num_items)
         self._stage_s.labels("compute").observe(seconds)
+
+    def broke(self, key: str) -> None:
+        """As `BatchObserver.broke`."""
+        self._broken.labels(key).inc()
 
     def lookup(self, cache: str, result: str, num_lookups: int) -> None:
         """As `LookupObserver.lookup`."""
