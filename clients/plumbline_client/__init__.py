@@ -16,7 +16,6 @@ from plumbline_client.answers import (
     Timing,
     Word,
 )
-from plumbline_client.asks import Item, Threshold
 from plumbline_client.errors import (
     AccessError,
     CapacityError,
@@ -32,6 +31,7 @@ from plumbline_client.errors import (
 )
 from plumbline_client.grpc_clients import AsyncGrpcClient, GrpcClient
 from plumbline_client.images import Image
+from plumbline_client.items import Item, Threshold
 from plumbline_client.options import CallOptions, ClientOptions
 from plumbline_client.problems import FieldProblem, Problem
 from plumbline_client.rest_clients import AsyncClient, Client

@@ -4,9 +4,9 @@ An ask makes a document: the JSON body, with `Image` objects where images stand.
 it; both bring back JSON of the same shape, which the ask reads into a class of `answers`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from pydantic import BaseModel
 
@@ -18,34 +18,23 @@ from plumbline_client.answers import (
     ScoreResponse,
     ScorersResponse,
 )
-from plumbline_client.errors import UsageError
-from plumbline_client.images import Image
+from plumbline_client.images import Image, ImageLike, image_of
+from plumbline_client.items import (
+    Item,
+    ItemLike,
+    Threshold,
+    images_of,
+    items_of,
+    policy_of,
+    scorers_of,
+    texts_of,
+    texts_or_images_of,
+)
 from plumbline_client.problems import Answer
 
 Document = dict[str, Any]
 """JSON-ready, but for `Image` objects."""
 T = TypeVar("T", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One image, one text, or both."""
-
-    image: Image | None = None
-    text: str | None = None
-    id: str | None = None
-    """Comes back in the result; None: the item's index, as a string."""
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """One condition of a filter; both bounds are inclusive, at least one is set."""
-
-    scorer: str
-    min: float | None = None
-    max: float | None = None
-    min_words: int | None = None
-    """Fewest words of a text that the value is trusted for; an item with fewer is rejected, and `reasons` says so."""
 
 
 class Ask(Generic[T]):
@@ -68,75 +57,79 @@ class Ask(Generic[T]):
         return self.answer.model_validate_json(body)
 
 
-@dataclass(frozen=True, slots=True)
 class Score(Ask[ScoreResponse]):
     """Score items in one batch."""
 
     path = "/v1/score"
     answer = ScoreResponse
 
-    items: Sequence[Item]
-    scorers: Sequence[str] | None = None
+    def __init__(self, items: Iterable[ItemLike], scorers: Iterable[str] | None = None) -> None:
+        self._items = items_of(items)
+        self._scorers = scorers_of(scorers)
 
     def document(self) -> Document:
         """Make `scorers`, `images` and `items`."""
-        chosen = {} if self.scorers is None else {"scorers": list(self.scorers)}
-        return chosen | _items_document(self.items)
+        return _given(scorers=self._scorers) | _items_document(self._items)
 
 
-@dataclass(frozen=True, slots=True)
 class Filter(Ask[FilterResponse]):
     """Judge items by thresholds that must all hold."""
 
     path = "/v1/filter"
     answer = FilterResponse
 
-    items: Sequence[Item]
-    policy: Sequence[Threshold]
-    explain: bool = False
+    def __init__(self, items: Iterable[ItemLike], policy: Iterable[Threshold], *, explain: bool = False) -> None:
+        self._items = items_of(items)
+        self._policy = policy_of(policy)
+        self._explain = explain
 
     def document(self) -> Document:
         """Make `policy`, `images`, `items` and `explain`."""
-        thresholds = [_given(**{name.name: getattr(each, name.name) for name in fields(each)}) for each in self.policy]
-        explained = {"explain": True} if self.explain else {}
-        return {"policy": {"all": thresholds}} | explained | _items_document(self.items)
+        thresholds = [_given(**{name.name: getattr(each, name.name) for name in fields(each)}) for each in self._policy]
+        explained = {"explain": True} if self._explain else {}
+        return {"policy": {"all": thresholds}} | explained | _items_document(self._items)
 
 
-@dataclass(frozen=True, slots=True)
 class Rank(Ask[RankResponse]):
     """Order images for a text, or texts for an image."""
 
     path = "/v1/rank"
     answer = RankResponse
 
-    query: str | Image
-    candidates: Sequence[Image] | Sequence[str]
-    scorer: str | None = None
-    top_k: int | None = None
+    def __init__(
+        self,
+        query: str | ImageLike,
+        candidates: Iterable[ImageLike] | Iterable[str],
+        *,
+        scorer: str | None = None,
+        top_k: int | None = None,
+    ) -> None:
+        self._sides: Document
+        if isinstance(query, str):
+            self._sides = {"text": query, "images": images_of(cast("Iterable[ImageLike]", candidates))}
+        else:
+            self._sides = {"image": image_of(query), "texts": texts_of(cast("Iterable[str]", candidates))}
+        self._chosen = _given(scorer=scorer, top_k=top_k)
 
     def document(self) -> Document:
         """Make `text` and `images`, or `image` and `texts`; `scorer` and `top_k`."""
-        sides = ("text", "images", Image) if isinstance(self.query, str) else ("image", "texts", str)
-        wanted = _all_of(self.candidates, sides[2])
-        return {sides[0]: self.query, sides[1]: wanted} | _given(scorer=self.scorer, top_k=self.top_k)
+        return self._sides | self._chosen
 
 
-@dataclass(frozen=True, slots=True)
 class Embed(Ask[EmbedResponse]):
     """Embed images or texts."""
 
     path = "/v1/embed"
     answer = EmbedResponse
 
-    inputs: Sequence[Image] | Sequence[str]
-    scorer: str | None = None
+    def __init__(self, inputs: Iterable[ImageLike] | Iterable[str], *, scorer: str | None = None) -> None:
+        self._inputs = texts_or_images_of(inputs)
+        self._scorer = scorer
 
     def document(self) -> Document:
         """Make `images` or `texts`; `scorer`; and ask REST for base64, gRPC carries bytes anyway."""
-        first = next(iter(self.inputs), "")
-        kind, name = (Image, "images") if isinstance(first, Image) else (str, "texts")
-        wanted = _all_of(self.inputs, kind)
-        return {name: wanted, "encoding": "base64"} | _given(scorer=self.scorer)
+        name = "images" if self._inputs and isinstance(self._inputs[0], Image) else "texts"
+        return {name: self._inputs, "encoding": "base64"} | _given(scorer=self._scorer)
 
 
 class ListScorers(Ask[ScorersResponse]):
@@ -156,9 +149,14 @@ class ListModels(Ask[ModelsResponse]):
 
 
 class Readiness(Answer):
-    """Whether the service says it is ready."""
+    """Whether the service says it is ready: anybody may answer 200, so the word is looked for."""
 
-    is_ready: bool = True
+    status: Literal["ready", "not_ready"]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether everything is loaded."""
+        return self.status == "ready"
 
 
 class Ready(Ask[Readiness]):
@@ -168,20 +166,9 @@ class Ready(Ask[Readiness]):
     path = "/readyz"
     answer = Readiness
 
-    def read(self, body: bytes) -> Readiness:
-        """Read nothing: the status says it all."""
-        del body
-        return Readiness()
-
 
 def _given(**entries: Any) -> Document:
     return {key: value for key, value in entries.items() if value is not None}
-
-
-def _all_of(values: Sequence[Any], kind: type) -> list[Any]:
-    if isinstance(values, str) or not all(isinstance(value, kind) for value in values):
-        raise UsageError(f"Every one must be a {kind.__name__}, in a list.")
-    return list(values)
 
 
 def _items_document(items: Sequence[Item]) -> Document:

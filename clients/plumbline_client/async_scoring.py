@@ -1,7 +1,9 @@
 """The methods of both asyncio clients, and their one retry loop."""
 
+import asyncio
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Self, TypeVar, Unpack
 
 from pydantic import BaseModel
@@ -15,60 +17,70 @@ from plumbline_client.answers import (
     ScorerEntry,
     ScoreResponse,
 )
-from plumbline_client.asks import Ask, Item, Threshold
+from plumbline_client.asks import Ask
 from plumbline_client.calls import Call, Core
-from plumbline_client.errors import CapacityError, DeadlineError, PlumblineClientError, TransportError
-from plumbline_client.images import Image
-from plumbline_client.options import CallOptions, Profile
+from plumbline_client.errors import (
+    CapacityError,
+    DeadlineError,
+    PlumblineClientError,
+    TransportError,
+    UnexpectedAnswerError,
+    UsageError,
+)
+from plumbline_client.images import ImageLike
+from plumbline_client.items import ItemLike, Threshold
+from plumbline_client.options import CallOptions
 
 T = TypeVar("T", bound=BaseModel)
+log = logging.getLogger("plumbline_client")
 
 
 class AsyncScoring(ABC):
     """An asyncio client; to be used on one event loop. Methods are those of `SyncScoring`, awaited."""
 
-    def __init__(self, profile: Profile, sleep: Callable[[float], Awaitable[None]]) -> None:
-        self._core = Core(profile)
+    def __init__(self, core: Core, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._core = core
         self._sleep = sleep
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def score(
-        self, items: Sequence[Item], *, scorers: Sequence[str] | None = None, **options: Unpack[CallOptions]
+        self, items: Iterable[ItemLike], *, scorers: Iterable[str] | None = None, **options: Unpack[CallOptions]
     ) -> ScoreResponse:
         """Score items in one batch; see `SyncScoring.score`."""
         return await self._send(asks.Score(items, scorers), options)
 
     async def filter(
         self,
-        items: Sequence[Item],
-        policy: Sequence[Threshold],
+        items: Iterable[ItemLike],
+        policy: Iterable[Threshold],
         *,
         explain: bool = False,
         **options: Unpack[CallOptions],
     ) -> FilterResponse:
         """Accept or reject items by thresholds; see `SyncScoring.filter`."""
-        return await self._send(asks.Filter(items, policy, explain), options)
+        return await self._send(asks.Filter(items, policy, explain=explain), options)
 
     async def rank(
         self,
-        query: str | Image,
-        candidates: Sequence[Image] | Sequence[str],
+        query: str | ImageLike,
+        candidates: Iterable[ImageLike] | Iterable[str],
         *,
         scorer: str | None = None,
         top_k: int | None = None,
         **options: Unpack[CallOptions],
     ) -> RankResponse:
         """Order images for a text, or texts for an image; see `SyncScoring.rank`."""
-        return await self._send(asks.Rank(query, candidates, scorer, top_k), options)
+        return await self._send(asks.Rank(query, candidates, scorer=scorer, top_k=top_k), options)
 
     async def embed(
         self,
-        inputs: Sequence[Image] | Sequence[str],
+        inputs: Iterable[ImageLike] | Iterable[str],
         *,
         scorer: str | None = None,
         **options: Unpack[CallOptions],
     ) -> EmbedResponse:
         """Make unit-norm vectors of images or texts; see `SyncScoring.embed`."""
-        return await self._send(asks.Embed(inputs, scorer), options)
+        return await self._send(asks.Embed(inputs, scorer=scorer), options)
 
     async def scorers(self, **options: Unpack[CallOptions]) -> tuple[ScorerEntry, ...]:
         """List the loaded scorers."""
@@ -79,15 +91,26 @@ class AsyncScoring(ABC):
         return (await self._send(asks.ListModels(), options)).models
 
     async def ready(self, **options: Unpack[CallOptions]) -> bool:
-        """Ask once whether everything is loaded; False also where the service cannot be reached in time."""
+        """Ask once whether everything is loaded.
+
+        Returns:
+            False also where nothing answers yet; why stands in the log, at INFO.
+
+        Raises:
+            PlumblineClientError: What waiting does not change: something else answers there, TLS fails.
+        """
         try:
-            return (await self._attempt(asks.Ready(), self._core.begin(options))).is_ready
-        except (CapacityError, TransportError, DeadlineError):
+            return (await self._attempt(asks.Ready(), self._begin(options))).is_ready
+        except UnexpectedAnswerError:
+            raise
+        except (CapacityError, TransportError, DeadlineError) as error:
+            log.info("not ready: %s", error.detail)
             return False
 
-    @abstractmethod
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; no call can follow."""
+        self._core.close()
+        await self._disconnect()
 
     async def __aenter__(self) -> Self:
         return self
@@ -96,10 +119,21 @@ class AsyncScoring(ABC):
         await self.close()
 
     @abstractmethod
+    async def _disconnect(self) -> None: ...
+
+    @abstractmethod
     async def _attempt(self, ask: Ask[T], call: Call) -> T: ...
 
-    async def _send(self, ask: Ask[T], options: CallOptions) -> T:
+    def _begin(self, options: CallOptions) -> Call:
         call = self._core.begin(options)
+        loop = asyncio.get_running_loop()
+        if self._loop not in {None, loop}:
+            raise UsageError("An asyncio client belongs to the event loop of its first call; make one for this loop.")
+        self._loop = loop
+        return call
+
+    async def _send(self, ask: Ask[T], options: CallOptions) -> T:
+        call = self._begin(options)
         while True:
             try:
                 answer = await self._attempt(ask, call)

@@ -7,7 +7,7 @@ from typing import Any
 
 from plumbline_client.asks import Ask, Document
 from plumbline_client.errors import DeadlineError, PlumblineClientError, ProblemError, UsageError
-from plumbline_client.options import CallOptions, Profile, check_header
+from plumbline_client.options import CallOptions, Profile, check_call_options, check_header, check_timeout_ms
 from plumbline_client.retry import RetryBudget
 from plumbline_wire import REQUEST_ID_KEY
 
@@ -15,14 +15,16 @@ from plumbline_wire import REQUEST_ID_KEY
 class Call:
     """One call under way."""
 
-    def __init__(self, profile: Profile, budget: RetryBudget, options: CallOptions) -> None:
-        timeout_ms = options.get("timeout_ms", profile.timeout_ms)
-        if timeout_ms is not None and not timeout_ms > 0:
-            raise UsageError("timeout_ms must be greater than 0.")
+    def __init__(self, core: "Core", options: CallOptions) -> None:
+        check_call_options(options)
+        profile = core.profile
+        timeout_ms = check_timeout_ms(options.get("timeout_ms", profile.timeout_ms))
+        self.address = core.address
         self.request_id = options.get("request_id") or uuid.uuid4().hex
         check_header("request_id", self.request_id)
         self._profile = profile
-        self._budget = budget
+        self._budget = core.budget
+        self._timeout_ms = timeout_ms
         self._ends_at = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000.0
         self._num_failed = 0
 
@@ -49,7 +51,10 @@ class Call:
 
     def overdue(self) -> DeadlineError:
         """Make the error of a call whose time is over."""
-        return DeadlineError("The call took longer than its timeout_ms.", request_id=self.request_id)
+        limit = "" if self._timeout_ms is None else f" of {self._timeout_ms:g}"
+        return DeadlineError(
+            f"The call to {self.address} took longer than its timeout_ms{limit}.", request_id=self.request_id
+        )
 
     def document(self, ask: Ask[Any]) -> Document:
         """Make an attempt's JSON body, with the time that is left to answer it."""
@@ -80,16 +85,29 @@ class Call:
 
 
 class Core:
-    """What the calls of one client share."""
+    """What the calls of one client share.
 
-    def __init__(self, profile: Profile) -> None:
+    Args:
+        profile: The client's options.
+        address: What errors call the service by.
+    """
+
+    def __init__(self, profile: Profile, address: str = "the service") -> None:
         self.profile = profile
-        self._budget = RetryBudget(profile.retry)
+        self.address = address
+        self.budget = RetryBudget(profile.retry)
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Let no further call begin."""
+        self._is_closed = True
 
     def begin(self, options: CallOptions) -> Call:
         """Start a call's clock.
 
         Raises:
-            UsageError: The timeout is not a time.
+            UsageError: An option is wrong, or the client is closed.
         """
-        return Call(self.profile, self._budget, options)
+        if self._is_closed:
+            raise UsageError("The client is closed.")
+        return Call(self, options)

@@ -1,7 +1,7 @@
 """Every error a client raises.
 
     PlumblineClientError
-    ├── UsageError                 the arguments are wrong; nothing was sent (also a ValueError)
+    ├── UsageError                 wrong arguments, or a closed client; nothing was sent (also a ValueError)
     ├── ProblemError               the service answered with a problem
     │   ├── InvalidRequestError    400, 404, 405, 413, 415, 422
     │   ├── AccessError            401, 403
@@ -9,7 +9,7 @@
     │   └── DeadlineExceededError  504 (also a DeadlineError)
     ├── TransportError             no answer: not reached, or the connection broke
     │   ├── ConnectError           not reached; retried
-    │   └── UnexpectedAnswerError  an answer that is not of this service
+    │   └── UnexpectedAnswerError  an answer that is not of this service, or no TLS with it
     └── DeadlineError              the call's time is over
 
 `except DeadlineError` catches a passed deadline, no matter who noticed it first.

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, TypeVar, Unpack
 
 import grpc
@@ -10,10 +11,10 @@ import grpc.aio as grpc_aio
 from google.protobuf.message import Message
 from pydantic import BaseModel
 
-from plumbline_client import grpc_wire
+from plumbline_client import addresses, grpc_wire
 from plumbline_client.asks import Ask
 from plumbline_client.async_scoring import AsyncScoring
-from plumbline_client.calls import Call
+from plumbline_client.calls import Call, Core
 from plumbline_client.errors import PlumblineClientError, UsageError
 from plumbline_client.grpc_problems import call_error
 from plumbline_client.options import CallOptions, ClientOptions, Profile
@@ -29,6 +30,7 @@ _CHANNEL: Sequence[tuple[str, Any]] = (
     ("grpc.max_reconnect_backoff_ms", 5000),
 )
 _IN_FLIGHT = 8
+_OVER = "Deadline Exceeded"  # what gRPC itself says
 
 
 class GrpcClient(SyncScoring):
@@ -49,19 +51,15 @@ class GrpcClient(SyncScoring):
         sleep: Callable[[float], None] = time.sleep,
         **options: Unpack[ClientOptions],
     ) -> None:
-        super().__init__(Profile(**options), sleep)
-        self._target = _checked(target)
+        checked = addresses.grpc_target(target)
+        super().__init__(Core(Profile(**options), checked), sleep)
         if credentials is None:
-            self._channel = grpc.insecure_channel(target, options=_CHANNEL)
+            self._channel = grpc.insecure_channel(checked, options=_CHANNEL)
         else:
-            self._channel = grpc.secure_channel(target, credentials, options=_CHANNEL)
-
-    def close(self) -> None:
-        """Close the channel."""
-        self._channel.close()
+            self._channel = grpc.secure_channel(checked, credentials, options=_CHANNEL)
 
     def __repr__(self) -> str:
-        return f"GrpcClient({self._target!r})"
+        return f"GrpcClient({self._core.address!r})"
 
     def score_stream(
         self, batches: Iterable[Batch], *, max_in_flight: int = _IN_FLIGHT, **options: Unpack[CallOptions]
@@ -80,7 +78,7 @@ class GrpcClient(SyncScoring):
             PlumblineClientError: The call broke. It is not retried: send again what had no reply.
         """
         call = self._core.begin({"timeout_ms": None, **options})
-        feed = Feed(batches, _positive(max_in_flight), self._core.profile.timeout_ms)
+        feed = Feed(_checked(batches), _positive(max_in_flight), self._core.profile.timeout_ms)
         stream: Any = self._channel.stream_stream(  # the call's methods have no types
             grpc_wire.STREAM_PATH, pb.ScoreStreamRequest.SerializeToString, pb.ScoreStreamReply.FromString
         )(iter(feed), timeout=call.remaining_s(), metadata=tuple(call.headers.items()))
@@ -96,6 +94,9 @@ class GrpcClient(SyncScoring):
         if feed.failure is not None:
             raise feed.failure
 
+    def _disconnect(self) -> None:
+        self._channel.close()
+
     def _attempt(self, ask: Ask[T], call: Call) -> T:
         rpc = grpc_wire.RPCS[type(ask)]
         invoke = self._channel.unary_unary(rpc.path, _serialize, rpc.reply.FromString)
@@ -108,7 +109,7 @@ class GrpcClient(SyncScoring):
 
 
 class AsyncGrpcClient(AsyncScoring):
-    """An asyncio gRPC client, to be made on its event loop; arguments as for `GrpcClient`."""
+    """An asyncio gRPC client; arguments as for `GrpcClient`."""
 
     def __init__(
         self,
@@ -118,19 +119,18 @@ class AsyncGrpcClient(AsyncScoring):
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         **options: Unpack[ClientOptions],
     ) -> None:
-        super().__init__(Profile(**options), sleep)
-        self._target = _checked(target)
-        if credentials is None:
-            self._channel = grpc_aio.insecure_channel(target, options=_CHANNEL)
-        else:
-            self._channel = grpc_aio.secure_channel(target, credentials, options=_CHANNEL)
-
-    async def close(self) -> None:
-        """Close the channel."""
-        await self._channel.close(None)
+        super().__init__(Core(Profile(**options), addresses.grpc_target(target)), sleep)
+        self._credentials = credentials
 
     def __repr__(self) -> str:
-        return f"AsyncGrpcClient({self._target!r})"
+        return f"AsyncGrpcClient({self._core.address!r})"
+
+    @cached_property
+    def _channel(self) -> grpc_aio.Channel:
+        """Made by the first call, for a channel belongs to the loop on which it is made."""
+        if self._credentials is None:
+            return grpc_aio.insecure_channel(self._core.address, options=_CHANNEL)
+        return grpc_aio.secure_channel(self._core.address, self._credentials, options=_CHANNEL)
 
     async def score_stream(
         self,
@@ -140,14 +140,14 @@ class AsyncGrpcClient(AsyncScoring):
         **options: Unpack[CallOptions],
     ) -> AsyncIterator[BatchReply]:
         """Score a long run of batches over one call; see `GrpcClient.score_stream`."""
-        call = self._core.begin({"timeout_ms": None, **options})
+        call = self._begin({"timeout_ms": None, **options})
         room = asyncio.Semaphore(_positive(max_in_flight))
         failures: list[Exception] = []
 
         async def feed() -> AsyncIterator[pb.ScoreStreamRequest]:
             index = 0
             try:
-                async for batch in _each(batches):
+                async for batch in _each(_checked(batches)):
                     await room.acquire()
                     yield batch_message(batch, index, self._core.profile.timeout_ms)
                     index += 1
@@ -167,6 +167,10 @@ class AsyncGrpcClient(AsyncScoring):
             stream.cancel()
         if failures:
             raise failures[0]
+
+    async def _disconnect(self) -> None:
+        if "_channel" in self.__dict__:
+            await self._channel.close(None)
 
     async def _attempt(self, ask: Ask[T], call: Call) -> T:
         rpc = grpc_wire.RPCS[type(ask)]
@@ -192,20 +196,26 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _checked(target: str) -> str:
-    if target.startswith(("http://", "https://")):
-        raise UsageError("A gRPC target is host:port, without http://.")
-    return target
+B = TypeVar("B", bound=Iterable[Batch] | AsyncIterable[Batch])
+
+
+def _checked(batches: B) -> B:
+    if not isinstance(batches, Iterable | AsyncIterable):
+        raise UsageError(f"Batches come in a list or another iterable; one {type(batches).__name__} is none.")
+    return batches
 
 
 def _positive(max_in_flight: int) -> int:
-    if max_in_flight < 1:
-        raise UsageError("max_in_flight must be at least 1.")
+    if not isinstance(max_in_flight, int) or max_in_flight < 1:
+        raise UsageError(f"max_in_flight must be a whole number, at least 1; this is {max_in_flight!r}.")
     return max_in_flight
 
 
 def _call_error(error: Any, call: Call) -> PlumblineClientError:
     """Read an RpcError; Any, for the blocking ones are of a private class that is also a call."""
-    failure = call_error(error.code(), error.details(), error.trailing_metadata())
+    code = error.code()
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and error.details() == _OVER:
+        return call.overdue()
+    failure = call_error(code, error.details(), error.trailing_metadata(), address=call.address)
     failure.request_id = failure.request_id or call.request_id
     return failure

@@ -13,6 +13,7 @@ from plumbline_client.errors import (
     DeadlineError,
     PlumblineClientError,
     TransportError,
+    UnexpectedAnswerError,
     problem_error,
 )
 from plumbline_client.problems import Problem
@@ -31,6 +32,7 @@ _STATUS = {
 """HTTP statuses for errors that do not name theirs."""
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _TOO_LARGE = "larger than max"  # what gRPC itself says of a message over the receiver's limit
+_NO_GRPC = ("Failed parsing HTTP/2", "SSL_ERROR_SSL")  # and of an address where something else answers
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
@@ -64,7 +66,9 @@ def status_error(status: status_pb2.Status, request_id: str | None = None) -> Pl
     return problem_error(Problem.model_validate(problem_document(status) | {"request_id": request_id}))
 
 
-def call_error(code: grpc.StatusCode, detail: str | None, trailing: Metadata | None) -> PlumblineClientError:
+def call_error(
+    code: grpc.StatusCode, detail: str | None, trailing: Metadata | None, *, address: str
+) -> PlumblineClientError:
     """Make the error of a failed call: the service's own where it sent details, else the transport's."""
     metadata = dict(trailing or ())
     named = metadata.get(REQUEST_ID_KEY)
@@ -76,9 +80,12 @@ def call_error(code: grpc.StatusCode, detail: str | None, trailing: Metadata | N
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineError(sentence, request_id=request_id)
     if code is grpc.StatusCode.UNAVAILABLE:
-        return ConnectError(sentence, request_id=request_id)
+        reason = sentence.rstrip(".")
+        if any(words in sentence for words in _NO_GRPC):
+            return UnexpectedAnswerError(f"What answers at {address} is no gRPC: {reason}.", request_id=request_id)
+        return ConnectError(f"{address} was not reached: {reason}.", request_id=request_id)
     if code is grpc.StatusCode.CANCELLED:
-        return TransportError(sentence, request_id=request_id)
+        return TransportError(f"The call to {address} was cancelled: {sentence.rstrip('.')}.", request_id=request_id)
     plain = problem_document(status_pb2.Status(code=code.value[0], message=sentence))
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in sentence:
         plain |= {"status": 413, "code": "request_too_large"}

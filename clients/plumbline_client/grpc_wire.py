@@ -134,7 +134,7 @@ def _list_document(reply: pb.ListScorersReply | pb.ListModelsReply) -> Document:
 
 
 def _ready_document(reply: wrappers_pb2.Int32Value) -> Document:
-    return {"is_ready": reply.value == _SERVING}
+    return {"status": "ready" if reply.value == _SERVING else "not_ready"}
 
 
 def _fill_items(request: pb.ScoreRequest | pb.FilterRequest, document: Document) -> None:

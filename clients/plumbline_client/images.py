@@ -2,9 +2,10 @@
 
 import ctypes
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 from plumbline_client.errors import UsageError
 
@@ -12,6 +13,7 @@ _CHANNELS = 3
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 
 
+@runtime_checkable
 class Picture(Protocol):
     """What a Pillow image has; Pillow itself is not needed."""
 
@@ -57,7 +59,7 @@ class Image:
     address: str | None = None
 
     @classmethod
-    def file(cls, path: str | Path) -> Self:
+    def file(cls, path: str | os.PathLike[str]) -> Self:
         """Read a compressed image file, now.
 
         Raises:
@@ -118,6 +120,41 @@ class Image:
             return "Image(url)"
         size = "" if self.shape is None else f"{self.shape[0]} x {self.shape[1]}, "
         return f"Image({size}{len(self.content)} bytes)"
+
+
+@runtime_checkable
+class Pixels(Protocol):
+    """What arrays have that describe their memory as numpy's do; numpy itself is not needed."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """Shape, type and place of the pixels."""
+        ...
+
+
+ImageLike: TypeAlias = Image | os.PathLike[str] | bytes | bytearray | memoryview | Picture | Pixels
+"""What is an image without doubt. A str is none: it could be a path, an address or a text."""
+
+
+def image_of(given: ImageLike) -> Image:
+    """Make an `Image` of what is one without doubt.
+
+    Raises:
+        UsageError: It is none, or its pixels are not RGB uint8.
+        OSError: It is a path, and the file cannot be read.
+    """
+    if isinstance(given, Image):
+        return given
+    if isinstance(given, os.PathLike):
+        return Image.file(given)
+    if isinstance(given, bytes | bytearray) or (isinstance(given, memoryview) and given.ndim == 1):
+        return Image.data(given)
+    if isinstance(given, Picture):
+        return Image.pil(given)
+    if isinstance(given, memoryview | Pixels):
+        return Image.raw(given)
+    hint = ": Image.file(path) and Image.url(address) make one of a str" if isinstance(given, str) else ""
+    raise UsageError(f"{type(given).__name__} is no image{hint}.")
 
 
 def _read_pixels(pixels: Any) -> tuple[bytes, tuple[int, ...]]:

@@ -3,11 +3,14 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TypedDict
 
 from plumbline_client.errors import UsageError
 from plumbline_client.retry import RetryPolicy
 
+MAX_TIMEOUT_MS = 86_400_000_000.0  # 1000 days; more, infinity too, is no limit: transports count in fewer bits
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # what RFC 9110 calls a token
 _VISIBLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 
@@ -46,7 +49,10 @@ class Profile:
         if self.api_key is not None:
             check_header("api_key", self.api_key)
         for name, value in self.headers.items():
+            if not isinstance(name, str) or _TOKEN.fullmatch(name) is None:
+                raise UsageError(f"{name!r} cannot be the name of a header.")
             check_header(f"The header {name}", value)
+        check_timeout_ms(self.timeout_ms)
 
 
 def check_header(name: str, value: str) -> None:
@@ -59,5 +65,30 @@ def check_header(name: str, value: str) -> None:
     Raises:
         UsageError: It cannot; the sentence does not show the value.
     """
-    if _VISIBLE.fullmatch(value) is None:
+    if not isinstance(value, str) or _VISIBLE.fullmatch(value) is None:
         raise UsageError(f"{name} must be printable ASCII, without spaces or line ends around it.")
+
+
+def check_timeout_ms(timeout_ms: float | None) -> float | None:
+    """Read a time limit; None: there is none.
+
+    Raises:
+        UsageError: It is no time that a call could take.
+    """
+    if timeout_ms is None:
+        return None
+    if not isinstance(timeout_ms, Real) or not timeout_ms > 0:
+        raise UsageError(f"timeout_ms must be a number greater than 0, or None for no limit; this is {timeout_ms!r}.")
+    return float(timeout_ms) if timeout_ms <= MAX_TIMEOUT_MS else None
+
+
+def check_call_options(options: CallOptions) -> None:
+    """Refuse options that a call does not have: ignored, they would be missed.
+
+    Raises:
+        UsageError: There is one.
+    """
+    known = CallOptions.__annotations__
+    unknown = sorted(options.keys() - known.keys())
+    if unknown:
+        raise UsageError(f"A call has no option {', '.join(unknown)}; it has {' and '.join(known)}.")

@@ -1,6 +1,7 @@
 """The REST clients, over httpx with pooled connections."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, Unpack
@@ -8,16 +9,23 @@ from typing import TypeVar, Unpack
 import httpx
 from pydantic import BaseModel
 
-from plumbline_client import rest_wire
+from plumbline_client import addresses, rest_wire
 from plumbline_client.asks import Ask
 from plumbline_client.async_scoring import AsyncScoring
-from plumbline_client.calls import Call
-from plumbline_client.errors import ConnectError, PlumblineClientError, TransportError
+from plumbline_client.calls import Call, Core
+from plumbline_client.errors import (
+    ConnectError,
+    PlumblineClientError,
+    TransportError,
+    UnexpectedAnswerError,
+    UsageError,
+)
 from plumbline_client.options import ClientOptions, Profile
 from plumbline_client.rest_wire import RestReply
 from plumbline_client.sync_scoring import SyncScoring
 
 T = TypeVar("T", bound=BaseModel)
+_HUNG_UP = ("Server disconnected", "peer closed connection")  # what httpx says where an answer only broke off
 _CONNECT_S = 5.0  # a service that takes longer to accept a connection is tried again
 
 
@@ -25,7 +33,7 @@ class Client(SyncScoring):
     """A blocking REST client.
 
     Args:
-        base_url: Where the service answers: `http://localhost:8000`.
+        base_url: Where the service answers: `http://localhost:8000`; without a scheme, `http://` is meant.
         http: An httpx client of the caller's (own TLS, proxies, limits); it stays the caller's to close.
         sleep: Waits between attempts.
         options: `api_key`, `timeout_ms`, `retry`, `headers`.
@@ -39,20 +47,20 @@ class Client(SyncScoring):
         sleep: Callable[[float], None] = time.sleep,
         **options: Unpack[ClientOptions],
     ) -> None:
-        super().__init__(Profile(**options), sleep)
-        self._base_url = base_url.rstrip("/")
+        self._base_url = addresses.base_url(base_url)
+        super().__init__(Core(Profile(**options), addresses.shown(self._base_url)), sleep)
         self._http = http or httpx.Client()
         self._owns_http = http is None
 
-    def close(self) -> None:
-        """Close the connections."""
+    def __repr__(self) -> str:
+        return f"Client({self._core.address!r})"
+
+    def _disconnect(self) -> None:
         if self._owns_http:
             self._http.close()
 
-    def __repr__(self) -> str:
-        return f"Client({_shown(self._base_url)!r})"
-
     def _attempt(self, ask: Ask[T], call: Call) -> T:
+        _check_open(self._http)
         request = rest_wire.encode(ask, call)
         left_s = call.remaining_s()
         try:
@@ -65,7 +73,7 @@ class Client(SyncScoring):
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _no_answer(error, call) from error
-        return rest_wire.decode(ask, _reply(response))
+        return rest_wire.decode(ask, _reply(response), call.address)
 
 
 class AsyncClient(AsyncScoring):
@@ -79,20 +87,20 @@ class AsyncClient(AsyncScoring):
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         **options: Unpack[ClientOptions],
     ) -> None:
-        super().__init__(Profile(**options), sleep)
-        self._base_url = base_url.rstrip("/")
+        self._base_url = addresses.base_url(base_url)
+        super().__init__(Core(Profile(**options), addresses.shown(self._base_url)), sleep)
         self._http = http or httpx.AsyncClient()
         self._owns_http = http is None
 
-    async def close(self) -> None:
-        """Close the connections."""
+    def __repr__(self) -> str:
+        return f"AsyncClient({self._core.address!r})"
+
+    async def _disconnect(self) -> None:
         if self._owns_http:
             await self._http.aclose()
 
-    def __repr__(self) -> str:
-        return f"AsyncClient({_shown(self._base_url)!r})"
-
     async def _attempt(self, ask: Ask[T], call: Call) -> T:
+        _check_open(self._http)
         request = rest_wire.encode(ask, call)
         left_s = call.remaining_s()
         try:
@@ -108,7 +116,7 @@ class AsyncClient(AsyncScoring):
             raise call.overdue() from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _no_answer(error, call) from error
-        return rest_wire.decode(ask, _reply(response))
+        return rest_wire.decode(ask, _reply(response), call.address)
 
 
 def _timeout(left_s: float | None) -> httpx.Timeout:
@@ -119,16 +127,29 @@ def _reply(response: httpx.Response) -> RestReply:
     return RestReply(response.status_code, response.headers, response.content)
 
 
+def _check_open(http: httpx.Client | httpx.AsyncClient) -> None:
+    if http.is_closed:
+        raise UsageError("The httpx client is closed.")
+
+
 def _no_answer(error: httpx.HTTPError | httpx.InvalidURL, call: Call) -> PlumblineClientError:
     """Say what kept the answer away; httpx errors name no headers, so nothing secret is in them."""
-    reason = str(error) or type(error).__name__
+    reason = (str(error) or type(error).__name__).rstrip(".")
+    if _is_of_tls(error):
+        return UnexpectedAnswerError(f"There is no TLS with {call.address}: {reason}.", request_id=call.request_id)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return ConnectError(f"The service was not reached: {reason}.", request_id=call.request_id)
+        return ConnectError(f"{call.address} was not reached: {reason}.", request_id=call.request_id)
     if isinstance(error, httpx.TimeoutException):
         return call.overdue()
-    return TransportError(f"The service did not answer: {reason}.", request_id=call.request_id)
+    if isinstance(error, httpx.RemoteProtocolError) and not reason.startswith(_HUNG_UP):
+        sentence = f"What answers at {call.address} does not speak HTTP: {reason}."
+        return UnexpectedAnswerError(sentence, request_id=call.request_id)
+    return TransportError(f"{call.address} did not answer: {reason}.", request_id=call.request_id)
 
 
-def _shown(base_url: str) -> str:
-    """The address without a user name and password."""
-    return base_url.rpartition("@")[2] if "@" in base_url else base_url
+def _is_of_tls(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

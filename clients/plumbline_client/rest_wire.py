@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from plumbline_client.addresses import shown
 from plumbline_client.asks import Ask
 from plumbline_client.calls import Call
 from plumbline_client.errors import (
@@ -67,20 +68,25 @@ def encode(ask: Ask[Any], call: Call) -> RestRequest:
     return RestRequest(ask.method, ask.path, call.headers | {"content-type": media_type}, content)
 
 
-def decode(ask: Ask[T], reply: RestReply) -> T:
+def decode(ask: Ask[T], reply: RestReply, address: str) -> T:
     """Read an answer.
+
+    Args:
+        ask: What was asked.
+        reply: What came back.
+        address: Where it came from, for errors.
 
     Raises:
         ProblemError: The service answered with a problem.
         UnexpectedAnswerError: The answer is not one of this service.
     """
     if not 200 <= reply.status < 300:  # noqa: PLR2004 - the successes of HTTP
-        raise _problem(reply)
+        raise _problem(reply, address + ask.path)
     try:
         return ask.read(reply.body)
     except ValidationError as error:
         raise UnexpectedAnswerError(
-            f"The answer to {ask.path} is not one of Plumbline.", request_id=reply.headers.get(REQUEST_ID_KEY)
+            f"The answer of {address}{ask.path} is not one of Plumbline.", request_id=reply.headers.get(REQUEST_ID_KEY)
         ) from error
 
 
@@ -117,10 +123,14 @@ def _part_head(boundary: str, disposition: str, media_type: str) -> bytes:
     return f"{head}\r\n\r\n".encode()
 
 
-def _problem(reply: RestReply) -> PlumblineClientError:
+def _problem(reply: RestReply, url: str) -> PlumblineClientError:
+    place = reply.headers.get("location")
+    if 300 <= reply.status < 400 and place is not None:  # noqa: PLR2004 - the redirections of HTTP
+        sentence = f"{url} sends callers on to {shown(place)}, which a client does not follow; give it that address."
+        return UnexpectedAnswerError(sentence, request_id=reply.headers.get(REQUEST_ID_KEY))
     fallback = Problem(
         status=reply.status,
-        detail=f"The service answered {reply.status} without saying why.",
+        detail=f"{url} answered {reply.status} without saying why.",
         code=f"http_{reply.status}",
         retry_after_ms=_retry_after_ms(reply.headers.get("retry-after")),
         request_id=reply.headers.get(REQUEST_ID_KEY),

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from plumbline_client.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -19,6 +21,11 @@ class RetryPolicy:
     """Retries that a client may have ahead of its successes: when most calls fail, retrying makes it worse."""
     refill: float = 0.1
     """What each success gives back to the budget."""
+
+    def __post_init__(self) -> None:
+        waits = (self.base_delay_s, self.max_delay_s, self.budget, self.refill)
+        if self.max_attempts < 1 or not all(number >= 0 for number in waits):
+            raise UsageError("A retry policy has at least one attempt, and no number below 0.")
 
     def delay_s(self, num_failed: int, asked_ms: float, jitter: Callable[[], float]) -> float:
         """Seconds to wait.

@@ -1,14 +1,16 @@
 """Long runs of batches over one gRPC call: what goes in, what comes out, and how many are under way."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from plumbline_client.answers import ScoreResponse
-from plumbline_client.asks import Item, Score
+from plumbline_client.asks import Score
 from plumbline_client.errors import PlumblineClientError, UnexpectedAnswerError, UsageError
 from plumbline_client.grpc_problems import status_error
 from plumbline_client.grpc_wire import read_score, score_message
+from plumbline_client.items import ItemLike
+from plumbline_client.options import check_timeout_ms
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 
@@ -16,8 +18,8 @@ from plumbline_wire.v1 import scoring_pb2 as pb
 class Batch:
     """One batch of a stream."""
 
-    items: Sequence[Item]
-    scorers: Sequence[str] | None = None
+    items: Iterable[ItemLike]
+    scorers: Iterable[str] | None = None
     correlation_id: str | None = None
     """Comes back in the reply; unique among the batches under way; None: the batch's index, as a string."""
     timeout_ms: float | None = None
@@ -56,7 +58,9 @@ def batch_message(batch: Batch, index: int, timeout_ms: float | None) -> pb.Scor
     Raises:
         UsageError: A value does not fit its field.
     """
-    timeout = timeout_ms if batch.timeout_ms is None else batch.timeout_ms
+    if not isinstance(batch, Batch):
+        raise UsageError(f"A stream takes batches: {type(batch).__name__} is no Batch.")
+    timeout = check_timeout_ms(timeout_ms if batch.timeout_ms is None else batch.timeout_ms)
     document = Score(batch.items, batch.scorers).document()
     named = str(index) if batch.correlation_id is None else batch.correlation_id
     try:

@@ -1,7 +1,8 @@
 """The methods of both blocking clients, and their one retry loop."""
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Self, TypeVar, Unpack
 
 from pydantic import BaseModel
@@ -15,13 +16,21 @@ from plumbline_client.answers import (
     ScorerEntry,
     ScoreResponse,
 )
-from plumbline_client.asks import Ask, Item, Threshold
+from plumbline_client.asks import Ask
 from plumbline_client.calls import Call, Core
-from plumbline_client.errors import CapacityError, DeadlineError, PlumblineClientError, TransportError
-from plumbline_client.images import Image
-from plumbline_client.options import CallOptions, Profile
+from plumbline_client.errors import (
+    CapacityError,
+    DeadlineError,
+    PlumblineClientError,
+    TransportError,
+    UnexpectedAnswerError,
+)
+from plumbline_client.images import ImageLike
+from plumbline_client.items import ItemLike, Threshold
+from plumbline_client.options import CallOptions
 
 T = TypeVar("T", bound=BaseModel)
+log = logging.getLogger("plumbline_client")
 
 
 class SyncScoring(ABC):
@@ -31,12 +40,12 @@ class SyncScoring(ABC):
     `plumbline_client.errors`; what concerns one item stands in its result.
     """
 
-    def __init__(self, profile: Profile, sleep: Callable[[float], None]) -> None:
-        self._core = Core(profile)
+    def __init__(self, core: Core, sleep: Callable[[float], None]) -> None:
+        self._core = core
         self._sleep = sleep
 
     def score(
-        self, items: Sequence[Item], *, scorers: Sequence[str] | None = None, **options: Unpack[CallOptions]
+        self, items: Iterable[ItemLike], *, scorers: Iterable[str] | None = None, **options: Unpack[CallOptions]
     ) -> ScoreResponse:
         """Score items in one batch.
 
@@ -52,8 +61,8 @@ class SyncScoring(ABC):
 
     def filter(
         self,
-        items: Sequence[Item],
-        policy: Sequence[Threshold],
+        items: Iterable[ItemLike],
+        policy: Iterable[Threshold],
         *,
         explain: bool = False,
         **options: Unpack[CallOptions],
@@ -69,12 +78,12 @@ class SyncScoring(ABC):
         Returns:
             Verdicts in the order of the items.
         """
-        return self._send(asks.Filter(items, policy, explain), options)
+        return self._send(asks.Filter(items, policy, explain=explain), options)
 
     def rank(
         self,
-        query: str | Image,
-        candidates: Sequence[Image] | Sequence[str],
+        query: str | ImageLike,
+        candidates: Iterable[ImageLike] | Iterable[str],
         *,
         scorer: str | None = None,
         top_k: int | None = None,
@@ -92,11 +101,11 @@ class SyncScoring(ABC):
         Returns:
             Best first, ties by index.
         """
-        return self._send(asks.Rank(query, candidates, scorer, top_k), options)
+        return self._send(asks.Rank(query, candidates, scorer=scorer, top_k=top_k), options)
 
     def embed(
         self,
-        inputs: Sequence[Image] | Sequence[str],
+        inputs: Iterable[ImageLike] | Iterable[str],
         *,
         scorer: str | None = None,
         **options: Unpack[CallOptions],
@@ -111,7 +120,7 @@ class SyncScoring(ABC):
         Returns:
             Vectors in the order of the inputs.
         """
-        return self._send(asks.Embed(inputs, scorer), options)
+        return self._send(asks.Embed(inputs, scorer=scorer), options)
 
     def scorers(self, **options: Unpack[CallOptions]) -> tuple[ScorerEntry, ...]:
         """List the loaded scorers."""
@@ -122,21 +131,35 @@ class SyncScoring(ABC):
         return self._send(asks.ListModels(), options).models
 
     def ready(self, **options: Unpack[CallOptions]) -> bool:
-        """Ask once whether everything is loaded; False also where the service cannot be reached in time."""
+        """Ask once whether everything is loaded.
+
+        Returns:
+            False also where nothing answers yet; why stands in the log, at INFO.
+
+        Raises:
+            PlumblineClientError: What waiting does not change: something else answers there, TLS fails.
+        """
         try:
             return self._attempt(asks.Ready(), self._core.begin(options)).is_ready
-        except (CapacityError, TransportError, DeadlineError):
+        except UnexpectedAnswerError:
+            raise
+        except (CapacityError, TransportError, DeadlineError) as error:
+            log.info("not ready: %s", error.detail)
             return False
 
-    @abstractmethod
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; no call can follow."""
+        self._core.close()
+        self._disconnect()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @abstractmethod
+    def _disconnect(self) -> None: ...
 
     @abstractmethod
     def _attempt(self, ask: Ask[T], call: Call) -> T: ...

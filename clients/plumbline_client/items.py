@@ -1,0 +1,147 @@
+"""What callers pass, read at once into what asks hold: any iterable is gone through once, a retry sends it again."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+from plumbline_client.errors import UsageError
+from plumbline_client.images import Image, ImageLike, image_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Item:
+    """One image, one text, or both.
+
+    Args:
+        image: An `Image`, or what is one without doubt: a `pathlib.Path`, the bytes of a file, a Pillow image, an
+            array `[height, width, 3]` of uint8. A str is none: it could be a path, an address or a text.
+        text: What the image should show.
+        id: Comes back in the result; None: the item's index, as a string.
+    """
+
+    image: Image | None
+    text: str | None
+    id: str | None
+
+    def __init__(self, image: ImageLike | None = None, text: str | None = None, id: str | None = None) -> None:  # noqa: A002 - the wire's word
+        for name, value in (("text", text), ("id", id)):
+            if value is not None and not isinstance(value, str):
+                raise UsageError(f"The {name} of an item must be a str; this is {_kind(value)}.")
+        object.__setattr__(self, "image", None if image is None else image_of(image))
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "id", id)
+
+
+ItemLike: TypeAlias = Item | tuple[ImageLike | None, str | None] | ImageLike
+"""An item, an image with its text, or an image alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """One condition of a filter; both bounds are inclusive, at least one is set."""
+
+    scorer: str
+    min: float | None = None
+    max: float | None = None
+    min_words: int | None = None
+    """Fewest words of a text that the value is trusted for; an item with fewer is rejected, and `reasons` says so."""
+
+
+def items_of(items: Iterable[ItemLike]) -> tuple[Item, ...]:
+    """Read the items of a request.
+
+    Raises:
+        UsageError: They are not items.
+    """
+    return tuple(_item(each) for each in _each(items, "Items"))
+
+
+def scorers_of(scorers: Iterable[str] | None) -> list[str] | None:
+    """Read the scorers that a request names.
+
+    Raises:
+        UsageError: They are not ids.
+    """
+    if scorers is None:
+        return None
+    named = list(_each(scorers, "Scorers"))
+    if not all(isinstance(each, str) for each in named):
+        raise UsageError('Scorers are named by their ids: ["clipscore"].')
+    return named
+
+
+def policy_of(policy: Iterable[Threshold]) -> tuple[Threshold, ...]:
+    """Read the conditions of a filter.
+
+    Raises:
+        UsageError: They are not thresholds.
+    """
+    thresholds = tuple(_each(policy, "The thresholds of a policy"))
+    for each in thresholds:
+        if not isinstance(each, Threshold):
+            raise UsageError(f"A policy is a list of Threshold; this holds {_kind(each)}.")
+    return thresholds
+
+
+def texts_or_images_of(inputs: Iterable[str] | Iterable[ImageLike]) -> list[str] | list[Image]:
+    """Read inputs that are either all texts or all images.
+
+    Raises:
+        UsageError: They are both, or neither.
+    """
+    given: list[str | ImageLike] = list(_each(inputs, "Inputs"))
+    texts = [each for each in given if isinstance(each, str)]
+    if len(texts) == len(given):
+        return texts
+    if texts:
+        raise UsageError("Inputs are either all texts or all images; these are both.")
+    return [image_of(each) for each in given if not isinstance(each, str)]
+
+
+def texts_of(texts: Iterable[str]) -> list[str]:
+    """Read texts.
+
+    Raises:
+        UsageError: One is none.
+    """
+    given = list(_each(texts, "Texts"))
+    for each in given:
+        if not isinstance(each, str):
+            raise UsageError(f"To an image belong texts; {_kind(each)} is none.")
+    return given
+
+
+def images_of(images: Iterable[ImageLike]) -> list[Image]:
+    """Read images.
+
+    Raises:
+        UsageError: One is none.
+    """
+    return [image_of(each) for each in _each(images, "Images")]
+
+
+def _item(given: ItemLike) -> Item:
+    if isinstance(given, Item):
+        return given
+    if isinstance(given, tuple):
+        if len(given) != 2:  # noqa: PLR2004 - an image and its text
+            raise UsageError("An item that is a tuple holds an image and its text.")
+        return Item(*given)
+    if isinstance(given, str):
+        raise UsageError("A str is no item: Item(text=…) is a text, a pathlib.Path the image of a file.")
+    return Item(given)
+
+
+def _each(given: Iterable[T], what: str) -> Iterator[T]:
+    if isinstance(given, str | bytes | bytearray | Mapping):
+        raise UsageError(f"{what} come in a list; this is {_kind(given)}.")
+    try:
+        return iter(given)
+    except TypeError:
+        raise UsageError(f"{what} come in a list or another iterable; {_kind(given)} is none.") from None
+
+
+def _kind(given: object) -> str:
+    return f"one {type(given).__name__}"
