@@ -3,6 +3,7 @@
 import ctypes
 import io
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
@@ -10,7 +11,11 @@ from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 from plumbline_client.errors import UsageError
 
 _CHANNELS = 3
-_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+_PLAIN_ALPHA = {"LA": "LA", "RGBA": "RGBA", "La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
+"""Pillow's modes with an alpha channel, and those in which a PNG can hold it."""
+_GREY_16 = {"I;16": "little", "I;16L": "little", "I;16B": "big", "I;16N": sys.byteorder}
+_NO_RANGE = frozenset({"I", "F"})
+_OPAQUE = (255, 255)
 
 
 @runtime_checkable
@@ -34,6 +39,14 @@ class Picture(Protocol):
 
     def convert(self, mode: str) -> Self:
         """Return the image in another pixel format."""
+        ...
+
+    def getchannel(self, channel: str) -> Self:
+        """Return one channel as a grey image."""
+        ...
+
+    def getextrema(self) -> Any:
+        """Return the least and the largest sample."""
         ...
 
     def tobytes(self) -> bytes:
@@ -102,17 +115,26 @@ class Image:
 
     @classmethod
     def pil(cls, picture: Picture) -> Self:
-        """Take a Pillow image: RGB as pixels, transparency and grey as PNG, for the service to treat as it does files.
+        """Take a Pillow image: as pixels, or with transparency as PNG, which the service treats as it does files.
 
-        Pixels are taken as they are: an orientation tag of the file that they came from is not applied.
+        Pixels are taken as they are: an orientation tag of the file that they came from is not applied. 16-bit grey
+        keeps its upper 8 bits, as the service does with files.
+
+        Raises:
+            UsageError: Its samples have no agreed range (modes `I` and `F`), or Pillow cannot make RGB of it.
         """
-        if picture.mode in _PNG_MODES and (picture.mode != "RGB" or "transparency" in picture.info):
-            buffer = io.BytesIO()
-            picture.save(buffer, format="PNG")
-            return cls(content=buffer.getvalue())
-        pixels = picture if picture.mode == "RGB" else picture.convert("RGB")
-        width, height = pixels.size
-        return cls.raw(pixels.tobytes(), height, width)
+        if picture.mode in _NO_RANGE:
+            raise UsageError(
+                f"The range of samples of mode {picture.mode} is not agreed on; scale them to 8 or 16 bits."
+            )
+        plain_mode = _PLAIN_ALPHA.get(picture.mode, picture.mode)
+        plain = picture if picture.mode == plain_mode else picture.convert(plain_mode)
+        if _is_transparent(plain):
+            return cls(content=_png(plain))
+        width, height = picture.size
+        if picture.mode in _GREY_16:
+            return cls.raw(_upper_bytes(picture), height, width)
+        return cls.raw(_rgb(plain).tobytes(), height, width)
 
     def __repr__(self) -> str:
         # Neither contents nor addresses, which may be signed.
@@ -155,6 +177,35 @@ def image_of(given: ImageLike) -> Image:
         return Image.raw(given)
     hint = ": Image.file(path) and Image.url(address) make one of a str" if isinstance(given, str) else ""
     raise UsageError(f"{type(given).__name__} is no image{hint}.")
+
+
+def _is_transparent(picture: Picture) -> bool:
+    if picture.mode in _PLAIN_ALPHA:
+        return bool(picture.getchannel("A").getextrema() != _OPAQUE)
+    return "transparency" in picture.info
+
+
+def _png(picture: Picture) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _rgb(picture: Picture) -> Picture:
+    if picture.mode == "RGB":
+        return picture
+    try:
+        return picture.convert("RGB")
+    except ValueError as error:
+        raise UsageError(f"Pillow makes no RGB of the mode {picture.mode}.") from error
+
+
+def _upper_bytes(picture: Picture) -> bytes:
+    upper = picture.tobytes()[_GREY_16[picture.mode] == "little" :: 2]
+    pixels = bytearray(_CHANNELS * len(upper))
+    for channel in range(_CHANNELS):
+        pixels[channel::_CHANNELS] = upper
+    return bytes(pixels)
 
 
 def _read_pixels(pixels: Any) -> tuple[bytes, tuple[int, ...]]:

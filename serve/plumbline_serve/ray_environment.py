@@ -28,17 +28,17 @@ def temp_dir() -> str:
     return chosen if len(os.fsencode(chosen)) <= MAX_TEMP_DIR_BYTES else "/tmp"  # noqa: S108 - only its name is taken
 
 
-def prepare_environment(folder: Path, *, max_request_bytes: int) -> Mapping[str, str]:
+def prepare_environment(folder: Path, *, max_message_bytes: int) -> Mapping[str, str]:
     """Set Ray's variables for a service of its own on this machine; call before anything imports `ray`.
 
     Args:
         folder: For HAProxy's files, of this service alone, below `temp_dir`; it must live as long as the service.
-        max_request_bytes: Of one gRPC message.
+        max_message_bytes: Of one gRPC message.
 
     Returns:
         What was set; child processes inherit it.
     """
-    wanted = _throughput(max_request_bytes) | _haproxy(folder) | _ingress_ports() | {"RAY_TMPDIR": temp_dir()}
+    wanted = _throughput(max_message_bytes) | _haproxy(folder) | _ingress_ports() | {"RAY_TMPDIR": temp_dir()}
     chosen = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(chosen)
     return chosen
@@ -77,11 +77,11 @@ def obstacle(host: str, port: int) -> str | None:
     return None
 
 
-def _throughput(max_request_bytes: int) -> dict[str, str]:
+def _throughput(max_message_bytes: int) -> dict[str, str]:
     return {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(MAX_MESSAGE_BYTES),
-        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(max_request_bytes),
+        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(max_message_bytes),
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
         # Ray's bookkeeping, by default ten times a second, takes CPU from the encoders; nothing here changes as fast.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",

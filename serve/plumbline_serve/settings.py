@@ -17,6 +17,7 @@ from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.protocols import EncoderKind
 
 CONFIG_VARIABLE = "PLUMBLINE_CONFIG"
+_ROOM_BESIDE_PIXELS = 2**16  # for one item's text and a form's borders
 _PIXELS = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(MP|MPX|KP|P)?\s*$", re.IGNORECASE)
 _PIXEL_UNITS = {"MP": 10**6, "MPX": 10**6, "KP": 10**3, "P": 1, "": 1}
 
@@ -52,17 +53,22 @@ class Limits(_Section):
     max_items: int = Field(default=256, ge=1)
     """Items a request; images and texts of rank and embed count as items."""
     max_image_bytes: ByteSize = Field(default=ByteSize(20 * 2**20), ge=1)
-    """Bytes of one image, as sent."""
+    """Bytes of one image file, as sent; raw pixels are bounded by `max_pixels`."""
     max_pixels: PixelCount = 50 * 10**6
-    """Pixels of one image, read from its header before it is decoded."""
+    """Pixels of one image, read from its header before it is decoded; the bound of raw pixels as well."""
     max_request_bytes: ByteSize = Field(default=ByteSize(64 * 2**20), ge=1)
-    """Bytes of one request body."""
+    """Bytes of one request body; a form or a gRPC message may be as large as one image of `max_pixels` is raw."""
     max_bytes_in_flight: ByteSize = Field(default=ByteSize(512 * 2**20), ge=1)
     """Bytes of all requests under way in one gateway, REST and gRPC together; what comes above gets 503."""
     max_text_chars: int = Field(default=4096, ge=1)
     """Characters of one text."""
     max_upload_s: float = Field(default=60.0, gt=0)
     """Seconds that the body of a REST request may take to arrive."""
+
+    @property
+    def max_form_bytes(self) -> int:
+        """Bytes of a form or a gRPC message: one picture may always come as raw pixels, if its file may."""
+        return max(int(self.max_request_bytes), 3 * self.max_pixels + _ROOM_BESIDE_PIXELS)
 
 
 class AuthSettings(_Section):

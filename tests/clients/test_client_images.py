@@ -79,7 +79,7 @@ def test_other_than_rgb_uint8_is_refused(pixels: object, size: tuple[int | None,
         Image.raw(pixels, *size)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "YCbCr"])
+@pytest.mark.parametrize("mode", ["RGB", "YCbCr", "CMYK", "HSV", "L", "1", "P", "RGBA", "LA"])
 def test_an_opaque_picture_is_sent_as_pixels(mode: str) -> None:
     picture = PIL.Image.fromarray(PIXELS).convert(mode)
     image = Image.pil(picture)
@@ -87,18 +87,45 @@ def test_an_opaque_picture_is_sent_as_pixels(mode: str) -> None:
     assert image.content == picture.convert("RGB").tobytes()
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "1"])
-def test_another_picture_is_sent_as_png_of_the_same_pixels(mode: str) -> None:
-    picture = PIL.Image.fromarray(PIXELS).convert(mode)
+@pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N"])
+def test_sixteen_bit_grey_keeps_its_upper_bits(mode: str) -> None:
+    order = ">" if mode == "I;16B" else "="
+    samples = np.arange(0, 65536, 257).reshape(16, 16)
+    image = Image.pil(PIL.Image.frombytes(mode, (16, 16), samples.astype(f"{order}u2").tobytes()))
+    assert image.content == np.repeat((samples >> 8).astype(np.uint8), 3).tobytes()
+
+
+@pytest.mark.parametrize(("mode", "sent"), [("RGBA", "RGBA"), ("LA", "LA"), ("La", "LA"), ("RGBa", "RGBA")])
+def test_a_picture_with_transparency_is_sent_as_png_of_the_same_pixels(mode: str, sent: str) -> None:
+    alpha = PIL.Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3) * 50)
+    picture = PIL.Image.fromarray(PIXELS).convert(sent)
+    picture.putalpha(alpha)
+    picture = picture.convert(mode)
     image = Image.pil(picture)
     assert image.shape is None
     reread = PIL.Image.open(io.BytesIO(image.content))
-    assert reread.mode == mode
-    assert reread.tobytes() == picture.tobytes()
+    assert reread.mode == sent
+    assert reread.tobytes() == picture.convert(sent).tobytes()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+def test_a_picture_with_a_clear_colour_is_sent_as_png(mode: str) -> None:
+    picture = PIL.Image.fromarray(PIXELS).convert(mode)
+    picture.info["transparency"] = picture.getpixel((0, 0))
+    image = Image.pil(picture)
+    assert image.shape is None
+    with PIL.Image.open(io.BytesIO(image.content)) as reread:
+        assert reread.info["transparency"] == picture.info["transparency"]
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_samples_without_an_agreed_range_are_refused(mode: str) -> None:
+    with pytest.raises(UsageError, match="range"):
+        Image.pil(PIL.Image.new(mode, (2, 2)))
 
 
 def test_no_orientation_tag_travels_with_a_picture() -> None:
-    picture = PIL.Image.fromarray(PIXELS).convert("RGBA")
+    picture = PIL.Image.fromarray(np.dstack([PIXELS, PIXELS[..., :1]]))
     picture.getexif()[0x0112] = 6
     assert 0x0112 not in PIL.Image.open(io.BytesIO(Image.pil(picture).content)).getexif()
 

@@ -36,7 +36,7 @@ frontend callers
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
     monkeypatch.setattr(os, "environ", {"PATH": os.environ["PATH"], "OMP_WAIT_POLICY": "ACTIVE"})
-    prepare_environment(tmp_path, max_request_bytes=1000)
+    prepare_environment(tmp_path, max_message_bytes=1000)
     return dict(os.environ)
 
 
@@ -94,7 +94,7 @@ def test_replicas_of_two_services_listen_on_different_ports(
     assert not set(first["HTTP"]) & set(first["GRPC"])
     taken = [socket.create_server(("127.0.0.1", rows[0])) for rows in first.values()]
     monkeypatch.setattr(os, "environ", {"PATH": os.environ["PATH"]})
-    prepare_environment(tmp_path, max_request_bytes=1000)
+    prepare_environment(tmp_path, max_message_bytes=1000)
     second = _ingress_rows(dict(os.environ))
     for one in taken:
         one.close()

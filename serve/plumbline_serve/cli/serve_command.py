@@ -25,7 +25,7 @@ def serve(settings: Settings) -> int:
     _check_ports(settings)
     scorers = make_scorers(settings)
     with tempfile.TemporaryDirectory(prefix="plumbline-", dir=temp_dir(), ignore_cleanup_errors=True) as folder:
-        prepare_environment(Path(folder), max_request_bytes=int(settings.limits.max_request_bytes))
+        prepare_environment(Path(folder), max_message_bytes=settings.limits.max_form_bytes)
         return _run(settings, scorers)
 
 

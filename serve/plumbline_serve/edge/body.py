@@ -31,6 +31,7 @@ async def read_body(request: Request, limits: Limits, share: Share) -> Delivery:
         MalformedRequestError: It is not what its media type says.
     """
     media_type = _media_type(request)
+    share.may_hold_pixels = media_type == FORM
     chunks = _chunks(request, share)
     if media_type == JSON:
         return Delivery(read_json(b"".join([chunk async for chunk in chunks]), limits))

@@ -169,6 +169,7 @@ class GrpcEdge:
         """What the caller asks; its bytes are in flight until it is answered."""
         _check_readable(request)
         with self._bytes.share() as share:
+            share.may_hold_pixels = True
             share.take(request.ByteSize())
             yield understand(deliver(request), schema, self._limits, patience=patience)
 

@@ -25,6 +25,8 @@ class Share:
         self._budget = budget
         self._fresh_bytes = 0
         self.num_bytes = 0
+        self.may_hold_pixels = False
+        """Whether it may be as large as one raw picture, because its wire carries these."""
         self.progressed_s = time.monotonic()
         self.stop: Callable[[], None] | None = None
         """Ends the wait for the body; None where it is not waited for."""
@@ -45,8 +47,12 @@ class Share:
             self.progressed_s = time.monotonic()
 
     def check_size(self, num_bytes: int) -> None:
-        """As `BytesInFlight.check_size`."""
-        self._budget.check_size(num_bytes)
+        """Hold the request's size against the limits.
+
+        Raises:
+            RequestTooLargeError: It is above that of one request, or would not fit even alone.
+        """
+        self._budget.check_size(num_bytes, may_hold_pixels=self.may_hold_pixels)
 
     def arriving(self, stop: Callable[[], None]) -> AbstractContextManager[None]:
         """As `BytesInFlight.arriving`."""
@@ -71,8 +77,9 @@ class BytesInFlight:
         self, limits: Limits, observer: EdgeObserver | None = None, *, slow_after_s: float = SLOW_AFTER_S
     ) -> None:
         self._slow_after_s = slow_after_s
-        self._max_of_one = min(int(limits.max_request_bytes), int(limits.max_bytes_in_flight))
         self._max = int(limits.max_bytes_in_flight)
+        self._max_of_one = min(int(limits.max_request_bytes), self._max)
+        self._max_of_form = min(limits.max_form_bytes, self._max)
         self._observer = observer or Unobserved()
         self._arriving: set[Share] = set()
         self.num_bytes = 0
@@ -106,18 +113,15 @@ class BytesInFlight:
             share.stop = None
         share.check()
 
-    def check_size(self, num_bytes: int) -> None:
-        """Hold the size of one request against the limits.
-
-        Raises:
-            RequestTooLargeError: It is above that of one request, or would not fit even alone.
-        """
-        if num_bytes > self._max_of_one:
-            raise RequestTooLargeError(f"The request has more than the {self._max_of_one} bytes allowed.")
+    def check_size(self, num_bytes: int, *, may_hold_pixels: bool) -> None:
+        """As `Share.check_size`."""
+        limit = self._max_of_form if may_hold_pixels else self._max_of_one
+        if num_bytes > limit:
+            raise RequestTooLargeError(f"The request has more than the {limit} bytes allowed.")
 
     def take(self, share: Share, num_bytes: int) -> None:
         """As `Share.take`."""
-        self.check_size(share.num_bytes + num_bytes)
+        share.check_size(share.num_bytes + num_bytes)
         self._make_room(share, num_bytes)
         if self.num_bytes + num_bytes > self._max:
             raise CapacityError(

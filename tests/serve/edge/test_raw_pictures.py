@@ -1,0 +1,80 @@
+"""One picture scores alike as file, PIL image, numpy array and raw pixels, up to the limit of pixels."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import plumbline_client as client
+from plumbline_models.core.arrays import Pixels
+from plumbline_models.core.errors import ImageTooLargeError, RequestTooLargeError
+from plumbline_models.images.colour import READ_MODES
+from plumbline_models.images.decode import DecodePolicy
+from plumbline_serve.edge import BytesInFlight
+from plumbline_serve.messages import EncodedImage, RawImage
+from plumbline_serve.settings import Limits, Settings
+from plumbline_serve.sources import read_pixels
+from plumbline_wire.v1 import scoring_pb2 as pb
+
+POLICIES = [DecodePolicy(alpha=alpha, max_pixels=10_000, max_bytes=10_000) for alpha in ("white", "drop")]
+NOISE = np.random.default_rng(3).integers(0, 256, (100, 100, 4), dtype=np.uint8)
+
+
+def sent(image: client.Image, policy: DecodePolicy) -> Pixels:
+    assert image.content is not None
+    if image.shape is None:
+        return read_pixels(EncodedImage(image.content), policy)
+    return read_pixels(RawImage(image.content, *image.shape), policy)
+
+
+def picture_of(mode: str) -> PIL.Image.Image:
+    if mode == "I;16":
+        return PIL.Image.frombytes(mode, (40, 20), NOISE[:40, :40, 0].tobytes())
+    return PIL.Image.fromarray(NOISE[:40, :40]).convert("LA" if mode == "La" else "RGB" if mode == "LAB" else mode)
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=["white", "drop"])
+@pytest.mark.parametrize("mode", sorted(READ_MODES))
+def test_a_picture_in_any_mode_is_seen_as_its_file(mode: str, policy: DecodePolicy, tmp_path: Path) -> None:
+    path = tmp_path / "picture.tiff"
+    picture_of(mode).save(path, compression="tiff_deflate")
+    with PIL.Image.open(path) as picture:
+        np.testing.assert_array_equal(sent(client.Image.pil(picture), policy), sent(client.Image.file(path), policy))
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=["white", "drop"])
+def test_pixels_are_bounded_by_their_number_alone(policy: DecodePolicy) -> None:
+    picture = PIL.Image.fromarray(NOISE).convert("RGB")  # 30,000 bytes raw, where files have 10,000
+    file = io.BytesIO()
+    picture.save(file, format="JPEG", quality=30)
+    assert sent(client.Image.data(file.getvalue()), policy).shape == (100, 100, 3)
+    for image in (client.Image.pil(picture), client.Image.raw(np.asarray(picture))):
+        np.testing.assert_array_equal(sent(image, policy), np.asarray(picture))
+    with pytest.raises(ImageTooLargeError):
+        sent(client.Image.raw(np.zeros((101, 100, 3), np.uint8)), policy)
+
+
+def test_one_picture_fits_into_a_form_and_a_message_in_any_way_that_it_may_come() -> None:
+    assert Limits().max_form_bytes > 3 * Limits().max_pixels
+    assert Limits(max_pixels=1000).max_form_bytes == Limits().max_request_bytes
+    budget = BytesInFlight(Limits(max_request_bytes=1000, max_pixels=100_000))
+    with budget.share() as document, budget.share() as form:
+        form.may_hold_pixels = True
+        form.take(300_000)
+        with pytest.raises(RequestTooLargeError):
+            form.take(2**17)
+        with pytest.raises(RequestTooLargeError):
+            document.take(1001)
+
+
+def test_raw_pixels_beyond_the_bytes_of_a_request_are_taken_over_either_wire(open_over, form) -> None:
+    edge = open_over(Settings(limits=Limits(max_request_bytes=1000, max_pixels=100_000)))
+    pixels = bytes(3 * 100_000)
+    document = b'{"images":[{"part":"a","raw":{"height":250,"width":400}}]}'
+    assert edge.http.post("/v1/embed", **form(document, a=pixels)).status_code == 200
+    raw = pb.RawImage(data=pixels, height=250, width=400)
+    assert edge.rpc.Embed(pb.EmbedRequest(images=[pb.ImageSource(raw=raw)]), timeout=30).vectors
+    too_large = edge.http.post("/v1/embed", content=pixels, headers={"content-type": "application/json"})
+    assert too_large.status_code == 413
