@@ -195,3 +195,8 @@ def test_a_folder_of_the_transformers_library_is_a_clip_of_its_own(activation: s
         found = clip_image_graph(spec).build()(pixels), clip_text_graph(spec).build()(ids)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs / theirs.norm(dim=-1, keepdim=True), atol=1e-5, rtol=0)  # float32
+
+
+def test_the_embedded_weights_are_read_as_float32_though_some_are_stored_shorter() -> None:
+    tensors = load_clip(ClipSpec.of(ClipSection()))
+    assert {tensor.dtype for part in (tensors.image, tensors.text) for tensor in part.values()} == {torch.float32}
