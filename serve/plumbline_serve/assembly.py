@@ -22,7 +22,7 @@ from plumbline_serve.metrics import Instruments, exposition
 from plumbline_serve.pipeline import Pipeline
 from plumbline_serve.rows import RowStore, SharedRows
 from plumbline_serve.settings import Settings
-from plumbline_serve.threads import named_threads
+from plumbline_serve.threads import CpuPools
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +163,10 @@ def assemble(
     Args:
         scrape: Makes the exposition of the whole application; default: of this process alone.
     """
-    num_decoders = settings.replicas.decode_threads or num_cpus()
     tools = BenchTools(
         compute=compute,
         rows=SharedRows(RowStore(settings.caches.rows_bytes), instruments),
-        decoders=named_threads(num_decoders, "decode"),
-        clerks=named_threads(1, "clerk"),
+        pools=CpuPools.of(num_decoders=settings.replicas.decode_threads or num_cpus()),
         policy=_policy(settings),
         decoded=decoded_images(settings, scorers.values()),
     )

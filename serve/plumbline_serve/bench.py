@@ -3,8 +3,8 @@
 import asyncio
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from plumbline_models.core.errors import PlumblineError
@@ -14,8 +14,9 @@ from plumbline_serve.compute import Compute
 from plumbline_serve.deadline import Deadline
 from plumbline_serve.decoded import DecodedImages
 from plumbline_serve.messages import ImageSource
-from plumbline_serve.pictures import OnStage, Picture, are_quick, attempt, open_pictures
-from plumbline_serve.rows import Make, RowName, RowOrError, SharedRows, name_row
+from plumbline_serve.pictures import OnStage, Picture, are_quick, attempt, open_picture
+from plumbline_serve.rows import Joined, Make, RowName, RowOrError, SharedRows, name_row
+from plumbline_serve.threads import CpuPools
 from plumbline_serve.together import together
 
 IMAGES_A_CALL = 32
@@ -45,10 +46,7 @@ class BenchTools:
 
     compute: Compute
     rows: SharedRows
-    decoders: Executor
-    """Where images are opened, decoded and fitted: never on an event loop."""
-    clerks: Executor
-    """Where texts are tokenised and scores worked out, which must not stand behind images."""
+    pools: CpuPools
     policy: DecodePolicy
     decoded: DecodedImages
 
@@ -62,24 +60,26 @@ class Bench:
 
     def __init__(self, tools: BenchTools, deadline: Deadline, *, on_stage: OnStage) -> None:
         self.spent = Spent()
+        self.joined = Joined()
         self._spending = threading.Lock()
         self._tools = tools
         self._deadline = deadline
         self._on_stage = on_stage
+        self._decode, self._tokenise = tools.pools.decode.turns(), tools.pools.tokenise.turns()
+        self._score = tools.pools.score.turns()
+        self._decoded = tools.decoded.open()
         self._pictures: dict[ImageSource, Picture | PlumblineError] = {}
         self._rows: dict[RowName, RowOrError] = {}
 
     def close(self) -> None:
-        """Let go of what is decoded."""
-        self._tools.decoded.forget(self._pictures.values())
+        """Let go of what is decoded, and of what is decoded only after this."""
+        self._decoded.close()
 
     async def open(self, images: Sequence[ImageSource]) -> None:
         """Open and name images, which `image_rows` and `pair_rows` may then be asked about."""
         new = [image for image in dict.fromkeys(images) if image not in self._pictures]
-        if are_quick(new):
-            opened = open_pictures(new, self._tools.policy, self._tools.decoded)
-        else:
-            opened = await _run(self._tools.decoders, open_pictures, new, self._tools.policy, self._tools.decoded)
+        open_one = partial(open_picture, policy=self._tools.policy, decoded=self._decoded)
+        opened = [open_one(image) for image in new] if are_quick(new) else await self._decode.each(open_one, new)
         self._pictures.update(zip(new, opened, strict=True))
 
     async def image_rows(self, encoder: Encoder, images: Sequence[ImageSource]) -> Mapping[ImageSource, RowOrError]:
@@ -133,13 +133,13 @@ class Bench:
         return await self._look_up(named, make)
 
     async def on_thread(self, function: Callable[..., R], *args: Any) -> R:
-        """Run off the event loop, and not behind images."""
-        return await _run(self._tools.clerks, function, *args)
+        """Work out scores off the event loop, behind neither images nor texts."""
+        return await self._score.run(function, *args)
 
     async def _look_up(self, named: Mapping[T, RowName | PlumblineError], make: Make) -> Mapping[T, RowOrError]:
         names = dict.fromkeys(name for name in named.values() if isinstance(name, RowName))
         if wanted := [name for name in names if name not in self._rows]:
-            self._rows.update(await self._tools.rows.get(wanted, make, self._deadline))
+            self._rows.update(await self._tools.rows.get(wanted, make, self._deadline, joined=self.joined))
         return {key: self._rows[name] if isinstance(name, RowName) else name for key, name in named.items()}
 
     async def _fit_all(self, encoder: Encoder, pictures: Sequence[Picture]) -> list[Prepared | PlumblineError]:
@@ -147,7 +147,7 @@ class Bench:
         compute = self._tools.compute
         compute.expect(encoder.key, len(pictures))
         try:
-            fits = (_run(self._tools.decoders, self._fit, picture, encoder) for picture in pictures)
+            fits = (self._decode.run(self._fit, picture, encoder) for picture in pictures)
             return await asyncio.gather(*fits)
         finally:
             compute.expect(encoder.key, -len(pictures))
@@ -166,7 +166,10 @@ class Bench:
         self._on_stage(stage, seconds)
 
     async def _encode_raw(self, encoder: Encoder, raw: Sequence[str | PairInput]) -> list[RowOrError]:
-        return await self._encode(encoder, await self.on_thread(_prepare_all, encoder, raw))
+        return await self._encode(encoder, await self._tokenise.each(partial(self._prepare, encoder), raw))
+
+    def _prepare(self, encoder: Encoder, raw: str | PairInput) -> Prepared | PlumblineError:
+        return self._deadline.error("tokenise") if self._deadline.has_passed else attempt(encoder.prepare, raw)
 
     async def _encode(self, encoder: Encoder, prepared: Sequence[Prepared | PlumblineError]) -> list[RowOrError]:
         """Rows of what could be prepared; the errors of the rest in their places."""
@@ -178,14 +181,6 @@ class Bench:
         self.spent.compute = max(self.spent.compute, encoded.compute_s)
         rows = iter(encoded.rows)
         return [each if isinstance(each, PlumblineError) else next(rows) for each in prepared]
-
-
-async def _run(executor: Executor, function: Callable[..., R], *args: Any) -> R:
-    return await asyncio.get_running_loop().run_in_executor(executor, function, *args)
-
-
-def _prepare_all(encoder: Encoder, raw: Sequence[str | PairInput]) -> list[Prepared | PlumblineError]:
-    return [attempt(encoder.prepare, each) for each in raw]
 
 
 def _name(encoder: Encoder, picture: Picture | PlumblineError, *more: bytes) -> RowName | PlumblineError:

@@ -39,6 +39,8 @@ async def filter_items(pipeline: Pipeline, request: FilterRequest) -> FilterRepl
             found = await pipeline.run(bench, [each.case for each in open_cases], [scorer])
             for each, scores in zip(open_cases, found, strict=True):
                 each.scores |= scores
+                if each.failed and isinstance(scores[scorer.info.name], PlumblineError):
+                    continue  # rejected already: what cannot be explained stands among the scores
                 each.error = pipeline.failure(each.case, scores)
                 if each.error is None:
                     each.failed += _failures(scorer.info.name, scores, request.policy, known=each.failed)

@@ -127,8 +127,11 @@ class Timing:
     """Where a request's time went, milliseconds of wall time."""
 
     decode: float
+    """Images were decoded and fitted: the sum over all, on however many threads."""
     queue: float
+    """The longest wait for an encoder's batch, or for encodings that another request was having made already."""
     compute: float
+    """The longest of the encoders' batches."""
     total: float
 
 

@@ -11,7 +11,7 @@ from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Encoder, Prepared
 from plumbline_models.images.decode import DecodePolicy
-from plumbline_serve.decoded import DecodedImages
+from plumbline_serve.decoded import PixelsName, RequestPixels
 from plumbline_serve.messages import Base64Image, EncodedImage, ImageSource, RawImage
 from plumbline_serve.sources import OpenedImage, content_of, open_source, read_pixels
 
@@ -29,12 +29,13 @@ _QUIET_BYTES = 2047
 class Picture:
     """One image; its methods may be called from any thread."""
 
-    def __init__(self, image: OpenedImage, policy: DecodePolicy, decoded: DecodedImages) -> None:
+    def __init__(self, image: OpenedImage, policy: DecodePolicy, decoded: RequestPixels) -> None:
         how, content = content_of(image)
         self.digest = hashlib.sha256(how + b" " + _sha256(content)).digest()
         self._image = image
         self._policy = policy
         self._decoded = decoded
+        self._name: PixelsName = object()
         self._error: PlumblineError | None = None
         self._lock = threading.Lock()
 
@@ -50,7 +51,7 @@ class Picture:
 
     def _decode(self, on_stage: OnStage) -> Pixels | PlumblineError:
         with self._lock:  # who comes second waits for the first
-            if (found := self._error or self._decoded.get(self)) is not None:
+            if (found := self._error or self._decoded.get(self._name)) is not None:
                 return found
             started = time.perf_counter()
             pixels: Pixels | PlumblineError = attempt(read_pixels, self._image, self._policy)
@@ -58,19 +59,18 @@ class Picture:
             if isinstance(pixels, PlumblineError):
                 self._error = pixels
             else:
-                self._decoded.put(self, pixels)
+                self._decoded.put(self._name, pixels)
             return pixels
 
 
-def open_pictures(
-    sources: Sequence[ImageSource], policy: DecodePolicy, decoded: DecodedImages
-) -> list[Picture | PlumblineError]:
-    """Open and name images; what is wrong with one stands in its place."""
+def open_picture(source: ImageSource, policy: DecodePolicy, decoded: RequestPixels) -> Picture | PlumblineError:
+    """Open and name an image, or say what is wrong with it."""
 
-    def open_one(source: ImageSource) -> Picture:
+    def open_it() -> Picture:
         return Picture(open_source(source, policy), policy, decoded)
 
-    return [attempt(open_one, source) for source in sources]
+    picture: Picture | PlumblineError = attempt(open_it)
+    return picture
 
 
 def are_quick(sources: Sequence[ImageSource]) -> bool:

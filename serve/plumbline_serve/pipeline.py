@@ -133,7 +133,7 @@ def _timing(bench: Bench, started: float) -> Timing:
     spent = bench.spent
     return Timing(
         decode=(spent.decode + spent.fit) * 1000,
-        queue=spent.queue * 1000,
+        queue=max(spent.queue, bench.joined.seconds) * 1000,
         compute=spent.compute * 1000,
         total=(time.perf_counter() - started) * 1000,
     )

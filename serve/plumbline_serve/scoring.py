@@ -13,6 +13,8 @@ from plumbline_serve.together import together
 
 Column = list[RowOrError]
 """One encoder's row or error for each case."""
+CASES_A_PIECE = 32
+"""Cases scored before other requests have their turn; fclipscore takes some milliseconds for so many long texts."""
 
 
 async def score_cases(bench: Bench, scorer: Scorer, cases: Sequence[Case]) -> list[ScoreOrError]:
@@ -26,10 +28,13 @@ async def score_cases(bench: Bench, scorer: Scorer, cases: Sequence[Case]) -> li
     sound = [i for i in range(len(cases)) if i not in errors]
     if not sound:
         return [errors[i] for i in range(len(cases))]
-    chosen = {name: [column[i] for i in sound] for name, column in columns.items()}
-    batch = Embedded(texts=[cases[i].text or "" for i in sound], **chosen)
-    scores = dict(zip(sound, await bench.on_thread(scorer.score, batch), strict=True))
-    return [errors[i] if i in errors else scores[i] for i in range(len(cases))]
+    scores: dict[int, ScoreOrError] = {**errors}
+    for first in range(0, len(sound), CASES_A_PIECE):
+        part = sound[first : first + CASES_A_PIECE]
+        chosen = {name: [column[i] for i in part] for name, column in columns.items()}
+        batch = Embedded(texts=[cases[i].text or "" for i in part], **chosen)
+        scores.update(zip(part, await bench.on_thread(scorer.score, batch), strict=True))
+    return [scores[i] for i in range(len(cases))]
 
 
 def _first_error(columns: Mapping[str, Column], index: int) -> PlumblineError | None:

@@ -4,7 +4,6 @@ import io
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 import numpy as np
@@ -22,6 +21,7 @@ from plumbline_serve.decoded import DecodedImages
 from plumbline_serve.pipeline import Pipeline
 from plumbline_serve.rows import RowStore, SharedRows
 from plumbline_serve.settings import Limits
+from plumbline_serve.threads import CpuPools
 
 
 class ArithmeticEncoder:
@@ -204,12 +204,13 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
             compute = LocalCompute(encoders_of(scorers.values()), limits, observer)
             await compute.start()
             stack.push_async_callback(compute.close)
-            decoders, clerks = (stack.enter_context(ThreadPoolExecutor(num_threads)) for num_threads in (2, 1))
+            pools = CpuPools.of(num_decoders=2)
+            for pool in (pools.decode, pools.tokenise, pools.score):
+                stack.enter_context(pool.executor)
             tools = BenchTools(
                 compute=compute,
                 rows=SharedRows(RowStore(max_bytes), observer),
-                decoders=decoders,
-                clerks=clerks,
+                pools=pools,
                 policy=DecodePolicy(max_bytes=10_000, max_pixels=10_000),
                 decoded=DecodedImages(decoded_bytes),
             )

@@ -6,10 +6,12 @@ import threading
 import numpy as np
 import pytest
 
+from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.assembly import decoded_images, make_scorers
 from plumbline_serve.bench import CALLS_UNDER_WAY, IMAGES_A_CALL
 from plumbline_serve.decoded import DecodedImages
 from plumbline_serve.messages import EncodedImage, Item, RawImage, ScoreRequest
+from plumbline_serve.pictures import open_picture
 from plumbline_serve.settings import Settings
 
 SIDE_PX = 32
@@ -22,26 +24,33 @@ def pixels(value: int) -> np.ndarray:
 
 def test_the_oldest_make_room_for_the_newest():
     decoded = DecodedImages(2 * IMAGE_BYTES)
-    for owner in range(3):
-        decoded.put(owner, pixels(owner))
-    assert decoded.get(0) is None
-    assert [int(decoded.get(owner)[0, 0, 0]) for owner in (1, 2)] == [1, 2]
+    first, second = decoded.open(), decoded.open()
+    first.put(0, pixels(0))
+    second.put(1, pixels(1))
+    first.put(2, pixels(2))
+    assert first.get(0) is None
+    assert [int(decoded.open().get(name)[0, 0, 0]) for name in (1, 2)] == [1, 2]
     assert decoded.num_bytes == 2 * IMAGE_BYTES
 
 
 def test_an_image_larger_than_all_the_room_is_not_kept_and_drives_nothing_out():
     decoded = DecodedImages(IMAGE_BYTES)
-    decoded.put("small", pixels(1))
-    decoded.put("large", np.zeros((SIDE_PX, SIDE_PX + 1, 3), np.uint8))
-    assert decoded.get("large") is None
-    assert decoded.get("small") is not None
+    request = decoded.open()
+    request.put("small", pixels(1))
+    request.put("large", np.zeros((SIDE_PX, SIDE_PX + 1, 3), np.uint8))
+    assert request.get("large") is None
+    assert request.get("small") is not None
 
 
-def test_what_is_forgotten_gives_its_room_back():
-    decoded = DecodedImages(IMAGE_BYTES)
-    decoded.put("a", pixels(1))
-    decoded.forget(["a", "never there"])
-    assert decoded.num_bytes == 0
+def test_a_request_that_has_ended_gives_its_room_back_and_takes_none():
+    decoded = DecodedImages(2 * IMAGE_BYTES)
+    ended, other = decoded.open(), decoded.open()
+    ended.put("a", pixels(1))
+    other.put("b", pixels(1))
+    ended.close()
+    ended.put("late", pixels(1))
+    assert decoded.num_bytes == IMAGE_BYTES
+    assert other.get("b") is not None
 
 
 @pytest.mark.parametrize(
@@ -73,9 +82,9 @@ async def test_scores_are_the_same_however_little_stays_decoded(
 )
 def test_images_are_kept_decoded_only_where_another_encoder_could_ask_for_them(names, is_kept):
     settings = Settings(backend="fake", scorers={name: {} for name in names})
-    decoded = decoded_images(settings, make_scorers(settings).values())
-    decoded.put("owner", pixels(1))
-    assert (decoded.get("owner") is not None) is is_kept
+    request = decoded_images(settings, make_scorers(settings).values()).open()
+    request.put("name", pixels(1))
+    assert (request.get("name") is not None) is is_kept
 
 
 async def test_nothing_stays_decoded_once_a_request_is_answered(open_pipeline, png):
@@ -88,6 +97,15 @@ async def test_nothing_stays_decoded_once_a_request_is_answered(open_pipeline, p
     assert bench._tools.decoded.num_bytes == 0
 
 
+def test_an_image_that_is_decoded_after_its_request_has_ended_leaves_nothing(scorers, png):
+    decoded = DecodedImages(2**20)
+    request = decoded.open()
+    picture = open_picture(EncodedImage(png(7)), DecodePolicy(max_bytes=10_000, max_pixels=10_000), request)
+    request.close()
+    assert picture.fit(scorers["mean"].image, lambda *_: None) == 7.0
+    assert decoded.num_bytes == 0
+
+
 async def test_a_long_request_holds_few_fitted_images_while_its_encoder_is_held_up(open_pipeline, scorers, observer):
     pipeline, encoder = await open_pipeline(), scorers["mean"].image
     encoder.gate = threading.Event()
@@ -96,7 +114,9 @@ async def test_a_long_request_holds_few_fitted_images_while_its_encoder_is_held_
         await bench.open(images)
         rows = asyncio.create_task(bench.image_rows(encoder, images))
         await asyncio.to_thread(encoder.entered.wait, 30)
-        await asyncio.get_running_loop().run_in_executor(bench._tools.decoders, int)  # behind all that are asked for
+        await asyncio.get_running_loop().run_in_executor(
+            bench._tools.pools.decode.executor, int
+        )  # behind all that are asked for
         assert observer.stages.count("fit") <= CALLS_UNDER_WAY * IMAGES_A_CALL
         encoder.gate.set()
         assert len(await rows) == len(images)

@@ -181,6 +181,17 @@ async def test_fewer_words_than_asked_for_do_not_hide_that_an_item_cannot_be_jud
     assert needless.verdict == "reject"
 
 
+async def test_what_is_rejected_stays_rejected_where_a_later_scorer_cannot_explain(pipeline, png, observer):
+    items = [item(EncodedImage(png(value)), "unlucky", name) for value, name in ((10, "dark"), (100, "light"))]
+    policy = [Threshold("mean", min=50.0), Threshold("product", min=1.0)]
+    dark, light = (await filter_items(pipeline, FilterRequest(policy, items, explain=True))).results
+    assert (dark.verdict, list(dark.failed)) == ("reject", ["mean"])
+    assert dark.scores["mean"].value == 10.0
+    assert isinstance(dark.scores["product"], PlumblineError)
+    assert isinstance(light, ItemFailure)  # nothing speaks against it, but it was not judged to the end
+    assert len(observer.failures) == 1
+
+
 async def test_filter_never_accepts_what_it_could_not_judge(pipeline):
     reply = await filter_items(pipeline, FilterRequest([Threshold("mean", min=0)], [item(EncodedImage(b"?"))]))
     assert isinstance(reply.results[0], ItemFailure)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from plumbline_serve.deadline import Deadline
@@ -12,17 +13,27 @@ Make: TypeAlias = Callable[[Sequence[RowName]], Awaitable[Sequence[RowOrError]]]
 """Makes rows: one or an error for each name, in order."""
 
 
+@dataclass(slots=True, eq=False)
+class Joined:
+    """What one request has waited for rows that others are having made."""
+
+    seconds: float = 0.0
+    """The longest wait."""
+
+
 class Flight:
     """Rows being made, for as long as anyone waits for them; not the work of whoever asked first.
 
     Args:
         make: Makes the rows.
         deadline: When whoever asked first goes; it bounds the work too.
+        starter: Of the request that asked first.
     """
 
-    def __init__(self, names: Sequence[RowName], make: Make, deadline: Deadline) -> None:
+    def __init__(self, names: Sequence[RowName], make: Make, deadline: Deadline, *, starter: Joined) -> None:
         self.names = names
         self.deadline = deadline
+        self.starter = starter
         self._num_waiting = 0
         self.task = asyncio.create_task(self._fly(make))
         self.task.add_done_callback(_retrieve)

@@ -6,13 +6,15 @@ attempt of its own. Errors of single inputs are shared with those who wait, and 
 """
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from typing import Literal, Protocol, TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.deadline import Deadline
-from plumbline_serve.rows.flights import Flight, Make
+from plumbline_serve.rows.flights import Flight, Joined, Make
 from plumbline_serve.rows.row_names import RowName, RowOrError
 from plumbline_serve.rows.row_store import RowStore
 
@@ -40,12 +42,16 @@ class SharedRows:
         self._observer = observer
         self._flights: dict[RowName, Flight] = {}
 
-    async def get(self, names: Sequence[RowName], make: Make, deadline: Deadline) -> Mapping[RowName, RowOrError]:
+    async def get(
+        self, names: Sequence[RowName], make: Make, deadline: Deadline, *, joined: Joined | None = None
+    ) -> Mapping[RowName, RowOrError]:
         """Rows of distinct names, of one kind.
 
         Args:
+            names: Of the rows.
             make: Makes those that are not there; it may go on when this call is cancelled, while others wait.
             deadline: When the caller goes.
+            joined: The caller's, the same for all that it asks for; a wait for what it is having made itself is none.
 
         Returns:
             A row or an error for each name; rows are shared, and must not be written to.
@@ -54,23 +60,20 @@ class SharedRows:
             PlumblineError: As `make` raises.
         """
         found: dict[RowName, RowOrError] = {name: row for name in names if (row := self._store.get(name)) is not None}
-        joined = {name: flight for name in names if name not in found and (flight := self._joinable(name, deadline))}
-        missing = [name for name in names if name not in found and name not in joined]
-        self._count(names, {"hit": len(found), "joined": len(joined), "miss": len(missing)})
+        others = {name: flight for name in names if name not in found and (flight := self._joinable(name, deadline))}
+        missing = [name for name in names if name not in found and name not in others]
+        self._count(names, {"hit": len(found), "joined": len(others), "miss": len(missing)})
         if len(found) == len(names):
             return found
-        own = self._start(missing, make, deadline) if missing else None
-        flights = {*joined.values()} | ({own} if own else set())
-        with ExitStack() as waiting:
-            for flight in flights:
-                waiting.enter_context(flight.awaited())
-            await asyncio.wait([flight.task for flight in flights])
+        joined = joined or Joined()
+        own = self._start(missing, make, deadline, joined) if missing else None
+        await _landed({*others.values()} | ({own} if own else set()), joined)
         if own:
             found |= own.task.result()
-        found |= {name: flight.task.result()[name] for name, flight in joined.items() if flight.has_landed}
-        failed = [name for name, flight in joined.items() if not flight.has_landed]
+        found |= {name: flight.task.result()[name] for name, flight in others.items() if flight.has_landed}
+        failed = [name for name, flight in others.items() if not flight.has_landed]
         if failed:
-            found.update(await self.get(failed, make, deadline))
+            found.update(await self.get(failed, make, deadline, joined=joined))
         return found
 
     def _joinable(self, name: RowName, deadline: Deadline) -> Flight | None:
@@ -79,8 +82,8 @@ class SharedRows:
             return None
         return flight
 
-    def _start(self, names: Sequence[RowName], make: Make, deadline: Deadline) -> Flight:
-        flight = Flight(names, make, deadline)
+    def _start(self, names: Sequence[RowName], make: Make, deadline: Deadline, starter: Joined) -> Flight:
+        flight = Flight(names, make, deadline, starter=starter)
         self._flights.update(dict.fromkeys(names, flight))
         flight.task.add_done_callback(lambda _: self._land(flight))
         return flight
@@ -101,3 +104,15 @@ class SharedRows:
         for result, num_lookups in results.items():
             if num_lookups:
                 self._observer.lookup(names[0].kind, result, num_lookups)
+
+
+async def _landed(flights: AbstractSet[Flight], joined: Joined) -> None:
+    """Wait for flights, and note how long it took those that another request started."""
+    with ExitStack() as waiting:
+        for flight in flights:
+            waiting.enter_context(flight.awaited())
+        started = time.perf_counter()
+        if foreign := [flight.task for flight in flights if flight.starter is not joined]:
+            await asyncio.wait(foreign)
+            joined.seconds = max(joined.seconds, time.perf_counter() - started)
+        await asyncio.wait([flight.task for flight in flights])

@@ -7,7 +7,7 @@ import pytest
 
 from plumbline_models.core.errors import EngineError, OverloadedError
 from plumbline_serve.deadline import Deadline
-from plumbline_serve.rows import RowName, RowStore, SharedRows
+from plumbline_serve.rows import Joined, RowName, RowStore, SharedRows
 
 NEVER = Deadline()
 A, B, C = (RowName("text", "arithmetic/text", name) for name in (b"a", b"b", b"c"))
@@ -71,6 +71,21 @@ async def test_what_is_under_way_is_waited_for_and_not_made_again(rows, workshop
     assert await first == {A: b"A", B: b"B"}
     assert workshop.made == [[A, B], [C]]
     assert observer.lookups["text", "joined"] == 1
+
+
+async def test_only_a_wait_for_what_another_has_made_is_noted(rows, workshop):
+    mine, theirs = Joined(), Joined()
+    calls = [
+        asyncio.create_task(rows.get(names, workshop.make, NEVER, joined=joined))
+        for names, joined in (([A, B], mine), ([B], mine), ([A, C], theirs))
+    ]
+    await settled()
+    await asyncio.sleep(0.01)
+    workshop.may_go.set()
+    await asyncio.gather(*calls)
+    assert workshop.made == [[A, B], [C]]
+    assert mine.seconds == 0
+    assert theirs.seconds > 0.005
 
 
 async def test_who_asked_first_may_leave_while_another_waits(rows, workshop):

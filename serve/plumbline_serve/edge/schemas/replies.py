@@ -10,9 +10,11 @@ from plumbline_serve.edge.schemas.problem import ItemProblem
 class Timing(BaseModel):
     """Milliseconds of wall time that the request took in the service."""
 
-    decode: float
-    queue: float
-    compute: float
+    decode: float = Field(description="Decoding and fitting of images: the sum over all, on however many threads.")
+    queue: float = Field(
+        description="The longest wait for an encoder, or for encodings that another request was having made already."
+    )
+    compute: float = Field(description="The longest time that an encoder took.")
     total: float
 
 
