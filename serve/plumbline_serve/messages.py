@@ -5,7 +5,7 @@ caller sent, unchecked beyond its shape: limits, names and images are checked on
 refuse the same things with the same words.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -254,3 +254,22 @@ class EncoderEntry:
     precision: str
     device: str
     notes: Mapping[str, str]
+
+
+Reply: TypeAlias = ScoreReply | FilterReply | RankReply | EmbedReply
+
+
+def errors_of(reply: Reply) -> Iterator[tuple[str, PlumblineError]]:
+    """What failed in an answer: the item, by id or index, with the scorer where it is one of several, and why."""
+    match reply:
+        case RankReply(errors=errors):
+            yield from ((f"index {index}", error) for index, error in errors.items())
+        case EmbedReply(vectors=vectors):
+            yield from ((f"index {i}", each) for i, each in enumerate(vectors) if isinstance(each, PlumblineError))
+        case _:
+            for result in reply.results:
+                if isinstance(result, ItemFailure):
+                    yield f"item {result.id!r}", result.error
+                else:
+                    found = result.scores.items()
+                    yield from ((f"item {result.id!r} {s}", e) for s, e in found if isinstance(e, PlumblineError))

@@ -11,6 +11,7 @@ from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Encoder, Prepared
 from plumbline_models.images.decode import DecodePolicy
+from plumbline_serve.causes import release
 from plumbline_serve.decoded import PixelsName, RequestPixels
 from plumbline_serve.messages import Base64Image, EncodedImage, ImageSource, RawImage
 from plumbline_serve.sources import OpenedImage, content_of, open_source, read_pixels
@@ -94,7 +95,9 @@ def attempt(function: Callable[..., Any], *args: Any) -> Any:
     try:
         return function(*args)
     except PlumblineError as error:
+        release(error)
         return error
-    except Exception:
+    except Exception as error:
         log.exception("preparing an input failed")
-        return PlumblineError("The service failed on this input.")
+        release(error)
+        return PlumblineError("The service failed on this input.", cause=repr(error))

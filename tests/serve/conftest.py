@@ -199,8 +199,8 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
     """Pipelines over the small scorers; they keep rows only where they are given bytes for them."""
     async with AsyncExitStack() as stack:
 
-        async def open_one(*, decoded_bytes: int = 2**20, **max_bytes: int) -> Pipeline:
-            limits = BatchLimits(max_queued=1000, max_linger_s=0.0)
+        async def open_one(*, decoded_bytes: int = 2**20, max_queued: int = 1000, **max_bytes: int) -> Pipeline:
+            limits = BatchLimits(max_queued=max_queued, max_linger_s=0.0)
             compute = LocalCompute(encoders_of(scorers.values()), limits, observer)
             await compute.start()
             stack.push_async_callback(compute.close)

@@ -1,5 +1,6 @@
 """The outermost layer of REST: names every request, asks for the key, turns every error into a problem, counts."""
 
+import asyncio
 import time
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from plumbline_serve.causes import release
 from plumbline_serve.edge.api_keys import ApiKeys
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.problems import http_headers, problem, refuse, report
@@ -68,8 +70,11 @@ class Gate:
                 self._keys.check(headers.get("authorization"))
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             await self._app({**scope, _CALL: call, "method": method}, receive, answer.send)
-        except ClientDisconnect:
-            pass  # nobody is there to be told
+        except ClientDisconnect as gone:
+            release(gone)  # nobody is there to be told
+        except asyncio.CancelledError as stopped:
+            release(stopped)
+            raise
         except Exception as error:
             if answer.status is not None:
                 report(error, call.request_id)

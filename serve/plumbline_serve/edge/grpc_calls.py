@@ -4,6 +4,7 @@ Under Ray Serve an error's details arrive only if the method sets code, details 
 returns; so no method of the edge raises.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
@@ -13,6 +14,7 @@ from typing import Protocol, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from plumbline_serve.causes import release
 from plumbline_serve.edge.api_keys import ApiKeys
 from plumbline_serve.edge.asked import Patience
 from plumbline_serve.edge.observe import EdgeObserver
@@ -110,6 +112,9 @@ class Desk:
                 self._keys.check(call.authorization)
             reply = await answer(call)
             call.succeed()
+        except asyncio.CancelledError as stopped:
+            release(stopped)
+            raise
         except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the caller gets a status
             call.fail(error, self._observer)
             return failed
@@ -134,6 +139,9 @@ class Desk:
                 async for reply in replies:
                     yield reply
             call.succeed()
+        except asyncio.CancelledError as stopped:
+            release(stopped)
+            raise
         except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the caller gets a status
             call.fail(error, self._observer)
         finally:

@@ -1,7 +1,7 @@
 """The gRPC edge: the methods of `plumbline.v1.Scoring` and `grpc.health.v1.Health`, whatever server hosts them."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -16,14 +16,16 @@ from plumbline_serve.edge.grpc_health import GrpcHealth
 from plumbline_serve.edge.grpc_stream import answer_each
 from plumbline_serve.edge.in_flight import BytesInFlight
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
-from plumbline_serve.edge.problems import refuse, status
+from plumbline_serve.edge.problems import refuse, report_items, status
 from plumbline_serve.grpc_servicers import UnreadableMessage
+from plumbline_serve.messages import EmbedReply, FilterReply, RankReply, ScoreReply
 from plumbline_serve.service import Service
 from plumbline_serve.settings import Settings
 from plumbline_wire import SCORING_SERVICE
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 B = TypeVar("B", bound=schemas.Request)
+T = TypeVar("T", ScoreReply, FilterReply, RankReply, EmbedReply)
 Q = TypeVar("Q", pb.ScoreRequest, pb.FilterRequest, pb.RankRequest, pb.EmbedRequest)
 
 MAX_BATCHES_UNDER_WAY = 16  # of one stream; the sender waits with further ones
@@ -73,7 +75,9 @@ class GrpcEdge:
         async def answer(call: GrpcCall) -> pb.FilterReply:
             with self._read(request, grpc_requests.filter_delivery, schemas.FilterRequest, call.patience) as asked:
                 message = intake.filter_request(asked.body, asked.parts, asked.timeout_ms)
-                return grpc_replies.filter_reply(await self._service.filter(message), call.request_id)
+                return grpc_replies.filter_reply(
+                    await _told(self._service.filter(message), call.request_id), call.request_id
+                )
 
         return await self._desk.run(f"{SCORING_SERVICE}/Filter", context, answer, failed=pb.FilterReply())
 
@@ -83,7 +87,9 @@ class GrpcEdge:
         async def answer(call: GrpcCall) -> pb.RankReply:
             with self._read(request, grpc_requests.rank_delivery, schemas.RankRequest, call.patience) as asked:
                 message = intake.rank_request(asked.body, asked.parts, asked.timeout_ms)
-                return grpc_replies.rank_reply(await self._service.rank(message), call.request_id)
+                return grpc_replies.rank_reply(
+                    await _told(self._service.rank(message), call.request_id), call.request_id
+                )
 
         return await self._desk.run(f"{SCORING_SERVICE}/Rank", context, answer, failed=pb.RankReply())
 
@@ -93,7 +99,9 @@ class GrpcEdge:
         async def answer(call: GrpcCall) -> pb.EmbedReply:
             with self._read(request, grpc_requests.embed_delivery, schemas.EmbedRequest, call.patience) as asked:
                 message = intake.embed_request(asked.body, asked.parts, asked.timeout_ms)
-                return grpc_replies.embed_reply(await self._service.embed(message), call.request_id)
+                return grpc_replies.embed_reply(
+                    await _told(self._service.embed(message), call.request_id), call.request_id
+                )
 
         return await self._desk.run(f"{SCORING_SERVICE}/Embed", context, answer, failed=pb.EmbedReply())
 
@@ -160,7 +168,8 @@ class GrpcEdge:
     async def _score(self, request: pb.ScoreRequest, request_id: str, patience: Patience) -> pb.ScoreReply:
         with self._read(request, grpc_requests.score_delivery, schemas.ScoreRequest, patience) as asked:
             message = intake.score_request(asked.body, asked.parts, asked.timeout_ms)
-            return grpc_replies.score_reply(await self._service.score(message), request_id)
+            reply = await _told(self._service.score(message), request_id)
+            return grpc_replies.score_reply(reply, request_id)
 
     @contextmanager
     def _read(
@@ -172,6 +181,13 @@ class GrpcEdge:
             share.may_hold_pixels = True
             share.take(request.ByteSize())
             yield understand(deliver(request), schema, self._limits, patience=patience)
+
+
+async def _told(answer: Awaitable[T], request_id: str) -> T:
+    """The answer, once the log knows what failed in it."""
+    reply = await answer
+    report_items(reply, request_id)
+    return reply
 
 
 def _check_readable(request: Any) -> None:

@@ -22,7 +22,9 @@ from plumbline_models.core.errors import (
     RequestError,
     UnauthenticatedError,
 )
+from plumbline_serve.causes import release
 from plumbline_serve.edge.observe import EdgeObserver
+from plumbline_serve.messages import Reply, errors_of
 from plumbline_wire import ERROR_DOMAIN
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,10 @@ PROBLEM_JSON = "application/problem+json"
 INTERNAL_DETAIL = "Something went wrong in the service; its log holds more under the request id."
 MAX_DETAIL_BYTES = 1024  # of a gRPC status message, which travels twice in the 8 KiB that clients take as metadata
 INTERNAL_STATUS = 500
+MAX_CAUSES = 8
+"""Lines in the log for one answer; items mostly fail for one cause."""
+MAX_NAMED_ITEMS = 4
+"""In one such line."""
 
 _GRPC_CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -50,12 +56,13 @@ _GRPC_CODES = {
 
 
 def refuse(error: Exception, request_id: str, observer: EdgeObserver) -> PlumblineError:
-    """Log and count why a whole request fails.
+    """Log and count why a whole request fails, and let go of the frames that the error passed.
 
     Returns:
         The error that the caller may see; what is not Plumbline's own becomes an internal one.
     """
     report(error, request_id)
+    release(error)
     visible = error if isinstance(error, PlumblineError) else PlumblineError(INTERNAL_DETAIL)
     if isinstance(visible, RequestError | AccessError | CapacityError):
         observer.rejection(visible.code)
@@ -121,11 +128,29 @@ def status(error: PlumblineError) -> Status:
 
 
 def report(error: Exception, request_id: str) -> None:
-    """Log why a whole request failed: in full where it is our fault, in a line where it is not."""
+    """Log why a whole request failed: in full where it is our fault, in a line where it is not.
+
+    What is refused for lack of capacity is counted, and logged only by who asks for it: it comes in floods.
+    """
     if isinstance(error, PlumblineError) and error.status != INTERNAL_STATUS:
-        log.info("request %s refused: %s %r %r", request_id, error.code, error.detail, error.facts)
+        level = logging.DEBUG if isinstance(error, CapacityError) else logging.INFO
+        log.log(level, "request %s refused: %s %r %r", request_id, error.code, error.detail, error.facts)
     else:
         log.error("request %s failed: %r", request_id, error, exc_info=error)
+
+
+def report_items(reply: Reply, request_id: str) -> None:
+    """Log why parts of an answer failed inside the service: a line for each cause."""
+    places: dict[str, list[str]] = {}
+    for place, error in errors_of(reply):
+        if error.status == INTERNAL_STATUS:
+            places.setdefault(f"{error.code} {error.detail!r} {error.facts!r}", []).append(place)
+    for cause, failed in list(places.items())[:MAX_CAUSES]:
+        named, num_more = ", ".join(failed[:MAX_NAMED_ITEMS]), len(failed) - MAX_NAMED_ITEMS
+        more = f" and {num_more} more" if num_more > 0 else ""
+        log.error("request %s failed for %s%s: %s", request_id, named, more, cause)
+    if len(places) > MAX_CAUSES:
+        log.error("request %s failed in parts for %d further causes", request_id, len(places) - MAX_CAUSES)
 
 
 def _detail(error: PlumblineError) -> str:

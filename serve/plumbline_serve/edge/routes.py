@@ -16,6 +16,8 @@ from plumbline_serve.edge.asked import Asked, Delivery, Patience, understand
 from plumbline_serve.edge.body import JSON, read_body
 from plumbline_serve.edge.gate import call_of
 from plumbline_serve.edge.in_flight import BytesInFlight, Share
+from plumbline_serve.edge.problems import report_items
+from plumbline_serve.messages import Reply
 from plumbline_serve.service import Service
 from plumbline_serve.settings import Limits
 
@@ -41,28 +43,28 @@ class Routes:
         async with self._read(request, schemas.ScoreRequest) as asked:
             message = intake.score_request(asked.body, asked.parts, asked.timeout_ms)
             reply = await _unless_gone(request, self._service.score(message))
-            return _reply(request, rest_replies.score_document(reply))
+            return _reply(request, reply, rest_replies.score_document(reply))
 
     async def filter(self, request: Request) -> Response:
         """Accept or reject items by a policy over scorers, cheapest scorer first."""
         async with self._read(request, schemas.FilterRequest) as asked:
             message = intake.filter_request(asked.body, asked.parts, asked.timeout_ms)
             reply = await _unless_gone(request, self._service.filter(message))
-            return _reply(request, rest_replies.filter_document(reply))
+            return _reply(request, reply, rest_replies.filter_document(reply))
 
     async def rank(self, request: Request) -> Response:
         """Order N images for one text, or N texts for one image."""
         async with self._read(request, schemas.RankRequest) as asked:
             message = intake.rank_request(asked.body, asked.parts, asked.timeout_ms)
             reply = await _unless_gone(request, self._service.rank(message))
-            return _reply(request, rest_replies.rank_document(reply))
+            return _reply(request, reply, rest_replies.rank_document(reply))
 
     async def embed(self, request: Request) -> Response:
         """Make unit-norm vectors of images or texts."""
         async with self._read(request, schemas.EmbedRequest) as asked:
             message = intake.embed_request(asked.body, asked.parts, asked.timeout_ms)
             reply = await _unless_gone(request, self._service.embed(message))
-            return _reply(request, rest_replies.embed_document(reply, asked.body))
+            return _reply(request, reply, rest_replies.embed_document(reply, asked.body))
 
     async def scorers(self) -> Response:
         """List the loaded scorers."""
@@ -146,8 +148,10 @@ class _Caller:
             self._task.cancel()
 
 
-def _reply(request: Request, document: rest_replies.Document) -> Response:
-    return _json({"request_id": call_of(request).request_id, **document})
+def _reply(request: Request, reply: Reply, document: rest_replies.Document) -> Response:
+    request_id = call_of(request).request_id
+    report_items(reply, request_id)
+    return _json({"request_id": request_id, **document})
 
 
 def _json(document: rest_replies.Document) -> Response:

@@ -35,7 +35,7 @@ class Flight:
         self.deadline = deadline
         self.starter = starter
         self._num_waiting = 0
-        self.task = asyncio.create_task(self._fly(make))
+        self.task = asyncio.create_task(_fly(names, make))
         self.task.add_done_callback(_retrieve)
 
     @property
@@ -59,8 +59,10 @@ class Flight:
             if not self._num_waiting:
                 self.task.cancel()
 
-    async def _fly(self, make: Make) -> Mapping[RowName, RowOrError]:
-        return dict(zip(self.names, await make(self.names), strict=True))
+
+async def _fly(names: Sequence[RowName], make: Make) -> Mapping[RowName, RowOrError]:
+    """Not of the flight: an error holds the frames that it passed, the flight its task, and the task the error."""
+    return dict(zip(names, await make(names), strict=True))
 
 
 def _retrieve(task: "asyncio.Task[Mapping[RowName, RowOrError]]") -> None:

@@ -67,11 +67,14 @@ class SharedRows:
             return found
         joined = joined or Joined()
         own = self._start(missing, make, deadline, joined) if missing else None
-        await _landed({*others.values()} | ({own} if own else set()), joined)
-        if own:
-            found |= own.task.result()
-        found |= {name: flight.task.result()[name] for name, flight in others.items() if flight.has_landed}
-        failed = [name for name, flight in others.items() if not flight.has_landed]
+        try:
+            await _landed({*others.values()} | ({own} if own else set()), joined)
+            if own:
+                found |= own.task.result()
+            found |= {name: flight.task.result()[name] for name, flight in others.items() if flight.has_landed}
+            failed = [name for name, flight in others.items() if not flight.has_landed]
+        finally:
+            del own, others  # an error holds this frame, and a flight its error
         if failed:
             found.update(await self.get(failed, make, deadline, joined=joined))
         return found

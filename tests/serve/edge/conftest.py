@@ -18,6 +18,7 @@ import uvicorn
 from grpc_health.v1 import health_pb2_grpc
 
 from plumbline_models.core.errors import (
+    EngineError,
     ImageUndecodableError,
     MissingTextError,
     PlumblineError,
@@ -76,7 +77,9 @@ def image_bytes(image: Any) -> bytes:
 
 
 def thirds(image: Any) -> np.float32:
-    """A number of an image's bytes that has no short decimal form."""
+    """A number of an image's bytes that has no short decimal form; the engine fails on some."""
+    if image_bytes(image) == b"engine":
+        raise EngineError("The engine gave no number.", encoder="mini/image")
     return np.float32(sum(image_bytes(image)) / 3)
 
 

@@ -10,6 +10,7 @@ from google.rpc import error_details_pb2
 from plumbline_models.core.errors import (
     CapacityError,
     CheckpointNotFoundError,
+    EngineError,
     InvalidFieldError,
     MalformedRequestError,
     OverloadedError,
@@ -19,14 +20,17 @@ from plumbline_models.core.errors import (
 from plumbline_serve.edge.observe import Unobserved
 from plumbline_serve.edge.problems import (
     INTERNAL_DETAIL,
+    MAX_CAUSES,
     MAX_DETAIL_BYTES,
     TYPE_BASE,
     grpc_code,
     http_headers,
     problem,
     refuse,
+    report_items,
     status,
 )
+from plumbline_serve.messages import EmbedReply, ItemFailure, ItemScores, ScoreReply, Timing
 
 DOCS = Path(__file__).parents[3] / "docs" / "problems.md"
 FAULTS = [{"pointer": "/items/0", "detail": "must be an object"}]
@@ -139,3 +143,28 @@ def test_a_refused_request_is_a_line_in_the_log_without_a_trace(caplog: pytest.L
         refuse(MalformedRequestError("Broken.", offset=3), "the-id", Unobserved())
     assert "the-id refused: malformed_request 'Broken.' {'offset': 3}" in caplog.text
     assert "Traceback" not in caplog.text
+
+
+def test_items_that_fail_inside_are_a_line_for_each_cause(caplog: pytest.LogCaptureFixture) -> None:
+    failed = [ItemFailure(str(index), EngineError("No number.", encoder="mini/image")) for index in range(6)]
+    lost = ItemScores(
+        "x", {"sum": PlumblineError("Lost.", cause="ZeroDivisionError()"), "other": InvalidFieldError("?")}
+    )
+    report_items(ScoreReply([*failed, lost, ItemFailure("y", InvalidFieldError("?"))], Timing(0, 0, 0, 0)), "the-id")
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith("request the-id failed for item '0', item '1', item '2', item '3' and 2 more: ")
+    assert first.endswith("engine_failed 'No number.' {'encoder': 'mini/image'}")
+    assert second == ("request the-id failed for item 'x' sum: internal 'Lost.' {'cause': 'ZeroDivisionError()'}")
+
+
+def test_an_answer_with_very_many_causes_is_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
+    vectors = [EngineError("No number.", batch=index) for index in range(256)]
+    report_items(EmbedReply("mini/image", 3, vectors, Timing(0, 0, 0, 0)), "the-id")
+    assert len(caplog.records) == MAX_CAUSES + 1
+    assert "248 further causes" in caplog.text
+
+
+def test_floods_of_refusals_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        refuse(OverloadedError("Full.", retry_after_s=1.0), "the-id", Unobserved())
+    assert not caplog.records
