@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError
 from plumbline_models.core.protocols import Scorer
-from plumbline_models.text.words import split_words
+from plumbline_models.text.words import count_words
 from plumbline_serve.checks import Case
 from plumbline_serve.messages import (
     FilterReply,
@@ -71,7 +71,7 @@ def _count_words(judged: _Judged, scorers: Sequence[Scorer], policy: Sequence[Th
         min_words = max((each.min_words or 0 for each in policy if each.scorer == name), default=0)
         if not min_words or case.error is not None or case.lacks(scorer) is not None:
             continue
-        num_words = len(split_words(case.text or ""))
+        num_words = count_words(case.text or "", most=min_words)
         if num_words < min_words:
             judged.failed.append(name)
             judged.reasons[name] = f"The text has {num_words} words; at least {min_words} are asked for."

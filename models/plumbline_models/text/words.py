@@ -6,6 +6,7 @@ order. Where the sentence tokenises differently, as in `...`, every later word g
 last words none. `compat_words` does the same, for comparison with published numbers.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ def split_words(text: str) -> list[Word]:
     Japanese is one word.
     """
     return [Word(match[0], match.start(), match.end()) for match in _WORD.finditer(text)]
+
+
+def count_words(text: str, *, most: int) -> int:
+    """How many words a text has, as `split_words` counts them; counting stops at `most`."""
+    return sum(1 for _ in itertools.islice(_WORD.finditer(text), most))
 
 
 def words_from_tokens(tokenised: Tokenised, words: Sequence[Word], *, offset: int = 0) -> list[list[int]]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from plumbline_models.text.byte_pairs import END_OF_TEXT
 from plumbline_models.text.clip_bpe import ClipTokenizer
-from plumbline_models.text.words import Word, compat_words, split_words, words_from_tokens
+from plumbline_models.text.words import Word, compat_words, count_words, split_words, words_from_tokens
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "fclipscore"
 MERGES = json.loads((GOLDEN / "text_merge.json").read_text())["cases"]
@@ -35,6 +35,11 @@ COMPAT = ClipTokenizer(compat=True)
 )
 def test_words_stand_between_spaces_without_the_punctuation_around_them(text: str, words: list[str]) -> None:
     assert [word.text for word in split_words(text)] == words
+
+
+@given(st.text(st.sampled_from("ab .-\n漢")), st.integers(0, 9))
+def test_words_are_counted_as_they_are_split(text: str, most: int) -> None:
+    assert count_words(text, most=most) == min(len(split_words(text)), most)
 
 
 @given(st.text())
