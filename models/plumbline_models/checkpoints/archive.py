@@ -4,15 +4,17 @@ import json
 import re
 import shlex
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from plumbline_models.core.errors import CheckpointError, StateDictError, UnsafeCheckpointError
 
 FileKind: TypeAlias = Literal["safetensors", "zip_pickle", "pickle"]
-FLOATS: Final = frozenset({"F16", "BF16", "F32", "F64"})
-"""What safetensors calls the numbers that weights may be stored in; others need a scale to mean anything."""
+FLOATS: Final = frozenset({"F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2"})
+"""What safetensors calls the numbers that weights may be stored in; those of 8 bits only where no scale is beside."""
+_SCALES: Final = ("{name}_scale", "{name}_scale_inv", "{layer}.scale", "{layer}.scale_weight", "{layer}.scale_inv")
+"""What programs that quantise to 8 bits call the scale of a tensor, or of the layer that it is of."""
 _COUNTS: Final = frozenset({"I64", "BOOL"})
 """Of positions, counters and masks, which stand beside the weights."""
 _PICKLE_START, _ZIP_START, _HEADER_START = b"\x80", b"PK", b"{"
@@ -96,9 +98,15 @@ def check_types(file: Path) -> None:
         StateDictError: A tensor is stored as something else, such as int8, which means nothing without its scale.
         CheckpointError: The file is damaged.
     """
-    for name, kind in stored_types(file).items():
-        if kind not in FLOATS | _COUNTS:
+    types = stored_types(file)
+    for name, kind in types.items():
+        if kind not in FLOATS | _COUNTS or (kind.startswith("F8") and has_scale(name, types)):
             raise quantised(name, kind, path=str(file))
+
+
+def has_scale(name: str, names: Container[str]) -> bool:
+    """Whether a scale of that tensor lies beside it: then its own numbers are not the weights."""
+    return any(scale.format(name=name, layer=name.rpartition(".")[0]) in names for scale in _SCALES)
 
 
 def quantised(name: str, kind: str, **facts: object) -> StateDictError:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from plumbline_models.checkpoints.archive import FileKind, inspect, more_than_tensors
+from plumbline_models.checkpoints.archive import FileKind, has_scale, inspect, more_than_tensors
 from plumbline_models.checkpoints.weight_files import files_of
 from plumbline_models.core.errors import CheckpointError, StateDictError
 
@@ -23,8 +23,9 @@ AVERAGED: Final = (
     *("swa", "swa_state_dict", "state_dict_swa", "model_swa"),
 )
 """Under which of their keys they keep averaged weights, read where there are no others."""
-FLOATS: Final = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
-"""Plain numbers; others, such as float8, need a scale to mean anything."""
+FLOAT8: Final = frozenset({torch.float8_e4m3fn, torch.float8_e5m2})
+FLOATS: Final = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64, *FLOAT8})
+"""Plain numbers, of `FLOAT8` only where no scale lies beside them."""
 _COUNTER: Final = "n_averaged"  # what torch's averaging puts beside the tensors
 _PREFIXES: Final = ("module.", "_orig_mod.", "model.")
 """What wrapping a network for training puts before every name."""
@@ -49,7 +50,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     tensors = {name: value for state in states for name, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise StateDictError(f"The checkpoint {file.name} holds no tensors.", path=str(file))
-    return {name: _widen(tensor) for name, tensor in _strip(tensors).items()}
+    tensors = dict(_strip(tensors))
+    return {name: _widen(tensor, is_scaled=has_scale(name, tensors)) for name, tensor in tensors.items()}
 
 
 def _read_state(file: Path) -> Mapping[str, Any]:
@@ -120,5 +122,6 @@ def _strip(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return tensors
 
 
-def _widen(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.float32) if tensor.dtype in FLOATS else tensor
+def _widen(tensor: Tensor, *, is_scaled: bool) -> Tensor:
+    is_plain = tensor.dtype in FLOATS and not (is_scaled and tensor.dtype in FLOAT8)
+    return tensor.to(torch.float32) if is_plain else tensor

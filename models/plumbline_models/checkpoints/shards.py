@@ -8,13 +8,13 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from plumbline_models.checkpoints.archive import FileKind, check_types, inspect, quantised, stored_types
+from plumbline_models.checkpoints.archive import FileKind, check_types, has_scale, inspect, quantised, stored_types
 from plumbline_models.checkpoints.digest import sha256_of
-from plumbline_models.checkpoints.loading import FLOATS, read_pickle
+from plumbline_models.checkpoints.loading import FLOAT8, FLOATS, read_pickle
 from plumbline_models.checkpoints.weight_files import files_of, find_weights_in, is_index, shards_of
 from plumbline_models.core.errors import CheckpointError, StateDictError
 
-_STORED: Final = frozenset({*FLOATS, torch.int64, torch.bool})
+_STORED: Final = frozenset({*(FLOATS - FLOAT8), torch.int64, torch.bool})
 
 
 class Shards:
@@ -69,7 +69,7 @@ class Shards:
                 found=tuple(tensor.shape),
                 expected=shape,
             )
-        return _plain(tensor, name).to(torch.float32)
+        return self._plain(tensor, name).to(torch.float32)
 
     def read_rows(self, name: str, num_rows: int, width: int) -> Tensor:
         """The first rows of a table as float32 `[num_rows, width]`.
@@ -84,7 +84,7 @@ class Shards:
                 found=tuple(table.shape),
                 expected=(num_rows, width),
             )
-        return _plain(table, name)[:num_rows].to(torch.float32)
+        return self._plain(table, name)[:num_rows].to(torch.float32)
 
     def read_any(self, name: str) -> Tensor:
         """One tensor as stored.
@@ -117,7 +117,12 @@ class Shards:
             loaded = self._pickles.get(file) or _load_pickle(self._folder / file)  # not kept: others read it
             for name, value in loaded.items():
                 if isinstance(value, Tensor) and value.dtype not in _STORED:
-                    raise quantised(name, str(value.dtype), folder=str(self._folder))
+                    self._plain(value, name)
+
+    def _plain(self, tensor: Tensor, name: str) -> Tensor:
+        if tensor.dtype not in FLOATS or (tensor.dtype in FLOAT8 and has_scale(name, self._file_of)):
+            raise quantised(name, str(tensor.dtype), folder=str(self._folder))
+        return tensor
 
     def _is_safe(self, file: str) -> bool:
         if file not in self._kinds:
@@ -151,9 +156,3 @@ def _as_tensor(value: object, name: str) -> Tensor:
     if not isinstance(value, Tensor):
         raise StateDictError(f"The checkpoint's {name} is not a tensor.", kind=type(value).__name__)
     return value
-
-
-def _plain(tensor: Tensor, name: str) -> Tensor:
-    if tensor.dtype not in FLOATS:
-        raise quantised(name, str(tensor.dtype))
-    return tensor

@@ -208,10 +208,25 @@ def test_what_trainers_leave_beside_tensors_is_refused_with_a_command_that_conve
     assert same(load_file(tmp_path / "it's best.safetensors"))
 
 
-@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
-def test_quantised_tensors_are_not_taken_for_numbers(dtype: torch.dtype, tmp_path: Path) -> None:
-    save_file({"a.weight": STATE["a.weight"].to(dtype)}, tmp_path / "weights.safetensors")
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [
+        (torch.int8, "unrelated"),
+        (torch.uint8, "unrelated"),
+        (torch.float8_e4m3fn, "a.weight_scale"),
+        (torch.float8_e4m3fn, "a.weight_scale_inv"),
+        (torch.float8_e5m2, "a.scale_weight"),
+    ],
+)
+def test_quantised_tensors_are_not_taken_for_numbers(dtype: torch.dtype, scale: str, tmp_path: Path) -> None:
+    state = {"a.weight": STATE["a.weight"].to(dtype), scale: torch.ones(1)}
+    save_file(state, tmp_path / "weights.safetensors")
     assert read_tensors(tmp_path / "weights.safetensors")["a.weight"].dtype == dtype
+
+
+def test_numbers_of_8_bits_without_a_scale_are_numbers(tmp_path: Path) -> None:
+    save_file({**STATE, "a.weight": STATE["a.weight"].to(torch.float8_e4m3fn)}, tmp_path / "weights.safetensors")
+    assert same(read_tensors(tmp_path / "weights.safetensors"))  # up to 16 they are whole
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])

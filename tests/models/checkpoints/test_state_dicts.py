@@ -70,7 +70,7 @@ def test_a_missing_an_extra_and_a_misshapen_tensor_are_all_named(tensors: dict[s
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])  # the second: not widened beside its scale
 def test_a_quantised_tensor_is_named(dtype: torch.dtype, tensors: dict[str, Tensor], tower: TextTower) -> None:
     name = "transformer.resblocks.0.mlp.c_fc.weight"
     text = {**sort_tensors(tensors).text, name: tensors[name].to(dtype)}

@@ -52,7 +52,8 @@ def ported(tmp_path):
 def test_a_quantised_tensor_is_named(dtype, ported, tmp_path):
     folder, name = ported(NEWER), "lm_head.weight"
     state = load_file(folder / "model.safetensors")
-    save_file({**state, name: state[name].to(dtype)}, folder / "model.safetensors", metadata={"format": "pt"})
+    state |= {name: state[name].to(dtype), f"{name}_scale": torch.ones(1)}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(StateDictError, match=f"The checkpoint's {name} is stored as "):
         load("llava-1.5", workshop(tmp_path), model=str(folder))
 

@@ -142,7 +142,7 @@ def test_a_tensor_of_another_shape_is_named(state, rewrite):
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
 @pytest.mark.parametrize("name", ["shared.weight", "decoder.block.0.layer.2.DenseReluDense.wo.weight"])
 def test_a_quantised_tensor_is_named(name, file, dtype, state, rewrite):
-    state[name] = state[name].to(dtype)
+    state |= {name: state[name].to(dtype), f"{name}_scale": torch.ones(1)}
     with pytest.raises(StateDictError, match=rf"The checkpoint's {name} is stored as {str(dtype)[6:]}"):
         build_score_graph(rewrite(state, file), 85)
 
