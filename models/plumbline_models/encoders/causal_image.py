@@ -128,7 +128,11 @@ class CausalImageEncoder:
             backend=engine.info.backend,
             precision=engine.info.precision,
             device=engine.info.device,
-            notes={"family": self._checkpoint.family.name, "pixels": str(self._checkpoint.pixels)},
+            notes={
+                "family": self._checkpoint.family.name,
+                "pixels": str(self._checkpoint.pixels),
+                "resize": self._checkpoint.pixels.resize,
+            },
             num_streams=engine.info.num_streams,
         )
 

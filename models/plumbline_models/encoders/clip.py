@@ -21,6 +21,7 @@ from plumbline_models.encoders.tokens import open_tokens
 from plumbline_models.graphs.clip_graphs import TYPICAL_TOKENS, clip_image_graph, clip_text_graph
 from plumbline_models.images.fit import fit
 from plumbline_models.images.preprocess import PreprocessSpec
+from plumbline_models.images.resizing import pillow_arithmetic
 
 LENGTH_STEP: Final = 8
 """Texts are padded to a multiple of this, so that engines meet few shapes and little padding is computed."""
@@ -73,7 +74,8 @@ class ClipImageEncoder(ClipEncoder[FittedPixels]):
 
     def _notes(self) -> Mapping[str, str]:
         height, width = self._fit.size
-        return {"pixels": f"{height}x{width}, {self._fit.mode}, {self._fit.interpolation}"}
+        pixels = f"{height}x{width}, {self._fit.mode}, {self._fit.interpolation}"
+        return {"pixels": pixels, "resize": pillow_arithmetic()}
 
 
 class ClipTextEncoder(ClipEncoder[TokenIds]):

@@ -20,6 +20,7 @@ from plumbline_models.images.crop_square import crop_square
 from plumbline_models.images.fit import fit
 from plumbline_models.images.pad_square import mean_fill, pad_square
 from plumbline_models.images.preprocess import PreprocessSpec
+from plumbline_models.images.resizing import pillow_arithmetic
 
 if TYPE_CHECKING:
     from plumbline_models.graphs.flant5_tower import FlanT5Image
@@ -116,7 +117,10 @@ class FlanT5ImageEncoder:
             backend=engine.info.backend,
             precision=engine.info.precision,
             device=engine.info.device,
-            notes={"pixels": f"{self._aspect or self._checkpoint.aspect}, {arch.image_px} px"},
+            notes={
+                "pixels": f"{self._aspect or self._checkpoint.aspect}, {arch.image_px} px",
+                "resize": pillow_arithmetic(),
+            },
             num_streams=engine.info.num_streams,
         )
         self._engine = engine

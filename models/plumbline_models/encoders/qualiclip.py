@@ -28,6 +28,7 @@ from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
 from plumbline_models.graphs.qualiclip_arch import MIN_SIDE_PX, TrunkArch
 from plumbline_models.graphs.qualiclip_graph import MAX_BATCH, MAX_SIDE_PX, qualiclip_graph
+from plumbline_models.images.resizing import pillow_arithmetic
 
 MAX_PIXELS: Final = 4_000_000
 """A core takes half a minute for as many with RN50."""
@@ -198,7 +199,11 @@ class QualiClipEncoder:
             backend=ran.backend,
             precision=ran.precision,
             device=ran.device,
-            notes={"prompts": self._prompts.name, "pixels": f"own size, at most {self.max_pixels} pixels"},
+            notes={
+                "prompts": self._prompts.name,
+                "pixels": f"own size, at most {self.max_pixels} pixels",
+                "resize": pillow_arithmetic(),
+            },
             num_streams=ran.num_streams,
         )
 

@@ -2,7 +2,8 @@
 
 As the CLIP image processor of the Hugging Face library does it: the short side becomes the tower's, the long side is
 rounded down, and the cut begins at half of the rest, rounded down (open_clip's `shortest` rounds to even there).
-Of long strips only what is kept is resized; a pixel in thousands then differs by one level.
+Of long strips only what is kept is resized, height and width in the order that Pillow would take on the whole; a pixel
+in thousands then differs by one level.
 """
 
 import math
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from plumbline_models.core.arrays import FittedPixels, Pixels
+from plumbline_models.images.resizing import is_low_first
 
 _MAX_WASTE = 16  # share of resized pixels thrown away, above which only the kept ones are computed
 _SUPPORT = 2.0  # Pillow's bicubic filter reaches two pixels of the coarser grid to either side
@@ -37,24 +39,28 @@ def _crop_wide(pixels: Pixels, size_px: int, *, axis: int) -> Pixels:
     long, short = pixels.shape[axis], pixels.shape[1 - axis]
     new_long = int(size_px * long / short)
     first = (new_long - size_px) // 2
+    size = (new_long, size_px) if axis == 0 else (size_px, new_long)
     if new_long <= _MAX_WASTE * size_px:
-        return _resize(pixels, new_long, size_px, axis=axis).take(range(first, first + size_px), axis=axis)
+        whole = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC))
+        return whole.take(range(first, first + size_px), axis=axis)
     scale = long / new_long
     support = _SUPPORT * max(scale, 1.0)
     low, high = first * scale, (first + size_px) * scale
     first_in, last_in = max(0, math.floor(low - support)), min(long, math.ceil(high + support))
     part = pixels.take(range(first_in, last_in), axis=axis)
-    return _resize(part, size_px, size_px, axis=axis, span=(low - first_in, high - first_in))
+    spans = {axis: (low - first_in, high - first_in), 1 - axis: (0.0, float(short))}
+    for each in (0, 1) if is_low_first(pixels.shape[:2], size) else (1, 0):
+        part = _resize_axis(part, size_px, spans[each], axis=each)
+    return part
 
 
-def _resize(
-    pixels: Pixels, long_px: int, short_px: int, *, axis: int, span: tuple[float, float] | None = None
-) -> Pixels:
-    """Resize `axis` to `long_px` and the other to `short_px`, from a span of `axis` only where one is given."""
-    low, high = span or (0.0, float(pixels.shape[axis]))
-    short = float(pixels.shape[1 - axis])
-    if axis == 1:
-        size, box = (long_px, short_px), (low, 0.0, high, short)
-    else:
-        size, box = (short_px, long_px), (0.0, low, short, high)
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, box=box))
+def _resize_axis(pixels: Pixels, length: int, span: tuple[float, float], *, axis: int) -> Pixels:
+    """Resize one axis, from a span of it, and leave the other alone."""
+    height, width = pixels.shape[:2]
+    if axis == 0:
+        return _resize(pixels, (length, width), (0.0, span[0], float(width), span[1]))
+    return _resize(pixels, (height, length), (span[0], 0.0, span[1], float(height)))
+
+
+def _resize(pixels: Pixels, size: tuple[int, int], box: tuple[float, float, float, float]) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box))

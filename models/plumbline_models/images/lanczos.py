@@ -5,10 +5,14 @@ many as fit into 16 bits with the largest weight. That moves a score by up to 2e
 precision, columns first, each pass rounded to 8 bits.
 """
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from plumbline_models.core.arrays import Pixels
+
+LANCZOS_ARITHMETIC: Final = "torchvision's Lanczos, 8 bits, width first"
 
 _LOBES = 3.0
 _MOST_BITS = 22

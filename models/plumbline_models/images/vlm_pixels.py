@@ -14,8 +14,9 @@ from PIL import Image
 
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import ImageError
-from plumbline_models.images.lanczos import resize_lanczos
+from plumbline_models.images.lanczos import LANCZOS_ARITHMETIC, resize_lanczos
 from plumbline_models.images.pad_square import pad_square
+from plumbline_models.images.resizing import pillow_arithmetic
 from plumbline_models.images.size import check_sides
 
 MAX_ASPECT: Final = 200
@@ -43,6 +44,11 @@ class PixelPolicy(Protocol):
         """
         ...
 
+    @property
+    def resize(self) -> str:
+        """By which arithmetic, for `GET /v1/models`."""
+        ...
+
     def __str__(self) -> str:
         """In a few words, for `GET /v1/models`."""
         ...
@@ -58,6 +64,11 @@ class PaddedSquare:
     def fit(self, pixels: Pixels) -> FittedImage:
         """One tile."""
         return FittedImage(pad_square(pixels, self.size_px, self.fill)[None], (0, 0))
+
+    @property
+    def resize(self) -> str:
+        """By which arithmetic."""
+        return pillow_arithmetic()
 
     def __str__(self) -> str:
         """In a few words."""
@@ -97,6 +108,11 @@ class WholePatches:
             rows, columns = (math.ceil(side * grow / step) for side in (height, width))
         return rows * step, columns * step
 
+    @property
+    def resize(self) -> str:
+        """By which arithmetic."""
+        return pillow_arithmetic()
+
     def __str__(self) -> str:
         """In a few words."""
         return f"multiples of {self.factor_px} px, {self.min_pixels} to {self.max_pixels} pixels"
@@ -128,6 +144,11 @@ class Tiles:
             return FittedImage(small[None], (0, 0))
         cut = whole.reshape(rows, self.tile_px, columns, self.tile_px, 3).swapaxes(1, 2)
         return FittedImage(np.concatenate([cut.reshape(-1, *small.shape), small[None]]), (rows, columns))
+
+    @property
+    def resize(self) -> str:
+        """By which arithmetic."""
+        return LANCZOS_ARITHMETIC
 
     def __str__(self) -> str:
         """In a few words."""

@@ -10,6 +10,7 @@ from plumbline_models.checkpoints.clip_spec import ClipSpec
 from plumbline_models.core.errors import EngineError, InvalidFieldError, SetupError
 from plumbline_models.core.protocols import Backend, Encoder, PairInput
 from plumbline_models.encoders.clip import ClipImageEncoder, ClipTextEncoder
+from plumbline_models.images.resizing import pillow_arithmetic
 
 TOGETHER = 1e-6  # float32 sums in another order; measured 3e-7
 WORDS = [
@@ -125,7 +126,7 @@ def test_an_encoder_says_what_it_is(images: Encoder, tiny_spec: ClipSpec, backen
     info = images.info()
     assert (info.key, info.kind, info.dim) == (f"{tiny_spec.name}/image", "image", 24)
     assert (info.backend, info.precision, info.device) == (backend.name, "fp32", "cpu")
-    assert info.notes == {"pixels": "32x32, squash, bicubic"}
+    assert info.notes == {"pixels": "32x32, squash, bicubic", "resize": pillow_arithmetic()}
     assert len(info.sha256) == 64
 
 
