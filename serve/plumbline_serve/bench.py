@@ -132,6 +132,10 @@ class Bench:
 
         return await self._look_up(named, make)
 
+    async def read_texts(self, function: Callable[[str], R], texts: Sequence[str]) -> list[R]:
+        """Call a function with each text, off the event loop and as many at a time as leave others their turn."""
+        return await self._tokenise.each(function, texts)
+
     async def on_thread(self, function: Callable[..., R], *args: Any) -> R:
         """Work out scores off the event loop, behind neither images nor texts."""
         return await self._score.run(function, *args)

@@ -1,6 +1,7 @@
 """Unit-norm vectors of images or texts, from the encoders that a scorer already holds."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -27,7 +28,7 @@ async def embed(pipeline: Pipeline, request: EmbedRequest) -> EmbedReply:
         rows = await (
             _image_rows(bench, image, request) if request.images else _text_rows(bench, text, pipeline, request)
         )
-        cut = await bench.on_thread(_cut_texts, text, request.texts, rows)
+        cut = await _cut_texts(bench, text, request.texts, rows)
     vectors = [row if isinstance(row, PlumblineError) else np.asarray(row, np.float32) for row in rows]
     dim = next((vector.size for vector in vectors if not isinstance(vector, PlumblineError)), 0)
     return EmbedReply(encoder.key, dim, vectors, timing(), truncated=cut)
@@ -45,13 +46,11 @@ def _encoders(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
     )
 
 
-def _cut_texts(encoder: Encoder, texts: Sequence[str], rows: Sequence[RowOrError]) -> list[int]:
+async def _cut_texts(bench: Bench, encoder: Encoder, texts: Sequence[str], rows: Sequence[RowOrError]) -> list[int]:
     """Which of the embedded texts were cut."""
-    return [
-        index
-        for index, (text, row) in enumerate(zip(texts, rows, strict=False))
-        if not isinstance(row, PlumblineError) and is_cut(encoder, text)
-    ]
+    embedded = [index for index in range(len(texts)) if not isinstance(rows[index], PlumblineError)]
+    found = await bench.read_texts(partial(is_cut, encoder), [texts[index] for index in embedded])
+    return [index for index, cut in zip(embedded, found, strict=True) if cut]
 
 
 async def _image_rows(bench: Bench, encoder: Encoder, request: EmbedRequest) -> list[RowOrError]:

@@ -13,8 +13,8 @@ from plumbline_serve.together import together
 
 Column = list[RowOrError]
 """One encoder's row or error for each case."""
-CASES_A_PIECE = 32
-"""Cases scored before other requests have their turn; fclipscore takes some milliseconds for so many long texts."""
+CASES_A_PIECE = 8
+"""Cases scored before other requests have their turn: so many of the longest texts take some milliseconds."""
 
 
 async def score_cases(bench: Bench, scorer: Scorer, cases: Sequence[Case]) -> list[ScoreOrError]:

@@ -14,7 +14,7 @@ from plumbline_serve.pictures import Picture
 
 
 def num_kept() -> int:
-    return sum(isinstance(each, Bench | Picture) for each in gc.get_objects())
+    return sum(type(each) in (Bench, Picture) for each in gc.get_objects())
 
 
 @pytest.fixture
