@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from plumbline_models.checkpoints.paths import anchored
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.protocols import EncoderKind
+from plumbline_models.core.sections import explain
+from plumbline_models.scorers import anchor_sections
 
 CONFIG_VARIABLE = "PLUMBLINE_CONFIG"
 _ROOM_BESIDE_PIXELS = 2**16  # for one item's text and a form's borders
+PATHS = (("cache_dir", None), ("engines", "dir"), ("engines", "calibration_dir"), ("auth", "keys_file"))
+"""Settings that name files or folders; scorers say of their own options which do."""
 _PIXELS = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(MP|MPX|KP|P)?\s*$", re.IGNORECASE)
 _PIXEL_UNITS = {"MP": 10**6, "MPX": 10**6, "KP": 10**3, "P": 1, "": 1}
 
@@ -185,6 +190,13 @@ class Settings(BaseSettings):
     grpc_port: int = Field(default=9000, ge=1, le=65535)
     """gRPC port."""
 
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths are seen from: the configuration file's folder, else the working directory."""
+        return self._folder
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -202,6 +214,8 @@ class Settings(BaseSettings):
 def load_settings(path: Path | None = None, overrides: dict[str, Any] | None = None) -> Settings:
     """Read the settings.
 
+    Relative paths in the file are seen from the folder that it lies in, others from the working directory.
+
     Args:
         path: The YAML file; None: the one that `PLUMBLINE_CONFIG` names, or none at all.
         overrides: Validated top-level fields that win over everything else; entries of None are left out.
@@ -211,12 +225,29 @@ def load_settings(path: Path | None = None, overrides: dict[str, Any] | None = N
     """
     named = os.environ.get(CONFIG_VARIABLE)
     path = path or (Path(named) if named else None)
-    values = _read_yaml(path) if path is not None else {}
+    values = _anchor(_read_yaml(path), path.absolute().parent) if path is not None else {}
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        raise ConfigError(_explain(error), path=str(path)) from error
-    return settings.model_copy(update={key: value for key, value in (overrides or {}).items() if value is not None})
+        raise ConfigError(explain(error), path=str(path)) from error
+    settings = settings.model_copy(update={key: value for key, value in (overrides or {}).items() if value is not None})
+    if path is not None:
+        settings._folder = path.absolute().parent  # noqa: SLF001 - its own module
+    return settings
+
+
+def _anchor(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The file's values with their relative paths as seen from its folder."""
+    seen = dict(values)
+    for section, option in PATHS:
+        within = seen.get(section)
+        if option is None and isinstance(within, str):
+            seen[section] = anchored(within, folder, "path")
+        elif isinstance(within, dict) and isinstance(within.get(option), str):
+            seen[section] = {**within, option: anchored(within[option], folder, "path")}
+    if isinstance(seen.get("scorers"), dict):
+        seen["scorers"] = anchor_sections(seen["scorers"], folder)
+    return seen
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -231,9 +262,3 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"The configuration file {path} must hold a mapping.", path=str(path))
     return {str(key): value for key, value in values.items()}
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"The configuration is not valid at {where or 'the top'}: {first['msg']}."

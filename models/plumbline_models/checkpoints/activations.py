@@ -6,18 +6,20 @@ Nothing in a file of OpenAI's names says which; with the wrong one scores are of
 import logging
 from collections.abc import Collection
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from plumbline_models.checkpoints.archs import is_known
-from plumbline_models.checkpoints.clip_spec import ClipSpec
 from plumbline_models.checkpoints.sources import LocalFile
+
+if TYPE_CHECKING:
+    from plumbline_models.checkpoints.clip_spec import ClipSpec
 
 log = logging.getLogger(__name__)
 OPENAI_MARKS: Final = frozenset({"input_resolution", "context_length", "vocab_size"})
 """What OpenAI's own files keep beside the weights."""
 
 
-def doubt_activation(spec: ClipSpec, names: Collection[str]) -> None:
+def doubt_activation(spec: "ClipSpec", names: Collection[str]) -> None:
     """Warn, once, of a file of one's own whose tensors have OpenAI's names, where the architecture computes GELU.
 
     Args:

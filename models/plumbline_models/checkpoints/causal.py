@@ -16,10 +16,18 @@ from typing import TYPE_CHECKING, Any, Final
 from plumbline_models.checkpoints.causal_origin import causal_origin
 from plumbline_models.checkpoints.causal_pixels import read_pixels
 from plumbline_models.checkpoints.digest import SHORT
-from plumbline_models.checkpoints.flant5_folders import find_small_files, find_weights, read_json
+from plumbline_models.checkpoints.flant5_folders import (
+    check_folder,
+    find_small_files,
+    find_weights,
+    is_folder_name,
+    read_json,
+)
+from plumbline_models.checkpoints.sources import HubFile
 from plumbline_models.checkpoints.vqa_family import check_family
-from plumbline_models.core.errors import CheckpointError, ConfigError
+from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from plumbline_models.core.protocols import Origin
+from plumbline_models.core.weights import Seek
 from plumbline_models.images.vlm_pixels import PixelPolicy, Tiles, WholePatches
 from plumbline_models.text.byte_level import ByteLevelTokenizer
 from plumbline_models.text.causal_families import CausalFamily
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
     from plumbline_models.checkpoints.shards import Shards
     from plumbline_models.graphs.causal_rules import PixelRules
 
+_TOWER: Final = "model.vision_tower."
 _LLAMA: Final[Mapping[str, int]] = {"hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 32}
 """What the library's layout leaves out where it is Llama's own."""
 
@@ -97,10 +106,8 @@ class CausalCheckpoint:
     @cached_property
     def pieces(self) -> PlainTokenizer:
         """The tokenizer."""
-        folder = find_small_files(self.tokenizer) if self.tokenizer else self.folder
-        name = "tokenizer.model" if self.family.name == "llava-1.5" else "tokenizer.json"
-        file = next((found for found in (folder / name, folder / "tokenizer" / name) if found.is_file()), folder / name)
-        return SentencePieces(file) if name == "tokenizer.model" else ByteLevelTokenizer(file)
+        file = self._pieces_file
+        return SentencePieces(file) if file.name == "tokenizer.model" else ByteLevelTokenizer(file)
 
     @cached_property
     def pixels(self) -> PixelPolicy:
@@ -193,6 +200,32 @@ class CausalCheckpoint:
         digests = self.shards.digests
         return digests[0] if len(digests) == 1 else hashlib.sha256(repr(tuple(digests)).encode()).hexdigest()
 
+    def check(self, seek: Seek) -> None:
+        """Look at weights, tower, configurations and tokenizer, as far as headers tell.
+
+        Raises:
+            SetupError: One cannot be had, is not usable, or does not take what is overridden.
+        """
+        names = check_folder(self.name, seek)
+        if self.tokenizer is None or is_folder_name(self.tokenizer) or seek == "fetch":
+            is_read = seek == "fetch" or is_folder_name(self.name)
+            _ = self._pieces_file if is_read or self.tokenizer else None
+        elif seek == "anywhere":
+            HubFile(self.tokenizer, (self._pieces_name,)).ask()
+        if seek != "fetch" and not is_folder_name(self.name):
+            return  # what else is needed its configuration says, which is not here, or was fetched with it
+        _ = self.sizes
+        if "mm_vision_tower" in self.config and not any(name.startswith(_TOWER) for name in names or (_TOWER,)):
+            check_folder(self.tower_name, seek)
+        if seek == "fetch" or self._says_tower:
+            _ = self.pixels
+
+    @property
+    def _says_tower(self) -> bool:
+        """Whether the tower's configuration is on this machine."""
+        is_inside = isinstance(self.config.get("vision_config"), Mapping)
+        return is_inside or (self.folder / "vision_config.json").is_file() or is_folder_name(self.tower_name)
+
     @property
     def origin(self) -> Origin:
         """Where the weights come from; fetches nothing."""
@@ -215,6 +248,18 @@ class CausalCheckpoint:
         from plumbline_models.checkpoints.causal_networks import open_network  # noqa: PLC0415 - torch, when compiling
 
         return open_network(self)
+
+    @property
+    def _pieces_name(self) -> str:
+        return "tokenizer.model" if self.family.name == "llava-1.5" else "tokenizer.json"
+
+    @cached_property
+    def _pieces_file(self) -> Path:
+        folder, name = find_small_files(self.tokenizer) if self.tokenizer else self.folder, self._pieces_name
+        file = next((file for file in (folder / name, folder / "tokenizer" / name) if file.is_file()), None)
+        if file is None:
+            raise CheckpointNotFoundError(f"The checkpoint {folder.name} has no {name}.", folder=str(folder))
+        return file
 
     @cached_property
     def _pixels(self) -> "tuple[PixelPolicy, PixelRules]":

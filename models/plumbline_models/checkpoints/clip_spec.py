@@ -5,14 +5,16 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from plumbline_models.checkpoints.activations import doubt_activation
 from plumbline_models.checkpoints.archs import Arch, find_arch, is_known, read_arch, unknown_arch
 from plumbline_models.checkpoints.digest import SHORT, sha256_of, verify
 from plumbline_models.checkpoints.embedded import MINI_CLIP, embedded_folder
 from plumbline_models.checkpoints.hugging_face_arch import PREPROCESSOR
+from plumbline_models.checkpoints.paths import FOLDER
 from plumbline_models.checkpoints.sources import (
     CONFIG_NAMES,
     WEIGHT_NAMES,
@@ -23,11 +25,14 @@ from plumbline_models.checkpoints.sources import (
     parse_hub_file,
 )
 from plumbline_models.checkpoints.tags import find_tag
+from plumbline_models.checkpoints.weight_files import check_weights
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError
 from plumbline_models.core.protocols import Origin
+from plumbline_models.core.sections import explain
+from plumbline_models.core.weights import Seek
 
 log = logging.getLogger(__name__)
-HUB, FOLDER = "hf-hub:", "local-dir:"
+HUB: Final = "hf-hub:"
 SectionT = TypeVar("SectionT", bound="ClipSection")
 
 
@@ -71,15 +76,12 @@ def parse_section(section: type[SectionT], options: Mapping[str, Any], *, scorer
     """Read a scorer's section of the configuration.
 
     Raises:
-        ConfigError: It does not fit; the sentence names the first field that is wrong.
+        ConfigError: It does not fit; the sentence names every field that is wrong.
     """
     try:
         return section.model_validate(dict(options))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in ("scorers", scorer, *first["loc"]))
-        reason = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"The configuration is not valid at {where}: {reason}.", scorer=scorer) from error
+        raise ConfigError(explain(error, "scorers", scorer), scorer=scorer) from error
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,18 @@ class ClipSpec:
     def origin(self) -> Origin:
         """Where the weights come from, in words."""
         return Origin(self.source, self.licence, self.weights.is_present)
+
+    def check(self, seek: Seek) -> None:
+        """Look at the weights' file as far as its header tells.
+
+        Raises:
+            CheckpointError: It cannot be had, is another than `sha256` says, or is not usable.
+        """
+        if isinstance(self.weights, HubFile) and seek != "fetch" and not self.weights.is_present:
+            if seek == "anywhere":
+                self.weights.ask()
+            return
+        doubt_activation(self, check_weights(self.fetch()) or ())
 
     def fetch(self) -> Path:
         """The weights' file on this machine, checked against `sha256` where that is known.

@@ -2,7 +2,6 @@
 
 from plumbline_models.checkpoints.activations import doubt_activation
 from plumbline_models.checkpoints.clip_spec import ClipSpec
-from plumbline_models.checkpoints.embedded import embedded_folder
 from plumbline_models.checkpoints.hugging_face import is_hugging_face, stated_activation
 from plumbline_models.checkpoints.loading import read_tensors
 from plumbline_models.checkpoints.state_dicts import ClipTensors, sort_tensors
@@ -20,8 +19,6 @@ def load_clip(spec: ClipSpec) -> ClipTensors:
     """
     file = spec.fetch()
     tensors = read_tensors(file)
-    if embedded_folder(spec.arch.name) is not None:  # ours keep the token table as plain float8, without a scale
-        tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     doubt_activation(spec, tensors)
     stated = stated_activation(file) if is_hugging_face(tensors) else None
     if stated is not None and (stated == _QUICK) != spec.arch.has_quick_gelu:

@@ -13,12 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from plumbline_models.checkpoints.digest import SHORT
-from plumbline_models.checkpoints.flant5_folders import find_small_files, find_weights, is_folder_name, read_json
+from plumbline_models.checkpoints.flant5_folders import (
+    check_folder,
+    find_small_files,
+    find_weights,
+    is_folder_name,
+    read_json,
+)
 from plumbline_models.checkpoints.flant5_origin import PUBLISHER, origin_of
 from plumbline_models.checkpoints.flant5_vision import DEFAULT_TOWER, KNOWN_TOWERS, is_squashed, vision_of
+from plumbline_models.checkpoints.sources import HubFile
 from plumbline_models.checkpoints.vqa_family import check_family
 from plumbline_models.core.errors import CheckpointError
 from plumbline_models.core.protocols import Origin
+from plumbline_models.core.weights import Seek
 from plumbline_models.graphs.flant5_arch import T5Arch, TowerArch
 from plumbline_models.text.unigram import UnigramTokenizer
 
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
     from plumbline_models.checkpoints.shards import Shards
 
 DEFAULT_TOKENIZER: Final = "google/flan-t5-xl"
+PIECES: Final = ("spiece.model", "tokenizer/spiece.model")
+_TOWER: Final = "vision_tower."
 _NUM_EXTRA_IDS = 100  # sentinels of every published T5 vocabulary
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -136,7 +146,7 @@ class FlanT5Checkpoint:
         """The tensors among which the tower's are: the checkpoint's own, or the tower's."""
         from plumbline_models.checkpoints.shards import Shards  # noqa: PLC0415 - torch, which preparing never needs
 
-        if self.vision_tower is None and self.shards.has_prefix("vision_tower."):
+        if self.vision_tower is None and self.shards.has_prefix(_TOWER):
             return self.shards
         return Shards(find_weights(self._tower_name))
 
@@ -147,6 +157,29 @@ class FlanT5Checkpoint:
             return self.shards.digests[0]
         parts = self.shards.digests, () if self.tower_shards is self.shards else self.tower_shards.digests
         return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def check(self, seek: Seek) -> None:
+        """Look at weights, tower, configurations and tokenizer, as far as headers tell.
+
+        Raises:
+            CheckpointError: One cannot be had, or is not usable.
+        """
+        names = check_folder(self.name, seek)
+        is_read = seek == "fetch" or is_folder_name(self.name)  # else its configuration is not here, or came with it
+        is_inside = names is None or any(name.startswith(_TOWER) for name in names)
+        if self.vision_tower is not None or (is_read and not is_inside):
+            check_folder(self.vision_tower or self._tower_name, seek)
+        if is_read and (seek == "fetch" or self._says_tower):
+            _ = self.tower_arch
+        if is_read:
+            self._check_pieces(seek)
+
+    def _check_pieces(self, seek: Seek) -> None:
+        elsewhere = self.tokenizer or (None if _find_pieces(self._folder) else DEFAULT_TOKENIZER)
+        if seek == "fetch" or elsewhere is None or is_folder_name(elsewhere):
+            _ = self.t5_arch
+        elif seek == "anywhere" and not (source := HubFile(elsewhere, PIECES)).is_present:
+            source.ask()
 
     @property
     def origin(self) -> Origin:
@@ -181,6 +214,12 @@ class FlanT5Checkpoint:
             return KNOWN_TOWERS[self._tower_name]
         return vision_of(read_json(find_small_files(self._tower_name) / "config.json"))
 
+    @property
+    def _says_tower(self) -> bool:
+        """Whether the tower's sizes are told on this machine."""
+        has_file = self.vision_tower is None and (self._folder / "vision_config.json").is_file()
+        return has_file or self._tower_name in KNOWN_TOWERS or is_folder_name(self._tower_name)
+
     @cached_property
     def _preprocessor(self) -> Mapping[str, Any]:
         file = self._folder / "preprocessor_config.json"
@@ -188,8 +227,7 @@ class FlanT5Checkpoint:
 
 
 def _find_pieces(folder: Path) -> Path | None:
-    files = folder / "spiece.model", folder / "tokenizer" / "spiece.model"
-    return next((file for file in files if file.is_file()), None)
+    return next((folder / name for name in PIECES if (folder / name).is_file()), None)
 
 
 def _demand(config: Mapping[str, Any], key: str, allowed: set[Any], *, default: Any) -> None:

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from plumbline_models.checkpoints.sources import HubFile
+from plumbline_models.checkpoints.weight_files import check_weights, files_of, find_weights_in
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError
+from plumbline_models.core.weights import Seek
 
 SMALL_FILES: Final = ("*.json", "spiece.model", "tokenizer.model", "tokenizer/*")
 """What preparing inputs needs: configurations and the tokenizer."""
@@ -49,18 +52,36 @@ def find_weights(name: str) -> Path:
 
 
 def has_weights(name: str) -> bool:
-    """Whether a checkpoint's weights are on this machine; fetches nothing."""
-    patterns = [pattern for group in WEIGHTS for pattern in group]
-    if is_folder_name(name):
-        folder = Path(name).expanduser()
-    else:
-        from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - as in _fetch
+    """Whether a checkpoint's weights are on this machine, all of them; fetches nothing."""
+    folder = _find_here(name)
+    try:
+        return folder is not None and bool(files_of(find_weights_in(folder)))
+    except CheckpointError:
+        return False
 
-        config = try_to_load_from_cache(name, "config.json")
-        if not isinstance(config, str):
-            return False
-        folder = Path(config).parent
-    return any(True for pattern in patterns for _ in folder.glob(pattern))
+
+def check_folder(name: str, seek: Seek) -> frozenset[str] | None:
+    """Look at a checkpoint's weights as far as their headers tell.
+
+    Returns:
+        The tensors' names, where they are here and known without unpickling.
+
+    Raises:
+        CheckpointError: They cannot be had, or are not usable.
+    """
+    if not is_folder_name(name) and seek != "fetch" and not has_weights(name):
+        if seek == "anywhere":
+            HubFile(name, ("config.json",)).ask()
+        return None
+    folder = find_weights(name) if seek == "fetch" else _find_here(name)
+    return check_weights(find_weights_in(folder or _local(name)))
+
+
+def _find_here(name: str) -> Path | None:
+    if is_folder_name(name):
+        return Path(name).expanduser()
+    config = HubFile(name, ("config.json",))
+    return config.fetch().parent if config.is_present else None
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -100,7 +121,7 @@ def trained_conversation(name: str) -> str | None:
 def _local(name: str) -> Path:
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        raise CheckpointNotFoundError(f"There is no checkpoint folder {name}.", path=str(folder))
+        raise CheckpointNotFoundError(f"There is no checkpoint folder {folder.name}.", path=str(folder))
     return folder
 
 

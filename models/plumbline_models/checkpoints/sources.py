@@ -59,9 +59,7 @@ class HubFile:
         """
         found = self.find()
         if found is None:
-            raise CheckpointNotFoundError(
-                f"The hub repository {self.repository} holds none of {_said(self.names)}.", repository=self.repository
-            )
+            raise self._none()
         return found
 
     def find(self) -> Path | None:
@@ -71,6 +69,15 @@ class HubFile:
             CheckpointNotFoundError: There is no such repository, or the hub cannot be reached.
         """
         return self._cached() or (None if self._is_known_to_lack() else self._download())
+
+    def ask(self) -> None:
+        """Ask the hub whether it would give out the file; fetches nothing.
+
+        Raises:
+            CheckpointNotFoundError: It would not, or cannot be reached.
+        """
+        if self._download(is_asked_only=True) is None:
+            raise self._none()
 
     @property
     def is_present(self) -> bool:
@@ -88,7 +95,7 @@ class HubFile:
             return found if found is not None and _is_whole(found) else None
         except HFValidationError as error:
             raise CheckpointNotFoundError(
-                f"{self.repository} is not a hub name of the form org/name.", repository=self.repository
+                f"{self.repository} is not a hub name of the form org/name.", name=self.repository
             ) from error
 
     def _is_known_to_lack(self) -> bool:
@@ -96,25 +103,35 @@ class HubFile:
 
         return all(try_to_load_from_cache(self.repository, name) is _CACHED_NO_EXIST for name in self.names)
 
-    def _download(self) -> Path | None:
+    def _none(self) -> CheckpointNotFoundError:
+        return CheckpointNotFoundError(
+            f"The hub repository {self.repository} holds none of {_said(self.names)}.", name=self.repository
+        )
+
+    def _download(self, *, is_asked_only: bool = False) -> Path | None:
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # noqa: PLC0415 - as above
 
         for name in self.names:
             try:
-                return self._download_one(name)
+                return self._ask_for(name) if is_asked_only else self._download_one(name)
             except LocalEntryNotFoundError as error:
                 raise CheckpointNotFoundError(
                     f"{self.repository} is not in the local hub cache and the hub cannot be reached.",
-                    repository=self.repository,
+                    name=self.repository,
                 ) from error
             except EntryNotFoundError:
                 continue
             except OSError as error:  # what the hub refuses is one, too
                 raise CheckpointNotFoundError(
                     f"The hub does not give out {self.repository}: it is not there, or needs a token.",
-                    repository=self.repository,
+                    name=self.repository,
                 ) from error
         return None
+
+    def _ask_for(self, name: str) -> Path:
+        from huggingface_hub import hf_hub_download  # noqa: PLC0415 - as above
+
+        return Path(hf_hub_download(self.repository, name, dry_run=True).local_path)
 
     def _download_one(self, name: str) -> Path:
         from huggingface_hub import hf_hub_download  # noqa: PLC0415 - as above

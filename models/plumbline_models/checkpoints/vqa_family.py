@@ -83,7 +83,7 @@ def _find_config(name: str) -> Mapping[str, Any] | None:
     if is_folder_name(name):
         folder = Path(name).expanduser()
         if not folder.is_dir():
-            raise CheckpointNotFoundError(f"There is no checkpoint folder {name}.", path=str(folder))
+            raise CheckpointNotFoundError(f"There is no checkpoint folder {folder.name}.", path=str(folder))
         return read_json(folder / "config.json")
     source = HubFile(name, ("config.json",))
     return read_json(source.fetch()) if source.is_present else None

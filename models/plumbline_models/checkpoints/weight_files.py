@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from plumbline_models.checkpoints.archive import check_types, inspect
+from plumbline_models.checkpoints.archive import check_types, inspect, stored_types
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError
 
 INDEX: Final = ".index.json"
@@ -68,12 +68,20 @@ def find_weights_in(folder: Path) -> Path:
     return found
 
 
-def check_weights(file: Path) -> None:
+def check_weights(file: Path) -> frozenset[str] | None:
     """Look at the files as far as their headers tell: that they are whole, can be read, and hold plain numbers.
+
+    Returns:
+        The tensors' names, where that is known without unpickling.
 
     Raises:
         CheckpointError: One is not usable.
     """
-    for part in files_of(file):
-        if inspect(part) == "safetensors":
+    parts = files_of(file)
+    are_safe = [inspect(part) == "safetensors" for part in parts]
+    names: set[str] = set(shards_of(file)) if is_index(file) else set()
+    for part, is_safe in zip(parts, are_safe, strict=True):
+        if is_safe:
             check_types(part)
+            names |= stored_types(part).keys()
+    return frozenset(names) if names else None

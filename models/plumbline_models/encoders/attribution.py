@@ -126,6 +126,11 @@ class AttributionEncoder:
         del prepared
         return 1.0
 
+    @property
+    def checkpoint(self) -> ClipSpec:
+        """What it reads."""
+        return self._spec
+
     def origin(self) -> Origin:
         """As the CLIP's weights."""
         return self._spec.origin

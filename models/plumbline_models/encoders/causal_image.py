@@ -100,6 +100,11 @@ class CausalImageEncoder:
         """By pixels."""
         return max(0.1, prepared.fitted.tiles.size / 3 / _TYPICAL_PIXELS)
 
+    @property
+    def checkpoint(self) -> CausalCheckpoint:
+        """What it reads."""
+        return self._checkpoint
+
     def origin(self) -> Origin:
         """Of the checkpoint."""
         return self._checkpoint.origin

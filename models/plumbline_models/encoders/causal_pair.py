@@ -97,6 +97,11 @@ class CausalPairEncoder:
         num_keys: int = prepared.image.rows.shape[1] + length
         return max(1.0, MAX_BATCH * length * num_keys / _MAX_SCORE_CELLS)
 
+    @property
+    def checkpoint(self) -> CausalCheckpoint:
+        """What it reads."""
+        return self._checkpoint
+
     def origin(self) -> Origin:
         """Of the checkpoint."""
         return self._checkpoint.origin

@@ -84,6 +84,11 @@ class ClipEncoder(ABC, Generic[PreparedT]):
     @abstractmethod
     def _notes(self) -> Mapping[str, str]: ...
 
+    @property
+    def checkpoint(self) -> ClipSpec:
+        """What it reads."""
+        return self.spec
+
     def origin(self) -> Origin:
         """Of the weights."""
         return self.spec.origin

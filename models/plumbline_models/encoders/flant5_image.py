@@ -89,6 +89,11 @@ class FlanT5ImageEncoder:
         del prepared
         return 1.0
 
+    @property
+    def checkpoint(self) -> FlanT5Checkpoint:
+        """What it reads."""
+        return self._checkpoint
+
     def origin(self) -> Origin:
         """Of the checkpoint."""
         return self._checkpoint.origin

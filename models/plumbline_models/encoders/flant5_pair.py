@@ -107,6 +107,11 @@ class FlanT5PairEncoder:
         ratio = self._num_rows(len(prepared.tail_ids)) / self._num_rows(_TYPICAL_TAIL_TOKENS)
         return max(1.0, ratio**2, len(prepared.answer_ids) / _CHEAP_ANSWER_TOKENS)
 
+    @property
+    def checkpoint(self) -> FlanT5Checkpoint:
+        """What it reads."""
+        return self._checkpoint
+
     def origin(self) -> Origin:
         """Of the checkpoint."""
         return self._checkpoint.origin

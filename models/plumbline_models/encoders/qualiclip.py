@@ -129,6 +129,11 @@ class QualiClipEncoder:
         height, width = prepared.pixels.shape[:2]
         return float(height * width / UNIT_PX)
 
+    @property
+    def checkpoint(self) -> ClipSpec:
+        """What it reads."""
+        return self.spec
+
     def origin(self) -> Origin:
         """Of the weights."""
         return self.spec.origin

@@ -21,18 +21,18 @@ class TemplatedTextEncoder:
     kind: EncoderKind = "text"
 
     def __init__(self, inner: Encoder, template: str) -> None:
-        self._inner = inner
+        self.inner = inner
         self._template = template
 
     @property
     def key(self) -> str:
         """The inner encoder's, and a digest of the template, since the same text gives other rows."""
-        return f"{self._inner.key}+{hashlib.sha256(self._template.encode()).hexdigest()[:8]}"
+        return f"{self.inner.key}+{hashlib.sha256(self._template.encode()).hexdigest()[:8]}"
 
     @property
     def max_batch_cost(self) -> float:
         """The inner encoder's."""
-        return self._inner.max_batch_cost
+        return self.inner.max_batch_cost
 
     def prepare(self, raw: Pixels | str | PairInput) -> Prepared:
         """Prepare template and text as one.
@@ -42,33 +42,33 @@ class TemplatedTextEncoder:
         """
         if not isinstance(raw, str):
             raise InvalidFieldError("This encoder takes texts.", kind=type(raw).__name__)
-        return self._inner.prepare(self._template + raw)
+        return self.inner.prepare(self._template + raw)
 
     def cuts(self, text: str) -> bool:
         """Whether the end of a text is left out behind the template."""
-        return is_cut(self._inner, self._template + text)
+        return is_cut(self.inner, self._template + text)
 
     def bucket(self, prepared: Prepared) -> Hashable:
         """The inner encoder's."""
-        return self._inner.bucket(prepared)
+        return self.inner.bucket(prepared)
 
     def cost(self, prepared: Prepared) -> float:
         """The inner encoder's."""
-        return self._inner.cost(prepared)
+        return self.inner.cost(prepared)
 
     def origin(self) -> Origin:
         """The inner encoder's."""
-        return self._inner.origin()
+        return self.inner.origin()
 
     def load(self) -> None:
         """Load the inner encoder."""
-        self._inner.load()
+        self.inner.load()
 
     def info(self) -> EncoderInfo:
         """The inner encoder's, under this key."""
-        found = self._inner.info()
+        found = self.inner.info()
         return replace(found, key=self.key, notes={**found.notes, "template": self._template})
 
     def encode(self, batch: Sequence[Prepared]) -> Sequence[Row | PlumblineError]:
         """Encode with the inner encoder."""
-        return self._inner.encode(batch)
+        return self.inner.encode(batch)

@@ -3,17 +3,20 @@
 import difflib
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
-from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError
+from plumbline_models.checkpoints.paths import anchored
+from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError, SetupError
 from plumbline_models.core.protocols import Scorer, Workshop
+from plumbline_models.core.sections import all_of
 from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.fclipscore import FClipScore
 from plumbline_models.scorers.installed import installed_names, load_installed
 from plumbline_models.scorers.qualiclip import QualiClip
 from plumbline_models.scorers.vqascore import VqaScore
 
-__all__ = ["SCORERS", "build_scorers"]
+__all__ = ["SCORERS", "anchor_sections", "build_each", "build_scorers"]
 
 log = logging.getLogger(__name__)
 SCORERS: Final[tuple[type[Scorer], ...]] = (ClipScore, FClipScore, VqaScore, QualiClip)
@@ -32,13 +35,55 @@ def build_scorers(sections: Mapping[str, Mapping[str, Any]] | None, workshop: Wo
 
     Raises:
         ConfigError: There is no such scorer, a section does not fit, or there is nothing to build.
-        SetupError: What a section names cannot be had.
+        SetupError: What a section names cannot be had; where several sections are wrong, the sentence tells all.
     """
     if sections is None:
         return _build_embedded(workshop)
     if not sections:
         raise ConfigError("The configuration lists no scorers.")
-    return [_find(name).build(options or {}, workshop) for name, options in sections.items()]
+    built, faults = build_each(sections, workshop)
+    if faults:
+        raise all_of(list(faults.values()))
+    return built
+
+
+def build_each(
+    sections: Mapping[str, Mapping[str, Any]], workshop: Workshop
+) -> tuple[list[Scorer], dict[str, SetupError]]:
+    """Build what can be built.
+
+    Returns:
+        The scorers, and what is wrong with the other sections, by their names.
+    """
+    built: list[Scorer] = []
+    faults: dict[str, SetupError] = {}
+    for name, options in sections.items():
+        try:
+            built.append(_find(name).build(options or {}, workshop))
+        except SetupError as error:
+            faults[name] = error
+    return built, faults
+
+
+def anchor_sections(sections: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The sections with their relative paths as seen from a folder; hub names and what is no path stay as they are.
+
+    Args:
+        sections: Options by the scorer's name, not validated yet.
+        folder: Where the configuration lies.
+    """
+    return {name: _anchor(name, options, folder) for name, options in sections.items()}
+
+
+def _anchor(name: str, options: Any, folder: Path) -> Any:
+    try:
+        paths = getattr(_find(name), "paths", {})
+    except ConfigError:
+        return options  # building it says what is wrong with the name
+    if not isinstance(options, Mapping):
+        return options
+    named = {option: paths[option] for option in options if option in paths and isinstance(options[option], str)}
+    return {**options, **{option: anchored(options[option], folder, kind) for option, kind in named.items()}}
 
 
 def _find(name: str) -> type[Scorer]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 
 from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec, parse_section
+from plumbline_models.checkpoints.paths import CLIP_PATHS, Paths
 from plumbline_models.core.errors import MissingTextError, PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
 from plumbline_models.encoders.clip import ClipImageEncoder, ClipTextEncoder
@@ -48,6 +49,8 @@ class ClipScore:
         higher_is_better=True,
         source="arXiv:2104.08718",
     )
+
+    paths: ClassVar[Paths] = CLIP_PATHS
 
     def __init__(self, image: Encoder, text: Encoder, *, template: str = "", relative_cost: float) -> None:
         self.image: Encoder | None = image

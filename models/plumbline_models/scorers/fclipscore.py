@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import Field
 
 from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec, parse_section
+from plumbline_models.checkpoints.paths import CLIP_PATHS, Paths
 from plumbline_models.core.errors import MissingTextError, PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
 from plumbline_models.encoders.attribution import NUM_BLOCKS, TEMPLATE, AttributionEncoder
@@ -67,6 +68,8 @@ class FClipScore:
         higher_is_better=True,
         source="arXiv:2412.18404",
     )
+
+    paths: ClassVar[Paths] = CLIP_PATHS
 
     def __init__(self, image: Encoder, pair: Encoder, section: FClipScoreSection, *, relative_cost: float) -> None:
         self.image: Encoder | None = image

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec, parse_section
 from plumbline_models.checkpoints.digest import SHORT
+from plumbline_models.checkpoints.paths import CLIP_PATHS, Paths
 from plumbline_models.checkpoints.quality_prompts import CLIPIQA, QUALICLIP, QualityPrompts
 from plumbline_models.core.errors import MissingImageError, PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
@@ -63,6 +64,8 @@ class QualiClip:
         higher_is_better=True,
         source="arXiv:2403.11176",
     )
+
+    paths: ClassVar[Paths] = CLIP_PATHS
 
     def __init__(self, image: Encoder, *, scale: float = AUTHORS_SCALE, relative_cost: float) -> None:
         self.image: Encoder | None = image

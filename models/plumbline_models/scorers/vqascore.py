@@ -19,9 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from plumbline_models.checkpoints.causal import PixelWish
 from plumbline_models.checkpoints.embedded import embedded_folder
 from plumbline_models.checkpoints.flant5_folders import trained_conversation
+from plumbline_models.checkpoints.paths import Paths
 from plumbline_models.checkpoints.vqa_family import Family, settle_family
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError, MissingTextError, PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
+from plumbline_models.core.sections import explain
 from plumbline_models.encoders.answerers import FAMILIES, Answerer, AnswererSpec
 from plumbline_models.encoders.likelihood import AnswerLikelihood
 from plumbline_models.text.questions import DEFAULT_CONVERSATION, Asking
@@ -70,6 +72,7 @@ class VqaScore:
         higher_is_better=True,
         source="arXiv:2404.01291",
     )
+    paths: ClassVar[Paths] = dict.fromkeys(("model", "tokenizer", "vision_tower"), "folder or hub name")
     relative_cost: float = 2000.0  # of the XL checkpoint: 373 GFLOP an image and 1579 a pair
 
     def __init__(self, answerer: Answerer, regime: Mapping[str, str]) -> None:
@@ -89,9 +92,7 @@ class VqaScore:
         try:
             section = VqaOptions.model_validate(dict(options))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(f"The section vqascore is not valid at {where}: {first['msg']}.") from error
+            raise ConfigError(explain(error, "scorers", cls.info.name)) from error
         name, family = _checkpoint(section)
         spec = _spec(section, name, family)
         return cls(FAMILIES[family].open(spec, workshop), _regime(family, spec))

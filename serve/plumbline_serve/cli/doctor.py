@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from plumbline_models.backends import available_backends
 from plumbline_models.core.errors import SetupError
 from plumbline_serve.assembly import make_scorers, num_cpus
+from plumbline_serve.cli.weights import find_weights, told
 from plumbline_serve.ray_environment import obstacle
 from plumbline_serve.settings import Settings
 
@@ -34,7 +36,8 @@ def examine(settings: Settings) -> int:
     table = Table("", "what", "found", "what to do")
     for finding in findings:
         mark = "[green]ok[/]" if finding.is_fine else "[red]no[/]" if finding.is_needed else "[yellow]-[/]"
-        table.add_row(mark, finding.what, finding.found, "" if finding.is_fine else finding.advice)
+        advice = "" if finding.is_fine else escape(finding.advice)
+        table.add_row(mark, escape(finding.what), escape(finding.found), advice)
     Console().print(table)
     return BROKEN if any(finding.is_needed and not finding.is_fine for finding in findings) else OK
 
@@ -53,10 +56,20 @@ def _backends(settings: Settings) -> Iterator[Finding]:
 
 
 def _encoders(settings: Settings) -> Iterator[Finding]:
+    findings = find_weights(settings, "anywhere")
+    for found in findings:
+        what = f"weights {found.what}" if found.origin else found.what
+        if found.fault is not None:
+            yield Finding(what, is_fine=False, found=found.fault.title, advice=told(found.fault, settings))
+        elif found.origin is not None:
+            where = "" if found.origin.is_present else ": not here yet, fetched at the first start"
+            yield Finding(what, is_fine=True, found=f"{found.origin.source}{where}")
+    if any(found.origin is None for found in findings):
+        return  # told above
     try:
         scorers = make_scorers(settings)
     except SetupError as error:
-        yield Finding("scorers", is_fine=False, found=error.title, advice=error.detail)
+        yield Finding("scorers", is_fine=False, found=error.title, advice=told(error, settings))
         return
     yield Finding("scorers", is_fine=True, found=", ".join(scorers))
 

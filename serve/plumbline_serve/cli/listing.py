@@ -1,28 +1,30 @@
 """`plumbline models`: what the configuration would load, where from, under which licence, and whether it is there."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from plumbline_serve.assembly import encoders_of, make_scorers
+from plumbline_serve.cli.weights import find_weights, told
 from plumbline_serve.settings import Settings
 
 OK, SOME_MISSING = 0, 1
 
 
 def show_encoders(settings: Settings) -> int:
-    """Print a line for each encoder; nothing is loaded or fetched.
+    """Print a line for each encoder, and for each section that none can be made of; no weights are loaded or fetched.
 
     Returns:
-        0 if all weights are on this machine, 1 if some would have to be fetched.
+        0 if all weights are on this machine and usable, 1 if some would have to be fetched, or are not.
     """
-    scorers = make_scorers(settings)
     table = Table("encoder", "for", "weights", "licence", "here")
     is_complete = True
-    for encoder in encoders_of(scorers.values()):
-        origin = encoder.origin()
-        users = [s.info.name for s in scorers.values() if encoder.key in {e.key for e in encoders_of([s])}]
-        here = "[green]yes[/]" if origin.is_present else "[yellow]no: fetched at the first start[/]"
-        table.add_row(encoder.key, ", ".join(users), origin.source, origin.licence, here)
-        is_complete &= origin.is_present
+    for found in find_weights(settings, "here"):
+        source, licence = (found.origin.source, found.origin.licence) if found.origin else ("", "")
+        is_here = found.origin is not None and found.origin.is_present and found.fault is None
+        here = "[green]yes[/]" if is_here else "[yellow]no: fetched at the first start[/]"
+        if found.fault is not None:
+            here = f"[red]no:[/] {escape(told(found.fault, settings))}"
+        table.add_row(found.what, ", ".join(found.scorers), source, licence, here)
+        is_complete &= is_here
     Console().print(table)
     return OK if is_complete else SOME_MISSING

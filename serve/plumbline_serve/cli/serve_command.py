@@ -5,12 +5,15 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from plumbline_models.core.errors import ConfigError
+from plumbline_models.core.errors import ConfigError, SetupError
+from plumbline_models.core.weights import Seek
 from plumbline_serve.assembly import make_scorers
+from plumbline_serve.cli.weights import find_weights, told
 from plumbline_serve.ray_environment import obstacle, prepare_environment, temp_dir
 from plumbline_serve.settings import Settings
 
 FAILED = 1
+SEEK: tuple[Seek, ...] = ("anywhere", "fetch")
 
 
 def serve(settings: Settings) -> int:
@@ -23,6 +26,7 @@ def serve(settings: Settings) -> int:
         SetupError: The configuration cannot work; nothing was started.
     """
     _check_ports(settings)
+    _check_weights(settings)
     scorers = make_scorers(settings)
     with tempfile.TemporaryDirectory(prefix="plumbline-", dir=temp_dir(), ignore_cleanup_errors=True) as folder:
         prepare_environment(Path(folder), max_message_bytes=settings.limits.max_form_bytes)
@@ -43,6 +47,15 @@ def _run(settings: Settings, scorers: Iterable[str]) -> int:
         print(f"The service could not be started: {error}", file=sys.stderr)
         return FAILED
     return 0
+
+
+def _check_weights(settings: Settings) -> None:
+    """Have all weights on this machine before Ray starts; what can be told without fetching is told first."""
+    for seek in SEEK:
+        faults = [found.fault for found in find_weights(settings, seek) if found.fault is not None]
+        if faults:
+            said = dict.fromkeys(told(fault, settings) for fault in faults)
+            raise SetupError("\n".join(said), faults=[fault.facts for fault in faults])
 
 
 def _check_ports(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -81,11 +82,32 @@ def serve(folder: Path) -> Iterator[str]:
         server.server_close()
 
 
+ASKED = """
+import json, sys
+from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec
+from plumbline_models.core.errors import PlumblineError
+
+spec = ClipSpec.of(ClipSection(arch=sys.argv[1]))
+said = []
+for seek in ("here", "anywhere", "fetch", "here"):
+    try:
+        said.append([spec.check(seek), spec.origin.is_present])
+    except PlumblineError as error:
+        said.append([error.detail, spec.origin.is_present])
+print(json.dumps(said))
+"""
+
+
 def ask(home: Path, *archs: str, **environment: str) -> list[list[object]]:
+    """What each architecture gives."""
+    return run(PROGRAM, home, *archs, **environment)
+
+
+def run(program: str, home: Path, *archs: str, **environment: str) -> list[list[object]]:
     """In a process of its own: the hub's client reads its address and its cache once."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     environment = {**kept, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", **environment}
-    command = [sys.executable, "-c", PROGRAM, *archs]
+    command = [sys.executable, "-c", program, *archs]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=500)
     return json.loads(done.stdout)
 
@@ -110,3 +132,15 @@ def test_repositories_are_fetched_once_and_then_found_offline(tiny_folder: Path,
         "org/other is not in the local hub cache and the hub cannot be reached.",
     ]
     assert odd == ["CheckpointNotFoundError", "a/b/c is not a hub name of the form org/name."]
+
+
+def test_the_hub_is_asked_for_weights_without_fetching_them(tiny_folder: Path, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    shutil.copytree(tiny_folder, served)
+    with serve(served) as address:
+        found = run(ASKED, tmp_path / "home", "hf-hub:org/tiny", HF_ENDPOINT=address)
+        assert found == [[None, False], [None, False], [None, True], [None, True]]
+        (served / "open_clip_model.safetensors").unlink()
+        here, anywhere, *_ = run(ASKED, tmp_path / "other", "hf-hub:org/tiny", HF_ENDPOINT=address)
+    assert here == [None, False]
+    assert str(anywhere[0]).startswith("The hub repository org/tiny holds none of open_clip_model.safetensors, ")

@@ -1,0 +1,28 @@
+"""Relative paths of a configuration, as seen from the folder that it lies in."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+PathKind: TypeAlias = Literal["path", "folder or hub name", "after local-dir"]
+Paths: TypeAlias = Mapping[str, PathKind]
+"""Which options of a scorer's section name files or folders, and how: a scorer's optional class attribute `paths`."""
+CLIP_PATHS: Final[Paths] = {"arch": "after local-dir", "checkpoint": "path"}
+FOLDER: Final = "local-dir:"
+
+
+def anchored(named: str, folder: Path, kind: PathKind) -> str:
+    """A path of a configuration, absolute.
+
+    Args:
+        named: As it stands there.
+        folder: Where the configuration lies.
+        kind: A hub name has one slash; it stays as it is unless there is such a folder. An architecture is a path only
+            behind `local-dir:`.
+    """
+    if kind == "after local-dir":
+        rest = named.removeprefix(FOLDER)
+        return named if rest == named else f"{FOLDER}{anchored(rest, folder, 'path')}"
+    seen = folder / Path(named).expanduser()
+    is_hub_name = named.count("/") == 1 and not named.startswith((".", "/", "~"))
+    return named if kind == "folder or hub name" and is_hub_name and not seen.is_dir() else str(seen)

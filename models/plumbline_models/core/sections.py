@@ -1,0 +1,31 @@
+"""What is wrong with a configuration, all of it and not the first."""
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from plumbline_models.core.errors import SetupError
+
+
+def explain(error: ValidationError, *within: str) -> str:
+    """A sentence with every fault.
+
+    Args:
+        within: Names of the sections around, outermost first.
+    """
+    faults = (
+        f"{'.'.join((*within, *(str(part) for part in fault['loc']))) or 'the top'}: "
+        f"{fault['msg'].removeprefix('Value error, ')}"
+        for fault in error.errors()
+    )
+    return f"The configuration is not valid at {'; at '.join(faults)}."
+
+
+def all_of(faults: Sequence[SetupError]) -> SetupError:
+    """One error that tells of several; of one, itself."""
+    if len(faults) == 1:
+        return faults[0]
+    kinds = {type(fault) for fault in faults}
+    said = list(dict.fromkeys(fault.detail for fault in faults))
+    kind = kinds.pop() if len(kinds) == 1 else SetupError
+    return kind("\n".join(said), faults=[fault.facts for fault in faults])

@@ -1,0 +1,79 @@
+"""Whether the weights of every configured scorer can be had: one check for `serve`, `models` and `doctor`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from plumbline_models.backends import ListingBackend
+from plumbline_models.core.errors import SetupError
+from plumbline_models.core.protocols import Encoder, Origin, Scorer, Workshop
+from plumbline_models.core.weights import Checkpoint, ReadsWeights, Seek
+from plumbline_models.encoders import Shelf
+from plumbline_models.scorers import build_each, build_scorers
+from plumbline_serve.assembly import encoders_of
+from plumbline_serve.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFinding:
+    """The weights of one encoder, or a section of the configuration that none can be made of."""
+
+    what: str
+    """The encoder's key, or `scorers.NAME`."""
+    scorers: tuple[str, ...]
+    origin: Origin | None = None
+    fault: SetupError | None = None
+
+
+def find_weights(settings: Settings, seek: Seek) -> list[WeightsFinding]:
+    """Look for the weights of every section; no fault hides another, and none is loaded.
+
+    Args:
+        seek: How far to look.
+    """
+    workshop = Workshop(ListingBackend("openvino", "fp32"), Shelf(), open_torch=lambda: ListingBackend("torch", "fp32"))
+    faults: dict[str, SetupError] = {}
+    try:
+        if settings.scorers:
+            scorers, faults = build_each(settings.scorers, workshop)
+        else:
+            scorers = build_scorers(settings.scorers, workshop)
+    except SetupError as fault:
+        return [WeightsFinding("scorers", (), fault=fault)]
+    found = [WeightsFinding(f"scorers.{name}", (name,), fault=fault) for name, fault in faults.items()]
+    return found + list(_look(scorers, seek))
+
+
+def told(fault: SetupError, settings: Settings) -> str:
+    """The fault in words, with where it was looked."""
+    places = [str(Path(str(fault.facts[key])).absolute()) for key in ("path", "folder") if key in fault.facts]
+    if not places and (name := fault.facts.get("name")):
+        from huggingface_hub import constants  # noqa: PLC0415 - a quarter of a second, and few faults are of the hub
+
+        places = [str(settings.folder / str(name)), str(constants.HF_HUB_CACHE), constants.ENDPOINT]
+    return fault.detail + (f" Looked at: {', '.join(places)}." if places else "")
+
+
+def _look(scorers: Sequence[Scorer], seek: Seek) -> Iterator[WeightsFinding]:
+    seen: list[tuple[Checkpoint, SetupError | None]] = []
+    for encoder in encoders_of(scorers):
+        users = tuple(s.info.name for s in scorers if encoder.key in {each.key for each in encoders_of([s])})
+        fault = _fault(encoder, seek, seen)
+        yield WeightsFinding(encoder.key, users, encoder.origin(), fault)
+
+
+def _fault(encoder: Encoder, seek: Seek, seen: list[tuple[Checkpoint, SetupError | None]]) -> SetupError | None:
+    """What is wrong with its weights; encoders that share them are looked at once."""
+    reader = getattr(encoder, "inner", encoder)
+    if not isinstance(reader, ReadsWeights):
+        return None
+    for checkpoint, known in seen:
+        if checkpoint == reader.checkpoint:
+            return known
+    fault: SetupError | None = None
+    try:
+        reader.checkpoint.check(seek)
+    except SetupError as error:
+        fault = error
+    seen.append((reader.checkpoint, fault))
+    return fault
