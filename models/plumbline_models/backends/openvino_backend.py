@@ -138,7 +138,7 @@ class OpenVinoBackend:
             backend=self.name,
             precision=self.precision_of(graph),
             profile="; ".join(f"{spec.name} {show_shape(spec.shape)}" for spec in graph.inputs),
-            device="any",
+            device=str(key.facts["device"]),
             build_s=0.0 if was_found else build_s,
             num_bytes=num_bytes_in(folder),
             num_layers=engine.num_layers,

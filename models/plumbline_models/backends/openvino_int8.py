@@ -6,6 +6,10 @@ the patches' convolution and the last projection, which are a few per cent of th
 the greatest value of all pictures, and not, as NNCF has it by default, to the mean of each picture's: mini-clip's least
 cosine over 80 pictures rose from 0.973 to 0.993 by that alone, since a value cut off is worse than a coarser step.
 
+Where products in eight bits saturate (x86 without VNNI), weights take seven bits, since two products of 255 and 64 fit
+into sixteen, and products of two activations stay as they are. Such an engine is right on every CPU, one with eight
+bits only where nothing saturates; the key says which.
+
 How much an embedding moves depends on the weights; so it is measured for each engine, on pictures that it was not
 fitted to, and one that loses too much is refused.
 """
@@ -25,6 +29,7 @@ from numpy.typing import NDArray
 
 from plumbline_models.backends.calibration import Calibration
 from plumbline_models.backends.key import EngineKey, Recipe, engine_key
+from plumbline_models.backends.openvino_runtime import saturates_in_int8
 from plumbline_models.backends.quiet import quietly
 from plumbline_models.backends.shipped import find_shipped
 from plumbline_models.backends.tuning import Tuning
@@ -36,9 +41,12 @@ MIN_COSINE: Final = 0.995
 """Of each held-out picture's embedding with what float32 gives."""
 MIN_SPEARMAN: Final = 0.99
 """Of the held-out pictures' cosines with the float32 embeddings of the others, which stand in for captions."""
-SCHEME: Final = 1
+SCHEME: Final = 2
 """Raised when the quantisation below changes, so that engines of before are left alone."""
 _PICTURES: Final = "calibration"
+_ANY_CPU: Final = "any"
+_EXACT_CPU: Final = "exact-int8"
+"""CPUs whose products in eight bits do not saturate."""
 _NO_PICTURES: Final = (
     "The precision int8 is fitted to pictures: name a folder of them in engines.calibration_dir, or in engines.dir the "
     "engines that `plumbline compile --precision int8 --calibration FOLDER --out DIR` made."
@@ -96,13 +104,14 @@ class Int8:
         """What the engine is found by: the pictures count, where there are any; else any shipped engine will do.
 
         Raises:
-            ConfigError: There are too few pictures, or none and not exactly one engine was shipped.
+            ConfigError: There are too few pictures, or none and not exactly one engine was shipped for this CPU.
         """
         made = replace(recipe, precision="int8", options={"scheme": SCHEME})
         if self._calibration is not None:
-            return engine_key(graph, replace(made, options={**made.options, _PICTURES: self._calibration.digest}))
+            options = {**made.options, _PICTURES: self._calibration.digest}
+            return engine_key(graph, replace(made, device=self._device, options=options))
         if self._engines_dir is not None:
-            found = find_shipped(self._engines_dir, engine_key(graph, made), unknown=_PICTURES)
+            found = self._find_shipped(graph, made, self._engines_dir)
             if found is not None:
                 return found
         raise ConfigError(f"{_NO_PICTURES} There is none of {graph.name} for this version.", graph=graph.name)
@@ -124,7 +133,7 @@ class Int8:
         batches = self._calibration.batches(graph.prepare)
         seen = [batch for index, batch in enumerate(batches) if index % _HELD_OUT]
         try:
-            quantised = _quantise(nncf, model, seen)
+            quantised = _quantise(nncf, model, seen, is_exact=self._device == _EXACT_CPU)
         except Exception as error:  # NNCF raises classes of its own, under no common one
             raise EngineError(
                 f"The graph {graph.name} cannot be quantised; use auto.", graph=graph.name, reason=str(error)
@@ -133,8 +142,27 @@ class Int8:
         return quantised
 
     @cached_property
+    def _device(self) -> str:
+        return _ANY_CPU if saturates_in_int8(self._core) else _EXACT_CPU
+
+    @cached_property
     def _calibration(self) -> Calibration | None:
         return None if self._pictures is None else Calibration.of(self._pictures.expanduser())
+
+    def _find_shipped(self, graph: Graph, made: Recipe, engines_dir: Path) -> EngineKey | None:
+        exact, portable = (
+            find_shipped(engines_dir, engine_key(graph, replace(made, device=device)), unknown=_PICTURES)
+            for device in (_EXACT_CPU, _ANY_CPU)
+        )
+        if self._device == _EXACT_CPU:
+            return exact or portable
+        if exact is not None and portable is None:
+            raise ConfigError(
+                f"The int8 engine of {graph.name} in engines.dir is for CPUs with VNNI. This CPU has none, and sums in "
+                "eight bits would overflow: compile it on a CPU without VNNI, or set precision to auto.",
+                graph=graph.name,
+            )
+        return portable
 
     def _measure(self, model: Any, quantised: Any, *, seen: Sequence[_Batch], held_out: Sequence[_Batch]) -> Loss:
         exact = self._compile(model, {**self._options, "INFERENCE_PRECISION_HINT": "f32"})
@@ -163,11 +191,12 @@ def _import_nncf() -> Any:
         ) from error
 
 
-def _quantise(nncf: Any, model: Any, batches: Sequence[_Batch]) -> Any:
+def _quantise(nncf: Any, model: Any, batches: Sequence[_Batch], *, is_exact: bool) -> Any:
     estimators = importlib.import_module("nncf.quantization.range_estimator").RangeEstimatorParametersSet
     advanced = nncf.AdvancedQuantizationParameters(
         smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=_SMOOTHING),
         activations_range_estimator_params=estimators.MINMAX,
+        overflow_fix=None if is_exact else nncf.OverflowFix.ENABLE,
     )
     with _QUANTISING, quietly("nncf", "torch"), contextlib.redirect_stdout(io.StringIO()):
         return nncf.quantize(
@@ -176,7 +205,7 @@ def _quantise(nncf: Any, model: Any, batches: Sequence[_Batch]) -> Any:
             preset=nncf.QuantizationPreset.MIXED,
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(batches),
-            ignored_scope=nncf.IgnoredScope(names=_outermost(model)),
+            ignored_scope=nncf.IgnoredScope(names=_outermost(model) + ([] if is_exact else _without_weights(model))),
             advanced_parameters=advanced,
         )
 
@@ -187,6 +216,20 @@ def _outermost(model: Any) -> list[str]:
     first = [node for node in nodes if node.get_type_name() == "Convolution"][:1]
     last = [node for node in nodes if node.get_type_name() == "MatMul"][-1:]
     return [node.get_friendly_name() for node in first + last]
+
+
+def _without_weights(model: Any) -> list[str]:
+    """Products whose both sides depend on the input, queries by keys: no weights there that could take fewer bits."""
+    dependent: set[str] = set()
+    names: list[str] = []
+    for node in model.get_ordered_ops():
+        sources = [node.input_value(index).get_node() for index in range(node.get_input_size())]
+        depend = [source.get_friendly_name() in dependent for source in sources]
+        if any(depend) or node.get_type_name() == "Parameter":
+            dependent.add(node.get_friendly_name())
+        if node.get_type_name() == "MatMul" and all(depend):
+            names.append(node.get_friendly_name())
+    return names
 
 
 def _embed(compiled: Any, batches: Sequence[_Batch]) -> _Embeddings:

@@ -3,7 +3,11 @@
 import contextlib
 import io
 import itertools
+import json
+import os
+import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +22,7 @@ from torch import nn
 
 from plumbline_models.backends import Backend, Tuning, open_backend, open_compiler
 from plumbline_models.backends.openvino_int8 import MIN_COSINE, measure_loss
+from plumbline_models.backends.openvino_runtime import import_openvino, saturates_in_int8
 from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.errors import ConfigError, EngineError
 from plumbline_models.core.protocols import Engine
@@ -168,6 +173,50 @@ def test_an_engine_that_loses_too_much_is_refused(tmp_path: Path, pictures: Path
 
 def test_nncf_reports_to_nobody(shipped: Path) -> None:
     assert sys.modules["openvino_telemetry"] is None
+
+
+WITHOUT_VNNI = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from test_openvino_int8 import TOWER, open_int8
+from plumbline_models.backends import open_backend
+from plumbline_models.backends.openvino_runtime import cpu_capabilities, import_openvino, saturates_in_int8
+from plumbline_models.core.errors import ConfigError
+
+folder, pictures, shipped = map(Path, sys.argv[1:])
+core = import_openvino().Core()
+said = {"saturates": saturates_in_int8(core), "has_bf16": "BF16" in cpu_capabilities(core), "refused": ""}
+engine = open_int8(folder, calibration_dir=pictures).compile(TOWER)
+np.save(folder / "rows.npy", engine.run({"pixels": np.load(folder / "pixels.npy")})["rows"])
+try:
+    open_int8(folder / "unused", engines_dir=shipped).compile(TOWER)
+except ConfigError as error:
+    said["refused"] = error.detail
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only kernels of x86 add up in sixteen bits")
+def test_a_cpu_without_vnni_gets_an_engine_that_does_not_overflow(
+    tmp_path: Path, shipped: Path, pictures: Path, image_engine: Engine, draw_images: Callable[[int], Batch]
+) -> None:
+    """OpenVINO's kernels heed the variable, so that the instructions of a smaller CPU can be had on any."""
+    batch, has_vnni = draw_images(8), not saturates_in_int8(import_openvino().Core())
+    np.save(tmp_path / "pixels.npy", batch["pixels"])
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_VNNI, tmp_path, pictures, shipped],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+        capture_output=True,
+    )
+    said = json.loads(ran.stdout)
+    assert (said["saturates"], said["has_bf16"]) == (True, False)
+    assert ("is for CPUs with VNNI" in said["refused"]) == has_vnni
+    exact = image_engine.run(batch)["rows"]
+    assert np.sum(np.load(tmp_path / "rows.npy") * exact, axis=1).min() > MIN_COSINE
+    portable = open_int8(tmp_path / "unused", engines_dir=tmp_path).compile(unbuildable(TOWER))
+    assert np.sum(portable.run(batch)["rows"] * exact, axis=1).min() > MIN_COSINE
 
 
 def unit(rows: Array) -> Array:
