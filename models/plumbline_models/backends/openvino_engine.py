@@ -70,10 +70,10 @@ class OpenVinoEngine:
             self._idle.put(request)
 
     def _infer(self, request: Any, arrays: Sequence[Array], num_rows: Sequence[int | None]) -> dict[str, Array]:
-        for index, array in enumerate(arrays):
-            # The runtime borrows the caller's memory, but takes none that is read-only.
-            borrowed = array if array.flags.writeable else array.copy()
-            request.set_input_tensor(index, self._tensor(borrowed, shared_memory=True))
+        # The runtime borrows memory and takes none that is read-only; it keeps nothing alive, so this list does.
+        lent = [array if array.flags.writeable else array.copy() for array in arrays]
+        for index, array in enumerate(lent):
+            request.set_input_tensor(index, self._tensor(array, shared_memory=True))
         request.infer()
         return {
             name: np.array(request.get_output_tensor(index).data[:rows], copy=True)

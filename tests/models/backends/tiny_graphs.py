@@ -136,3 +136,34 @@ TWICE_GRAPH = Graph(
     fingerprint=hashlib.sha256(b"tiny_twice").hexdigest(),
     build=build_twice,
 )
+
+
+BLEND_PX = 2048
+
+
+def build_blend() -> Any:
+    import torch
+    from torch import nn
+
+    class Blend(nn.Module):
+        """Tells its inputs apart in every number that it gives."""
+
+        def forward(self, first: torch.Tensor, second: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+            return first + 3.0 * second + turns[:, None].to(first.dtype)
+
+    return Blend().eval()
+
+
+BLEND_GRAPH = Graph(
+    name="tiny_blend",
+    inputs=(
+        TensorSpec("first", "float32", (BATCH, BLEND_PX)),
+        TensorSpec("second", "float32", (BATCH, BLEND_PX)),
+        TensorSpec("turns", "int64", (BATCH,)),
+    ),
+    outputs=("blended",),
+    fingerprint=hashlib.sha256(b"tiny_blend").hexdigest(),
+    build=build_blend,
+    output_shapes=((BATCH, BLEND_PX),),
+)
+"""Three inputs, for what is about the memory that they lie in."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.protocols import Embedded, PairInput, Score, Workshop
 from plumbline_models.encoders import Shelf
 from plumbline_models.scorers.vqascore import VqaScore
+from plumbline_serve.rows.row_store import KeptRow
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "vqascore"
 FOLDERS = {"llava-1.5": "llava15_tiny", "qwen2.5-vl": "qwen25vl_tiny", "smolvlm": "smolvlm_tiny"}
@@ -58,6 +60,12 @@ def load(family: str, within: Workshop, **options: Any) -> VqaScore:
 
 def rows(scorer: VqaScore, images: Sequence[Pixels]) -> list[Any]:
     return [scorer.image.encode([scorer.image.prepare(each)])[0] for each in images]
+
+
+def kept(rows: Sequence[Any]) -> list[Any]:
+    """Rows of images as the service's cache gives them, their arrays read-only; under names of their own, so that a
+    prefix that was read of the same image before does not stand in for them."""
+    return [replace(KeptRow.of(row).row(), key=(row.key[0], ~row.key[1])) for row in rows]
 
 
 def scores(scorer: VqaScore, pairs: Sequence[tuple[Any, str]]) -> list[Score]:

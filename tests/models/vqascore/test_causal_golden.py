@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from causal_golden import FOLDERS, TOLERANCES, load, pixels, record, rows, scores, workshop
+from causal_golden import FOLDERS, TOLERANCES, kept, load, pixels, record, rows, scores, workshop
 
 from plumbline_models.core.protocols import PairInput
 
@@ -45,11 +45,13 @@ def test_scores_are_the_recorded_ones(family, name, kind, backend, shops):
     )
     assert {scorer.image.info().backend, scorer.pair.info().backend} == {backend}
     of_images = rows(scorer, [pixels(family, image) for image in case["images"]])
-    answered = scores(scorer, [(row, text) for row in of_images for text in case["texts"]])
-    found = np.array([score.value for score in answered]).reshape(len(of_images), -1)
-    np.testing.assert_allclose(found, case[kind], atol=TOLERANCES[family], rtol=0)
-    if RECORDED[kind] == 1.0:
-        np.testing.assert_allclose(found, case["scores_ref_f64"], atol=TOLERANCES[family], rtol=0)
+    for encoded in (of_images, kept(of_images)):
+        assert encoded[0].rows.flags.writeable is (encoded is of_images)
+        answered = scores(scorer, [(row, text) for row in encoded for text in case["texts"]])
+        found = np.array([score.value for score in answered]).reshape(len(of_images), -1)
+        np.testing.assert_allclose(found, case[kind], atol=TOLERANCES[family], rtol=0)
+        if RECORDED[kind] == 1.0:
+            np.testing.assert_allclose(found, case["scores_ref_f64"], atol=TOLERANCES[family], rtol=0)
 
 
 def test_distinct_pairs_in_one_call_score_as_recorded(shop):
