@@ -1,0 +1,115 @@
+"""What the order of Pillow's two passes moves: `python loadtests/engine/resize_order.py`.
+
+Pillow 13 makes tall images low first, earlier versions made them narrow first. Both are computed here, the earlier way
+by two resizes of one axis each, and scored in fp32: photographs of the golden set, cut to 9:16 and 1:3 around their
+centre.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from plumbline_models.core.protocols import Embedded, PairInput
+from plumbline_models.images.fit import fit
+from plumbline_models.images.preprocess import PreprocessSpec
+from plumbline_models.scorers.clipscore import ClipScore
+from plumbline_models.scorers.vqascore import VqaScore
+
+TESTS = Path(__file__).parents[2] / "tests"
+sys.path += [str(Path(__file__).parents[1] / "heads"), str(TESTS / "models"), str(TESTS / "golden" / "fclipscore")]
+from golden_clips import build_golden, picture  # noqa: E402 - on the path by now
+from product import encode, open_workshop  # noqa: E402
+
+Pixels = NDArray[np.uint8]
+SHAPES = {"288 x 512 (9:16)": (288, 512), "426 x 1280 (1:3)": (426, 1280)}
+
+
+def cut(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """The middle of a picture that was brought to the height of `size`, which is width and height."""
+    width, height = size
+    scaled = Image.fromarray(pixels).resize((round(pixels.shape[1] * height / pixels.shape[0]), height))
+    left = (scaled.width - width) // 2
+    return np.asarray(scaled)[:, left : left + width].copy()
+
+
+def narrow_first(pixels: Pixels, spec: PreprocessSpec) -> Pixels:
+    """As earlier versions resized: `fit` then has nothing left but to crop."""
+    height, width = pixels.shape[:2]
+    side = spec.size[0]
+    low = side if spec.mode == "squash" else int(side * height / width)
+    narrow = Image.fromarray(pixels).resize((side, height), Image.Resampling.BICUBIC)
+    return fit(np.asarray(narrow.resize((side, low), Image.Resampling.BICUBIC)), spec)
+
+
+def compare_pixels(pairs: Sequence[tuple[Pixels, Pixels]]) -> dict[str, Any]:
+    """Of both ways."""
+    differences = [np.abs(new.astype(int) - old) for new, old in pairs]
+    share = np.mean([np.count_nonzero(each) / each.size for each in differences])
+    return {"samples_that_differ": round(float(share), 3), "levels": int(max(each.max() for each in differences))}
+
+
+def measure_clip(
+    options: Mapping[str, Any], pictures: Sequence[Pixels], captions: Sequence[str], folder: Path
+) -> dict[str, Any]:
+    """Embeddings and cosines."""
+    scorer = ClipScore.build(options, open_workshop("openvino", precision="fp32", cache_dir=folder))
+    image, text = scorer.image, scorer.text
+    image.load()
+    text.load()
+    spec = PreprocessSpec.from_config(image.spec.arch.fit_config)
+    fitted = [(fit(each, spec), narrow_first(each, spec)) for each in pictures]
+    new, old = (np.stack(encode(image, [pair[way] for pair in fitted])) for way in (0, 1))
+    words = np.stack(encode(text, [text.prepare(caption) for caption in captions]))
+    moves = np.abs((new - old) @ words.T)
+    return {
+        "preprocessing": f"{spec.mode}, {spec.size[0]} px",
+        **compare_pixels(fitted),
+        "least_cosine": round(float((new * old).sum(axis=1).min()), 6),
+        "a_cosine_moves_by": float(f"{moves.max():.1e}"),
+    }
+
+
+def measure_vqa(pictures: Sequence[Pixels], captions: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Probabilities by the embedded network, which squashes."""
+    scorer = VqaScore.build({}, open_workshop("openvino", precision="fp32", cache_dir=folder))
+    image, pair = scorer.image, scorer.pair
+    image.load()
+    pair.load()
+    side = image.prepare(pictures[0]).shape[0]
+    spec = PreprocessSpec((side, side), "squash")
+    fitted = [(fit(each, spec), narrow_first(each, spec)) for each in pictures]
+    values = []
+    for way in (0, 1):
+        rows = encode(image, [each[way] for each in fitted])
+        pairs = encode(pair, [pair.prepare(PairInput(caption, row)) for row in rows for caption in captions])
+        values.append([score.value for score in scorer.score(Embedded(pairs=pairs))])
+    moved = np.abs(np.subtract(*values)).max()
+    return {"preprocessing": f"squash, {side} px", **compare_pixels(fitted), "a_score_moves_by": float(f"{moved:.1e}")}
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        golden = build_golden("b32_quickgelu", folder)
+        captions = sorted({case["caption"] for case in golden.cases if "_of_text>" not in case["caption"]})
+        for shape, size in SHAPES.items():
+            pictures = [cut(picture(each), size) for each in golden.image_embeddings]
+            print(json.dumps({"shape": shape, "network": "mini-clip", **measure_clip({}, pictures, captions, folder)}))
+            print(
+                json.dumps(
+                    {"shape": shape, "network": "B/32", **measure_clip(golden.options, pictures, captions, folder)}
+                )
+            )
+            print(json.dumps({"shape": shape, "network": "mini-flant5", **measure_vqa(pictures, captions[:8], folder)}))
+
+
+if __name__ == "__main__":
+    main()
