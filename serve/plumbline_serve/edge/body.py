@@ -34,14 +34,17 @@ async def read_body(request: Request, limits: Limits, share: Share) -> Delivery:
     share.may_hold_pixels = media_type == FORM
     chunks = _chunks(request, share)
     if media_type == JSON:
-        return Delivery(read_json(b"".join([chunk async for chunk in chunks]), limits))
-    form = FormReader(boundary_of(request.headers["content-type"]), max_parts=limits.max_items + 1)
-    async for chunk in chunks:
-        for start in range(0, len(chunk), _SLICE_BYTES):
-            form.write(chunk[start : start + _SLICE_BYTES])
-            if len(chunk) > _SLICE_BYTES:
-                await asyncio.sleep(0)
-    parts = form.close()
+        body = bytearray()  # one large piece, which goes back to the system once freed; thousands of small ones do not
+        async for chunk in chunks:
+            body += chunk
+        return Delivery(read_json(bytes(body), limits))
+    with FormReader(boundary_of(request.headers["content-type"]), max_parts=limits.max_items + 1) as form:
+        async for chunk in chunks:
+            for start in range(0, len(chunk), _SLICE_BYTES):
+                form.write(chunk[start : start + _SLICE_BYTES])
+                if len(chunk) > _SLICE_BYTES:
+                    await asyncio.sleep(0)
+        parts = form.close()
     document = parts.pop(DOCUMENT_PART, None)
     if document is None:
         raise MalformedRequestError(f"The form has no part {DOCUMENT_PART!r}, which holds the JSON.")

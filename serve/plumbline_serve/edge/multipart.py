@@ -1,6 +1,10 @@
-"""multipart/form-data (RFC 7578) to named parts, as the body streams in; in memory, each byte copied once."""
+"""multipart/form-data (RFC 7578) to named parts, as the body streams in; in memory.
+
+A part grows in one piece, which goes back to the system once freed; thousands of small ones do not.
+"""
 
 from dataclasses import dataclass, field
+from typing import Self
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -15,11 +19,15 @@ _PLAIN_ENCODINGS = frozenset({b"binary", b"8bit", b"7bit"})
 @dataclass(slots=True)
 class _Part:
     headers: dict[bytes, bytes] = field(default_factory=dict)
-    chunks: list[memoryview] = field(default_factory=list)
+    data: bytearray = field(default_factory=bytearray)
 
 
 class FormReader:
-    """Takes a form's bytes as they come; `close` returns its parts by name."""
+    """Takes a form's bytes as they come; `close` returns its parts by name.
+
+    To be left as a context: the parser holds the reader and the reader the parser, and what they hold would else stay
+    until Python looks for such circles.
+    """
 
     def __init__(self, boundary: bytes, max_parts: int) -> None:
         self._max_parts = max_parts
@@ -38,7 +46,7 @@ class FormReader:
                     "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
                     "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
                     "on_header_end": self._end_header,
-                    "on_part_data": lambda data, start, end: self._part.chunks.append(memoryview(data)[start:end]),
+                    "on_part_data": lambda data, start, end: self._part.data.extend(memoryview(data)[start:end]),
                     "on_part_end": self._end_part,
                     "on_end": self._end,
                 },
@@ -48,8 +56,14 @@ class FormReader:
         except FormParserError as error:
             raise MalformedRequestError("The form's boundary is not one.") from error
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        del self._parser
+
     def write(self, chunk: bytes) -> None:
-        """Take the next bytes, whose object is kept until `close`.
+        """Take the next bytes.
 
         Raises:
             MalformedRequestError: They do not go on as a form does.
@@ -95,7 +109,7 @@ class FormReader:
         name = _name_of(self._part.headers)
         if name in self._parts:
             raise MalformedRequestError("The form has two parts of the same name.", part=name)
-        self._parts[name] = b"".join(self._part.chunks)
+        self._parts[name] = bytes(self._part.data)
         self._part = _Part()
 
     def _end(self) -> None:

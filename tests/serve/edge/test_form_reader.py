@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,3 +122,16 @@ def test_what_stands_before_the_first_boundary_is_skipped(preamble: bytes, step:
 
 def test_the_first_boundary_begins_a_line() -> None:
     assert read(b"x" + part("a", b"1") + END) == {}
+
+
+def test_nothing_is_held_once_the_reader_is_left() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with FormReader(BOUNDARY.encode(), 4) as reader:
+            reader.write(part("a", b"1"))
+        left = weakref.ref(reader)
+        del reader
+        assert left() is None
+    finally:
+        gc.enable()
