@@ -2,6 +2,9 @@
 
 gRPC itself answers bytes that are no message of the right kind, text that is not UTF-8 among them: UNKNOWN, and the
 name of a Python class. Let through, they reach the edge and get its answer.
+
+Unary methods are served as ones that take a stream of messages, which is the same on the wire: gRPC would otherwise
+read the whole message before anything of ours is asked, the caller's key included.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +23,7 @@ class UnreadableMessage:
 
 
 def add_scoring(servicer: Any, server: Any) -> None:
-    """As `add_ScoringServicer_to_server`, for a servicer that takes `UnreadableMessage` as well."""
+    """As `add_ScoringServicer_to_server`, for a servicer that takes `UnreadableMessage` and streams of one message."""
     lenient: Any = _Lenient(server)
     add_ScoringServicer_to_server(servicer, lenient)
 
@@ -41,8 +44,11 @@ class _Lenient:
 
 
 def _lenient(handler: Any) -> Any:
-    """The handler, with requests read so that none fails; handlers are named tuples that grpc does not type."""
-    return handler._replace(request_deserializer=_read_any(handler.request_deserializer))
+    """The handler, with requests read so that none fails, and by the edge; grpc does not type these named tuples."""
+    handler = handler._replace(request_deserializer=_read_any(handler.request_deserializer))
+    if handler.request_streaming or handler.response_streaming:
+        return handler
+    return handler._replace(request_streaming=True, unary_unary=None, stream_unary=handler.unary_unary)
 
 
 def _read_any(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

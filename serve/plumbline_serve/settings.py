@@ -68,7 +68,7 @@ class Limits(_Section):
     max_text_chars: int = Field(default=4096, ge=1)
     """Characters of one text."""
     max_upload_s: float = Field(default=60.0, gt=0)
-    """Seconds that the body of a REST request may take to arrive."""
+    """Seconds that the body of a REST request, or the message of a gRPC call, may take to arrive."""
 
     @property
     def max_form_bytes(self) -> int:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from plumbline_client import Client, GrpcClient, Image, Item, ItemResult
 from plumbline_serve.cli.main import cli
+from plumbline_serve.settings import Limits
 from plumbline_wire.v1 import scoring_pb2 as wire
 from plumbline_wire.v1 import scoring_pb2_grpc
 
@@ -233,7 +234,7 @@ def test_grpc_health_can_be_watched(service):
     ("sent", "code"),
     [
         pytest.param(b"\xff\xff", grpc.StatusCode.INVALID_ARGUMENT, id="no message"),
-        pytest.param(bytes(65 * 2**20), grpc.StatusCode.RESOURCE_EXHAUSTED, id="too large"),
+        pytest.param(bytes(Limits().max_form_bytes + 1), grpc.StatusCode.RESOURCE_EXHAUSTED, id="too large"),
     ],
 )
 def test_bytes_that_are_no_request_are_refused(service, sent, code):

@@ -1,8 +1,8 @@
 """The gRPC edge: the methods of `plumbline.v1.Scoring` and `grpc.health.v1.Health`, whatever server hosts them."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -13,6 +13,7 @@ from plumbline_serve.edge.api_keys import ApiKeys
 from plumbline_serve.edge.asked import Asked, Delivery, Patience, understand
 from plumbline_serve.edge.grpc_calls import CallContext, Desk, GrpcCall
 from plumbline_serve.edge.grpc_health import GrpcHealth
+from plumbline_serve.edge.grpc_receiving import receive
 from plumbline_serve.edge.grpc_stream import answer_each
 from plumbline_serve.edge.in_flight import BytesInFlight
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
@@ -35,7 +36,8 @@ MAX_CORRELATION_CHARS = 128
 class GrpcEdge:
     """Each method takes a message and its call's context, and returns: errors are set on the context.
 
-    An `UnreadableMessage` in a message's place is refused as one.
+    An `UnreadableMessage` in a message's place is refused as one. A stream may stand in the place of a unary method's
+    message: its first message is the request.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class GrpcEdge:
         """Accept or reject items by thresholds, cheapest scorer first."""
 
         async def answer(call: GrpcCall) -> pb.FilterReply:
-            with self._read(request, grpc_requests.filter_delivery, schemas.FilterRequest, call.patience) as asked:
+            async with self._read(
+                request, grpc_requests.filter_delivery, schemas.FilterRequest, call.patience
+            ) as asked:
                 message = intake.filter_request(asked.body, asked.parts, asked.timeout_ms)
                 return grpc_replies.filter_reply(
                     await _told(self._service.filter(message), call.request_id), call.request_id
@@ -85,7 +89,7 @@ class GrpcEdge:
         """Order N images for one text, or N texts for one image."""
 
         async def answer(call: GrpcCall) -> pb.RankReply:
-            with self._read(request, grpc_requests.rank_delivery, schemas.RankRequest, call.patience) as asked:
+            async with self._read(request, grpc_requests.rank_delivery, schemas.RankRequest, call.patience) as asked:
                 message = intake.rank_request(asked.body, asked.parts, asked.timeout_ms)
                 return grpc_replies.rank_reply(
                     await _told(self._service.rank(message), call.request_id), call.request_id
@@ -97,7 +101,7 @@ class GrpcEdge:
         """Make unit-norm vectors of images or texts."""
 
         async def answer(call: GrpcCall) -> pb.EmbedReply:
-            with self._read(request, grpc_requests.embed_delivery, schemas.EmbedRequest, call.patience) as asked:
+            async with self._read(request, grpc_requests.embed_delivery, schemas.EmbedRequest, call.patience) as asked:
                 message = intake.embed_request(asked.body, asked.parts, asked.timeout_ms)
                 return grpc_replies.embed_reply(
                     await _told(self._service.embed(message), call.request_id), call.request_id
@@ -166,21 +170,22 @@ class GrpcEdge:
                 names.discard(name)
 
     async def _score(self, request: pb.ScoreRequest, request_id: str, patience: Patience) -> pb.ScoreReply:
-        with self._read(request, grpc_requests.score_delivery, schemas.ScoreRequest, patience) as asked:
+        async with self._read(request, grpc_requests.score_delivery, schemas.ScoreRequest, patience) as asked:
             message = intake.score_request(asked.body, asked.parts, asked.timeout_ms)
             reply = await _told(self._service.score(message), request_id)
             return grpc_replies.score_reply(reply, request_id)
 
-    @contextmanager
-    def _read(
+    @asynccontextmanager
+    async def _read(
         self, request: Q, deliver: Callable[[Q], Delivery], schema: type[B], patience: Patience
-    ) -> Iterator[Asked[B]]:
+    ) -> AsyncIterator[Asked[B]]:
         """What the caller asks; its bytes are in flight until it is answered."""
-        _check_readable(request)
         with self._bytes.share() as share:
             share.may_hold_pixels = True
-            share.take(request.ByteSize())
-            yield understand(deliver(request), schema, self._limits, patience=patience)
+            message: Q = await receive(request, share, max_upload_s=self._limits.max_upload_s)
+            _check_readable(message)
+            share.settle(message.ByteSize())
+            yield understand(deliver(message), schema, self._limits, patience=patience)
 
 
 async def _told(answer: Awaitable[T], request_id: str) -> T:

@@ -46,6 +46,18 @@ class Share:
             self._fresh_bytes = 0
             self.progressed_s = time.monotonic()
 
+    def take_most(self) -> None:
+        """Hold as much as a request without pixels may have, until `settle`; raises as `take` does."""
+        self.take(self._budget.max_of_one)
+
+    def settle(self, num_bytes: int) -> None:
+        """Hold so many bytes in all, now that the request is there; raises as `take` does."""
+        if (num_more := num_bytes - self.num_bytes) > 0:
+            self.take(num_more)
+        else:
+            self.check()
+            self._budget.give_back(self, -num_more)
+
     def check_size(self, num_bytes: int) -> None:
         """Hold the request's size against the limits.
 
@@ -78,7 +90,7 @@ class BytesInFlight:
     ) -> None:
         self._slow_after_s = slow_after_s
         self._max = int(limits.max_bytes_in_flight)
-        self._max_of_one = min(int(limits.max_request_bytes), self._max)
+        self.max_of_one = min(int(limits.max_request_bytes), self._max)
         self._max_of_form = min(limits.max_form_bytes, self._max)
         self._observer = observer or Unobserved()
         self._arriving: set[Share] = set()
@@ -92,7 +104,7 @@ class BytesInFlight:
         try:
             yield share
         finally:
-            self._give_back(share)
+            self.give_back(share, share.num_bytes)
 
     @contextmanager
     def arriving(self, share: Share, stop: Callable[[], None]) -> Iterator[None]:
@@ -115,7 +127,7 @@ class BytesInFlight:
 
     def check_size(self, num_bytes: int, *, may_hold_pixels: bool) -> None:
         """As `Share.check_size`."""
-        limit = self._max_of_form if may_hold_pixels else self._max_of_one
+        limit = self._max_of_form if may_hold_pixels else self.max_of_one
         if num_bytes > limit:
             raise RequestTooLargeError(f"The request has more than the {limit} bytes allowed.")
 
@@ -140,13 +152,14 @@ class BytesInFlight:
             if self.num_bytes + num_bytes <= self._max:
                 return
             share.is_given_up = True
-            self._give_back(share)
+            self._arriving.discard(share)
+            self.give_back(share, share.num_bytes)
             if share.stop is not None:
                 share.stop()
 
-    def _give_back(self, share: Share) -> None:
-        self._arriving.discard(share)
-        num_bytes, share.num_bytes = share.num_bytes, 0
+    def give_back(self, share: Share, num_bytes: int) -> None:
+        """Hold so many bytes less."""
+        share.num_bytes -= num_bytes
         self._hold(self.num_bytes - num_bytes)
 
     def _hold(self, num_bytes: int) -> None:

@@ -27,6 +27,7 @@ from plumbline_models.core.errors import (
 from plumbline_models.core.protocols import Score
 from plumbline_serve.edge import BytesInFlight, GrpcEdge, create_app
 from plumbline_serve.edge.in_flight import SLOW_AFTER_S
+from plumbline_serve.grpc_servicers import add_scoring
 from plumbline_serve.messages import (
     Base64Image,
     BrokenImage,
@@ -289,7 +290,7 @@ def open_edge(settings: Settings, service: Any = None, *, slow_after_s: float = 
     async def start_grpc() -> tuple[grpc.aio.Server, int]:
         server = grpc.aio.server()
         rpcs = Rpcs(GrpcEdge(service, settings, notebook, bytes_in_flight=in_flight))
-        scoring_pb2_grpc.add_ScoringServicer_to_server(rpcs, server)
+        add_scoring(rpcs, server)
         health_pb2_grpc.add_HealthServicer_to_server(rpcs, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

@@ -1,7 +1,8 @@
 """What unfinished uploads and requests under way hold is bounded for all of them together."""
 
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
 import grpc
@@ -86,6 +87,61 @@ def test_a_request_holds_its_bytes_while_it_is_answered_over_either_wire(small) 
         assert small.notebook.num_bytes > len(body)
         call.cancel()
     small.notebook.wait_until_in_flight(lambda held: held == 0)
+
+
+def begin_call(edge, stack: ExitStack) -> grpc.Future:
+    """A unary call whose message does not come."""
+    is_over = threading.Event()
+    stack.callback(is_over.set)
+    embed = edge.channel.stream_unary("/plumbline.v1.Scoring/Embed", response_deserializer=pb.EmbedReply.FromString)
+    call = embed.future(_after(is_over))
+    stack.callback(call.cancel)
+    return call
+
+
+def _after(event: threading.Event, *messages: bytes) -> Iterator[bytes]:
+    event.wait(WAIT_S)
+    yield from messages
+
+
+def test_a_message_that_does_not_come_counts_as_the_largest(small) -> None:
+    with ExitStack() as stack:
+        for held in (2 * MIB, 4 * MIB):
+            begin_call(small, stack)
+            small.notebook.wait_until_in_flight(lambda num_bytes, held=held: num_bytes == held)
+        refused = begin_call(small, stack)
+        assert refused.code() == grpc.StatusCode.UNAVAILABLE
+        assert small.http.post("/v1/embed", content=EMBED, headers=JSON).status_code == 503
+    small.notebook.wait_until_in_flight(lambda held: held == 0)
+
+
+def test_a_message_that_came_late_counts_as_what_it_is(small) -> None:
+    comes = threading.Event()
+    message = pb.EmbedRequest(texts=["hang"])
+    call = small.channel.stream_unary("/plumbline.v1.Scoring/Embed").future(_after(comes, message.SerializeToString()))
+    small.notebook.wait_until_in_flight(lambda held: held == 2 * MIB)
+    comes.set()
+    assert small.service.hanging.acquire(timeout=WAIT_S)
+    assert small.notebook.num_bytes == message.ByteSize()
+    call.cancel()
+    small.notebook.wait_until_in_flight(lambda held: held == 0)
+
+
+def test_a_message_is_not_waited_for_without_end(open_over) -> None:
+    edge = open_over(Settings(limits=Limits(max_upload_s=0.1)))
+    with ExitStack() as stack:
+        assert begin_call(edge, stack).code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_call_without_a_message_is_malformed(small) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        small.channel.stream_unary("/plumbline.v1.Scoring/Embed")(iter(()), timeout=WAIT_S)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_caller_without_a_key_is_refused_before_its_message_has_come(guarded_edge) -> None:
+    with ExitStack() as stack:
+        assert begin_call(guarded_edge, stack).code() == grpc.StatusCode.UNAUTHENTICATED
 
 
 def stream_batch(name: str, text: str) -> pb.ScoreStreamRequest:
