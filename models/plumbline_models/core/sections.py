@@ -22,10 +22,10 @@ def explain(error: ValidationError, *within: str) -> str:
 
 
 def all_of(faults: Sequence[SetupError]) -> SetupError:
-    """One error that tells of several; of one, itself."""
+    """One error that tells of several, which are its fact `faults`; of one, itself."""
     if len(faults) == 1:
         return faults[0]
     kinds = {type(fault) for fault in faults}
     said = list(dict.fromkeys(fault.detail for fault in faults))
     kind = kinds.pop() if len(kinds) == 1 else SetupError
-    return kind("\n".join(said), faults=[fault.facts for fault in faults])
+    return kind("\n".join(said), faults=tuple(faults))

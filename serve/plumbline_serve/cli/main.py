@@ -11,6 +11,7 @@ from plumbline_models.backends import PrecisionChoice
 from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.cli import compile_command, listing, score_command, serve_command
 from plumbline_serve.cli import doctor as doctor_command
+from plumbline_serve.cli.weights import told
 from plumbline_serve.settings import load_settings
 
 USAGE = 2
@@ -93,5 +94,5 @@ def main() -> None:
     try:
         cli()
     except PlumblineError as error:
-        print(f"plumbline: {error.detail}", file=sys.stderr)
+        print(f"plumbline: {told(error)}", file=sys.stderr)
         sys.exit(USAGE)

@@ -54,8 +54,7 @@ def _check_weights(settings: Settings) -> None:
     for seek in SEEK:
         faults = [found.fault for found in find_weights(settings, seek) if found.fault is not None]
         if faults:
-            said = dict.fromkeys(told(fault, settings) for fault in faults)
-            raise SetupError("\n".join(said), faults=[fault.facts for fault in faults])
+            raise SetupError("\n".join(dict.fromkeys(told(fault, settings) for fault in faults)))
 
 
 def _check_ports(settings: Settings) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from plumbline_models.backends import ListingBackend
-from plumbline_models.core.errors import SetupError
+from plumbline_models.core.errors import CheckpointError, PlumblineError, SetupError
 from plumbline_models.core.protocols import Encoder, Origin, Scorer, Workshop
 from plumbline_models.core.weights import Checkpoint, ReadsWeights, Seek
 from plumbline_models.encoders import Shelf
@@ -44,13 +45,22 @@ def find_weights(settings: Settings, seek: Seek) -> list[WeightsFinding]:
     return found + list(_look(scorers, seek))
 
 
-def told(fault: SetupError, settings: Settings) -> str:
-    """The fault in words, with where it was looked."""
+def told(fault: PlumblineError, settings: Settings | None = None) -> str:
+    """The fault in words; of weights, with where it was looked.
+
+    Args:
+        settings: Say which folder a name that is none of the hub's would have been in.
+    """
+    if several := fault.facts.get("faults"):
+        return "\n".join(dict.fromkeys(told(each, settings) for each in cast("Sequence[SetupError]", several)))
+    if not isinstance(fault, CheckpointError):
+        return fault.detail
     places = [str(Path(str(fault.facts[key])).absolute()) for key in ("path", "folder") if key in fault.facts]
     if not places and (name := fault.facts.get("name")):
         from huggingface_hub import constants  # noqa: PLC0415 - a quarter of a second, and few faults are of the hub
 
-        places = [str(settings.folder / str(name)), str(constants.HF_HUB_CACHE), constants.ENDPOINT]
+        places = [str(constants.HF_HUB_CACHE), constants.ENDPOINT]
+        places = places if settings is None else [str(settings.folder / str(name)), *places]
     return fault.detail + (f" Looked at: {', '.join(places)}." if places else "")
 
 

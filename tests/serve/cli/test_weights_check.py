@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -79,6 +80,12 @@ def test_serve_tells_every_fault_before_it_starts_anything(faulty: Path, tmp_pat
     assert "Starting" not in ran.stderr
 
 
+def test_score_says_where_it_looked(faulty: Path, tmp_path: Path) -> None:
+    ran = plumbline("score", "a.png", "--scorers", "fclipscore", "--config", faulty, home=tmp_path)
+    assert ran.returncode == 2
+    assert f"Looked at: {faulty.parent / 'weights' / 'nowhere.safetensors'}." in ran.stderr
+
+
 @pytest.mark.parametrize("command", ["models", "doctor"])
 def test_models_and_doctor_tell_the_same_beside_what_is_fine(command: str, faulty: Path, tmp_path: Path) -> None:
     faulty.write_text(FAULTY.replace("org/absent", str(embedded("mini-flant5"))), encoding="utf-8")
@@ -139,6 +146,7 @@ def test_a_hub_name_stays_one_where_there_is_no_such_folder(tmp_path: Path) -> N
     settings = load_settings(tmp_path / "plumbline.yaml")
     assert settings.scorers == {"vqascore": {"model": "zhiqiulin/clip-flant5-xl"}}
     assert settings.folder == tmp_path
+    assert pickle.loads(pickle.dumps(settings)).folder == tmp_path  # noqa: S301 - as gateways get it
 
 
 def test_other_paths_of_the_file_are_seen_from_it_too_and_those_of_variables_are_not(
