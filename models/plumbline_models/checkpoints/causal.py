@@ -195,9 +195,18 @@ class CausalCheckpoint:
         return Shards(find_weights(self.name))
 
     @cached_property
+    def tower_shards(self) -> "Shards | None":
+        """The tower's tensors, where they lie apart from the checkpoint's, as LLaVA's own layout may have it."""
+        from plumbline_models.checkpoints.shards import Shards  # noqa: PLC0415 - torch, which preparing never needs
+
+        if "mm_vision_tower" not in self.config or self.shards.has_prefix(_TOWER):
+            return None
+        return Shards(find_weights(self.tower_name))
+
+    @cached_property
     def sha256(self) -> str:
-        """Hex digest of the weights: that of their file, or over those of their files."""
-        digests = self.shards.digests
+        """Hex digest of the weights: that of their file, or over those of their files, the tower's included."""
+        digests = [*self.shards.digests, *(() if self.tower_shards is None else self.tower_shards.digests)]
         return digests[0] if len(digests) == 1 else hashlib.sha256(repr(tuple(digests)).encode()).hexdigest()
 
     def check(self, seek: Seek) -> None:

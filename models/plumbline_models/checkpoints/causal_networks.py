@@ -12,7 +12,6 @@ from transformers.utils import logging as library_logging
 
 from plumbline_models.checkpoints.causal import CausalCheckpoint
 from plumbline_models.checkpoints.flant5_folders import find_weights
-from plumbline_models.checkpoints.shards import Shards
 from plumbline_models.core.errors import CheckpointError, StateDictError, UnsafeCheckpointError
 from plumbline_models.graphs.shared_prefix import attend, pin_rotations
 
@@ -108,9 +107,7 @@ def _open_own_llava(checkpoint: CausalCheckpoint) -> tuple[Any, Mapping[str, Any
 
 def _own_state(checkpoint: CausalCheckpoint) -> Iterator[tuple[str, Tensor]]:
     own = checkpoint.shards
-    has_tower = own.has_prefix("model.vision_tower.")
-    towers = () if has_tower else (Shards(find_weights(checkpoint.tower_name)),)
-    for shards in (own, *towers):
+    for shards in filter(None, (own, checkpoint.tower_shards)):
         for name in shards.names:
             new = _renamed(name)
             if new is not None and (shards is own or new.startswith("model.vision_tower.")):

@@ -73,7 +73,7 @@ def _open_flant5(spec: AnswererSpec, workshop: Workshop) -> Answerer:
         raise ConfigError("The family clip-flant5 takes neither max_pixels, nor tiles, nor repetition_penalty.")
     checkpoint = FlanT5Checkpoint(spec.name, tokenizer=spec.tokenizer, vision_tower=spec.vision_tower)
     image = FlanT5ImageEncoder(checkpoint, workshop.backend, aspect=spec.aspect)
-    pair = FlanT5PairEncoder(checkpoint, workshop.backend, asking=spec.asking)
+    pair = FlanT5PairEncoder(checkpoint, workshop.backend, asking=spec.asking, aspect=spec.aspect)
     return Answerer(image=workshop.shelf.take(image), pair=workshop.shelf.take(pair))
 
 

@@ -18,7 +18,7 @@ from plumbline_models.core.errors import EngineError, InvalidFieldError, Plumbli
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
 from plumbline_models.graphs.causal_rules import PixelRules
-from plumbline_models.graphs.fingerprint import fingerprint
+from plumbline_models.graphs.fingerprint import CAUSAL_CODE, fingerprint
 from plumbline_models.images.vlm_pixels import FittedImage
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 OpenBackend: TypeAlias = Callable[[], Backend]
 
-_CODE: Final = tuple(f"plumbline_models.graphs.causal_{name}" for name in ("image", "towers", "merged_tower"))
+_PARTS: Final = tuple(f"plumbline_models.graphs.causal_{name}" for name in ("image", "towers", "merged_tower"))
+_CODE: Final = (*_PARTS, *CAUSAL_CODE)
 _MAX_IMAGES: Final = 16
 _MAX_TILES, _MAX_SIDE_PX = 64, 8192
 _TYPICAL_PIXELS: Final = 512 * 512

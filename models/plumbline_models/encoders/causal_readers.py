@@ -14,7 +14,7 @@ from plumbline_models.core.kept import KeptBySize
 from plumbline_models.core.protocols import Backend, EngineInfo
 from plumbline_models.encoders.causal_batch import MIN_TAIL_TOKENS
 from plumbline_models.graphs.causal_rules import KEPT_BYTES, AnswerRules
-from plumbline_models.graphs.fingerprint import fingerprint
+from plumbline_models.graphs.fingerprint import CAUSAL_CODE, fingerprint
 
 if TYPE_CHECKING:
     from plumbline_models.graphs.causal_answer import CausalReader
@@ -26,7 +26,7 @@ TYPICAL_TAIL_TOKENS: Final = 32
 
 _MAX_PREFIX = 1 << 16
 _KEEPS_TENSORS: Final = "torch"  # the backend whose graphs may hold what they made from one run to the next
-_CODE: Final = ("plumbline_models.graphs.causal_answer", "plumbline_models.graphs.shared_prefix")
+_CODE: Final = ("plumbline_models.graphs.causal_answer", *CAUSAL_CODE)
 _FIRST: Final = ("image_rows", "prefix_ids", "prefix_positions")
 
 

@@ -3,7 +3,6 @@
 It runs once an image, however many captions the image is held against.
 """
 
-import hashlib
 from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -16,6 +15,7 @@ from plumbline_models.core.arrays import FittedPixels, Pixels
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
+from plumbline_models.graphs.fingerprint import VQA_WEIGHTS, fingerprint
 from plumbline_models.images.crop_square import crop_square
 from plumbline_models.images.fit import fit
 from plumbline_models.images.pad_square import mean_fill, pad_square
@@ -30,7 +30,12 @@ ImageRows: TypeAlias = NDArray[np.floating[Any]]
 Aspect: TypeAlias = Literal["pad", "square", "squash"]
 """`pad`: the whole image, in a square of the mean colour; `square`: its centre; `squash`: the whole, distorted."""
 
-_GRAPH_VERSION: Final = "1"  # raised when the graph's code changes what it computes
+FLANT5_CODE: Final = (
+    *(f"plumbline_models.checkpoints.{name}" for name in ("flant5", "flant5_states", "flant5_towers", "flant5_vision")),
+    *(f"plumbline_models.graphs.flant5_{name}" for name in ("arch", "layers", "score", "tower")),
+    "plumbline_models.text.unigram",
+    *VQA_WEIGHTS,
+)
 _MAX_BATCH: Final = 16
 
 
@@ -161,12 +166,12 @@ class FlanT5ImageEncoder:
     def _graph(self) -> Graph:
         arch, checkpoint = self._checkpoint.tower_arch, self._checkpoint
         batch = Dim("batch", 1, 1, _MAX_BATCH)
-        facts = repr((_GRAPH_VERSION, arch, checkpoint.sha256))
+        facts = repr((arch, checkpoint.sha256))
         return Graph(
             name="flant5_image",
             inputs=(TensorSpec("pixels", "uint8", (batch, arch.image_px, arch.image_px, 3)),),
             outputs=("image_rows",),
-            fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
+            fingerprint=fingerprint("flant5_image", facts, code=FLANT5_CODE),
             build=partial(_build, checkpoint),
             output_shapes=((batch, arch.num_patches, arch.projected_width),),
         )

@@ -22,7 +22,9 @@ from plumbline_models.encoders.flant5_batch import (
     PreparedPair,
     arrange_pairs,
 )
+from plumbline_models.encoders.flant5_image import FLANT5_CODE, Aspect
 from plumbline_models.encoders.likelihood import AnswerLikelihood, read_likelihoods
+from plumbline_models.graphs.fingerprint import fingerprint
 from plumbline_models.text.questions import RIVAL_ANSWER, Asking
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ MAX_TAIL_TOKENS: Final = 1024
 """Of the question behind the image. The published program cuts prompts at 2048, and so cuts the question's end off."""
 MAX_ANSWER_TOKENS: Final = 256
 
-_GRAPH_VERSION: Final = "1"  # raised when the graph's code changes what it computes
 _TYPICAL_TAIL_TOKENS = 32
 _TAIL_BUCKET = 16
 _CHEAP_ANSWER_TOKENS = 32  # of a longer answer, the decoder counts
@@ -49,22 +50,26 @@ class FlanT5PairEncoder:
         checkpoint: Whose encoder and decoder.
         backend: Compiles them.
         asking: The question and the answer.
+        aspect: As the image encoder has it: the same image and caption give another row with another one.
     """
 
     kind: EncoderKind = "pair"
 
-    def __init__(self, checkpoint: FlanT5Checkpoint, backend: Backend, *, asking: Asking) -> None:
+    def __init__(
+        self, checkpoint: FlanT5Checkpoint, backend: Backend, *, asking: Asking, aspect: Aspect | None = None
+    ) -> None:
         self._checkpoint = checkpoint
         self._backend = backend
         self._asking = asking
+        self._aspect = aspect
         self._engine: Engine | None = None
         self._info: EncoderInfo | None = None
 
     @property
     def key(self) -> str:
-        """The checkpoint's label, a digest of the wording unless it is the default, then `/pair`."""
+        """The checkpoint's label, digest of the wording and aspect where they are not the usual, then `/pair`."""
         wording = hashlib.sha256(repr(self._asking).encode()).hexdigest()[:8]
-        variant = "" if self._asking == Asking() else f"+{wording}"
+        variant = ("" if self._asking == Asking() else f"+{wording}") + (f"+{self._aspect}" if self._aspect else "")
         return f"{self._checkpoint.label}{variant}/pair"
 
     @property
@@ -204,7 +209,7 @@ class FlanT5PairEncoder:
         head = Dim("head", 1, 35, MAX_HEAD_TOKENS)
         tail = Dim("tail", TAIL_STEP, _TYPICAL_TAIL_TOKENS, MAX_TAIL_TOKENS)
         answer = Dim("answer", ANSWER_STEP, 2 * ANSWER_STEP, MAX_ANSWER_TOKENS)
-        facts = repr((_GRAPH_VERSION, arch, checkpoint.sha256, rival_id))
+        facts = repr((arch, checkpoint.sha256, rival_id))
         return Graph(
             name="flant5_score",
             inputs=(
@@ -215,7 +220,7 @@ class FlanT5PairEncoder:
                 TensorSpec("answer_ids", "int64", (batch, answer)),
             ),
             outputs=("answer_log_probs", "rival_log_prob"),
-            fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
+            fingerprint=fingerprint("flant5_score", facts, code=FLANT5_CODE),
             build=partial(_build, checkpoint, rival_id),
             output_shapes=((batch, answer), (batch, 1)),
             fillable=frozenset({batch.name}),

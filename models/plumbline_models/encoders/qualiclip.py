@@ -88,8 +88,12 @@ class QualiClipEncoder:
 
     @property
     def key(self) -> str:
-        """Such as `RN50-quickgelu@6af55455/qualiclip`; what follows the slash names the prompts."""
-        return f"{self.spec.name}/{self._prompts.name}"
+        """Such as `RN50-quickgelu@6af55455/qualiclip`; what follows the slash names the prompts.
+
+        The bound on pixels stands behind where it is not the usual one, since larger images give other rows then.
+        """
+        variant = "" if self.max_pixels == MAX_PIXELS else f"+{self.max_pixels}px"
+        return f"{self.spec.name}/{self._prompts.name}{variant}"
 
     @property
     def max_batch_cost(self) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from plumbline_models.checkpoints.clip_spec import ClipSpec
 from plumbline_models.checkpoints.digest import sha256_of
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.graphs.fingerprint import fingerprint
+from plumbline_models.graphs.fingerprint import CLIP_WEIGHTS, fingerprint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,13 +19,10 @@ MAX_CAPTIONS: Final = 64
 MAX_PAIRS: Final = 256
 _CAPTIONS: Final = Dim("captions", low=1, typical=4, high=MAX_CAPTIONS)
 _PAIRS: Final = Dim("pairs", low=1, typical=16, high=MAX_PAIRS)
-_CODE: Final = tuple(
-    f"plumbline_models.{name}"
-    for name in (
-        *("graphs.blocks", "graphs.text_tower", "graphs.tower_arch", "graphs.traced_layers", "graphs.traced_tower"),
-        *("graphs.clip_text_attribution", "graphs.clip_text_vectors", "checkpoints.clip_weights"),
-        *("checkpoints.hugging_face", "checkpoints.loading", "checkpoints.state_dicts"),
-    )
+_PARTS: Final = ("attribution_graphs", "clip_text_attribution", "clip_text_vectors", "traced_layers", "traced_tower")
+_CODE: Final = (
+    *(f"plumbline_models.graphs.{name}" for name in (*_PARTS, "blocks", "text_tower", "tower_arch")),
+    *CLIP_WEIGHTS,
 )
 
 

@@ -9,7 +9,7 @@ from plumbline_models.checkpoints.clip_spec import ClipSpec
 from plumbline_models.checkpoints.digest import sha256_of
 from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.graphs.fingerprint import fingerprint
+from plumbline_models.graphs.fingerprint import CLIP_WEIGHTS, fingerprint
 from plumbline_models.images.fit import fit
 from plumbline_models.images.preprocess import PreprocessSpec
 
@@ -21,13 +21,9 @@ MAX_BATCH: Final = 64
 BATCH: Final = Dim("batch", low=1, typical=8, high=MAX_BATCH)
 TYPICAL_TOKENS: Final = 16
 """Most prompts are shorter than this."""
-_HERE: Final = "plumbline_models.graphs."
-_WEIGHTS: Final = tuple(
-    f"plumbline_models.checkpoints.{name}" for name in ("clip_weights", "hugging_face", "loading", "state_dicts")
-)
-_TOWERS: Final = ("blocks", "open_clip_towers", "tower_arch", "unit_norm")
-_IMAGE_CODE: Final = (*(_HERE + name for name in ("clip_image", "image_tower", *_TOWERS)), *_WEIGHTS)
-_TEXT_CODE: Final = (*(_HERE + name for name in ("clip_text", "text_tower", *_TOWERS)), *_WEIGHTS)
+_TOWERS: Final = ("blocks", "image_tower", "open_clip_towers", "text_tower", "tower_arch", "unit_norm")
+_PARTS: Final = ("clip_graphs", "clip_image", "clip_text", *_TOWERS)
+_CODE: Final = (*(f"plumbline_models.graphs.{name}" for name in _PARTS), *CLIP_WEIGHTS)
 
 
 def clip_image_graph(spec: ClipSpec) -> Graph:
@@ -41,7 +37,7 @@ def clip_image_graph(spec: ClipSpec) -> Graph:
         name="clip_image",
         inputs=(TensorSpec("pixels", "uint8", (BATCH, height, width, 3)),),
         outputs=("image_embedding",),
-        fingerprint=fingerprint("clip_image", sha256_of(spec.fetch()), spec.arch.canonical, code=_IMAGE_CODE),
+        fingerprint=fingerprint("clip_image", sha256_of(spec.fetch()), spec.arch.canonical, code=_CODE),
         build=partial(_build_image, spec),
         output_shapes=((BATCH, spec.arch.embed_dim),),
         prepare=partial(_prepare, PreprocessSpec.from_config(spec.arch.fit_config)),
@@ -63,7 +59,7 @@ def clip_text_graph(spec: ClipSpec) -> Graph:
         name="clip_text",
         inputs=(TensorSpec("token_ids", "int64", (BATCH, length if spec.arch.has_clip_text else context)),),
         outputs=("text_embedding",),
-        fingerprint=fingerprint("clip_text", sha256_of(spec.fetch()), spec.arch.canonical, code=_TEXT_CODE),
+        fingerprint=fingerprint("clip_text", sha256_of(spec.fetch()), spec.arch.canonical, code=_CODE),
         build=partial(_build_text, spec),
         output_shapes=((BATCH, spec.arch.embed_dim),),
         fillable=frozenset({BATCH.name}),

@@ -7,7 +7,7 @@ from plumbline_models.checkpoints.clip_spec import ClipSpec
 from plumbline_models.checkpoints.digest import sha256_of
 from plumbline_models.checkpoints.quality_prompts import QualityPrompts
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.graphs.fingerprint import fingerprint
+from plumbline_models.graphs.fingerprint import CLIP_WEIGHTS, fingerprint
 from plumbline_models.graphs.qualiclip_arch import MIN_SIDE_PX, TrunkArch
 
 if TYPE_CHECKING:
@@ -19,12 +19,13 @@ MAX_SIDE_PX: Final = 4096
 BATCH: Final = Dim("batch", low=1, typical=1, high=MAX_BATCH)
 HEIGHT: Final = Dim("height", low=MIN_SIDE_PX, typical=384, high=MAX_SIDE_PX)
 WIDTH: Final = Dim("width", low=MIN_SIDE_PX, typical=512, high=MAX_SIDE_PX)
-_PARTS: Final = ("clip_text", "qualiclip", "qualiclip_arch", "qualiclip_trunk", "qualiclip_weights")
-_TEXT_PARTS: Final = ("blocks", "text_tower", "tower_arch", "unit_norm")
+_PARTS: Final = ("qualiclip", "qualiclip_arch", "qualiclip_graph", "qualiclip_trunk", "qualiclip_weights")
+_TEXT_PARTS: Final = ("blocks", "clip_text", "text_tower", "tower_arch", "unit_norm")
 _CODE: Final = (
     *(f"plumbline_models.graphs.{name}" for name in (*_PARTS, *_TEXT_PARTS)),
-    *(f"plumbline_models.checkpoints.{name}" for name in ("loading", "qualiclip", "state_dicts")),
-    "plumbline_models.text.clip_bpe",
+    *(f"plumbline_models.checkpoints.{name}" for name in ("qualiclip", "quality_prompts")),
+    *(f"plumbline_models.text.{name}" for name in ("alignment", "byte_pairs", "cleaning", "clip_bpe", "long_words")),
+    *CLIP_WEIGHTS,
 )
 
 

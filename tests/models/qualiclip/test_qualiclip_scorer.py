@@ -89,9 +89,10 @@ def test_prompts_can_be_chosen(workshop: Workshop, tiny_quality: Path, picture: 
     assert own_pairs.details["pairs"] == pytest.approx(all_pairs[1:2], abs=1e-6)
 
 
-def test_scorers_with_other_prompts_do_not_share_an_encoder(workshop: Workshop, tiny_quality: Path) -> None:
-    choices: list[Any] = ["qualiclip", "clipiqa", [["a", "b"]], [["b", "a"]]]
-    assert len({build(workshop, tiny_quality, prompts=choice)[1].key for choice in choices}) == len(choices)
+def test_scorers_with_other_prompts_or_bounds_do_not_share_an_encoder(workshop: Workshop, tiny_quality: Path) -> None:
+    choices: list[Any] = [{"prompts": each} for each in ("qualiclip", "clipiqa", [["a", "b"]], [["b", "a"]])]
+    choices += [{"max_pixels": 10_000}, {"max_pixels": 20_000}]
+    assert len({build(workshop, tiny_quality, **choice)[1].key for choice in choices}) == len(choices)
 
 
 @pytest.mark.parametrize(

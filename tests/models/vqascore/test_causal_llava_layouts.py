@@ -65,6 +65,26 @@ def test_an_ending_that_is_not_true_is_named(ported, tmp_path):
         load("llava-1.5", workshop(tmp_path), model=str(folder))
 
 
+def test_the_weights_of_a_tower_that_lies_apart_are_part_of_the_digest(tmp_path):
+    folder, tower = shutil.copytree(OWN, tmp_path / "own"), tmp_path / "own" / "tower"
+    state = load_file(folder / "model.safetensors")
+    inside = {name: tensor for name, tensor in state.items() if name.startswith("model.vision_tower.")}
+    save_file({name: tensor for name, tensor in state.items() if name not in inside}, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "mm_vision_tower": "tower"}), encoding="utf-8")
+    tower.mkdir()
+    digests = []
+    for shift in (0.0, 1.0):
+        moved = {name.removeprefix("model.vision_tower.vision_tower."): each + shift for name, each in inside.items()}
+        save_file(moved, tower / "model.safetensors", metadata={"format": "pt"})
+        checkpoint = CausalCheckpoint(str(folder), CAUSAL_FAMILIES["llava-1.5"])
+        digests.append(checkpoint.sha256)
+        first = "embeddings.class_embedding"
+        found = checkpoint.network.state_dict()[f"model.vision_tower.{first}"]
+        torch.testing.assert_close(found, moved[f"vision_model.{first}"])
+    assert digests[0] != digests[1]
+
+
 @pytest.mark.parametrize("nesting", [pytest.param(NEWER, id="newer"), pytest.param(OLDER, id="as published")])
 def test_both_nestings_of_the_library_score_as_recorded(nesting, ported, tmp_path):
     folder, case = ported(nesting), record("llava-1.5")["cases"][0]

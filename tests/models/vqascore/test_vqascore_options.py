@@ -49,6 +49,7 @@ def test_the_wording_and_the_aspect_are_part_of_the_keys(build):
     plain, worded, cropped = build(), build(question="{}?"), build(image_aspect_ratio="square")
     assert plain.pair.key != worded.pair.key
     assert plain.image.key == worded.image.key != cropped.image.key
+    assert plain.pair.key != cropped.pair.key  # the same image and caption have another row
 
 
 def test_a_checkpoint_that_says_how_it_was_trained_is_asked_so(copied, edit_config, build):
