@@ -10,6 +10,7 @@ from typing import Protocol, cast
 
 from plumbline_models.backends.ahead import AheadCompiler
 from plumbline_models.backends.devices import cuda_devices
+from plumbline_models.backends.tensorrt_library import rtx_refusal
 from plumbline_models.backends.tuning import PrecisionChoice, Tuning
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, PlumblineError
 from plumbline_models.core.protocols import Backend
@@ -68,6 +69,10 @@ class BackendEntry:
     def is_installed(self) -> bool:
         """Whether it can be imported."""
         return not self.packages or self.installed is not None
+
+    def refusal(self, gpus: Sequence[str]) -> str | None:
+        """Why its package does not run on the first of these GPUs; None: it does."""
+        return rtx_refusal(gpus[0]) if gpus and self.installed == "tensorrt_rtx" else None
 
     def load(self) -> BackendModule:
         """Import its module, and with it its framework."""
@@ -191,14 +196,19 @@ class BackendRegistry:
 
     def _choose(self, tuning: Tuning) -> BackendEntry:
         kinds = {"cpu", "cuda"} if tuning.device == "auto" else {tuning.device}
-        if "cuda" in kinds and not self._find_gpus():
+        gpus = self._find_gpus() if "cuda" in kinds else ()
+        if not gpus:
             kinds.discard("cuda")
         if not kinds:
             raise BackendUnavailableError("There is no CUDA GPU here that this process may use.")
         candidates = [entry for entry in self._entries if entry.is_automatic and entry.runs_on & kinds]
         for entry in candidates:
-            if entry.is_installed:
+            refusal = entry.refusal(gpus)
+            if entry.is_installed and refusal is None:
                 return entry
+            if refusal is not None:
+                logger.warning("The %s backend would come first. %s", entry.name, refusal)
+                continue
             logger.info("The %s backend would come first, but is not installed: %s", entry.name, entry.hint)
         hints = " or ".join(entry.hint for entry in candidates)
         raise BackendUnavailableError(f"No backend is installed. Install one with: {hints}.")
@@ -211,10 +221,11 @@ def _inspect(entry: BackendEntry) -> BackendStatus:
     version = _version(package)
     try:
         found = entry.load().devices()
+        refusal = entry.refusal(found)
     except (ImportError, OSError, PlumblineError) as error:
         hint = error.detail if isinstance(error, PlumblineError) else f"{package} does not load: {error}"
         return BackendStatus(entry.name, is_available=False, version=version, devices=(), hint=hint)
-    return BackendStatus(entry.name, is_available=True, version=version, devices=found, hint="")
+    return BackendStatus(entry.name, is_available=refusal is None, version=version, devices=found, hint=refusal or "")
 
 
 def _version(package: str) -> str | None:

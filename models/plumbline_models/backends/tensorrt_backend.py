@@ -10,7 +10,14 @@ from functools import partial
 
 from plumbline_models.backends.devices import cuda_devices
 from plumbline_models.backends.tensorrt_compiler import TensorRtCompiler
-from plumbline_models.backends.tensorrt_library import PACKAGES, PORTABLE_DEVICE, Package, TensorRtLibrary, open_library
+from plumbline_models.backends.tensorrt_library import (
+    PACKAGES,
+    PORTABLE_DEVICE,
+    Package,
+    TensorRtLibrary,
+    open_library,
+    rtx_refusal,
+)
 from plumbline_models.backends.tuning import Precision, PrecisionChoice, Tuning
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.graph import Graph
@@ -124,13 +131,15 @@ class TensorRtBackend:
         """Fetch or build the engine and load it; torch's where that fails.
 
         Raises:
-            BackendUnavailableError: There is no GPU.
+            BackendUnavailableError: There is no GPU, or one that the package does not run on.
             EngineError: torch cannot run the graph either.
         """
-        if not self._find_devices():
+        if not (gpus := self._find_devices()):
             raise BackendUnavailableError(
                 f"There is no NVIDIA GPU here for the {self.name} backend.", backend=self.name
             )
+        if self._library.package == "tensorrt_rtx" and (refusal := rtx_refusal(gpus[0])) is not None:
+            raise BackendUnavailableError(refusal, backend=self.name)
         try:
             return self._load(graph)
         except EngineError as error:

@@ -1,11 +1,13 @@
-"""Opens TensorRT: `tensorrt` for data-centre GPUs, `tensorrt_rtx` for all others; one Python API, small differences.
+"""Opens TensorRT: `tensorrt` for data-centre GPUs, `tensorrt_rtx` for RTX; one Python API, small differences.
 
-`tensorrt` (10.13 and later, and 11) times kernels on the GPU that it builds for. `tensorrt_rtx` (1.7) builds for every
-GPU of compute capability 8.0 and later without seeing one, and picks kernels when an engine is first run.
+`tensorrt` (10.13 and later, and 11) times kernels on the GPU that it builds for. `tensorrt_rtx` (1.7) builds one engine
+for all GPUs of `RTX_CAPABILITIES` without seeing one, and picks kernels when the engine is first run. Its support
+matrix has 7.5 (Turing) besides, which takes engines of its own and has no products in float32; neither 8.0 nor 9.0.
 """
 
 import importlib
 import logging
+import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -16,8 +18,11 @@ logger = logging.getLogger(__name__)
 Package: TypeAlias = Literal["tensorrt", "tensorrt_rtx"]
 
 PACKAGES: Final[tuple[Package, ...]] = ("tensorrt", "tensorrt_rtx")
-PORTABLE_DEVICE: Final = "sm80+"
+RTX_CAPABILITIES: Final = ("8.6", "8.9", "12.0", "12.1")
+"""Compute capabilities of the GPUs that engines of `tensorrt_rtx` serve here."""
+PORTABLE_DEVICE: Final = "sm86+"
 """What an engine of `tensorrt_rtx` is bound to."""
+_CAPABILITY: Final = re.compile(r"\(sm_(\d+)(\d)\)$")
 _HINTS: Final[dict[Package, str]] = {
     "tensorrt": "pip install 'plumbline-serve[gpu]'",
     "tensorrt_rtx": "pip install 'plumbline-serve[rtx]'",
@@ -71,6 +76,22 @@ def open_library(*packages: Package) -> TensorRtLibrary:
             raise _unavailable(package, error) from error
     hints = " or ".join(_HINTS[package] for package in packages)
     raise BackendUnavailableError(f"TensorRT is not installed. Install it with: {hints}.", backend=packages[0])
+
+
+def rtx_refusal(gpu: str) -> str | None:
+    """Why `tensorrt_rtx` does not run on a GPU, in a sentence; None: it does, as far as is known.
+
+    Args:
+        gpu: As `cuda_devices` describes it.
+    """
+    found = _CAPABILITY.search(gpu)
+    capability = ".".join(found.groups()) if found else RTX_CAPABILITIES[0]
+    if capability in RTX_CAPABILITIES:
+        return None
+    return (
+        f"tensorrt_rtx runs on GPUs of compute capability {', '.join(RTX_CAPABILITIES)}, and {gpu} has {capability}: "
+        f"install tensorrt ({_HINTS['tensorrt']}), or set backend to torch."
+    )
 
 
 def _unavailable(package: Package, error: Exception) -> BackendUnavailableError:

@@ -47,6 +47,17 @@ def test_auto_takes_the_first_backend_that_is_of_use(
     assert opened.name == expected
 
 
+def test_auto_passes_over_tensorrt_for_rtx_on_a_gpu_that_it_does_not_run_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rtx = next(entry for entry in BACKENDS if entry.name == "tensorrt-rtx")
+    entries = (replace(rtx, is_automatic=True), CPU_ENTRY)
+    hopper, ada = (BackendRegistry(entries, find_gpus=lambda gpu=gpu: (gpu,)) for gpu in ("a (sm_90)", "b (sm_89)"))
+    assert hopper.open("auto", precision="fp32", tuning=Tuning(tmp_path)).name == "openvino"
+    assert "a (sm_90) has 9.0: install tensorrt" in caplog.text
+    assert ada.open("auto", precision="fp32", tuning=Tuning(tmp_path)).name == "tensorrt-rtx"
+
+
 def test_auto_with_a_gpu_asked_for_and_none_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BackendUnavailableError, match="no CUDA GPU here"):
         registry(GPU_ENTRY, num_gpus=0).open("auto", precision="auto", tuning=Tuning(tmp_path, device="cuda"))

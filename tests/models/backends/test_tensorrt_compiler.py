@@ -13,7 +13,7 @@ from tiny_graphs import IMAGE_GRAPH, LIFT_GRAPH, unbuildable
 
 from plumbline_models.backends import Tuning, open_backend, open_compiler
 from plumbline_models.backends.tensorrt_backend import TensorRtBackend
-from plumbline_models.backends.tensorrt_library import open_library
+from plumbline_models.backends.tensorrt_library import open_library, rtx_refusal
 from plumbline_models.backends.tensorrt_network import parse_network
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 
@@ -29,7 +29,7 @@ def rtx_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_engine_is_built_once_for_each_precision(rtx_dir: Path, precision: Any) -> None:
     compiler = open_compiler(RTX, precision=precision, tuning=Tuning(rtx_dir))
     kept = compiler.keep(IMAGE_GRAPH)
-    assert (kept.graph, kept.precision, kept.was_found, kept.device) == ("tiny_image", precision, False, "sm80+")
+    assert (kept.graph, kept.precision, kept.was_found, kept.device) == ("tiny_image", precision, False, "sm86+")
     assert kept.num_layers > 10
     assert kept.num_bytes > 10_000
     assert kept.build_s > 0
@@ -94,6 +94,21 @@ def test_a_gateway_without_a_gpu_may_open_the_backend_but_not_compile(tmp_path: 
     )
     with pytest.raises(BackendUnavailableError, match="no NVIDIA GPU"):
         unseen.compile(LIFT_GRAPH)
+
+
+@pytest.mark.parametrize("capability", ["75", "80", "90", "100"])
+def test_a_gpu_that_the_package_does_not_run_on_is_refused_by_name(tmp_path: Path, capability: str) -> None:
+    gpu = f"Plumb 100 (sm_{capability})"
+    backend = TensorRtBackend(
+        open_library("tensorrt_rtx"), name=RTX, precision="fp16", tuning=Tuning(tmp_path), find_devices=lambda: (gpu,)
+    )
+    with pytest.raises(BackendUnavailableError, match=r"8\.6, 8\.9, 12\.0, 12\.1, and Plumb 100 .* install tensorrt "):
+        backend.compile(LIFT_GRAPH)
+
+
+@pytest.mark.parametrize("gpu", ["an RTX 3090 (sm_86)", "(sm_89)", "(sm_120)", "a GB10 (sm_121)", "not described"])
+def test_gpus_of_its_support_matrix_are_served(gpu: str) -> None:
+    assert rtx_refusal(gpu) is None
 
 
 def test_the_cpu_and_what_compiles_nothing_are_refused(tmp_path: Path) -> None:
