@@ -23,6 +23,8 @@ class RunningService:
     process: subprocess.Popen[str]
     port: int
     grpc_port: int
+    log: Path
+    """What it writes to stderr."""
 
     @property
     def url(self) -> str:
@@ -42,19 +44,19 @@ def start_service(folder: Path, config: str = "", **environment: str) -> Running
     """Start and wait for the line that says it is ready."""
     path = folder / "plumbline.yaml"
     path.write_text(config, encoding="utf-8")
-    service = RunningService(None, free_port(), free_port())  # type: ignore[arg-type]
+    service = RunningService(None, free_port(), free_port(), folder / "stderr.log")  # type: ignore[arg-type]
     command = [
         *(sys.executable, "-m", "plumbline_serve.cli", "serve", "--config", str(path), "--host", "127.0.0.1"),
         *("--port", str(service.port), "--grpc-port", str(service.grpc_port)),
     ]
-    log = (folder / "stderr.log").open("w")
+    log = service.log.open("w")
     service.process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | environment
     )
     assert service.process.stdout is not None
     line = service.process.stdout.readline()
     log.close()
-    assert line.startswith("Ready"), (folder / "stderr.log").read_text(encoding="utf-8")[-4000:]
+    assert line.startswith("Ready"), service.log.read_text(encoding="utf-8")[-4000:]
     return service
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import time
 
 import grpc
 import httpx
@@ -251,6 +252,25 @@ def test_a_grpc_deadline_is_honoured(service, png_of):
     with grpc.insecure_channel(service.target) as channel, pytest.raises(grpc.RpcError) as refusal:
         scoring_pb2_grpc.ScoringStub(channel).Score(wire.ScoreRequest(items=items), timeout=0.001)
     assert refusal.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_the_log_knows_a_refused_request_by_its_id(service, rest):
+    rest.post("/v1/score", json={"items": []}, headers={"x-request-id": "refused-rest"})
+    with grpc.insecure_channel(service.target) as channel, pytest.raises(grpc.RpcError):
+        scoring_pb2_grpc.ScoringStub(channel).Score(
+            wire.ScoreRequest(), metadata=[("x-request-id", "refused-grpc")], timeout=30
+        )
+    for name in ("refused-rest", "refused-grpc"):
+        assert_in_log(service, f"request {name} refused: no_items")
+
+
+def assert_in_log(service, line: str) -> None:
+    """What replicas write reaches the command a moment later."""
+    for _ in range(300):
+        if line in service.log.read_text(encoding="utf-8"):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"not in the log: {line}\n{service.log.read_text()[-3000:]}")
 
 
 def test_the_score_command_asks_a_server(service, png_of, tmp_path):

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from plumbline_models.core.errors import EngineError, PlumblineError, RequestError
 from plumbline_models.core.protocols import Encoder, Prepared, Row
+from plumbline_serve.causes import release
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,8 @@ class HalvingEncoder:
             rows = self._encoder.encode(inputs)
         except Exception as error:
             log.exception("encoder %s failed on a batch of %d", key, len(inputs))
-            shown = EngineError("The encoder failed on this input.", encoder=key)
+            release(error)
+            shown = EngineError("The encoder failed on this input.", encoder=key, cause=repr(error))
             return _Failure(error if isinstance(error, PlumblineError) else shown, type(error))
         if len(rows) == len(inputs):
             return rows

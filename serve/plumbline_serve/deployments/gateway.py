@@ -6,20 +6,20 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from ray import serve as ray_serve
-from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
 from plumbline_serve.assembly import assemble, local_compute, make_scorers
 from plumbline_serve.batching import LocalCompute
 from plumbline_serve.compute import Compute
+from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.remote_compute import RemoteCompute
+from plumbline_serve.deployments.scraping import DeploymentMetrics
 from plumbline_serve.edge import BytesInFlight, GrpcEdge, create_app
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
 from plumbline_serve.request_ids import WithoutRequestId
 from plumbline_serve.settings import Settings
 
 log = logging.getLogger(__name__)
-SCRAPE_TIMEOUT_S = 5.0  # a replica that does not answer by then is left out of the exposition
 
 
 class _Rpcs:
@@ -63,8 +63,10 @@ class Gateway(_Rpcs):
     async def __init__(  # type: ignore[misc]  # Ray awaits it
         self, settings: Settings, encoders: DeploymentHandle[Any] | None = None
     ) -> None:
+        log_as_ray_serve_does()
         self._settings = settings
         self._encoders = encoders
+        self._scraped: list[DeploymentMetrics] = []
         self._instruments = Instruments()
         scorers = make_scorers(settings, on_fallback=self._instruments.fell_back, on_lookup=self._instruments.looked_up)
         self._local: LocalCompute | None = None
@@ -107,18 +109,11 @@ class Gateway(_Rpcs):
 
     async def _scrape(self) -> bytes:
         """The exposition of every replica of the application."""
-        context = ray_serve.get_replica_context()
-        gateways = ray_serve.get_deployment_handle(context.deployment, context.app_name)
-        handles = [handle for handle in (gateways, self._encoders) if handle is not None]
-        found = await asyncio.gather(*(_snapshots(handle) for handle in handles))
+        if not self._scraped:
+            context = ray_serve.get_replica_context()
+            gateways = ray_serve.get_deployment_handle(context.deployment, context.app_name)
+            handles = [handle for handle in (gateways, self._encoders) if handle is not None]
+            self._scraped = [DeploymentMetrics(handle) for handle in handles]
+        found = await asyncio.gather(*(deployment.gather() for deployment in self._scraped))
         snapshots = [snapshot for each in found for snapshot in each]
         return exposition(snapshots or [self._instruments.snapshot()])
-
-
-async def _snapshots(handle: DeploymentHandle[Any]) -> list[Snapshot]:
-    try:
-        async with asyncio.timeout(SCRAPE_TIMEOUT_S):
-            return list(await handle.broadcast("metrics_snapshot").results_async())
-    except (TimeoutError, RayError) as error:
-        log.warning("the replicas of %s did not all answer a scrape: %s", handle.deployment_name, type(error).__name__)
-        return []

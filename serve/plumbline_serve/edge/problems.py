@@ -144,7 +144,8 @@ def report_items(reply: Reply, request_id: str) -> None:
     places: dict[str, list[str]] = {}
     for place, error in errors_of(reply):
         if error.status == INTERNAL_STATUS:
-            places.setdefault(f"{error.code} {error.detail!r} {error.facts!r}", []).append(place)
+            origin = f" from {error.__cause__!r}" if error.__cause__ else ""
+            places.setdefault(f"{error.code} {error.detail!r} {error.facts!r}{origin}", []).append(place)
     for cause, failed in list(places.items())[:MAX_CAUSES]:
         named, num_more = ", ".join(failed[:MAX_NAMED_ITEMS]), len(failed) - MAX_NAMED_ITEMS
         more = f" and {num_more} more" if num_more > 0 else ""

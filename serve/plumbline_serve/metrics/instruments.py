@@ -1,5 +1,7 @@
 """What one process counts. Labels never hold keys, URLs or request ids."""
 
+import itertools
+import uuid
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
@@ -8,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Score
 from plumbline_serve.messages import ScoreOrError, ScorerEntry
-from plumbline_serve.metrics.merge import Snapshot, take_snapshot
+from plumbline_serve.metrics.merge import Snapshot, read_registry
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 STAGE_SECONDS = (0.0001, 0.0005, *SECONDS)
@@ -22,6 +24,7 @@ class Instruments:
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
+        self._process, self._numbers = uuid.uuid4().hex, itertools.count()
 
         def counter(name: str, documentation: str, *labels: str) -> Counter:
             return Counter(name, documentation, labels, registry=registry)
@@ -72,7 +75,7 @@ class Instruments:
 
     def snapshot(self) -> Snapshot:
         """All values at this moment."""
-        return take_snapshot(self._registry)
+        return Snapshot(self._process, next(self._numbers), read_registry(self._registry))
 
     def request(self, route: str, protocol: str, code: str, seconds: float) -> None:
         """An edge answered; `code` is the HTTP status or the gRPC code's name."""

@@ -21,11 +21,47 @@ class Family:
     samples: dict[tuple[str, Labels], float] = field(default_factory=dict)
 
 
-Snapshot: TypeAlias = dict[str, Family]
-"""All metrics of one process at one moment, by name; picklable."""
+Families: TypeAlias = dict[str, Family]
+"""By name."""
 
 
-def take_snapshot(registry: CollectorRegistry) -> Snapshot:
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All metrics of one process at one moment; picklable."""
+
+    process: str
+    """Names the process: no two ever have one name."""
+    number: int
+    """Grows with each snapshot of the process."""
+    families: Families
+
+
+class LastSnapshots:
+    """What each process of a group said last, so that counters do not fall while one is late to answer."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Snapshot] = {}
+        """Who answered last stands last."""
+
+    def update(self, answers: Iterable[Snapshot], *, num_late: int) -> list[Snapshot]:
+        """The answers, and the last ones of as many others as are late; the rest have gone, and are forgotten.
+
+        Args:
+            answers: Of those that were asked, one each.
+            num_late: Of those that were asked, how many did not answer.
+        """
+        answered = {answer.process: answer for answer in answers}
+        silent = [last for process, last in self._last.items() if process not in answered]
+        late = silent[-num_late:] if num_late else []
+        for process, answer in answered.items():
+            last = self._last.get(process)
+            if last is not None and last.number > answer.number:  # of a scrape that was overtaken by another
+                answered[process] = last
+        self._last = {each.process: each for each in (*late, *answered.values())}
+        return list(self._last.values())
+
+
+def read_registry(registry: CollectorRegistry) -> Families:
     """Read a registry; the creation times that prometheus-client adds are left out, since they cannot be added up."""
     return {
         metric.name: Family(
@@ -43,9 +79,9 @@ def take_snapshot(registry: CollectorRegistry) -> Snapshot:
 
 def exposition(snapshots: Iterable[Snapshot]) -> bytes:
     """The text exposition of all snapshots taken together."""
-    merged: Snapshot = {}
+    merged: Families = {}
     for snapshot in snapshots:
-        for name, family in snapshot.items():
+        for name, family in snapshot.families.items():
             into = merged.setdefault(name, Family(family.kind, family.documentation))
             for key, value in family.samples.items():
                 into.samples[key] = 1.0 if name in FACTS else into.samples.get(key, 0.0) + value
@@ -55,7 +91,7 @@ def exposition(snapshots: Iterable[Snapshot]) -> bytes:
 
 
 class _Merged:
-    def __init__(self, merged: Snapshot) -> None:
+    def __init__(self, merged: Families) -> None:
         self._merged = merged
 
     def collect(self) -> Iterator[Metric]:
