@@ -28,6 +28,7 @@ from plumbline_models.encoders.caption_pairs import (
     cosines_of,
     read_attribution,
 )
+from plumbline_models.encoders.warming import require_numbers
 from plumbline_models.graphs.attribution_graphs import (
     MAX_CAPTIONS,
     MAX_PAIRS,
@@ -140,7 +141,7 @@ class AttributionEncoder:
 
         Raises:
             CheckpointError: The weights cannot be had or do not fit.
-            EngineError: A graph does not compile or run.
+            EngineError: A graph does not compile or run, or gives no numbers.
         """
         with self._lock:
             if self._info is not None:
@@ -149,8 +150,9 @@ class AttributionEncoder:
             self._vectors_engine = self._backend.compile(vectors_graph(self._graphs))
             self._pairs_engine = pairs_engine
         blank = np.zeros(self._spec.arch.embed_dim, dtype=np.float32)
-        self._by_gradient([self.prepare(PairInput("a photo of a red cup", blank))] * 2)
-        self._make_matrix(self.prepare(PairInput("a cup", blank)).tail_ids)
+        numbers = self._run_pairs([self.prepare(PairInput("a photo of a red cup", blank))] * 2)
+        matrix = self._make_matrix(self.prepare(PairInput("a cup", blank)).tail_ids)
+        require_numbers([*numbers, matrix.rows], self, pairs_engine.info)
         self._info = self._describe(pairs_engine)
 
     def info(self) -> EncoderInfo:
@@ -180,10 +182,15 @@ class AttributionEncoder:
         return [rows[i] for i in range(len(batch))]
 
     def _by_gradient(self, batch: Sequence[PreparedCaption]) -> list[CaptionAttribution | PlumblineError]:
-        captions = list({pair.caption: pair.tail_ids for pair in batch}.items())
-        if len(captions) > MAX_CAPTIONS:
+        if len({pair.caption for pair in batch}) > MAX_CAPTIONS:
             middle = len(batch) // 2
             return [*self._by_gradient(batch[:middle]), *self._by_gradient(batch[middle:])]
+        cosines, tokens = self._run_pairs(batch)
+        return [read_attribution(pair, float(cosines[i]), tokens[i]) for i, pair in enumerate(batch)]
+
+    def _run_pairs(self, batch: Sequence[PreparedCaption]) -> tuple[Array, Array]:
+        """Cosines `[N]` and attributions `[N, J]`."""
+        captions = list({pair.caption: pair.tail_ids for pair in batch}.items())
         row_of = {name: row for row, (name, _) in enumerate(captions)}
         images = np.stack([pair.image_embedding for pair in batch]).astype(np.float32, copy=False)
         outputs = _engine(self._pairs_engine, self.key).run(
@@ -193,8 +200,7 @@ class AttributionEncoder:
                 "image_embeddings": images,
             }
         )
-        cosines, tokens = cosines_of(outputs["pair_caption"], images), outputs["pair_attribution"]
-        return [read_attribution(pair, float(cosines[i]), tokens[i]) for i, pair in enumerate(batch)]
+        return cosines_of(outputs["pair_caption"], images), outputs["pair_attribution"]
 
     def _by_matrix(self, pairs: Sequence[PreparedCaption]) -> list[CaptionAttribution | PlumblineError]:
         """Attribute one caption's pairs in one product."""

@@ -17,6 +17,7 @@ from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
+from plumbline_models.encoders.warming import require_numbers
 from plumbline_models.graphs.causal_rules import PixelRules
 from plumbline_models.graphs.fingerprint import CAUSAL_CODE, fingerprint
 from plumbline_models.images.vlm_pixels import FittedImage
@@ -115,14 +116,14 @@ class CausalImageEncoder:
 
         Raises:
             CheckpointError: The weights are not there, or do not fit.
-            EngineError: They do not run.
+            EngineError: They do not run, or give no numbers.
         """
         if self._engine is not None:
             return
-        self._engine = engine = self._open_backend().compile(self._graph())
-        blank = self.encode([self.prepare(np.zeros((64, 64, 3), dtype=np.uint8))])[0]
-        if isinstance(blank, PlumblineError):
-            raise blank
+        engine = self._open_backend().compile(self._graph())
+        blank = engine.run({"pixels": self._stack([self.prepare(np.zeros((64, 64, 3), dtype=np.uint8))])})["image_rows"]
+        require_numbers([blank], self, engine.info)
+        self._engine = engine
         self._info = EncoderInfo(
             key=self.key,
             kind=self.kind,
@@ -130,7 +131,7 @@ class CausalImageEncoder:
             source=self._checkpoint.origin.source,
             licence=self._checkpoint.origin.licence,
             sha256=self._checkpoint.sha256,
-            dim=blank.rows.shape[-1],
+            dim=blank.shape[-1],
             backend=engine.info.backend,
             precision=engine.info.precision,
             device=engine.info.device,

@@ -22,6 +22,7 @@ from plumbline_models.encoders.causal_readers import (
     CausalRuns,
 )
 from plumbline_models.encoders.likelihood import AnswerLikelihood, read_likelihoods
+from plumbline_models.encoders.warming import require_numbers
 from plumbline_models.graphs.causal_rules import AnswerRules
 from plumbline_models.text.causal_families import REGIMES
 from plumbline_models.text.causal_prompts import CausalPrompt
@@ -111,17 +112,19 @@ class CausalPairEncoder:
 
         Raises:
             CheckpointError: The weights are not there, or do not fit.
-            EngineError: They do not run.
+            EngineError: They do not run, or give no numbers.
         """
         if self._runs is not None:
             return
-        self._runs = CausalNetwork(self._checkpoint, self._rules()).open(self._open_backend())
+        runs = CausalNetwork(self._checkpoint, self._rules()).open(self._open_backend())
         width, num_levels = self._checkpoint.sizes.width, self._checkpoint.num_levels
         has_axes = self._family.num_axes > 1
         blank = np.zeros((num_levels, self._checkpoint.num_tile_rows or 4, width), dtype=np.float32)
         image = ImageInPrompt(blank, (2, 2) if has_axes else (0, 0), key=(0, 0))
-        self.encode([self.prepare(PairInput(caption="", image_row=image))])
-        family, ran = self._family, self._runs.info  # one stream: what is kept of prefixes is for one thread
+        question = self.prepare(PairInput(caption="", image_row=image))
+        require_numbers(runs.run(arrange_questions([question], self._prefix(image))).values(), self, runs.info)
+        self._runs = runs
+        family, ran = self._family, runs.info  # one stream: what is kept of prefixes is for one thread
         penalty = {"repetition penalty": f"{self._penalty:g}"} if self._penalty != 1.0 else {}
         self._info = EncoderInfo(
             key=self.key,

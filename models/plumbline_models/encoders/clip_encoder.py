@@ -13,6 +13,7 @@ from plumbline_models.core.arrays import Array, EmbeddingsND, Pixels
 from plumbline_models.core.errors import EngineError, PlumblineError, SetupError
 from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput, Row
+from plumbline_models.encoders.warming import require_numbers
 from plumbline_models.graphs.clip_graphs import MAX_BATCH
 
 CPU_BATCH_GFLOP: Final = 160.0
@@ -98,7 +99,7 @@ class ClipEncoder(ABC, Generic[PreparedT]):
 
         Raises:
             CheckpointError: The weights cannot be had or do not fit.
-            EngineError: The graph does not compile or run.
+            EngineError: The graph does not compile or run, or gives no numbers.
         """
         with self._lock:
             if self._engine is not None:
@@ -106,7 +107,7 @@ class ClipEncoder(ABC, Generic[PreparedT]):
             engine = self._backend.compile(self._graph())
             sample = self._sample()
             for size in _WARM_BATCHES:
-                engine.run({self.input_name: self._stack([sample] * size)})
+                require_numbers(engine.run({self.input_name: self._stack([sample] * size)}).values(), self, engine.info)
             self._info = self._describe(engine)
             self._engine = engine
 

@@ -15,6 +15,7 @@ from plumbline_models.core.arrays import FittedPixels, Pixels
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
+from plumbline_models.encoders.warming import require_numbers
 from plumbline_models.graphs.fingerprint import VQA_WEIGHTS, fingerprint
 from plumbline_models.images.crop_square import crop_square
 from plumbline_models.images.fit import fit
@@ -108,14 +109,14 @@ class FlanT5ImageEncoder:
 
         Raises:
             CheckpointError: The weights are not there, or do not fit.
-            EngineError: The graph does not compile.
+            EngineError: The graph does not compile, or gives no numbers.
         """
         if self._engine is not None:
             return
         arch = self._checkpoint.tower_arch
         engine = self._backend.compile(self._graph())
         blank = np.zeros((1, arch.image_px, arch.image_px, 3), dtype=np.uint8)
-        engine.run({"pixels": blank})
+        require_numbers(engine.run({"pixels": blank}).values(), self, engine.info)
         self._info = EncoderInfo(
             key=self.key,
             kind=self.kind,

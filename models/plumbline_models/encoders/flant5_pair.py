@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from plumbline_models.checkpoints.flant5 import FlanT5Checkpoint
-from plumbline_models.core.arrays import Pixels, TokenIds
+from plumbline_models.core.arrays import Array, Pixels, TokenIds
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError, TextTooLongError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
@@ -24,6 +24,7 @@ from plumbline_models.encoders.flant5_batch import (
 )
 from plumbline_models.encoders.flant5_image import FLANT5_CODE, Aspect
 from plumbline_models.encoders.likelihood import AnswerLikelihood, read_likelihoods
+from plumbline_models.encoders.warming import require_numbers
 from plumbline_models.graphs.fingerprint import fingerprint
 from plumbline_models.text.questions import RIVAL_ANSWER, Asking
 
@@ -126,15 +127,16 @@ class FlanT5PairEncoder:
 
         Raises:
             CheckpointError: The weights are not there, or do not fit.
-            EngineError: The graph does not compile.
+            EngineError: The graph does not compile, or gives no numbers.
         """
         if self._engine is not None:
             return
-        self._engine = self._backend.compile(self._graph())
+        engine = self._backend.compile(self._graph())
         arch, tower = self._checkpoint.t5_arch, self._checkpoint.tower_arch
         blank = np.zeros((tower.num_patches, arch.width), dtype=np.float32)
-        self.encode([self.prepare(PairInput(caption="", image_row=blank))])
-        ran = self._engine.info
+        pair = self.prepare(PairInput(caption="", image_row=blank))
+        require_numbers(engine.run(self._arrange([pair])).values(), self, engine.info)
+        self._engine, ran = engine, engine.info
         self._info = EncoderInfo(
             key=self.key,
             kind=self.kind,
@@ -184,9 +186,10 @@ class FlanT5PairEncoder:
         ]
 
     def _run(self, engine: Engine, batch: Sequence[PreparedPair]) -> list[AnswerLikelihood | PlumblineError]:
-        start_id = self._checkpoint.t5_arch.start_id
-        outputs = engine.run(arrange_pairs(batch, self._head_ids, start_id))
-        return read_likelihoods(outputs, [len(pair.answer_ids) for pair in batch])
+        return read_likelihoods(engine.run(self._arrange(batch)), [len(pair.answer_ids) for pair in batch])
+
+    def _arrange(self, batch: Sequence[PreparedPair]) -> dict[str, Array]:
+        return arrange_pairs(batch, self._head_ids, self._checkpoint.t5_arch.start_id)
 
     @cached_property
     def _fixed_answer(self) -> TokenIds | None:

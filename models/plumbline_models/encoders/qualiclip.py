@@ -26,6 +26,7 @@ from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import EngineError, ImageTooSmallError, InvalidFieldError, PlumblineError, SetupError
 from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
+from plumbline_models.encoders.warming import require_numbers
 from plumbline_models.graphs.qualiclip_arch import MIN_SIDE_PX, TrunkArch
 from plumbline_models.graphs.qualiclip_graph import MAX_BATCH, MAX_SIDE_PX, qualiclip_graph
 from plumbline_models.images.resizing import pillow_arithmetic
@@ -147,13 +148,14 @@ class QualiClipEncoder:
 
         Raises:
             CheckpointError: The weights cannot be had or do not fit.
-            EngineError: The graph does not compile or run.
+            EngineError: The graph does not compile or run, or gives no numbers.
         """
         with self._lock:
             if self._engine is not None:
                 return
             engine = self._backend.compile(self._graph())
-            engine.run({"pixels": np.zeros((1, *_WARM_SIZE), dtype=np.uint8)})
+            warm = engine.run({"pixels": np.zeros((1, *_WARM_SIZE), dtype=np.uint8)})
+            require_numbers(warm.values(), self, engine.info)
             self._info = self._describe(engine)
             self._engine = engine
 
