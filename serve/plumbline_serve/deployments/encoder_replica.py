@@ -8,6 +8,7 @@ from plumbline_serve.assembly import local_compute, make_scorers
 from plumbline_serve.compute import EncodedRows
 from plumbline_serve.deadline import Deadline
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
+from plumbline_serve.deployments.loopback import keep_grpc_local
 from plumbline_serve.metrics import Instruments, Snapshot
 from plumbline_serve.settings import Settings
 
@@ -21,6 +22,7 @@ class EncoderReplica:
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         log_as_ray_serve_does()
+        keep_grpc_local()
         self._instruments = Instruments()
         scorers = make_scorers(settings, on_fallback=self._instruments.fell_back, on_lookup=self._instruments.looked_up)
         self._compute = local_compute(settings, scorers.values(), self._instruments)

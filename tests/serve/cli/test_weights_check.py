@@ -19,7 +19,7 @@ from plumbline_models.encoders import Shelf
 from plumbline_models.scorers import build_scorers
 from plumbline_serve.cli.main import cli
 from plumbline_serve.cli.weights import find_weights, told
-from plumbline_serve.ray_environment import free_port
+from plumbline_serve.ports import free_port
 from plumbline_serve.settings import load_settings
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "vqascore"

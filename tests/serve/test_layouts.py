@@ -1,0 +1,30 @@
+"""Which layouts Ray can place on a machine, told before it is asked to."""
+
+import pytest
+
+from plumbline_serve.ray_environment import shortage
+from plumbline_serve.settings import ReplicaSettings, Settings
+
+TWO_CPUS = {"CPU": 2.0}
+TWO_GPUS = {"CPU": 8.0, "GPU": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("layout", "cluster", "named"),
+    [
+        pytest.param({}, TWO_CPUS, None, id="the default reserves nothing"),
+        pytest.param({"encoder_gpus": 1}, TWO_CPUS, "encoder_gpus", id="a GPU where there is none"),
+        pytest.param({"encoder_gpus": 0.5, "num_gateways": 4}, TWO_GPUS, None, id="four halves of two GPUs"),
+        pytest.param({"encoder_gpus": 0.6, "num_gateways": 3}, TWO_GPUS, "encoder_gpus", id="0.6 fits a GPU once"),
+        pytest.param({"gateway_cpus": 1.5, "num_gateways": 2}, TWO_CPUS, "3 CPUs", id="more CPUs than there are"),
+        pytest.param(
+            {"layout": "split", "num_encoders": 3, "encoder_gpus": 1}, TWO_GPUS, "encoder_gpus", id="encoders count"
+        ),
+        pytest.param({"layout": "split", "num_encoders": 2, "encoder_gpus": 1}, TWO_GPUS, None, id="encoders fit"),
+    ],
+)
+def test_a_layout_that_cannot_be_placed_is_named(
+    layout: dict[str, object], cluster: dict[str, float], named: str | None
+) -> None:
+    found = shortage(Settings(replicas=ReplicaSettings.model_validate(layout)), cluster)
+    assert (found is None) if named is None else (named in (found or ""))
