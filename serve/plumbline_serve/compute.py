@@ -39,6 +39,11 @@ class Compute(Protocol):
         """
         ...
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether encoders are loaded, can be reached, and do their work."""
+        ...
+
     async def infos(self) -> Sequence[EncoderInfo]:
         """What is loaded."""
         ...

@@ -46,7 +46,7 @@ class CoreService:
     @property
     def is_ready(self) -> bool:
         """As `Service.is_ready`."""
-        return self.is_loaded and not self.is_draining
+        return self.is_loaded and not self.is_draining and self._compute.is_ready
 
     async def drain(self, timeout_s: float) -> int:
         """Take no new work and wait for what is under way.
@@ -109,7 +109,7 @@ class CoreService:
         return await self._exposition()
 
     async def _admitted(self, work: Coroutine[Any, Any, T]) -> T:
-        if not self.is_ready:
+        if self.is_draining or not self.is_loaded:
             work.close()
             if self.is_draining:
                 raise DrainingError("The service is about to stop.", retry_after_s=DRAIN_RETRY_AFTER_S)

@@ -16,7 +16,7 @@ from plumbline_serve.settings import Settings
 HAPROXY_PAGES = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT")
 SINGLE_PORTS = (*HAPROXY_PAGES, "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT")
 RANGES = tuple(f"RAY_SERVE_DIRECT_INGRESS_{end}_{kind}_PORT" for kind in ("HTTP", "GRPC") for end in ("MIN", "MAX"))
-MAX_MESSAGE_BYTES = 512 * 2**20  # one hop carries all inputs of a request: 256 fitted images of 336 px are 87 MB
+MAX_MESSAGE_BYTES = 512 * 2**20  # calls are cut well below; room for the rows of a call of images, 10 MB each and more
 
 MAX_TEMP_DIR_BYTES = 17
 """A socket's path has 107 bytes at most (sockaddr_un), 90 of them below the folder of temporary files: HAProxy's lies

@@ -54,5 +54,5 @@ class Service(Protocol):
 
     @property
     def is_ready(self) -> bool:
-        """Every configured encoder is loaded, compiled and warmed, and the service is not draining."""
+        """Every configured encoder is loaded, compiled and warmed, and does its work; the service is not draining."""
         ...

@@ -158,6 +158,12 @@ def png_of() -> Callable[[int], bytes]:
 
 
 @pytest.fixture(scope="session")
+def large_png() -> bytes:
+    """Of 1300 by 1300 pixels: 5 MB once it is decoded."""
+    return encoded(picture(1, (1300, 1300)), "PNG")
+
+
+@pytest.fixture(scope="session")
 def pixels_of() -> Callable[[int], np.ndarray]:
     return lambda seed: np.asarray(picture(seed))
 

@@ -1,10 +1,14 @@
-"""Runs the application on a cluster of two nodes on this machine, asks it once, and prints what happened as JSON.
+"""Runs the application on a cluster of two nodes on this machine, asks it, and prints what happened as JSON.
 
-A process of its own, since Ray belongs to a whole process: `two_nodes.py CACHE_DIR PORT GRPC_PORT < request.json`.
+It is asked twice, and a third time while its encoder has been killed and once there is a new one.
+
+A process of its own, since Ray belongs to a whole process: `two_nodes.py CACHE_DIR PORT GRPC_PORT < requests.json`,
+a list of three requests.
 """
 
 import json
 import sys
+import time
 from contextlib import suppress
 
 import httpx
@@ -12,6 +16,7 @@ import ray
 from ray import serve as ray_serve
 from ray.cluster_utils import Cluster
 from ray.util.state import list_actors
+from ray.util.state.common import ActorState
 
 from plumbline_serve.app import APP_NAME, build, grpc_options
 from plumbline_serve.settings import Settings
@@ -33,13 +38,24 @@ def main(cache_dir: str, port: int, grpc_port: int) -> None:
         )
     ray_serve.run(build(settings), name=APP_NAME, route_prefix="/")
     url = f"http://127.0.0.1:{port}"
-    answer = httpx.post(f"{url}/v1/score", json=json.load(sys.stdin), timeout=120)
-    encoders = [actor for actor in list_actors(filters=[("state", "=", "ALIVE")]) if "EncoderReplica" in actor.name]
+    small, large, new = json.load(sys.stdin)
+    answer = httpx.post(f"{url}/v1/score", json=small, timeout=120)
+    large_answer = httpx.post(f"{url}/v1/score", json=large, timeout=120)
+    encoders = living_encoders()
+    metrics = httpx.get(f"{url}/metrics", timeout=60).text
+    ray.kill(ray.get_actor(encoders[0].name, namespace="serve"))
+    away = waited_for(url, 503)
+    refused = httpx.post(f"{url}/v1/score", json=new, timeout=120)
+    models = httpx.get(f"{url}/v1/models", timeout=60)
+    back = waited_for(url, 200)
     found = {
+        "large": {"status": large_answer.status_code, "answer": large_answer.json()},
+        "away": {"readyz": away, "status": refused.status_code, "models": models.status_code, "then": back},
+        "again": httpx.post(f"{url}/v1/score", json=new, timeout=120).status_code,
         "status": answer.status_code,
         "answer": answer.json(),
         "request_ids": answer.headers.get_list("x-request-id"),
-        "metrics": httpx.get(f"{url}/metrics", timeout=60).text,
+        "metrics": metrics,
         "encoder_nodes": [actor.node_id for actor in encoders],
         "second_node": second.node_id,
     }
@@ -47,6 +63,21 @@ def main(cache_dir: str, port: int, grpc_port: int) -> None:
     ray_serve.shutdown()
     ray.shutdown()
     nodes.shutdown()
+
+
+def living_encoders() -> list[ActorState]:
+    return [actor for actor in list_actors(filters=[("state", "=", "ALIVE")]) if "EncoderReplica" in actor.name]
+
+
+def waited_for(url: str, status: int) -> int:
+    """The status of /readyz once it is that, or at the end of two minutes."""
+    found = 0
+    for _ in range(240):
+        found = httpx.get(f"{url}/readyz", timeout=60).status_code
+        if found == status:
+            break
+        time.sleep(0.5)
+    return found
 
 
 if __name__ == "__main__":

@@ -53,6 +53,8 @@ class ArithmeticEncoder:
             raise EngineError("No batch was encoded before all were prepared.")
         return mean
 
+    def load_preprocessing(self) -> None: ...
+
     def bucket(self, prepared) -> Hashable:
         return int(prepared) % 2 if self.key.endswith("bucketed") else 0
 

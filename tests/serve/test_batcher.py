@@ -120,10 +120,11 @@ async def test_an_encoder_that_fails_on_every_batch_is_given_up_until_one_works(
         await compute.encode(encoder.key, [1.0], NEVER)
     with pytest.raises(EngineError):
         compute.check_alive()
-    assert observer.num_broken == 3
+    assert (compute.is_ready, observer.num_broken) == (False, 3)
     encoder.is_broken = False
     await compute.encode(encoder.key, [1.0], NEVER)
     compute.check_alive()
+    assert compute.is_ready
     await compute.close()
 
 

@@ -156,6 +156,10 @@ class Encoder(Protocol):
         """
         ...
 
+    def load_preprocessing(self) -> None:
+        """Fetch and read what `prepare` needs, such as a tokenizer; no weights. Idempotent; blocks."""
+        ...
+
     def bucket(self, prepared: Prepared) -> Hashable:
         """Only inputs of one bucket share a batch."""
         ...

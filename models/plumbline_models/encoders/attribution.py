@@ -118,6 +118,9 @@ class AttributionEncoder:
             raise InvalidFieldError("The caption changes how the template before it is read.")
         return PreparedCaption(tokenised, tokenised.ids[num_prefix:], raw.image_row)
 
+    def load_preprocessing(self) -> None:
+        """Nothing: the tokenizer comes with the package."""
+
     def bucket(self, prepared: PreparedCaption) -> Hashable:
         """The length that the caption is padded to."""
         return self._padded(len(prepared.tail_ids))

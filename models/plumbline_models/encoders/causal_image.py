@@ -94,6 +94,14 @@ class CausalImageEncoder:
         low, high = np.frombuffer(digest.digest(), dtype=np.int64).tolist()
         return PreparedImage(fitted, (low, high))
 
+    def load_preprocessing(self) -> None:
+        """Prepare one image, which reads how the checkpoint has images fitted.
+
+        Raises:
+            CheckpointError: It cannot be had.
+        """
+        self.prepare(np.zeros((64, 64, 3), dtype=np.uint8))
+
     def bucket(self, prepared: PreparedImage) -> Hashable:
         """Images of one size."""
         return prepared.fitted.tiles.shape

@@ -87,6 +87,14 @@ class CausalPairEncoder:
             )
         return PreparedQuestion(raw.image_row, tail)
 
+    def load_preprocessing(self) -> None:
+        """Prepare one question, which reads the tokenizer.
+
+        Raises:
+            CheckpointError: It cannot be had.
+        """
+        self.prepare(PairInput(caption="", image_row=self._blank))
+
     def bucket(self, prepared: PreparedQuestion) -> Hashable:
         """Questions about one image, of about the same length."""
         length = max(1.0, len(prepared.tail.ids) / TYPICAL_TAIL_TOKENS)
@@ -117,10 +125,7 @@ class CausalPairEncoder:
         if self._runs is not None:
             return
         runs = CausalNetwork(self._checkpoint, self._rules()).open(self._open_backend())
-        width, num_levels = self._checkpoint.sizes.width, self._checkpoint.num_levels
-        has_axes = self._family.num_axes > 1
-        blank = np.zeros((num_levels, self._checkpoint.num_tile_rows or 4, width), dtype=np.float32)
-        image = ImageInPrompt(blank, (2, 2) if has_axes else (0, 0), key=(0, 0))
+        image = self._blank
         question = self.prepare(PairInput(caption="", image_row=image))
         require_numbers(runs.run(arrange_questions([question], self._prefix(image))).values(), self, runs.info)
         self._runs = runs
@@ -133,7 +138,7 @@ class CausalPairEncoder:
             source=self._checkpoint.origin.source,
             licence=self._checkpoint.origin.licence,
             sha256=self._checkpoint.sha256,
-            dim=width,
+            dim=self._checkpoint.sizes.width,
             backend=ran.backend,
             precision=ran.precision,
             device=ran.device,
@@ -189,6 +194,13 @@ class CausalPairEncoder:
         head_ids = prompt.head_ids(image.grid, self._checkpoint.num_tile_rows or image.rows.shape[1])
         axes_grid = image.grid if self._family.num_axes > 1 else None
         return lay_out(head_ids, prompt.stock_ids, prompt.placeholder_id, axes_grid)
+
+    @property
+    def _blank(self) -> ImageInPrompt:
+        """What the image encoder makes of a small image, as to its shape."""
+        checkpoint, has_axes = self._checkpoint, self._family.num_axes > 1
+        shape = checkpoint.num_levels, checkpoint.num_tile_rows or 4, checkpoint.sizes.width
+        return ImageInPrompt(np.zeros(shape, dtype=np.float32), (2, 2) if has_axes else (0, 0), key=(0, 0))
 
     @cached_property
     def _prompt(self) -> CausalPrompt:

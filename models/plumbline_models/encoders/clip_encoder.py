@@ -64,6 +64,14 @@ class ClipEncoder(ABC, Generic[PreparedT]):
     def prepare(self, raw: Pixels | str | PairInput) -> PreparedT:
         """Fit or tokenise."""
 
+    def load_preprocessing(self) -> None:
+        """Prepare a usual input, which fetches the tokenizer where the architecture names one of the hub.
+
+        Raises:
+            CheckpointNotFoundError: The tokenizer is neither on this machine nor to be had from the hub.
+        """
+        self._sample()
+
     @abstractmethod
     def bucket(self, prepared: PreparedT) -> Hashable:
         """Only inputs of one bucket share a batch."""

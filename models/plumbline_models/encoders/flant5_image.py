@@ -86,6 +86,14 @@ class FlanT5ImageEncoder:
             return fit(raw, PreprocessSpec(size=(arch.image_px, arch.image_px), mode="squash"))
         return crop_square(raw, arch.image_px)
 
+    def load_preprocessing(self) -> None:
+        """Prepare one image, which reads the checkpoint's configuration.
+
+        Raises:
+            CheckpointError: It cannot be had.
+        """
+        self.prepare(np.zeros((64, 64, 3), dtype=np.uint8))
+
     def bucket(self, prepared: FittedPixels) -> Hashable:
         """One for all."""
         return prepared.shape

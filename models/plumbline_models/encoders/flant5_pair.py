@@ -103,6 +103,14 @@ class FlanT5PairEncoder:
                 raise TextTooLongError("The text has more tokens than are read.", num_tokens=len(ids), limit=limit)
         return PreparedPair(raw.image_row, tail_ids, answer_ids)
 
+    def load_preprocessing(self) -> None:
+        """Prepare one pair, which reads tokenizer and sizes.
+
+        Raises:
+            CheckpointError: It cannot be had.
+        """
+        self.cost(self.prepare(PairInput(caption="", image_row=np.zeros((1, 1), dtype=np.float32))))
+
     def bucket(self, prepared: PreparedPair) -> Hashable:
         """Pairs of about the same length."""
         num_tail = math.ceil(len(prepared.tail_ids) / _TAIL_BUCKET)

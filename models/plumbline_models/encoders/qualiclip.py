@@ -125,6 +125,9 @@ class QualiClipEncoder:
         scaled = Image.fromarray(raw).resize((target[1], target[0]), Image.Resampling.BICUBIC)
         return SizedPixels(np.asarray(scaled), was_resized=True)
 
+    def load_preprocessing(self) -> None:
+        """Nothing: images are taken as they are."""
+
     def bucket(self, prepared: SizedPixels) -> Hashable:
         """Height and width."""
         return prepared.pixels.shape

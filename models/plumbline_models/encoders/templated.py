@@ -48,6 +48,10 @@ class TemplatedTextEncoder:
         """Whether the end of a text is left out behind the template."""
         return is_cut(self.inner, self._template + text)
 
+    def load_preprocessing(self) -> None:
+        """The inner encoder's."""
+        self.inner.load_preprocessing()
+
     def bucket(self, prepared: Prepared) -> Hashable:
         """The inner encoder's."""
         return self.inner.bucket(prepared)

@@ -22,7 +22,7 @@ class LocalCompute:
         self._batchers: dict[str, Batcher] = {}
 
     async def start(self) -> None:
-        """Load, compile and warm every encoder, several at a time, then take work.
+        """Load, compile and warm every encoder, several at a time, and what they prepare with, then take work.
 
         Raises:
             SetupError: One of them cannot be loaded.
@@ -34,15 +34,19 @@ class LocalCompute:
             for encoder, load_s in zip(encoders, took_s, strict=True)
         }
 
+    @property
+    def is_ready(self) -> bool:
+        """As `Compute.is_ready`."""
+        return len(self._batchers) == len(self._encoders) and not self._failing()
+
     def check_alive(self) -> None:
         """See that every batcher still takes work, and that its encoder does it.
 
         Raises:
             EngineError: One has stopped, is stuck, or fails on every batch; the process should be replaced.
         """
-        stuck = [key for key, batcher in self._batchers.items() if not batcher.is_alive]
-        if stuck:
-            raise EngineError("An encoder has stopped answering.", encoders=stuck)
+        if failing := self._failing():
+            raise EngineError("An encoder has stopped answering.", encoders=failing)
 
     async def encode(self, key: str, inputs: Sequence[Prepared], deadline: Deadline) -> EncodedRows:
         """As `Compute.encode`."""
@@ -61,6 +65,9 @@ class LocalCompute:
         """Stop every batcher."""
         await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
 
+    def _failing(self) -> list[str]:
+        return [key for key, batcher in self._batchers.items() if not batcher.is_alive]
+
     def _batcher(self, key: str) -> Batcher:
         if batcher := self._batchers.get(key):
             return batcher
@@ -72,5 +79,6 @@ class LocalCompute:
 def _load(encoder: Encoder) -> float:
     """Load; the seconds that it took."""
     started = time.monotonic()
+    encoder.load_preprocessing()
     encoder.load()
     return time.monotonic() - started

@@ -1,12 +1,14 @@
 """A replica that holds every encoder; the gateways are one hop away."""
 
+import math
 from collections.abc import Sequence
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_models.core.protocols import EncoderInfo, Prepared
+from plumbline_models.core.protocols import Prepared
 from plumbline_serve.assembly import local_compute, make_scorers
 from plumbline_serve.compute import EncodedRows
 from plumbline_serve.deadline import Deadline
+from plumbline_serve.deployments.hop import Description, RowsTooLarge, message_limit, num_bytes
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.loopback import keep_grpc_local
 from plumbline_serve.metrics import Instruments, Snapshot
@@ -29,17 +31,24 @@ class EncoderReplica:
         await self._compute.start()
 
     async def encode(
-        self, key: str, inputs: Sequence[Prepared], remaining_s: float | None
-    ) -> EncodedRows | PlumblineError:
-        """As `Compute.encode`; what it raises is returned, so that no transport wraps it."""
+        self, key: str, inputs: Sequence[Prepared], remaining_s: float | None, max_reply_bytes: int | None
+    ) -> EncodedRows | RowsTooLarge | PlumblineError:
+        """As `Compute.encode`; what it raises is returned, so that no transport wraps it.
+
+        Args:
+            max_reply_bytes: What the reply has room for; None: for anything.
+        """
         try:
-            return await self._compute.encode(key, inputs, Deadline.after_s(remaining_s))
+            encoded = await self._compute.encode(key, inputs, Deadline.after_s(remaining_s))
         except PlumblineError as error:
             return error
+        if max_reply_bytes is not None and (size := num_bytes(encoded.rows)) > max_reply_bytes:
+            return RowsTooLarge(math.ceil(size / len(encoded.rows)))
+        return encoded
 
-    async def infos(self) -> Sequence[EncoderInfo]:
-        """As `Compute.infos`."""
-        return await self._compute.infos()
+    async def describe(self) -> Description:
+        """What runs here, and whether it does."""
+        return Description(await self._compute.infos(), message_limit(), self._compute.is_ready)
 
     async def metrics_snapshot(self) -> Snapshot:
         """This process's metrics."""

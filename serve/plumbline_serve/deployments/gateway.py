@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from ray import serve as ray_serve
 from ray.serve.handle import DeploymentHandle
 
-from plumbline_serve.assembly import assemble, local_compute, make_scorers
+from plumbline_models.core.protocols import Encoder
+from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
 from plumbline_serve.batching import LocalCompute
-from plumbline_serve.compute import Compute
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.remote_compute import RemoteCompute
 from plumbline_serve.deployments.scraping import DeploymentMetrics
@@ -70,15 +70,17 @@ class Gateway(_Rpcs):
         self._instruments = Instruments()
         scorers = make_scorers(settings, on_fallback=self._instruments.fell_back, on_lookup=self._instruments.looked_up)
         self._local: LocalCompute | None = None
+        compute: LocalCompute | RemoteCompute
         if encoders is None:
-            self._local = local_compute(settings, scorers.values(), self._instruments)
-        compute: Compute = self._local or RemoteCompute(encoders)  # type: ignore[arg-type]  # one of the two is there
+            compute = self._local = local_compute(settings, scorers.values(), self._instruments)
+        else:
+            compute = RemoteCompute(encoders)
+            await _load_preprocessing(encoders_of(scorers.values()))
         assembly = assemble(settings, scorers, compute=compute, instruments=self._instruments, scrape=self._scrape)
         self._service = assembly.service
         self._bytes = BytesInFlight(settings.limits, self._instruments)
         self._grpc = GrpcEdge(self._service, settings, self._instruments, bytes_in_flight=self._bytes)
-        if self._local is not None:
-            await self._local.start()
+        await compute.start()
         self._instruments.loaded(await self._service.scorers(), await compute.infos())
         self._service.is_loaded = True
 
@@ -117,3 +119,7 @@ class Gateway(_Rpcs):
         found = await asyncio.gather(*(deployment.gather() for deployment in self._scraped))
         snapshots = [snapshot for each in found for snapshot in each]
         return exposition(snapshots or [self._instruments.snapshot()])
+
+
+async def _load_preprocessing(encoders: Iterable[Encoder]) -> None:
+    await asyncio.gather(*(asyncio.to_thread(encoder.load_preprocessing) for encoder in encoders))

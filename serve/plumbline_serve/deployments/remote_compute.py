@@ -1,26 +1,76 @@
 """Encoders one hop away, behind a Ray Serve handle."""
 
+import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from ray.exceptions import RayError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from plumbline_models.core.errors import CapacityError, OverloadedError, PlumblineError
+from plumbline_models.core.errors import CapacityError, PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Prepared
 from plumbline_serve.compute import EncodedRows
 from plumbline_serve.deadline import Deadline
+from plumbline_serve.deployments.hop import (
+    LIMIT_VARIABLE,
+    USUAL_BYTES,
+    Description,
+    Part,
+    RowsTooLarge,
+    cut,
+    message_limit,
+    room_in,
+)
+from plumbline_serve.deployments.transport import AWAY_RETRY_AFTER_S, Replicas
+from plumbline_serve.together import together
 
 log = logging.getLogger(__name__)
 
+CALLS_UNDER_WAY = 4
+"""Of one request to one encoder: enough for full batches; more would only hold more messages in memory."""
+LOOK_PERIOD_S = 2.0
+LOOK_TIMEOUT_S = 10.0  # a batch on a busy machine may hold the interpreter for seconds
+MAX_LATE = 3
+"""Looks in a row that no replica answers in time before the encoders are taken for away."""
+
 
 class RemoteCompute:
-    """Sends each call of a request, with all its inputs, to one encoder replica."""
+    """Sends inputs to encoder replicas, in calls that are bounded in bytes and in number; bound to one event loop.
 
-    def __init__(self, handle: DeploymentHandle[Any]) -> None:
-        self._handle = handle
+    It looks for the replicas every few seconds and remembers what they say of themselves. While there is none, calls
+    are refused at once, those that wait for one included, instead of waiting for as long as a start takes.
+
+    Args:
+        handle: Of the deployment of `EncoderReplica`.
+        limit: Bytes of one gRPC message; None: as Ray says. Where a replica's is lower, that holds.
+    """
+
+    def __init__(self, handle: DeploymentHandle[Any], *, limit: int | None = None) -> None:
+        self._replicas = Replicas(handle)
+        self._limit = message_limit() if limit is None else limit
+        self._infos: Sequence[EncoderInfo] = ()
+        self._room = room_in(self._limit)
+        self._row_bytes: dict[str, int] = {}
+        self._waiting: set[asyncio.Timeout] = set()
+        self._num_late = 0
+        self._watching: asyncio.Task[None] | None = None
+        self.is_ready = False
+        """As `Compute.is_ready`."""
+
+    async def start(self) -> None:
+        """Wait until a replica answers, and look for them from then on."""
+        while not self.is_ready:
+            await self.look()
+            if not self.is_ready:
+                await asyncio.sleep(LOOK_PERIOD_S)
+        if self._replicas.is_limited and self._room < USUAL_BYTES:
+            log.warning(
+                "messages between replicas are limited to %d bytes: larger ones take a slower way. "
+                "Start Ray on every node with %s of at least %d.",
+                *(self._room, LIMIT_VARIABLE, 2 * USUAL_BYTES),
+            )
+        self._watching = asyncio.create_task(self._watch(), name="watch encoders")
 
     async def encode(self, key: str, inputs: Sequence[Prepared], deadline: Deadline) -> EncodedRows:
         """As `Compute.encode`.
@@ -28,21 +78,90 @@ class RemoteCompute:
         Raises:
             CapacityError: No encoder replica could answer; a retry may find another.
         """
-        try:
-            reply: EncodedRows | PlumblineError = await self._handle.encode.remote(key, inputs, deadline.remaining_s)
-        except BackPressureError as error:
-            raise OverloadedError("The service has more work than it can queue; try again later.") from error
-        except (RayError, DeploymentUnavailableError) as error:
-            log.warning("an encoder replica did not answer: %s", type(error).__name__)
-            raise CapacityError("The encoders cannot be reached at the moment; try again.") from error
-        if isinstance(reply, PlumblineError):
-            raise reply
-        return reply
+        started, turn = time.monotonic(), asyncio.Semaphore(CALLS_UNDER_WAY)
+        usual, row_bytes = min(USUAL_BYTES, self._room), self._row_bytes.get(key, 1)
+        max_items = max(1, (usual if row_bytes <= self._room else USUAL_BYTES) // row_bytes)
+
+        async def send(part: Part) -> tuple[float, EncodedRows]:
+            async with turn:
+                sent_s = time.monotonic() - started
+                return sent_s, await self._send(key, part, deadline)
+
+        replies = await together(send(part) for part in cut(inputs, max_bytes=usual, max_items=max_items))
+        first_s = min((sent_s + reply.queue_s for sent_s, reply in replies), default=0.0)
+        last_s = max((sent_s + reply.queue_s + reply.compute_s for sent_s, reply in replies), default=0.0)
+        rows = [row for _, reply in replies for row in reply.rows]
+        return EncodedRows(rows=rows, queue_s=first_s, compute_s=last_s - first_s)
 
     def expect(self, key: str, num_inputs: int) -> None:
         """As `Compute.expect`; not passed on, since a hop costs more than it would gain."""
 
     async def infos(self) -> Sequence[EncoderInfo]:
-        """As `Compute.infos`."""
-        infos: Sequence[EncoderInfo] = await self._handle.infos.remote()
-        return infos
+        """As `Compute.infos`; what the replicas last said, also while they are away."""
+        return self._infos
+
+    async def look(self) -> None:
+        """See whether a replica is there whose encoders work."""
+        try:
+            found = await self._replicas.call_each("describe", timeout_s=LOOK_TIMEOUT_S)
+        except CapacityError:
+            found = []
+        described = [each for each in found if isinstance(each, Description)]
+        if described:
+            self._infos = described[0].infos
+            self._room = room_in(min(self._limit, *(each.message_limit for each in described)))
+        is_late = not described and any(isinstance(each, TimeoutError) for each in found)
+        self._num_late = self._num_late + 1 if is_late else 0
+        if any(each.is_ready for each in described):
+            self.is_ready = True
+        elif self._num_late in {0, MAX_LATE}:
+            self._give_up()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_PERIOD_S)
+            try:
+                await self.look()
+            except Exception:
+                log.exception("looking for the encoders failed")
+
+    def _give_up(self) -> None:
+        """Take no calls until a replica is found, and answer those that wait for one."""
+        if self.is_ready:
+            log.warning("no encoder replica answers")
+        self.is_ready = False
+        now = asyncio.get_running_loop().time()
+        for waiting in self._waiting:
+            waiting.reschedule(now)
+        self._waiting.clear()
+
+    async def _send(self, key: str, part: Part, deadline: Deadline) -> EncodedRows:
+        room = self._room if self._replicas.is_limited else None
+        by_reference = room is not None and max(part.num_bytes, self._row_bytes.get(key, 0)) > room
+        reply = await self._call(key, part, deadline, max_reply_bytes=None if by_reference else room)
+        if isinstance(reply, RowsTooLarge):
+            self._row_bytes[key] = max(reply.row_bytes, self._row_bytes.get(key, 0))
+            reply = await self._call(key, part, deadline, max_reply_bytes=None)
+        if isinstance(reply, PlumblineError):
+            raise reply
+        encoded: EncodedRows = reply
+        return encoded
+
+    async def _call(self, key: str, part: Part, deadline: Deadline, *, max_reply_bytes: int | None) -> Any:
+        if not self.is_ready:
+            raise _away()
+        by_reference = max_reply_bytes is None and self._replicas.is_limited
+        args = key, part.inputs, deadline.remaining_s, max_reply_bytes
+        try:
+            async with asyncio.timeout(None) as waiting:
+                self._waiting.add(waiting)
+                try:
+                    return await self._replicas.call("encode", *args, by_reference=by_reference)
+                finally:
+                    self._waiting.discard(waiting)
+        except TimeoutError as error:
+            raise _away() from error
+
+
+def _away() -> CapacityError:
+    return CapacityError("The encoders cannot be reached at the moment; try again.", retry_after_s=AWAY_RETRY_AFTER_S)

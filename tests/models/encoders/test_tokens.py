@@ -1,13 +1,19 @@
 """Tokenizers of architectures whose text tower is not CLIP's."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from plumbline_models.backends.fake import FakeBackend
 from plumbline_models.checkpoints.archs import Arch, find_arch
+from plumbline_models.checkpoints.clip_spec import ClipSpec
+from plumbline_models.checkpoints.sources import LocalFile
 from plumbline_models.core.errors import CheckpointNotFoundError
+from plumbline_models.encoders.clip import ClipTextEncoder
+from plumbline_models.encoders.templated import TemplatedTextEncoder
 from plumbline_models.encoders.tokens import open_tokens
 from plumbline_models.text.clip_bpe import ClipTokenizer
 
@@ -32,6 +38,14 @@ def test_a_tokenizer_beside_the_weights_is_used(arch: Arch) -> None:
     ids = open_tokens(arch).encode("a  red circle")
     assert ids.dtype == np.int64
     assert ids.tolist() == [4, 5, 6, 0, 0, 0]
+
+
+def test_an_encoder_reads_its_tokenizer_before_the_first_text(arch: Arch) -> None:
+    spec = ClipSpec("words", arch, LocalFile(arch.home / "none.safetensors"), source="words")
+    encoder = TemplatedTextEncoder(ClipTextEncoder(spec, FakeBackend()), "a ")
+    encoder.load_preprocessing()
+    shutil.rmtree(arch.home)
+    assert encoder.prepare("red circle").tolist() == [4, 5, 6, 0, 0, 0]
 
 
 def test_a_long_text_is_cut_to_the_context(arch: Arch) -> None:

@@ -1,0 +1,92 @@
+"""What crosses between gateways and encoder replicas: how large it is, and in how many messages it goes."""
+
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ray.serve._private.constants import RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH
+
+from plumbline_models.core.protocols import EncoderInfo, Prepared
+
+LIMIT_VARIABLE = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
+USUAL_BYTES = 32 * 2**20
+"""Of one message where Ray allows more: a larger one would hold up the event loops that write and read it."""
+_ENVELOPE_BYTES = 64 * 2**10  # what Ray adds to a message, and the encoder's key, are far less
+
+
+def message_limit() -> int:
+    """Bytes of one gRPC message between replicas, as Ray read it in this process: 4 MiB where nothing is set."""
+    return int(RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH)
+
+
+def room_in(limit: int) -> int:
+    """Bytes of inputs or rows that a message within the limit has room for."""
+    return max(1, limit - _ENVELOPE_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What an encoder replica says of itself."""
+
+    infos: Sequence[EncoderInfo]
+    message_limit: int
+    is_ready: bool
+    """Whether its encoders do their work."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowsTooLarge:
+    """In the place of rows for which the reply has no room."""
+
+    row_bytes: int
+    """Of the rows on average."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Inputs that go in one message."""
+
+    inputs: Sequence[Prepared]
+    num_bytes: int
+
+
+def num_bytes(objects: Iterable[Any]) -> int:
+    """Bytes of the objects in one message; what several of them share counts once, as it crosses once."""
+    meter = _Meter()
+    return sum(meter.add(each) for each in objects)
+
+
+def cut(inputs: Sequence[Prepared], *, max_bytes: int, max_items: int) -> Iterator[Part]:
+    """Cut inputs into as few messages as their order allows; an input that is larger goes alone."""
+    meter, part, size = _Meter(), list[Prepared](), 0
+    for each in inputs:
+        added = meter.add(each)
+        if part and (size + added > max_bytes or len(part) >= max_items):
+            yield Part(part, size)
+            meter, part, size = _Meter(), [], 0
+            added = meter.add(each)  # what it shares with the part before has to be sent again
+        part.append(each)
+        size += added
+    if part:
+        yield Part(part, size)
+
+
+class _Meter:
+    """Counts what pickling writes, without writing: arrays are not copied, and repeated objects are named."""
+
+    def __init__(self) -> None:
+        self._num_bytes = 0
+        self._pickler = pickle.Pickler(self, pickle.HIGHEST_PROTOCOL, buffer_callback=self._hold)
+
+    def add(self, each: Any) -> int:
+        before = self._num_bytes
+        self._pickler.dump(each)
+        return self._num_bytes - before
+
+    def write(self, data: bytes) -> int:
+        self._num_bytes += len(data)
+        return len(data)
+
+    def _hold(self, buffer: pickle.PickleBuffer) -> None:
+        self._num_bytes += buffer.raw().nbytes

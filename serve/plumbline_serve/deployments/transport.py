@@ -1,0 +1,118 @@
+"""Calls to the replicas of another deployment. Every error of the way there becomes one of ours here, and nowhere else.
+
+Ray raises its own errors, bare gRPC errors for all codes but one, and a `RuntimeError` where a replica's answer lacks
+its metadata, as when a message is too large.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from plumbline_models.core.errors import CapacityError, OverloadedError, PlumblineError
+
+log = logging.getLogger(__name__)
+
+AWAY_RETRY_AFTER_S = 2.0
+_SHOWN = 300  # characters of Ray's words that the log gets
+
+
+class Replicas:
+    """The replicas of one deployment, as another one calls them."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._handle = handle
+        self.name = str(handle.deployment_name)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether calls go as gRPC messages, whose size is bounded, unless another way is asked for."""
+        return not getattr(self._handle.handle_options, "_by_reference", False)
+
+    async def call(self, method: str, *args: Any, by_reference: bool = False) -> Any:
+        """Call one replica.
+
+        Args:
+            by_reference: Send arguments and answer through Ray's object store: slower, and without a limit.
+
+        Raises:
+            CapacityError: No replica could answer; a retry may find another.
+        """
+        handle = self._handle.options(_by_reference=True) if by_reference else self._handle
+        with translated(self.name):
+            return await getattr(handle, method).remote(*args)
+
+    async def call_each(self, method: str, *, timeout_s: float) -> list[Any]:
+        """Call every replica that is there.
+
+        Returns:
+            What each answered, or the error that stands for it; `TimeoutError` where one was late.
+
+        Raises:
+            CapacityError: There is no replica.
+        """
+        try:
+            with translated(self.name):
+                async with asyncio.timeout(timeout_s):
+                    # What is public waits for all of them, and loses the answers of all where one is late.
+                    found = await self._handle.broadcast(method)._fetch_replica_results_async()  # noqa: SLF001
+        except TimeoutError as error:  # Ray does not know yet which there are
+            return [error]
+        answers = [asyncio.create_task(_answer(each, self.name)) for each in found]
+        if answers:
+            await asyncio.wait(answers, timeout=timeout_s)
+        return [_outcome(answer) for answer in answers]
+
+
+@contextmanager
+def translated(deployment: str) -> Iterator[None]:
+    """Turn what goes wrong on the way to another deployment into errors of ours.
+
+    Raises:
+        CapacityError: Its replicas cannot be reached.
+        OverloadedError: Ray's queue before them is full.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise _away(deployment, error) from error  # gRPC's own: the channel was closed
+    except (PlumblineError, TimeoutError):
+        raise
+    except BackPressureError as error:
+        raise OverloadedError("The service has more work than it can queue; try again later.") from error
+    except RayTaskError as error:
+        if not isinstance(error.cause, RayError | RayServeException | grpc.RpcError):
+            raise  # the replica was reached, and its program failed
+        raise _away(deployment, error.cause) from error
+    except (RayError, RayServeException, grpc.RpcError, RuntimeError, OSError) as error:
+        raise _away(deployment, error) from error
+
+
+def _away(deployment: str, error: BaseException) -> CapacityError:
+    log.warning("the replicas of %s cannot be reached: %s", deployment, repr(error)[:_SHOWN])
+    return CapacityError(
+        "The encoders cannot be reached at the moment; try again.",
+        retry_after_s=AWAY_RETRY_AFTER_S,
+        deployment=deployment,
+    )
+
+
+async def _answer(result: Any, deployment: str) -> Any:
+    with translated(deployment):
+        return await result.get_async()
+
+
+def _outcome(answer: "asyncio.Task[Any]") -> Any:
+    if not answer.done():
+        answer.cancel()
+        return TimeoutError("The replica was late.")
+    return answer.exception() or answer.result()
