@@ -39,7 +39,7 @@ check: $(STAMP)  ## lint, types, import rules
 eval-mini: $(STAMP)  ## measure what the embedded weights know, through the service's own road (ARGS=--pairs 200)
 	$(BIN)/python loadtests/meaning/measure.py $(ARGS)
 
-bench: $(STAMP)  ## measure all that the service is held to, 25 minutes on two idle cores (ARGS="--only latency")
+bench: $(STAMP)  ## measure all that the service is held to, 40 minutes on two idle cores (ARGS="--only latency")
 	$(BIN)/python loadtests/bench.py $(ARGS)
 
 peers: $(PEERS)  ## make .venv-peers, an environment for each server and library that benchmarks hold beside ours

@@ -68,7 +68,7 @@ def tuning_of(settings: Settings) -> Tuning:
     """How engines are compiled and run here."""
     num_threads = settings.replicas.compute_threads or num_cpus()
     return Tuning(
-        cache_dir=settings.cache_dir.expanduser(),
+        cache_dir=settings.cache_dir,
         num_threads=num_threads,
         num_streams=min(settings.replicas.compute_streams, num_threads),
         max_batch=settings.batching.max_batch,

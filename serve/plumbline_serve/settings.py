@@ -10,8 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, PrivateAttr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from plumbline_models.checkpoints.paths import anchored
 from plumbline_models.core.errors import ConfigError
@@ -36,6 +45,14 @@ def _parse_pixels(value: Any) -> Any:
     return int(float(match[1]) * _PIXEL_UNITS[(match[2] or "").upper()])
 
 
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path} is in a home folder, and there is none here") from error
+
+
+HomePath = Annotated[Path, AfterValidator(_at_home), Field(validate_default=True)]
 PixelCount = Annotated[int, BeforeValidator(_parse_pixels), Field(gt=0)]
 
 
@@ -181,7 +198,7 @@ class Settings(BaseSettings):
     caches: CacheSettings = CacheSettings()
     engines: EngineSettings = EngineSettings()
     replicas: ReplicaSettings = ReplicaSettings()
-    cache_dir: Path = Path("~/.cache/plumbline")
+    cache_dir: HomePath = Path("~/.cache/plumbline")
     """Where compiled engines are kept."""
     host: str = "0.0.0.0"  # noqa: S104 - a service listens; bind to 127.0.0.1 to keep it local
     """Address to listen on."""
@@ -230,6 +247,9 @@ def load_settings(path: Path | None = None, overrides: dict[str, Any] | None = N
         settings = Settings(**values)
     except ValidationError as error:
         raise ConfigError(explain(error), path=str(path)) from error
+    except SettingsError as error:
+        cause = f": {error.__cause__}" if error.__cause__ else ""
+        raise ConfigError(f"A PLUMBLINE_… variable cannot be read: {error}{cause}.", path=str(path)) from error
     settings = settings.model_copy(update={key: value for key, value in (overrides or {}).items() if value is not None})
     if path is not None:
         settings._folder = path.absolute().parent  # noqa: SLF001 - its own module
@@ -255,10 +275,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"There is no configuration file {path}.", path=str(path)) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"The configuration file {path} cannot be read: {error}.", path=str(path)) from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # a date such as 2024-13-45: ValueError
+        raise ConfigError(f"The configuration file {path} cannot be read: {_reason(error)}.", path=str(path)) from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"The configuration file {path} must hold a mapping.", path=str(path))
+    if hidden := [key for key in values if str(key).startswith("_")]:  # pydantic-settings has arguments of such names
+        raise ConfigError(f"The configuration is not valid at {hidden[0]}: there is no such field.", path=str(path))
     return {str(key): value for key, value in values.items()}
+
+
+def _reason(error: Exception) -> str:
+    """Why YAML cannot be read, on one line, with the place as editors count."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
+    return problem if mark is None else f"{problem}, in line {mark.line + 1}, column {mark.column + 1}"

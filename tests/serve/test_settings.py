@@ -51,6 +51,33 @@ def test_the_environment_wins_over_the_file_and_arguments_over_both(tmp_path, mo
     assert (settings.limits.max_items, settings.limits.max_text_chars, settings.port) == (20, 7, 8003)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        pytest.param("port: 2024-13-45", "month must be in 1..12", id="a date that is none"),
+        pytest.param("scorers: [clipscore", "in line 1, column", id="an open list"),
+        pytest.param("[" * 5000, "recursion", id="too deep"),
+        pytest.param("_env_file: /etc/passwd", "no such field", id="an argument of pydantic-settings"),
+        pytest.param("cache_dir: ~nobody-of-this-name/x", "home folder", id="no such home"),
+    ],
+)
+def test_what_yaml_makes_of_a_file_is_said_in_a_sentence(tmp_path, text, why):
+    with pytest.raises(ConfigError, match=why) as caught:
+        load_settings(write(tmp_path, text))
+    assert "\n" not in caught.value.detail
+
+
+def test_a_folder_in_place_of_the_file_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load_settings(tmp_path)
+
+
+def test_a_variable_that_is_no_json_is_said(monkeypatch):
+    monkeypatch.setenv("PLUMBLINE_LIMITS", "{")
+    with pytest.raises(ConfigError, match='"limits"'):
+        load_settings()
+
+
 def test_the_environment_can_name_the_file(tmp_path, monkeypatch):
     monkeypatch.setenv("PLUMBLINE_CONFIG", str(write(tmp_path, "port: 8123")))
     assert load_settings().port == 8123

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from plumbline_models.core.errors import ConfigError
+
 PathKind: TypeAlias = Literal["path", "folder or hub name", "after local-dir"]
 Paths: TypeAlias = Mapping[str, PathKind]
 """Which options of a scorer's section name files or folders, and how: a scorer's optional class attribute `paths`."""
@@ -19,10 +21,16 @@ def anchored(named: str, folder: Path, kind: PathKind) -> str:
         folder: Where the configuration lies.
         kind: A hub name has one slash; it stays as it is unless there is such a folder. An architecture is a path only
             behind `local-dir:`.
+
+    Raises:
+        ConfigError: It is in a home folder that does not exist.
     """
     if kind == "after local-dir":
         rest = named.removeprefix(FOLDER)
         return named if rest == named else f"{FOLDER}{anchored(rest, folder, 'path')}"
-    seen = folder / Path(named).expanduser()
+    try:
+        seen = folder / Path(named).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{named} is in a home folder, and there is none here.") from error
     is_hub_name = named.count("/") == 1 and not named.startswith((".", "/", "~"))
     return named if kind == "folder or hub name" and is_hub_name and not seen.is_dir() else str(seen)

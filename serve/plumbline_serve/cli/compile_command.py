@@ -8,14 +8,15 @@ from typing import Any, cast
 
 import orjson
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from plumbline_models.backends import AheadCompiler, KeptEngine, PrecisionChoice, Tuning, open_compiler
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
 from plumbline_serve.assembly import tuning_of, wanted_graphs
+from plumbline_serve.cli.results import literally, show_json, show_table
 from plumbline_serve.settings import Settings
 
 OK, SOME_FAILED = 0, 1
@@ -68,7 +69,7 @@ def build(settings: Settings, out: Path | None) -> Report:
 def show(report: Report, *, as_json: bool) -> int:
     """Print the report; the exit status says whether every graph compiled."""
     if as_json:
-        print(orjson.dumps(asdict(report), default=str, option=orjson.OPT_INDENT_2).decode())
+        show_json(orjson.loads(orjson.dumps(asdict(report), default=str)))
     else:
         _print_tables(report)
     return SOME_FAILED if report.failed else OK
@@ -133,21 +134,19 @@ def _make_readable(folder: Path) -> None:
 
 
 def _print_tables(report: Report) -> None:
-    console = Console()
     table = Table()
     table.add_column("graph", no_wrap=True)
     for name in ("precision", "inputs: smallest, typical, largest", "seconds", "MiB", "weights", "layers"):
         table.add_column(name)
     for engine in report.engines:
-        inputs = escape(engine.profile.replace("; ", "\n"))
+        inputs = Text(engine.profile.replace("; ", "\n"))
         table.add_row(engine.graph, engine.precision, inputs, *_numbers(engine))
-    console.print(table)
-    for backend, device, folder in sorted({(e.backend, e.device, str(e.folder.parent)) for e in report.engines}):
-        console.print(escape(f"{backend} engines for {device} devices, in {folder}"), soft_wrap=True)
+    folders = sorted({(e.backend, e.device, str(e.folder.parent)) for e in report.engines})
+    lines = [literally(f"{backend} engines for {device} devices, in {folder}") for backend, device, folder in folders]
     for each in report.failed:
-        console.print(
-            f"[red]{each.graph} in {each.precision}[/]: {escape(f'{each.detail} {each.reason}')}", soft_wrap=True
-        )
+        graph = Text(f"{each.graph} in {each.precision}", style="red")
+        lines.append(Text.assemble(graph, ": ", literally(f"{each.detail} {each.reason}")))
+    show_table(table, *lines)
 
 
 def _numbers(engine: KeptEngine) -> tuple[Any, ...]:

@@ -4,13 +4,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from plumbline_models.backends import available_backends
 from plumbline_models.core.errors import ConfigError, SetupError
 from plumbline_serve.assembly import make_scorers, num_cpus
+from plumbline_serve.cli.results import literally, paragraphs, show_table
 from plumbline_serve.cli.weights import find_weights, told
 from plumbline_serve.ports import held_block, obstacle
 from plumbline_serve.ray_environment import listening
@@ -37,9 +36,9 @@ def examine(settings: Settings) -> int:
     table = Table("", "what", "found", "what to do")
     for finding in findings:
         mark = "[green]ok[/]" if finding.is_fine else "[red]no[/]" if finding.is_needed else "[yellow]-[/]"
-        advice = "" if finding.is_fine else escape(finding.advice)
-        table.add_row(mark, escape(finding.what), escape(finding.found), advice)
-    Console().print(table)
+        advice = paragraphs("" if finding.is_fine else finding.advice)
+        table.add_row(mark, literally(finding.what), literally(finding.found), advice)
+    show_table(table)
     return BROKEN if any(finding.is_needed and not finding.is_fine for finding in findings) else OK
 
 
@@ -88,7 +87,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _cache(settings: Settings) -> Finding:
-    folder = settings.cache_dir.expanduser()
+    folder = settings.cache_dir
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

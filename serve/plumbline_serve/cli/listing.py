@@ -1,9 +1,9 @@
 """`plumbline models`: what the configuration would load, where from, under which licence, and whether it is there."""
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from plumbline_serve.cli.results import literally, paragraphs, show_table
 from plumbline_serve.cli.weights import find_weights, told
 from plumbline_serve.settings import Settings
 
@@ -21,10 +21,11 @@ def show_encoders(settings: Settings) -> int:
     for found in find_weights(settings, "here"):
         source, licence = (found.origin.source, found.origin.licence) if found.origin else ("", "")
         is_here = found.origin is not None and found.origin.is_present and found.fault is None
-        here = "[green]yes[/]" if is_here else "[yellow]no: fetched at the first start[/]"
+        here = Text("yes", "green") if is_here else Text("no: fetched at the first start", "yellow")
         if found.fault is not None:
-            here = f"[red]no:[/] {escape(told(found.fault, settings))}"
-        table.add_row(found.what, ", ".join(found.scorers), source, licence, here)
+            here = Text.assemble(("no:", "red"), " ", paragraphs(told(found.fault, settings)))
+        names = (found.what, ", ".join(found.scorers), source, licence)
+        table.add_row(*map(literally, names), here)
         is_complete &= is_here
-    Console().print(table)
+    show_table(table)
     return OK if is_complete else SOME_MISSING

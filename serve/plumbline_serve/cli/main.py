@@ -1,6 +1,9 @@
 """The commands and their arguments; what they do is in the files beside this one."""
 
+import contextlib
+import io
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +17,7 @@ from plumbline_serve.cli import doctor as doctor_command
 from plumbline_serve.cli.weights import told
 from plumbline_serve.settings import load_settings
 
-USAGE = 2
+FAILED, USAGE = 1, 2
 cli = typer.Typer(
     name="plumbline",
     help="Scores generated images against their prompts: alignment, misaligned words, quality.",
@@ -45,13 +48,16 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print the REST answer.")] = False,
     config: ConfigOption = None,
     server: Annotated[str | None, typer.Option(help="Score through a running service at this URL.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="PLUMBLINE_API_KEY", help="For the server; other users see arguments.")
+    ] = None,
 ) -> None:
     """Score image files, in this process or through a server."""
-    names = [name.strip() for name in scorers.split(",")] if scorers else None
-    ask = score_command.Ask(images=images, text=text, scorers=names)
-    answer = (
-        score_command.through_server(ask, server) if server else score_command.in_process(ask, load_settings(config))
-    )
+    ask = score_command.Ask.of(images, text, scorers)
+    if server is None:
+        answer = score_command.in_process(ask, load_settings(config))
+    else:
+        answer = score_command.through_server(ask, score_command.Server(server, api_key))
     raise typer.Exit(score_command.show(answer, as_json=as_json))
 
 
@@ -89,10 +95,26 @@ def doctor(config: ConfigOption = None) -> None:
 
 
 def main() -> None:
-    """Entry point of the command."""
+    """Entry point of the command; what nobody can read, or nowhere can be written, is said in a sentence."""
+    if sys.stderr is None:  # it was closed; what is printed to None goes to stdout
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as Python has it for stderr
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
         cli()
     except PlumblineError as error:
         print(f"plumbline: {told(error)}", file=sys.stderr)
         sys.exit(USAGE)
+    except OSError as error:
+        what = error.filename or "The output cannot be written"
+        print(f"plumbline: {what}: {error.strerror or error}.", file=sys.stderr)
+        _drop_output()
+        sys.exit(FAILED)
+
+
+def _drop_output() -> None:
+    """Let Python's own last flush not fail once more."""
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,30 +1,38 @@
 """`plumbline score`: files in, a table or the REST answer out; in this process or through a server."""
 
 import asyncio
+import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import orjson
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
-from plumbline_client import Client, Image, PlumblineClientError
+from plumbline_client import Client, Image, PlumblineClientError, ProblemError
 from plumbline_client import Item as ClientItem
-from plumbline_models.core.errors import ImageUndecodableError, PlumblineError
-from plumbline_serve.assembly import assembled, make_scorers
+from plumbline_models.core.errors import MalformedRequestError, PlumblineError
+from plumbline_serve.assembly import Assembly, assembled, make_scorers
 from plumbline_serve.checks import Checks
+from plumbline_serve.cli.results import literally, show_json, show_table
+from plumbline_serve.cli.score_files import Cutter, File
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.edge.rest_replies import score_document
-from plumbline_serve.messages import BrokenImage, EncodedImage, Item, ScoreRequest
+from plumbline_serve.messages import EncodedImage, Item, ScoreRequest, Timing
 from plumbline_serve.settings import Settings
 
 OK, SOME_FAILED = 0, 1
 CHUNK = 32  # files a request: enough to fill a batch, few enough to keep memory low
+CHUNK_BYTES = 32 * 2**20  # half of what a request may have by default, for text and boundaries stand beside the files
+MAX_FILE_BYTES = 2**30  # no service takes an image of that size; what is larger is not read into memory
+REQUEST_MS = 600_000.0  # patience with a server that computes large networks on a CPU
+_TOO_LARGE = 413
 Document: TypeAlias = dict[str, Any]
+Scored: TypeAlias = Callable[[Sequence[File]], Document]
+"""Scores files that could be read, in one request or more; answers in the shape of REST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,27 @@ class Ask:
     text: str | None
     scorers: Sequence[str] | None
 
+    @classmethod
+    def of(cls, images: Sequence[Path], text: str | None, scorers: str | None) -> "Ask":
+        """Read the arguments; a text is UTF-8 whatever the locale says.
+
+        Raises:
+            MalformedRequestError: The text is not UTF-8.
+        """
+        try:
+            caption = None if text is None else os.fsencode(text).decode()
+        except UnicodeError as error:
+            raise MalformedRequestError("The text is not UTF-8.") from error
+        return cls(images, caption, [name.strip() for name in scorers.split(",")] if scorers else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running service."""
+
+    url: str
+    api_key: str | None = None
+
 
 def in_process(ask: Ask, settings: Settings) -> Document:
     """Score without a server: load, score, forget.
@@ -42,98 +71,123 @@ def in_process(ask: Ask, settings: Settings) -> Document:
     Raises:
         PlumblineError: The configuration or the request as a whole is wrong.
     """
-    return asyncio.run(_in_process(ask, settings))
-
-
-async def _in_process(ask: Ask, settings: Settings) -> Document:
     scorers = make_scorers(settings)
     if ask.scorers is not None:
         chosen = Checks(settings.limits, scorers).scorers(ask.scorers) or []
         scorers = {scorer.info.name: scorer for scorer in chosen}
-    chunks = _chunks(ask.images, min(CHUNK, settings.limits.max_items))
-    async with assembled(settings, scorers) as assembly:
-        return _joined([score_document(await assembly.service.score(_request(ask, files))) for files in chunks])
+    limits = settings.limits
+    cutter = Cutter(min(CHUNK, limits.max_items), int(limits.max_request_bytes), int(limits.max_image_bytes))
+    with asyncio.Runner() as runner, _running(runner, assembled(settings, scorers)) as assembly:
+
+        def score(files: Sequence[File]) -> Document:
+            items = [Item(id=file.name, image=EncodedImage(file.data), text=ask.text) for file in files]
+            return score_document(runner.run(assembly.service.score(ScoreRequest(items, scorers=ask.scorers))))
+
+        return _score_all(ask, cutter, score, uuid.uuid4().hex)
 
 
-def through_server(ask: Ask, url: str) -> Document:
+def through_server(ask: Ask, server: Server) -> Document:
     """Score through a running service.
 
     Raises:
         PlumblineError: The service cannot be reached or refuses the request as a whole.
     """
+    request_id = uuid.uuid4().hex
+    cutter = Cutter(CHUNK, CHUNK_BYTES, MAX_FILE_BYTES)
     try:
-        with Client(url) as client:
-            documents = [_ask_server(client, ask, files) for files in _chunks(ask.images, CHUNK)]
+        with Client(server.url, api_key=server.api_key, timeout_ms=REQUEST_MS) as client:
+
+            def score(files: Sequence[File]) -> Document:
+                items = [ClientItem(Image.data(file.data), ask.text) for file in files]
+                try:
+                    reply = client.score(items, scorers=ask.scorers, request_id=request_id)
+                except ProblemError as error:
+                    return _refused(files, error, cutter, score)
+                document = reply.model_dump(mode="json", exclude_unset=True)  # the fields that the service sent
+                for file, result in zip(files, document["results"], strict=True):
+                    result["id"] = file.name
+                return document
+
+            return _score_all(ask, cutter, score, request_id)
     except PlumblineClientError as error:
-        raise PlumblineError(str(error)) from error
-    return _joined(documents)
+        raise PlumblineError(error.detail) from error
 
 
 def show(document: Document, *, as_json: bool) -> int:
     """Print the answer; the exit status says whether every item was scored."""
     if as_json:
-        print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+        show_json(document)
     else:
-        _print_table(document)
+        _show_table(document)
     is_complete = all(result["status"] == "ok" for result in document["results"])
     return OK if is_complete else SOME_FAILED
 
 
-def _request(ask: Ask, files: Iterable[Path]) -> ScoreRequest:
-    items = [Item(id=str(path), image=_source(path), text=ask.text) for path in files]
-    return ScoreRequest(items, scorers=ask.scorers)
-
-
-def _source(path: Path) -> EncodedImage | BrokenImage:
+@contextmanager
+def _running(runner: asyncio.Runner, parts: Any) -> Iterator[Assembly]:
+    """Hold the parts of a service open; files are read between its runs, where Ctrl-C ends a wait for one."""
+    stack = AsyncExitStack()
+    assembly = runner.run(stack.enter_async_context(parts))
     try:
-        return EncodedImage(path.read_bytes())
-    except OSError:
-        return BrokenImage(ImageUndecodableError(f"The file {path} cannot be read."))
+        yield assembly
+    finally:
+        runner.run(stack.aclose())
 
 
-def _ask_server(client: Client, ask: Ask, files: Sequence[Path]) -> Document:
-    sources = {path: _source(path) for path in files}
-    found = {path: source.data for path, source in sources.items() if isinstance(source, EncodedImage)}
-    failed = {path: _failure(path, source.error) for path, source in sources.items() if isinstance(source, BrokenImage)}
-    items = [ClientItem(id=str(path), image=Image.data(data), text=ask.text) for path, data in found.items()]
-    scored: Document = {"results": []}
-    if items:
-        scored = client.score(items, scorers=ask.scorers).model_dump(mode="json", exclude_none=True)
-    results = dict(zip(found, scored["results"], strict=True)) | failed
-    return scored | {"results": [results[path] for path in files]}
-
-
-def _failure(path: Path, error: PlumblineError) -> Document:
-    return {"id": str(path), "status": "error", "error": problem(error)}
+def _score_all(ask: Ask, cutter: Cutter, score: Scored, request_id: str) -> Document:
+    documents = []
+    for files in cutter.cut(ask.images):
+        readable = [file for file in files if file.error is None]
+        scored = score(readable) if readable else {"results": []}
+        results = iter(scored["results"])
+        joined = [next(results) if file.error is None else _failure(file, problem(file.error)) for file in files]
+        documents.append(scored | {"results": joined})
+    return {"request_id": request_id} | _joined(documents)
 
 
 def _joined(documents: Sequence[Document]) -> Document:
     timings = [document["timing_ms"] for document in documents if "timing_ms" in document]
     return {
-        "request_id": uuid.uuid4().hex,
         "results": [result for document in documents for result in document["results"]],
-        "timing_ms": {stage: sum(timing[stage] for timing in timings) for stage in (timings[0] if timings else ())},
+        "timing_ms": {each.name: sum((timing[each.name] for timing in timings), 0.0) for each in fields(Timing)},
     }
 
 
-def _chunks(files: Sequence[Path], size: int) -> Iterator[list[Path]]:
-    waiting = iter(files)
-    while chunk := list(islice(waiting, size)):
-        yield chunk
+def _refused(files: Sequence[File], error: ProblemError, cutter: Cutter, score: Scored) -> Document:
+    """Halve what is too large for a server; a file that is too large alone fails alone."""
+    said = error.problem
+    if said.status != _TOO_LARGE:
+        raise error
+    if len(files) == 1:
+        document = said.model_dump(mode="json", exclude_defaults=True)
+        document.pop("request_id", None)
+        return {"results": [_failure(files[0], document)]}
+    cutter.learn(files, said.code)
+    middle = len(files) // 2
+    return _joined([score(files[:middle]), score(files[middle:])])
 
 
-def _print_table(document: Document) -> None:
+def _failure(file: File, said: Document) -> Document:
+    return {"id": file.name, "status": "error", "error": said}
+
+
+def _show_table(document: Document) -> None:
     results = document["results"]
     names = list(dict.fromkeys(name for result in results for name in result.get("scores", {})))
-    table = Table("image", *names, "note")
+    table = Table("image", *(Column(literally(name)) for name in names), "note")
     for result in results:
         scores = result.get("scores", {})
         values = [f"{scores[n]['value']:.4g}" if "value" in scores.get(n, {}) else "—" for n in names]
-        notes = [result["error"]["detail"]] if "error" in result else []
-        notes += [f"{n}: {scores[n]['error']['detail']}" for n in names if "error" in scores.get(n, {})]
-        notes += [f"misaligned: {', '.join(words)}" for n in names if (words := _misaligned(scores.get(n, {})))]
-        table.add_row(result["id"], *values, "; ".join(notes))
-    Console().print(table)
+        table.add_row(literally(result["id"]), *values, _notes(result, names))
+    show_table(table)
+
+
+def _notes(result: Document, names: Sequence[str]) -> Text:
+    scores = result.get("scores", {})
+    notes = [result["error"]["detail"]] if "error" in result else []
+    notes += [f"{n}: {scores[n]['error']['detail']}" for n in names if "error" in scores.get(n, {})]
+    notes += [f"misaligned: {', '.join(words)}" for n in names if (words := _misaligned(scores.get(n, {})))]
+    return literally("; ".join(notes))
 
 
 def _misaligned(score: Document) -> list[str]:

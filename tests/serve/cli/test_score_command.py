@@ -1,13 +1,14 @@
 """`plumbline score` as it is typed, in this process, on the embedded encoder."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from plumbline_models.core.errors import ConfigError, UnknownScorerError
+from plumbline_models.core.errors import ConfigError, MalformedRequestError, PlumblineError, UnknownScorerError
 from plumbline_serve.cli.main import cli
 
 runner = CliRunner()
@@ -48,7 +49,58 @@ def test_a_file_that_is_missing_or_broken_fails_alone(red: Path, tmp_path: Path)
     assert ran.exit_code == 1
     results = json.loads(ran.stdout)["results"]
     assert [result["status"] for result in results] == ["ok", "error", "error", "ok"]
-    assert results[1]["error"]["detail"].endswith("missing.png cannot be read.")
+    assert results[1]["error"]["detail"].endswith("missing.png cannot be read: No such file or directory.")
+
+
+def test_any_name_that_a_file_can_have_is_scored_and_named(red: Path, tmp_path: Path) -> None:
+    names = [b"bad\xff.png", b"two\nlines.png", b"[red]x.png", "n\u00e4.png".encode()]
+    paths = [tmp_path / os.fsdecode(name) for name in names]
+    for path in paths:
+        path.write_bytes(red.read_bytes())
+    ran = score(*paths, "--text", "a red circle", "--json")
+    assert ran.exit_code == 0
+    ids = [result["id"].removeprefix(f"{tmp_path}/") for result in json.loads(ran.stdout_bytes)["results"]]
+    assert ids == ["bad\\xff.png", "two\nlines.png", "[red]x.png", "n\u00e4.png"]
+    arguments = ["score", *map(str, paths), "--text", "a red circle"]
+    table = runner.invoke(cli, arguments, env={"COLUMNS": "300"}).stdout
+    for shown in ("bad\\xff.png", "two\\nlines.png", "[red]x.png", "n\u00e4.png"):
+        assert shown in table
+
+
+def test_what_is_no_file_with_an_image_fails_alone_and_is_not_waited_for(red: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.png").touch()
+    os.mkfifo(tmp_path / "pipe")
+    paths = [red, tmp_path / "folder", tmp_path / "empty.png", tmp_path / "pipe", Path("/dev/zero"), red]
+    ran = score(*paths, "--text", "a red circle", "--json")
+    assert ran.exit_code == 1
+    results = json.loads(ran.stdout_bytes)["results"]
+    assert [result["status"] for result in results] == ["ok", *["error"] * 4, "ok"]
+    reasons = ["folder cannot be read: Is a directory.", "is empty.", "is empty.", "cannot be read: Is a device."]
+    for result, reason in zip(results[1:5], reasons, strict=True):
+        assert result["error"]["detail"].endswith(reason)
+
+
+def test_where_no_file_can_be_read_the_answer_has_its_shape_all_the_same(tmp_path: Path) -> None:
+    answer = json.loads(score(tmp_path / "missing.png", "--json").stdout_bytes)
+    assert answer["timing_ms"] == {"decode": 0.0, "queue": 0.0, "compute": 0.0, "total": 0.0}
+
+
+def test_a_file_above_the_limit_is_refused_as_the_service_refuses_it(red: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PLUMBLINE_LIMITS__MAX_IMAGE_BYTES", str(len(red.read_bytes()) - 1))
+    [result] = json.loads(score(red, "--text", "a", "--json").stdout_bytes)["results"]
+    assert result["error"]["code"] == "image_too_large"
+
+
+def test_a_text_is_utf_8(red: Path) -> None:
+    ran = score(red, "--text", os.fsdecode(b"caf\xe9"))
+    assert isinstance(ran.exception, MalformedRequestError)
+
+
+def test_an_empty_server_is_not_this_process(red: Path) -> None:
+    ran = score(red, "--text", "a", "--server", "")
+    assert isinstance(ran.exception, PlumblineError)
+    assert "base URL" in str(ran.exception)
 
 
 def test_people_get_a_table(red: Path) -> None:

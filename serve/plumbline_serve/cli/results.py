@@ -1,0 +1,57 @@
+"""Where results go: stdout, and an error where it takes none, for what was computed must not vanish unsaid."""
+
+import errno
+import os
+import sys
+from typing import Any
+
+import orjson
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from plumbline_serve.edge.rest_replies import write_json
+
+
+def show_json(document: Any) -> None:
+    """Print a document as UTF-8, whatever the terminal's encoding.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    plain = orjson.loads(write_json(document))
+    _check_stdout()
+    sys.stdout.flush()
+    sys.stdout.buffer.write(orjson.dumps(plain, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.flush()
+
+
+def show_table(table: Table, *lines: RenderableType) -> None:
+    """Print a table and lines below it for people; where a terminal is narrow, cells are folded, never cut.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    _check_stdout()
+    for column in table.columns:
+        column.overflow = "fold"
+    console = Console()
+    console.print(table)
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    sys.stdout.flush()
+
+
+def literally(value: str) -> Text:
+    """Text of others as it stands: no markup of ours, no control character for the terminal."""
+    return Text("".join(each if each.isprintable() else ascii(each)[1:-1] for each in value))
+
+
+def paragraphs(value: str) -> Text:
+    """The same, of a text that has lines."""
+    return Text("\n").join(map(literally, value.split("\n")))
+
+
+def _check_stdout() -> None:
+    if sys.stdout is None:  # how Python shows that it was started with it closed
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
