@@ -1,4 +1,4 @@
-"""Every figure that Plumbline is held to, by one command: `make bench`.
+"""Every figure that Plumbline is held to, by one command: `make session`.
 
     python loadtests/bench.py [--only latency sharing] [--quick] [--out bench]
 

@@ -212,7 +212,7 @@ class ScorerEntry(Answer):
     paper: str = ""
     licence: str = ""
     """Of the weights behind it."""
-    regime: Mapping[str, str] = Field(default_factory=dict)
+    conventions: Mapping[str, str] = Field(default_factory=dict)
     """How the value is made, as configured, by setting."""
     context_length: int | None = None
     """Tokens that a text is cut to; None where no text is cut."""

@@ -167,8 +167,8 @@ def _plain(document: Document) -> dict[str, Any]:
 
 def _head(reply: pb.ScoreReply | pb.FilterReply | pb.RankReply | pb.EmbedReply) -> Document:
     timing = reply.timing_ms
-    spent = {"decode": timing.decode, "queue": timing.queue, "compute": timing.compute, "total": timing.total}
-    return {"request_id": reply.request_id, "timing_ms": spent}
+    stage_seconds = {"decode": timing.decode, "queue": timing.queue, "compute": timing.compute, "total": timing.total}
+    return {"request_id": reply.request_id, "timing_ms": stage_seconds}
 
 
 def _scored(result: pb.ItemResult) -> Document:

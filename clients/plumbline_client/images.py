@@ -19,7 +19,7 @@ _OPAQUE = (255, 255)
 
 
 @runtime_checkable
-class Picture(Protocol):
+class RequestImage(Protocol):
     """What a Pillow image has; Pillow itself is not needed."""
 
     @property
@@ -114,7 +114,7 @@ class Image:
         return cls(content=content, shape=(size[0], size[1]))
 
     @classmethod
-    def pil(cls, picture: Picture) -> Self:
+    def pil(cls, picture: RequestImage) -> Self:
         """Take a Pillow image: as pixels, or with transparency as PNG, which the service treats as it does files.
 
         Pixels are taken as they are: an orientation tag of the file that they came from is not applied. 16-bit grey
@@ -154,7 +154,7 @@ class Pixels(Protocol):
         ...
 
 
-ImageLike: TypeAlias = Image | os.PathLike[str] | bytes | bytearray | memoryview | Picture | Pixels
+ImageLike: TypeAlias = Image | os.PathLike[str] | bytes | bytearray | memoryview | RequestImage | Pixels
 """What is an image without doubt. A str is none: it could be a path, an address or a text."""
 
 
@@ -171,7 +171,7 @@ def image_of(given: ImageLike) -> Image:
         return Image.file(given)
     if isinstance(given, bytes | bytearray) or (isinstance(given, memoryview) and given.ndim == 1):
         return Image.data(given)
-    if isinstance(given, Picture):
+    if isinstance(given, RequestImage):
         return Image.pil(given)
     if isinstance(given, memoryview | Pixels):
         return Image.raw(given)
@@ -179,19 +179,19 @@ def image_of(given: ImageLike) -> Image:
     raise UsageError(f"{type(given).__name__} is no image{hint}.")
 
 
-def _is_transparent(picture: Picture) -> bool:
+def _is_transparent(picture: RequestImage) -> bool:
     if picture.mode in _PLAIN_ALPHA:
         return bool(picture.getchannel("A").getextrema() != _OPAQUE)
     return "transparency" in picture.info
 
 
-def _png(picture: Picture) -> bytes:
+def _png(picture: RequestImage) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
-def _rgb(picture: Picture) -> Picture:
+def _rgb(picture: RequestImage) -> RequestImage:
     if picture.mode == "RGB":
         return picture
     try:
@@ -200,7 +200,7 @@ def _rgb(picture: Picture) -> Picture:
         raise UsageError(f"Pillow makes no RGB of the mode {picture.mode}.") from error
 
 
-def _upper_bytes(picture: Picture) -> bytes:
+def _upper_bytes(picture: RequestImage) -> bytes:
     upper = picture.tobytes()[_GREY_16[picture.mode] == "little" :: 2]
     pixels = bytearray(_CHANNELS * len(upper))
     for channel in range(_CHANNELS):

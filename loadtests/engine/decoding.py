@@ -49,21 +49,21 @@ POLICY = DecodePolicy()
 
 def open_decoders(kind: str) -> dict[str, Decoder]:
     """Every decoder of one format that is installed, Pillow first."""
-    decoders: dict[str, Decoder] = {
+    decode_pool: dict[str, Decoder] = {
         "pillow": lambda data: np.asarray(Image.open(io.BytesIO(data)).convert("RGB")),
         "plumbline": lambda data: decode(data, POLICY),
         "torchvision": _decode_by_torchvision,
     }
     if kind == "JPEG":
-        decoders["simplejpeg"] = simplejpeg.decode_jpeg
-        decoders["simplejpeg, fast"] = lambda data: simplejpeg.decode_jpeg(data, fastdct=True, fastupsample=True)
+        decode_pool["simplejpeg"] = simplejpeg.decode_jpeg
+        decode_pool["simplejpeg, fast"] = lambda data: simplejpeg.decode_jpeg(data, fastdct=True, fastupsample=True)
     try:
         cv2 = importlib.import_module("cv2")
     except ImportError:
-        return decoders
+        return decode_pool
     cv2.setNumThreads(1)
-    decoders["opencv"] = lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    return decoders
+    decode_pool["opencv"] = lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    return decode_pool
 
 
 def measure_files(num_rounds: int) -> dict[str, Any]:
@@ -73,13 +73,13 @@ def measure_files(num_rounds: int) -> dict[str, Any]:
     for name, (side_px, kind, options) in FILES.items():
         buffer = io.BytesIO()
         picture.resize((side_px, side_px), Image.Resampling.BICUBIC).save(buffer, kind, **options)
-        data, decoders = buffer.getvalue(), open_decoders(kind)
+        data, decode_pool = buffer.getvalue(), open_decoders(kind)
         repeats = max(1, PIXELS_A_ROUND // side_px**2)
-        measured = interleave({n: _repeat(d, data, repeats) for n, d in decoders.items()}, num_rounds=num_rounds)
-        truth = decoders["pillow"](data).astype(np.int16)
+        measured = interleave({n: _repeat(d, data, repeats) for n, d in decode_pool.items()}, num_rounds=num_rounds)
+        truth = decode_pool["pillow"](data).astype(np.int16)
         cases[name] = {
             "ratio": ratios(measured, "pillow"),
-            "largest_difference": {n: int(np.abs(d(data) - truth).max()) for n, d in decoders.items()},
+            "largest_difference": {n: int(np.abs(d(data) - truth).max()) for n, d in decode_pool.items()},
             "pillow_ms": round(measured["pillow"]["median_cpu_s"] / repeats * 1000, 3),
         }
     return cases

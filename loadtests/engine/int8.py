@@ -32,9 +32,9 @@ from towers import open_ours
 from plumbline_models.backends import PrecisionChoice, Tuning
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.protocols import Encoder
-from plumbline_models.training.evaluation.pairs import draw_pairs
+from plumbline_training.evaluation.pairs import draw_pairs
 
-NUM_FITTED, NUM_CAPTIONS = 96, 40
+NUM_RESIZED, NUM_CAPTIONS = 96, 40
 FITTED_SEED, MEASURED_SEED = 5, 99
 PRECISIONS: tuple[PrecisionChoice, ...] = ("auto", "int8")
 
@@ -59,7 +59,7 @@ def draw_sets(num_scenes: int, golden: Any) -> Mapping[str, PictureSet]:
 def write_scenes(folder: Path) -> Path:
     """Scenes to fit engines to."""
     folder.mkdir()
-    for number, pair in enumerate(draw_pairs(NUM_FITTED, FITTED_SEED)):
+    for number, pair in enumerate(draw_pairs(NUM_RESIZED, FITTED_SEED)):
         Image.fromarray(pair.image).save(folder / f"{number:03}.png")
     return folder
 
@@ -80,7 +80,7 @@ def measure(section: Mapping[str, Any], sets: Mapping[str, PictureSet], tuning: 
 
 def embed(encoder: Encoder, inputs: Sequence[Any]) -> NDArray[np.float64]:
     """Unit-norm embeddings `[N, D]`."""
-    return np.stack([np.asarray(row) for row in encode(encoder, [encoder.prepare(each) for each in inputs])]).astype(
+    return np.stack([np.asarray(row) for row in encode(encoder, [encoder.preprocess(each) for each in inputs])]).astype(
         float
     )
 
@@ -115,7 +115,7 @@ def main() -> None:
             "random": {"arch": "ViT-B-32", "checkpoint": write_clip("ViT-B-32", folder)},
             "golden": golden.options,
         }
-        tuning = Tuning(folder / "cache", num_threads=1, calibration_dir=write_scenes(folder / "fitted"))
+        tuning = Tuning(folder / "cache", num_threads=1, calibration_dir=write_scenes(folder / "resized"))
         sets = draw_sets(options.scenes, golden)
         chosen = [options.only] if options.only else list(sections)
         report("int8", {name: measure(sections[name], sets, tuning) for name in chosen}, out=options.out)

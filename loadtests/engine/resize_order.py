@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from plumbline_models.core.protocols import Embedded, PairInput
-from plumbline_models.images.fit import fit
-from plumbline_models.images.preprocess import PreprocessSpec
+from plumbline_models.images.preprocess_pixels import preprocess_pixels
+from plumbline_models.images.preprocess_spec import PreprocessSpec
 from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.vqascore import VqaScore
 
 TESTS = Path(__file__).parents[2] / "tests"
 sys.path += [str(Path(__file__).parents[1] / "heads"), str(TESTS / "models"), str(TESTS / "golden" / "fclipscore")]
 from golden_clips import build_golden, picture  # noqa: E402 - on the path by now
-from product import encode, open_workshop  # noqa: E402
+from product import encode, open_context  # noqa: E402
 
 Pixels = NDArray[np.uint8]
 SHAPES = {"288 x 512 (9:16)": (288, 512), "426 x 1280 (1:3)": (426, 1280)}
@@ -45,7 +45,7 @@ def narrow_first(pixels: Pixels, spec: PreprocessSpec) -> Pixels:
     side = spec.size[0]
     low = side if spec.mode == "squash" else int(side * height / width)
     narrow = Image.fromarray(pixels).resize((side, height), Image.Resampling.BICUBIC)
-    return fit(np.asarray(narrow.resize((side, low), Image.Resampling.BICUBIC)), spec)
+    return preprocess_pixels(np.asarray(narrow.resize((side, low), Image.Resampling.BICUBIC)), spec)
 
 
 def compare_pixels(pairs: Sequence[tuple[Pixels, Pixels]]) -> dict[str, Any]:
@@ -59,18 +59,18 @@ def measure_clip(
     options: Mapping[str, Any], pictures: Sequence[Pixels], captions: Sequence[str], folder: Path
 ) -> dict[str, Any]:
     """Embeddings and cosines."""
-    scorer = ClipScore.build(options, open_workshop("openvino", precision="fp32", cache_dir=folder))
+    scorer = ClipScore.build(options, open_context("openvino", precision="fp32", cache_dir=folder))
     image, text = scorer.image, scorer.text
     image.load()
     text.load()
-    spec = PreprocessSpec.from_config(image.spec.arch.fit_config)
-    fitted = [(fit(each, spec), narrow_first(each, spec)) for each in pictures]
-    new, old = (np.stack(encode(image, [pair[way] for pair in fitted])) for way in (0, 1))
-    words = np.stack(encode(text, [text.prepare(caption) for caption in captions]))
+    spec = PreprocessSpec.from_config(image.spec.arch.preprocess_config)
+    resized = [(preprocess_pixels(each, spec), narrow_first(each, spec)) for each in pictures]
+    new, old = (np.stack(encode(image, [pair[way] for pair in resized])) for way in (0, 1))
+    words = np.stack(encode(text, [text.preprocess(caption) for caption in captions]))
     moves = np.abs((new - old) @ words.T)
     return {
         "preprocessing": f"{spec.mode}, {spec.size[0]} px",
-        **compare_pixels(fitted),
+        **compare_pixels(resized),
         "least_cosine": round(float((new * old).sum(axis=1).min()), 6),
         "a_cosine_moves_by": float(f"{moves.max():.1e}"),
     }
@@ -78,20 +78,20 @@ def measure_clip(
 
 def measure_vqa(pictures: Sequence[Pixels], captions: Sequence[str], folder: Path) -> dict[str, Any]:
     """Probabilities by the embedded network, which squashes."""
-    scorer = VqaScore.build({}, open_workshop("openvino", precision="fp32", cache_dir=folder))
+    scorer = VqaScore.build({}, open_context("openvino", precision="fp32", cache_dir=folder))
     image, pair = scorer.image, scorer.pair
     image.load()
     pair.load()
-    side = image.prepare(pictures[0]).shape[0]
+    side = image.preprocess(pictures[0]).shape[0]
     spec = PreprocessSpec((side, side), "squash")
-    fitted = [(fit(each, spec), narrow_first(each, spec)) for each in pictures]
+    resized = [(preprocess_pixels(each, spec), narrow_first(each, spec)) for each in pictures]
     values = []
     for way in (0, 1):
-        rows = encode(image, [each[way] for each in fitted])
-        pairs = encode(pair, [pair.prepare(PairInput(caption, row)) for row in rows for caption in captions])
+        rows = encode(image, [each[way] for each in resized])
+        pairs = encode(pair, [pair.preprocess(PairInput(caption, row)) for row in rows for caption in captions])
         values.append([score.value for score in scorer.score(Embedded(pairs=pairs))])
     moved = np.abs(np.subtract(*values)).max()
-    return {"preprocessing": f"squash, {side} px", **compare_pixels(fitted), "a_score_moves_by": float(f"{moved:.1e}")}
+    return {"preprocessing": f"squash, {side} px", **compare_pixels(resized), "a_score_moves_by": float(f"{moved:.1e}")}
 
 
 def main() -> None:

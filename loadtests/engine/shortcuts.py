@@ -19,7 +19,7 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "heads"))
 from interleaved import interleave, ratios
-from product import encode, open_workshop, write_clip
+from product import encode, open_context, write_clip
 
 from plumbline_models.core.protocols import Embedded, Encoder, Score
 from plumbline_models.images.decode import DecodePolicy, decode
@@ -66,26 +66,26 @@ def measure_shortcuts(num_rounds: int) -> dict[str, Any]:
 
 
 def _measure(section: Mapping[str, Any], files: Sequence[bytes], num_rounds: int, folder: Path) -> dict[str, Any]:
-    scorer = ClipScore.build(section, open_workshop("torch", precision="fp32", cache_dir=folder))
+    scorer = ClipScore.build(section, open_context("torch", precision="fp32", cache_dir=folder))
     image, text = _loaded(scorer.image), _loaded(scorer.text)
-    captions = encode(text, [text.prepare(caption) for caption in CAPTIONS])
-    size_px = image.prepare(decode(files[0], POLICY)).shape[0]
+    captions = encode(text, [text.preprocess(caption) for caption in CAPTIONS])
+    size_px = image.preprocess(decode(files[0], POLICY)).shape[0]
 
     def score(road: Road) -> NDArray[np.float64]:
-        rows = encode(image, [image.prepare(road(data, size_px)) for data in files])
+        rows = encode(image, [image.preprocess(road(data, size_px)) for data in files])
         answers = scorer.score(Embedded(images=rows, captions=captions))
         return np.array([answer.details["cosine"] for answer in answers if isinstance(answer, Score)])
 
     exact = score(ROADS["exact"])
     measured = interleave(
-        {name: _fit_all(road, image, files, size_px) for name, road in ROADS.items()}, num_rounds=num_rounds
+        {name: _preprocess_images(road, image, files, size_px) for name, road in ROADS.items()}, num_rounds=num_rounds
     )
     moved = {name: float(f"{2.5 * np.abs(score(road) - exact).max():.1e}") for name, road in ROADS.items()}
     return {"size_px": size_px, "ratio": ratios(measured, "exact"), "largest_change_of_clipscore": moved}
 
 
-def _fit_all(road: Road, image: Encoder, files: Sequence[bytes], size_px: int) -> Callable[[int], object]:
-    return lambda _: [image.prepare(road(data, size_px)) for data in files]
+def _preprocess_images(road: Road, image: Encoder, files: Sequence[bytes], size_px: int) -> Callable[[int], object]:
+    return lambda _: [image.preprocess(road(data, size_px)) for data in files]
 
 
 def _as_jpeg(name: str) -> bytes:

@@ -21,10 +21,10 @@ sys.path.append(str(Path(__file__).parents[1] / "heads"))
 from interleaved import add_out, report
 from product import write_clip
 
-from plumbline_models.backends.openvino_conversion import convert
-from plumbline_models.backends.openvino_runtime import cpu_capabilities, import_openvino
-from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec
-from plumbline_models.graphs.clip_graphs import clip_image_graph
+from plumbline_models.backends.openvino.conversion import convert
+from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino
+from plumbline_models.networks.clip.graph import clip_image_graph
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 
 ARCH, SIDE_PX = "ViT-B-32", 224
 BATCHES = (2, 4, 8, 12, 16, 18)

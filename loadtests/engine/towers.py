@@ -25,8 +25,8 @@ from PIL import Image
 from product import encode, write_clip
 
 from plumbline_models.backends import PrecisionChoice, Tuning, open_backend
-from plumbline_models.core.protocols import Encoder, Workshop
-from plumbline_models.encoders import Shelf
+from plumbline_models.core.protocols import BuildContext, Encoder
+from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers.clipscore import ClipScore
 
 ARCH = "ViT-B-32"
@@ -63,7 +63,9 @@ def write_noise(folder: Path) -> Path:
 
 def open_ours(section: Mapping[str, Any], precision: PrecisionChoice, tuning: Tuning) -> tuple[Encoder, Encoder]:
     """Image and text encoder on OpenVINO, compiled."""
-    scorer = ClipScore.build(section, Workshop(open_backend("openvino", precision=precision, tuning=tuning), Shelf()))
+    scorer = ClipScore.build(
+        section, BuildContext(open_backend("openvino", precision=precision, tuning=tuning), EncoderRegistry())
+    )
     if scorer.image is None or scorer.text is None:
         raise SystemExit("The scorer lacks an encoder.")
     scorer.image.load()
@@ -86,8 +88,8 @@ def measure(folder: Path, num_rounds: int) -> dict[str, Any]:
     texts: dict[str, Side] = {"open_clip": lambda _: eager.encode_text(ids, normalize=True).numpy()}
     for precision in PRECISIONS:
         image, text = open_ours(section, precision, tuning)
-        fitted, tokenised = [image.prepare(each) for each in pixels], [text.prepare(each) for each in prompts()]
-        images[precision] = lambda _, image=image, fitted=fitted: np.stack(encode(image, fitted))  # type: ignore[misc]
+        resized, tokenised = [image.preprocess(each) for each in pixels], [text.preprocess(each) for each in prompts()]
+        images[precision] = lambda _, image=image, resized=resized: np.stack(encode(image, resized))  # type: ignore[misc]
         if precision != text.info().precision:
             continue
         texts[precision] = lambda _, text=text, tokenised=tokenised: np.stack(encode(text, tokenised))  # type: ignore[misc]

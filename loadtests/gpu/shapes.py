@@ -13,11 +13,11 @@ from product import write_clip
 from plumbline_models.backends import ListingBackend
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.core.protocols import Workshop
-from plumbline_models.encoders import Shelf
-from plumbline_models.graphs.flant5_arch import T5Arch, TowerArch
-from plumbline_models.graphs.flant5_score import FlanT5Score
-from plumbline_models.graphs.flant5_tower import FlanT5Image
+from plumbline_models.core.protocols import BuildContext
+from plumbline_models.networks.encoder_registry import EncoderRegistry
+from plumbline_models.networks.flant5.arch import T5Arch, TowerArch
+from plumbline_models.networks.flant5.score_module import FlanT5Score
+from plumbline_models.networks.flant5.tower_module import FlanT5Image
 from plumbline_models.scorers import build_scorers
 
 XL_TOWER = TowerArch(
@@ -95,7 +95,7 @@ def clip_graphs(arch: str, folder: Path) -> list[Measured]:
     """The graphs that the scorers of one CLIP have compiled."""
     checkpoint = {"arch": arch, "checkpoint": str(write_clip(arch, folder))}
     listing = ListingBackend("torch", "fp32")
-    for scorer in build_scorers(dict.fromkeys(CLIPS[arch], checkpoint), Workshop(listing, Shelf())):
+    for scorer in build_scorers(dict.fromkeys(CLIPS[arch], checkpoint), BuildContext(listing, EncoderRegistry())):
         for encoder in (scorer.image, scorer.text, scorer.pair):
             if encoder is not None:
                 encoder.load()
@@ -109,10 +109,10 @@ def flant5_graphs() -> list[Measured]:
     batch, answer = Dim("batch", 1, 8, 32), Dim("answer", 2, 4, 256)
     pixels = TensorSpec("pixels", "uint8", (Dim("batch", 1, 1, 16), XL_TOWER.image_px, XL_TOWER.image_px, 3))
     image = Graph(
-        "flant5_image", (pixels,), ("image_rows",), "random-xl-image", partial(_random, FlanT5Image, XL_TOWER)
+        "flant5_image", (pixels,), ("image_encodings",), "random-xl-image", partial(_random, FlanT5Image, XL_TOWER)
     )
     inputs = (
-        TensorSpec("image_rows", "float32", (batch, XL_TOWER.num_patches, XL_T5.width)),
+        TensorSpec("image_encodings", "float32", (batch, XL_TOWER.num_patches, XL_T5.width)),
         TensorSpec("head_ids", "int64", (batch, Dim("head", 1, 35, 256))),
         TensorSpec("tail_ids", "int64", (batch, Dim("tail", 8, 32, 1024))),
         TensorSpec("read_ids", "int64", (batch, answer)),

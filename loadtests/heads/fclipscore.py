@@ -52,8 +52,8 @@ class Peer:
 
     def score(self, pairs: Sequence[tuple[Pixels, str]]) -> list[NDArray[np.float32]]:
         """Attributions of each pair's tokens, start and end of text left out."""
-        fitted = ((self._preprocess(Image.fromarray(pixels)), caption) for pixels, caption in pairs)
-        return [self._eager(image, caption)[1].numpy() for image, caption in fitted]
+        resized = ((self._preprocess(Image.fromarray(pixels)), caption) for pixels, caption in pairs)
+        return [self._eager(image, caption)[1].numpy() for image, caption in resized]
 
     def attribute(self, embeddings: NDArray[np.float32], caption: str) -> list[NDArray[np.float32]]:
         """The same for one caption and images embedded already."""

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.core.errors import PlumblineError
-from plumbline_models.core.protocols import Embedded, Encoder, PairInput, Prepared, Row, Score, Workshop
-from plumbline_models.encoders import Shelf
+from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Encoding, PairInput, Preprocessed, Score
+from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.fclipscore import FClipScore
 from plumbline_models.scorers.qualiclip import QualiClip
@@ -29,16 +29,16 @@ def write_clip(arch: str, folder: Path) -> Path:
     return file
 
 
-def open_workshop(backend: str, *, precision: str, cache_dir: Path) -> Workshop:
+def open_context(backend: str, *, precision: str, cache_dir: Path) -> BuildContext:
     """One thread, and exact graphs in fp32, as the service has it."""
     tuning = Tuning(cache_dir, num_threads=1)
     opened = open_backend(backend, precision=precision, tuning=tuning)  # type: ignore[arg-type]  # it says what it takes
-    return Workshop(opened, Shelf(), reference=open_backend(backend, precision="fp32", tuning=tuning))
+    return BuildContext(opened, EncoderRegistry(), reference=open_backend(backend, precision="fp32", tuning=tuning))
 
 
-def encode(encoder: Encoder, inputs: Sequence[Prepared]) -> list[Row]:
+def encode(encoder: Encoder, inputs: Sequence[Preprocessed]) -> list[Encoding]:
     """Rows in order; inputs of one bucket go together, up to the encoder's cost."""
-    rows: dict[int, Row] = {}
+    rows: dict[int, Encoding] = {}
     for bucket in dict.fromkeys(encoder.bucket(each) for each in inputs):
         waiting = [index for index, each in enumerate(inputs) if encoder.bucket(each) == bucket]
         size = max(1, int(encoder.max_batch_cost // max(encoder.cost(inputs[index]) for index in waiting)))
@@ -64,7 +64,7 @@ class FClipScoring:
     def score(self, pairs: Sequence[tuple[Pixels, str]]) -> list[NDArray[np.float32]]:
         """Attributions of each pair's tokens; an image that comes often is prepared and encoded once."""
         distinct = {id(pixels): pixels for pixels, _ in pairs}
-        rows = encode(self._image, [self._image.prepare(pixels) for pixels in distinct.values()])
+        rows = encode(self._image, [self._image.preprocess(pixels) for pixels in distinct.values()])
         row_of = dict(zip(distinct, rows, strict=True))
         return self._finish([PairInput(caption, row_of[id(pixels)]) for pixels, caption in pairs])
 
@@ -73,15 +73,15 @@ class FClipScoring:
         return self._finish([PairInput(caption, row) for row in embeddings])
 
     def _finish(self, pairs: Sequence[PairInput]) -> list[NDArray[np.float32]]:
-        rows = encode(self._pair, [self._pair.prepare(pair) for pair in pairs])
+        rows = encode(self._pair, [self._pair.preprocess(pair) for pair in pairs])
         self._scorer.score(Embedded(pairs=rows, texts=[pair.caption for pair in pairs]))
         return [row.tokens for row in rows]
 
 
 def open_fclipscore(arch: str, checkpoint: Path, *, precision: str, cache_dir: Path) -> FClipScoring:
     """The scorer on OpenVINO, loaded."""
-    workshop = open_workshop("openvino", precision=precision, cache_dir=cache_dir)
-    return FClipScoring(FClipScore.build({"arch": arch, "checkpoint": checkpoint}, workshop))
+    context = open_context("openvino", precision=precision, cache_dir=cache_dir)
+    return FClipScoring(FClipScore.build({"arch": arch, "checkpoint": checkpoint}, context))
 
 
 class ClipScoring:
@@ -96,16 +96,16 @@ class ClipScoring:
 
     def score(self, pairs: Sequence[tuple[Pixels, str]]) -> list[float]:
         """Cosines in order."""
-        images = encode(self._image, [self._image.prepare(pixels) for pixels, _ in pairs])
-        captions = encode(self._text, [self._text.prepare(caption) for _, caption in pairs])
+        images = encode(self._image, [self._image.preprocess(pixels) for pixels, _ in pairs])
+        captions = encode(self._text, [self._text.preprocess(caption) for _, caption in pairs])
         answers = self._scorer.score(Embedded(images=images, captions=captions))
         return [float(answer.details["cosine"]) for answer in answers if isinstance(answer, Score)]
 
 
 def open_clipscore(arch: str, checkpoint: Path, *, precision: str, cache_dir: Path) -> ClipScoring:
     """The scorer on OpenVINO, loaded."""
-    workshop = open_workshop("openvino", precision=precision, cache_dir=cache_dir)
-    return ClipScoring(ClipScore.build({"arch": arch, "checkpoint": checkpoint}, workshop))
+    context = open_context("openvino", precision=precision, cache_dir=cache_dir)
+    return ClipScoring(ClipScore.build({"arch": arch, "checkpoint": checkpoint}, context))
 
 
 class QualityScoring:
@@ -119,12 +119,12 @@ class QualityScoring:
 
     def score(self, images: Sequence[Pixels]) -> list[float]:
         """Scores in order."""
-        rows = encode(self._image, [self._image.prepare(pixels) for pixels in images])
+        rows = encode(self._image, [self._image.preprocess(pixels) for pixels in images])
         answers = self._scorer.score(Embedded(images=rows))
         return [answer.value for answer in answers if isinstance(answer, Score)]
 
 
 def open_qualiclip(arch: str, checkpoint: Path, *, backend: str, precision: str, cache_dir: Path) -> QualityScoring:
     """The scorer, loaded."""
-    workshop = open_workshop(backend, precision=precision, cache_dir=cache_dir)
-    return QualityScoring(QualiClip.build({"arch": arch, "checkpoint": checkpoint}, workshop))
+    context = open_context(backend, precision=precision, cache_dir=cache_dir)
+    return QualityScoring(QualiClip.build({"arch": arch, "checkpoint": checkpoint}, context))

@@ -29,9 +29,9 @@ sys.path.append(str(Path(__file__).parents[2] / "tests" / "golden" / "qualiclip"
 from peers.qualiclip_eager import EagerQualiClip
 from rebuild_weights import spread_state_dict, vanilla_state_dict
 
-from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec
-from plumbline_models.checkpoints.qualiclip import load_qualiclip
-from plumbline_models.checkpoints.quality_prompts import QUALICLIP
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
+from plumbline_models.networks.qualiclip.prompts import QUALICLIP
+from plumbline_models.networks.qualiclip.weights import load_qualiclip
 
 ARCH = "RN50-quickgelu"
 GOLDEN = Path(__file__).parents[2] / "tests" / "golden" / "qualiclip" / "golden.json"

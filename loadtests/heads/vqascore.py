@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from interleaved import Side, add_out, interleave, ratios, report
 from numpy.typing import NDArray
-from product import encode, open_workshop
+from product import encode, open_context
 from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, T5Config, T5ForConditionalGeneration
@@ -30,10 +30,10 @@ sys.path.append(str(Path(__file__).parents[1]))
 from peers.vqascore_generate import GeneratingVqa
 from peers.vqascore_t5 import RepeatingVqa
 
-from plumbline_models.core.protocols import Embedded, PairInput, Score, Workshop
+from plumbline_models.core.protocols import BuildContext, Embedded, PairInput, Score
+from plumbline_models.networks.causal.families import CAUSAL_FAMILIES
 from plumbline_models.scorers.vqascore import VqaScore
-from plumbline_models.text.causal_families import CAUSAL_FAMILIES
-from plumbline_models.text.questions import Asking
+from plumbline_models.text.questions import QuestionTemplate
 
 GOLDEN = Path(__file__).parents[2] / "tests" / "golden" / "vqascore"
 TEXTS = (
@@ -47,8 +47,8 @@ TOWER_SIZES = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers
 Scoring = Callable[[NDArray[np.uint8], Sequence[str]], list[float]]
 
 
-def open_ours(section: dict[str, Any], workshop: Workshop) -> Scoring:
-    scorer = VqaScore.build(section, workshop)
+def open_ours(section: dict[str, Any], context: BuildContext) -> Scoring:
+    scorer = VqaScore.build(section, context)
     image, pair = scorer.image, scorer.pair
     if image is None or pair is None:
         raise SystemExit("The scorer lacks an encoder.")
@@ -56,33 +56,33 @@ def open_ours(section: dict[str, Any], workshop: Workshop) -> Scoring:
     pair.load()
 
     def score(pixels: NDArray[np.uint8], texts: Sequence[str]) -> list[float]:
-        (row,) = encode(image, [image.prepare(pixels)])
-        rows = encode(pair, [pair.prepare(PairInput(text, row)) for text in texts])
+        (row,) = encode(image, [image.preprocess(pixels)])
+        rows = encode(pair, [pair.preprocess(PairInput(text, row)) for text in texts])
         return [each.value for each in scorer.score(Embedded(pairs=rows)) if isinstance(each, Score)]
 
     return score
 
 
-def smolvlm(workshop: Workshop) -> tuple[Scoring, Scoring]:
+def smolvlm(context: BuildContext) -> tuple[Scoring, Scoring]:
     folder, family = GOLDEN / "smolvlm_tiny", CAUSAL_FAMILIES["smolvlm"]
     peer = GeneratingVqa(folder)
 
     def theirs(pixels: NDArray[np.uint8], texts: Sequence[str]) -> list[float]:
         return peer.score(pixels, [family.question.replace("{}", text) for text in texts], family.answer)
 
-    return open_ours({"model": str(folder), "family": "smolvlm"}, workshop), theirs
+    return open_ours({"model": str(folder), "family": "smolvlm"}, context), theirs
 
 
-def flant5(workshop: Workshop, folder: Path) -> tuple[Scoring, Scoring]:
+def flant5(context: BuildContext, folder: Path) -> tuple[Scoring, Scoring]:
     tower, projector, t5 = write_flant5(folder)
-    ours = VqaScore.build({"model": str(folder)}, workshop)
+    ours = VqaScore.build({"model": str(folder)}, context)
     pieces = ours.pair._checkpoint.pieces  # type: ignore[union-attr]  # noqa: SLF001 - both sides read with one
-    peer, asking = RepeatingVqa(tower, projector, t5, lambda text: pieces.encode(text).tolist()), Asking()
+    peer, template = RepeatingVqa(tower, projector, t5, lambda text: pieces.encode(text).tolist()), QuestionTemplate()
 
     def theirs(pixels: NDArray[np.uint8], texts: Sequence[str]) -> list[float]:
-        return peer.score(pixels, [(asking.head, asking.tail(text)) for text in texts], asking.answer)
+        return peer.score(pixels, [(template.head, template.tail(text)) for text in texts], template.answer)
 
-    return open_ours({"model": str(folder)}, workshop), theirs
+    return open_ours({"model": str(folder)}, context), theirs
 
 
 def write_flant5(folder: Path) -> tuple[CLIPVisionModel, nn.Module, T5ForConditionalGeneration]:
@@ -140,10 +140,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "smolvlm" in (options.case or ("smolvlm",)):
-            sides = smolvlm(open_workshop(options.backend, precision="fp32", cache_dir=folder))
+            sides = smolvlm(open_context(options.backend, precision="fp32", cache_dir=folder))
             cases["smolvlm"] = {"backend": options.backend, **measure(*sides, options.rounds)}
         if "flant5" in (options.case or ("flant5",)):
-            sides = flant5(open_workshop(options.backend, precision="fp32", cache_dir=folder), folder)
+            sides = flant5(open_context(options.backend, precision="fp32", cache_dir=folder), folder)
             cases["flant5"] = {"backend": options.backend, **measure(*sides, options.rounds)}
     report("vqascore", cases, out=options.out)
 

@@ -21,10 +21,10 @@ import scenes
 from rich.progress import track
 from targets import Figure, markdown
 
-from plumbline_models.training.evaluation.pairs import draw_pairs
-from plumbline_models.training.measure_quality import held_out_crops
 from plumbline_serve.assembly import assembled
 from plumbline_serve.settings import load_settings
+from plumbline_training.evaluation.pairs import draw_pairs
+from plumbline_training.measure_quality import held_out_crops
 
 PAIRS_AT_ONCE = 128
 

@@ -9,9 +9,9 @@ from served import encoded, score
 from targets import Figure
 
 from plumbline_models.core.arrays import Pixels
-from plumbline_models.training.distortions import DISTORTIONS, NUM_LEVELS, distort
-from plumbline_models.training.measure_quality import spearman
-from plumbline_serve.core_service import CoreService
+from plumbline_serve.requests.service import CoreService
+from plumbline_training.distortions import DISTORTIONS, NUM_LEVELS, distort
+from plumbline_training.measure_quality import spearman
 
 
 async def figures(service: CoreService, crops: Sequence[Pixels], rng: Generator) -> list[Figure]:

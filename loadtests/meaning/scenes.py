@@ -8,9 +8,9 @@ import numpy as np
 from served import Scores, encoded, score
 from targets import Figure
 
-from plumbline_models.training.evaluation.pairs import Pair
-from plumbline_models.training.foils import KINDS, WORD_KINDS, FoilKind
-from plumbline_serve.core_service import CoreService
+from plumbline_serve.requests.service import CoreService
+from plumbline_training.evaluation.pairs import Pair
+from plumbline_training.foils import KINDS, WORD_KINDS, FoilKind
 
 TEXT_SCORERS = ("clipscore", "vqascore", "fclipscore")
 ABOVE_CLIPSCORE: tuple[FoilKind, ...] = ("relation", "count", "binding")

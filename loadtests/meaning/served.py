@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from plumbline_models.core.protocols import Score
-from plumbline_serve.core_service import CoreService
 from plumbline_serve.messages import EncodedImage, Item, ItemScores, ScoreRequest
+from plumbline_serve.requests.service import CoreService
 
 CHUNK = 64
 Scores = Mapping[str, Score]

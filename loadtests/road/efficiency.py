@@ -90,7 +90,7 @@ class Sides:
         """Medians of the rounds, and the ratios of both wires."""
         wires = self._wires(cell)
         rounds = [self._round(cell, wires) for _ in range(self._num_rounds)]
-        sides = {name: summarise([spent[name] for spent in rounds]) for name in rounds[0]}
+        sides = {name: summarise([stage_seconds[name] for stage_seconds in rounds]) for name in rounds[0]}
         return {"items": cell.num_items, "callers": cell.num_callers, "sides": sides, "ratios": ratios(sides)}
 
     def seconds(self, cell: Cell, rate: float) -> float:

@@ -23,8 +23,8 @@ class Engines:
         self._text.load()
         self._callers = ThreadPoolExecutor(self._image.info().num_streams)
         [hand] = itertools.islice(pictures(NUM_IN_HAND, is_new=True), 1)
-        self._pixels = [self._image.prepare(decode(data, DecodePolicy())) for data in hand.values()]
-        self._ids = [self._text.prepare(caption) for caption in itertools.islice(captions(), NUM_IN_HAND)]
+        self._pixels = [self._image.preprocess(decode(data, DecodePolicy())) for data in hand.values()]
+        self._ids = [self._text.preprocess(caption) for caption in itertools.islice(captions(), NUM_IN_HAND)]
 
     def run(self, num_items: int) -> None:
         """Encode as many images, and as many captions in batches of one length, all streams equally busy."""

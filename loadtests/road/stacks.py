@@ -20,12 +20,12 @@ SERVER = "HTTP and gRPC servers, event loop"
 ENGINES = {f"encode {kind}": f"{kind} engine" for kind in get_args(EncoderKind)}
 """What a thread does, by its name, where it does one thing."""
 STAGE_OF = {
-    "plumbline_serve/edge/rest_replies": REPLY,
-    "plumbline_serve/edge/grpc_replies": REPLY,
+    "plumbline_serve/edge/rest/replies": REPLY,
+    "plumbline_serve/edge/grpc/replies": REPLY,
     "plumbline_serve/edge/": READING,
-    "plumbline_serve/checks": "checks",
+    "plumbline_serve/requests/validation": "checks",
     "plumbline_serve/batching/": "queue and batches",
-    "plumbline_serve/sources": "decode",
+    "plumbline_serve/requests/image_sources": "decode",
     "images/decode": "decode",
     "Encoder.prepare": "fit and tokenise",
     "plumbline_models/scorers/": "heads",

@@ -49,7 +49,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Spent:
+class StageSeconds:
     """What a load took."""
 
     cpu_ms: float
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--requests-of", type=int, default=512, help="items, in all requests of a load together")
     add_out(parser)
     options = parser.parse_args()
-    found: dict[str, Spent] = {}
+    found: dict[str, StageSeconds] = {}
     with workplace() as folder:
         config, _ = write_config(folder)
         large = config.read_text(encoding="utf-8")
@@ -73,11 +73,11 @@ def main() -> None:
         ):
             with running(text, ENVIRONMENT) as service:
                 found |= {load.name: measure(service, load, options.requests_of) for load in loads}
-    report({"loads": {name: asdict(spent) for name, spent in found.items()}}, out=options.out)
+    report({"loads": {name: asdict(stage_seconds) for name, stage_seconds in found.items()}}, out=options.out)
     print(show(found))
 
 
-def measure(service: Running, load: Load, num_items: int) -> Spent:
+def measure(service: Running, load: Load, num_items: int) -> StageSeconds:
     """Ask for as many items, and see where the time goes."""
     num_requests = max(num_items // load.num_items, load.num_callers)
     bodies = forms(load.num_items, is_new=True)
@@ -94,7 +94,7 @@ def measure(service: Running, load: Load, num_items: int) -> Spent:
         stages[stage] += seconds
     total = stages.total()
     shares = {stage: seconds / total for stage, seconds in stages.most_common()}
-    return Spent(total / (num_requests * load.num_items) * 1000, shares)
+    return StageSeconds(total / (num_requests * load.num_items) * 1000, shares)
 
 
 def divide(threads: Mapping[Any, float], samples: Samples) -> Seconds:
@@ -124,13 +124,16 @@ def thread_s(process: psutil.Process) -> Seconds:
     return Seconds({thread.id: thread.user_time + thread.system_time for thread in process.threads()})
 
 
-def show(found: Mapping[str, Spent]) -> str:
+def show(found: Mapping[str, StageSeconds]) -> str:
     """Stages by load, the largest first."""
-    stages = dict.fromkeys(stage for spent in found.values() for stage in spent.shares)
-    rows = [[stage, *(f"{spent.shares.get(stage, 0.0):.1%}" for spent in found.values())] for stage in stages]
+    stages = dict.fromkeys(stage for stage_seconds in found.values() for stage in stage_seconds.shares)
+    rows = [
+        [stage, *(f"{stage_seconds.shares.get(stage, 0.0):.1%}" for stage_seconds in found.values())]
+        for stage in stages
+    ]
     return table(
         ["share of the service's CPU time", *found],
-        [*rows, ["CPU ms an item", *(f"{spent.cpu_ms:.1f}" for spent in found.values())]],
+        [*rows, ["CPU ms an item", *(f"{stage_seconds.cpu_ms:.1f}" for stage_seconds in found.values())]],
     )
 
 

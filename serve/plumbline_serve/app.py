@@ -10,7 +10,7 @@ from plumbline_serve.settings import Settings
 
 APP_NAME = "plumbline"
 GRPC_SERVICERS = (
-    "plumbline_serve.grpc_servicers.add_scoring",
+    "plumbline_serve.edge.grpc.unreadable.add_scoring",
     "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
 )
 MAX_ONGOING_REQUESTS = 1024  # a backstop: the queues of the batchers refuse work long before

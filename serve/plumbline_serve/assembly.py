@@ -8,19 +8,19 @@ from functools import partial
 
 from plumbline_models.backends import Backend, ListingBackend, PrecisionChoice, Tuning, open_backend
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import Encoder, OnLookup, Scorer, Workshop
-from plumbline_models.encoders import Shelf
+from plumbline_models.core.protocols import BuildContext, Encoder, OnLookup, Scorer
 from plumbline_models.images.decode import DecodePolicy
+from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_scorers
 from plumbline_serve.batching import BatchLimits, LocalCompute
-from plumbline_serve.bench import BenchTools
-from plumbline_serve.checks import Checks
-from plumbline_serve.compute import Compute
-from plumbline_serve.core_service import CoreService
-from plumbline_serve.decoded import DecodedImages
+from plumbline_serve.batching.compute import Compute
+from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.metrics import Instruments, exposition
-from plumbline_serve.pipeline import Pipeline
-from plumbline_serve.rows import RowStore, SharedRows
+from plumbline_serve.requests.decoded_cache import DecodedImages
+from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.requests.service import CoreService
+from plumbline_serve.requests.session import SessionTools
+from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Settings
 from plumbline_serve.threads import CpuPools
 
@@ -53,15 +53,15 @@ def make_scorers(
     backend = open_backend(settings.backend, precision=settings.precision, tuning=tuning)
     exact = open_backend(backend.name, precision="fp32", tuning=tuning) if backend.precision != "fp32" else None
     open_torch = partial(_open_torch, settings.precision, tuning)
-    workshop = Workshop(
+    context = BuildContext(
         backend=backend,
-        shelf=Shelf(),
+        encoders_shared=EncoderRegistry(),
         reference=exact,
         open_torch=open_torch,
         max_caption_bytes=int(settings.caches.caption_bytes),
         on_lookup=on_lookup,
     )
-    return {scorer.info.name: scorer for scorer in build_scorers(settings.scorers, workshop)}
+    return {scorer.info.name: scorer for scorer in build_scorers(settings.scorers, context)}
 
 
 def tuning_of(settings: Settings) -> Tuning:
@@ -95,8 +95,10 @@ def wanted_graphs(settings: Settings, name: str, precision: str) -> list[tuple[G
     usual, exact = ListingBackend(name, precision), ListingBackend(name, "fp32")
     reference = exact if precision != "fp32" else None
     # What torch runs as it is needs no engine, and is not noted.
-    workshop = Workshop(usual, Shelf(), reference=reference, open_torch=lambda: ListingBackend("torch", precision))
-    for encoder in encoders_of(build_scorers(settings.scorers, workshop)):
+    context = BuildContext(
+        usual, EncoderRegistry(), reference=reference, open_torch=lambda: ListingBackend("torch", precision)
+    )
+    for encoder in encoders_of(build_scorers(settings.scorers, context)):
         encoder.load()
     return [(graph, listing.precision) for listing in (usual, exact) for graph in listing.graphs]
 
@@ -163,9 +165,9 @@ def assemble(
     Args:
         scrape: Makes the exposition of the whole application; default: of this process alone.
     """
-    tools = BenchTools(
+    tools = SessionTools(
         compute=compute,
-        rows=SharedRows(RowStore(settings.caches.rows_bytes), instruments),
+        rows=EncodingCache(EncodingStore(settings.caches.max_bytes_by_kind), instruments),
         pools=CpuPools.of(num_decoders=settings.replicas.decode_threads or num_cpus()),
         policy=_policy(settings),
         decoded=decoded_images(settings, scorers.values()),

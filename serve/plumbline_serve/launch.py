@@ -1,6 +1,6 @@
 """Runs the application on a Ray cluster of this machine alone, until it is told to stop.
 
-Import it only after `prepare_environment`: Ray reads its environment when it is imported. It expects a process of its
+Import it only after `set_ray_environment`: Ray reads its environment when it is imported. It expects a process of its
 own that `supervisor.supervise` started: a signal before the service is ready ends this process on the spot, and the
 supervisor ends what Ray had started.
 """

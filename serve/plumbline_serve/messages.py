@@ -233,7 +233,7 @@ class ScorerEntry:
     paper: str
     licence: str
     """Of the weights behind it, each once."""
-    regime: Mapping[str, str]
+    conventions: Mapping[str, str]
     """How the value is made, as configured, by setting."""
     context_length: int | None
     """Tokens that a text is cut to; None where no text is cut."""

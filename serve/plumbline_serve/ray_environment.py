@@ -29,7 +29,7 @@ def temp_dir() -> str:
     return chosen if len(os.fsencode(chosen)) <= MAX_TEMP_DIR_BYTES else "/tmp"  # noqa: S108 - only its name is taken
 
 
-def prepare_environment(settings: Settings, folder: Path, ports: range) -> Mapping[str, str]:
+def set_ray_environment(settings: Settings, folder: Path, ports: range) -> Mapping[str, str]:
     """Set Ray's variables for a service of its own on this machine; call before anything imports `ray`.
 
     Args:
@@ -58,7 +58,7 @@ def inner_host(settings: Settings, chosen: Mapping[str, str]) -> str:
 
     Args:
         settings: Where callers are listened to.
-        chosen: What `prepare_environment` has set.
+        chosen: What `set_ray_environment` has set.
     """
     is_fronted = "RAY_SERVE_HAPROXY_BINARY_PATH" in chosen and os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
     return LOOPBACK if is_fronted else settings.host

@@ -22,11 +22,11 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from plumbline_models.checkpoints.paths import anchored
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.protocols import EncoderKind
 from plumbline_models.core.sections import explain
 from plumbline_models.scorers import anchor_sections
+from plumbline_models.weights.paths import anchored
 
 CONFIG_VARIABLE = "PLUMBLINE_CONFIG"
 _ROOM_BESIDE_PIXELS = 2**16  # for one item's text and a form's borders
@@ -124,7 +124,7 @@ class CacheSettings(_Section):
     """F-CLIPScore's matrices of captions that meet many images; in the process that holds the encoder."""
 
     @property
-    def rows_bytes(self) -> dict[EncoderKind, int]:
+    def max_bytes_by_kind(self) -> dict[EncoderKind, int]:
         """Bytes by kind of row."""
         return {"image": int(self.image_bytes), "text": int(self.text_bytes), "pair": int(self.pair_bytes)}
 

@@ -35,8 +35,8 @@ from plumbline_models.core.errors import DeadlineExceededError as ServiceDeadlin
 from plumbline_models.core.errors import ImageUndecodableError, MissingTextError, OverloadedError, UnknownScorerError
 from plumbline_models.core.protocols import Score
 from plumbline_serve import messages
-from plumbline_serve.edge.grpc_edge import GrpcEdge
-from plumbline_serve.edge.rest import create_app
+from plumbline_serve.edge.grpc.servicer import GrpcEdge
+from plumbline_serve.edge.rest.app import create_app
 from plumbline_serve.settings import AuthSettings, Settings
 from plumbline_wire.v1 import scoring_pb2_grpc
 
@@ -125,7 +125,7 @@ class CountingService:
                 backend="fake",
                 paper="arXiv:1",
                 licence="MIT",
-                regime={"scale": "2"},
+                conventions={"scale": "2"},
                 context_length=77,
             )
         ]

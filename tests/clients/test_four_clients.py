@@ -134,7 +134,7 @@ _SCORER = {
     "needs_text": False,
     "encoders": ["clip/image"],
     "licence": "MIT",
-    "regime": {"epsilon": "-5e-05"},
+    "conventions": {"epsilon": "-5e-05"},
     "context_length": 77,
     "precision": "fp32",
     "backend": "torch",

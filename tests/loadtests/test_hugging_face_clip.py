@@ -8,7 +8,7 @@ import torch
 from peers.hugging_face_clip import LARGEST_DIFFERENCE, largest_difference, write_folder
 from safetensors.torch import load_file, save_file
 
-from plumbline_models.checkpoints.hugging_face import is_hugging_face, rename
+from plumbline_models.networks.clip.hugging_face import is_hugging_face, rename
 
 SIZES = {
     "embed_dim": 24,

@@ -7,7 +7,7 @@ import pytest
 from ladders import TEXTS_A_REQUEST, TOKENS, photograph, text_steps
 from PIL import Image
 
-from plumbline_models.text.clip_bpe import ClipTokenizer
+from plumbline_models.networks.clip.tokenizer import ClipTokenizer
 
 
 def request_of(body: bytes) -> dict:

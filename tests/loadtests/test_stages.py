@@ -1,7 +1,7 @@
 """Shares of CPU time, worked out from threads and samples made up here."""
 
 import pytest
-from stages import INSIDE, Spent, divide, show
+from stages import INSIDE, StageSeconds, divide, show
 
 
 def test_a_threads_time_is_divided_as_its_samples_are():
@@ -15,7 +15,7 @@ def test_no_time_is_lost_or_made_up():
 
 
 def test_the_table_has_a_row_for_every_stage_of_any_load():
-    found = {"one": Spent(60.0, {"decode": 0.75, "heads": 0.25}), "two": Spent(8.5, {"checks": 1.0})}
+    found = {"one": StageSeconds(60.0, {"decode": 0.75, "heads": 0.25}), "two": StageSeconds(8.5, {"checks": 1.0})}
     lines = show(found).splitlines()
     cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines[2:]}
     assert cells == {

@@ -11,8 +11,8 @@ sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "golden
 from golden_clips import GoldenClip, build_golden, build_tiny
 
 from plumbline_models.backends import Tuning, open_backend
-from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec
 from plumbline_models.core.protocols import Backend
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 
 
 @pytest.fixture(scope="session")

@@ -14,13 +14,13 @@ from make_weights import make_weights, weights_sha256
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from plumbline_models.checkpoints.archs import Arch, find_arch
-from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec
 from plumbline_models.core.arrays import Pixels
-from plumbline_models.graphs.image_tower import ImageTower
-from plumbline_models.graphs.text_tower import TextTower
-from plumbline_models.graphs.tower_arch import ImageArch, TextArch
 from plumbline_models.images.decode import DecodePolicy, decode
+from plumbline_models.networks.clip.arch import ImageArch, TextArch
+from plumbline_models.networks.clip.archs import Arch, find_arch
+from plumbline_models.networks.clip.image_tower import ImageTower
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
+from plumbline_models.networks.clip.text_tower import TextTower
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "fclipscore"
 PICTURES = Path(skimage.__file__).parent / "data"

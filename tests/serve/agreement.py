@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec, parse_section
 from plumbline_models.core.errors import MissingTextError, PlumblineError
-from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
-from plumbline_models.encoders.clip import ClipImageEncoder, ClipTextEncoder
+from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
+from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec, parse_section
 
 
 class Agreement:
@@ -31,15 +31,15 @@ class Agreement:
         self.image: Encoder | None = image
         self.text: Encoder | None = text
         self.pair: Encoder | None = None
-        self.regime: Mapping[str, str] = {"value": "(1 + cosine) / 2"}
+        self.conventions: Mapping[str, str] = {"value": "(1 + cosine) / 2"}
         self.relative_cost = 1.0
 
     @classmethod
-    def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:
+    def build(cls, options: Mapping[str, Any], context: BuildContext) -> Self:
         """Make it; an encoder that another scorer names as well is shared with it."""
         spec = ClipSpec.of(parse_section(ClipSection, options, scorer=cls.info.name))
-        image, text = ClipImageEncoder(spec, workshop.backend), ClipTextEncoder(spec, workshop.backend)
-        return cls(workshop.shelf.take(image), workshop.shelf.take(text))
+        image, text = ClipImageEncoder(spec, context.backend), ClipTextEncoder(spec, context.backend)
+        return cls(context.encoders_shared.take(image), context.encoders_shared.take(text))
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each image against the caption in the same row; values in [0, 1]."""

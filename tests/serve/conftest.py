@@ -15,11 +15,11 @@ from plumbline_models.core.protocols import Embedded, EncoderInfo, Origin, PairI
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.assembly import encoders_of
 from plumbline_serve.batching import BatchLimits, LocalCompute
-from plumbline_serve.bench import BenchTools
-from plumbline_serve.checks import Checks
-from plumbline_serve.decoded import DecodedImages
-from plumbline_serve.pipeline import Pipeline
-from plumbline_serve.rows import RowStore, SharedRows
+from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
+from plumbline_serve.requests.decoded_cache import DecodedImages
+from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.requests.session import SessionTools
+from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Limits
 from plumbline_serve.threads import CpuPools
 
@@ -41,9 +41,9 @@ class ArithmeticEncoder:
         self.is_loaded = False
         self.num_streams = 1
 
-    def prepare(self, raw):
+    def preprocess(self, raw):
         if isinstance(raw, PairInput):
-            return float(raw.image_row) * len(raw.caption)
+            return float(raw.image_encoding) * len(raw.caption)
         if isinstance(raw, str):
             return float(len(raw))
         if min(raw.shape[:2]) < 2:
@@ -55,10 +55,10 @@ class ArithmeticEncoder:
 
     def load_preprocessing(self) -> None: ...
 
-    def bucket(self, prepared) -> Hashable:
-        return int(prepared) % 2 if self.key.endswith("bucketed") else 0
+    def bucket(self, preprocessed) -> Hashable:
+        return int(preprocessed) % 2 if self.key.endswith("bucketed") else 0
 
-    def cost(self, prepared) -> float:
+    def cost(self, preprocessed) -> float:
         return 1.0
 
     def origin(self) -> Origin:
@@ -92,7 +92,7 @@ class MeanScorer:
         name="mean", summary="brightness", needs=frozenset({"image"}), low=0.0, high=255.0,
         higher_is_better=True, source="tests",
     )  # fmt: skip
-    regime = {"value": "mean"}  # noqa: RUF012 - as a protocol's member
+    conventions = {"value": "mean"}  # noqa: RUF012 - as a protocol's member
     relative_cost = 1.0
     text = None
     pair = None
@@ -111,7 +111,7 @@ class ProductScorer:
         name="product", summary="brightness times length", needs=frozenset({"image", "text"}), low=0.0, high=None,
         higher_is_better=True, source="tests",
     )  # fmt: skip
-    regime = {"value": "product"}  # noqa: RUF012 - as a protocol's member
+    conventions = {"value": "product"}  # noqa: RUF012 - as a protocol's member
     relative_cost = 10.0
 
     def __init__(self, image: ArithmeticEncoder) -> None:
@@ -137,7 +137,7 @@ class CountingObserver:
         self.failures: list[PlumblineError] = []
         self.stages: list[str] = []
         self.lookups: Counter[tuple[str, str]] = Counter()
-        self.kept_bytes: dict[str, int] = {}
+        self.stored_bytes: dict[str, int] = {}
         self.num_queued: dict[str, int] = {}
         self.num_broken = 0
 
@@ -165,7 +165,7 @@ class CountingObserver:
         self.lookups[cache, result] += num_lookups
 
     def kept(self, cache: str, num_bytes: int) -> None:
-        self.kept_bytes[cache] = num_bytes
+        self.stored_bytes[cache] = num_bytes
 
     def item_failed(self, error: PlumblineError) -> None:
         self.failures.append(error)
@@ -209,9 +209,9 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
             pools = CpuPools.of(num_decoders=2)
             for pool in (pools.decode, pools.tokenise, pools.score):
                 stack.enter_context(pool.executor)
-            tools = BenchTools(
+            tools = SessionTools(
                 compute=compute,
-                rows=SharedRows(RowStore(max_bytes), observer),
+                rows=EncodingCache(EncodingStore(max_bytes), observer),
                 pools=pools,
                 policy=DecodePolicy(max_bytes=10_000, max_pixels=10_000),
                 decoded=DecodedImages(decoded_bytes),

@@ -7,14 +7,14 @@ import threading
 import pytest
 
 from plumbline_models.core.errors import DeadlineExceededError, ImageUndecodableError, OverloadedError
-from plumbline_serve.bench import Bench
 from plumbline_serve.causes import release
 from plumbline_serve.messages import EncodedImage, Item, ScoreRequest
-from plumbline_serve.pictures import Picture
+from plumbline_serve.requests.images import RequestImage
+from plumbline_serve.requests.session import RequestSession
 
 
 def num_kept() -> int:
-    return sum(type(each) in (Bench, Picture) for each in gc.get_objects())
+    return sum(type(each) in (RequestSession, RequestImage) for each in gc.get_objects())
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def no_collector():
 async def ask(pipeline, images, *, timeout_ms=None, is_cancelled=False):
     """Score images; the kind of what goes wrong."""
     items = [Item(str(index), EncodedImage(image), "abc") for index, image in enumerate(images)]
-    asking = asyncio.create_task(pipeline.score(ScoreRequest(items, timeout_ms=timeout_ms)))
+    template = asyncio.create_task(pipeline.score(ScoreRequest(items, timeout_ms=timeout_ms)))
     if is_cancelled:
         await asyncio.sleep(0.05)
-        asking.cancel()
+        template.cancel()
     try:
-        return [type(getattr(result, "error", None)) for result in (await asking).results]
+        return [type(getattr(result, "error", None)) for result in (await template).results]
     except (asyncio.CancelledError, DeadlineExceededError, OverloadedError) as error:
         release(error)
         return type(error)

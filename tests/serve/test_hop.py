@@ -118,7 +118,7 @@ def inputs() -> dict[str, list[object]]:
     rng = np.random.default_rng(0)
     raw = {"image": rng.integers(0, 256, (8, 60, 80, 3), dtype=np.uint8), "text": [f"cup {i}" for i in range(40)]}
     encoders = {encoder.kind: encoder for encoder in encoders_of(make_scorers(FAKE).values())}
-    return {encoders[kind].key: [encoders[kind].prepare(each) for each in many] for kind, many in raw.items()}
+    return {encoders[kind].key: [encoders[kind].preprocess(each) for each in many] for kind, many in raw.items()}
 
 
 class Observed(EncoderReplica):
@@ -170,10 +170,10 @@ async def test_calls_that_are_cut_give_the_rows_of_one_process(handle, inputs, o
     remote = await reached(handle, room)
     local = LocalCompute(encoders_of(make_scorers(FAKE).values()), BatchLimits(64, 0.0), observer)
     await local.start()
-    for key, prepared in inputs.items():
+    for key, preprocessed in inputs.items():
         Observed.calls.clear()
-        found, expected = [(await compute.encode(key, prepared, NEVER)).rows for compute in (remote, local)]
-        assert len(found) == len(prepared)
+        found, expected = [(await compute.encode(key, preprocessed, NEVER)).rows for compute in (remote, local)]
+        assert len(found) == len(preprocessed)
         assert all(np.array_equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
         assert len(Observed.calls) == num_calls[key.rpartition("/")[2]], Observed.calls
     assert [info.key for info in await remote.infos()] == [info.key for info in await local.infos()]
@@ -182,19 +182,19 @@ async def test_calls_that_are_cut_give_the_rows_of_one_process(handle, inputs, o
 
 async def test_rows_for_which_a_reply_has_no_room_come_another_way_and_are_known_from_then_on(handle, inputs):
     remote = await reached(handle, 3000)
-    key, prepared = next((key, texts) for key, texts in inputs.items() if key.endswith("text"))
+    key, preprocessed = next((key, texts) for key, texts in inputs.items() if key.endswith("text"))
     for expected in ([40, 40], [5] * 8):
         Observed.calls.clear()
-        found = (await remote.encode(key, prepared, NEVER)).rows
-        assert len(found) == len(prepared)
+        found = (await remote.encode(key, preprocessed, NEVER)).rows
+        assert len(found) == len(preprocessed)
         assert Observed.calls == expected
 
 
 async def test_while_the_encoders_are_away_calls_are_refused_at_once_and_those_that_wait_too(handle, inputs):
     remote = await reached(handle, 10**6)
-    key, prepared = next(iter(inputs.items()))
+    key, preprocessed = next(iter(inputs.items()))
     Observed.answers.clear()
-    waiting = asyncio.create_task(remote.encode(key, prepared, NEVER))
+    waiting = asyncio.create_task(remote.encode(key, preprocessed, NEVER))
     try:
         assert await asyncio.to_thread(Observed.was_asked.wait, 60)
         Observed.is_away = True
@@ -203,10 +203,10 @@ async def test_while_the_encoders_are_away_calls_are_refused_at_once_and_those_t
         with pytest.raises(CapacityError):
             await waiting
         with pytest.raises(CapacityError):
-            await remote.encode(key, prepared, NEVER)
+            await remote.encode(key, preprocessed, NEVER)
         assert await remote.infos()  # what they said last
     finally:
         Observed.is_away = False
         Observed.answers.set()
     await remote.look()
-    assert len((await remote.encode(key, prepared, NEVER)).rows) == len(prepared)
+    assert len((await remote.encode(key, preprocessed, NEVER)).rows) == len(preprocessed)

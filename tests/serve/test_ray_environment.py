@@ -10,7 +10,7 @@ import pytest
 
 from plumbline_serve.cli.doctor import examine
 from plumbline_serve.ports import BLOCKS, free_port
-from plumbline_serve.ray_environment import SINGLE_PORTS, inner_host, prepare_environment, temp_dir
+from plumbline_serve.ray_environment import SINGLE_PORTS, inner_host, set_ray_environment, temp_dir
 from plumbline_serve.settings import Settings
 
 SETTINGS = Settings(host="0.0.0.0", port=free_port(), grpc_port=free_port())
@@ -45,38 +45,41 @@ backend default_grpc_backend
 
 
 @pytest.fixture
-def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+def preprocessed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
     monkeypatch.setattr(os, "environ", {"PATH": os.environ["PATH"], "OMP_WAIT_POLICY": "ACTIVE"})
-    prepare_environment(SETTINGS, tmp_path, BLOCK)
+    set_ray_environment(SETTINGS, tmp_path, BLOCK)
     return dict(os.environ)
 
 
 @pytest.fixture
-def edited(prepared: dict[str, str], tmp_path: Path) -> list[str]:
+def edited(preprocessed: dict[str, str], tmp_path: Path) -> list[str]:
     """The lines of a configuration like Ray's after the launcher has had it, which HAProxy accepts."""
     file = tmp_path / "haproxy.cfg"
-    stats, metrics = (prepared[f"RAY_SERVE_HAPROXY_{name}_PORT"] for name in ("STATS", "METRICS"))
+    stats, metrics = (preprocessed[f"RAY_SERVE_HAPROXY_{name}_PORT"] for name in ("STATS", "METRICS"))
     text = CONFIG.format(stats=stats, metrics=metrics, rest=SETTINGS.port, grpc=SETTINGS.grpc_port)
     file.write_text(text, encoding="utf-8")
     checked = subprocess.run(
-        [prepared["RAY_SERVE_HAPROXY_BINARY_PATH"], "-c", "-f", str(file)], capture_output=True, text=True, check=False
+        [preprocessed["RAY_SERVE_HAPROXY_BINARY_PATH"], "-c", "-f", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert checked.returncode == 0, checked.stderr
     return file.read_text(encoding="utf-8").splitlines()
 
 
-def test_what_the_caller_has_set_stays(prepared: dict[str, str]) -> None:
-    assert prepared["OMP_WAIT_POLICY"] == "ACTIVE"
-    assert prepared["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+def test_what_the_caller_has_set_stays(preprocessed: dict[str, str]) -> None:
+    assert preprocessed["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert preprocessed["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
 
 
 def test_haproxy_alone_listens_to_other_machines_and_its_own_pages_do_not(
-    prepared: dict[str, str], edited: list[str]
+    preprocessed: dict[str, str], edited: list[str]
 ) -> None:
     bound = [line.split()[1] for line in edited if "bind" in line]
-    pages = [f"127.0.0.1:{prepared[f'RAY_SERVE_HAPROXY_{name}_PORT']}" for name in ("STATS", "METRICS")]
+    pages = [f"127.0.0.1:{preprocessed[f'RAY_SERVE_HAPROXY_{name}_PORT']}" for name in ("STATS", "METRICS")]
     assert bound == [*pages, f"0.0.0.0:{SETTINGS.port}", f"0.0.0.0:{SETTINGS.grpc_port}"]
-    assert inner_host(SETTINGS, prepared) == "127.0.0.1"
+    assert inner_host(SETTINGS, preprocessed) == "127.0.0.1"
 
 
 def test_without_a_gateway_callers_get_the_services_own_answer(edited: list[str], tmp_path: Path) -> None:
@@ -97,7 +100,7 @@ def test_an_ipv6_host_is_written_as_haproxy_reads_it(
     host: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(os, "environ", {"PATH": os.environ["PATH"]})
-    prepare_environment(SETTINGS.model_copy(update={"host": host}), tmp_path, BLOCK)
+    set_ray_environment(SETTINGS.model_copy(update={"host": host}), tmp_path, BLOCK)
     assert f"bind [{host}]:{SETTINGS.port}" in (tmp_path / "haproxy.sed").read_text(encoding="utf-8")
 
 
@@ -115,12 +118,14 @@ def test_sockets_lie_where_their_path_is_short_enough(
     assert temp_dir() == chosen
 
 
-def test_every_inner_port_is_of_the_services_own_block(prepared: dict[str, str]) -> None:
+def test_every_inner_port_is_of_the_services_own_block(preprocessed: dict[str, str]) -> None:
     rows = {
-        protocol: range(*(int(prepared[f"RAY_SERVE_DIRECT_INGRESS_{end}_{protocol}_PORT"]) for end in ("MIN", "MAX")))
+        protocol: range(
+            *(int(preprocessed[f"RAY_SERVE_DIRECT_INGRESS_{end}_{protocol}_PORT"]) for end in ("MIN", "MAX"))
+        )
         for protocol in ("HTTP", "GRPC")
     }
-    singles = [int(prepared[name]) for name in SINGLE_PORTS]
+    singles = [int(preprocessed[name]) for name in SINGLE_PORTS]
     ports = [*singles, *rows["HTTP"], rows["HTTP"].stop, *rows["GRPC"], rows["GRPC"].stop]
     assert sorted(ports) == list(BLOCK)
 

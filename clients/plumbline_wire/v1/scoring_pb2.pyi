@@ -1054,7 +1054,7 @@ class ScorerEntry(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
-    class RegimeEntry(_message.Message):
+    class ConventionsEntry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         KEY_FIELD_NUMBER: _builtins.int
@@ -1084,7 +1084,7 @@ class ScorerEntry(_message.Message):
     BACKEND_FIELD_NUMBER: _builtins.int
     PAPER_FIELD_NUMBER: _builtins.int
     LICENCE_FIELD_NUMBER: _builtins.int
-    REGIME_FIELD_NUMBER: _builtins.int
+    CONVENTIONS_FIELD_NUMBER: _builtins.int
     CONTEXT_LENGTH_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     summary: _builtins.str
@@ -1109,7 +1109,7 @@ class ScorerEntry(_message.Message):
         """Keys of the encoders it uses, as ListModels shows them."""
 
     @_builtins.property
-    def regime(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+    def conventions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """How the value is made, as configured, by setting: "scale", "epsilon", "template" and the like."""
 
     def __init__(
@@ -1126,12 +1126,12 @@ class ScorerEntry(_message.Message):
         backend: _builtins.str = ...,
         paper: _builtins.str = ...,
         licence: _builtins.str = ...,
-        regime: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        conventions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         context_length: _builtins.int | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_length", b"_context_length", "_high", b"_high", "_low", b"_low", "context_length", b"context_length", "high", b"high", "low", b"low"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_length", b"_context_length", "_high", b"_high", "_low", b"_low", "backend", b"backend", "context_length", b"context_length", "encoders", b"encoders", "high", b"high", "higher_is_better", b"higher_is_better", "id", b"id", "licence", b"licence", "low", b"low", "needs_text", b"needs_text", "paper", b"paper", "precision", b"precision", "regime", b"regime", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_length", b"_context_length", "_high", b"_high", "_low", b"_low", "backend", b"backend", "context_length", b"context_length", "conventions", b"conventions", "encoders", b"encoders", "high", b"high", "higher_is_better", b"higher_is_better", "id", b"id", "licence", b"licence", "low", b"low", "needs_text", b"needs_text", "paper", b"paper", "precision", b"precision", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_length: _TypeAlias = _typing.Literal["context_length"]  # noqa: Y015
     _WhichOneofArgType__context_length: _TypeAlias = _typing.Literal["_context_length", b"_context_length"]  # noqa: Y015

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 from plumbline_models.backends.ahead import AheadCompiler
 from plumbline_models.backends.devices import cuda_devices
-from plumbline_models.backends.tensorrt_library import rtx_refusal
+from plumbline_models.backends.tensorrt.library import rtx_refusal
 from plumbline_models.backends.tuning import PrecisionChoice, Tuning
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, PlumblineError
 from plumbline_models.core.protocols import Backend
@@ -82,7 +82,7 @@ class BackendEntry:
 BACKENDS: tuple[BackendEntry, ...] = (  # in the order in which `auto` prefers them
     BackendEntry(
         name="tensorrt",
-        module="plumbline_models.backends.tensorrt_backend",
+        module="plumbline_models.backends.tensorrt.backend",
         packages=("tensorrt", "tensorrt_rtx"),
         hint="pip install 'plumbline-serve[gpu]', or 'plumbline-serve[rtx]'",
         runs_on=frozenset({"cuda"}),
@@ -90,7 +90,7 @@ BACKENDS: tuple[BackendEntry, ...] = (  # in the order in which `auto` prefers t
     ),
     BackendEntry(
         name="tensorrt-rtx",
-        module="plumbline_models.backends.tensorrt_rtx_backend",
+        module="plumbline_models.backends.tensorrt.rtx_backend",
         packages=("tensorrt_rtx",),
         hint="pip install 'plumbline-serve[rtx]'",
         runs_on=frozenset({"cuda"}),
@@ -99,7 +99,7 @@ BACKENDS: tuple[BackendEntry, ...] = (  # in the order in which `auto` prefers t
     ),
     BackendEntry(
         name="openvino",
-        module="plumbline_models.backends.openvino_backend",
+        module="plumbline_models.backends.openvino.backend",
         packages=("openvino",),
         hint="pip install openvino",
         compiles_ahead=True,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Pixels: TypeAlias = NDArray[np.uint8]
 """`[H, W, 3]` RGB, row by row, as decoded."""
 
-FittedPixels: TypeAlias = NDArray[np.uint8]
+ResizedPixels: TypeAlias = NDArray[np.uint8]
 """`[H, W, 3]` RGB, resized and cropped to what an encoder takes. Normalised inside the graph, not before."""
 
 TokenIds: TypeAlias = NDArray[np.int64]

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 from plumbline_models.core.arrays import Array, Pixels
 
 DType: TypeAlias = Literal["uint8", "int64", "float32"]
-Prepare: TypeAlias = Callable[[Pixels], Mapping[str, Array]]
+Preprocess: TypeAlias = Callable[[Pixels], Mapping[str, Array]]
 """A picture to inputs by name, a batch of one. Raises `ImageError` for a picture that cannot be fitted."""
 
 
@@ -59,4 +59,4 @@ class Graph:
     output_shapes: tuple[tuple[int | Dim, ...], ...] = ()
     exceeds_fp16: bool = False
     fillable: frozenset[str] = frozenset()
-    prepare: Prepare | None = None
+    preprocess: Preprocess | None = None

@@ -18,10 +18,10 @@ from plumbline_models.core.graph import Graph
 
 EncoderKind: TypeAlias = Literal["image", "text", "pair"]
 Need: TypeAlias = Literal["image", "text"]
-Row: TypeAlias = Any
+Encoding: TypeAlias = Any
 """What an encoder makes of one input. Opaque between encoder and scorer; picklable; usually an array."""
-Prepared: TypeAlias = Any
-"""What `prepare` makes of one input: fitted pixels or token ids. Opaque outside its encoder; picklable."""
+Preprocessed: TypeAlias = Any
+"""What `preprocess` makes of one input: fitted pixels or token ids. Opaque outside its encoder; picklable."""
 
 
 OnLookup: TypeAlias = Callable[[str, bool], None]
@@ -126,7 +126,7 @@ class PairInput:
     """What a pair encoder prepares from: the caption, and what its image encoder made of the image."""
 
     caption: str
-    image_row: Row
+    image_encoding: Encoding
 
 
 @runtime_checkable
@@ -140,7 +140,7 @@ class Encoder(Protocol):
 
     @property
     def kind(self) -> EncoderKind:
-        """What `prepare` takes: `Pixels` for `image`, `str` for `text`, `PairInput` for `pair`."""
+        """What `preprocess` takes: `Pixels` for `image`, `str` for `text`, `PairInput` for `pair`."""
         ...
 
     @property
@@ -148,7 +148,7 @@ class Encoder(Protocol):
         """The most cost that one batch may carry; a single dearer input still goes alone."""
         ...
 
-    def prepare(self, raw: Pixels | str | PairInput) -> Prepared:
+    def preprocess(self, raw: Pixels | str | PairInput) -> Preprocessed:
         """Fit an image or tokenise a text; needs no weights; thread-safe.
 
         Raises:
@@ -157,14 +157,14 @@ class Encoder(Protocol):
         ...
 
     def load_preprocessing(self) -> None:
-        """Fetch and read what `prepare` needs, such as a tokenizer; no weights. Idempotent; blocks."""
+        """Fetch and read what `preprocess` needs, such as a tokenizer; no weights. Idempotent; blocks."""
         ...
 
-    def bucket(self, prepared: Prepared) -> Hashable:
+    def bucket(self, preprocessed: Preprocessed) -> Hashable:
         """Only inputs of one bucket share a batch."""
         ...
 
-    def cost(self, prepared: Prepared) -> float:
+    def cost(self, preprocessed: Preprocessed) -> float:
         """What the input adds to a batch, in units of a typical input; at least a small positive number."""
         ...
 
@@ -184,7 +184,7 @@ class Encoder(Protocol):
         """
         ...
 
-    def encode(self, batch: Sequence[Prepared]) -> Sequence[Row | PlumblineError]:
+    def encode(self, batch: Sequence[Preprocessed]) -> Sequence[Encoding | PlumblineError]:
         """Encode inputs of one bucket; called from at most `info().num_streams` threads at a time.
 
         Returns:
@@ -224,13 +224,13 @@ class Score:
 class Embedded:
     """Rows of one scorer's encoders; entry i of each belongs to item i. None where the scorer has no such encoder."""
 
-    images: Sequence[Row] | None = None
-    captions: Sequence[Row] | None = None
-    pairs: Sequence[Row] | None = None
+    images: Sequence[Encoding] | None = None
+    captions: Sequence[Encoding] | None = None
+    pairs: Sequence[Encoding] | None = None
     texts: Sequence[str] | None = None
 
 
-class EncoderShelf(Protocol):
+class SharedEncoders(Protocol):
     """Keeps one encoder a key, so that scorers that name the same one share it."""
 
     def take(self, encoder: Encoder) -> Encoder:
@@ -239,11 +239,11 @@ class EncoderShelf(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class BuildContext:
     """What a scorer is built with: who compiles its encoders, and which it may share."""
 
     backend: Backend
-    shelf: EncoderShelf
+    encoders_shared: SharedEncoders
     reference: Backend | None = None
     """The same backend at fp32, where `backend` is faster and less exact."""
     open_torch: Callable[[], Backend] | None = None
@@ -275,7 +275,7 @@ class Scorer(Protocol):
     """Makes scores of rows. One file in `scorers/`, one line in its registry."""
 
     info: ClassVar[ScorerInfo]
-    regime: Mapping[str, str]
+    conventions: Mapping[str, str]
     """How the value is made, as configured, by setting: `scale`, `epsilon`, `template` and the like."""
     relative_cost: float
     """Orders scorers for `/v1/filter`, cheapest first: GFLOP an item, roughly."""
@@ -284,7 +284,7 @@ class Scorer(Protocol):
     pair: Encoder | None
 
     @classmethod
-    def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:
+    def build(cls, options: Mapping[str, Any], context: BuildContext) -> Self:
         """Make the scorer from its section of the configuration; loads no weights.
 
         Raises:

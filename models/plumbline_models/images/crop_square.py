@@ -11,14 +11,14 @@ import math
 import numpy as np
 from PIL import Image
 
-from plumbline_models.core.arrays import FittedPixels, Pixels
+from plumbline_models.core.arrays import Pixels, ResizedPixels
 from plumbline_models.images.resizing import is_low_first
 
 _MAX_WASTE = 16  # share of resized pixels thrown away, above which only the kept ones are computed
 _SUPPORT = 2.0  # Pillow's bicubic filter reaches two pixels of the coarser grid to either side
 
 
-def crop_square(pixels: Pixels, size_px: int) -> FittedPixels:
+def crop_square(pixels: Pixels, size_px: int) -> ResizedPixels:
     """Resize the short side and keep the centre.
 
     Args:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from plumbline_models.core.arrays import FittedPixels, Pixels
+from plumbline_models.core.arrays import Pixels, ResizedPixels
 from plumbline_models.images.size import check_sides
 from plumbline_models.images.strip import shrink_padded
 
@@ -28,7 +28,7 @@ def mean_fill(mean: Sequence[float]) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def pad_square(pixels: Pixels, size_px: int, fill: tuple[int, int, int]) -> FittedPixels:
+def pad_square(pixels: Pixels, size_px: int, fill: tuple[int, int, int]) -> ResizedPixels:
     """Pad an image to a square and resize it.
 
     Args:
@@ -55,7 +55,7 @@ def pad_square(pixels: Pixels, size_px: int, fill: tuple[int, int, int]) -> Fitt
     return _resize(shrink_padded(pixels, side, size_px, fill), (size_px, size_px))
 
 
-def _pad_in_bands(pixels: Pixels, size_px: int, fill: tuple[int, int, int]) -> FittedPixels:
+def _pad_in_bands(pixels: Pixels, size_px: int, fill: tuple[int, int, int]) -> ResizedPixels:
     height, width = pixels.shape[:2]
     side = max(height, width)
     narrow = np.empty((height, size_px, 3), dtype=np.uint8)

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from plumbline_models.checkpoints.paths import anchored
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError, SetupError
-from plumbline_models.core.protocols import Scorer, Workshop
+from plumbline_models.core.protocols import BuildContext, Scorer
 from plumbline_models.core.sections import all_of
 from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.fclipscore import FClipScore
 from plumbline_models.scorers.installed import installed_names, load_installed
 from plumbline_models.scorers.qualiclip import QualiClip
 from plumbline_models.scorers.vqascore import VqaScore
+from plumbline_models.weights.paths import anchored
 
 __all__ = ["SCORERS", "anchor_sections", "build_each", "build_scorers"]
 
@@ -23,7 +23,7 @@ SCORERS: Final[tuple[type[Scorer], ...]] = (ClipScore, FClipScore, VqaScore, Qua
 """Plumbline's own, in the order in which they are listed."""
 
 
-def build_scorers(sections: Mapping[str, Mapping[str, Any]] | None, workshop: Workshop) -> list[Scorer]:
+def build_scorers(sections: Mapping[str, Mapping[str, Any]] | None, context: BuildContext) -> list[Scorer]:
     """Build the configured scorers; loads no weights.
 
     Args:
@@ -38,17 +38,17 @@ def build_scorers(sections: Mapping[str, Mapping[str, Any]] | None, workshop: Wo
         SetupError: What a section names cannot be had; where several sections are wrong, the sentence tells all.
     """
     if sections is None:
-        return _build_embedded(workshop)
+        return _build_embedded(context)
     if not sections:
         raise ConfigError("The configuration lists no scorers.")
-    built, faults = build_each(sections, workshop)
+    built, faults = build_each(sections, context)
     if faults:
         raise all_of(list(faults.values()))
     return built
 
 
 def build_each(
-    sections: Mapping[str, Mapping[str, Any]], workshop: Workshop
+    sections: Mapping[str, Mapping[str, Any]], context: BuildContext
 ) -> tuple[list[Scorer], dict[str, SetupError]]:
     """Build what can be built.
 
@@ -59,7 +59,7 @@ def build_each(
     faults: dict[str, SetupError] = {}
     for name, options in sections.items():
         try:
-            built.append(_find(name).build(options or {}, workshop))
+            built.append(_find(name).build(options or {}, context))
         except SetupError as error:
             faults[name] = error
     return built, faults
@@ -99,11 +99,11 @@ def _find(name: str) -> type[Scorer]:
     raise ConfigError(f"There is no scorer called {name}; {hint}", scorer=name)
 
 
-def _build_embedded(workshop: Workshop) -> list[Scorer]:
+def _build_embedded(context: BuildContext) -> list[Scorer]:
     built: list[Scorer] = []
     for scorer in SCORERS:
         try:
-            built.append(scorer.build({}, workshop))
+            built.append(scorer.build({}, context))
         except CheckpointNotFoundError as error:
             log.warning("%s is left out: %s", scorer.info.name, error.detail)
     if not built:

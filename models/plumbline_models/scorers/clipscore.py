@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
-from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec, parse_section
-from plumbline_models.checkpoints.paths import CLIP_PATHS, Paths
 from plumbline_models.core.errors import MissingTextError, PlumblineError
-from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
-from plumbline_models.encoders.clip import ClipImageEncoder, ClipTextEncoder
-from plumbline_models.encoders.templated import TemplatedTextEncoder
-from plumbline_models.encoders.tokens import is_cut
+from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
+from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec, parse_section
+from plumbline_models.networks.clip.templated import TemplatedTextEncoder
+from plumbline_models.networks.clip.tokens import is_cut
+from plumbline_models.weights.paths import CLIP_PATHS, Paths
 
 RESCALE: Final = 2.5  # section 3: stretches the usual cosine range towards [0, 1]
 
@@ -56,11 +56,11 @@ class ClipScore:
         self.image: Encoder | None = image
         self.text: Encoder | None = text
         self.pair: Encoder | None = None
-        self.regime: Mapping[str, str] = {"value": f"{RESCALE} * max(cosine, 0)", "template": template}
+        self.conventions: Mapping[str, str] = {"value": f"{RESCALE} * max(cosine, 0)", "template": template}
         self.relative_cost = relative_cost
 
     @classmethod
-    def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:
+    def build(cls, options: Mapping[str, Any], context: BuildContext) -> Self:
         """Make the scorer from its section of the configuration; loads no weights.
 
         Raises:
@@ -70,12 +70,12 @@ class ClipScore:
         """
         section = parse_section(ClipScoreSection, options, scorer=cls.info.name)
         spec = ClipSpec.of(section)
-        image, text = ClipImageEncoder(spec, workshop.backend), ClipTextEncoder(spec, workshop.backend)
-        shelved = workshop.shelf.take(text)
+        image, text = ClipImageEncoder(spec, context.backend), ClipTextEncoder(spec, context.backend)
+        shelved = context.encoders_shared.take(text)
         if section.template:
-            shelved = workshop.shelf.take(TemplatedTextEncoder(shelved, section.template))
+            shelved = context.encoders_shared.take(TemplatedTextEncoder(shelved, section.template))
         cost = image.gflop + text.gflop
-        return cls(workshop.shelf.take(image), shelved, template=section.template, relative_cost=cost)
+        return cls(context.encoders_shared.take(image), shelved, template=section.template, relative_cost=cost)
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each image against the caption in the same row.

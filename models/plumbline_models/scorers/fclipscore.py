@@ -18,16 +18,16 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field
 
-from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec, parse_section
-from plumbline_models.checkpoints.paths import CLIP_PATHS, Paths
 from plumbline_models.core.errors import MissingTextError, PlumblineError
-from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
-from plumbline_models.encoders.attribution import NUM_BLOCKS, TEMPLATE, AttributionEncoder
-from plumbline_models.encoders.caption_matrices import CaptionMatrices
-from plumbline_models.encoders.caption_pairs import CaptionAttribution
-from plumbline_models.encoders.clip import ClipImageEncoder, ClipTextEncoder
-from plumbline_models.text.clip_bpe import ClipTokenizer
-from plumbline_models.text.words import Word, compat_words, split_words, words_from_tokens
+from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
+from plumbline_models.networks.attribution.encoder import NUM_BLOCKS, TEMPLATE, AttributionEncoder
+from plumbline_models.networks.attribution.jacobian_cache import CaptionMatrices
+from plumbline_models.networks.attribution.pairs import CaptionAttribution
+from plumbline_models.networks.attribution.words import Word, compat_words, split_words, words_from_tokens
+from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec, parse_section
+from plumbline_models.networks.clip.tokenizer import ClipTokenizer
+from plumbline_models.weights.paths import CLIP_PATHS, Paths
 
 EPSILON: Final = -5e-5  # the authors' program; theirs for Rich-HF with ViT-B/32 is -1e-5
 _PUNCTUATION: Final = frozenset('.,!"?;:" ')  # what the authors' program passes over in mode `threshold`
@@ -79,7 +79,7 @@ class FClipScore:
         self._section = section
         self._epsilon = EPSILON if section.epsilon is None else section.epsilon
         self._compat_tokenizer = ClipTokenizer(compat=True)
-        self.regime: Mapping[str, str] = {
+        self.conventions: Mapping[str, str] = {
             "value": "sum of misaligned attributions * (1 - max(cosine, 0))",
             "mode": section.mode,
             "epsilon": f"{self._epsilon:g}",
@@ -89,7 +89,7 @@ class FClipScore:
         }
 
     @classmethod
-    def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:
+    def build(cls, options: Mapping[str, Any], context: BuildContext) -> Self:
         """Make the scorer from its section of the configuration; loads no weights.
 
         Raises:
@@ -99,15 +99,15 @@ class FClipScore:
         """
         section = parse_section(FClipScoreSection, options, scorer=cls.info.name)
         spec = ClipSpec.of(section)
-        image, text = ClipImageEncoder(spec, workshop.backend), ClipTextEncoder(spec, workshop.backend)
+        image, text = ClipImageEncoder(spec, context.backend), ClipTextEncoder(spec, context.backend)
         if section.epsilon is None:
             section = section.model_copy(update={"epsilon": spec.arch.epsilon})
-        matrices = CaptionMatrices(workshop.max_caption_bytes, on_lookup=workshop.on_lookup)
+        matrices = CaptionMatrices(context.max_caption_bytes, on_lookup=context.on_lookup)
         pair = AttributionEncoder(
-            spec, workshop.exact, template=section.template, num_blocks=section.layers, matrices=matrices
+            spec, context.exact, template=section.template, num_blocks=section.layers, matrices=matrices
         )
         cost = image.gflop + text.gflop
-        return cls(workshop.shelf.take(image), workshop.shelf.take(pair), section, relative_cost=cost)
+        return cls(context.encoders_shared.take(image), context.encoders_shared.take(pair), section, relative_cost=cost)
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each pair.

@@ -17,13 +17,13 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from plumbline_models.checkpoints.clip_spec import ClipSection, ClipSpec, parse_section
-from plumbline_models.checkpoints.digest import SHORT
-from plumbline_models.checkpoints.paths import CLIP_PATHS, Paths
-from plumbline_models.checkpoints.quality_prompts import CLIPIQA, QUALICLIP, QualityPrompts
 from plumbline_models.core.errors import MissingImageError, PlumblineError
-from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
-from plumbline_models.encoders.qualiclip import MAX_PIXELS, QualiClipEncoder, QualityRow
+from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec, parse_section
+from plumbline_models.networks.qualiclip.encoder import MAX_PIXELS, QualiClipEncoder, QualityEncoding
+from plumbline_models.networks.qualiclip.prompts import CLIPIQA, QUALICLIP, QualityPrompts
+from plumbline_models.weights.digest import SHORT
+from plumbline_models.weights.paths import CLIP_PATHS, Paths
 
 AUTHORS_SCALE: Final = 100.0  # fixed in the authors' program, whatever the checkpoint's own logit scale
 MINI_QUALICLIP: Final = "mini-qualiclip"
@@ -50,7 +50,7 @@ class QualiClip:
     """Mean probability of the good prompts.
 
     Args:
-        image: Makes a `QualityRow` of each image.
+        image: Makes a `QualityEncoding` of each image.
         scale: What cosines are multiplied with.
         relative_cost: GFLOP an item.
     """
@@ -73,10 +73,13 @@ class QualiClip:
         self.pair: Encoder | None = None
         self.relative_cost = relative_cost
         self.scale = scale
-        self.regime: Mapping[str, str] = {"value": "mean over prompt pairs of the good one's", "scale": f"{scale:g}"}
+        self.conventions: Mapping[str, str] = {
+            "value": "mean over prompt pairs of the good one's",
+            "scale": f"{scale:g}",
+        }
 
     @classmethod
-    def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:
+    def build(cls, options: Mapping[str, Any], context: BuildContext) -> Self:
         """Make the scorer from its section of the configuration; loads no weights.
 
         Raises:
@@ -88,15 +91,15 @@ class QualiClip:
         if section.arch is None and section.checkpoint is None:
             section = section.model_copy(update={"arch": MINI_QUALICLIP})
         encoder = QualiClipEncoder(
-            ClipSpec.of(section), _prompts(section), backend=workshop.backend, max_pixels=section.max_pixels
+            ClipSpec.of(section), _prompts(section), backend=context.backend, max_pixels=section.max_pixels
         )
-        return cls(workshop.shelf.take(encoder), scale=section.scale, relative_cost=encoder.gflop)
+        return cls(context.encoders_shared.take(encoder), scale=section.scale, relative_cost=encoder.gflop)
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each image.
 
         Args:
-            batch: `images` holds a `QualityRow` for each item.
+            batch: `images` holds a `QualityEncoding` for each item.
 
         Returns:
             Values in [0, 1], higher is better, 0.5 where no prompt says anything; `pairs` are the probabilities, in
@@ -109,7 +112,7 @@ class QualiClip:
             raise MissingImageError("qualiclip needs an image.", scorer=self.info.name)
         return [self._score(row) for row in batch.images]
 
-    def _score(self, row: QualityRow) -> Score:
+    def _score(self, row: QualityEncoding) -> Score:
         # A softmax over two is a sigmoid of their difference; as a tanh it cannot overflow.
         good = (1 + np.tanh(np.float32(self.scale / 2) * row.margins)) / 2
         details: dict[str, Any] = {"pairs": good.tolist()}

@@ -16,17 +16,17 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from plumbline_models.checkpoints.causal import PixelWish
-from plumbline_models.checkpoints.embedded import embedded_folder
-from plumbline_models.checkpoints.flant5_folders import trained_conversation
-from plumbline_models.checkpoints.paths import Paths
-from plumbline_models.checkpoints.vqa_family import Family, settle_family
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError, MissingTextError, PlumblineError
-from plumbline_models.core.protocols import Embedded, Encoder, Score, ScorerInfo, Workshop
+from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
 from plumbline_models.core.sections import explain
-from plumbline_models.encoders.answerers import FAMILIES, Answerer, AnswererSpec
-from plumbline_models.encoders.likelihood import AnswerLikelihood
-from plumbline_models.text.questions import DEFAULT_CONVERSATION, Asking
+from plumbline_models.networks.causal.checkpoint import PixelWish
+from plumbline_models.networks.likelihood import AnswerLikelihood
+from plumbline_models.networks.vqa import FAMILIES, VqaEncoders, VqaSpec
+from plumbline_models.networks.vqa_family import Family, settle_family
+from plumbline_models.text.questions import DEFAULT_CONVERSATION, QuestionTemplate
+from plumbline_models.weights.embedded import embedded_folder
+from plumbline_models.weights.folders import trained_conversation
+from plumbline_models.weights.paths import Paths
 
 EMBEDDED: Final = "mini-flant5"
 
@@ -75,14 +75,14 @@ class VqaScore:
     paths: ClassVar[Paths] = dict.fromkeys(("model", "tokenizer", "vision_tower"), "folder or hub name")
     relative_cost: float = 2000.0  # of the XL checkpoint: 373 GFLOP an image and 1579 a pair
 
-    def __init__(self, answerer: Answerer, regime: Mapping[str, str]) -> None:
+    def __init__(self, answerer: VqaEncoders, conventions: Mapping[str, str]) -> None:
         self.image: Encoder | None = answerer.image
         self.text: Encoder | None = None
         self.pair: Encoder | None = answerer.pair
-        self.regime: Mapping[str, str] = regime
+        self.conventions: Mapping[str, str] = conventions
 
     @classmethod
-    def build(cls, options: Mapping[str, Any], workshop: Workshop) -> Self:
+    def build(cls, options: Mapping[str, Any], context: BuildContext) -> Self:
         """Make the scorer from its section of the configuration; loads no weights.
 
         Raises:
@@ -95,7 +95,7 @@ class VqaScore:
             raise ConfigError(explain(error, "scorers", cls.info.name)) from error
         name, family = _checkpoint(section)
         spec = _spec(section, name, family)
-        return cls(FAMILIES[family].open(spec, workshop), _regime(family, spec))
+        return cls(FAMILIES[family].open(spec, context), _conventions(family, spec))
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each pair.
@@ -130,14 +130,14 @@ def _checkpoint(section: VqaOptions) -> tuple[str, Family]:
     return _embedded(), "clip-flant5"
 
 
-def _spec(section: VqaOptions, name: str, family: Family) -> AnswererSpec:
+def _spec(section: VqaOptions, name: str, family: Family) -> VqaSpec:
     entry = FAMILIES[family]
     question = entry.question if section.question is None else section.question
     answer = entry.answer if section.answer is None else section.answer
     conversation = section.conversation or trained_conversation(name) or DEFAULT_CONVERSATION
-    return AnswererSpec(
+    return VqaSpec(
         name=name,
-        asking=Asking(question, answer, conversation),
+        template=QuestionTemplate(question, answer, conversation),
         aspect=section.image_aspect_ratio,
         tokenizer=section.tokenizer,
         vision_tower=section.vision_tower,
@@ -146,11 +146,11 @@ def _spec(section: VqaOptions, name: str, family: Family) -> AnswererSpec:
     )
 
 
-def _regime(family: Family, spec: AnswererSpec) -> dict[str, str]:
+def _conventions(family: Family, spec: VqaSpec) -> dict[str, str]:
     facts: dict[str, str] = {"value": FAMILIES[family].value, "family": family}
-    facts |= {"question": spec.asking.question, "answer": spec.asking.answer}
+    facts |= {"question": spec.template.question, "answer": spec.template.answer}
     if family == "clip-flant5":
-        facts["conversation"] = spec.asking.conversation
+        facts["conversation"] = spec.template.conversation
     if spec.repetition_penalty != 1.0:
         facts["repetition_penalty"] = f"{spec.repetition_penalty:g}"
     return facts

@@ -46,7 +46,7 @@ CONVERSATIONS: Final[Mapping[str, Conversation]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class QuestionTemplate:
     """A question and its answer, as templates in which `{}` stands for the caption.
 
     Args:

@@ -19,16 +19,106 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from plumbline_models.core.errors import EngineError, OverloadedError
-from plumbline_models.core.protocols import Encoder, Prepared
-from plumbline_serve.batching.halving import HalvingEncoder
+from plumbline_models.core.errors import EngineError, OverloadedError, PlumblineError, RequestError
+from plumbline_models.core.protocols import Encoder, Encoding, Preprocessed
+from plumbline_serve.batching.compute import EncodedBatch
 from plumbline_serve.batching.lanes import LANES, Entry, Lane, LaneQueue
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.pace import Pace
-from plumbline_serve.compute import EncodedRows
+from plumbline_serve.causes import release
 from plumbline_serve.deadline import Deadline
 from plumbline_serve.threads import named_threads
+
+# A batch that fails is halved until the culprit stands alone, so that no input takes its neighbours with it.
+#
+# Where both halves fail alike, an input that was encoded before is tried again: if it fails too, the encoder is at
+# fault and not its inputs, and halving further would only repeat the failure. Before any input was encoded, two
+# halves that fail alike are taken for that.
+
+log = logging.getLogger(__name__)
+
+EncodingOrError: TypeAlias = Encoding | PlumblineError
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRows:
+    """What became of a batch."""
+
+    rows: Sequence[EncodingOrError]
+    """A row or an error for each input, in order."""
+    is_broken: bool
+    """Whether the encoder is at fault: nothing was encoded, nor an input that had been encoded before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: PlumblineError
+    kind: type[Exception]
+
+
+class HalvingEncoder:
+    """Runs an encoder's batches; as many threads may call it as the encoder has streams."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._proven: tuple[Preprocessed] | None = None
+        """The cheapest input that was encoded so far."""
+
+    def encode_each(self, inputs: Sequence[Preprocessed]) -> BatchRows:
+        """Encode inputs of one bucket; raises nothing."""
+        rows = self._rows(inputs, self._run(inputs))
+        self._remember(inputs, rows)
+        is_at_fault = all(isinstance(row, PlumblineError) and not isinstance(row, RequestError) for row in rows)
+        return BatchRows(rows, is_broken=is_at_fault and not self._still_encodes())
+
+    def _rows(
+        self, inputs: Sequence[Preprocessed], found: Sequence[EncodingOrError] | _Failure
+    ) -> Sequence[EncodingOrError]:
+        if not isinstance(found, _Failure):
+            return found
+        if len(inputs) == 1:
+            return [found.error]
+        middle = len(inputs) // 2
+        halves = inputs[:middle], inputs[middle:]
+        first, second = (self._run(half) for half in halves)
+        if isinstance(first, _Failure) and isinstance(second, _Failure):
+            if first.kind is second.kind and not self._still_encodes():
+                return [found.error] * len(inputs)
+        else:
+            self._remember(*((halves[1], second) if isinstance(first, _Failure) else (halves[0], first)))
+        return [*self._rows(halves[0], first), *self._rows(halves[1], second)]
+
+    def _run(self, inputs: Sequence[Preprocessed]) -> Sequence[EncodingOrError] | _Failure:
+        key = self._encoder.key
+        try:
+            rows = self._encoder.encode(inputs)
+        except Exception as error:
+            log.exception("encoder %s failed on a batch of %d", key, len(inputs))
+            release(error)
+            shown = EngineError("The encoder failed on this input.", encoder=key, cause=repr(error))
+            return _Failure(error if isinstance(error, PlumblineError) else shown, type(error))
+        if len(rows) == len(inputs):
+            return rows
+        lost = EngineError("The encoder lost a part of the batch.", got=len(rows), sent=len(inputs))
+        return _Failure(lost, EngineError)
+
+    def _still_encodes(self) -> bool:
+        """Whether the encoder makes a row of an input that it made one of before."""
+        if self._proven is None:
+            return False
+        found = self._run(self._proven)
+        return not isinstance(found, _Failure) and not isinstance(found[0], PlumblineError)
+
+    def _remember(self, inputs: Sequence[Preprocessed], rows: Sequence[EncodingOrError] | _Failure) -> None:
+        if isinstance(rows, _Failure):
+            return
+        encoded = [each for each, row in zip(inputs, rows, strict=True) if not isinstance(row, PlumblineError)]
+        candidates = [*(self._proven or ()), *encoded]
+        if candidates:
+            self._proven = (min(candidates, key=self._encoder.cost),)
+
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +193,7 @@ class Batcher:
         if self._num_expected == 0:
             self._arrival.set()
 
-    async def encode(self, inputs: Sequence[Prepared], deadline: Deadline) -> EncodedRows:
+    async def encode(self, inputs: Sequence[Preprocessed], deadline: Deadline) -> EncodedBatch:
         """Encode inputs together with those of other callers.
 
         Returns:
@@ -127,7 +217,7 @@ class Batcher:
             min(starts, default=queued_at),
             max((entry.ended_at for entry in entries), default=queued_at),
         )
-        return EncodedRows(rows=rows, queue_s=first - queued_at, compute_s=max(0.0, last - first))
+        return EncodedBatch(rows=rows, queue_s=first - queued_at, compute_s=max(0.0, last - first))
 
     async def close(self) -> None:
         """Stop; inputs that still wait are answered with an error."""
@@ -144,7 +234,7 @@ class Batcher:
             for entry in [entry for queue in self._lanes.values() for entry in queue.drain_all()]:
                 entry.answer(_stopped())
 
-    def _enqueue(self, inputs: Sequence[Prepared], deadline: Deadline) -> list[Entry]:
+    def _enqueue(self, inputs: Sequence[Preprocessed], deadline: Deadline) -> list[Entry]:
         if all(map(asyncio.Task.done, self._streams)):
             raise _stopped()
         if self.num_queued + len(inputs) > self._limits.max_queued and (self.num_queued or not inputs):
@@ -265,7 +355,7 @@ class Batcher:
             entry.started_at = started
             self._observer.waited(started - entry.queued_at)
         loop = asyncio.get_running_loop()
-        inputs = [entry.prepared for entry in batch]
+        inputs = [entry.preprocessed for entry in batch]
         try:
             encoded = await loop.run_in_executor(self._threads, self._halving.encode_each, inputs)
         except BaseException:

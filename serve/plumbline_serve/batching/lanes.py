@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_models.core.protocols import Prepared, Row
+from plumbline_models.core.protocols import Encoding, Preprocessed
 from plumbline_serve.deadline import Deadline
 
 Lane: TypeAlias = Literal["interactive", "bulk"]
@@ -19,16 +19,16 @@ LANES: tuple[Lane, ...] = ("interactive", "bulk")
 class Entry:
     """One input on its way through a batcher; times are seconds on the monotonic clock."""
 
-    prepared: Prepared
+    preprocessed: Preprocessed
     cost: float
     bucket: Hashable
     deadline: Deadline
-    future: asyncio.Future[Row | PlumblineError]
+    future: asyncio.Future[Encoding | PlumblineError]
     queued_at: float
     started_at: float = 0.0
     ended_at: float = 0.0
 
-    def answer(self, row: Row | PlumblineError) -> None:
+    def answer(self, row: Encoding | PlumblineError) -> None:
         """Hand the caller its row or its error; nothing happens if it has gone."""
         if not self.future.done():
             self.future.set_result(row)

@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterable, Sequence
 
 from plumbline_models.core.errors import EngineError, NotReadyError
-from plumbline_models.core.protocols import Encoder, EncoderInfo, Prepared
+from plumbline_models.core.protocols import Encoder, EncoderInfo, Preprocessed
 from plumbline_serve.batching.batcher import Batcher, BatchLimits
+from plumbline_serve.batching.compute import EncodedBatch
 from plumbline_serve.batching.observer import BatchObserver
-from plumbline_serve.compute import EncodedRows
 from plumbline_serve.deadline import Deadline
 
 
@@ -48,7 +48,7 @@ class LocalCompute:
         if failing := self._failing():
             raise EngineError("An encoder has stopped answering.", encoders=failing)
 
-    async def encode(self, key: str, inputs: Sequence[Prepared], deadline: Deadline) -> EncodedRows:
+    async def encode(self, key: str, inputs: Sequence[Preprocessed], deadline: Deadline) -> EncodedBatch:
         """As `Compute.encode`."""
         return await self._batcher(key).encode(inputs, deadline)
 

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from plumbline_serve.edge.rest_replies import write_json
+from plumbline_serve.edge.rest.replies import write_json
 
 
 def show_json(document: Any) -> None:

@@ -16,12 +16,12 @@ from plumbline_client import Client, Image, PlumblineClientError, ProblemError
 from plumbline_client import Item as ClientItem
 from plumbline_models.core.errors import MalformedRequestError, PlumblineError
 from plumbline_serve.assembly import Assembly, assembled, make_scorers
-from plumbline_serve.checks import Checks
 from plumbline_serve.cli.results import literally, show_json, show_table
 from plumbline_serve.cli.score_files import Cutter, File
 from plumbline_serve.edge.problems import problem
-from plumbline_serve.edge.rest_replies import score_document
+from plumbline_serve.edge.rest.replies import score_document
 from plumbline_serve.messages import EncodedImage, Item, ScoreRequest, Timing
+from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Settings
 
 OK, SOME_FAILED = 0, 1

@@ -11,7 +11,7 @@ from plumbline_models.core.weights import Seek
 from plumbline_serve.assembly import make_scorers
 from plumbline_serve.cli.weights import find_weights, told
 from plumbline_serve.ports import held_block, held_ports, obstacle
-from plumbline_serve.ray_environment import inner_host, listening, prepare_environment, temp_dir
+from plumbline_serve.ray_environment import inner_host, listening, set_ray_environment, temp_dir
 from plumbline_serve.settings import Settings
 from plumbline_serve.supervisor import supervise
 
@@ -46,7 +46,7 @@ def serve(settings: Settings) -> int:
 
 
 def _run(settings: Settings, scorers: Iterable[str], folder: Path, block: range) -> int:
-    chosen = prepare_environment(settings, folder, block)
+    chosen = set_ray_environment(settings, folder, block)
     from plumbline_serve import launch  # noqa: PLC0415 - Ray reads the environment when it is imported
 
     print(f"Starting with {', '.join(scorers)} …", file=sys.stderr)

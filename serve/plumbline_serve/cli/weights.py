@@ -7,9 +7,9 @@ from typing import cast
 
 from plumbline_models.backends import ListingBackend
 from plumbline_models.core.errors import CheckpointError, PlumblineError, SetupError
-from plumbline_models.core.protocols import Encoder, Origin, Scorer, Workshop
+from plumbline_models.core.protocols import BuildContext, Encoder, Origin, Scorer
 from plumbline_models.core.weights import Checkpoint, ReadsWeights, Seek
-from plumbline_models.encoders import Shelf
+from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_each, build_scorers
 from plumbline_serve.assembly import encoders_of
 from plumbline_serve.settings import Settings
@@ -32,13 +32,15 @@ def find_weights(settings: Settings, seek: Seek) -> list[WeightsFinding]:
     Args:
         seek: How far to look.
     """
-    workshop = Workshop(ListingBackend("openvino", "fp32"), Shelf(), open_torch=lambda: ListingBackend("torch", "fp32"))
+    context = BuildContext(
+        ListingBackend("openvino", "fp32"), EncoderRegistry(), open_torch=lambda: ListingBackend("torch", "fp32")
+    )
     faults: dict[str, SetupError] = {}
     try:
         if settings.scorers:
-            scorers, faults = build_each(settings.scorers, workshop)
+            scorers, faults = build_each(settings.scorers, context)
         else:
-            scorers = build_scorers(settings.scorers, workshop)
+            scorers = build_scorers(settings.scorers, context)
     except SetupError as fault:
         return [WeightsFinding("scorers", (), fault=fault)]
     found = [WeightsFinding(f"scorers.{name}", (name,), fault=fault) for name, fault in faults.items()]

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_models.core.protocols import Prepared
+from plumbline_models.core.protocols import Preprocessed
 from plumbline_serve.assembly import local_compute, make_scorers
-from plumbline_serve.compute import EncodedRows
+from plumbline_serve.batching.compute import EncodedBatch
 from plumbline_serve.deadline import Deadline
 from plumbline_serve.deployments.hop import Description, RowsTooLarge, message_limit, num_bytes
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
@@ -31,8 +31,8 @@ class EncoderReplica:
         await self._compute.start()
 
     async def encode(
-        self, key: str, inputs: Sequence[Prepared], remaining_s: float | None, max_reply_bytes: int | None
-    ) -> EncodedRows | RowsTooLarge | PlumblineError:
+        self, key: str, inputs: Sequence[Preprocessed], remaining_s: float | None, max_reply_bytes: int | None
+    ) -> EncodedBatch | RowsTooLarge | PlumblineError:
         """As `Compute.encode`; what it raises is returned, so that no transport wraps it.
 
         Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.serve._private.constants import RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH
 
-from plumbline_models.core.protocols import EncoderInfo, Prepared
+from plumbline_models.core.protocols import EncoderInfo, Preprocessed
 
 LIMIT_VARIABLE = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
 USUAL_BYTES = 32 * 2**20
@@ -47,7 +47,7 @@ class RowsTooLarge:
 class Part:
     """Inputs that go in one message."""
 
-    inputs: Sequence[Prepared]
+    inputs: Sequence[Preprocessed]
     num_bytes: int
 
 
@@ -57,9 +57,9 @@ def num_bytes(objects: Iterable[Any]) -> int:
     return sum(meter.add(each) for each in objects)
 
 
-def cut(inputs: Sequence[Prepared], *, max_bytes: int, max_items: int) -> Iterator[Part]:
+def cut(inputs: Sequence[Preprocessed], *, max_bytes: int, max_items: int) -> Iterator[Part]:
     """Cut inputs into as few messages as their order allows; an input that is larger goes alone."""
-    meter, part, size = _Meter(), list[Prepared](), 0
+    meter, part, size = _Meter(), list[Preprocessed](), 0
     for each in inputs:
         added = meter.add(each)
         if part and (size + added > max_bytes or len(part) >= max_items):

@@ -9,8 +9,8 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from plumbline_models.core.errors import CapacityError, PlumblineError
-from plumbline_models.core.protocols import EncoderInfo, Prepared
-from plumbline_serve.compute import EncodedRows
+from plumbline_models.core.protocols import EncoderInfo, Preprocessed
+from plumbline_serve.batching.compute import EncodedBatch
 from plumbline_serve.deadline import Deadline
 from plumbline_serve.deployments.hop import (
     LIMIT_VARIABLE,
@@ -72,7 +72,7 @@ class RemoteCompute:
             )
         self._watching = asyncio.create_task(self._watch(), name="watch encoders")
 
-    async def encode(self, key: str, inputs: Sequence[Prepared], deadline: Deadline) -> EncodedRows:
+    async def encode(self, key: str, inputs: Sequence[Preprocessed], deadline: Deadline) -> EncodedBatch:
         """As `Compute.encode`.
 
         Raises:
@@ -82,7 +82,7 @@ class RemoteCompute:
         usual, row_bytes = min(USUAL_BYTES, self._room), self._row_bytes.get(key, 1)
         max_items = max(1, (usual if row_bytes <= self._room else USUAL_BYTES) // row_bytes)
 
-        async def send(part: Part) -> tuple[float, EncodedRows]:
+        async def send(part: Part) -> tuple[float, EncodedBatch]:
             async with turn:
                 sent_s = time.monotonic() - started
                 return sent_s, await self._send(key, part, deadline)
@@ -91,7 +91,7 @@ class RemoteCompute:
         first_s = min((sent_s + reply.queue_s for sent_s, reply in replies), default=0.0)
         last_s = max((sent_s + reply.queue_s + reply.compute_s for sent_s, reply in replies), default=0.0)
         rows = [row for _, reply in replies for row in reply.rows]
-        return EncodedRows(rows=rows, queue_s=first_s, compute_s=last_s - first_s)
+        return EncodedBatch(rows=rows, queue_s=first_s, compute_s=last_s - first_s)
 
     def expect(self, key: str, num_inputs: int) -> None:
         """As `Compute.expect`; not passed on, since a hop costs more than it would gain."""
@@ -135,7 +135,7 @@ class RemoteCompute:
             waiting.reschedule(now)
         self._waiting.clear()
 
-    async def _send(self, key: str, part: Part, deadline: Deadline) -> EncodedRows:
+    async def _send(self, key: str, part: Part, deadline: Deadline) -> EncodedBatch:
         room = self._room if self._replicas.is_limited else None
         by_reference = room is not None and max(part.num_bytes, self._row_bytes.get(key, 0)) > room
         reply = await self._call(key, part, deadline, max_reply_bytes=None if by_reference else room)
@@ -144,7 +144,7 @@ class RemoteCompute:
             reply = await self._call(key, part, deadline, max_reply_bytes=None)
         if isinstance(reply, PlumblineError):
             raise reply
-        encoded: EncodedRows = reply
+        encoded: EncodedBatch = reply
         return encoded
 
     async def _call(self, key: str, part: Part, deadline: Deadline, *, max_reply_bytes: int | None) -> Any:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from plumbline_models.core.errors import InvalidFieldError
-from plumbline_serve.checks import Checks
+from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Limits
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -37,7 +37,7 @@ _REASONS = {
 """By pydantic's kind of error; ours carry their own sentence."""
 
 
-def fit(document: Any, schema: type[Body], limits: Limits) -> Body:
+def read_document(document: Any, schema: type[Body], limits: Limits) -> Body:
     """Read a document as a schema.
 
     Raises:

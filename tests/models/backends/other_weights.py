@@ -12,7 +12,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 from safetensors.numpy import load_file
 
-from plumbline_models.backends.tensorrt_compiler import Plan
+from plumbline_models.backends.tensorrt.compiler import Plan
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from calibration_pictures import draw_pictures
 
-from plumbline_models.backends.calibration import MAX_PICTURES, MIN_PICTURES, Calibration
+from plumbline_models.backends.openvino.calibration import MAX_PICTURES, MIN_PICTURES, Calibration
 from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.errors import ConfigError
 

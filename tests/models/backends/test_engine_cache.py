@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cache_entries import KEY, NEXT_KEY, PLAN, filled, flip_a_byte, write_artefacts
 
-from plumbline_models.backends.cache import EngineCache
-from plumbline_models.backends.key import EngineKey
+from plumbline_models.backends.store.engine_store import EngineCache
+from plumbline_models.backends.store.key import EngineKey
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:

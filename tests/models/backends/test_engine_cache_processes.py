@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from cache_entries import KEY, filled, write_artefacts
 
-from plumbline_models.backends.cache import EngineCache
-from plumbline_models.backends.lock import PATIENCE_S, file_lock
+from plumbline_models.backends.store.engine_store import EngineCache
+from plumbline_models.backends.store.lock import PATIENCE_S, file_lock
 
 NOBODY = 65534
 PROLOGUE = """

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from tiny_graphs import BATCH, TEXT_GRAPH, unbuildable
 
-from plumbline_models.backends.key import Recipe, engine_key
+from plumbline_models.backends.store.key import Recipe, engine_key
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 
 RECIPE = Recipe(backend="openvino", version="1", precision="fp32", device="cpu", options={"level": 3})

@@ -9,8 +9,8 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 from tiny_graphs import IMAGE_GRAPH, TEXT_GRAPH
 
-from plumbline_models.backends.export import export_onnx
-from plumbline_models.backends.mixed_precision import LowPrecision, lower_precision
+from plumbline_models.backends.export.export import export_onnx
+from plumbline_models.backends.export.mixed_precision import LowPrecision, lower_precision
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from plumbline_models.backends.splitting import BatchSplitter, OutOfDeviceMemoryError, split_dimension
+from plumbline_models.backends.tensorrt.splitting import BatchSplitter, OutOfDeviceMemoryError, split_dimension
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec

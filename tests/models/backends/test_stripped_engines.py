@@ -12,9 +12,9 @@ from safetensors.numpy import load_file
 from tiny_graphs import IMAGE_GRAPH, IMAGE_PX, TEXT_GRAPH, unbuildable
 
 from plumbline_models.backends import Tuning, open_compiler
-from plumbline_models.backends.agreement import draw_batch
-from plumbline_models.backends.tensorrt_compiler import TensorRtCompiler
-from plumbline_models.backends.tensorrt_loading import load_engine
+from plumbline_models.backends.tensorrt.agreement import draw_batch
+from plumbline_models.backends.tensorrt.compiler import TensorRtCompiler
+from plumbline_models.backends.tensorrt.starter import load_engine
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
 

@@ -14,11 +14,11 @@ from other_weights import with_other_weights
 from safetensors.numpy import load_file
 from tiny_graphs import IMAGE_GRAPH, LIFT_GRAPH, TEXT_GRAPH
 
-from plumbline_models.backends.cache import EngineCache
-from plumbline_models.backends.export import export_onnx
-from plumbline_models.backends.key import Recipe, engine_key
-from plumbline_models.backends.stripped_graphs import StrippedGraph, keep_stripped
-from plumbline_models.backends.stripping import strip_weights
+from plumbline_models.backends.export.export import export_onnx
+from plumbline_models.backends.export.stripping import strip_weights
+from plumbline_models.backends.store.engine_store import EngineCache
+from plumbline_models.backends.store.key import Recipe, engine_key
+from plumbline_models.backends.tensorrt.stripped import StrippedGraph, keep_stripped
 from plumbline_models.backends.tuning import Precision
 from plumbline_models.core.graph import Graph
 

@@ -16,8 +16,8 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 import plumbline_serve.demo
-from plumbline_models.backends.export import export_onnx
-from plumbline_models.backends.mixed_precision import LowPrecision, lower_precision
+from plumbline_models.backends.export.export import export_onnx
+from plumbline_models.backends.export.mixed_precision import LowPrecision, lower_precision
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.protocols import Encoder
 from plumbline_serve.assembly import encoders_of, make_scorers, wanted_graphs
@@ -43,12 +43,12 @@ def batches() -> dict[str, dict[str, Array]]:
     """Inputs by graph: the gallery, fitted, and captions, padded."""
     image, text = encoder("image"), encoder("text")
     pictures = [np.asarray(Image.open(file).convert("RGB")) for file in sorted(GALLERY.glob("*.png"))]
-    ids = [text.prepare(caption) for caption in CAPTIONS]
+    ids = [text.preprocess(caption) for caption in CAPTIONS]
     padded = np.zeros((len(ids), max(map(len, ids))), dtype=np.int64)
     for row, each in zip(padded, ids, strict=True):
         row[: len(each)] = each
     return {
-        "clip_image": {"pixels": np.stack([image.prepare(picture) for picture in pictures])},
+        "clip_image": {"pixels": np.stack([image.preprocess(picture) for picture in pictures])},
         "clip_text": {"token_ids": padded},
     }
 

@@ -15,13 +15,13 @@ from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 import plumbline_serve.demo
-from plumbline_models.backends.openvino_int8 import MIN_COSINE, MIN_SPEARMAN
+from plumbline_models.backends.openvino.int8 import MIN_COSINE, MIN_SPEARMAN
 from plumbline_models.core.arrays import Pixels
-from plumbline_models.training.evaluation.pairs import draw_pairs
 from plumbline_serve.assembly import assembled, encoders_of, make_scorers
 from plumbline_serve.cli.main import cli
 from plumbline_serve.messages import EncodedImage, Item, ItemScores, ScoreRequest
 from plumbline_serve.settings import EngineSettings, Settings
+from plumbline_training.evaluation.pairs import draw_pairs
 
 GALLERY = Path(plumbline_serve.demo.__file__).parent / "gallery"
 NUM_PICTURES = 96
@@ -68,7 +68,7 @@ def settings_of(precision: str, cache_dir: Path, shipped: Path) -> Settings:
 def embed(settings: Settings, kind: str, inputs: Sequence[Pixels | str]) -> NDArray[np.float64]:
     [encoder] = [each for each in encoders_of(make_scorers(settings).values()) if each.kind == kind]
     encoder.load()
-    return np.array(encoder.encode([encoder.prepare(each) for each in inputs]), dtype=np.float64)
+    return np.array(encoder.encode([encoder.preprocess(each) for each in inputs]), dtype=np.float64)
 
 
 def test_embeddings_and_the_order_of_scores_stay(shipped: Path, exact_dir: Path, tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ from PIL import Image
 
 import plumbline_models
 from plumbline_models.core.protocols import Score
-from plumbline_models.training.distortions import DISTORTIONS, distort
-from plumbline_models.training.evaluation.pairs import draw_pairs
-from plumbline_models.training.foils import KINDS
-from plumbline_models.training.photographs import photograph
 from plumbline_serve.assembly import assembled, make_scorers
 from plumbline_serve.messages import EncodedImage, Item, ScoreRequest
 from plumbline_serve.settings import Settings
+from plumbline_training.distortions import DISTORTIONS, distort
+from plumbline_training.evaluation.pairs import draw_pairs
+from plumbline_training.foils import KINDS
+from plumbline_training.photographs import photograph
 
 EMBEDDED = Path(plumbline_models.__file__).parent / "embedded"
 MOST_BYTES = 16 * 2**20

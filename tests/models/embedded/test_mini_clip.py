@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import plumbline_models
-from plumbline_models.training.evaluation.pairs import Pair, draw_pairs
+from plumbline_training.evaluation.pairs import Pair, draw_pairs
 
 FOLDER = Path(plumbline_models.__file__).parent / "embedded" / "mini-clip"
 MOST_BYTES = 10 * 2**20
@@ -24,8 +24,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[open_clip.CLIP, ob
     home = tmp_path_factory.mktemp("mini-clip")
     shutil.copy(FOLDER / "config.json", home / "open_clip_config.json")
     shutil.copy(FOLDER / "weights.safetensors", home / "open_clip_model.safetensors")
-    clip, _, fit = open_clip.create_model_and_transforms(f"local-dir:{home}")
-    return clip.eval(), fit
+    clip, _, config = open_clip.create_model_and_transforms(f"local-dir:{home}")
+    return clip.eval(), config
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +39,20 @@ def test_the_weights_are_small_enough_to_live_in_the_repository() -> None:
 
 
 def test_open_clip_squashes_the_image_so_that_no_object_is_cut_off(loaded: tuple[open_clip.CLIP, object]) -> None:
-    _, fit = loaded
+    _, config = loaded
     wide = np.zeros((40, 80, 3), dtype=np.uint8)
     wide[:, 70:] = 255  # a centre crop would lose this edge
-    fitted = fit(Image.fromarray(wide))
-    side = fitted.shape[-1]
-    assert fitted.shape == (3, side, side)
-    assert fitted[:, :, -1].min() > fitted[:, :, 0].max()
+    resized = config(Image.fromarray(wide))
+    side = resized.shape[-1]
+    assert resized.shape == (3, side, side)
+    assert resized[:, :, -1].min() > resized[:, :, 0].max()
 
 
 def test_true_captions_score_above_colour_foils(loaded: tuple[open_clip.CLIP, object], pairs: list[Pair]) -> None:
-    clip, fit = loaded
+    clip, config = loaded
     tokenizer = open_clip.SimpleTokenizer()
     with torch.no_grad():
-        images = clip.encode_image(torch.stack([fit(Image.fromarray(p.image)) for p in pairs]), normalize=True)
+        images = clip.encode_image(torch.stack([config(Image.fromarray(p.image)) for p in pairs]), normalize=True)
         true = clip.encode_text(tokenizer([p.truth for p in pairs]), normalize=True)
         false = clip.encode_text(tokenizer([p.foil for p in pairs]), normalize=True)
     right = ((images * true).sum(dim=1) > (images * false).sum(dim=1)).float().mean()

@@ -7,8 +7,8 @@ import pytest
 import skimage
 
 from plumbline_models.images.decode import DecodePolicy, decode
-from plumbline_models.images.fit import fit, normalise
-from plumbline_models.images.preprocess import PreprocessSpec
+from plumbline_models.images.preprocess_pixels import normalise, preprocess_pixels
+from plumbline_models.images.preprocess_spec import PreprocessSpec
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 PICTURES = Path(skimage.__file__).parent / "data"
@@ -33,7 +33,7 @@ def test_fclipscore_images_decode_and_fit_as_its_own_program_saw_them(name: str)
     pixels = decode((PICTURES / name).read_bytes(), AS_THE_PAPERS)
     assert hashlib.sha256(pixels.tobytes()).hexdigest() == expected["rgb_sha256"]
     spec = PreprocessSpec()
-    tensor = normalise(fit(pixels, spec), spec)
+    tensor = normalise(preprocess_pixels(pixels, spec), spec)
     assert tensor.reshape(-1)[:4].tolist() == pytest.approx(expected["pixel_first4"], abs=1e-8)  # printed digits
     assert hashlib.sha256(tensor.tobytes()).hexdigest() == expected["pixel_sha256"]
 

@@ -5,8 +5,8 @@ from PIL import Image
 
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import ImageTooSmallError
-from plumbline_models.images.fit import fit, normalise
-from plumbline_models.images.preprocess import PreprocessSpec, ResizeMode
+from plumbline_models.images.preprocess_pixels import normalise, preprocess_pixels
+from plumbline_models.images.preprocess_spec import PreprocessSpec, ResizeMode
 from plumbline_models.images.resample import Interpolation
 
 SOURCES = [
@@ -53,35 +53,37 @@ def test_fitted_pixels_are_those_of_open_clip(
             expected = open_clip_fit(pixels, spec)
         except ValueError:  # "height and width must be > 0"
             with pytest.raises(ImageTooSmallError):
-                fit(pixels, spec)
+                preprocess_pixels(pixels, spec)
             continue
-        fitted = fit(pixels, spec)
-        assert fitted.dtype == np.uint8
-        assert fitted.flags.c_contiguous
-        np.testing.assert_array_equal(fitted, expected)
+        resized = preprocess_pixels(pixels, spec)
+        assert resized.dtype == np.uint8
+        assert resized.flags.c_contiguous
+        np.testing.assert_array_equal(resized, expected)
 
 
 def test_the_normalised_tensor_is_that_of_open_clip() -> None:
     spec = PreprocessSpec((64, 48), "longest", mean=(0.5, 0.4, 0.3), std=(0.25, 0.3, 0.2))
     pixels = noise(90, 70)
     expected = open_clip_transform(spec)(Image.fromarray(pixels)).numpy()
-    tensor = normalise(fit(pixels, spec), spec)
+    tensor = normalise(preprocess_pixels(pixels, spec), spec)
     assert tensor.dtype == np.float32
     np.testing.assert_array_equal(tensor, expected)
 
 
 def test_pixels_that_fit_already_are_not_copied() -> None:
     pixels = noise(224, 224)
-    fitted = fit(pixels, PreprocessSpec())
-    np.testing.assert_array_equal(fitted, pixels)
-    assert np.shares_memory(fitted, pixels)
+    resized = preprocess_pixels(pixels, PreprocessSpec())
+    np.testing.assert_array_equal(resized, pixels)
+    assert np.shares_memory(resized, pixels)
 
 
 def test_pixels_may_be_a_view_and_are_left_alone() -> None:
     pixels = noise(300, 200)
     before = pixels.copy()
     turned = np.rot90(pixels)
-    np.testing.assert_array_equal(fit(turned, PreprocessSpec()), fit(turned.copy(), PreprocessSpec()))
+    np.testing.assert_array_equal(
+        preprocess_pixels(turned, PreprocessSpec()), preprocess_pixels(turned.copy(), PreprocessSpec())
+    )
     np.testing.assert_array_equal(pixels, before)
 
 
@@ -91,13 +93,13 @@ def test_an_extreme_shape_costs_no_more_than_its_own_pixels(source: tuple[int, i
     pixels = np.zeros((*source, 3), dtype=np.uint8)
     middle = pixels[source[0] // 2 :, source[1] // 2 :]
     middle[...] = 200
-    fitted = fit(pixels, PreprocessSpec(interpolation="bilinear"))  # bicubic would overshoot at the edge
-    assert fitted.shape == (224, 224, 3)
-    halves = fitted if source[0] < source[1] else fitted.swapaxes(0, 1)
+    resized = preprocess_pixels(pixels, PreprocessSpec(interpolation="bilinear"))  # bicubic would overshoot at the edge
+    assert resized.shape == (224, 224, 3)
+    halves = resized if source[0] < source[1] else resized.swapaxes(0, 1)
     assert halves[0, 0].max() == 0
     assert halves[-1, -1].min() == 200
 
 
 def test_longest_refuses_what_would_have_no_pixel_left() -> None:
     with pytest.raises(ImageTooSmallError):
-        fit(noise(1, 10_000), PreprocessSpec(mode="longest"))
+        preprocess_pixels(noise(1, 10_000), PreprocessSpec(mode="longest"))

@@ -6,7 +6,7 @@ import pytest
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_models.images.preprocess import OPENAI_MEAN, OPENAI_STD, PreprocessSpec
+from plumbline_models.images.preprocess_spec import OPENAI_MEAN, OPENAI_STD, PreprocessSpec
 
 
 def test_an_empty_config_means_open_clips_defaults() -> None:

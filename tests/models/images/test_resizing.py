@@ -16,24 +16,24 @@ from PIL import Image
 
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.images.crop_square import crop_square
-from plumbline_models.images.fit import fit
 from plumbline_models.images.pad_square import pad_square
-from plumbline_models.images.preprocess import PreprocessSpec
+from plumbline_models.images.preprocess_pixels import preprocess_pixels
+from plumbline_models.images.preprocess_spec import PreprocessSpec
 from plumbline_models.images.resizing import is_low_first, pillow_arithmetic
-from plumbline_models.images.vlm_pixels import Tiles, WholePatches
+from plumbline_models.networks.causal.pixels import Tiles, WholePatches
 
 CONSTRAINTS = (Path(__file__).parents[3] / "constraints.txt").read_text()
 PINNED = re.findall(r"^pillow==(.*)$", CONSTRAINTS, re.MULTILINE)[0]
 TALL, PORTRAIT, SCROLL = (700, 200), (640, 360), (9000, 300)
 
 WAYS: dict[str, Callable[[Pixels], Pixels]] = {
-    "shortest": lambda pixels: fit(pixels, PreprocessSpec((64, 64))),
-    "squash": lambda pixels: fit(pixels, PreprocessSpec((224, 224), "squash")),
-    "longest": lambda pixels: fit(pixels, PreprocessSpec((64, 64), "longest", "bilinear")),
+    "shortest": lambda pixels: preprocess_pixels(pixels, PreprocessSpec((64, 64))),
+    "squash": lambda pixels: preprocess_pixels(pixels, PreprocessSpec((224, 224), "squash")),
+    "longest": lambda pixels: preprocess_pixels(pixels, PreprocessSpec((64, 64), "longest", "bilinear")),
     "pad": lambda pixels: pad_square(pixels, 56, (122, 116, 104)),
     "crop": lambda pixels: crop_square(pixels, 64),
-    "patches": lambda pixels: WholePatches(28, 3136, 18816).fit(pixels).tiles,
-    "tiles": lambda pixels: Tiles(224, 56, is_split=True).fit(pixels).tiles,
+    "patches": lambda pixels: WholePatches(28, 3136, 18816).preprocess(pixels).tiles,
+    "tiles": lambda pixels: Tiles(224, 56, is_split=True).preprocess(pixels).tiles,
 }
 STORED = {
     ("shortest", TALL): 652805963,

@@ -9,11 +9,11 @@ import pytest
 from plumbline_models.core.errors import ImageTooLargeError
 from plumbline_models.images.crop_square import crop_square
 from plumbline_models.images.decode import DecodePolicy, decode, from_raw
-from plumbline_models.images.fit import fit
 from plumbline_models.images.pad_square import pad_square
-from plumbline_models.images.preprocess import PreprocessSpec
+from plumbline_models.images.preprocess_pixels import preprocess_pixels
+from plumbline_models.images.preprocess_spec import PreprocessSpec
 from plumbline_models.images.size import MAX_SIDE_PX
-from plumbline_models.images.vlm_pixels import Tiles
+from plumbline_models.networks.causal.pixels import Tiles
 
 POLICY = DecodePolicy()
 
@@ -40,11 +40,11 @@ def test_a_side_too_long_is_refused_by_its_header(size: tuple[int, int]) -> None
 @pytest.mark.parametrize("size", [(MAX_SIDE_PX, 1), (1, MAX_SIDE_PX), (60_000, 40), (40, 60_000)], ids=str)
 def test_a_panorama_or_a_long_screenshot_is_fitted_for_every_encoder(size: tuple[int, int]) -> None:
     pixels = decode(grey_png(*size), POLICY)
-    for fitted in (
-        fit(pixels, PreprocessSpec((56, 56))),
-        fit(pixels, PreprocessSpec((56, 56), "squash")),
+    for resized in (
+        preprocess_pixels(pixels, PreprocessSpec((56, 56))),
+        preprocess_pixels(pixels, PreprocessSpec((56, 56), "squash")),
         crop_square(pixels, 56),
     ):
-        np.testing.assert_array_equal(fitted, np.full((56, 56, 3), 128, dtype=np.uint8))
+        np.testing.assert_array_equal(resized, np.full((56, 56, 3), 128, dtype=np.uint8))
     assert pad_square(pixels, 56, (0, 0, 0)).shape == (56, 56, 3)
-    assert Tiles(224, 56, is_split=False).fit(pixels).tiles.shape == (1, 56, 56, 3)
+    assert Tiles(224, 56, is_split=False).preprocess(pixels).tiles.shape == (1, 56, 56, 3)

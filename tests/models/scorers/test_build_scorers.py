@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_models.core.protocols import Backend, Scorer, Workshop
-from plumbline_models.encoders import Shelf
+from plumbline_models.core.protocols import Backend, BuildContext, Scorer
+from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import SCORERS, build_scorers
 
 
 @pytest.fixture
-def workshop(torch_fp32: Backend) -> Workshop:
-    return Workshop(torch_fp32, Shelf())
+def context(torch_fp32: Backend) -> BuildContext:
+    return BuildContext(torch_fp32, EncoderRegistry())
 
 
 def test_every_scorer_says_what_it_answers() -> None:
@@ -25,28 +25,28 @@ def test_every_scorer_says_what_it_answers() -> None:
         assert info.source.startswith("arXiv:")
 
 
-def test_only_the_configured_scorers_are_built(tiny_folder: Path, workshop: Workshop) -> None:
-    [scorer] = build_scorers({"clipscore": {"checkpoint": str(tiny_folder)}}, workshop)
+def test_only_the_configured_scorers_are_built(tiny_folder: Path, context: BuildContext) -> None:
+    [scorer] = build_scorers({"clipscore": {"checkpoint": str(tiny_folder)}}, context)
     assert scorer.info.name == "clipscore"
 
 
-def test_scorers_that_name_the_same_encoder_share_it(tiny_folder: Path, workshop: Workshop) -> None:
+def test_scorers_that_name_the_same_encoder_share_it(tiny_folder: Path, context: BuildContext) -> None:
     section = {"clipscore": {"checkpoint": str(tiny_folder)}}
-    [first], [second] = build_scorers(section, workshop), build_scorers(section, workshop)
+    [first], [second] = build_scorers(section, context), build_scorers(section, context)
     assert first.image is second.image
     assert first.text is second.text
 
 
-def test_an_empty_section_means_the_embedded_weights(workshop: Workshop) -> None:
-    for scorer in (*build_scorers({"clipscore": {}}, workshop), *build_scorers({"clipscore": None}, workshop)):
+def test_an_empty_section_means_the_embedded_weights(context: BuildContext) -> None:
+    for scorer in (*build_scorers({"clipscore": {}}, context), *build_scorers({"clipscore": None}, context)):
         assert scorer.image.key == "mini-clip/image"
 
 
 def test_without_sections_every_scorer_is_built_or_said_to_be_left_out(
-    workshop: Workshop, caplog: pytest.LogCaptureFixture
+    context: BuildContext, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        built: list[Scorer] = build_scorers(None, workshop)
+        built: list[Scorer] = build_scorers(None, context)
     names = [scorer.info.name for scorer in SCORERS]
     left_out = [message.split(" ")[0] for message in caplog.messages if "is left out" in message]
     assert built[0].info.name == "clipscore"
@@ -54,14 +54,14 @@ def test_without_sections_every_scorer_is_built_or_said_to_be_left_out(
 
 
 @pytest.mark.parametrize(("name", "hint"), [("clip_score", "did you mean clipscore"), ("fid", "there are .*clipscore")])
-def test_an_unknown_scorer_is_answered_with_what_there_is(name: str, hint: str, workshop: Workshop) -> None:
+def test_an_unknown_scorer_is_answered_with_what_there_is(name: str, hint: str, context: BuildContext) -> None:
     with pytest.raises(ConfigError, match=f"no scorer called {name}; {hint}"):
-        build_scorers({name: {}}, workshop)
+        build_scorers({name: {}}, context)
 
 
-def test_a_configuration_without_scorers_is_refused(workshop: Workshop) -> None:
+def test_a_configuration_without_scorers_is_refused(context: BuildContext) -> None:
     with pytest.raises(ConfigError, match="lists no scorers"):
-        build_scorers({}, workshop)
+        build_scorers({}, context)
 
 
 @pytest.fixture
@@ -75,13 +75,13 @@ def measured(tiny_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_fclipscore_takes_the_epsilon_that_was_measured_for_its_weights(
-    tiny_folder: Path, measured: Path, workshop: Workshop
+    tiny_folder: Path, measured: Path, context: BuildContext
 ) -> None:
     sections = [{"checkpoint": measured}, {"checkpoint": measured, "epsilon": -0.5}, {"checkpoint": tiny_folder}]
-    built = [build_scorers({"fclipscore": {**section, "layers": 1}}, workshop)[0] for section in sections]
-    assert [scorer.regime["epsilon"] for scorer in built] == ["-0.002", "-0.5", "-5e-05"]
+    built = [build_scorers({"fclipscore": {**section, "layers": 1}}, context)[0] for section in sections]
+    assert [scorer.conventions["epsilon"] for scorer in built] == ["-0.002", "-0.5", "-5e-05"]
 
 
-def test_the_embedded_encoder_has_an_epsilon_of_its_own(workshop: Workshop) -> None:
-    [embedded] = build_scorers({"fclipscore": {}}, workshop)
-    assert float(embedded.regime["epsilon"]) < -1e-4
+def test_the_embedded_encoder_has_an_epsilon_of_its_own(context: BuildContext) -> None:
+    [embedded] = build_scorers({"fclipscore": {}}, context)
+    assert float(embedded.conventions["epsilon"]) < -1e-4

@@ -5,24 +5,24 @@ import numpy as np
 import pytest
 
 from plumbline_models.core.errors import ConfigError, MissingTextError
-from plumbline_models.core.protocols import Backend, Embedded, Row, Workshop
-from plumbline_models.encoders import Shelf
+from plumbline_models.core.protocols import Backend, BuildContext, Embedded, Encoding
+from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers.clipscore import ClipScore
 
 EAST, NORTH, WEST = ([1.0, 0.0], [0.0, 1.0], [-1.0, 0.0])
 
 
 @pytest.fixture
-def workshop(torch_fp32: Backend) -> Workshop:
-    return Workshop(torch_fp32, Shelf())
+def context(torch_fp32: Backend) -> BuildContext:
+    return BuildContext(torch_fp32, EncoderRegistry())
 
 
 @pytest.fixture
-def scorer(tiny_folder: Path, workshop: Workshop) -> ClipScore:
-    return ClipScore.build({"checkpoint": str(tiny_folder)}, workshop)
+def scorer(tiny_folder: Path, context: BuildContext) -> ClipScore:
+    return ClipScore.build({"checkpoint": str(tiny_folder)}, context)
 
 
-def rows(*vectors: Sequence[float]) -> list[Row]:
+def rows(*vectors: Sequence[float]) -> list[Encoding]:
     return [np.array(vector, dtype=np.float32) for vector in vectors]
 
 
@@ -69,26 +69,26 @@ def test_a_batch_without_captions_or_images_is_refused(batch: Embedded, scorer: 
 
 
 def test_the_text_is_scored_as_it_was_sent(scorer: ClipScore) -> None:
-    assert len(scorer.text.prepare("a cup")) == 4
+    assert len(scorer.text.preprocess("a cup")) == 4
 
 
-def test_a_template_is_put_before_the_text(tiny_folder: Path, workshop: Workshop) -> None:
+def test_a_template_is_put_before_the_text(tiny_folder: Path, context: BuildContext) -> None:
     options = {"checkpoint": str(tiny_folder), "template": "A photo depicts "}
-    plain = ClipScore.build({"checkpoint": str(tiny_folder)}, workshop)
-    templated = ClipScore.build(options, workshop)
-    assert np.array_equal(templated.text.prepare("a cup"), plain.text.prepare("A photo depicts a cup"))
+    plain = ClipScore.build({"checkpoint": str(tiny_folder)}, context)
+    templated = ClipScore.build(options, context)
+    assert np.array_equal(templated.text.preprocess("a cup"), plain.text.preprocess("A photo depicts a cup"))
     assert templated.image is plain.image
     assert templated.text.key != plain.text.key
 
 
-def test_a_field_that_there_is_not_is_refused(workshop: Workshop) -> None:
+def test_a_field_that_there_is_not_is_refused(context: BuildContext) -> None:
     with pytest.raises(ConfigError, match=r"not valid at scorers\.clipscore\.prefix"):
-        ClipScore.build({"prefix": "A photo depicts "}, workshop)
+        ClipScore.build({"prefix": "A photo depicts "}, context)
 
 
-def test_larger_architectures_cost_more(tiny_folder: Path, workshop: Workshop) -> None:
+def test_larger_architectures_cost_more(tiny_folder: Path, context: BuildContext) -> None:
     costs = [
-        ClipScore.build(options, workshop).relative_cost
+        ClipScore.build(options, context).relative_cost
         for options in (
             {"checkpoint": str(tiny_folder)},
             {"arch": "ViT-B-32-quickgelu", "pretrained": "openai"},
@@ -100,8 +100,8 @@ def test_larger_architectures_cost_more(tiny_folder: Path, workshop: Workshop) -
 
 
 @pytest.mark.parametrize("template", ["", "A photo depicts "])
-def test_a_caption_that_is_cut_is_said_to_be(tiny_folder: Path, workshop: Workshop, template: str) -> None:
-    scorer = ClipScore.build({"checkpoint": str(tiny_folder), "template": template}, workshop)
+def test_a_caption_that_is_cut_is_said_to_be(tiny_folder: Path, context: BuildContext, template: str) -> None:
+    scorer = ClipScore.build({"checkpoint": str(tiny_folder), "template": template}, context)
     room = 75 - len(template.split())
     texts = ["red " * room, "red " * (room + 1)]
     scores = scorer.score(Embedded(images=rows(EAST, EAST), captions=rows(EAST, EAST), texts=texts))

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_models.core.protocols import Backend, Embedded, PairInput, Score, Workshop
-from plumbline_models.encoders import Shelf
-from plumbline_models.encoders.caption_matrices import CaptionMatrices, CaptionMatrix
-from plumbline_models.encoders.caption_pairs import CaptionAttribution
+from plumbline_models.core.protocols import Backend, BuildContext, Embedded, PairInput, Score
+from plumbline_models.networks.attribution.jacobian_cache import CaptionMatrices, CaptionMatrix
+from plumbline_models.networks.attribution.pairs import CaptionAttribution
+from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers.fclipscore import FClipScore
-from plumbline_models.training.attributions import attributions
+from plumbline_training.attributions import attributions
 
 DIM = 24
 CAPTION = "a red circle, beside Two blue squares!"
@@ -53,7 +53,7 @@ def images() -> np.ndarray:
 
 
 def build(backend: Backend, **options: Any) -> FClipScore:
-    return FClipScore.build(options, Workshop(backend=backend, shelf=Shelf()))
+    return FClipScore.build(options, BuildContext(backend=backend, encoders_shared=EncoderRegistry()))
 
 
 @pytest.mark.parametrize("clip", MAKES, indirect=True)
@@ -65,12 +65,12 @@ def test_any_tower_is_attributed_as_autograd_does(
     pair = build(torch_fp32, checkpoint=folder, template=template).pair
     assert pair is not None
     pair.load()
-    prepared = [pair.prepare(PairInput(CAPTION, image)) for image in images]
-    ids = torch.from_numpy(prepared[0].tokenised.ids)[None]
+    preprocessed = [pair.preprocess(PairInput(CAPTION, image)) for image in images]
+    ids = torch.from_numpy(preprocessed[0].tokenised.ids)[None]
     cosines, expected = attributions(made, ids, torch.from_numpy(images[:1]))
-    (one,) = pair.encode(prepared[:1])
-    many = pair.encode(prepared)
-    assert len(many) > len(prepared[0].tail_ids)
+    (one,) = pair.encode(preprocessed[:1])
+    many = pair.encode(preprocessed)
+    assert len(many) > len(preprocessed[0].tail_ids)
     assert isinstance(one, CaptionAttribution)
     assert one.cosine == pytest.approx(float(cosines[0]), abs=1e-6)
     largest = float(expected.abs().max())
@@ -86,8 +86,8 @@ def test_a_caption_meets_more_images_than_it_has_tokens_and_is_kept(
     pair = build(torch_fp32, checkpoint=clip[1]).pair
     assert pair is not None
     pair.load()
-    many = [pair.prepare(PairInput(CAPTION, image)) for image in images]
-    few = [pair.prepare(PairInput("two cups", image)) for image in images[:2]]
+    many = [pair.preprocess(PairInput(CAPTION, image)) for image in images]
+    few = [pair.preprocess(PairInput("two cups", image)) for image in images[:2]]
     first, mixed, again = pair.encode(many), pair.encode([*few, *many]), pair.encode(many)
     for one, two, three in zip(first, mixed[2:], again, strict=True):
         assert np.array_equal(one.tokens, two.tokens)
@@ -136,13 +136,13 @@ def test_what_cannot_be_attributed_is_refused_before_anything_is_loaded(
 
 
 @pytest.fixture(scope="module")
-def mini(torch_fp32: Backend) -> Workshop:
+def mini(torch_fp32: Backend) -> BuildContext:
     """With the embedded CLIP's attributions loaded and on its shelf."""
-    workshop = Workshop(backend=torch_fp32, shelf=Shelf())
-    pair = FClipScore.build({}, workshop).pair
+    context = BuildContext(backend=torch_fp32, encoders_shared=EncoderRegistry())
+    pair = FClipScore.build({}, context).pair
     assert pair is not None
     pair.load()
-    return workshop
+    return context
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def mini(torch_fp32: Backend) -> Workshop:
     ],
 )
 @pytest.mark.parametrize("mode", ["threshold", "most_negative"])
-def test_captions_of_any_kind_are_answered(mini: Workshop, caption: str, words: list[str], mode: str) -> None:
+def test_captions_of_any_kind_are_answered(mini: BuildContext, caption: str, words: list[str], mode: str) -> None:
     answer = ask(FClipScore.build({"mode": mode}, mini), caption)
     assert [word["text"] for word in answer.details["words"]] == words
     assert all(caption[word["start"] : word["end"]] == word["text"] for word in answer.details["words"])
@@ -170,7 +170,7 @@ def test_captions_of_any_kind_are_answered(mini: Workshop, caption: str, words: 
         assert answer.value == 0
 
 
-def test_an_over_long_caption_is_cut_and_says_so(mini: Workshop) -> None:
+def test_an_over_long_caption_is_cut_and_says_so(mini: BuildContext) -> None:
     answer = ask(FClipScore.build({}, mini), " ".join(["circle"] * 500))
     assert answer.details["truncated"] is True
     assert len(answer.details["words"]) == 72
@@ -180,7 +180,7 @@ def ask(scorer: FClipScore, caption: str) -> Score:
     image = np.full(128, 128**-0.5, dtype=np.float32)
     pair = scorer.pair
     assert pair is not None
-    rows = pair.encode([pair.prepare(PairInput(caption, image))])
+    rows = pair.encode([pair.preprocess(PairInput(caption, image))])
     (answer,) = scorer.score(Embedded(pairs=rows, texts=[caption]))
     assert isinstance(answer, Score)
     return answer

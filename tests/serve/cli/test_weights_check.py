@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from plumbline_models.checkpoints.embedded import embedded_folder
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, ConfigError, SetupError
-from plumbline_models.core.protocols import Workshop
-from plumbline_models.encoders import Shelf
+from plumbline_models.core.protocols import BuildContext
+from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_scorers
+from plumbline_models.weights.embedded import embedded_folder
 from plumbline_serve.cli.main import cli
 from plumbline_serve.cli.weights import find_weights, told
 from plumbline_serve.ports import free_port
@@ -213,8 +213,8 @@ def test_checkpoints_of_every_family_are_looked_through(name, harm, reason, tmp_
 def test_one_error_tells_of_all_sections(tmp_path: Path) -> None:
     sections = {"clipscore": {"checkpoint": str(tmp_path / "a")}, "vqascore": {"model": str(tmp_path / "b")}}
     with pytest.raises(CheckpointNotFoundError, match=r"folder a\.\nThere is no checkpoint folder b"):
-        build_scorers(sections, Workshop(None, Shelf()))
+        build_scorers(sections, BuildContext(None, EncoderRegistry()))
     with pytest.raises(SetupError) as raised:
-        build_scorers({**sections, "nonsense": {}}, Workshop(None, Shelf()))
+        build_scorers({**sections, "nonsense": {}}, BuildContext(None, EncoderRegistry()))
     assert not isinstance(raised.value, CheckpointError | ConfigError)
     assert "There is no scorer called nonsense" in raised.value.detail

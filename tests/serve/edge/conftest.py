@@ -26,8 +26,8 @@ from plumbline_models.core.errors import (
 )
 from plumbline_models.core.protocols import Score
 from plumbline_serve.edge import BytesInFlight, GrpcEdge, create_app
-from plumbline_serve.edge.in_flight import SLOW_AFTER_S
-from plumbline_serve.grpc_servicers import add_scoring
+from plumbline_serve.edge.bytes_in_flight import SLOW_AFTER_S
+from plumbline_serve.edge.grpc.unreadable import add_scoring
 from plumbline_serve.messages import (
     Base64Image,
     BrokenImage,
@@ -61,7 +61,7 @@ SCORERS = (
     ScorerEntry(
         id="sum", summary="adds up", low=0.0, high=None, higher_is_better=True, needs_text=False,
         encoders=("mini/image",), precision="fp32", backend="fake", paper="arXiv:0000.00000",
-        licence="Apache-2.0", regime={"scale": "2"}, context_length=None,
+        licence="Apache-2.0", conventions={"scale": "2"}, context_length=None,
     ),
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plumbline_models.core.errors import MalformedRequestError, TooManyItemsError
-from plumbline_serve.edge.multipart import MAX_HEADER_BYTES, MAX_HEADERS, FormReader, boundary_of
+from plumbline_serve.edge.rest.multipart import MAX_HEADER_BYTES, MAX_HEADERS, FormReader, boundary_of
 
 BOUNDARY = "frontier"
 

@@ -7,7 +7,7 @@ import pytest
 from google.rpc import status_pb2
 
 from plumbline_serve.edge import GrpcEdge
-from plumbline_serve.grpc_servicers import add_scoring
+from plumbline_serve.edge.grpc.unreadable import add_scoring
 from plumbline_wire.v1 import scoring_pb2 as pb
 from plumbline_wire.v1 import scoring_pb2_grpc
 

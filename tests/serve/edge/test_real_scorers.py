@@ -99,7 +99,7 @@ def test_a_scorer_of_another_package_answers_on_both_wires(serve: Callable[..., 
     assert rpc.scores["agreement"].value == rest["scores"]["agreement"]["value"]
     listed = {entry["id"]: entry for entry in edge.http.get("/v1/scorers").json()["scorers"]}
     assert listed["agreement"]["encoders"] == listed["clipscore"]["encoders"]
-    assert listed["agreement"]["regime"] == {"value": "(1 + cosine) / 2"}
+    assert listed["agreement"]["conventions"] == {"value": "(1 + cosine) / 2"}
     assert [entry.id for entry in edge.rpc.ListScorers(pb.ListScorersRequest()).scorers] == ["clipscore", "agreement"]
 
 
@@ -146,10 +146,10 @@ def test_all_scorers_share_what_each_image_needs(serve: Callable[..., Any], all_
     }
     results = edge.post("/v1/score", document).json()["results"]
     assert [set(result["scores"]) for result in results] == [set(all_scorers)] * 4
-    spent = {name: number - before.get(name, 0) for name, number in counts(edge).items()}
+    stage_seconds = {name: number - before.get(name, 0) for name, number in counts(edge).items()}
     keys = {entry["key"]: entry["kind"] for entry in edge.http.get("/v1/models").json()["models"]}
-    assert spent["decode"] == len(images)
-    encoded = {key: spent[key] for key in keys}
+    assert stage_seconds["decode"] == len(images)
+    encoded = {key: stage_seconds[key] for key in keys}
     assert encoded == {key: _expected(key, kind) for key, kind in keys.items()}
 
 
@@ -196,15 +196,15 @@ def test_scorers_say_what_their_numbers_mean(serve: Callable[..., Any], all_scor
         assert entry["paper"].startswith("arXiv:")
         assert entry["licence"]
         assert entry["higher_is_better"] is True
-        assert entry["regime"] == dict(rpc[name].regime)
+        assert entry["conventions"] == dict(rpc[name].conventions)
         assert entry["licence"] == rpc[name].licence
-    assert rest["qualiclip"]["regime"]["scale"] == "50"
+    assert rest["qualiclip"]["conventions"]["scale"] == "50"
     assert rest["qualiclip"]["context_length"] is None
     assert not rpc["qualiclip"].HasField("context_length")
     assert rest["fclipscore"]["context_length"] == rpc["fclipscore"].context_length == 77
     notes = {entry["key"]: entry["notes"] for entry in edge.http.get("/v1/models").json()["models"]}
     assert notes[rest["qualiclip"]["encoders"][0]]["qualiclip.scale"] == "50"
-    assert notes["mini-clip/attribution"]["fclipscore.epsilon"] == rest["fclipscore"]["regime"]["epsilon"]
+    assert notes["mini-clip/attribution"]["fclipscore.epsilon"] == rest["fclipscore"]["conventions"]["epsilon"]
 
 
 def test_a_text_that_is_cut_is_said_to_be_on_both_wires(serve: Callable[..., Any]) -> None:

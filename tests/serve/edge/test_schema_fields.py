@@ -4,7 +4,7 @@ import pytest
 
 from plumbline_models.core.errors import InvalidFieldError, TooManyItemsError
 from plumbline_serve.edge import schemas
-from plumbline_serve.edge.fields import fit
+from plumbline_serve.edge.fields import read_document
 from plumbline_serve.settings import Limits
 
 LIMITS = Limits(max_items=3)
@@ -13,7 +13,7 @@ B64 = {"b64": "aGFsbG8="}
 
 def faults(document: Any, schema: Any = schemas.ScoreRequest) -> dict[str, str]:
     with pytest.raises(InvalidFieldError) as caught:
-        fit(document, schema, LIMITS)
+        read_document(document, schema, LIMITS)
     return {fault["pointer"]: fault["detail"] for fault in caught.value.facts["errors"]}
 
 
@@ -158,7 +158,7 @@ def test_other_faulty_requests_are_refused_with_pointers(schema: Any, document: 
 def test_more_than_the_limit_is_refused_before_it_is_read(name: str) -> None:
     entries = {str(i): 0 for i in range(4)} if name == "images" else [0] * 4
     with pytest.raises(TooManyItemsError) as caught:
-        fit({name: entries}, schemas.ScoreRequest, LIMITS)
+        read_document({name: entries}, schemas.ScoreRequest, LIMITS)
     assert caught.value.detail == "The request has 4 items; at most 3 are allowed."
 
 
@@ -170,18 +170,18 @@ def test_a_refusal_lists_the_first_faults_only_and_echoes_no_long_name() -> None
 
 def test_thousands_of_faults_are_counted_and_not_listed() -> None:
     with pytest.raises(InvalidFieldError) as caught:
-        fit({"items": [], **{str(i): 1 for i in range(5000)}}, schemas.ScoreRequest, LIMITS)
+        read_document({"items": [], **{str(i): 1 for i in range(5000)}}, schemas.ScoreRequest, LIMITS)
     assert caught.value.detail == "The request is not as the schema says: it is wrong in 5000 places."
     assert caught.value.facts["errors"] == []
 
 
 def test_null_stands_for_a_field_that_is_not_given() -> None:
-    body = fit(
+    body = read_document(
         {"items": [{"id": None, "image": None, "text": None}], "scorers": None, "timeout_ms": None},
         schemas.ScoreRequest,
         LIMITS,
     )
-    assert body == fit({"items": [{}]}, schemas.ScoreRequest, LIMITS)
+    assert body == read_document({"items": [{}]}, schemas.ScoreRequest, LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -189,4 +189,4 @@ def test_null_stands_for_a_field_that_is_not_given() -> None:
 )
 def test_the_examples_fit(schema: Any) -> None:
     for example in schema.model_config["json_schema_extra"]["examples"]:
-        fit(example, schema, LIMITS)
+        read_document(example, schema, LIMITS)

@@ -17,7 +17,7 @@ class ScorerEntry(BaseModel):
     backend: str
     paper: str = Field(description="An arXiv identifier.")
     licence: str = Field(description="Of the weights behind it.")
-    regime: dict[str, str] = Field(description="How the value is made, as configured, by setting.")
+    conventions: dict[str, str] = Field(description="How the value is made, as configured, by setting.")
     context_length: int | None = Field(description="Tokens that a text is cut to; null where no text is cut.")
 
 

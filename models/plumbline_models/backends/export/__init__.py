@@ -1,0 +1,1 @@
+"""Torch modules to ONNX, and what precision is done to them on the way."""

@@ -1,0 +1,1 @@
+"""OpenVINO: graphs to engines on CPUs."""

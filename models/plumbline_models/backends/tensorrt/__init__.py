@@ -1,0 +1,1 @@
+"""TensorRT, both packages of it: graphs to plans, plans to engines."""

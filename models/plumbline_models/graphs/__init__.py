@@ -1,1 +1,0 @@
-"""What is compiled: torch modules, and their descriptions as graphs, which need no torch."""

@@ -1,0 +1,1 @@
+"""The networks, a folder each: checkpoint reading, torch modules, graph, encoder and tokenizer."""

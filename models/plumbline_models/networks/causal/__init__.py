@@ -1,0 +1,1 @@
+"""Question-answering networks with a causal language model: LLaVA, Qwen-VL, SmolVLM."""

@@ -1,0 +1,299 @@
+"""Causal question-answering checkpoints as published: folders and hub names of the transformers library's layout.
+
+LLaVA-1.5 comes in two: its authors' (`mm_*` keys in `config.json`, the tower named there or in `vision_config.json`)
+and the library's; both give the same numbers here. The tokenizer lies in the folder, or in `tokenizer/` below it.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, ConfigError
+from plumbline_models.core.protocols import Origin
+from plumbline_models.core.weights import Seek
+from plumbline_models.networks.causal.byte_level import ByteLevelTokenizer
+from plumbline_models.networks.causal.families import CausalFamily
+from plumbline_models.networks.causal.pixel_config import read_pixels
+from plumbline_models.networks.causal.pixels import PixelPolicy, Tiles, WholePatches
+from plumbline_models.networks.causal.sentence_pieces import SentencePieces
+from plumbline_models.networks.vqa_family import check_family
+from plumbline_models.text.plain_text import PlainTokenizer
+from plumbline_models.weights.digest import SHORT
+from plumbline_models.weights.folders import (
+    check_folder,
+    find_small_files,
+    find_weights,
+    is_folder_name,
+    read_json,
+)
+from plumbline_models.weights.sources import HubFile
+
+if TYPE_CHECKING:
+    from plumbline_models.networks.causal.rules import PixelRules
+    from plumbline_models.weights.shards import Shards
+import re
+
+from plumbline_models.weights.folders import has_weights
+
+LICENCES: Final = (
+    (r"llava-v?1\.5", "Llama 2 community licence"),
+    (r"qwen2\.5-vl-3b", "Qwen research licence, research use only"),
+    (r"qwen2\.5-vl-72b", "Qwen licence"),
+    (r"qwen2\.5-vl-(7|32)b", "Apache-2.0"),
+    (r"qwen3-vl", "Apache-2.0"),
+    (r"smolvlm", "Apache-2.0"),
+)
+"""As the checkpoints' own pages state them, by a pattern of the name; anything else is `unknown`."""
+
+
+def causal_origin(name: str) -> Origin:
+    """Where a checkpoint comes from.
+
+    Args:
+        name: A folder, or a hub name; folders are shown by their last part only.
+    """
+    last = Path(name).expanduser().resolve().name if is_folder_name(name) else name
+    found = (licence for pattern, licence in LICENCES if re.search(pattern, Path(last).name.lower()))
+    return Origin(source=last, licence=next(found, "unknown"), is_present=has_weights(name))
+
+
+_TOWER: Final = "model.vision_tower."
+_LLAMA: Final[Mapping[str, int]] = {"hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 32}
+"""What the library's layout leaves out where it is Llama's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelWish:
+    """What of a checkpoint's own treatment of images is overridden; both change the score."""
+
+    max_pixels: int | None = None
+    """For families that keep an image's size: the most pixels it is given."""
+    is_split: bool | None = None
+    """For families that cut images into tiles: whether they do."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageSizes:
+    """Of the language part."""
+
+    width: int
+    num_layers: int
+    num_key_heads: int
+    head_width: int
+
+
+@dataclass(frozen=True)
+class CausalCheckpoint:
+    """A checkpoint by name; its parts are read when first asked for.
+
+    Args:
+        name: A folder, or a hub name.
+        tokenizer: Folder or hub name of the tokenizer; None: the checkpoint's own.
+
+    Raises:
+        ConfigError: The packages that run it are not installed.
+    """
+
+    name: str
+    family: CausalFamily
+    tokenizer: str | None = None
+    wish: PixelWish = PixelWish()
+
+    def __post_init__(self) -> None:
+        if importlib.util.find_spec("transformers") is None:
+            raise ConfigError(
+                f'The family {self.family.name} needs more packages: pip install "plumbline-serve[vlm]".',
+                family=self.family.name,
+            )
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """`config.json`.
+
+        Raises:
+            CheckpointError: It describes another family.
+        """
+        config = read_json(self.folder / "config.json")
+        check_family(config, self.name, self.family.name)
+        return config
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its small files are."""
+        return find_small_files(self.name)
+
+    @cached_property
+    def pieces(self) -> PlainTokenizer:
+        """The tokenizer."""
+        file = self._pieces_file
+        return SentencePieces(file) if file.name == "tokenizer.model" else ByteLevelTokenizer(file)
+
+    @cached_property
+    def pixels(self) -> PixelPolicy:
+        """How images are fitted."""
+        policy = self._pixels[0]
+        if isinstance(policy, WholePatches) and self.wish.max_pixels is not None:
+            most = max(self.wish.max_pixels, policy.factor_px**2)
+            return replace(policy, max_pixels=most, min_pixels=min(policy.min_pixels, most))
+        if isinstance(policy, Tiles) and self.wish.is_split is not None:
+            return replace(policy, is_split=self.wish.is_split)
+        if self.wish != PixelWish():
+            raise ConfigError(f"The family {self.family.name} does not take this setting of images.", wish=self.wish)
+        return policy
+
+    @property
+    def pixel_rules(self) -> "PixelRules":
+        """How the tower takes its pixels."""
+        return self._pixels[1]
+
+    @cached_property
+    def num_tile_rows(self) -> int:
+        """Rows of the prompt that one tile stands for, where tiles are squares of one size; else 0."""
+        vision = self.vision_config
+        if isinstance(self._pixels[0], WholePatches):
+            return 0
+        side = int(vision["image_size"]) // int(vision["patch_size"])
+        return side**2 // int(self.config.get("scale_factor", 1)) ** 2
+
+    @cached_property
+    def sizes(self) -> LanguageSizes:
+        """Sizes of the language part.
+
+        Raises:
+            CheckpointError: One is not stated.
+        """
+        nested = self.config.get("text_config")
+        stated = {**(_LLAMA if self.family.name == "llava-1.5" else {}), **self.config}
+        stated |= nested if isinstance(nested, Mapping) else {}
+        try:
+            width, num_heads = int(stated["hidden_size"]), int(stated["num_attention_heads"])
+            return LanguageSizes(
+                width=width,
+                num_layers=int(stated["num_hidden_layers"]),
+                num_key_heads=int(stated.get("num_key_value_heads") or num_heads),
+                head_width=int(stated.get("head_dim") or width // num_heads),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"The checkpoint {self.name} lacks its sizes.", reason=str(error)) from error
+
+    @property
+    def num_levels(self) -> int:
+        """Of an image's rows: those in the prompt, and those that deeper layers of the language part add."""
+        return 1 + len(self.vision_config.get("deepstack_visual_indexes") or ())
+
+    @property
+    def facts(self) -> str:
+        """What besides the weights decides what the network computes, for keys of what is compiled."""
+        return repr((dict(self.config), dict(self.vision_config), importlib.metadata.version("transformers")))
+
+    @cached_property
+    def vision_config(self) -> Mapping[str, Any]:
+        """The tower's configuration, wherever it stands."""
+        nested = self.config.get("vision_config")
+        if isinstance(nested, Mapping):
+            return nested
+        file = self.folder / "vision_config.json"
+        if file.is_file():
+            return read_json(file)
+        config = read_json(find_small_files(self.tower_name) / "config.json")
+        inner = config.get("vision_config")
+        return inner if isinstance(inner, Mapping) else config
+
+    @property
+    def tower_name(self) -> str:
+        """Folder or hub name of the tower of a checkpoint of LLaVA's own layout."""
+        named = str(self.config.get("mm_vision_tower") or "openai/clip-vit-large-patch14-336")
+        inside = self.folder / named
+        return str(inside) if inside.is_dir() else named
+
+    @cached_property
+    def shards(self) -> "Shards":
+        """The checkpoint's tensors."""
+        from plumbline_models.weights.shards import Shards  # noqa: PLC0415 - torch, which preparing never needs
+
+        return Shards(find_weights(self.name))
+
+    @cached_property
+    def tower_shards(self) -> "Shards | None":
+        """The tower's tensors, where they lie apart from the checkpoint's, as LLaVA's own layout may have it."""
+        from plumbline_models.weights.shards import Shards  # noqa: PLC0415 - torch, which preparing never needs
+
+        if "mm_vision_tower" not in self.config or self.shards.has_prefix(_TOWER):
+            return None
+        return Shards(find_weights(self.tower_name))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest of the weights: that of their file, or over those of their files, the tower's included."""
+        digests = [*self.shards.digests, *(() if self.tower_shards is None else self.tower_shards.digests)]
+        return digests[0] if len(digests) == 1 else hashlib.sha256(repr(tuple(digests)).encode()).hexdigest()
+
+    def check(self, seek: Seek) -> None:
+        """Look at weights, tower, configurations and tokenizer, as far as headers tell.
+
+        Raises:
+            SetupError: One cannot be had, is not usable, or does not take what is overridden.
+        """
+        names = check_folder(self.name, seek)
+        if self.tokenizer is None or is_folder_name(self.tokenizer) or seek == "fetch":
+            is_read = seek == "fetch" or is_folder_name(self.name)
+            _ = self._pieces_file if is_read or self.tokenizer else None
+        elif seek == "anywhere":
+            HubFile(self.tokenizer, (self._pieces_name,)).ask()
+        if seek != "fetch" and not is_folder_name(self.name):
+            return  # what else is needed its configuration says, which is not here, or was fetched with it
+        _ = self.sizes
+        if "mm_vision_tower" in self.config and not any(name.startswith(_TOWER) for name in names or (_TOWER,)):
+            check_folder(self.tower_name, seek)
+        if seek == "fetch" or self._says_tower:
+            _ = self.pixels
+
+    @property
+    def _says_tower(self) -> bool:
+        """Whether the tower's configuration is on this machine."""
+        is_inside = isinstance(self.config.get("vision_config"), Mapping)
+        return is_inside or (self.folder / "vision_config.json").is_file() or is_folder_name(self.tower_name)
+
+    @property
+    def origin(self) -> Origin:
+        """Where the weights come from; fetches nothing."""
+        return causal_origin(self.name)
+
+    @cached_property
+    def label(self) -> str:
+        """Short, for keys; with a digest behind it, as the last part of the name does not tell all."""
+        facts = (self.name, self.family.name, self.tokenizer, self.wish)
+        last = Path(self.name).expanduser().resolve().name
+        return f"{last}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:SHORT]}"
+
+    @cached_property
+    def network(self) -> Any:
+        """The network with its weights, as the transformers library builds it; loaded once.
+
+        Raises:
+            CheckpointError: The weights are not there, or do not fit.
+        """
+        from plumbline_models.networks.causal.loading import open_network  # noqa: PLC0415 - torch, when compiling
+
+        return open_network(self)
+
+    @property
+    def _pieces_name(self) -> str:
+        return "tokenizer.model" if self.family.name == "llava-1.5" else "tokenizer.json"
+
+    @cached_property
+    def _pieces_file(self) -> Path:
+        folder, name = find_small_files(self.tokenizer) if self.tokenizer else self.folder, self._pieces_name
+        file = next((file for file in (folder / name, folder / "tokenizer" / name) if file.is_file()), None)
+        if file is None:
+            raise CheckpointNotFoundError(f"The checkpoint {folder.name} has no {name}.", folder=str(folder))
+        return file
+
+    @cached_property
+    def _pixels(self) -> "tuple[PixelPolicy, PixelRules]":
+        return read_pixels(self.family, self.vision_config, self.folder / "preprocessor_config.json")

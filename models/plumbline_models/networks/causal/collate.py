@@ -1,0 +1,86 @@
+"""Causal prompts as the arrays of one batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from plumbline_models.core.arrays import Array, TokenIds
+from plumbline_models.networks.causal.image_encoder import ImageInPrompt
+from plumbline_models.networks.causal.prompts import PromptTail, num_shared
+
+MIN_TAIL_TOKENS: Final = 2
+"""A tracer takes a length of one for a constant."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessedQuestion:
+    """A caption's question, and the image that it is asked about."""
+
+    image: ImageInPrompt
+    tail: PromptTail
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPrefix:
+    """All that the questions about one image begin with."""
+
+    ids: TokenIds
+    """`[S]`, placeholders where the image stands."""
+    positions: TokenIds
+    """`[axes, S]`"""
+    num_head: int
+    """Of the ids, those up to and including the image; the others are the beginning of nearly all tails."""
+
+
+def count_shared(batch: Sequence[PreprocessedQuestion], stock_ids: TokenIds) -> int:
+    """How much of the stock beginning every tail of a batch has, with at least one token left to read in each."""
+    return min(min(num_shared(stock_ids, each.tail.ids), each.tail.num_prompt - 1) for each in batch)
+
+
+def arrange_questions(batch: Sequence[PreprocessedQuestion], prefix: PromptPrefix) -> dict[str, Array]:
+    """The inputs of `causal_answer`.
+
+    Args:
+        batch: At least one, all about one image.
+        prefix: Of that image.
+    """
+    image = batch[0].image
+    shared = count_shared(batch, prefix.ids[prefix.num_head :])
+    tails = [each.tail for each in batch]
+    starts = [np.arange(tail.num_prompt - 1 - shared, len(tail.ids) - shared) for tail in tails]
+    return {
+        "image_encodings": image.rows.astype(np.float32, copy=False),
+        "image_key": np.array(image.key, dtype=np.int64),
+        "prefix_ids": prefix.ids,
+        "prefix_positions": prefix.positions,
+        "num_shared": np.array([prefix.num_head + shared], dtype=np.int64),
+        "tail_ids": _fill([tail.ids[shared:] for tail in tails], least=MIN_TAIL_TOKENS),
+        "scored_at": _fill(starts),
+        "answer_ids": _fill([tail.answer_ids for tail in tails]),
+    }
+
+
+def lay_out(head_ids: TokenIds, stock_ids: TokenIds, placeholder_id: int, grid: tuple[int, int] | None) -> PromptPrefix:
+    """The prefix with its positions.
+
+    Args:
+        grid: Rows and columns of the image where positions have three axes (M-RoPE): each row of it then stands at
+            the image's start plus (0, row, column), and what follows goes on after the largest. None: one axis.
+    """
+    ids = np.concatenate([head_ids, stock_ids])
+    if grid is None:
+        return PromptPrefix(ids, np.arange(len(ids), dtype=np.int64)[None], len(head_ids))
+    first = int(np.argmax(ids == placeholder_id))
+    rows, columns = grid
+    in_image = first + np.stack([np.zeros(rows * columns, np.int64), *np.indices(grid).reshape(2, -1)])
+    behind = first + max(grid) + np.arange(len(ids) - first - rows * columns, dtype=np.int64)
+    parts = [np.tile(np.arange(first, dtype=np.int64), (3, 1)), in_image, np.tile(behind, (3, 1))]
+    return PromptPrefix(ids, np.concatenate(parts, axis=1).astype(np.int64), len(head_ids))
+
+
+def _fill(rows: Sequence[TokenIds], *, least: int = 1) -> TokenIds:
+    """Rows side by side, filled up on the right with their own last entry."""
+    length = max(least, *(len(row) for row in rows))
+    return np.stack([np.pad(row, (0, length - len(row)), mode="edge") for row in rows]).astype(np.int64)

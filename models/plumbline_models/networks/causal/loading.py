@@ -1,0 +1,123 @@
+"""Causal networks with their weights, built by the transformers library; code from checkpoints is never run."""
+
+import pickle
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AutoModelForImageTextToText, CLIPVisionConfig, LlamaConfig, LlavaConfig
+from transformers import LlavaForConditionalGeneration as Llava
+from transformers.utils import logging as library_logging
+
+from plumbline_models.core.errors import CheckpointError, StateDictError, UnsafeCheckpointError
+from plumbline_models.networks.causal.checkpoint import CausalCheckpoint
+from plumbline_models.networks.causal.prefix_attention import attend, pin_rotations
+from plumbline_models.weights.folders import find_weights
+
+ATTENTION: Final = "plumbline_shared_prefix"
+_ATTENTION_OF = {"": "sdpa", "text_config": ATTENTION, "vision_config": "sdpa"}
+_OWN_LAYOUT: Final = (
+    ("model.mm_projector.0.", "model.multi_modal_projector.linear_1."),
+    ("model.mm_projector.2.", "model.multi_modal_projector.linear_2."),
+    ("model.vision_tower.vision_tower.vision_model.", "model.vision_tower."),
+    ("vision_model.", "model.vision_tower."),
+    ("model.", "model.language_model."),
+    ("lm_head.", "lm_head."),
+)
+"""Names of LLaVA's own checkpoints, and of a CLIP beside them, and what the library calls them; the first that fits."""
+_LANGUAGE_KEYS: Final = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "rms_norm_eps", "rope_theta", "max_position_embeddings", "hidden_act"),
+    *("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings", "rope_scaling"),
+)
+
+
+def open_network(checkpoint: CausalCheckpoint) -> Any:
+    """The whole network in eval mode, in the precision of the checkpoint.
+
+    Raises:
+        StateDictError: A tensor is missing or has the wrong shape.
+        CheckpointError: The weights are not there or damaged.
+    """
+    checkpoint.shards.check_types()  # the library would convert them, or leave them as they are
+    AttentionInterface.register(ATTENTION, attend)
+    library_logging.disable_progress_bar()
+    network, report = _open_own_llava(checkpoint) if "mm_vision_tower" in checkpoint.config else _open(checkpoint)
+    lacking = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if lacking:
+        raise StateDictError(
+            f"The checkpoint {checkpoint.name} does not hold the whole network; {lacking[0]} for one is not there.",
+            lacking=lacking,
+        )
+    pin_rotations(network)
+    network.requires_grad_(requires_grad=False)
+    return network.eval()
+
+
+def _open(checkpoint: CausalCheckpoint) -> tuple[Any, Mapping[str, Any]]:
+    try:
+        opened: Any = AutoModelForImageTextToText.from_pretrained(
+            find_weights(checkpoint.name),
+            dtype="auto",
+            local_files_only=True,
+            trust_remote_code=False,
+            weights_only=True,
+            attn_implementation=_ATTENTION_OF,
+            output_loading_info=True,
+        )
+    except pickle.UnpicklingError as error:
+        raise UnsafeCheckpointError(
+            f"The checkpoint {checkpoint.name} holds more than tensors, and loading it could run code."
+        ) from error
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise CheckpointError(f"The checkpoint {checkpoint.name} cannot be loaded.", reason=str(error)) from error
+    network, report = opened  # a pair, since the report is asked for
+    return network, report
+
+
+def _open_own_llava(checkpoint: CausalCheckpoint) -> tuple[Any, Mapping[str, Any]]:
+    config, vision = checkpoint.config, dict(checkpoint.vision_config)
+    if config.get("mm_projector_type") != "mlp2x_gelu" or config.get("mm_use_im_start_end"):
+        raise CheckpointError(
+            f"The checkpoint {checkpoint.name} is no LLaVA-1.5.", found=config.get("mm_projector_type")
+        )
+    language = {key: config[key] for key in _LANGUAGE_KEYS if config.get(key) is not None}
+    described = LlavaConfig(
+        text_config=LlamaConfig(**language),
+        vision_config=CLIPVisionConfig(**vision),
+        vision_feature_layer=config.get("mm_vision_select_layer", -2),
+        tie_word_embeddings=False,
+    )
+    state = dict(_own_state(checkpoint))
+    try:
+        opened: Any = Llava.from_pretrained(
+            None,
+            config=described,
+            state_dict=state,
+            dtype=state["lm_head.weight"].dtype,
+            attn_implementation=_ATTENTION_OF,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise CheckpointError(f"The checkpoint {checkpoint.name} cannot be loaded.", reason=str(error)) from error
+    network, report = opened  # a pair, since the report is asked for
+    return network, report
+
+
+def _own_state(checkpoint: CausalCheckpoint) -> Iterator[tuple[str, Tensor]]:
+    own = checkpoint.shards
+    for shards in filter(None, (own, checkpoint.tower_shards)):
+        for name in shards.names:
+            new = _renamed(name)
+            if new is not None and (shards is own or new.startswith("model.vision_tower.")):
+                tensor = shards.read_any(name)
+                if tensor.dtype is not torch.int64:  # positions that old checkpoints store
+                    yield new, tensor
+
+
+def _renamed(name: str) -> str | None:
+    for old, new in _OWN_LAYOUT:
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return None

@@ -1,0 +1,127 @@
+"""The prompts of causal families as token ids: one head an image, one tail a caption."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from plumbline_models.core.arrays import TokenIds
+from plumbline_models.core.errors import InvalidFieldError
+from plumbline_models.networks.causal.families import CausalFamily
+from plumbline_models.text.plain_text import PlainTokenizer
+from plumbline_models.text.questions import SLOT, QuestionTemplate
+
+_PROBES: Final = ("", "a", "Z", "0", "é", "漢", "(", '"', "-", " ", "\n")
+"""Captions that begin in different ways: what their prompts have in common nearly all captions share."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTail:
+    """What the network reads behind the image for one caption, and what of it is scored."""
+
+    ids: TokenIds
+    """`[L]`: the prompt behind the image, then the answer up to its last token, which is scored but not read."""
+    answer_ids: TokenIds
+    """`[K]`: scored one by one, the first of them behind token `num_prompt - 1`."""
+    num_prompt: int
+    """Tokens before the answer, at least 1."""
+
+
+class CausalPrompt:
+    """A family's prompt around one question and answer.
+
+    Args:
+        asking: Question and answer as templates; its conversation is not used.
+    """
+
+    def __init__(self, family: CausalFamily, template: QuestionTemplate, tokenizer: PlainTokenizer) -> None:
+        self._family = family
+        self._template = template
+        self._tokenizer = tokenizer
+        self._end_ids = [tokenizer.control_id(family.end)] if family.end else []
+        self.placeholder_id = -1 if family.name == "llava-1.5" else tokenizer.control_id(family.placeholder)
+        self.stock_ids: TokenIds = _shared([self.tail(probe).ids for probe in _PROBES])
+        """What nearly all tails begin with."""
+
+    def head_ids(self, grid: tuple[int, int], num_rows: int) -> TokenIds:
+        """All up to and including the image.
+
+        Args:
+            grid: Of tiles, for families that have them; (0, 0): one alone.
+            num_rows: Of the image, or of each tile: so many placeholders stand for it.
+
+        Raises:
+            CheckpointError: The vocabulary has no mark for a tile.
+        """
+        image = write_tiles(grid) if self._family.has_tiles else self._family.placeholder
+        names = [*self._family.controls, *re.findall(r"<[^<>]+>", image)]
+        ids: list[int] = []
+        for id_ in self._encode(self._family.head + image, "", names):
+            ids.extend([id_] * num_rows if id_ == self.placeholder_id else [id_])
+        return np.array(ids, dtype=np.int64)
+
+    def tail(self, caption: str) -> PromptTail:
+        """All behind the image, and the answer.
+
+        Raises:
+            InvalidFieldError: The answer has no token, or the caption is not valid Unicode.
+        """
+        question = self._template.question.replace(SLOT, caption)
+        answer = self._template.answer_for(caption)
+        template = self._family.tail
+        if self._family.conventions == "first_token":
+            ids, first = self._encode(template, question), self._tokenizer.encode(answer)[:1]
+            if not first:
+                raise InvalidFieldError("The answer has no token.", answer=answer)
+            return PromptTail(np.array(ids, np.int64), np.array(first, np.int64), len(ids))
+        # The answer's first word takes the template's last space into its first token.
+        num_prompt = len(self._encode(template.rstrip(" "), question))
+        ids = [*self._encode(template, question, behind=answer), *self._end_ids]
+        return PromptTail(np.array(ids[:-1], np.int64), np.array(ids[num_prompt:], np.int64), num_prompt)
+
+    def rival_id(self) -> int:
+        """The first token of the other answer."""
+        family = self._family
+        if family.conventions == "first_token":
+            return self._tokenizer.encode(family.rival)[0]
+        num_prompt = len(self._encode(family.tail.rstrip(" "), ""))
+        return self._encode(family.tail, "", behind=family.rival)[num_prompt]
+
+    def _encode(self, template: str, question: str, names: Sequence[str] | None = None, behind: str = "") -> list[int]:
+        """Control tokens are looked for in the template, before question and answer are put into it."""
+        controls = self._family.controls if names is None else names
+        runs = re.split("(" + "|".join(re.escape(name) for name in controls) + ")", template)
+        runs = [run if run in controls else run.replace(SLOT, question) for run in runs[:-1]] + [
+            runs[-1].replace(SLOT, question) + behind
+        ]
+        ids: list[int] = []
+        for index, run in enumerate(runs):
+            if index % 2:
+                ids.append(self.placeholder_id if run == self._family.placeholder else self._tokenizer.control_id(run))
+            elif run:
+                ids.extend(self._tokenizer.encode(run))
+        return ids
+
+
+def write_tiles(grid: tuple[int, int]) -> str:
+    """How Idefics3 and SmolVLM write an image: marks around every tile, and a small copy of the whole as the last."""
+    rows, columns = grid
+    lines = (
+        "".join(f"<fake_token_around_image><row_{row + 1}_col_{column + 1}><image>" for column in range(columns)) + "\n"
+        for row in range(rows)
+    )
+    whole = "<fake_token_around_image><global-img><image><fake_token_around_image>"
+    return "".join(lines) + ("\n" if rows else "") + whole
+
+
+def num_shared(first: TokenIds, second: TokenIds) -> int:
+    """How many tokens two prompts have in common from their beginning."""
+    length = min(len(first), len(second))
+    differing = np.flatnonzero(first[:length] != second[:length])
+    return int(differing[0]) if len(differing) else length
+
+
+def _shared(prompts: Sequence[TokenIds]) -> TokenIds:
+    return prompts[0][: min(num_shared(prompts[0], other) for other in prompts)]

@@ -1,0 +1,1 @@
+"""CLIP: two towers, their checkpoints in every layout, and the byte-pair tokenizer."""

@@ -1,0 +1,120 @@
+"""The graphs of a CLIP as a backend takes them; torch is imported only when one is built."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from plumbline_models.core.arrays import Array, Pixels
+from plumbline_models.core.graph import Dim, Graph, TensorSpec
+from plumbline_models.images.preprocess_pixels import preprocess_pixels
+from plumbline_models.images.preprocess_spec import PreprocessSpec
+from plumbline_models.networks.clip.archs import Arch
+from plumbline_models.networks.clip.spec import ClipSpec
+from plumbline_models.networks.fingerprint import fingerprint
+from plumbline_models.weights.digest import sha256_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MAX_BATCH: Final = 64
+"""Rows that one run may have."""
+BATCH: Final = Dim("batch", low=1, typical=8, high=MAX_BATCH)
+TYPICAL_TOKENS: Final = 16
+"""Most prompts are shorter than this."""
+_PACKAGES: Final = ("networks.clip", "weights")
+
+
+def clip_image_graph(spec: ClipSpec) -> Graph:
+    """`pixels` uint8 `[N, H, W, 3]` to `image_embedding` float32 `[N, D]` of unit norm.
+
+    Raises:
+        CheckpointError: The weights cannot be had; what is wrong inside of them shows when the graph is built.
+    """
+    height, width = spec.arch.image_size_px
+    return Graph(
+        name="clip_image",
+        inputs=(TensorSpec("pixels", "uint8", (BATCH, height, width, 3)),),
+        outputs=("image_embedding",),
+        fingerprint=fingerprint("clip_image", sha256_of(spec.fetch()), spec.arch.canonical, packages=_PACKAGES),
+        build=partial(_build_image, spec),
+        output_shapes=((BATCH, spec.arch.embed_dim),),
+        preprocess=partial(_preprocess, PreprocessSpec.from_config(spec.arch.preprocess_config)),
+    )
+
+
+def clip_text_graph(spec: ClipSpec) -> Graph:
+    """`token_ids` int64 `[N, L]`, padded on the right with 0, to `text_embedding` float32 `[N, D]` of unit norm.
+
+    CLIP's own text tower takes any L up to the context length and gives the same for each that holds the text;
+    other towers take the context length only.
+
+    Raises:
+        CheckpointError: The weights cannot be had; what is wrong inside of them shows when the graph is built.
+    """
+    context = spec.arch.context_length
+    length = Dim("length", low=2, typical=min(TYPICAL_TOKENS, context), high=context)
+    return Graph(
+        name="clip_text",
+        inputs=(TensorSpec("token_ids", "int64", (BATCH, length if spec.arch.has_clip_text else context)),),
+        outputs=("text_embedding",),
+        fingerprint=fingerprint("clip_text", sha256_of(spec.fetch()), spec.arch.canonical, packages=_PACKAGES),
+        build=partial(_build_text, spec),
+        output_shapes=((BATCH, spec.arch.embed_dim),),
+        fillable=frozenset({BATCH.name}),
+    )
+
+
+def _preprocess(spec: PreprocessSpec, picture: Pixels) -> Mapping[str, Array]:
+    return {"pixels": preprocess_pixels(picture, spec)[None]}
+
+
+# Below, imports stand inside: a process that finds its engines in the cache never imports torch.
+
+
+def _build_image(spec: ClipSpec) -> "nn.Module":
+    from plumbline_models.networks.clip.image_tower import ClipImage  # noqa: PLC0415
+    from plumbline_models.networks.clip.state_dicts import fill  # noqa: PLC0415
+    from plumbline_models.networks.clip.weights import load_clip  # noqa: PLC0415
+
+    tower = _image_tower(spec.arch)
+    fill(tower, load_clip(spec).image, name="image")
+    config = spec.arch.preprocess_config
+    return ClipImage(tower, mean=config["mean"], std=config["std"]).eval()
+
+
+def _image_tower(arch: Arch) -> "nn.Module":
+    import torch  # noqa: PLC0415
+
+    if not arch.has_clip_image:
+        from plumbline_models.networks.clip.open_clip_towers import build_image_tower  # noqa: PLC0415
+
+        return build_image_tower(arch)
+    from plumbline_models.networks.clip.arch import ImageArch  # noqa: PLC0415
+    from plumbline_models.networks.clip.image_tower import ImageTower  # noqa: PLC0415
+
+    with torch.device("meta"):  # no memory: the checkpoint's tensors take the place of the parameters
+        return ImageTower(ImageArch.of(arch))
+
+
+def _build_text(spec: ClipSpec) -> "nn.Module":
+    from plumbline_models.networks.clip.state_dicts import fill  # noqa: PLC0415
+    from plumbline_models.networks.clip.text_tower import ClipText  # noqa: PLC0415
+    from plumbline_models.networks.clip.weights import load_clip  # noqa: PLC0415
+
+    tower = _text_tower(spec.arch)
+    fill(tower, load_clip(spec).text, name="text")
+    return ClipText(tower).eval()
+
+
+def _text_tower(arch: Arch) -> "nn.Module":
+    import torch  # noqa: PLC0415
+
+    if not arch.has_clip_text:
+        from plumbline_models.networks.clip.open_clip_towers import build_text_tower  # noqa: PLC0415
+
+        return build_text_tower(arch)
+    from plumbline_models.networks.clip.arch import TextArch  # noqa: PLC0415
+    from plumbline_models.networks.clip.text_tower import TextTower  # noqa: PLC0415
+
+    with torch.device("meta"):
+        return TextTower(TextArch.of(arch))

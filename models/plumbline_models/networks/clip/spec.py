@@ -1,0 +1,213 @@
+"""Which CLIP: an architecture and its weights, as a section of the configuration names them."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError
+from plumbline_models.core.protocols import Origin
+from plumbline_models.core.sections import explain
+from plumbline_models.core.weights import Seek
+from plumbline_models.networks.clip.activations import doubt_activation
+from plumbline_models.networks.clip.archs import Arch, find_arch, is_known, read_arch, unknown_arch
+from plumbline_models.networks.clip.hugging_face_arch import PREPROCESSOR
+from plumbline_models.networks.clip.tags import find_tag
+from plumbline_models.weights.digest import SHORT, sha256_of, verify
+from plumbline_models.weights.embedded import MINI_CLIP, embedded_folder
+from plumbline_models.weights.paths import FOLDER
+from plumbline_models.weights.sources import (
+    CONFIG_NAMES,
+    WEIGHT_NAMES,
+    HubFile,
+    LocalFile,
+    WeightsSource,
+    find_in_folder,
+    parse_hub_file,
+)
+from plumbline_models.weights.weight_files import check_weights
+
+log = logging.getLogger(__name__)
+HUB: Final = "hf-hub:"
+SectionT = TypeVar("SectionT", bound="ClipSection")
+
+
+class ClipSection(BaseModel):
+    """What a section may say about its CLIP; a scorer adds fields of its own.
+
+    Nothing at all means the embedded `mini-clip`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    arch: str | None = None
+    """An open_clip name, `hf-hub:org/name`, `local-dir:FOLDER`, or an embedded name."""
+    pretrained: str | None = None
+    """One of open_clip's tags for the architecture."""
+    checkpoint: Path | None = None
+    """A file of weights, or a folder of open_clip's layout."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    """Hex digest that the weights must have."""
+
+    @model_validator(mode="after")
+    def _name_one_source(self) -> Self:
+        if self.pretrained is not None and self.checkpoint is not None:
+            raise ValueError("give pretrained or checkpoint, not both")
+        if self.arch is None:
+            if self.pretrained is not None:
+                raise ValueError("a pretrained tag needs an arch")
+            return self
+        has_source = self.pretrained is not None or self.checkpoint is not None
+        is_complete = self.arch.startswith((HUB, FOLDER))
+        if is_complete and has_source:
+            raise ValueError(f"{self.arch} brings its own weights: leave out pretrained and checkpoint")
+        if not is_complete and not has_source and embedded_folder(self.arch) is None:
+            if not is_known(self.arch):
+                raise ValueError(unknown_arch(self.arch).detail.rstrip("."))
+            raise ValueError(f"{self.arch} needs weights: give pretrained or checkpoint")
+        return self
+
+
+def parse_section(section: type[SectionT], options: Mapping[str, Any], *, scorer: str) -> SectionT:
+    """Read a scorer's section of the configuration.
+
+    Raises:
+        ConfigError: It does not fit; the sentence names every field that is wrong.
+    """
+    try:
+        return section.model_validate(dict(options))
+    except ValidationError as error:
+        raise ConfigError(explain(error, "scorers", scorer), scorer=scorer) from error
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """A CLIP that can be loaded.
+
+    Args:
+        name: Stem of the keys of its encoders; equal for equal weights of one source.
+        arch: The architecture.
+        weights: Where the weights are.
+        source: The same in words: a tag, a hub name, a file name, or `embedded`.
+        licence: Of the weights, as far as it is known.
+        sha256: What the weights' file must hash to; None where the configuration does not say.
+    """
+
+    name: str
+    arch: Arch
+    weights: WeightsSource
+    source: str
+    licence: str = "unknown"
+    sha256: str | None = None
+
+    @classmethod
+    def of(cls, section: ClipSection) -> "ClipSpec":
+        """Find what a section names; reads configurations, hashes local weights, loads none.
+
+        Raises:
+            UnknownArchError: open_clip has no such architecture, or no such tag for it.
+            CheckpointNotFoundError: There is no such file or folder, or the hub cannot be reached for a configuration.
+            ChecksumError: A local file is not the one that `sha256` names.
+        """
+        arch, checkpoint = section.arch, section.checkpoint
+        if arch is not None and arch.startswith(HUB):
+            return _of_hub(arch.removeprefix(HUB), section.sha256)
+        if arch is not None and arch.startswith(FOLDER):
+            return _of_folder(Path(arch.removeprefix(FOLDER)).expanduser(), section.sha256)
+        if arch is not None and section.pretrained is not None:
+            return _of_tag(find_arch(arch), section.pretrained, section.sha256)
+        if checkpoint is not None:
+            return _of_checkpoint(arch, checkpoint.expanduser(), section.sha256)
+        return _of_embedded(arch or MINI_CLIP, section.sha256)
+
+    @property
+    def origin(self) -> Origin:
+        """Where the weights come from, in words."""
+        return Origin(self.source, self.licence, self.weights.is_present)
+
+    def check(self, seek: Seek) -> None:
+        """Look at the weights' file as far as its header tells.
+
+        Raises:
+            CheckpointError: It cannot be had, is another than `sha256` says, or is not usable.
+        """
+        if isinstance(self.weights, HubFile) and seek != "fetch" and not self.weights.is_present:
+            if seek == "anywhere":
+                self.weights.ask()
+            return
+        doubt_activation(self, check_weights(self.fetch()) or ())
+
+    def fetch(self) -> Path:
+        """The weights' file on this machine, checked against `sha256` where that is known.
+
+        Raises:
+            CheckpointNotFoundError: There is none, and none can be fetched.
+            ChecksumError: It is another.
+        """
+        file = self.weights.fetch()
+        if self.sha256 is not None:
+            verify(file, self.sha256)
+        return file
+
+
+def _of_hub(repository: str, sha256: str | None) -> ClipSpec:
+    config = HubFile(repository, CONFIG_NAMES).fetch()
+    if config.name == CONFIG_NAMES[-1]:  # of the transformers library, perhaps: then the rest is in a second file
+        HubFile(repository, (PREPROCESSOR,)).find()
+    arch = read_arch(config)
+    named = dataclasses.replace(arch, name=repository)
+    licence = f"see https://huggingface.co/{repository}"
+    return ClipSpec(repository, named, HubFile(repository, WEIGHT_NAMES), f"{HUB}{repository}", licence, sha256)
+
+
+def _of_tag(arch: Arch, tag: str, sha256: str | None) -> ClipSpec:
+    row = find_tag(arch.name, tag)
+    if row.has_quick_gelu != arch.has_quick_gelu:
+        log.warning(
+            "The weights %s of %s were trained %s QuickGELU and the architecture computes %s it: scores will be off. "
+            "Use the architecture whose name %s -quickgelu.",
+            tag,
+            arch.name,
+            *(("with", "without", "ends in") if row.has_quick_gelu else ("without", "with", "lacks")),
+        )
+    weights = parse_hub_file(row.hub)
+    licence = "MIT" if tag == "openai" else f"see https://huggingface.co/{weights.repository}"
+    resized = dataclasses.replace(arch, preprocess=row.preprocess)
+    return ClipSpec(f"{arch.name}@{tag}", resized, weights, tag, licence, sha256)
+
+
+def _of_folder(folder: Path, sha256: str | None) -> ClipSpec:
+    arch = read_arch(find_in_folder(folder, CONFIG_NAMES).path)
+    return _of_file(arch, find_in_folder(folder, WEIGHT_NAMES), sha256)
+
+
+def _of_checkpoint(name: str | None, checkpoint: Path, sha256: str | None) -> ClipSpec:
+    if name is None:
+        if checkpoint.is_file():
+            raise ConfigError("A checkpoint file needs an arch; only a folder says its own.", path=str(checkpoint))
+        return _of_folder(checkpoint, sha256)
+    embedded = embedded_folder(name)
+    arch = find_arch(name) if embedded is None else read_arch(find_in_folder(embedded, CONFIG_NAMES).path)
+    arch = dataclasses.replace(arch, epsilon=None)  # it was measured for the embedded weights
+    weights = find_in_folder(checkpoint, WEIGHT_NAMES) if checkpoint.is_dir() else LocalFile(checkpoint)
+    return _of_file(arch, weights, sha256)
+
+
+def _of_file(arch: Arch, weights: LocalFile, sha256: str | None) -> ClipSpec:
+    file = weights.fetch()
+    if sha256 is not None:
+        verify(file, sha256)
+    return ClipSpec(f"{arch.name}@{sha256_of(file)[:SHORT]}", arch, weights, file.name, sha256=sha256)
+
+
+def _of_embedded(name: str, sha256: str | None) -> ClipSpec:
+    folder = embedded_folder(name)
+    if folder is None:
+        raise CheckpointNotFoundError(f"The package holds no embedded {name}.", name=name)
+    arch = read_arch(find_in_folder(folder, CONFIG_NAMES).path)
+    weights = find_in_folder(folder, WEIGHT_NAMES)
+    return ClipSpec(name, dataclasses.replace(arch, name=name), weights, "embedded", "Apache-2.0", sha256)

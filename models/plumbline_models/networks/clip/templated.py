@@ -1,0 +1,78 @@
+"""A text encoder that puts words of its own before every text."""
+
+import hashlib
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+from plumbline_models.core.arrays import Pixels
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError
+from plumbline_models.core.protocols import Encoder, EncoderInfo, EncoderKind, Encoding, Origin, PairInput, Preprocessed
+from plumbline_models.networks.clip.tokens import is_cut
+
+
+class TemplatedTextEncoder:
+    """Another encoder's rows of `template + text`; its engine is shared, its rows are not.
+
+    Args:
+        inner: A text encoder, which may serve others beside.
+        template: Ends in a space where the text is to be a word of its own.
+    """
+
+    kind: EncoderKind = "text"
+
+    def __init__(self, inner: Encoder, template: str) -> None:
+        self.inner = inner
+        self._template = template
+
+    @property
+    def key(self) -> str:
+        """The inner encoder's, and a digest of the template, since the same text gives other rows."""
+        return f"{self.inner.key}+{hashlib.sha256(self._template.encode()).hexdigest()[:8]}"
+
+    @property
+    def max_batch_cost(self) -> float:
+        """The inner encoder's."""
+        return self.inner.max_batch_cost
+
+    def preprocess(self, raw: Pixels | str | PairInput) -> Preprocessed:
+        """Prepare template and text as one.
+
+        Raises:
+            InvalidFieldError: It is no text.
+        """
+        if not isinstance(raw, str):
+            raise InvalidFieldError("This encoder takes texts.", kind=type(raw).__name__)
+        return self.inner.preprocess(self._template + raw)
+
+    def cuts(self, text: str) -> bool:
+        """Whether the end of a text is left out behind the template."""
+        return is_cut(self.inner, self._template + text)
+
+    def load_preprocessing(self) -> None:
+        """The inner encoder's."""
+        self.inner.load_preprocessing()
+
+    def bucket(self, preprocessed: Preprocessed) -> Hashable:
+        """The inner encoder's."""
+        return self.inner.bucket(preprocessed)
+
+    def cost(self, preprocessed: Preprocessed) -> float:
+        """The inner encoder's."""
+        return self.inner.cost(preprocessed)
+
+    def origin(self) -> Origin:
+        """The inner encoder's."""
+        return self.inner.origin()
+
+    def load(self) -> None:
+        """Load the inner encoder."""
+        self.inner.load()
+
+    def info(self) -> EncoderInfo:
+        """The inner encoder's, under this key."""
+        found = self.inner.info()
+        return replace(found, key=self.key, notes={**found.notes, "template": self._template})
+
+    def encode(self, batch: Sequence[Preprocessed]) -> Sequence[Encoding | PlumblineError]:
+        """Encode with the inner encoder."""
+        return self.inner.encode(batch)

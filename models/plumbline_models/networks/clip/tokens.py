@@ -1,0 +1,121 @@
+"""Texts to token ids, with whichever tokenizer an architecture names."""
+
+import threading
+from pathlib import Path
+from typing import Any, Final, Protocol, runtime_checkable
+
+import numpy as np
+
+from plumbline_models.core.arrays import TokenIds
+from plumbline_models.core.errors import BackendUnavailableError, CheckpointNotFoundError
+from plumbline_models.networks.clip.archs import Arch
+from plumbline_models.networks.clip.tokenizer import ClipTokenizer
+
+_CLIPS_FRAME: Final = 3  # begin, end and class
+
+
+class Tokens(Protocol):
+    """Makes token ids of a text; needs no weights; thread-safe."""
+
+    def encode(self, text: str) -> TokenIds:
+        """`[L]`, L up to the context length."""
+        ...
+
+    def cuts(self, text: str) -> bool:
+        """Whether a text is longer than the context, so that `encode` leaves its end out."""
+        ...
+
+
+@runtime_checkable
+class CutsTexts(Protocol):
+    """An encoder that cuts texts to its context, as the published programs do, and says which."""
+
+    def cuts(self, text: str) -> bool:
+        """Whether the end of a text is not read; needs no weights; thread-safe."""
+        ...
+
+
+def is_cut(encoder: object, text: str) -> bool:
+    """Whether an encoder leaves out the end of a text."""
+    return isinstance(encoder, CutsTexts) and encoder.cuts(text)
+
+
+class ClipTokens:
+    """CLIP's own byte pairs."""
+
+    def __init__(self, context_length: int) -> None:
+        self._tokenizer = ClipTokenizer(context_length)
+
+    def encode(self, text: str) -> TokenIds:
+        """`[L]`, without padding."""
+        return self._tokenizer.encode(text).ids
+
+    def cuts(self, text: str) -> bool:
+        """As `Tokens.cuts`."""
+        return self._tokenizer.cuts(text)
+
+
+class HubTokens:
+    """A Hugging Face tokenizer as open_clip calls it, for architectures whose text tower is not CLIP's.
+
+    It is fetched when first used, by open_clip and transformers, which bring torch with them.
+
+    Args:
+        arch: Names the tokenizer, and how open_clip is to call it.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self._arch = arch
+        self._call: Any = None
+        self._lock = threading.Lock()  # its padding and truncation are state
+
+    def encode(self, text: str) -> TokenIds:
+        """`[context length]`, padded as the text tower was trained.
+
+        Raises:
+            CheckpointNotFoundError: The tokenizer is neither on this machine nor to be had from the hub.
+            BackendUnavailableError: transformers is not installed.
+        """
+        with self._lock:
+            return np.asarray(self._open()(text)[0], dtype=np.int64)
+
+    def cuts(self, text: str) -> bool:
+        """As `Tokens.cuts`; raises as `encode` does."""
+        with self._lock:
+            call = self._open()
+            frames_itself = call.tokenizer_mode == "clips"  # open_clip adds three tokens of its own there
+            ids = call.tokenizer(call.clean_fn(text), add_special_tokens=not frames_itself, verbose=False)["input_ids"]
+            return len(ids) + (_CLIPS_FRAME if frames_itself else 0) > self._arch.context_length
+
+    def _open(self) -> Any:
+        self._call = self._call or _open_hub(self._arch)
+        return self._call
+
+
+def open_tokens(arch: Arch) -> Tokens:
+    """The tokenizer of an architecture."""
+    return HubTokens(arch) if arch.text.get("hf_tokenizer_name") else ClipTokens(arch.context_length)
+
+
+def _open_hub(arch: Arch) -> Any:
+    from open_clip.tokenizer import HFTokenizer  # noqa: PLC0415 - torch, which CLIP's own tokenizer never needs
+
+    text, name = arch.text, str(arch.text["hf_tokenizer_name"])
+    has_files = arch.home is not None and (arch.home / "tokenizer_config.json").is_file()
+    source = str(arch.home) if has_files else name
+    try:
+        call = HFTokenizer(
+            source,
+            context_length=arch.context_length,
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **(text.get("tokenizer_kwargs") or {}),
+        )
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"{arch.name} needs a tokenizer of transformers. Install it with: pip install transformers.", arch=arch.name
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointNotFoundError(
+            f"The tokenizer {Path(source).name} of {arch.name} is not to be had.", source=source
+        ) from error
+    return call

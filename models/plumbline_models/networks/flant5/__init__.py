@@ -1,0 +1,1 @@
+"""CLIP-FlanT5: an image tower in front of an encoder-decoder."""

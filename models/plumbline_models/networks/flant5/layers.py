@@ -1,0 +1,114 @@
+"""The layers that T5's encoder and decoder share: RMS norm, gated feed-forward, relative-position bias.
+
+Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR 2020,
+arXiv:1910.10683, section 2.1, in its version 1.1: gated tanh-GELU, no biases, attention scores not scaled.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from plumbline_models.networks.flant5.arch import T5Arch
+
+
+class RmsNorm(nn.Module):
+    """Divides by the root of the mean square, then scales; no mean is taken off, no bias is added."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.epsilon = epsilon
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Norm over the last axis; same shape."""
+        mean_square = (rows * rows).mean(dim=-1, keepdim=True)
+        return rows * torch.rsqrt(mean_square + self.epsilon) * self.weight
+
+
+class GatedFeedForward(nn.Module):
+    """tanh-GELU of one projection times another, projected back, with the norm in front and the sum behind."""
+
+    def __init__(self, arch: T5Arch) -> None:
+        super().__init__()
+        self.norm = RmsNorm(arch.width, arch.norm_epsilon)
+        self.gate_and_value = nn.Linear(arch.width, 2 * arch.ffn_width, bias=False)
+        self.down = nn.Linear(arch.ffn_width, arch.width, bias=False)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """`[N, S, D]` to the same."""
+        gate, value = self.gate_and_value(self.norm(rows)).chunk(2, dim=-1)
+        return rows + self.down(functional.gelu(gate, approximate="tanh") * value)
+
+
+class SelfAttention(nn.Module):
+    """Self-attention without scaling, with an additive bias, the norm in front and the sum behind."""
+
+    def __init__(self, arch: T5Arch) -> None:
+        super().__init__()
+        self.num_heads, self.head_width = arch.num_heads, arch.head_width
+        self.norm = RmsNorm(arch.width, arch.norm_epsilon)
+        self.query_key_value = nn.Linear(arch.width, 3 * arch.inner_width, bias=False)
+        self.out = nn.Linear(arch.inner_width, arch.width, bias=False)
+
+    def forward(self, rows: Tensor, bias: Tensor) -> Tensor:
+        """`[N, S, D]` to the same; `bias` is `[N or 1, heads, S, S]`, minus infinity where nothing may be read."""
+        query, key, value = (
+            part.unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)
+            for part in self.query_key_value(self.norm(rows)).chunk(3, dim=-1)
+        )
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+        return rows + self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class RelativeBias(nn.Module):
+    """A bias a head that depends on the distance from reader to read, alike for every block of a stack.
+
+    The table runs over distances from -max_distance to max_distance, beyond which the bias no longer changes, so
+    it serves every length.
+    """
+
+    def __init__(self, arch: T5Arch) -> None:
+        super().__init__()
+        self.max_distance = arch.max_distance
+        self.table = nn.Parameter(torch.empty(arch.num_heads, 2 * arch.max_distance + 1))
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """`[L]` positions to `[1, heads, L, L]`, reader first."""
+        distance = positions[None, :] - positions[:, None]
+        index = distance.clamp(-self.max_distance, self.max_distance) + self.max_distance
+        length = positions.shape[0]
+        return self.table.index_select(1, index.flatten()).reshape(1, -1, length, length)
+
+
+def spread_buckets(buckets: Tensor, max_distance: int, *, is_causal: bool) -> Tensor:
+    """Spread a bucket table over distances.
+
+    Args:
+        buckets: `[num_buckets, heads]`, as stored.
+        max_distance: In tokens; from here on the last bucket holds.
+        is_causal: Decoder tables have no buckets for what comes later; distances above 0 get bucket 0.
+
+    Returns:
+        `[heads, 2 * max_distance + 1]`, from the farthest before to the farthest after.
+    """
+    index = [
+        _bucket_of(distance, len(buckets), max_distance, is_causal=is_causal)
+        for distance in range(-max_distance, max_distance + 1)
+    ]
+    return buckets[torch.tensor(index)].T.contiguous()
+
+
+def _bucket_of(distance: int, num_buckets: int, max_distance: int, *, is_causal: bool) -> int:
+    offset = 0
+    if not is_causal:
+        num_buckets //= 2
+        offset = num_buckets if distance > 0 else 0
+    steps = max(-distance, 0) if is_causal else abs(distance)
+    num_exact = num_buckets // 2
+    if steps < num_exact:
+        return offset + steps
+    # Half of the buckets hold one distance each, the others grow with its logarithm.
+    growth = math.log(steps / num_exact) / math.log(max_distance / num_exact)
+    return offset + min(num_exact + int(growth * (num_buckets - num_exact)), num_buckets - 1)

@@ -1,0 +1,1 @@
+"""QualiCLIP: a ResNet CLIP without positions, and prompt pairs about quality."""

@@ -1,0 +1,1 @@
+"""Where weights come from: hub, tags, files, shards, archives, digests."""

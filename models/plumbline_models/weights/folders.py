@@ -1,0 +1,144 @@
+"""Where a CLIP-FlanT5 comes from: a folder of the published layout, or a hub name whose files are fetched."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError
+from plumbline_models.core.weights import Seek
+from plumbline_models.weights.sources import HubFile
+from plumbline_models.weights.weight_files import check_weights, files_of, find_weights_in
+
+SMALL_FILES: Final = ("*.json", "spiece.model", "tokenizer.model", "tokenizer/*")
+"""What preparing inputs needs: configurations and the tokenizer."""
+WEIGHTS: Final = (
+    ("*.safetensors", "*.safetensors.index.json"),
+    ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
+)
+"""In order of preference; a repository that has both is fetched once."""
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a name means a local folder: it exists, or could not be a hub name."""
+    return Path(name).expanduser().is_dir() or name.startswith((".", "/", "~")) or name.count("/") != 1
+
+
+def find_small_files(name: str) -> Path:
+    """The folder of a checkpoint with at least its configurations and its tokenizer.
+
+    Args:
+        name: A folder, or a hub name such as `zhiqiulin/clip-flant5-xl`.
+
+    Raises:
+        CheckpointNotFoundError: There is no such folder, or the hub has it not or cannot be reached.
+    """
+    return _local(name) if is_folder_name(name) else _fetch(name, SMALL_FILES)
+
+
+def find_weights(name: str) -> Path:
+    """The folder of a checkpoint with everything; fetches what is missing, which may be many gigabytes.
+
+    Raises:
+        CheckpointNotFoundError: There is no such folder, or the hub has it not or cannot be reached.
+    """
+    if is_folder_name(name):
+        return _local(name)
+    for patterns in WEIGHTS:
+        folder = _fetch(name, (*SMALL_FILES, *patterns))
+        if any(True for pattern in patterns for _ in folder.glob(pattern)):
+            return folder
+    raise CheckpointNotFoundError(f"The hub repository {name} holds no weights, or they cannot be fetched.", name=name)
+
+
+def has_weights(name: str) -> bool:
+    """Whether a checkpoint's weights are on this machine, all of them; fetches nothing."""
+    folder = _find_here(name)
+    try:
+        return folder is not None and bool(files_of(find_weights_in(folder)))
+    except CheckpointError:
+        return False
+
+
+def check_folder(name: str, seek: Seek) -> frozenset[str] | None:
+    """Look at a checkpoint's weights as far as their headers tell.
+
+    Returns:
+        The tensors' names, where they are here and known without unpickling.
+
+    Raises:
+        CheckpointError: They cannot be had, or are not usable.
+    """
+    if not is_folder_name(name) and seek != "fetch" and not has_weights(name):
+        if seek == "anywhere":
+            HubFile(name, ("config.json",)).ask()
+        return None
+    folder = find_weights(name) if seek == "fetch" else _find_here(name)
+    return check_weights(find_weights_in(folder or _local(name)))
+
+
+def _find_here(name: str) -> Path | None:
+    if is_folder_name(name):
+        return Path(name).expanduser()
+    config = HubFile(name, ("config.json",))
+    return config.fetch().parent if config.is_present else None
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A configuration file.
+
+    Raises:
+        CheckpointNotFoundError: There is no such file.
+        CheckpointError: It is not a JSON object.
+    """
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointNotFoundError(f"The checkpoint has no {file.name}.", path=str(file)) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"The checkpoint's {file.name} is not usable.", path=str(file)) from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"The checkpoint's {file.name} holds no object.", path=str(file))
+    return values
+
+
+def trained_conversation(name: str) -> str | None:
+    """The conversation that a local checkpoint was trained in, where its `config.json` says so under `plumbline`.
+
+    Published checkpoints do not say; nothing is fetched to find out.
+
+    Raises:
+        CheckpointError: The configuration is not a JSON object.
+    """
+    file = Path(name).expanduser() / "config.json"
+    if not is_folder_name(name) or not file.is_file():
+        return None
+    wording = read_json(file).get("plumbline")
+    named = wording.get("conversation") if isinstance(wording, dict) else None
+    return None if named is None else str(named)
+
+
+def _local(name: str) -> Path:
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise CheckpointNotFoundError(f"There is no checkpoint folder {folder.name}.", path=str(folder))
+    return folder
+
+
+def _fetch(name: str, patterns: Sequence[str]) -> Path:
+    # Imported here: it takes a quarter of a second, and embedded checkpoints never need it.
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+    except HFValidationError as error:
+        raise CheckpointNotFoundError(f"{name} is neither a folder nor a hub name.", name=name) from error
+    except LocalEntryNotFoundError as error:
+        raise CheckpointNotFoundError(
+            f"The checkpoint {name} is not in the local hub cache and the hub cannot be reached.", name=name
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise CheckpointNotFoundError(
+            f"The hub does not give out {name}: it is not there, or needs a token.", name=name
+        ) from error

@@ -1,0 +1,158 @@
+"""Tensors of a published folder, read one at a time: safetensors or weights-only pickles, in one file or in shards."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from plumbline_models.core.errors import CheckpointError, StateDictError
+from plumbline_models.weights.archive import FileKind, check_types, has_scale, inspect, quantised, stored_types
+from plumbline_models.weights.digest import sha256_of
+from plumbline_models.weights.loading import FLOAT8, FLOATS, read_pickle
+from plumbline_models.weights.weight_files import files_of, find_weights_in, is_index, shards_of
+
+_STORED: Final = frozenset({*(FLOATS - FLOAT8), torch.int64, torch.bool})
+
+
+class Shards:
+    """The tensors of one folder by name; nothing but names is read before it is asked for.
+
+    Args:
+        folder: Holds one of `WEIGHT_FILES` (of `weight_files`), or an index of shards of one.
+
+    Raises:
+        CheckpointNotFoundError: There is none of these, or a shard is missing.
+        CheckpointError: A file is damaged.
+        UnsafeCheckpointError: A pickle holds more than tensors.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file_of = _list_tensors(folder)
+        self._pickles: dict[str, Mapping[str, Any]] = {}
+        self._kinds: dict[str, FileKind] = {}
+
+    @property
+    def digests(self) -> Sequence[str]:
+        """Hex sha256 of each weight file, in the order of their names."""
+        return [sha256_of(self._folder / name) for name in sorted(set(self._file_of.values()))]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of all tensors."""
+        return list(self._file_of)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._file_of
+
+    def has_prefix(self, prefix: str) -> bool:
+        """Whether any tensor's name begins so."""
+        return any(name.startswith(prefix) for name in self._file_of)
+
+    def read(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """One tensor as float32.
+
+        Args:
+            name: As stored.
+            shape: What it must be.
+
+        Raises:
+            StateDictError: There is no such tensor, its shape is another, or it is quantised.
+        """
+        tensor = self.read_any(name)
+        if tuple(tensor.shape) != shape:
+            raise StateDictError(
+                f"The checkpoint's {name} has another shape than its configuration says.",
+                found=tuple(tensor.shape),
+                expected=shape,
+            )
+        return self._plain(tensor, name).to(torch.float32)
+
+    def read_rows(self, name: str, num_rows: int, width: int) -> Tensor:
+        """The first rows of a table as float32 `[num_rows, width]`.
+
+        Raises:
+            StateDictError: There is no such tensor, it has fewer rows, another width, or is quantised.
+        """
+        table = self.read_any(name)
+        if table.ndim != 2 or table.shape[0] < num_rows or table.shape[1] != width:  # noqa: PLR2004 - rows, width
+            raise StateDictError(
+                f"The checkpoint's {name} does not hold the tokenizer's vocabulary.",
+                found=tuple(table.shape),
+                expected=(num_rows, width),
+            )
+        return self._plain(table, name)[:num_rows].to(torch.float32)
+
+    def read_any(self, name: str) -> Tensor:
+        """One tensor as stored.
+
+        Raises:
+            StateDictError: There is no such tensor.
+        """
+        if name not in self._file_of:
+            raise StateDictError(f"The checkpoint has no {name}.", folder=str(self._folder))
+        file = self._file_of[name]
+        if self._is_safe(file):
+            with safe_open(self._folder / file, framework="pt") as opened:
+                return _as_tensor(opened.get_tensor(name), name)
+        return _as_tensor(self._pickle(file).get(name), name)
+
+    def check_types(self) -> None:
+        """Check what those rely on who read the files without this class: endings that are true, and plain numbers.
+
+        Raises:
+            StateDictError: A tensor is quantised.
+            CheckpointError: A file is safetensors, or a pickle, under the other's ending.
+        """
+        for file in sorted(set(self._file_of.values())):
+            if self._is_safe(file) != file.endswith(".safetensors"):
+                found, ending = ("safetensors", ".bin") if self._is_safe(file) else ("a pickle", ".safetensors")
+                raise CheckpointError(f"The weight file {file} is {found} under the ending {ending}: rename it.")
+            if self._is_safe(file):
+                check_types(self._folder / file)
+                continue
+            loaded = self._pickles.get(file) or _load_pickle(self._folder / file)  # not kept: others read it
+            for name, value in loaded.items():
+                if isinstance(value, Tensor) and value.dtype not in _STORED:
+                    self._plain(value, name)
+
+    def _plain(self, tensor: Tensor, name: str) -> Tensor:
+        if tensor.dtype not in FLOATS or (tensor.dtype in FLOAT8 and has_scale(name, self._file_of)):
+            raise quantised(name, str(tensor.dtype), folder=str(self._folder))
+        return tensor
+
+    def _is_safe(self, file: str) -> bool:
+        if file not in self._kinds:
+            self._kinds[file] = inspect(self._folder / file)
+        return self._kinds[file] == "safetensors"
+
+    def _pickle(self, file: str) -> Mapping[str, Any]:
+        if file not in self._pickles:
+            self._pickles[file] = _load_pickle(self._folder / file)
+        return self._pickles[file]
+
+
+def _list_tensors(folder: Path) -> Mapping[str, str]:
+    found = find_weights_in(folder)
+    files_of(found)
+    return shards_of(found) if is_index(found) else dict.fromkeys(_names_in(found), found.name)
+
+
+def _names_in(file: Path) -> Sequence[str]:
+    return list(stored_types(file) if inspect(file) == "safetensors" else _load_pickle(file))
+
+
+def _load_pickle(file: Path) -> dict[str, Any]:
+    loaded = read_pickle(file, inspect(file))
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"The weight file {file.name} holds no state dict.", path=str(file))
+    return loaded
+
+
+def _as_tensor(value: object, name: str) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise StateDictError(f"The checkpoint's {name} is not a tensor.", kind=type(value).__name__)
+    return value

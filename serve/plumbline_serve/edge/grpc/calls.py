@@ -1,0 +1,157 @@
+"""One gRPC call: its context, its name in the log, and how its errors leave.
+
+Under Ray Serve an error's details arrive only if the method sets code, details and trailing metadata and then
+returns; so no method of the edge raises.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from plumbline_serve.causes import release
+from plumbline_serve.edge.api_keys import ApiKeys
+from plumbline_serve.edge.observe import EdgeObserver
+from plumbline_serve.edge.parsing import Patience
+from plumbline_serve.edge.problems import grpc_code, refuse, status
+from plumbline_serve.request_ids import request_id
+from plumbline_wire import REQUEST_ID_KEY, STATUS_DETAILS_KEY
+
+R = TypeVar("R", bound=Message)
+
+
+class CallContext(Protocol):
+    """What the edge needs of a context; Ray Serve's is one as it is.
+
+    A context may also have `time_remaining() -> float | None`, as gRPC's own has and Ray's has not.
+    """
+
+    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]:
+        """The caller's metadata, names in lower case."""
+        ...
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """Set the status code."""
+        ...
+
+    def set_details(self, details: str) -> None:
+        """Set the status message."""
+        ...
+
+    def set_trailing_metadata(self, trailing_metadata: list[tuple[str, str | bytes]]) -> None:
+        """Set the trailing metadata, once."""
+        ...
+
+
+@dataclass(slots=True)
+class GrpcCall:
+    """One call under way."""
+
+    context: CallContext
+    request_id: str
+    authorization: str | None
+    patience: Patience
+    code: grpc.StatusCode = grpc.StatusCode.CANCELLED
+    """Until it succeeds or fails."""
+
+    @classmethod
+    def of(cls, context: CallContext) -> "GrpcCall":
+        """The call of a context."""
+        metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+        patience = Patience(time.monotonic(), _deadline_ms(context))
+        return cls(context, request_id(metadata.get(REQUEST_ID_KEY)), metadata.get("authorization"), patience)
+
+    def succeed(self) -> None:
+        """Finish without an error."""
+        self.code = grpc.StatusCode.OK
+        self.context.set_trailing_metadata([(REQUEST_ID_KEY, self.request_id)])
+
+    def fail(self, error: Exception, observer: EdgeObserver) -> None:
+        """Finish with an error."""
+        visible = refuse(error, self.request_id, observer)
+        details = status(visible)
+        self.code = grpc_code(visible)
+        self.context.set_code(self.code)
+        self.context.set_details(details.message)
+        self.context.set_trailing_metadata(
+            [(REQUEST_ID_KEY, self.request_id), (STATUS_DETAILS_KEY, details.SerializeToString())]
+        )
+
+
+class CallInterceptor:
+    """Where every call passes: asks for the key, keeps exceptions in, counts."""
+
+    def __init__(self, keys: ApiKeys, observer: EdgeObserver) -> None:
+        self._keys = keys
+        self._observer = observer
+
+    async def run(
+        self,
+        rpc: str,
+        context: CallContext,
+        answer: Callable[[GrpcCall], Awaitable[R]],
+        *,
+        failed: R,
+        is_open: bool = False,
+    ) -> R:
+        """Answer a call.
+
+        Args:
+            rpc: Names the method in the metrics.
+            failed: What is returned beside an error.
+            is_open: Whether it needs no key.
+        """
+        call = GrpcCall.of(context)
+        try:
+            if not is_open:
+                self._keys.check(call.authorization)
+            reply = await answer(call)
+            call.succeed()
+        except asyncio.CancelledError as stopped:
+            release(stopped)
+            raise
+        except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the caller gets a status
+            call.fail(error, self._observer)
+            return failed
+        finally:
+            self._count(rpc, call)
+        return reply
+
+    async def stream(
+        self,
+        rpc: str,
+        context: CallContext,
+        answers: Callable[[GrpcCall], AsyncGenerator[R, None]],
+        *,
+        is_open: bool = False,
+    ) -> AsyncGenerator[R, None]:
+        """Answer a call with a stream; see `run`."""
+        call = GrpcCall.of(context)
+        try:
+            if not is_open:
+                self._keys.check(call.authorization)
+            async with aclosing(answers(call)) as replies:
+                async for reply in replies:
+                    yield reply
+            call.succeed()
+        except asyncio.CancelledError as stopped:
+            release(stopped)
+            raise
+        except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the caller gets a status
+            call.fail(error, self._observer)
+        finally:
+            self._count(rpc, call)
+
+    def _count(self, rpc: str, call: GrpcCall) -> None:
+        self._observer.request(rpc, "grpc", call.code.name, time.monotonic() - call.patience.started_s)
+
+
+def _deadline_ms(context: CallContext) -> float | None:
+    time_remaining = getattr(context, "time_remaining", None)
+    remaining_s = None if time_remaining is None else time_remaining()
+    return None if remaining_s is None else float(remaining_s) * 1000

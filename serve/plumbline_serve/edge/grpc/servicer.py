@@ -1,0 +1,219 @@
+"""The gRPC edge: the methods of `plumbline.v1.Scoring` and `grpc.health.v1.Health`, whatever server hosts them."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from plumbline_models.core.errors import InvalidFieldError, MalformedRequestError
+from plumbline_serve.edge import schemas
+from plumbline_serve.edge import to_messages as intake
+from plumbline_serve.edge.api_keys import ApiKeys
+from plumbline_serve.edge.bytes_in_flight import BytesInFlight
+from plumbline_serve.edge.grpc import replies as grpc_replies
+from plumbline_serve.edge.grpc import requests as grpc_requests
+from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCall
+from plumbline_serve.edge.grpc.health import GrpcHealth
+from plumbline_serve.edge.grpc.receiving import receive
+from plumbline_serve.edge.grpc.stream import answer_each
+from plumbline_serve.edge.grpc.unreadable import UnreadableMessage
+from plumbline_serve.edge.observe import EdgeObserver, Unobserved
+from plumbline_serve.edge.parsing import Delivery, ParsedRequest, Patience, parse_request
+from plumbline_serve.edge.problems import refuse, report_items, status
+from plumbline_serve.messages import EmbedReply, FilterReply, RankReply, ScoreReply
+from plumbline_serve.requests.service_protocol import Service
+from plumbline_serve.settings import Settings
+from plumbline_wire import SCORING_SERVICE
+from plumbline_wire.v1 import scoring_pb2 as pb
+
+B = TypeVar("B", bound=schemas.Request)
+T = TypeVar("T", ScoreReply, FilterReply, RankReply, EmbedReply)
+Q = TypeVar("Q", pb.ScoreRequest, pb.FilterRequest, pb.RankRequest, pb.EmbedRequest)
+
+MAX_BATCHES_UNDER_WAY = 16  # of one stream; the sender waits with further ones
+MAX_CORRELATION_CHARS = 128
+
+
+class GrpcEdge:
+    """Each method takes a message and its call's context, and returns: errors are set on the context.
+
+    An `UnreadableMessage` in a message's place is refused as one. A stream may stand in the place of a unary method's
+    message: its first message is the request.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        observer: EdgeObserver | None = None,
+        *,
+        bytes_in_flight: BytesInFlight | None = None,
+    ) -> None:
+        """Read the file of API keys.
+
+        Args:
+            bytes_in_flight: The budget that is shared with the REST edge; default: one of its own.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+        self._service = service
+        self._limits = settings.limits
+        self._observer = observer or Unobserved()
+        self._bytes = bytes_in_flight or BytesInFlight(settings.limits, observer)
+        self._interceptor = CallInterceptor(ApiKeys.read(settings.auth.keys_file), self._observer)
+        self._health = GrpcHealth(service, self._interceptor)
+
+    async def score(self, request: pb.ScoreRequest, context: CallContext) -> pb.ScoreReply:
+        """Score items in one batch."""
+
+        async def answer(call: GrpcCall) -> pb.ScoreReply:
+            return await self._score(request, call.request_id, call.patience)
+
+        return await self._interceptor.run(f"{SCORING_SERVICE}/Score", context, answer, failed=pb.ScoreReply())
+
+    async def filter(self, request: pb.FilterRequest, context: CallContext) -> pb.FilterReply:
+        """Accept or reject items by thresholds, cheapest scorer first."""
+
+        async def answer(call: GrpcCall) -> pb.FilterReply:
+            async with self._read(
+                request, grpc_requests.filter_delivery, schemas.FilterRequest, call.patience
+            ) as asked:
+                message = intake.filter_request(asked.body, asked.parts, asked.timeout_ms)
+                return grpc_replies.filter_reply(
+                    await _told(self._service.filter(message), call.request_id), call.request_id
+                )
+
+        return await self._interceptor.run(f"{SCORING_SERVICE}/Filter", context, answer, failed=pb.FilterReply())
+
+    async def rank(self, request: pb.RankRequest, context: CallContext) -> pb.RankReply:
+        """Order N images for one text, or N texts for one image."""
+
+        async def answer(call: GrpcCall) -> pb.RankReply:
+            async with self._read(request, grpc_requests.rank_delivery, schemas.RankRequest, call.patience) as asked:
+                message = intake.rank_request(asked.body, asked.parts, asked.timeout_ms)
+                return grpc_replies.rank_reply(
+                    await _told(self._service.rank(message), call.request_id), call.request_id
+                )
+
+        return await self._interceptor.run(f"{SCORING_SERVICE}/Rank", context, answer, failed=pb.RankReply())
+
+    async def embed(self, request: pb.EmbedRequest, context: CallContext) -> pb.EmbedReply:
+        """Make unit-norm vectors of images or texts."""
+
+        async def answer(call: GrpcCall) -> pb.EmbedReply:
+            async with self._read(request, grpc_requests.embed_delivery, schemas.EmbedRequest, call.patience) as asked:
+                message = intake.embed_request(asked.body, asked.parts, asked.timeout_ms)
+                return grpc_replies.embed_reply(
+                    await _told(self._service.embed(message), call.request_id), call.request_id
+                )
+
+        return await self._interceptor.run(f"{SCORING_SERVICE}/Embed", context, answer, failed=pb.EmbedReply())
+
+    async def list_scorers(self, request: pb.ListScorersRequest, context: CallContext) -> pb.ListScorersReply:
+        """List the loaded scorers."""
+        del request
+
+        async def answer(call: GrpcCall) -> pb.ListScorersReply:
+            del call
+            return grpc_replies.scorers_reply(await self._service.scorers())
+
+        return await self._interceptor.run(
+            f"{SCORING_SERVICE}/ListScorers", context, answer, failed=pb.ListScorersReply()
+        )
+
+    async def list_models(self, request: pb.ListModelsRequest, context: CallContext) -> pb.ListModelsReply:
+        """List the loaded encoders."""
+        del request
+
+        async def answer(call: GrpcCall) -> pb.ListModelsReply:
+            del call
+            return grpc_replies.encoders_reply(await self._service.encoders())
+
+        return await self._interceptor.run(
+            f"{SCORING_SERVICE}/ListModels", context, answer, failed=pb.ListModelsReply()
+        )
+
+    async def score_stream(
+        self, requests: AsyncIterator[pb.ScoreStreamRequest], context: CallContext
+    ) -> AsyncIterator[pb.ScoreStreamReply]:
+        """Score a long run of batches; each is answered as soon as it is ready, or with an error of its own."""
+        names: set[str] = set()
+
+        def answers(call: GrpcCall) -> AsyncGenerator[pb.ScoreStreamReply, None]:
+            async def answer(request: pb.ScoreStreamRequest) -> pb.ScoreStreamReply:
+                return await self._batch(request, call.request_id, names)
+
+            return answer_each(requests, answer, most=MAX_BATCHES_UNDER_WAY)
+
+        async for reply in self._interceptor.stream(f"{SCORING_SERVICE}/ScoreStream", context, answers):
+            yield reply
+
+    async def check(self, request: HealthCheckRequest, context: CallContext) -> HealthCheckResponse:
+        """Say whether the service takes work; needs no key."""
+        return await self._health.check(request, context)
+
+    async def watch(self, request: HealthCheckRequest, context: CallContext) -> AsyncIterator[HealthCheckResponse]:
+        """Say whether the service takes work, now and at each change; needs no key."""
+        async for response in self._health.watch(request, context):
+            yield response
+
+    async def _batch(self, request: pb.ScoreStreamRequest, request_id: str, names: set[str]) -> pb.ScoreStreamReply:
+        name = getattr(request, "correlation_id", "")
+        is_ours = False
+        try:
+            _check_readable(request)
+            _check_name(name, names)
+            names.add(name)
+            is_ours = True
+            reply = await self._score(request.request, request_id, Patience(time.monotonic()))
+            return pb.ScoreStreamReply(correlation_id=name, reply=reply)
+        except Exception as error:  # noqa: BLE001 - whatever fails one batch, the others of the stream go on
+            return pb.ScoreStreamReply(correlation_id=name, error=status(refuse(error, request_id, self._observer)))
+        finally:
+            if is_ours:
+                names.discard(name)
+
+    async def _score(self, request: pb.ScoreRequest, request_id: str, patience: Patience) -> pb.ScoreReply:
+        async with self._read(request, grpc_requests.score_delivery, schemas.ScoreRequest, patience) as asked:
+            message = intake.score_request(asked.body, asked.parts, asked.timeout_ms)
+            reply = await _told(self._service.score(message), request_id)
+            return grpc_replies.score_reply(reply, request_id)
+
+    @asynccontextmanager
+    async def _read(
+        self, request: Q, deliver: Callable[[Q], Delivery], schema: type[B], patience: Patience
+    ) -> AsyncIterator[ParsedRequest[B]]:
+        """What the caller asks; its bytes are in flight until it is answered."""
+        with self._bytes.share() as share:
+            share.may_hold_pixels = True
+            message: Q = await receive(request, share, max_upload_s=self._limits.max_upload_s)
+            _check_readable(message)
+            share.settle(message.ByteSize())
+            yield parse_request(deliver(message), schema, self._limits, patience=patience)
+
+
+async def _told(answer: Awaitable[T], request_id: str) -> T:
+    """The answer, once the log knows what failed in it."""
+    reply = await answer
+    report_items(reply, request_id)
+    return reply
+
+
+def _check_readable(request: Any) -> None:
+    if isinstance(request, UnreadableMessage):
+        raise MalformedRequestError("The request is not a message of the schema, or holds text that is not UTF-8.")
+
+
+def _check_name(name: str, names: set[str]) -> None:
+    if len(name) > MAX_CORRELATION_CHARS:
+        raise _name_error(f"must have at most {MAX_CORRELATION_CHARS} characters")
+    if name in names:
+        raise _name_error("is that of another batch under way")
+
+
+def _name_error(reason: str) -> InvalidFieldError:
+    errors = [{"pointer": "/correlation_id", "detail": reason}]
+    return InvalidFieldError(f"The batch's correlation_id {reason}.", errors=errors)

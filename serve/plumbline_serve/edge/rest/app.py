@@ -1,0 +1,116 @@
+"""The REST edge: one ASGI application over a service."""
+
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from plumbline_models.core.errors import MalformedRequestError, MethodNotAllowedError, RouteNotFoundError
+from plumbline_serve.edge.api_keys import ApiKeys
+from plumbline_serve.edge.bytes_in_flight import BytesInFlight
+from plumbline_serve.edge.observe import EdgeObserver, Unobserved
+from plumbline_serve.edge.rest import openapi
+from plumbline_serve.edge.rest.body import JSON
+from plumbline_serve.edge.rest.middleware import EdgeMiddleware, Paths
+from plumbline_serve.edge.rest.pages import PAGES, page
+from plumbline_serve.edge.rest.replies import write_json
+from plumbline_serve.edge.rest.routes import Routes
+from plumbline_serve.requests.service_protocol import Service
+from plumbline_serve.settings import Settings
+
+OPENAPI = "/openapi.json"
+OPEN_PATHS = frozenset({"/livez", "/readyz", OPENAPI, *PAGES})
+"""What needs no key: probes send none, and the pages and the schema hold nothing of a caller's."""
+_NOT_FOUND = 404
+_NOT_ALLOWED = 405
+_DESCRIPTION = "Scores images against their prompts: alignment, misaligned words, quality."
+
+
+def create_app(
+    service: Service,
+    settings: Settings,
+    observer: EdgeObserver | None = None,
+    *,
+    bytes_in_flight: BytesInFlight | None = None,
+) -> FastAPI:
+    """The application with every route of the contract.
+
+    Args:
+        service: What answers.
+        settings: The limits, and the file of API keys, which is read here and now.
+        observer: What hears of requests; default: nothing does.
+        bytes_in_flight: The budget that is shared with the gRPC edge; default: one of its own.
+
+    Raises:
+        ConfigError: The file of API keys cannot be used.
+    """
+    app = FastAPI(
+        title="Plumbline",
+        version=version("plumbline-serve"),
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    _add_routes(app, Routes(service, settings.limits, bytes_in_flight or BytesInFlight(settings.limits, observer)))
+    for path in PAGES:
+        app.add_route(path, page(path), methods=["GET"], include_in_schema=False)
+    app.add_route(OPENAPI, _openapi_handler(app), methods=["GET"], include_in_schema=False)
+    app.add_exception_handler(HTTPException, _refuse)
+    paths = Paths(known=frozenset(getattr(route, "path", "") for route in app.routes), open=OPEN_PATHS)
+    keys = ApiKeys.read(settings.auth.keys_file)
+    app.add_middleware(EdgeMiddleware, keys=keys, paths=paths, observer=observer or Unobserved())
+    return app
+
+
+def _add_routes(app: FastAPI, routes: Routes) -> None:
+    def add(method: str, path: str, handler: Callable[..., Awaitable[Response]], tag: str) -> None:
+        name = handler.__name__
+        app.add_api_route(path, handler, methods=[method], tags=[tag], operation_id=name, response_class=Response)
+
+    add("POST", "/v1/score", routes.score, "scoring")
+    add("POST", "/v1/rank", routes.rank, "scoring")
+    add("POST", "/v1/filter", routes.filter, "scoring")
+    add("POST", "/v1/embed", routes.embed, "scoring")
+    add("GET", "/v1/scorers", routes.scorers, "what is loaded")
+    add("GET", "/v1/models", routes.models, "what is loaded")
+    add("GET", "/livez", routes.livez, "operation")
+    add("GET", "/readyz", routes.readyz, "operation")
+    add("GET", "/metrics", routes.metrics, "operation")
+
+
+def _openapi_handler(app: FastAPI) -> Callable[[Request], Awaitable[Response]]:
+    body = b""
+
+    async def show(request: Request) -> Response:
+        nonlocal body
+        del request
+        body = body or write_json(openapi.describe(app, open_paths=OPEN_PATHS))
+        return Response(body, media_type=JSON)
+
+    return show
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Say in our words what the router refuses; the gate makes the answer."""
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == _NOT_FOUND:
+        raise RouteNotFoundError("There is no such route; GET /openapi.json lists them.")
+    if error.status_code == _NOT_ALLOWED:
+        allowed = _allowed(error)
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"allow": allowed})
+        raise MethodNotAllowedError(f"The route takes {allowed} only.", allow=allowed)
+    raise MalformedRequestError("The request cannot be read.") from error
+
+
+def _allowed(error: HTTPException) -> str:
+    headers: dict[str, Any] = dict(error.headers or {})
+    methods = {each.strip() for each in headers.get("Allow", "").split(",")} - {""}
+    return ", ".join(sorted(methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())))

@@ -1,0 +1,147 @@
+"""The OpenAPI 3.1 document: FastAPI's routes, with the bodies that its handlers read and write themselves."""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from plumbline_models.core.errors import CapacityError, PlumblineError, error_classes
+from plumbline_serve.edge import schemas
+from plumbline_serve.edge.problems import PROBLEM_JSON, problem
+from plumbline_serve.edge.rest.body import DOCUMENT_PART, FORM, JSON
+from plumbline_serve.edge.rest.routes import EXPOSITION, TIMEOUT_HEADER
+from plumbline_wire import REQUEST_ID_KEY
+
+Document: TypeAlias = dict[str, Any]
+
+REQUESTS: Mapping[str, type[BaseModel]] = {
+    "/v1/score": schemas.ScoreRequest,
+    "/v1/rank": schemas.RankRequest,
+    "/v1/filter": schemas.FilterRequest,
+    "/v1/embed": schemas.EmbedRequest,
+}
+REPLIES: Mapping[str, type[BaseModel]] = {
+    "/v1/score": schemas.ScoreReply,
+    "/v1/rank": schemas.RankReply,
+    "/v1/filter": schemas.FilterReply,
+    "/v1/embed": schemas.EmbedReply,
+    "/v1/scorers": schemas.ScorersReply,
+    "/v1/models": schemas.ModelsReply,
+}
+_TEMPLATE = (400, 401, 413, 415, 422, 429, 500, 503, 504)
+_READING = (401, 500, 503)
+_FORM_NOTE = (
+    f"The part `{DOCUMENT_PART}` holds the JSON; every other part is the raw bytes of an image, named by "
+    '`{"part": "name"}`. No base64: the fast way.'
+)
+_EXAMPLE_ID = "7f1c0f3e5b1d4f0c9c0a1b2c3d4e5f60"
+_SCHEMES = {"key": {"type": "http", "scheme": "bearer", "description": "An API key, where the service asks for one."}}
+
+
+def describe(app: FastAPI, *, open_paths: frozenset[str]) -> Document:
+    """Make the document.
+
+    Args:
+        app: With its routes.
+        open_paths: Those that need no key.
+    """
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    models: list[type[BaseModel]] = [*REQUESTS.values(), *REPLIES.values(), schemas.Problem]
+    _, definitions = models_json_schema(
+        [(each, "validation") for each in models],
+        ref_template="#/components/schemas/{model}",
+    )
+    components = document.setdefault("components", {})
+    components["schemas"] = definitions["$defs"]
+    components["securitySchemes"] = _SCHEMES
+    components["responses"] = {f"Problem{status}": _problem_response(status) for status in sorted({*_TEMPLATE})}
+    components["headers"] = {
+        "RequestId": {"description": "The caller's, if it sent a usable one.", "schema": {"type": "string"}},
+        "RetryAfter": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}},
+    }
+    components["parameters"] = _parameters()
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _complete(operation, path, is_open=path in open_paths)
+    return document
+
+
+def _complete(operation: Document, path: str, *, is_open: bool) -> None:
+    operation["security"] = [{}] if is_open else [{}, {"key": []}]
+    operation["parameters"] = [_ref("parameters", "RequestId")]
+    if path in REQUESTS:
+        operation["requestBody"] = _request_body(REQUESTS[path])
+        operation["parameters"].append(_ref("parameters", "Timeout"))
+    responses = operation["responses"]
+    responses["200"] = _success(path)
+    for status in _TEMPLATE if path in REQUESTS else () if is_open else _READING:
+        responses[str(status)] = _ref("responses", f"Problem{status}")
+    if path == "/readyz":
+        responses["503"] = _ref("responses", "Problem503")
+
+
+def _request_body(schema: type[BaseModel]) -> Document:
+    reference = _schema(schema)
+    form = {
+        "type": "object",
+        "description": _FORM_NOTE,
+        "properties": {DOCUMENT_PART: reference},
+        "required": [DOCUMENT_PART],
+        "additionalProperties": {"type": "string", "format": "binary"},
+    }
+    encoding = {DOCUMENT_PART: {"contentType": JSON}}
+    return {"required": True, "content": {JSON: {"schema": reference}, FORM: {"schema": form, "encoding": encoding}}}
+
+
+def _success(path: str) -> Document:
+    content: Document = {JSON: {"schema": _schema(REPLIES[path])}} if path in REPLIES else {JSON: {"schema": _STATUS}}
+    if path == "/metrics":
+        content = {EXPOSITION: {"schema": {"type": "string"}}}
+    return {"description": "Done.", "headers": {REQUEST_ID_KEY: _ref("headers", "RequestId")}, "content": content}
+
+
+_STATUS = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
+
+
+def _problem_response(status: int) -> Document:
+    kinds = [kind for kind in error_classes() if kind.status == status]
+    shown = kinds[:1] if status == PlumblineError.status else kinds  # those below 500 are found at start-up
+    headers = {REQUEST_ID_KEY: _ref("headers", "RequestId")}
+    if any(issubclass(kind, CapacityError) for kind in shown):
+        headers["retry-after"] = _ref("headers", "RetryAfter")
+    examples = {kind.code: {"value": problem(kind(f"{kind.title}."), _EXAMPLE_ID)} for kind in shown}
+    return {
+        "description": "; ".join(kind.title for kind in shown) + ".",
+        "headers": headers,
+        "content": {PROBLEM_JSON: {"schema": _schema(schemas.Problem), "examples": examples}},
+    }
+
+
+def _parameters() -> Document:
+    return {
+        "RequestId": {
+            "name": REQUEST_ID_KEY,
+            "in": "header",
+            "required": False,
+            "description": "Names the request in its answer and in the log: 1 to 128 printable ASCII characters.",
+            "schema": {"type": "string", "maxLength": 128},
+        },
+        "Timeout": {
+            "name": TIMEOUT_HEADER,
+            "in": "header",
+            "required": False,
+            "description": "As `timeout_ms`, in seconds; the smaller one wins.",
+            "schema": {"type": "number", "exclusiveMinimum": 0},
+        },
+    }
+
+
+def _schema(schema: type[BaseModel]) -> Document:
+    return _ref("schemas", schema.__name__)
+
+
+def _ref(kind: str, name: str) -> Document:
+    return {"$ref": f"#/components/{kind}/{name}"}

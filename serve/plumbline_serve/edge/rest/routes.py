@@ -1,0 +1,160 @@
+"""What each REST route does: read, ask the service, write."""
+
+import asyncio
+import math
+import re
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from plumbline_models.core.errors import DeadlineExceededError, InvalidFieldError, NotReadyError
+from plumbline_serve.edge import schemas
+from plumbline_serve.edge import to_messages as intake
+from plumbline_serve.edge.bytes_in_flight import BytesInFlight, Share
+from plumbline_serve.edge.parsing import Delivery, ParsedRequest, Patience, parse_request
+from plumbline_serve.edge.problems import report_items
+from plumbline_serve.edge.rest import replies as rest_replies
+from plumbline_serve.edge.rest.body import JSON, read_body
+from plumbline_serve.edge.rest.middleware import call_of
+from plumbline_serve.messages import Reply
+from plumbline_serve.requests.service_protocol import Service
+from plumbline_serve.settings import Limits
+
+T = TypeVar("T")
+B = TypeVar("B", bound=schemas.Request)
+
+TIMEOUT_HEADER = "x-request-timeout-seconds"
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+LOADING_RETRY_AFTER_S = 2.0
+_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?|\.\d{1,9}")
+
+
+class Routes:
+    """The handlers; errors are raised, and answered by the gate."""
+
+    def __init__(self, service: Service, limits: Limits, bytes_in_flight: BytesInFlight) -> None:
+        self._service = service
+        self._limits = limits
+        self._bytes = bytes_in_flight
+
+    async def score(self, request: Request) -> Response:
+        """Score items in one batch."""
+        async with self._read(request, schemas.ScoreRequest) as asked:
+            message = intake.score_request(asked.body, asked.parts, asked.timeout_ms)
+            reply = await _unless_gone(request, self._service.score(message))
+            return _reply(request, reply, rest_replies.score_document(reply))
+
+    async def filter(self, request: Request) -> Response:
+        """Accept or reject items by a policy over scorers, cheapest scorer first."""
+        async with self._read(request, schemas.FilterRequest) as asked:
+            message = intake.filter_request(asked.body, asked.parts, asked.timeout_ms)
+            reply = await _unless_gone(request, self._service.filter(message))
+            return _reply(request, reply, rest_replies.filter_document(reply))
+
+    async def rank(self, request: Request) -> Response:
+        """Order N images for one text, or N texts for one image."""
+        async with self._read(request, schemas.RankRequest) as asked:
+            message = intake.rank_request(asked.body, asked.parts, asked.timeout_ms)
+            reply = await _unless_gone(request, self._service.rank(message))
+            return _reply(request, reply, rest_replies.rank_document(reply))
+
+    async def embed(self, request: Request) -> Response:
+        """Make unit-norm vectors of images or texts."""
+        async with self._read(request, schemas.EmbedRequest) as asked:
+            message = intake.embed_request(asked.body, asked.parts, asked.timeout_ms)
+            reply = await _unless_gone(request, self._service.embed(message))
+            return _reply(request, reply, rest_replies.embed_document(reply, asked.body))
+
+    async def scorers(self) -> Response:
+        """List the loaded scorers."""
+        return _json(rest_replies.scorers_document(await self._service.scorers()))
+
+    async def models(self) -> Response:
+        """List the loaded encoders."""
+        return _json(rest_replies.encoders_document(await self._service.encoders()))
+
+    async def livez(self) -> Response:
+        """Say that the process is up."""
+        return _json({"status": "alive"})
+
+    async def readyz(self) -> Response:
+        """Say whether every configured encoder is loaded, compiled and warmed."""
+        if not self._service.is_ready:
+            raise NotReadyError("The service takes no work now.", retry_after_s=LOADING_RETRY_AFTER_S)
+        return _json({"status": "ready"})
+
+    async def metrics(self) -> Response:
+        """Show the Prometheus exposition of the whole application, all replicas."""
+        return Response(await self._service.metrics(), headers={"content-type": EXPOSITION})
+
+    @asynccontextmanager
+    async def _read(self, request: Request, schema: type[B]) -> AsyncIterator[ParsedRequest[B]]:
+        """What the caller asks; its bytes are in flight until it is answered."""
+        patience = Patience(call_of(request).started_s, _header_timeout_ms(request))
+        with self._bytes.share() as share:
+            delivery = await self._receive(request, patience, share)
+            yield parse_request(delivery, schema, self._limits, patience=patience)
+
+    async def _receive(self, request: Request, patience: Patience, share: Share) -> Delivery:
+        longest_s = self._limits.max_upload_s
+        try:
+            async with asyncio.timeout(min(longest_s, (patience.timeout_ms or math.inf) / 1000)) as timeout:
+                with share.arriving(lambda: timeout.reschedule(-math.inf)):
+                    return await read_body(request, self._limits, share)
+        except TimeoutError as error:
+            share.check()
+            raise DeadlineExceededError("The request took too long to arrive.", stage="receive") from error
+
+
+def _header_timeout_ms(request: Request) -> float | None:
+    value = request.headers.get(TIMEOUT_HEADER)
+    if value is None:
+        return None
+    seconds = float(value) if _SECONDS.fullmatch(value) else math.nan
+    if not seconds > 0:
+        raise InvalidFieldError(f"The header {TIMEOUT_HEADER} must be a number of seconds above 0.")
+    return seconds * 1000
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work while the caller waits for it; once the caller hangs up, cancel it."""
+    caller = _Caller(request, asyncio.current_task())
+    watching = asyncio.ensure_future(caller.watch())
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if caller.is_gone:
+            raise ClientDisconnect from None
+        raise
+    finally:
+        watching.cancel()
+
+
+class _Caller:
+    """Cancels a task when the caller hangs up."""
+
+    def __init__(self, request: Request, task: "asyncio.Task[Any] | None") -> None:
+        self._request = request
+        self._task = task
+        self.is_gone = False
+
+    async def watch(self) -> None:
+        """Wait for the end of the connection."""
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self.is_gone = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _reply(request: Request, reply: Reply, document: rest_replies.Document) -> Response:
+    request_id = call_of(request).request_id
+    report_items(reply, request_id)
+    return _json({"request_id": request_id, **document})
+
+
+def _json(document: rest_replies.Document) -> Response:
+    return Response(rest_replies.write_json(document), media_type=JSON)

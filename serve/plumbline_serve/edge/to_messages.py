@@ -1,0 +1,100 @@
+"""Request bodies to the service's messages, with the bytes that their sources name."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from plumbline_models.core.errors import UnknownImageError
+from plumbline_serve import messages
+from plumbline_serve.edge import schemas
+from plumbline_serve.messages import (
+    Base64Image,
+    BrokenImage,
+    EncodedImage,
+    ImageSource,
+    Item,
+    RawImage,
+    Threshold,
+    UrlImage,
+)
+from plumbline_serve.requests.image_sources import is_data_url
+
+Parts: TypeAlias = Mapping[str, bytes] | None
+"""Bytes by name; None where the wire carries none."""
+
+_AS_BROWSERS_WRITE = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
+"""What the name of a form's part becomes on its way (HTML, multipart/form-data encoding algorithm)."""
+
+
+def score_request(body: schemas.ScoreRequest, parts: Parts, timeout_ms: float | None) -> messages.ScoreRequest:
+    """Ask what `POST /v1/score` asks."""
+    return messages.ScoreRequest(
+        items=_items(body.items, parts),
+        images=_images(body.images, parts),
+        scorers=body.scorers,
+        timeout_ms=timeout_ms,
+    )
+
+
+def filter_request(body: schemas.FilterRequest, parts: Parts, timeout_ms: float | None) -> messages.FilterRequest:
+    """Ask what `POST /v1/filter` asks."""
+    return messages.FilterRequest(
+        policy=[Threshold(each.scorer, each.min, each.max, each.min_words) for each in body.policy.all],
+        items=_items(body.items, parts),
+        images=_images(body.images, parts),
+        explain=body.explain,
+        timeout_ms=timeout_ms,
+    )
+
+
+def rank_request(body: schemas.RankRequest, parts: Parts, timeout_ms: float | None) -> messages.RankRequest:
+    """Ask what `POST /v1/rank` asks."""
+    images = [body.image] if body.image is not None else body.images or []
+    texts = [body.text] if body.text is not None else body.texts or []
+    return messages.RankRequest(
+        images=[_source(image, parts) for image in images],
+        texts=texts,
+        scorer=body.scorer,
+        top_k=body.top_k,
+        timeout_ms=timeout_ms,
+    )
+
+
+def embed_request(body: schemas.EmbedRequest, parts: Parts, timeout_ms: float | None) -> messages.EmbedRequest:
+    """Ask what `POST /v1/embed` asks."""
+    return messages.EmbedRequest(
+        images=[_source(image, parts) for image in body.images or []],
+        texts=body.texts or [],
+        scorer=body.scorer,
+        timeout_ms=timeout_ms,
+    )
+
+
+def _items(items: list[schemas.Item], parts: Parts) -> list[Item]:
+    return [
+        Item(
+            id=str(index) if item.id is None else item.id,
+            image=_source(item.image, parts) if isinstance(item.image, schemas.ImageSource) else item.image,
+            text=item.text,
+        )
+        for index, item in enumerate(items)
+    ]
+
+
+def _images(images: Mapping[str, schemas.ImageSource], parts: Parts) -> dict[str, ImageSource]:
+    return {key: _source(image, parts) for key, image in images.items()}
+
+
+def _source(source: schemas.ImageSource, parts: Parts) -> ImageSource:
+    if source.b64 is not None:
+        return Base64Image(source.b64)
+    if source.url is not None:
+        return Base64Image(source.url) if is_data_url(source.url) else UrlImage(source.url)
+    if parts is None:
+        return BrokenImage(UnknownImageError("Only a multipart/form-data request has parts to name."))
+    name = source.part or ""
+    data = parts.get(name) if name in parts else parts.get(name.translate(_AS_BROWSERS_WRITE))
+    if data is None:
+        return BrokenImage(UnknownImageError("The request has no part of the name that the image gives."))
+    if source.raw is not None:
+        return RawImage(data, height=source.raw.height, width=source.raw.width)
+    return EncodedImage(data)

@@ -1,0 +1,69 @@
+"""Unit-norm vectors of images or texts, from the encoders that a scorer already holds."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
+from plumbline_models.core.protocols import Encoder, Scorer
+from plumbline_models.networks.clip.tokens import is_cut
+from plumbline_serve.encoding_cache import EncodingOrError
+from plumbline_serve.messages import EmbedReply, EmbedRequest
+from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.requests.session import RequestSession
+
+
+async def embed(pipeline: Pipeline, request: EmbedRequest) -> EmbedReply:
+    """Embed images or texts; raises as `Service.embed` does."""
+    if request.images and request.texts:
+        raise InvalidFieldError(
+            "Give images or texts, not both.",
+            errors=[{"pointer": "/texts", "detail": "images are given as well"}],
+        )
+    pipeline.checks.count(len(request.images) or len(request.texts))
+    image, text = _encoders(pipeline, request.scorer)
+    encoder = image if request.images else text
+    async with pipeline.session(request.timeout_ms) as (session, timing):
+        rows = await (
+            _image_rows(session, image, request) if request.images else _text_rows(session, text, pipeline, request)
+        )
+        cut = await _cut_texts(session, text, request.texts, rows)
+    vectors = [row if isinstance(row, PlumblineError) else np.asarray(row, np.float32) for row in rows]
+    dim = next((vector.size for vector in vectors if not isinstance(vector, PlumblineError)), 0)
+    return EmbedReply(encoder.key, dim, vectors, timing(), truncated=cut)
+
+
+def _encoders(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
+    """A scorer's two towers into one space; only a scorer that compares them has such."""
+    named: Sequence[Scorer] = [pipeline.checks.scorer(name, "/scorer")] if name else list(pipeline.scorers.values())
+    for scorer in named:
+        if scorer.image is not None and scorer.text is not None:
+            return scorer.image, scorer.text
+    raise UnknownScorerError(
+        f"{name or 'No loaded scorer'} has {'no ' if name else ''}encoders of images and texts into one space.",
+        errors=[{"pointer": "/scorer", "detail": "has no such encoders"}] if name else [],
+    )
+
+
+async def _cut_texts(
+    session: RequestSession, encoder: Encoder, texts: Sequence[str], rows: Sequence[EncodingOrError]
+) -> list[int]:
+    """Which of the embedded texts were cut."""
+    embedded = [index for index in range(len(texts)) if not isinstance(rows[index], PlumblineError)]
+    found = await session.read_texts(partial(is_cut, encoder), [texts[index] for index in embedded])
+    return [index for index, cut in zip(embedded, found, strict=True) if cut]
+
+
+async def _image_rows(session: RequestSession, encoder: Encoder, request: EmbedRequest) -> list[EncodingOrError]:
+    await session.open(request.images)
+    rows = await session.image_encodings(encoder, request.images)
+    return [rows[image] for image in request.images]
+
+
+async def _text_rows(
+    session: RequestSession, encoder: Encoder, pipeline: Pipeline, request: EmbedRequest
+) -> list[EncodingOrError]:
+    errors = {text: error for text in request.texts if (error := pipeline.checks.text(text)) is not None}
+    rows = await session.text_encodings(encoder, [text for text in request.texts if text not in errors])
+    return [errors.get(text) or rows[text] for text in request.texts]

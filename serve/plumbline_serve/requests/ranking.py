@@ -1,0 +1,54 @@
+"""Order images for a text, or texts for an image."""
+
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
+from plumbline_models.core.protocols import Scorer
+from plumbline_serve.messages import Ranked, RankReply, RankRequest
+from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.requests.validation import Case
+
+
+async def rank(pipeline: Pipeline, request: RankRequest) -> RankReply:
+    """Score every candidate against the one it is held to, best first; raises as `Service.rank` does."""
+    scorer = _scorer(pipeline, request.scorer)
+    cases = _cases(pipeline, request)
+    async with pipeline.session(request.timeout_ms) as (session, timing):
+        found = await pipeline.run(session, cases, [scorer])
+    ranked: list[Ranked] = []
+    errors: dict[int, PlumblineError] = {}
+    for index, (case, scores) in enumerate(zip(cases, found, strict=True)):
+        score = scores.get(scorer.info.name)
+        error = pipeline.failure(case, scores)
+        if error is not None:
+            errors[index] = error
+        elif score is not None and not isinstance(score, PlumblineError):
+            ranked.append(Ranked(index, score.value, truncated=bool(score.details.get("truncated"))))
+    sign = -1.0 if scorer.info.higher_is_better else 1.0
+    ranked.sort(key=lambda place: (sign * place.value, place.index))
+    return RankReply(scorer.info.name, ranked[: request.top_k], errors, timing())
+
+
+def _scorer(pipeline: Pipeline, name: str | None) -> Scorer:
+    if name is None:
+        matching = (s for s in pipeline.scorers.values() if s.info.needs == {"image", "text"})
+        if (scorer := next(matching, None)) is None:
+            raise UnknownScorerError("No scorer is loaded that holds a text against an image.")
+        return scorer
+    scorer = pipeline.checks.scorer(name, "/scorer")
+    if "text" not in scorer.info.needs:
+        raise InvalidFieldError(
+            f"{name} does not look at the text, so it cannot rank by it.",
+            errors=[{"pointer": "/scorer", "detail": "takes no text"}],
+        )
+    return scorer
+
+
+def _cases(pipeline: Pipeline, request: RankRequest) -> list[Case]:
+    num_images, num_texts = len(request.images), len(request.texts)
+    pipeline.checks.count(num_images and num_texts and max(num_images, num_texts))
+    if min(num_images, num_texts) > 1:
+        raise InvalidFieldError(
+            "Give one text and many images, or one image and many texts.",
+            errors=[{"pointer": "", "detail": f"{num_images} images and {num_texts} texts"}],
+        )
+    pairs = [(image, text) for image in request.images for text in request.texts]
+    return [Case(str(i), image, text, pipeline.checks.text(text)) for i, (image, text) in enumerate(pairs)]

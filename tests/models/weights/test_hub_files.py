@@ -1,0 +1,146 @@
+"""The hub as a real server on this machine: what is fetched, what is cached, what offline says."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PROGRAM = """
+import json, sys
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
+from plumbline_models.core.errors import PlumblineError
+
+def ask(arch):
+    try:
+        spec = ClipSpec.of(ClipSection(arch=arch))
+        return [spec.name, spec.fetch().name, spec.arch.embed_dim, spec.arch.preprocess_config["resize_mode"]]
+    except PlumblineError as error:
+        return [type(error).__name__, error.detail]
+
+print(json.dumps([ask(arch) for arch in sys.argv[1:]]))
+"""
+FOUND = ["org/tiny", "open_clip_model.safetensors", 24, "squash"]
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Serves a folder as the repository `org/tiny`."""
+
+    folder: Path
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+    def _answer(self, *, with_body: bool) -> None:
+        _, organisation, repository, _, _, name = self.path.split("/")
+        if (organisation, repository) not in {("org", "tiny"), ("org", "empty")}:
+            return self._refuse("RepoNotFound")
+        file = self.folder / name
+        if repository == "empty" or not file.is_file():
+            return self._refuse("EntryNotFound")
+        body = file.read_bytes()
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+        return None
+
+    def _refuse(self, code: str) -> None:
+        self.send_response(404)
+        self.send_header("X-Error-Code", code)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("TinyHub", (Hub,), {"folder": folder}))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+ASKED = """
+import json, sys
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
+from plumbline_models.core.errors import PlumblineError
+
+spec = ClipSpec.of(ClipSection(arch=sys.argv[1]))
+said = []
+for seek in ("here", "anywhere", "fetch", "here"):
+    try:
+        said.append([spec.check(seek), spec.origin.is_present])
+    except PlumblineError as error:
+        said.append([error.detail, spec.origin.is_present])
+print(json.dumps(said))
+"""
+
+
+def ask(home: Path, *archs: str, **environment: str) -> list[list[object]]:
+    """What each architecture gives."""
+    return run(PROGRAM, home, *archs, **environment)
+
+
+def run(program: str, home: Path, *archs: str, **environment: str) -> list[list[object]]:
+    """In a process of its own: the hub's client reads its address and its cache once."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment = {**kept, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", **environment}
+    command = [sys.executable, "-c", program, *archs]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=500)
+    return json.loads(done.stdout)
+
+
+def test_repositories_are_fetched_once_and_then_found_offline(tiny_folder: Path, tmp_path: Path) -> None:
+    with serve(tiny_folder) as address:
+        archs = "hf-hub:org/tiny", "hf-hub:org/other", "hf-hub:org/empty"
+        found, other, empty = ask(tmp_path, *archs, HF_ENDPOINT=address)
+    assert found == FOUND
+    assert other == [
+        "CheckpointNotFoundError",
+        "The hub does not give out org/other: it is not there, or needs a token.",
+    ]
+    assert empty == [
+        "CheckpointNotFoundError",
+        "The hub repository org/empty holds none of open_clip_config.json, config.json.",
+    ]
+    found, other, odd = ask(tmp_path, "hf-hub:org/tiny", "hf-hub:org/other", "hf-hub:a/b/c", HF_HUB_OFFLINE="1")
+    assert found == FOUND
+    assert other == [
+        "CheckpointNotFoundError",
+        "org/other is not in the local hub cache and the hub cannot be reached.",
+    ]
+    assert odd == ["CheckpointNotFoundError", "a/b/c is not a hub name of the form org/name."]
+
+
+def test_the_hub_is_asked_for_weights_without_fetching_them(tiny_folder: Path, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    shutil.copytree(tiny_folder, served)
+    with serve(served) as address:
+        found = run(ASKED, tmp_path / "home", "hf-hub:org/tiny", HF_ENDPOINT=address)
+        assert found == [[None, False], [None, False], [None, True], [None, True]]
+        (served / "open_clip_model.safetensors").unlink()
+        here, anywhere, *_ = run(ASKED, tmp_path / "other", "hf-hub:org/tiny", HF_ENDPOINT=address)
+    assert here == [None, False]
+    assert str(anywhere[0]).startswith("The hub repository org/tiny holds none of open_clip_model.safetensors, ")

@@ -1,0 +1,87 @@
+"""Rows are kept within bytes, apart by kind, in memory of their own."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from plumbline_serve.encoding_cache import EncodingStore, encoding_key
+from plumbline_serve.encoding_cache.store import ENTRY_BYTES, StoredEncoding
+
+
+@dataclass(frozen=True)
+class Answer:
+    cosine: float
+    tokens: np.ndarray
+
+
+def embedding(value: float = 1.0, size: int = 512) -> np.ndarray:
+    return np.full(size, value, np.float32)
+
+
+def test_a_kept_row_comes_back_bit_by_bit(make_encoder):
+    store, name = EncodingStore({"image": 2**20}), encoding_key(make_encoder(), b"a")
+    row = np.random.default_rng(1).normal(size=512).astype(np.float32)
+    store.put(name, row)
+    assert store.get(name).tobytes() == row.tobytes()
+
+
+def test_a_row_of_several_parts_comes_back_whole(make_encoder):
+    store, name = EncodingStore({"pair": 2**20}), encoding_key(make_encoder("pair"), b"a")
+    store.put(name, Answer(0.25, embedding(3.0, 4)))
+    assert store.get(name).cosine == 0.25
+    assert store.get(name).tokens.tolist() == [3.0] * 4
+
+
+def test_a_view_of_a_batch_is_kept_without_the_batch():
+    batch = np.zeros((64, 512), np.float32)
+    kept = StoredEncoding.of(batch[3])
+    assert sum(len(buffer) for buffer in kept.buffers) == 512 * 4
+
+
+def test_what_one_reader_could_write_no_other_would_see(make_encoder):
+    store, name = EncodingStore({"image": 2**20}), encoding_key(make_encoder(), b"a")
+    row = embedding(1.0)
+    store.put(name, row)
+    row[:] = 2.0
+    with pytest.raises(ValueError, match="read-only"):
+        store.get(name)[:] = 3.0
+    assert store.get(name)[0] == 1.0
+
+
+def test_the_least_recently_used_rows_make_room(make_encoder):
+    size = ENTRY_BYTES + 4 * 512 + 200
+    store, encoder = EncodingStore({"image": 3 * size}), make_encoder()
+    names = [encoding_key(encoder, bytes([i])) for i in range(4)]
+    for name in names[:3]:
+        store.put(name, embedding())
+    store.get(names[0])
+    store.put(names[3], embedding())
+    assert [store.get(name) is not None for name in names] == [True, False, True, True]
+    assert store.num_bytes("image") <= 3 * size
+
+
+def test_a_row_larger_than_all_that_may_be_kept_is_not(make_encoder):
+    store, encoder = EncodingStore({"image": 4096}), make_encoder()
+    small, large = encoding_key(encoder, b"small"), encoding_key(encoder, b"large")
+    store.put(small, embedding(1.0, 8))
+    store.put(large, embedding(1.0, 4096))
+    assert store.get(large) is None
+    assert store.get(small) is not None
+
+
+def test_nothing_is_kept_of_a_kind_that_has_no_bytes(make_encoder):
+    store, name = EncodingStore({"image": 0, "text": 4096}), encoding_key(make_encoder(), b"a")
+    store.put(name, embedding(1.0, 8))
+    assert store.get(name) is None
+    assert store.num_bytes("image") == 0
+
+
+def test_no_row_is_taken_for_that_of_another_encoder_or_input(make_encoder):
+    names = [
+        encoding_key(make_encoder("image", "small@11111111/image"), b"ab"),
+        encoding_key(make_encoder("image", "small@22222222/image"), b"ab"),
+        encoding_key(make_encoder("image", "small@11111111/image"), b"a", b"b"),
+        encoding_key(make_encoder("image", "small@11111111/image"), b"", b"ab"),
+    ]
+    assert len(set(names)) == 4
