@@ -23,13 +23,13 @@ STAGE_OF = {
     "plumbline_serve/edge/rest/replies": REPLY,
     "plumbline_serve/edge/grpc/replies": REPLY,
     "plumbline_serve/edge/": READING,
-    "plumbline_serve/requests/validation": "checks",
+    "plumbline_serve/requests/validation": "validation",
     "plumbline_serve/batching/": "queue and batches",
     "plumbline_serve/requests/image_sources": "decode",
     "images/decode": "decode",
-    "Encoder.prepare": "fit and tokenise",
-    "plumbline_models/scorers/": "heads",
-    "plumbline_serve/": "pipeline: images and rows by content",
+    "Encoder.preprocess": "preprocess and tokenise",
+    "plumbline_models/scorers/": "scorers",
+    "plumbline_serve/": "pipeline: images and encodings by content",
 }
 """What a frame shows, by the first of these that is part of it."""
 _TASK = re.compile(r"thread \((\d+)\)")
