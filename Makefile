@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PEERS := $(patsubst loadtests/peers/requirements/%.txt,.venv-peers/%/.installed,$(wildcard loadtests/peers/requirements/*))
+BASELINES := $(patsubst loadtests/baselines/requirements/%.txt,.venv-baselines/%/.installed,$(wildcard loadtests/baselines/requirements/*))
 SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check eval-mini bench peers format proto wheel clean
+.PHONY: help setup demo serve test check eval-mini bench baselines format proto wheel clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -37,15 +37,15 @@ check: $(STAMP)  ## lint, types, import rules
 	$(BIN)/pyright
 
 eval-mini: $(STAMP)  ## measure what the embedded weights know, through the service's own road (ARGS=--pairs 200)
-	$(BIN)/python loadtests/meaning/measure.py $(ARGS)
+	$(BIN)/python -m loadtests.accuracy.measure $(ARGS)
 
 bench: $(STAMP)  ## measure all that the service is held to, 40 minutes on two idle cores (ARGS="--only latency")
-	$(BIN)/python loadtests/bench.py $(ARGS)
+	$(BIN)/python -m loadtests.bench $(ARGS)
 
-peers: $(PEERS)  ## make .venv-peers, an environment for each server and library that benchmarks hold beside ours
+baselines: $(BASELINES)  ## make .venv-baselines, an environment for each server and library that benchmarks hold beside ours
 
 # Each holds what its requirements name and sees the rest, such as torch, in $(VENV), which stays as it is.
-.venv-peers/%/.installed: loadtests/peers/requirements/%.txt $(STAMP)
+.venv-baselines/%/.installed: loadtests/baselines/requirements/%.txt $(STAMP)
 	$(PYTHON) -m venv --clear $(@D)
 	echo "import site; site.addsitedir('$$($(BIN)/python $(SITE))')" > $$($(@D)/bin/python $(SITE))/plumbline.pth
 	$(@D)/bin/python -m pip install --quiet --no-warn-conflicts --requirement $<
@@ -62,4 +62,4 @@ wheel: $(STAMP)  ## build both distributions into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . ./clients
 
 clean:  ## remove the environment and caches
-	rm -rf $(VENV) .venv-peers dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-baselines dist .pytest_cache .mypy_cache .ruff_cache

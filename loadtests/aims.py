@@ -23,14 +23,14 @@ class Program:
 
     name: str
     command: str
-    """Below loadtests, with its arguments."""
+    """A module below `loadtests`, with its arguments."""
     quick: str
     """Arguments that make it short: they show that it runs, and prove nothing."""
     limit_s: float
     """It is ended after this."""
     aims: tuple[Aim, ...]
     needs: str = ""
-    """A folder without which it cannot run, and which `make peers` makes."""
+    """A folder without which it cannot run, and which `make baselines` makes."""
     is_long: bool = False
     """Runs only where it is named."""
 
@@ -39,7 +39,7 @@ VIT = "ViT-B/32"
 PROGRAMS = (
     Program(
         "towers",
-        "engine/towers.py --rounds 5",
+        "engine.towers --rounds 5",
         quick="--rounds 1",
         limit_s=600,
         aims=(
@@ -50,7 +50,7 @@ PROGRAMS = (
     ),
     Program(
         "decoding",
-        "engine/decoding.py --rounds 5",
+        "engine.decoding --rounds 5",
         quick="--rounds 1",
         limit_s=600,
         aims=(
@@ -60,7 +60,7 @@ PROGRAMS = (
     ),
     Program(
         "fclipscore",
-        "heads/fclipscore.py --rounds 5",
+        "scorers.fclipscore --rounds 5",
         quick="--rounds 1",
         limit_s=600,
         aims=(
@@ -71,14 +71,14 @@ PROGRAMS = (
     ),
     Program(
         "qualiclip",
-        "heads/qualiclip.py --rounds 5",
+        "scorers.qualiclip --rounds 5",
         quick="--rounds 1",
         limit_s=600,
         aims=(Aim("QualiCLIP, 16 images of mixed sizes, fp32, against eager", "cases/mixed_16/ratio/fp32", 1.5),),
     ),
     Program(
         "vqascore",
-        "heads/vqascore.py --rounds 3",
+        "scorers.vqascore --rounds 3",
         quick="--rounds 1",
         limit_s=600,
         aims=(
@@ -88,7 +88,7 @@ PROGRAMS = (
     ),
     Program(
         "efficiency-32",
-        "road/efficiency.py --items 32 --callers 4",
+        "service.efficiency --items 32 --callers 4",
         quick="--rounds 1 --round-items 32",
         limit_s=600,
         aims=(
@@ -99,7 +99,7 @@ PROGRAMS = (
     ),
     Program(
         "efficiency-1",
-        "road/efficiency.py --items 1 --callers 64",
+        "service.efficiency --items 1 --callers 64",
         quick="--rounds 1 --round-items 32",
         limit_s=600,
         aims=(
@@ -110,7 +110,7 @@ PROGRAMS = (
     ),
     Program(
         "sharing",
-        "road/sharing.py --rounds 5",
+        "service.sharing --rounds 5",
         quick="--rounds 1",
         limit_s=600,
         aims=(
@@ -121,7 +121,7 @@ PROGRAMS = (
     ),
     Program(
         "fastapi_open_clip",
-        "road/peer.py --peer fastapi_open_clip --requests 128 --rounds 5",
+        "service.baseline --peer fastapi_open_clip --requests 128 --rounds 5",
         quick="--requests 64 --rounds 5",
         limit_s=600,
         aims=(
@@ -132,24 +132,24 @@ PROGRAMS = (
     *(
         Program(
             name,
-            f"road/peer.py --peer {name} --python .venv-peers/{name}/bin/python --requests 128 --rounds 5",
+            f"service.baseline --peer {name} --python .venv-baselines/{name}/bin/python --requests 128 --rounds 5",
             quick="--requests 64 --rounds 5",
             limit_s=600,
             aims=(Aim(f"rate against {what}, 64 clients", f"ratios/{name}/requests_a_second", 1.5),),
-            needs=f".venv-peers/{name}",
+            needs=f".venv-baselines/{name}",
         )
         for name, what in (("litserve_open_clip", "LitServe + open_clip"), ("infinity_clip", "infinity-emb"))
     ),
     Program(
         "latency",
-        "road/latency.py",
+        "service.latency",
         quick="--requests 60 --requests-at-share 300",
         limit_s=600,
         aims=(Aim("p99 over p50 at 70 % of the knee", "at_70_percent_of_the_knee/p99_over_p50", most=3.0),),
     ),
     Program(
         "soak",
-        "road/soak.py --minutes 30 --log bench/soak.jsonl",
+        "service.soak --minutes 30 --log bench/soak.jsonl",
         quick="--minutes 9",
         limit_s=2400,
         aims=(Aim("memory, MiB an hour, lower end of the 95 % interval", "growth/total/low", most=0.0),),

@@ -1,6 +1,6 @@
 """Every figure that Plumbline is held to, by one command: `make session`.
 
-    python loadtests/bench.py [--only latency sharing] [--quick] [--out bench]
+    python -m loadtests.bench [--only latency sharing] [--quick] [--out bench]
 
 Runs the programs of loadtests/aims.py one after the other, each within its limit, writes what they say into a folder
 (NAME.json, NAME.log), and prints one Markdown table, which is written there too. On two idle cores it takes about 40
@@ -20,11 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aims import PROGRAMS, ROOT, Aim, Program
-
-sys.path.append(str(ROOT / "loadtests" / "road"))
-from report import table
-from running import exit_on_sigterm, stopping
+from loadtests.aims import PROGRAMS, ROOT, Aim, Program
+from loadtests.service.report import table
+from loadtests.service.running import exit_on_sigterm, stopping
 
 HEAD = ("what", "at least", "measured")
 STOP_S = 300  # for a program to stop its services, each of which has its own limit
@@ -70,9 +68,9 @@ def run(program: Program, folder: Path, *, root: Path = ROOT, is_quick: bool = F
     out, log = (folder / f"{program.name}.{ending}" for ending in ("json", "log"))
     out.unlink(missing_ok=True)
     if not (root / program.needs).exists():
-        return Outcome(program, why=f"there is no {program.needs}; `make peers` makes it")
+        return Outcome(program, why=f"there is no {program.needs}; `make baselines` makes it")
     arguments = shlex.split(f"{program.command} {program.quick if is_quick else ''}")
-    command = [sys.executable, root / "loadtests" / arguments[0], *arguments[1:], "--out", out]
+    command = [sys.executable, "-m", f"loadtests.{arguments[0]}", *arguments[1:], "--out", str(out)]
     environment = os.environ | {"PLUMBLINE_CACHE_DIR": str(folder / "engines")}
     with log.open("wb") as writing:
         process = subprocess.Popen(command, cwd=root, env=environment, stdout=writing, stderr=writing)

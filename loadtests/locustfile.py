@@ -1,7 +1,7 @@
 """Plumbline's callers as locust users.
 
-    locust -f loadtests/locustfile.py --host http://127.0.0.1:8000                  # its page: http://localhost:8089
-    locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 --headless --users 64 --run-time 60s Pairs
+    python -m locust -f loadtests/locustfile.py --host http://127.0.0.1:8000                  # its page: http://localhost:8089
+    python -m locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 --headless --users 64 --run-time 60s Pairs
 
 Each class is a scenario; name those that should run, or pick them on the page (--class-picker). gRPC users call port
 9000 of the host, or --grpc-port. One locust process keeps one core busy: where a service is faster than that, add
@@ -10,10 +10,8 @@ Each class is a scenario; name those that should run, or pick them on the page (
 
 import itertools
 import json
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,10 +20,8 @@ import grpc.experimental.gevent
 from locust import FastHttpUser, User, events, task
 from locust.argument_parser import LocustArgumentParser
 
-sys.path.append(str(Path(__file__).parent / "road"))
-from callers import FORM, form, numbered
-from pictures import captions, forms, messages, pictures
-
+from loadtests.service.callers import FORM, form, numbered
+from loadtests.service.pictures import captions, forms, messages, pictures
 from plumbline_wire.v1 import scoring_pb2 as pb
 from plumbline_wire.v1 import scoring_pb2_grpc
 

@@ -1,4 +1,4 @@
-"""What decoding and resizing cost, beside what else could do it: `python loadtests/engine/decoding.py`.
+"""What decoding and resizing cost, beside what else could do it: `python -m loadtests.engine.decoding`.
 
 One photograph in several sizes and formats, one thread, all sides in one process and in turn, medians of CPU seconds.
 The baseline is Pillow's own `convert("RGB")`. OpenCV is measured where `opencv-python-headless` is installed. Beside
@@ -9,7 +9,6 @@ decodes or resizes less exactly, with how far they move a CLIPScore.
 import argparse
 import importlib
 import io
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,10 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 
-sys.path.append(str(Path(__file__).parents[1] / "heads"))
-from interleaved import Side, add_out, interleave, ratios, report
-from shortcuts import measure_shortcuts
-
+from loadtests.engine.shortcuts import measure_shortcuts
+from loadtests.scorers.interleaved import Side, add_out, interleave, ratios, report
 from plumbline_models.images.decode import DecodePolicy, decode
 
 Pixels: TypeAlias = NDArray[np.uint8]

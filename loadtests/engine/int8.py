@@ -1,4 +1,4 @@
-"""What int8 does to embeddings and scores: `python loadtests/engine/int8.py`.
+"""What int8 does to embeddings and scores: `python -m loadtests.engine.int8`.
 
 Image towers in `auto` (bf16 where the CPU has it) and in int8 against float32, texts in float32 always: the embedded
 mini-clip, and ViT-B/32 with random weights and with those of the golden numbers. Engines are fitted to 96 scenes, and
@@ -8,7 +8,6 @@ caption is said.
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import spearmanr
 
-sys.path.append(str(Path(__file__).parents[1] / "heads"))
-sys.path.append(str(Path(__file__).parents[2] / "tests" / "models"))
-sys.path.append(str(Path(__file__).parents[2] / "tests" / "golden" / "fclipscore"))
+from loadtests import goldens  # noqa: F401 - makes the next one importable  # isort: skip
 from golden_clips import build_golden, picture
-from interleaved import add_out, report
-from product import encode, write_clip
-from towers import open_ours
 
+from loadtests.engine.towers import open_ours
+from loadtests.scorers.interleaved import add_out, report
+from loadtests.scorers.product import encode, write_clip
 from plumbline_models.backends import PrecisionChoice, Tuning
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.protocols import Encoder

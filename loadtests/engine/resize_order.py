@@ -1,4 +1,4 @@
-"""What the order of Pillow's two passes moves: `python loadtests/engine/resize_order.py`.
+"""What the order of Pillow's two passes moves: `python -m loadtests.engine.resize_order`.
 
 Pillow 13 makes tall images low first, earlier versions made them narrow first. Both are computed here, the earlier way
 by two resizes of one axis each, and scored in fp32: photographs of the golden set, cut to 9:16 and 1:3 around their
@@ -6,7 +6,6 @@ centre.
 """
 
 import json
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from plumbline_models.core.protocols import Embedded, PairInput
+from plumbline_models.core.protocols import Embedded, PairInput, Score
 from plumbline_models.images.preprocess_pixels import preprocess_pixels
 from plumbline_models.images.preprocess_spec import PreprocessSpec
 from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.vqascore import VqaScore
 
-TESTS = Path(__file__).parents[2] / "tests"
-sys.path += [str(Path(__file__).parents[1] / "heads"), str(TESTS / "models"), str(TESTS / "golden" / "fclipscore")]
-from golden_clips import build_golden, picture  # noqa: E402 - on the path by now
-from product import encode, open_context  # noqa: E402
+from loadtests import goldens  # noqa: F401 - makes the next one importable  # isort: skip
+from golden_clips import build_golden, picture
+
+from loadtests.scorers.product import encode, open_context
 
 Pixels = NDArray[np.uint8]
 SHAPES = {"288 x 512 (9:16)": (288, 512), "426 x 1280 (1:3)": (426, 1280)}
@@ -55,14 +54,18 @@ def compare_pixels(pairs: Sequence[tuple[Pixels, Pixels]]) -> dict[str, Any]:
     return {"samples_that_differ": round(float(share), 3), "levels": int(max(each.max() for each in differences))}
 
 
+def loaded(encoder: Any) -> Any:
+    """Any, for what an encoder has beside its protocol is read too."""
+    encoder.load()
+    return encoder
+
+
 def measure_clip(
     options: Mapping[str, Any], pictures: Sequence[Pixels], captions: Sequence[str], folder: Path
 ) -> dict[str, Any]:
     """Embeddings and cosines."""
     scorer = ClipScore.build(options, open_context("openvino", precision="fp32", cache_dir=folder))
-    image, text = scorer.image, scorer.text
-    image.load()
-    text.load()
+    image, text = loaded(scorer.image), loaded(scorer.text)
     spec = PreprocessSpec.from_config(image.spec.arch.preprocess_config)
     resized = [(preprocess_pixels(each, spec), narrow_first(each, spec)) for each in pictures]
     new, old = (np.stack(encode(image, [pair[way] for pair in resized])) for way in (0, 1))
@@ -79,9 +82,7 @@ def measure_clip(
 def measure_vqa(pictures: Sequence[Pixels], captions: Sequence[str], folder: Path) -> dict[str, Any]:
     """Probabilities by the embedded network, which squashes."""
     scorer = VqaScore.build({}, open_context("openvino", precision="fp32", cache_dir=folder))
-    image, pair = scorer.image, scorer.pair
-    image.load()
-    pair.load()
+    image, pair = loaded(scorer.image), loaded(scorer.pair)
     side = image.preprocess(pictures[0]).shape[0]
     spec = PreprocessSpec((side, side), "squash")
     resized = [(preprocess_pixels(each, spec), narrow_first(each, spec)) for each in pictures]
@@ -89,8 +90,8 @@ def measure_vqa(pictures: Sequence[Pixels], captions: Sequence[str], folder: Pat
     for way in (0, 1):
         rows = encode(image, [each[way] for each in resized])
         pairs = encode(pair, [pair.preprocess(PairInput(caption, row)) for row in rows for caption in captions])
-        values.append([score.value for score in scorer.score(Embedded(pairs=pairs))])
-    moved = np.abs(np.subtract(*values)).max()
+        values.append([score.value for score in scorer.score(Embedded(pairs=pairs)) if isinstance(score, Score)])
+    moved = np.abs(np.subtract(values[0], values[1])).max()
     return {"preprocessing": f"squash, {side} px", **compare_pixels(resized), "a_score_moves_by": float(f"{moved:.1e}")}
 
 

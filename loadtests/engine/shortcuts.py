@@ -5,7 +5,6 @@ encoder, which means something by them, and of a ViT-B/32 with random weights.
 """
 
 import io
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +16,8 @@ import skimage
 from numpy.typing import NDArray
 from PIL import Image
 
-sys.path.append(str(Path(__file__).parents[1] / "heads"))
-from interleaved import interleave, ratios
-from product import encode, open_context, write_clip
-
+from loadtests.scorers.interleaved import interleave, ratios
+from loadtests.scorers.product import encode, open_context, write_clip
 from plumbline_models.core.protocols import Embedded, Encoder, Score
 from plumbline_models.images.decode import DecodePolicy, decode
 from plumbline_models.scorers.clipscore import ClipScore
@@ -39,7 +36,9 @@ POLICY = DecodePolicy()
 
 def _scaled(data: bytes, size_px: int, margin: int) -> Pixels:
     # Scaled by the discrete cosine transform to an eighth, a quarter, ... of the side, never under the wanted one.
-    return simplejpeg.decode_jpeg(data, min_height=margin * size_px, min_width=margin * size_px, min_factor=1)
+    side_px = margin * size_px
+    pixels: Pixels = simplejpeg.decode_jpeg(data, min_height=side_px, min_width=side_px, min_factor=1)
+    return pixels
 
 
 def _reduced(data: bytes, size_px: int) -> Pixels:

@@ -1,4 +1,4 @@
-"""Whether OpenVINO's streams pay: `python loadtests/engine/streams.py`.
+"""Whether OpenVINO's streams pay: `python -m loadtests.engine.streams`.
 
 An engine has one caller, so a second stream helps only where a batch is cut in two and both halves run at once, each on
 half of the threads. ViT-B/32's image tower with random weights, two threads: one stream that takes the batch whole,
@@ -8,7 +8,6 @@ in turn, the median of each round's ratio, so that what else the machine does fa
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,10 +16,8 @@ from typing import Any
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).parents[1] / "heads"))
-from interleaved import add_out, report
-from product import write_clip
-
+from loadtests.scorers.interleaved import add_out, report
+from loadtests.scorers.product import write_clip
 from plumbline_models.backends.openvino.conversion import convert
 from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino
 from plumbline_models.networks.clip.graph import clip_image_graph

@@ -1,4 +1,4 @@
-"""What CLIP's towers cost, beside open_clip itself: `python loadtests/engine/towers.py`.
+"""What CLIP's towers cost, beside open_clip itself: `python -m loadtests.engine.towers`.
 
 ViT-B/32 with random weights, one thread, sides in one process and in turn, medians of CPU seconds. The image tower
 gets 16 pictures of 224 by 224 pixels that are normalised already in open_clip's case, raw in ours, which normalises
@@ -8,7 +8,6 @@ has no text tower of its own.
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,12 +17,10 @@ import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
-
-sys.path.append(str(Path(__file__).parents[1] / "heads"))
-from interleaved import Side, add_out, interleave, ratios, report
 from PIL import Image
-from product import encode, write_clip
 
+from loadtests.scorers.interleaved import Side, add_out, interleave, ratios, report
+from loadtests.scorers.product import encode, write_clip
 from plumbline_models.backends import PrecisionChoice, Tuning, open_backend
 from plumbline_models.core.protocols import BuildContext, Encoder
 from plumbline_models.networks.encoder_registry import EncoderRegistry

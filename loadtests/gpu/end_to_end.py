@@ -19,7 +19,7 @@ SIDE_PX = 512
 
 def measure(backend: str, checkpoint: dict[str, str], cache_dir: Path) -> dict[str, Any]:
     """Score distinct JPEGs of 512x512 pixels in requests of 32, all of them under way at once."""
-    settings = Settings(backend=backend, cache_dir=cache_dir, scorers={"clipscore": checkpoint})  # type: ignore[arg-type]
+    settings = Settings(backend=backend, cache_dir=cache_dir, scorers={"clipscore": checkpoint})
     return asyncio.run(_measure(settings))
 
 

@@ -1,4 +1,4 @@
-"""Everything about a GPU in one command: `python loadtests/gpu/measure.py --out docs/gpu`.
+"""Everything about a GPU in one command: `python -m loadtests.gpu.measure --out docs/gpu`.
 
 Checks parity on the golden cases in every precision, then measures rows a second of every graph and batch against
 torch eager and torch.compile in bf16 on the same GPU in the same run, the share of the GPU's own matrix-product peak,
@@ -19,14 +19,9 @@ from typing import Any
 
 import torch
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "heads")]
-
-import end_to_end
-import parity
-import rates
-from shapes import CLIPS, Measured, clip_graphs, flant5_graphs
-from tables import write_markdown
-
+from loadtests.gpu import end_to_end, parity, rates
+from loadtests.gpu.shapes import CLIPS, Measured, clip_graphs, flant5_graphs
+from loadtests.gpu.tables import write_markdown
 from plumbline_models.backends import BACKENDS, Tuning
 from plumbline_models.backends.devices import cuda_devices
 

@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from precision import HEADS
-from rates import refuse
-
+from loadtests.gpu.rates import refuse
+from loadtests.scorers.precision import HEADS
 from plumbline_models.backends import Precision, Tuning, open_backend
 from plumbline_models.core.protocols import BuildContext
 from plumbline_models.networks.encoder_registry import EncoderRegistry

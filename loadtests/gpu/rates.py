@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
-from shapes import Measured
 from torch.utils.flop_counter import FlopCounterMode
 
+from loadtests.gpu.shapes import Measured
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.backends.torch_backend import TorchEngine
 from plumbline_models.core.errors import EngineError, PlumblineError
@@ -24,7 +24,7 @@ NUM_ROUNDS = 20
 def matrix_peak_flops() -> float:
     """What this GPU really reaches on one large bf16 product, FLOP/s."""
     left, right = (torch.randn(PEAK_SIDE, PEAK_SIDE, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    seconds = []
+    seconds: list[float] = []
     for _ in range(30):
         started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         started.record()

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from product import write_clip
 
+from loadtests.scorers.product import write_clip
 from plumbline_models.backends import ListingBackend
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
@@ -80,7 +80,7 @@ class Measured:
             return rng.integers(0, 256, shape, dtype=np.uint8)
         if spec.dtype == "float32":
             values = rng.standard_normal(shape).astype(np.float32)
-            return values / np.linalg.norm(values, axis=-1, keepdims=True)
+            return np.asarray(values / np.linalg.norm(values, axis=-1, keepdims=True), np.float32)
         if spec.name == "caption_rows":
             return np.arange(num_rows, dtype=np.int64) % self._size(self.graph.inputs[0].shape[0], num_rows)
         ids = rng.integers(1, 30000, shape)

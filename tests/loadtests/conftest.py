@@ -1,15 +1,10 @@
-"""The load tests are programs side by side, not a package: their folders go on the path, as Python puts them there."""
+"""Servers for the load tests to ask."""
 
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 from aiohttp import web
-
-LOADTESTS = Path(__file__).parents[2] / "loadtests"
-sys.path += [str(folder) for folder in (LOADTESTS, LOADTESTS / "road", LOADTESTS / "heads")]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from aims import PROGRAMS, ROOT, Aim, Program
-from bench import Outcome, rows, run
+
+from loadtests.aims import PROGRAMS, ROOT, Aim, Program
+from loadtests.bench import Outcome, rows, run
 
 
 def program(command: str, *each: Aim, limit_s: float = 60.0) -> Program:
@@ -29,19 +30,19 @@ def checkout(tmp_path):
     ],
 )
 def test_a_figure_is_held_to_its_aim(aim, figure, expected):
-    assert rows([Outcome(program("x.py", aim), {"a": figure})]) == [expected]
+    assert rows([Outcome(program("x", aim), {"a": figure})]) == [expected]
 
 
 def test_figures_are_found_by_their_path_and_missed_where_a_program_says_nothing_of_them():
-    asked = program("x.py", Aim("there", "cases/jpeg 512/ratio"), Aim("not there", "cases/png/ratio"))
+    asked = program("x", Aim("there", "cases/jpeg 512/ratio"), Aim("not there", "cases/png/ratio"))
     found = rows([Outcome(asked, {"cases": {"jpeg 512": {"ratio": 2.0}}})])
     assert [measured for _, _, measured in found] == ["2.00", "not measured: trial says nothing of png"]
 
 
 def test_a_program_is_run_with_its_arguments_and_its_figures_are_read(checkout, tmp_path):
     checkout("argued.py", "import json, sys; open(sys.argv[-1], 'w').write(json.dumps({'argv': sys.argv[1:-2]}))")
-    assert run(program("argued.py --rounds 5"), tmp_path, root=tmp_path).figures == {"argv": ["--rounds", "5"]}
-    assert run(program("argued.py --rounds 5"), tmp_path, root=tmp_path, is_quick=True).figures["argv"][-1] == "--quick"
+    assert run(program("argued --rounds 5"), tmp_path, root=tmp_path).figures == {"argv": ["--rounds", "5"]}
+    assert run(program("argued --rounds 5"), tmp_path, root=tmp_path, is_quick=True).figures["argv"][-1] == "--quick"
 
 
 @pytest.mark.parametrize(
@@ -54,26 +55,26 @@ def test_a_program_is_run_with_its_arguments_and_its_figures_are_read(checkout, 
 def test_a_program_that_finds_nothing_is_said_to(checkout, tmp_path, text, reason):
     (tmp_path / "trial.json").write_text(json.dumps({"a": 9.0}))  # of an earlier run: it must not be read again
     checkout("failing.py", text)
-    outcome = run(program("failing.py", Aim("what", "a", 1.0)), tmp_path, root=tmp_path)
+    outcome = run(program("failing", Aim("what", "a", 1.0)), tmp_path, root=tmp_path)
     assert reason in outcome.why
     assert rows([outcome])[0][2].startswith(f"not measured: {reason}")
 
 
 def test_a_program_over_its_limit_is_ended(checkout, tmp_path):
     checkout("slow.py", "import time; time.sleep(60)")
-    outcome = run(program("slow.py", limit_s=0.5), tmp_path, root=tmp_path)
+    outcome = run(program("slow", limit_s=0.5), tmp_path, root=tmp_path)
     assert outcome.why.startswith("not done within 0.5 s")
 
 
 def test_a_program_without_what_it_needs_is_not_run(tmp_path):
-    lacking = Program("trial", "x.py", quick="", limit_s=1.0, aims=(), needs=".venv-peers/there")
-    assert run(lacking, tmp_path, root=tmp_path).why == "there is no .venv-peers/there; `make peers` makes it"
+    lacking = Program("trial", "x", quick="", limit_s=1.0, aims=(), needs=".venv-baselines/there")
+    assert run(lacking, tmp_path, root=tmp_path).why == "there is no .venv-baselines/there; `make baselines` makes it"
 
 
 def test_all_programs_exist_and_take_their_arguments():
     for each in PROGRAMS:
         file, *arguments = each.command.split()
-        text = (ROOT / "loadtests" / file).read_text()
+        text = (ROOT / "loadtests" / f"{file.replace('.', '/')}.py").read_text()
         for argument in (*arguments, *each.quick.split()):
             assert not argument.startswith("--") or f'"{argument}"' in text
 

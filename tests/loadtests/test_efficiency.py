@@ -1,10 +1,10 @@
 """Efficiency: ratios of wires to engines, cells that are left out, and the table."""
 
 import pytest
-from cells import GRID, Cell, why_refused, why_too_long
-from efficiency import ratios, summarise
-from report import table
 
+from loadtests.service.cells import GRID, Cell, why_refused, why_too_long
+from loadtests.service.efficiency import ratios, summarise
+from loadtests.service.report import table
 from plumbline_serve.settings import Settings
 
 SERVED = "served"

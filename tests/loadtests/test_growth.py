@@ -1,8 +1,9 @@
 """The growth benchmark's own arithmetic, on figures made up here."""
 
 import pytest
-from growth import SLACK, Cost, hold, middle, proportional, show
-from ladders import Step
+
+from loadtests.service.growth import SLACK, Cost, hold, middle, proportional, show
+from loadtests.service.ladders import Step
 
 
 def cost(name: str, cpu_ms: float, *, peak_mib: float = 0.0) -> Cost:

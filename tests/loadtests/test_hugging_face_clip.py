@@ -5,9 +5,9 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from peers.hugging_face_clip import LARGEST_DIFFERENCE, largest_difference, write_folder
 from safetensors.torch import load_file, save_file
 
+from loadtests.baselines.hugging_face_clip import LARGEST_DIFFERENCE, largest_difference, write_folder
 from plumbline_models.networks.clip.hugging_face import is_hugging_face, rename
 
 SIZES = {

@@ -6,8 +6,9 @@ import aiohttp
 import numpy as np
 import pytest
 from aiohttp import web
-from pictures import pictures
-from sides import ask_infinity
+
+from loadtests.service.pictures import pictures
+from loadtests.service.sides import ask_infinity
 
 
 def unit_rows(seed: int) -> np.ndarray:

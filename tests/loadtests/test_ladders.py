@@ -4,9 +4,9 @@ import io
 import json
 
 import pytest
-from ladders import TEXTS_A_REQUEST, TOKENS, photograph, text_steps
 from PIL import Image
 
+from loadtests.service.ladders import TEXTS_A_REQUEST, TOKENS, photograph, text_steps
 from plumbline_models.networks.clip.tokenizer import ClipTokenizer
 
 
@@ -31,4 +31,6 @@ def test_texts_have_the_tokens_that_they_are_said_to_have_and_none_is_sent_twice
         for body in step.bodies:
             texts = request_of(body)["texts"]
             assert len(set(texts)) == TEXTS_A_REQUEST
-            assert {tokenizer.encode(text).num_untruncated for text in texts} == {num_tokens}
+            tokenised = [tokenizer.encode(text) for text in texts]
+            assert {len(each.ids) for each in tokenised} == {num_tokens}
+            assert not any(each.truncated for each in tokenised)

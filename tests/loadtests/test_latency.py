@@ -1,7 +1,8 @@
 """The knee, and what a rate's requests say."""
 
 import pytest
-from latency import Load, find_knee
+
+from loadtests.service.latency import Load, find_knee
 
 
 def loads(*medians_ms: float) -> list[Load]:

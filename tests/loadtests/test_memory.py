@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from memory import MIB, Memory
+from loadtests.service.memory import MIB, Memory
 
 BLOCK_MIB = 64
 PROGRAM = f"""

@@ -7,7 +7,8 @@ import time
 import aiohttp
 import pytest
 from aiohttp import web
-from open_loop import offer, poisson
+
+from loadtests.service.open_loop import offer, poisson
 
 
 def test_poisson_arrivals_have_the_mean_and_the_spread_of_their_kind():

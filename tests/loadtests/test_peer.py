@@ -9,12 +9,13 @@ import aiohttp
 import numpy as np
 import pytest
 from aiohttp import web
-from callers import FORM, Window, form, repeat
-from peer import Side, compare, ratio, summarise
-from peer_server import FOLDER, PeerError, peer_server
-from pictures import forms
 from PIL import Image
-from sides import PEERS, ask_form, ask_plumbline
+
+from loadtests.service.baseline import Side, compare, ratio, summarise
+from loadtests.service.baseline_server import FOLDER, PeerError, peer_server
+from loadtests.service.callers import FORM, Window, form, repeat
+from loadtests.service.pictures import forms
+from loadtests.service.sides import PEERS, ask_form, ask_plumbline
 
 
 async def read_form(request: web.Request) -> dict[str, tuple[str | None, bytes]]:

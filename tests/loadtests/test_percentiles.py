@@ -1,7 +1,8 @@
 """Percentiles stay within what was seen and refuse too little of it."""
 
 import pytest
-from percentiles import TooFewSamplesError, needed, percentile, require
+
+from loadtests.service.percentiles import TooFewSamplesError, needed, percentile, require
 
 
 @pytest.mark.parametrize(("percent", "num_samples"), [(50, 6), (95, 60), (99, 300)])

@@ -1,6 +1,6 @@
 """Environments of peers belong to peers, and run on our torch."""
 
-from peer_server import FOLDER
+from loadtests.service.baseline_server import FOLDER
 
 REQUIREMENTS = sorted((FOLDER / "requirements").iterdir())
 

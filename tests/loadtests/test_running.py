@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import running
-from running import stopping
+
+from loadtests.aims import ROOT
+from loadtests.service.running import stopping
 
 PROGRAM = """
-import signal, sys, time
-sys.path.append({road!r})
-from running import stopping, workplace
+import signal, time
+from loadtests.service.running import stopping, workplace
 with workplace() as folder:
     print(folder, flush=True)
     try:
@@ -30,8 +30,8 @@ with workplace() as folder:
     ],
 )
 def test_sigterm_leaves_as_an_exception_does(cleaning):
-    text = PROGRAM.format(road=str(Path(running.__file__).parent), cleaning=cleaning)
-    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as process:
+    text = PROGRAM.format(cleaning=cleaning)
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         folder = Path(process.stdout.readline().strip())
         assert folder.is_dir()
         process.send_signal(signal.SIGTERM)

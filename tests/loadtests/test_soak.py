@@ -3,7 +3,8 @@
 import os
 
 import pytest
-from soak import TOTAL, Sample, held_mib, process_name, summarise
+
+from loadtests.service.soak import TOTAL, Sample, held_mib, process_name, summarise
 
 MINUTE_S = 60.0
 

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from stacks import READING, SERVER, STAGE_OF, count, sampling, stage_of
 
+from loadtests.service.stacks import READING, SERVER, STAGE_OF, count, sampling, stage_of
 from plumbline_serve import batching
 
 SERVE = Path(batching.__file__).parents[1]
@@ -24,8 +24,12 @@ RUN = "_run (asyncio/events.py:80)"
             id="a library works for its caller",
         ),
         pytest.param(
-            [LOOP, "score (plumbline_serve/pipeline.py:60)", "cases (plumbline_serve/checks.py:40)"],
-            "checks",
+            [
+                LOOP,
+                "score (plumbline_serve/requests/pipeline.py:60)",
+                "cases (plumbline_serve/requests/validation.py:40)",
+            ],
+            "validation",
             id="the innermost of ours counts",
         ),
         pytest.param(
@@ -36,10 +40,10 @@ RUN = "_run (asyncio/events.py:80)"
         pytest.param(
             [
                 "thread (9): decode_1",
-                "Picture.fit (plumbline_serve/pictures.py:47)",
-                "ClipImageEncoder.prepare (x.py:1)",
+                "Picture.preprocess (plumbline_serve/requests/pictures.py:47)",
+                "ClipImageEncoder.preprocess (x.py:1)",
             ],
-            "fit and tokenise",
+            "preprocess and tokenise",
             id="fitting on a decoder's thread",
         ),
     ],

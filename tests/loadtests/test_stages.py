@@ -1,7 +1,8 @@
 """Shares of CPU time, worked out from threads and samples made up here."""
 
 import pytest
-from stages import INSIDE, StageSeconds, divide, show
+
+from loadtests.service.stages import INSIDE, StageSeconds, divide, show
 
 
 def test_a_threads_time_is_divided_as_its_samples_are():

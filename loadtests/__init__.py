@@ -1,0 +1,1 @@
+"""Load tests and benchmarks: programs, each run as `python -m loadtests.FOLDER.NAME`."""

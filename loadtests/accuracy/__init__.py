@@ -1,0 +1,1 @@
+"""What the embedded weights know, through the service's own request path."""

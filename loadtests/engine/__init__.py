@@ -1,0 +1,1 @@
+"""Engines, decoders and towers by themselves."""

@@ -1,0 +1,1 @@
+"""Each scorer beside a straightforward program."""

@@ -1,0 +1,164 @@
+"""What bf16 does to the heads' scores and to their order: `python -m loadtests.scorers.precision qualiclip`.
+
+Against the numbers of the authors' programs in `tests/golden`, on weights that are rebuilt here. For each set it says
+the largest error, and Spearman's correlation of our order with theirs. `fclipscore` has two rows in bf16: as served,
+with attributions in fp32 behind a bf16 image tower, and with everything in bf16, which the service does not do.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from loadtests.goldens import GOLDEN
+from loadtests.scorers.product import encode, open_context
+from plumbline_models.core.protocols import BuildContext, Embedded, PairInput, Score
+from plumbline_models.images.decode import DecodePolicy, decode
+from plumbline_models.networks.encoder_registry import EncoderRegistry
+from plumbline_models.scorers.fclipscore import FClipScore
+from plumbline_models.scorers.qualiclip import QualiClip
+from plumbline_models.scorers.vqascore import VqaScore
+
+AS_PUBLISHED = DecodePolicy(exif_orientation="ignore", alpha="drop")
+Encoding: TypeAlias = dict[str, Any]
+
+
+def measure_qualiclip(folder: Path, engines: Mapping[str, BuildContext]) -> list[Encoding]:
+    """Scores of 31 images under two sets of weights."""
+    from rebuild_weights import spread_state_dict, vanilla_state_dict  # noqa: PLC0415 - on the path by now
+
+    golden = json.loads((GOLDEN / "qualiclip" / "golden.json").read_text(encoding="utf-8"))
+    cases = [case for case in golden["cases"] if "policy" not in case["tags"]]
+    images = [decode((GOLDEN / "qualiclip" / case["file"]).read_bytes(), AS_PUBLISHED) for case in cases]
+    vanilla = vanilla_state_dict(golden["seed"])
+    rows: list[Encoding] = []
+    for name, state in {"spread": spread_state_dict(vanilla, golden["seed"]), "vanilla": vanilla}.items():
+        checkpoint = folder / f"qualiclip-{name}.pth"
+        torch.save(dict(state), checkpoint)
+        expected = [case[name]["score"] for case in cases]
+        for precision, context in engines.items():
+            scorer = QualiClip.build({"arch": "RN50-quickgelu", "checkpoint": checkpoint}, context)
+            encoder = _loaded(scorer.image)
+            answers = scorer.score(Embedded(images=encode(encoder, [encoder.preprocess(image) for image in images])))
+            rows.append({"set": name, "precision": precision, **_compare(_values(answers), expected)})
+    return rows
+
+
+def measure_fclipscore(folder: Path, engines: Mapping[str, BuildContext]) -> list[Encoding]:
+    """Cosines, attributions and scores of pairs under two architectures."""
+    from golden_clips import build_golden, picture  # noqa: PLC0415 - on the path by now
+
+    rows: list[Encoding] = []
+    for name in ("b32_quickgelu", "b16_gelu"):
+        clip = build_golden(name, folder)
+        cases = [case for case in clip.cases if "f_clipscore" in case and "_of_text>" not in case["caption"]]
+        pixels = {image: picture(image) for image in clip.image_embeddings}
+        for precision, context in engines.items():
+            scorer = FClipScore.build({**clip.options, "compat": True}, context)
+            image, pair = _loaded(scorer.image), _loaded(scorer.pair)
+            embedded = dict(
+                zip(pixels, encode(image, [image.preprocess(each) for each in pixels.values()]), strict=True)
+            )
+            inputs = [PairInput(case["caption"], embedded[case["image"]]) for case in cases]
+            found = encode(pair, [pair.preprocess(each) for each in inputs])
+            answers = scorer.score(Embedded(pairs=found, texts=[case["caption"] for case in cases]))
+            rows.append({"set": name, "precision": precision, **_compare_pairs(cases, found, _values(answers))})
+    return rows
+
+
+def measure_vqascore(folder: Path, engines: Mapping[str, BuildContext]) -> list[Encoding]:
+    """Scores of images by texts."""
+    import causal_golden  # noqa: PLC0415 - heavy
+    import conftest  # noqa: PLC0415
+
+    record = json.loads((conftest.TINY / "golden.json").read_text(encoding="utf-8"))
+    pictures = {entry["name"]: conftest._make(entry) for entry in record["images"]}
+    rows: list[Encoding] = []
+    for precision, context in engines.items():
+        scorer = VqaScore.build({"model": str(conftest.TINY)}, context)
+        _loaded(scorer.image), _loaded(scorer.pair)
+        found = _answers(scorer, record["cases"][0], pictures)
+        rows.append({"set": "clip-flant5", "precision": precision, **_compare(found, _expected(record))})
+        for family in causal_golden.FOLDERS:
+            record_of = causal_golden.record(family)
+            case = record_of["cases"][0]
+            shown = {name: causal_golden.pixels(family, name) for name in case["images"]}
+            scorer = causal_golden.load(family, causal_golden.context(folder, precision, "openvino"))
+            found = _answers(scorer, case, shown)
+            rows.append({"set": family, "precision": precision, **_compare(found, _expected(record_of))})
+    return rows
+
+
+def _answers(scorer: Any, case: Mapping[str, Any], pictures: Mapping[str, Any]) -> list[float]:
+    """Scores of every image of a case with each of its texts, one pair at a time."""
+    values = []
+    for name in case["images"]:
+        [row] = encode(scorer.image, [scorer.image.preprocess(pictures[name])])
+        for text in case["texts"]:
+            pairs = encode(scorer.pair, [scorer.pair.preprocess(PairInput(text, row))])
+            values += _values(scorer.score(Embedded(pairs=pairs)))
+    return values
+
+
+def _expected(record: Mapping[str, Any]) -> list[float]:
+    return [float(value) for value in np.ravel(record["cases"][0]["scores_ref_f64"])]
+
+
+def _compare_pairs(cases: Sequence[Mapping[str, Any]], found: Sequence[Any], values: Sequence[float]) -> Encoding:
+    cosines = _compare([each.cosine for each in found], [case["cos"] for case in cases])
+    tokens = [(each.tokens, np.array(case["token_attr"])) for each, case in zip(found, cases, strict=True)]
+    relative = [np.abs(ours - theirs).max(initial=0) / np.abs(theirs).max(initial=1e-9) for ours, theirs in tokens]
+    scores = _compare(values, [case["f_clipscore"]["-5e-05"] for case in cases])
+    return {
+        "largest_cosine_error": cosines["largest_error"],
+        "largest_attribution_error_of_row_maximum": float(f"{max(relative):.1e}"),
+        "spearman_of_cosines": cosines["spearman"],
+        **scores,
+    }
+
+
+def _compare(found: Sequence[float], expected: Sequence[float]) -> Encoding:
+    error = np.abs(np.array(found) - np.array(expected)).max()
+    order = spearmanr(found, expected).statistic
+    return {"cases": len(expected), "largest_error": float(f"{error:.1e}"), "spearman": round(float(order), 5)}
+
+
+def _values(answers: Sequence[Any]) -> list[float]:
+    return [answer.value for answer in answers if isinstance(answer, Score)]
+
+
+def _loaded(encoder: Any) -> Any:
+    encoder.load()
+    return encoder
+
+
+HEADS: Mapping[str, Callable[[Path, Mapping[str, BuildContext]], list[Encoding]]] = {
+    "qualiclip": measure_qualiclip,
+    "fclipscore": measure_fclipscore,
+    "vqascore": measure_vqascore,
+}
+
+
+def main() -> None:
+    """Measure one head and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("head", choices=HEADS)
+    head = parser.parse_args().head
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        cache_dir = Path(folder)
+        served = {p: open_context("openvino", precision=p, cache_dir=cache_dir) for p in ("fp32", "bf16")}
+        engines = dict(served)
+        if head == "fclipscore":
+            engines["all bf16"] = BuildContext(served["bf16"].backend, EncoderRegistry())
+        print(json.dumps({"head": head, "backend": "openvino", "rows": HEADS[head](cache_dir, engines)}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The whole service under load, beside other servers."""

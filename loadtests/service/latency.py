@@ -1,0 +1,96 @@
+"""Latency against offered load, and the knee.
+
+    python -m loadtests.service.latency [--requests 300] [--requests-at-share 600] [--gateways 2] [--streams 2]
+        [--out F]
+
+ViT-B/32 with random weights, one new pair a request over REST, nothing kept. Requests arrive as a Poisson process at a
+rate of their own, whether those before are answered or not, and latency counts from when each was due, so that a slow
+answer delays no later arrival (no coordinated omission). Rates are shares of what 64 callers in a closed loop get; each
+is offered a number of requests and not of seconds, since percentiles take a number of samples: a 99th, 300 or more.
+
+The knee is the last rate, from the lowest up, before the first at which the median is three times that of the lowest
+or more. A median says that most requests wait for others, which is what saturation is, and takes few samples; a rate
+above one that failed does not count, however lucky its run was. Then follows a longer run at 70 % of the knee, whose
+99th percentile over its median is printed. With --gateways the cores are divided among so many gateways, each with
+engines of its own, so that one long batch holds up a part of the requests only; with --streams the threads of each
+engine are divided among so many batches at a time.
+"""
+
+import argparse
+import asyncio
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from loadtests.service.callers import ask_rest
+from loadtests.service.open_loop import offer, poisson
+from loadtests.service.percentiles import in_ms, require
+from loadtests.service.pictures import forms
+from loadtests.service.random_clip import write_config
+from loadtests.service.report import add_out, report
+from loadtests.service.running import NOTHING_KEPT, divide, running, workplace
+
+SHARES = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
+NUM_CALLERS, NUM_CLOSED = 64, 256
+KNEE_FACTOR, SHARE_OF_KNEE = 3.0, 0.7
+
+
+@dataclass(frozen=True)
+class Load:
+    """What callers saw at one offered rate."""
+
+    offered_a_second: float
+    num_answered: int
+    latency: Mapping[str, float]
+    """Percentiles in milliseconds, by name: p50_ms, p95_ms, and p99_ms where there were requests enough to say it."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--requests", type=int, default=300, help="at each rate; from 300 on they say a 99th percentile"
+    )
+    parser.add_argument("--requests-at-share", type=int, default=600, help="at 70 %% of the knee")
+    parser.add_argument("--gateways", type=int, default=1)
+    parser.add_argument("--streams", type=int, default=1)
+    add_out(parser)
+    options = parser.parse_args()
+    require(options.requests, 95)
+    require(options.requests_at_share, 99)
+    with workplace() as folder:
+        config, _ = write_config(folder)
+        layout = divide(options.gateways, options.streams)
+        with running(config.read_text(encoding="utf-8"), NOTHING_KEPT | layout) as service:
+            bodies = forms(1, is_new=True)
+            ask = ask_rest(service.port, bodies, num_requests=NUM_CLOSED, num_callers=NUM_CALLERS)
+            window = asyncio.run(ask)
+            closed = window.num_requests / window.seconds
+            url = f"http://127.0.0.1:{service.port}/v1/score"
+            loads = [measure(url, bodies, share * closed, options.requests) for share in SHARES]
+            knee = find_knee(loads)
+            at_share = measure(url, bodies, SHARE_OF_KNEE * knee, options.requests_at_share)
+    tail = at_share.latency["p99_ms"] / at_share.latency["p50_ms"]
+    figures = {
+        "closed_loop_a_second": closed,
+        "loads": [asdict(load) for load in loads],
+        "knee_a_second": knee,
+        "at_70_percent_of_the_knee": asdict(at_share) | {"p99_over_p50": tail},
+    }
+    report(figures, out=options.out)
+
+
+def measure(url: str, bodies: Iterator[bytes], rate: float, num_requests: int) -> Load:
+    """Offer as many requests at a mean rate a second."""
+    latencies_s = asyncio.run(offer(url, bodies, itertools.islice(poisson(rate), num_requests)))
+    return Load(rate, len(latencies_s), in_ms(latencies_s))
+
+
+def find_knee(loads: Sequence[Load]) -> float:
+    """The last rate, in rising order, before the first whose median is three times that of the first or more."""
+    bound = KNEE_FACTOR * loads[0].latency["p50_ms"]
+    passing = itertools.takewhile(lambda load: load.latency["p50_ms"] < bound, loads)
+    return list(passing)[-1].offered_a_second
+
+
+if __name__ == "__main__":
+    main()
