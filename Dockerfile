@@ -19,7 +19,7 @@ WORKDIR /source
 COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
 COPY deploy/image deploy/image
 COPY clients clients
-COPY models models
+COPY models/plumbline_models models/plumbline_models
 COPY serve serve
 RUN deploy/image/install.sh wheels /wheels
 

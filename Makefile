@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BASELINES := $(patsubst loadtests/baselines/requirements/%.txt,.venv-baselines/%/.installed,$(wildcard loadtests/baselines/requirements/*))
+DIST := dist
 SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
 .DEFAULT_GOAL := help
@@ -14,10 +15,10 @@ help:  ## say what each target does
 
 setup: $(STAMP)  ## make .venv and install everything into it
 
-$(STAMP): pyproject.toml clients/pyproject.toml constraints.txt
+$(STAMP): pyproject.toml clients/pyproject.toml models/plumbline_training/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable clients --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable clients --editable models/plumbline_training --editable '.[dev]'
 	touch $(STAMP)
 
 demo: $(STAMP)  ## start the service, score samples through REST and gRPC, print the answers, stop
@@ -58,8 +59,8 @@ format: $(STAMP)  ## rewrite the sources as the formatter wants them
 proto: $(STAMP)  ## compile the gRPC schema
 	$(BIN)/python clients/proto/compile_stubs.py
 
-wheel: $(STAMP)  ## build both distributions into dist/
-	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . ./clients
+wheel: $(STAMP)  ## build the three distributions into dist/: service, client, training
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(DIST) . ./clients ./models/plumbline_training
 
 clean:  ## remove the environment and caches
-	rm -rf $(VENV) .venv-baselines dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-baselines $(DIST) .pytest_cache .mypy_cache .ruff_cache

@@ -15,7 +15,7 @@ from plumbline_models.networks.flant5.arch import T5Arch, TowerArch
 from plumbline_models.networks.flant5.layers import RmsNorm, SelfAttention, spread_buckets
 from plumbline_models.networks.flant5.score_module import FlanT5Score, FoldedCrossAttention
 from plumbline_models.networks.flant5.tower_module import FlanT5Image
-from plumbline_training.asked import ParsedRequest
+from plumbline_training.questions import QuestionBatch
 
 END_ID: Final = 1
 FOIL_ODDS: Final = 3.0
@@ -75,12 +75,12 @@ class Answering(nn.Module):
             if not name.startswith("image.") or name.startswith("image.project_")
         ]
 
-    def forward(self, pixels: Tensor, asked: ParsedRequest, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, pixels: Tensor, questions: QuestionBatch, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Answer questions about `[N, H, W, 3]` uint8 pixels.
 
         Args:
             pixels: The scenes.
-            asked: The questions.
+            questions: The questions.
             kept: `[P]` numbers of the patches that are read, in order; the others are passed over.
 
         Returns:
@@ -89,17 +89,17 @@ class Answering(nn.Module):
         """
         with torch.no_grad():
             seen = self.image.see(pixels)
-        rows = self.image.project(seen[:, kept])[asked.owners]
-        num_texts, num_patches = len(asked.owners), seen.shape[1]
+        rows = self.image.project(seen[:, kept])[questions.owners]
+        num_texts, num_patches = len(questions.owners), seen.shape[1]
         head_ids = torch.full((num_texts, 1), END_ID)
-        joined = self.answers.join(rows, head_ids, asked.tails)
-        behind = torch.arange(asked.tails.shape[1]) + 1 + num_patches
-        mask = self.answers.mask_padding(asked.tails, 1 + len(kept))
+        joined = self.answers.join(rows, head_ids, questions.tails)
+        behind = torch.arange(questions.tails.shape[1]) + 1 + num_patches
+        mask = self.answers.mask_padding(questions.tails, 1 + len(kept))
         memory = self._encode(joined, mask, torch.cat([torch.zeros(1, dtype=torch.long), 1 + kept, behind]))
-        read = torch.stack([torch.full((num_texts,), self.start_id), self.answer_ids(asked)], dim=1)
+        read = torch.stack([torch.full((num_texts,), self.start_id), self.answer_ids(questions)], dim=1)
         logits: Tensor = self.answers.vocabulary(self.answers.decode(read, memory, mask))
         log_yes = torch.log_softmax(logits[:, 0], dim=-1)[:, self.yes_id]
-        return logits, log_yes, self.faults(memory[:, -asked.tails.shape[1] :])[..., 0]
+        return logits, log_yes, self.faults(memory[:, -questions.tails.shape[1] :])[..., 0]
 
     def _encode(self, rows: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """What `FlanT5Score.encode` does, for rows some of which are passed over."""
@@ -109,9 +109,9 @@ class Answering(nn.Module):
         normed: Tensor = self.answers.encoder_norm(rows)
         return normed
 
-    def answer_ids(self, asked: ParsedRequest) -> Tensor:
+    def answer_ids(self, questions: QuestionBatch) -> Tensor:
         """`[T]`: yes or no."""
-        return torch.where(asked.is_true, self.yes_id, self.no_id)
+        return torch.where(questions.is_true, self.yes_id, self.no_id)
 
 
 def start_t5(answers: FlanT5Score, arch: T5Arch) -> None:
@@ -138,29 +138,29 @@ def start_t5(answers: FlanT5Score, arch: T5Arch) -> None:
                 module.query.weight *= arch.head_width**-0.5
 
 
-def parts_of(answering: Answering, pixels: Tensor, asked: ParsedRequest, kept: Tensor) -> dict[str, Tensor]:
+def parts_of(answering: Answering, pixels: Tensor, questions: QuestionBatch, kept: Tensor) -> dict[str, Tensor]:
     """The loss by parts, and shares of what is right."""
-    logits, log_yes, faults = answering(pixels, asked, kept)
-    targets = torch.stack([answering.answer_ids(asked), torch.full_like(asked.owners, END_ID)], dim=1)
+    logits, log_yes, faults = answering(pixels, questions, kept)
+    targets = torch.stack([answering.answer_ids(questions), torch.full_like(questions.owners, END_ID)], dim=1)
     losses = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(-1, 2)
-    num_true, num_false = asked.is_true.sum(), (~asked.is_true).sum().clamp(min=1)
-    weights = torch.where(asked.is_true, 1 / num_true, FOIL_ODDS / num_false) / (1 + FOIL_ODDS)
-    fault = nn.functional.binary_cross_entropy_with_logits(faults, asked.wrong.float(), reduction="none")
-    counted = asked.counted * (1 + (WRONG_WEIGHT - 1) * asked.wrong)
+    num_true, num_false = questions.is_true.sum(), (~questions.is_true).sum().clamp(min=1)
+    weights = torch.where(questions.is_true, 1 / num_true, FOIL_ODDS / num_false) / (1 + FOIL_ODDS)
+    fault = nn.functional.binary_cross_entropy_with_logits(faults, questions.wrong.float(), reduction="none")
+    counted = questions.counted * (1 + (WRONG_WEIGHT - 1) * questions.wrong)
     says_yes = log_yes > torch.tensor(0.25).log()
-    right = (says_yes == asked.is_true).float()
+    right = (says_yes == questions.is_true).float()
     return {
         "answer": (losses[:, 0] * weights).sum(),
         "end": losses[:, 1].mean(),
         "faults": (fault * counted).sum() / counted.sum(),
-        "right": (right[asked.is_true].mean() + right[~asked.is_true].mean()).detach() / 2,
-        "above": _share_above(log_yes.detach(), asked),
+        "right": (right[questions.is_true].mean() + right[~questions.is_true].mean()).detach() / 2,
+        "above": _share_above(log_yes.detach(), questions),
     }
 
 
-def _share_above(log_yes: Tensor, asked: ParsedRequest) -> Tensor:
+def _share_above(log_yes: Tensor, questions: QuestionBatch) -> Tensor:
     """How often a true caption is above a foil of its own."""
-    of_truth = torch.zeros(int(asked.owners.max()) + 1)
-    of_truth[asked.owners[asked.is_true]] = log_yes[asked.is_true]
-    is_foil = ~asked.is_true
-    return (of_truth[asked.owners[is_foil]] > log_yes[is_foil]).float().mean()
+    of_truth = torch.zeros(int(questions.owners.max()) + 1)
+    of_truth[questions.owners[questions.is_true]] = log_yes[questions.is_true]
+    is_foil = ~questions.is_true
+    return (of_truth[questions.owners[is_foil]] > log_yes[is_foil]).float().mean()

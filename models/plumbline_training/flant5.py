@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from plumbline_models.networks.flant5.tokenizer import UnigramTokenizer
 from plumbline_models.text.questions import DEFAULT_ANSWER, RIVAL_ANSWER
 from plumbline_training.answering import Answering, parts_of
-from plumbline_training.asked import Asker, ParsedRequest
 from plumbline_training.embedded_clip import load_clip
 from plumbline_training.flant5_layout import t5_arch, tower_arch, tower_state, write_checkpoint
 from plumbline_training.pool import Pool, read_pool
+from plumbline_training.questions import QuestionBatch, QuestionDrawer
 from plumbline_training.reading_start import start_reading
 from plumbline_training.schedule import rate_at
 from plumbline_training.training_state import write_state
@@ -48,14 +48,14 @@ def new_optimizers(answering: Answering) -> list[torch.optim.Optimizer]:
     ]
 
 
-def draw_batch(pool: Pool, asker: Asker, rng: Generator, step: int) -> tuple[Tensor, ParsedRequest]:
+def draw_batch(pool: Pool, drawer: QuestionDrawer, rng: Generator, step: int) -> tuple[Tensor, QuestionBatch]:
     """Pictures and questions of one step."""
     chosen = rng.integers(len(pool.scenes), size=2 * BATCH_SCENES)
     is_pair = np.array([len(pool.scenes[int(k)].things) == PAIR for k in chosen])
     chosen = np.concatenate([chosen[is_pair][: BATCH_SCENES // 2], chosen[~is_pair]])[:BATCH_SCENES]
     short = float(np.interp(step, (0, SHORT_STEPS), (SHORT_AT_FIRST, SHORT_AT_LAST)))
-    asked = asker.ask([pool.scenes[int(k)] for k in chosen], rng, short=short)
-    return torch.from_numpy(pool.images[chosen]), asked
+    questions = drawer.draw([pool.scenes[int(k)] for k in chosen], rng, short=short)
+    return torch.from_numpy(pool.images[chosen]), questions
 
 
 def draw_patches(num_patches: int, rng: Generator, *, every: bool) -> Tensor:
@@ -72,9 +72,9 @@ def train(options: argparse.Namespace) -> None:
     pieces = UnigramTokenizer(options.out / "spiece.model", num_extra_ids=0)
     yes_id, no_id = (int(pieces.encode(answer)[0]) for answer in (DEFAULT_ANSWER, RIVAL_ANSWER))
     answering = Answering(tower_arch(), t5_arch(pieces.num_tokens), yes_id=yes_id, no_id=no_id)
-    pool, asker, clip = read_pool(options.pool), Asker(options.out / "spiece.model"), load_clip(options.clip)
+    pool, drawer, clip = read_pool(options.pool), QuestionDrawer(options.out / "spiece.model"), load_clip(options.clip)
     answering.use_tower(tower_state(clip))
-    start_reading(answering.image, answering.answers, pool, asker.pieces)
+    start_reading(answering.image, answering.answers, pool, drawer.pieces)
     learning = [parameter for _, parameter in answering.learning()]
     optimizers = new_optimizers(answering)
     checkpoint: Path = options.out / "training.pt"
@@ -84,7 +84,7 @@ def train(options: argparse.Namespace) -> None:
     for step in track(range(first, options.steps), description="training", disable=options.quiet):
         rng = np.random.default_rng((options.seed, step))
         kept = draw_patches(num_patches, rng, every=step >= options.steps * EVERY_PATCH_FROM)
-        parts = parts_of(answering, *draw_batch(pool, asker, rng, step), kept)
+        parts = parts_of(answering, *draw_batch(pool, drawer, rng, step), kept)
         loss = torch.stack([weight * parts[name] for name, weight in WEIGHTS.items()]).sum()
         _take_step(learning, optimizers, loss, rate=rate_at(step, options.steps, PEAK_RATE))
         shown.append({name: value.item() for name, value in parts.items()})

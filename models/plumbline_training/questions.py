@@ -28,7 +28,7 @@ BEFORE = DEFAULT_QUESTION.split(SLOT)[0]
 
 
 @dataclass(frozen=True, slots=True)
-class ParsedRequest:
+class QuestionBatch:
     """Questions about a batch of scenes."""
 
     tails: Tensor
@@ -43,8 +43,8 @@ class ParsedRequest:
     """`[T, L]` bool: pieces of the caption."""
 
 
-class Asker:
-    """Writes questions.
+class QuestionDrawer:
+    """Draws questions about scenes.
 
     Args:
         pieces: The `spiece.model`.
@@ -53,7 +53,7 @@ class Asker:
     def __init__(self, pieces: Path) -> None:
         self.pieces = SentencePieceProcessor(model_file=str(pieces))
 
-    def ask(self, scenes: list[Scene], rng: Generator, *, short: float) -> ParsedRequest:
+    def draw(self, scenes: list[Scene], rng: Generator, *, short: float) -> QuestionBatch:
         """Ask about each scene with one true caption and up to three foils.
 
         Args:
@@ -70,7 +70,7 @@ class Asker:
                 counted.append(torch.from_numpy(one[2]))
                 owners.append(owner)
                 is_true.append(place == 0)
-        return ParsedRequest(
+        return QuestionBatch(
             tails=pad_sequence(ids, batch_first=True),
             owners=torch.tensor(owners),
             is_true=torch.tensor(is_true),
