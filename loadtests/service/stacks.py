@@ -25,7 +25,7 @@ STAGE_OF = {
     "plumbline_serve/edge/": READING,
     "plumbline_serve/requests/validation": "validation",
     "plumbline_serve/batching/": "queue and batches",
-    "plumbline_serve/requests/image_sources": "decode",
+    "_from_base64": "decode",
     "images/decode": "decode",
     "Encoder.preprocess": "preprocess and tokenise",
     "plumbline_models/scorers/": "scorers",

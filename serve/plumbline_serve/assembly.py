@@ -14,15 +14,15 @@ from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_scorers
 from plumbline_serve.batching import BatchLimits, LocalCompute
 from plumbline_serve.batching.compute import Compute
+from plumbline_serve.concurrency import CpuPools
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.metrics import Instruments, exposition
-from plumbline_serve.requests.decoded_cache import DecodedImages
+from plumbline_serve.requests.images import DecodedImages
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.service import CoreService
 from plumbline_serve.requests.session import SessionTools
 from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Settings
-from plumbline_serve.threads import CpuPools
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ from plumbline_models.core.protocols import Embedded, EncoderInfo, Origin, PairI
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.assembly import encoders_of
 from plumbline_serve.batching import BatchLimits, LocalCompute
+from plumbline_serve.concurrency import CpuPools
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
-from plumbline_serve.requests.decoded_cache import DecodedImages
+from plumbline_serve.requests.images import DecodedImages
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.session import SessionTools
 from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Limits
-from plumbline_serve.threads import CpuPools
 
 
 class ArithmeticEncoder:

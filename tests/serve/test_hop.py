@@ -16,7 +16,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from plumbline_models.core.errors import CapacityError, EngineError, OverloadedError
 from plumbline_serve.assembly import encoders_of, make_scorers
 from plumbline_serve.batching import BatchLimits, LocalCompute
-from plumbline_serve.deadline import Deadline
+from plumbline_serve.concurrency import Deadline
 from plumbline_serve.deployments.encoder_replica import EncoderReplica
 from plumbline_serve.deployments.hop import cut, num_bytes, room_in
 from plumbline_serve.deployments.remote_compute import RemoteCompute

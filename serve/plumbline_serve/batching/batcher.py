@@ -27,9 +27,7 @@ from plumbline_serve.batching.compute import EncodedBatch
 from plumbline_serve.batching.lanes import LANES, Entry, Lane, LaneQueue
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.pace import Pace
-from plumbline_serve.causes import release
-from plumbline_serve.deadline import Deadline
-from plumbline_serve.threads import named_threads
+from plumbline_serve.concurrency import Deadline, named_threads, release
 
 # A batch that fails is halved until the culprit stands alone, so that no input takes its neighbours with it.
 #

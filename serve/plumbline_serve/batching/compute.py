@@ -6,7 +6,7 @@ from typing import Protocol
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Encoding, Preprocessed
-from plumbline_serve.deadline import Deadline
+from plumbline_serve.concurrency import Deadline
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Encoding, Preprocessed
-from plumbline_serve.deadline import Deadline
+from plumbline_serve.concurrency import Deadline
 
 Lane: TypeAlias = Literal["interactive", "bulk"]
 LANES: tuple[Lane, ...] = ("interactive", "bulk")

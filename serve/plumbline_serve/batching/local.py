@@ -9,7 +9,7 @@ from plumbline_models.core.protocols import Encoder, EncoderInfo, Preprocessed
 from plumbline_serve.batching.batcher import Batcher, BatchLimits
 from plumbline_serve.batching.compute import EncodedBatch
 from plumbline_serve.batching.observer import BatchObserver
-from plumbline_serve.deadline import Deadline
+from plumbline_serve.concurrency import Deadline
 
 
 class LocalCompute:

@@ -7,7 +7,7 @@ from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Preprocessed
 from plumbline_serve.assembly import local_compute, make_scorers
 from plumbline_serve.batching.compute import EncodedBatch
-from plumbline_serve.deadline import Deadline
+from plumbline_serve.concurrency import Deadline
 from plumbline_serve.deployments.hop import Description, RowsTooLarge, message_limit, num_bytes
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.loopback import keep_grpc_local

@@ -11,7 +11,7 @@ from ray.serve.handle import DeploymentHandle
 from plumbline_models.core.errors import CapacityError, PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Preprocessed
 from plumbline_serve.batching.compute import EncodedBatch
-from plumbline_serve.deadline import Deadline
+from plumbline_serve.concurrency import Deadline, together
 from plumbline_serve.deployments.hop import (
     LIMIT_VARIABLE,
     USUAL_BYTES,
@@ -23,7 +23,6 @@ from plumbline_serve.deployments.hop import (
     room_in,
 )
 from plumbline_serve.deployments.transport import AWAY_RETRY_AFTER_S, Replicas
-from plumbline_serve.together import together
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from plumbline_serve.deadline import Deadline
+from plumbline_serve.concurrency import Deadline
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.fields import read_document
 from plumbline_serve.settings import Limits

@@ -22,7 +22,7 @@ from plumbline_models.core.errors import (
     RequestError,
     UnauthenticatedError,
 )
-from plumbline_serve.causes import release
+from plumbline_serve.concurrency import release
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.messages import Reply, errors_of
 from plumbline_wire import ERROR_DOMAIN

@@ -16,7 +16,7 @@ from plumbline_serve.messages import (
     Threshold,
     UrlImage,
 )
-from plumbline_serve.requests.image_sources import is_data_url
+from plumbline_serve.requests.images import is_data_url
 
 Parts: TypeAlias = Mapping[str, bytes] | None
 """Bytes by name; None where the wire carries none."""

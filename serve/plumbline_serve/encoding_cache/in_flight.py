@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from plumbline_serve.deadline import Deadline
+from plumbline_serve.concurrency import Deadline
 from plumbline_serve.encoding_cache.keys import EncodingKey, EncodingOrError
 
 Make: TypeAlias = Callable[[Sequence[EncodingKey]], Awaitable[Sequence[EncodingOrError]]]

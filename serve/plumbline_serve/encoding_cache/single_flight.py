@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from typing import Literal, Protocol, TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_serve.deadline import Deadline
+from plumbline_serve.concurrency import Deadline
 from plumbline_serve.encoding_cache.in_flight import InFlight, Joined, Make
 from plumbline_serve.encoding_cache.keys import EncodingKey, EncodingOrError
 from plumbline_serve.encoding_cache.store import EncodingStore

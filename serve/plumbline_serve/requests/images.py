@@ -1,58 +1,137 @@
-"""The images of one request: opened, named by their content, decoded at most once, fitted for whoever asks."""
+"""The images of one request: opened, known by their content, decoded at most once, preprocessed for each encoder.
 
+A small file may hold many pixels: 2 MB of PNG can be 2 GB of them. What a process holds decoded therefore has a bound
+of its own and does not grow with the number of images that callers send.
+"""
+
+import base64
 import hashlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+from cachetools import FIFOCache
 
 from plumbline_models.core.arrays import Pixels
-from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.errors import (
+    ImageTooLargeError,
+    ImageUndecodableError,
+    PlumblineError,
+    UrlSourceRefusedError,
+)
 from plumbline_models.core.protocols import Encoder, Preprocessed
-from plumbline_models.images.decode import DecodePolicy
-from plumbline_serve.causes import release
-from plumbline_serve.messages import Base64Image, EncodedImage, ImageSource, RawImage
-from plumbline_serve.requests.decoded_cache import PixelsName, RequestPixels
-from plumbline_serve.requests.image_sources import OpenedImage, content_of, open_source, read_pixels
+from plumbline_models.images.decode import DecodePolicy, decode, from_raw
+from plumbline_serve.concurrency import release
+from plumbline_serve.messages import Base64Image, BrokenImage, EncodedImage, ImageSource, RawImage, UrlImage
 
 log = logging.getLogger(__name__)
 
 OnStage: TypeAlias = Callable[[str, float], None]
 """Hears the name of a stage, `decode` or `fit`, and the seconds that it took."""
+OpenedImage: TypeAlias = EncodedImage | RawImage
+"""An image whose bytes are at hand."""
+PixelsKey: TypeAlias = object
+"""An `object()` for each image of a request: so that what is kept under it holds nothing else."""
 
 QUICK_BYTES = 2**18
 """So many are hashed in 200 microseconds, about what a hop to another thread costs."""
 _QUIET_BYTES = 2047
 """For longer pieces hashlib gives the interpreter lock away; an event loop would wait up to 5 ms to have it back."""
+_TO_STANDARD = str.maketrans("-_", "+/", "\r\n\t ")
+"""RFC 4648's letters for URLs to the usual ones; MIME's line breaks to nothing."""
+_DIGITS = re.compile(r"[A-Za-z0-9+/]*")
+
+
+class DecodedImages:
+    """Decoded pixels of all requests under way, the oldest making room for the newest.
+
+    Pixels are all that it holds: neither the requests nor the files that the pixels came from.
+
+    Args:
+        max_bytes: Of all pixels together; an image that takes more by itself is not kept.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._kept: FIFOCache[PixelsKey, Pixels] = FIFOCache(max_bytes, getsizeof=lambda pixels: pixels.nbytes)
+        self._lock = threading.Lock()
+
+    @property
+    def num_bytes(self) -> int:
+        """What the pixels take."""
+        return int(self._kept.currsize)
+
+    def open(self) -> "RequestPixels":
+        """One request's part."""
+        return RequestPixels(self._kept, self._lock)
+
+
+class RequestPixels:
+    """One request's part; for any thread. Once it is closed it keeps nothing, also of what is decoded only then."""
+
+    def __init__(self, kept: "FIFOCache[PixelsKey, Pixels]", lock: threading.Lock) -> None:
+        self._kept = kept
+        self._lock = lock
+        self._keys: set[PixelsKey] | None = set()
+
+    def get(self, key: PixelsKey) -> Pixels | None:
+        """The pixels, if they are still here."""
+        with self._lock:
+            return self._kept.get(key)
+
+    def put(self, key: PixelsKey, pixels: Pixels) -> None:
+        """Keep the pixels for a while, if there is room for them at all.
+
+        Args:
+            key: What `get` finds them by.
+            pixels: Of one image.
+        """
+        with self._lock:
+            if self._keys is not None and pixels.nbytes <= self._kept.maxsize:
+                self._keys.add(key)
+                self._kept[key] = pixels
+
+    def close(self) -> None:
+        """Let go of all of them, for good."""
+        with self._lock:
+            for key in self._keys or ():
+                self._kept.pop(key, None)
+            self._keys = None
 
 
 class RequestImage:
     """One image; its methods may be called from any thread."""
 
     def __init__(self, image: OpenedImage, policy: DecodePolicy, decoded: RequestPixels) -> None:
-        how, content = content_of(image)
-        self.digest = hashlib.sha256(how + b" " + _sha256(content)).digest()
+        self.digest = _content_digest(image)
         self._image = image
         self._policy = policy
         self._decoded = decoded
-        self._name: PixelsName = object()
+        self._key: PixelsKey = object()
         self._error: PlumblineError | None = None
         self._lock = threading.Lock()
 
     def preprocess(self, encoder: Encoder, on_stage: OnStage) -> Preprocessed | PlumblineError:
-        """What the encoder takes of it, or what is wrong with it."""
+        """What the encoder takes of it, or what is wrong with it.
+
+        Args:
+            encoder: Whose preprocessing to use.
+            on_stage: Hears how long decoding and preprocessing took.
+        """
         pixels = self._decode(on_stage)
         if isinstance(pixels, PlumblineError):
             return pixels
         started = time.perf_counter()
-        resized = attempt(encoder.preprocess, pixels)
+        preprocessed = attempt(encoder.preprocess, pixels)
         on_stage("fit", time.perf_counter() - started)
-        return resized
+        return preprocessed
 
     def _decode(self, on_stage: OnStage) -> Pixels | PlumblineError:
         with self._lock:  # who comes second waits for the first
-            if (found := self._error or self._decoded.get(self._name)) is not None:
+            if (found := self._error or self._decoded.get(self._key)) is not None:
                 return found
             started = time.perf_counter()
             pixels: Pixels | PlumblineError = attempt(read_pixels, self._image, self._policy)
@@ -60,18 +139,24 @@ class RequestImage:
             if isinstance(pixels, PlumblineError):
                 self._error = pixels
             else:
-                self._decoded.put(self._name, pixels)
+                self._decoded.put(self._key, pixels)
             return pixels
 
 
-def open_picture(source: ImageSource, policy: DecodePolicy, decoded: RequestPixels) -> RequestImage | PlumblineError:
-    """Open and name an image, or say what is wrong with it."""
+def open_image(source: ImageSource, policy: DecodePolicy, decoded: RequestPixels) -> RequestImage | PlumblineError:
+    """Open an image and compute what it is known by, or say what is wrong with it.
+
+    Args:
+        source: As the caller sent it.
+        policy: How it is decoded, and how large it may be.
+        decoded: Where its pixels are kept for a second encoder.
+    """
 
     def open_it() -> RequestImage:
         return RequestImage(open_source(source, policy), policy, decoded)
 
-    picture: RequestImage | PlumblineError = attempt(open_it)
-    return picture
+    image: RequestImage | PlumblineError = attempt(open_it)
+    return image
 
 
 def are_quick(sources: Sequence[ImageSource]) -> bool:
@@ -79,6 +164,72 @@ def are_quick(sources: Sequence[ImageSource]) -> bool:
     if any(isinstance(source, Base64Image) for source in sources):
         return False
     return sum(len(s.data) for s in sources if isinstance(s, EncodedImage | RawImage)) <= QUICK_BYTES
+
+
+def attempt(function: Callable[..., Any], *args: Any) -> Any:
+    """Call; what goes wrong is the result for this one input, and a fault of ours is logged as one.
+
+    Args:
+        function: What to call.
+        *args: With what.
+    """
+    try:
+        return function(*args)
+    except PlumblineError as error:
+        release(error)
+        return error
+    except Exception as error:
+        log.exception("preprocessing an input failed")
+        release(error)
+        return PlumblineError("The service failed on this input.", cause=repr(error))
+
+
+def open_source(source: ImageSource, policy: DecodePolicy) -> OpenedImage:
+    """Get at the bytes of an image; blocks for about a millisecond per megabyte of base64.
+
+    Args:
+        source: As the caller sent it.
+        policy: How large it may be.
+
+    Raises:
+        ImageTooLargeError: It has more bytes than the policy allows.
+        ImageUndecodableError: It is not valid base64, of any of the standard forms.
+        PlumblineError: There is no image.
+    """
+    match source:
+        case EncodedImage() | RawImage():
+            return source
+        case Base64Image(text):
+            return EncodedImage(_from_base64(text, policy))
+        case UrlImage():
+            raise UrlSourceRefusedError("Images by URL are not fetched; send the bytes.")
+        case BrokenImage(error):
+            raise error
+
+
+def read_pixels(image: OpenedImage, policy: DecodePolicy) -> Pixels:
+    """Decode an image; raises as `images.decode` does.
+
+    Args:
+        image: Its bytes.
+        policy: How it is decoded, and how large it may be.
+    """
+    match image:
+        case EncodedImage(data):
+            return decode(data, policy)
+        case RawImage(data, height, width):
+            return from_raw(data, height=height, width=width, policy=policy)
+
+
+def is_data_url(url: str) -> bool:
+    """Whether a URL holds its data itself, so that nothing is to be fetched."""
+    return url[:5].lower() == "data:"
+
+
+def _content_digest(image: OpenedImage) -> bytes:
+    """Of what makes the image this one: how its bytes are to be read, and the bytes."""
+    how = f"{image.height}x{image.width}".encode() if isinstance(image, RawImage) else b"file"
+    return hashlib.sha256(how + b" " + _sha256(image.data)).digest()
 
 
 def _sha256(content: bytes) -> bytes:
@@ -90,14 +241,30 @@ def _sha256(content: bytes) -> bytes:
     return digest.digest()
 
 
-def attempt(function: Callable[..., Any], *args: Any) -> Any:
-    """Call; what goes wrong is the answer for this one input, and a fault of ours is logged as one."""
+def _from_base64(text: str, policy: DecodePolicy) -> bytes:
+    if is_data_url(text):
+        text = _of_data_url(text)
     try:
-        return function(*args)
-    except PlumblineError as error:
-        release(error)
-        return error
-    except Exception as error:
-        log.exception("preparing an input failed")
-        release(error)
-        return PlumblineError("The service failed on this input.", cause=repr(error))
+        _check_length(len(text), policy)
+        return base64.b64decode(text, validate=True)
+    except (ImageTooLargeError, ValueError):  # it may have line breaks, and other letters for two of the digits
+        text = text.translate(_TO_STANDARD).rstrip("=")
+    _check_length(len(text), policy)
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError as error:
+        reason = "it breaks off" if _DIGITS.fullmatch(text) else "it holds other characters"
+        raise ImageUndecodableError(f"The image is not valid base64: {reason}.") from error
+
+
+def _of_data_url(text: str) -> str:
+    """The base64 of a `data:` URL (RFC 2397); its media type is not looked at, since the file says what it is."""
+    head, comma, data = text.partition(",")
+    if not comma or not head.rstrip().lower().endswith(";base64"):
+        raise ImageUndecodableError("The image's data: URL is not one of base64, 'data:image/png;base64,…'.")
+    return unquote(data) if "%" in data else data
+
+
+def _check_length(num_digits: int, policy: DecodePolicy) -> None:
+    if num_digits // 4 * 3 > policy.max_bytes + 3:
+        raise ImageTooLargeError("The image has more bytes than allowed.", limit=policy.max_bytes)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Scorer
-from plumbline_serve.deadline import Deadline
+from plumbline_serve.concurrency import Deadline, together
 from plumbline_serve.messages import (
     ItemFailure,
     ItemResult,
@@ -21,7 +21,6 @@ from plumbline_serve.messages import (
 from plumbline_serve.requests.scoring import score_cases
 from plumbline_serve.requests.session import RequestSession, SessionTools
 from plumbline_serve.requests.validation import Case, Checks
-from plumbline_serve.together import together
 
 
 class PipelineObserver(Protocol):

@@ -5,11 +5,11 @@ from typing import Any
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Embedded, Scorer
+from plumbline_serve.concurrency import together
 from plumbline_serve.encoding_cache import EncodingOrError
 from plumbline_serve.messages import ImageSource, ScoreOrError
 from plumbline_serve.requests.session import RequestSession
 from plumbline_serve.requests.validation import Case
-from plumbline_serve.together import together
 
 Column = list[EncodingOrError]
 """One encoder's row or error for each case."""

@@ -11,13 +11,10 @@ from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Encoder, PairInput, Preprocessed
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.batching.compute import Compute
-from plumbline_serve.deadline import Deadline
+from plumbline_serve.concurrency import CpuPools, Deadline, together
 from plumbline_serve.encoding_cache import EncodingCache, EncodingKey, EncodingOrError, Joined, Make, encoding_key
 from plumbline_serve.messages import ImageSource
-from plumbline_serve.requests.decoded_cache import DecodedImages
-from plumbline_serve.requests.images import OnStage, RequestImage, are_quick, attempt, open_picture
-from plumbline_serve.threads import CpuPools
-from plumbline_serve.together import together
+from plumbline_serve.requests.images import DecodedImages, OnStage, RequestImage, are_quick, attempt, open_image
 
 IMAGES_A_CALL = 32
 """Images that go to their encoder together: it works on the first of a long request while the next are decoded."""
@@ -78,7 +75,7 @@ class RequestSession:
     async def open(self, images: Sequence[ImageSource]) -> None:
         """Open and name images, which `image_encodings` and `pair_encodings` may then be asked about."""
         new = [image for image in dict.fromkeys(images) if image not in self._pictures]
-        open_one = partial(open_picture, policy=self._tools.policy, decoded=self._decoded)
+        open_one = partial(open_image, policy=self._tools.policy, decoded=self._decoded)
         opened = [open_one(image) for image in new] if are_quick(new) else await self._decode.each(open_one, new)
         self._pictures.update(zip(new, opened, strict=True))
 

@@ -7,7 +7,7 @@ import pytest
 
 from plumbline_models.core.errors import DeadlineExceededError, EngineError, OverloadedError
 from plumbline_serve.batching import Batcher, BatchLimits, LocalCompute
-from plumbline_serve.deadline import Deadline
+from plumbline_serve.concurrency import Deadline
 
 NEVER = Deadline()
 LIMITS = BatchLimits(max_queued=64, max_linger_s=0.0)

@@ -14,7 +14,7 @@ from plumbline_models.images.colour import READ_MODES
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.edge import BytesInFlight
 from plumbline_serve.messages import EncodedImage, RawImage
-from plumbline_serve.requests.image_sources import read_pixels
+from plumbline_serve.requests.images import read_pixels
 from plumbline_serve.settings import Limits, Settings
 from plumbline_wire.v1 import scoring_pb2 as pb
 

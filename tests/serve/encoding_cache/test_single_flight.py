@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from plumbline_models.core.errors import EngineError, OverloadedError
-from plumbline_serve.deadline import Deadline
+from plumbline_serve.concurrency import Deadline
 from plumbline_serve.encoding_cache import EncodingCache, EncodingKey, EncodingStore, Joined
 
 NEVER = Deadline()

@@ -9,8 +9,7 @@ import pytest
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.assembly import decoded_images, make_scorers
 from plumbline_serve.messages import EncodedImage, Item, RawImage, ScoreRequest
-from plumbline_serve.requests.decoded_cache import DecodedImages
-from plumbline_serve.requests.images import open_picture
+from plumbline_serve.requests.images import DecodedImages, open_image
 from plumbline_serve.requests.session import CALLS_UNDER_WAY, IMAGES_A_CALL
 from plumbline_serve.settings import Settings
 
@@ -100,7 +99,7 @@ async def test_nothing_stays_decoded_once_a_request_is_answered(open_pipeline, p
 def test_an_image_that_is_decoded_after_its_request_has_ended_leaves_nothing(scorers, png):
     decoded = DecodedImages(2**20)
     request = decoded.open()
-    picture = open_picture(EncodedImage(png(7)), DecodePolicy(max_bytes=10_000, max_pixels=10_000), request)
+    picture = open_image(EncodedImage(png(7)), DecodePolicy(max_bytes=10_000, max_pixels=10_000), request)
     request.close()
     assert picture.preprocess(scorers["mean"].image, lambda *_: None) == 7.0
     assert decoded.num_bytes == 0

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from plumbline_serve.causes import release
+from plumbline_serve.concurrency import release
 from plumbline_serve.edge.api_keys import ApiKeys
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.parsing import Patience

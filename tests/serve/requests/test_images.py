@@ -7,7 +7,7 @@ import pytest
 from plumbline_models.core.errors import ImageTooLargeError, ImageUndecodableError
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.messages import Base64Image, EncodedImage
-from plumbline_serve.requests.image_sources import open_source
+from plumbline_serve.requests.images import open_source
 
 POLICY = DecodePolicy(max_bytes=1000, max_pixels=1000)
 DATA = bytes(range(256)) + b"\xfb\xff\xfe\xfd"  # not a multiple of three, and with both of the letters that differ

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from plumbline_models.core.errors import DeadlineExceededError, ImageUndecodableError, OverloadedError
-from plumbline_serve.causes import release
+from plumbline_serve.concurrency import release
 from plumbline_serve.messages import EncodedImage, Item, ScoreRequest
 from plumbline_serve.requests.images import RequestImage
 from plumbline_serve.requests.session import RequestSession

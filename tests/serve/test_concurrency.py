@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from plumbline_serve.concurrency import NAME_BYTES, named_threads
 from plumbline_serve.messages import EmbedRequest, RawImage
 from plumbline_serve.requests.embedding import embed
-from plumbline_serve.threads import NAME_BYTES, named_threads
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
