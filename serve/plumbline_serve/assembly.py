@@ -12,8 +12,7 @@ from plumbline_models.core.protocols import BuildContext, Encoder, OnLookup, Sco
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_scorers
-from plumbline_serve.batching import BatchLimits, LocalCompute
-from plumbline_serve.batching.compute import Compute
+from plumbline_serve.batching import BatchLimits, Compute, LocalCompute
 from plumbline_serve.concurrency import CpuPools
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.metrics import Instruments, exposition
@@ -167,7 +166,7 @@ def assemble(
     """
     tools = SessionTools(
         compute=compute,
-        rows=EncodingCache(EncodingStore(settings.caches.max_bytes_by_kind), instruments),
+        cache=EncodingCache(EncodingStore(settings.caches.max_bytes_by_kind), instruments),
         pools=CpuPools.of(num_decoders=settings.replicas.decode_threads or num_cpus()),
         policy=_policy(settings),
         decoded=decoded_images(settings, scorers.values()),

@@ -124,7 +124,7 @@ class CpuPools:
     """The pools of one process, by what is done there: none of it ever is on an event loop."""
 
     decode: CpuPool
-    """Images are opened, decoded and fitted."""
+    """Images are opened, decoded and preprocessed."""
     tokenise: CpuPool
     """Texts, which must not stand behind images."""
     score: CpuPool

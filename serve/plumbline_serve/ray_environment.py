@@ -1,6 +1,6 @@
 """What Ray must find in its environment before it is imported, on one machine.
 
-Measured on two cores (docs/serving.md): Serve's Python proxy costs 3 to 8 ms of CPU a request, HAProxy with the
+Measured on two cores (docs/serving.md): Serve's Python proxy costs 3 to 8 ms of CPU per request, HAProxy with the
 throughput mode about half a millisecond. Whatever the caller has set already stays.
 """
 
@@ -16,7 +16,9 @@ from plumbline_serve.settings import Settings
 HAPROXY_PAGES = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT")
 SINGLE_PORTS = (*HAPROXY_PAGES, "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT")
 RANGES = tuple(f"RAY_SERVE_DIRECT_INGRESS_{end}_{kind}_PORT" for kind in ("HTTP", "GRPC") for end in ("MIN", "MAX"))
-MAX_MESSAGE_BYTES = 512 * 2**20  # calls are cut well below; room for the rows of a call of images, 10 MB each and more
+MAX_MESSAGE_BYTES = (
+    512 * 2**20
+)  # calls are cut well below; room for a call of images, whose encodings take 10 MB and more
 
 MAX_TEMP_DIR_BYTES = 17
 """A socket's path has 107 bytes at most (sockaddr_un), 90 of them below the folder of temporary files: HAProxy's lies

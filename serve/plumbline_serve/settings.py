@@ -89,7 +89,7 @@ class Limits(_Section):
 
     @property
     def max_form_bytes(self) -> int:
-        """Bytes of a form or a gRPC message: one picture may always come as raw pixels, if its file may."""
+        """Bytes of a form or a gRPC message: one image may always come as raw pixels, if its file may."""
         return max(int(self.max_request_bytes), 3 * self.max_pixels + _ROOM_BESIDE_PIXELS)
 
 
@@ -115,17 +115,17 @@ class CacheSettings(_Section):
     """What gateways keep of past requests, each for itself; the least recently used makes room. 0 keeps nothing."""
 
     image_bytes: ByteSize = ByteSize(64 * 2**20)
-    """Rows of images, by the hash of their bytes: a known image is neither decoded nor encoded again."""
+    """Encodings of images, by the hash of their bytes: a known image is neither decoded nor encoded again."""
     text_bytes: ByteSize = ByteSize(32 * 2**20)
-    """Rows of texts: a known prompt is neither tokenised nor encoded again."""
+    """Encodings of texts: a known prompt is neither tokenised nor encoded again."""
     pair_bytes: ByteSize = ByteSize(32 * 2**20)
-    """Rows of an image and a text together, such as F-CLIPScore's attributions and VQAScore's answers."""
+    """Encodings of an image and a text together, such as F-CLIPScore's attributions and VQAScore's answers."""
     caption_bytes: ByteSize = ByteSize(64 * 2**20)
     """F-CLIPScore's matrices of captions that meet many images; in the process that holds the encoder."""
 
     @property
     def max_bytes_by_kind(self) -> dict[EncoderKind, int]:
-        """Bytes by kind of row."""
+        """Bytes by kind of encoding."""
         return {"image": int(self.image_bytes), "text": int(self.text_bytes), "pair": int(self.pair_bytes)}
 
 
@@ -135,7 +135,7 @@ class EngineSettings(_Section):
     dir: Path | None = None
     """Engines that `plumbline compile --out` made: looked up before the cache, never written to."""
     calibration_dir: Path | None = None
-    """16 pictures or more of the kind that will be scored; `precision: int8` fits its engines to the first 128."""
+    """16 images or more of the kind that will be scored; `precision: int8` fits its engines to the first 128."""
     typical: dict[str, Annotated[int, Field(ge=1)]] = {}
     """Sizes that TensorRT tunes engines to, by dimension: `batch`, `length`, `height`, `width` and the like."""
     largest: dict[str, Annotated[int, Field(ge=1)]] = {}
@@ -148,7 +148,7 @@ class ReplicaSettings(_Section):
     """How the application is laid out over processes and machines."""
 
     layout: Literal["fused", "split"] = "fused"
-    """`fused`: gateway and encoders in one process, best on small machines. `split`: gateways decode and fit,
+    """`fused`: gateway and encoders in one process, best on small machines. `split`: gateways decode and preprocess,
     encoder replicas of their own compute, one hop in between."""
     num_gateways: int = Field(default=1, ge=1)
     """Replicas that answer callers."""
@@ -161,11 +161,11 @@ class ReplicaSettings(_Section):
     encoder_gpus: float = Field(default=0.0, ge=0)
     """GPUs that Ray reserves for each encoder replica (for each gateway in the fused layout)."""
     decode_threads: int | None = Field(default=None, ge=1)
-    """Threads that decode and fit images in each gateway; default: one a CPU."""
+    """Threads that decode and preprocess images in each gateway; default: one per CPU."""
     decoded_bytes: ByteSize = Field(default=ByteSize(256 * 2**20), ge=0)
     """Decoded images that a gateway holds for another encoder of their request; others are decoded once an encoder."""
     compute_threads: int | None = Field(default=None, ge=1)
-    """Threads that one engine may use; default: one a CPU."""
+    """Threads that one engine may use; default: one per CPU."""
     compute_streams: int = Field(default=1, ge=1, le=64)
     """Batches that one OpenVINO engine computes at a time, its threads divided among them: where many ask one by one
     they wait less, and a request alone takes longer."""

@@ -1,4 +1,4 @@
-"""A small encoder and small scorers, in the place where real ones plug in: rows are arithmetic on the input."""
+"""A small encoder and small scorers, in the place where real ones plug in: encodings are arithmetic on the input."""
 
 import io
 import threading
@@ -25,7 +25,7 @@ from plumbline_serve.settings import Limits
 
 
 class ArithmeticEncoder:
-    """Row of an image: its mean. Row of a text: its length. Row of a pair: the product of both."""
+    """Of an image: its mean. Of a text: its length. Of a pair: the product of both."""
 
     max_batch_cost = 8.0
 
@@ -50,7 +50,7 @@ class ArithmeticEncoder:
             raise ImageTooSmallError("The image is too small.")
         mean = float(raw.mean())
         if mean == self.awaits_a_batch and not self.entered.wait(timeout=30):
-            raise EngineError("No batch was encoded before all were prepared.")
+            raise EngineError("No batch was encoded before all were preprocessed.")
         return mean
 
     def load_preprocessing(self) -> None: ...
@@ -101,7 +101,7 @@ class MeanScorer:
         self.image = ArithmeticEncoder("image")
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
-        return [Score(float(row)) for row in batch.images or ()]
+        return [Score(float(mean)) for mean in batch.images or ()]
 
 
 class ProductScorer:
@@ -198,7 +198,7 @@ def scorers() -> dict[str, MeanScorer | ProductScorer]:
 
 @pytest.fixture
 async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaitable[Pipeline]]]:
-    """Pipelines over the small scorers; they keep rows only where they are given bytes for them."""
+    """Pipelines over the small scorers; they keep encodings only where they are given bytes for them."""
     async with AsyncExitStack() as stack:
 
         async def open_one(*, decoded_bytes: int = 2**20, max_queued: int = 1000, **max_bytes: int) -> Pipeline:
@@ -211,7 +211,7 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
                 stack.enter_context(pool.executor)
             tools = SessionTools(
                 compute=compute,
-                rows=EncodingCache(EncodingStore(max_bytes), observer),
+                cache=EncodingCache(EncodingStore(max_bytes), observer),
                 pools=pools,
                 policy=DecodePolicy(max_bytes=10_000, max_pixels=10_000),
                 decoded=DecodedImages(decoded_bytes),

@@ -1,4 +1,4 @@
-"""The hop to an encoder replica: messages within the limit, errors of ours, the rows that one process would give."""
+"""The hop to an encoder replica: messages within the limit, errors of ours, the encodings of one process."""
 
 import asyncio
 import threading
@@ -46,7 +46,7 @@ def pairs(images: list[np.ndarray], num_texts: int) -> list[Pair]:
         pytest.param([np.zeros((300, 400, 3), np.uint8)[:, ::2]], id="not contiguous"),
         pytest.param(pairs([np.zeros((64, 64), np.float32)] * 2, 20), id="pairs of one image"),
         pytest.param([np.arange(n) for n in range(50)], id="texts"),
-        pytest.param([EngineError("No.", key="a"), np.float32(1.0), None], id="rows and errors"),
+        pytest.param([EngineError("No.", key="a"), np.float32(1.0), None], id="encodings and errors"),
     ],
 )
 def test_sizes_are_those_of_the_message(objects):
@@ -172,7 +172,7 @@ async def test_calls_that_are_cut_give_the_rows_of_one_process(handle, inputs, o
     await local.start()
     for key, preprocessed in inputs.items():
         Observed.calls.clear()
-        found, expected = [(await compute.encode(key, preprocessed, NEVER)).rows for compute in (remote, local)]
+        found, expected = [(await compute.encode(key, preprocessed, NEVER)).encodings for compute in (remote, local)]
         assert len(found) == len(preprocessed)
         assert all(np.array_equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
         assert len(Observed.calls) == num_calls[key.rpartition("/")[2]], Observed.calls
@@ -185,7 +185,7 @@ async def test_rows_for_which_a_reply_has_no_room_come_another_way_and_are_known
     key, preprocessed = next((key, texts) for key, texts in inputs.items() if key.endswith("text"))
     for expected in ([40, 40], [5] * 8):
         Observed.calls.clear()
-        found = (await remote.encode(key, preprocessed, NEVER)).rows
+        found = (await remote.encode(key, preprocessed, NEVER)).encodings
         assert len(found) == len(preprocessed)
         assert Observed.calls == expected
 
@@ -209,4 +209,4 @@ async def test_while_the_encoders_are_away_calls_are_refused_at_once_and_those_t
         Observed.is_away = False
         Observed.answers.set()
     await remote.look()
-    assert len((await remote.encode(key, preprocessed, NEVER)).rows) == len(preprocessed)
+    assert len((await remote.encode(key, preprocessed, NEVER)).encodings) == len(preprocessed)

@@ -1,7 +1,6 @@
-"""Batches across requests: bounded lanes, deadlines, one result or error an input; no Ray in here."""
+"""Batches across requests: bounded lanes, deadlines, one encoding or error per input; no Ray in here."""
 
-from plumbline_serve.batching.batcher import Batcher, BatchLimits
-from plumbline_serve.batching.local import LocalCompute
-from plumbline_serve.batching.observer import BatchObserver
+from plumbline_serve.batching.batcher import Batcher, BatchLimits, BatchObserver, EncodedBatch
+from plumbline_serve.batching.compute import Compute, LocalCompute
 
-__all__ = ["BatchLimits", "BatchObserver", "Batcher", "LocalCompute"]
+__all__ = ["BatchLimits", "BatchObserver", "Batcher", "Compute", "EncodedBatch", "LocalCompute"]

@@ -1,23 +1,14 @@
-"""Where encoders run, as the pipeline sees it: in this process, or one hop away."""
+"""Where encoders run, as a request sees it: in this process, each behind a batcher, or one hop away."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from plumbline_models.core.errors import PlumblineError
-from plumbline_models.core.protocols import EncoderInfo, Encoding, Preprocessed
+from plumbline_models.core.errors import EngineError, NotReadyError
+from plumbline_models.core.protocols import Encoder, EncoderInfo, Preprocessed
+from plumbline_serve.batching.batcher import Batcher, BatchLimits, BatchObserver, EncodedBatch
 from plumbline_serve.concurrency import Deadline
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedBatch:
-    """What came back for one call: a row or an error for each input, in order, and where the time went."""
-
-    rows: Sequence[Encoding | PlumblineError]
-    queue_s: float
-    """From the call to the start of its first batch."""
-    compute_s: float
-    """From the start of its first batch to the end of its last."""
 
 
 class Compute(Protocol):
@@ -26,6 +17,11 @@ class Compute(Protocol):
     async def encode(self, key: str, inputs: Sequence[Preprocessed], deadline: Deadline) -> EncodedBatch:
         """Encode inputs, sharing batches with every other caller.
 
+        Args:
+            key: Of the encoder.
+            inputs: As the encoder preprocesses them.
+            deadline: When the caller goes.
+
         Raises:
             OverloadedError: The encoder's queue has no room for them.
             NotReadyError: The encoder is not loaded yet.
@@ -33,9 +29,11 @@ class Compute(Protocol):
         ...
 
     def expect(self, key: str, num_inputs: int) -> None:
-        """Announce inputs that are being prepared, so that a batch may wait for them a little.
+        """Announce inputs that are being preprocessed, so that a batch may wait for them a little.
 
-        Negative numbers take an announcement back.
+        Args:
+            key: Of the encoder.
+            num_inputs: A negative number takes an announcement back.
         """
         ...
 
@@ -47,3 +45,81 @@ class Compute(Protocol):
     async def infos(self) -> Sequence[EncoderInfo]:
         """What is loaded."""
         ...
+
+
+class LocalCompute:
+    """Runs the encoders that this process loaded; bound to the event loop that `start` ran on.
+
+    Args:
+        encoders: Not loaded yet.
+        limits: Of each encoder's batches.
+        observer: Hears of every batch.
+    """
+
+    def __init__(self, encoders: Iterable[Encoder], limits: BatchLimits, observer: BatchObserver) -> None:
+        self._encoders = {encoder.key: encoder for encoder in encoders}
+        self._limits = limits
+        self._observer = observer
+        self._batchers: dict[str, Batcher] = {}
+
+    async def start(self) -> None:
+        """Load, compile and warm every encoder, several at a time, and what they preprocess with, then take work.
+
+        Raises:
+            SetupError: One of them cannot be loaded.
+        """
+        encoders = self._encoders.values()
+        took_s = await asyncio.gather(*(asyncio.to_thread(_load, encoder) for encoder in encoders))
+        self._batchers = {
+            encoder.key: Batcher(encoder, self._limits, self._observer, load_s=load_s)
+            for encoder, load_s in zip(encoders, took_s, strict=True)
+        }
+
+    @property
+    def is_ready(self) -> bool:
+        """As `Compute.is_ready`."""
+        return len(self._batchers) == len(self._encoders) and not self._failing()
+
+    def check_alive(self) -> None:
+        """See that every batcher still takes work, and that its encoder does it.
+
+        Raises:
+            EngineError: One has stopped, is stuck, or fails on every batch; the process should be replaced.
+        """
+        if failing := self._failing():
+            raise EngineError("An encoder has stopped answering.", encoders=failing)
+
+    async def encode(self, key: str, inputs: Sequence[Preprocessed], deadline: Deadline) -> EncodedBatch:
+        """As `Compute.encode`."""
+        return await self._batcher(key).encode(inputs, deadline)
+
+    def expect(self, key: str, num_inputs: int) -> None:
+        """As `Compute.expect`."""
+        if batcher := self._batchers.get(key):
+            batcher.expect(num_inputs)
+
+    async def infos(self) -> Sequence[EncoderInfo]:
+        """As `Compute.infos`."""
+        return [encoder.info() for encoder in self._encoders.values()]
+
+    async def close(self) -> None:
+        """Stop every batcher."""
+        await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
+
+    def _failing(self) -> list[str]:
+        return [key for key, batcher in self._batchers.items() if not batcher.is_alive]
+
+    def _batcher(self, key: str) -> Batcher:
+        if batcher := self._batchers.get(key):
+            return batcher
+        if key in self._encoders:
+            raise NotReadyError("The service is still loading.", encoder=key)
+        raise EngineError("The service has no such encoder.", encoder=key)
+
+
+def _load(encoder: Encoder) -> float:
+    """Load; the seconds that it took."""
+    started = time.monotonic()
+    encoder.load_preprocessing()
+    encoder.load()
+    return time.monotonic() - started

@@ -28,10 +28,10 @@ class Entry:
     started_at: float = 0.0
     ended_at: float = 0.0
 
-    def answer(self, row: Encoding | PlumblineError) -> None:
-        """Hand the caller its row or its error; nothing happens if it has gone."""
+    def answer(self, encoding: Encoding | PlumblineError) -> None:
+        """Hand the caller its encoding or its error; nothing happens if it has gone."""
         if not self.future.done():
-            self.future.set_result(row)
+            self.future.set_result(encoding)
 
 
 @dataclass(slots=True)

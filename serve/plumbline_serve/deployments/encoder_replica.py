@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Preprocessed
 from plumbline_serve.assembly import local_compute, make_scorers
-from plumbline_serve.batching.compute import EncodedBatch
+from plumbline_serve.batching import EncodedBatch
 from plumbline_serve.concurrency import Deadline
-from plumbline_serve.deployments.hop import Description, RowsTooLarge, message_limit, num_bytes
+from plumbline_serve.deployments.hop import Description, EncodingsTooLarge, message_limit, num_bytes
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.loopback import keep_grpc_local
 from plumbline_serve.metrics import Instruments, Snapshot
@@ -32,18 +32,21 @@ class EncoderReplica:
 
     async def encode(
         self, key: str, inputs: Sequence[Preprocessed], remaining_s: float | None, max_reply_bytes: int | None
-    ) -> EncodedBatch | RowsTooLarge | PlumblineError:
+    ) -> EncodedBatch | EncodingsTooLarge | PlumblineError:
         """As `Compute.encode`; what it raises is returned, so that no transport wraps it.
 
         Args:
+            key: Of the encoder.
+            inputs: As the encoder preprocesses them.
+            remaining_s: Of the caller's time; None: there is no deadline.
             max_reply_bytes: What the reply has room for; None: for anything.
         """
         try:
             encoded = await self._compute.encode(key, inputs, Deadline.after_s(remaining_s))
         except PlumblineError as error:
             return error
-        if max_reply_bytes is not None and (size := num_bytes(encoded.rows)) > max_reply_bytes:
-            return RowsTooLarge(math.ceil(size / len(encoded.rows)))
+        if max_reply_bytes is not None and (size := num_bytes(encoded.encodings)) > max_reply_bytes:
+            return EncodingsTooLarge(math.ceil(size / len(encoded.encodings)))
         return encoded
 
     async def describe(self) -> Description:

@@ -21,7 +21,7 @@ def message_limit() -> int:
 
 
 def room_in(limit: int) -> int:
-    """Bytes of inputs or rows that a message within the limit has room for."""
+    """Bytes of inputs or encodings that a message within the limit has room for."""
     return max(1, limit - _ENVELOPE_BYTES)
 
 
@@ -36,11 +36,11 @@ class Description:
 
 
 @dataclass(frozen=True, slots=True)
-class RowsTooLarge:
-    """In the place of rows for which the reply has no room."""
+class EncodingsTooLarge:
+    """In the place of encodings for which the reply has no room."""
 
-    row_bytes: int
-    """Of the rows on average."""
+    encoding_bytes: int
+    """Of one encoding on average."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,13 @@ def num_bytes(objects: Iterable[Any]) -> int:
 
 
 def cut(inputs: Sequence[Preprocessed], *, max_bytes: int, max_items: int) -> Iterator[Part]:
-    """Cut inputs into as few messages as their order allows; an input that is larger goes alone."""
+    """Cut inputs into as few messages as their order allows; an input that is larger goes alone.
+
+    Args:
+        inputs: For one encoder.
+        max_bytes: Of one message.
+        max_items: Inputs of one message.
+    """
     meter, part, size = _Meter(), list[Preprocessed](), 0
     for each in inputs:
         added = meter.add(each)

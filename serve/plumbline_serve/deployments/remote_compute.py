@@ -10,14 +10,14 @@ from ray.serve.handle import DeploymentHandle
 
 from plumbline_models.core.errors import CapacityError, PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Preprocessed
-from plumbline_serve.batching.compute import EncodedBatch
+from plumbline_serve.batching import EncodedBatch
 from plumbline_serve.concurrency import Deadline, together
 from plumbline_serve.deployments.hop import (
     LIMIT_VARIABLE,
     USUAL_BYTES,
     Description,
+    EncodingsTooLarge,
     Part,
-    RowsTooLarge,
     cut,
     message_limit,
     room_in,
@@ -50,7 +50,7 @@ class RemoteCompute:
         self._limit = message_limit() if limit is None else limit
         self._infos: Sequence[EncoderInfo] = ()
         self._room = room_in(self._limit)
-        self._row_bytes: dict[str, int] = {}
+        self._encoding_bytes: dict[str, int] = {}
         self._waiting: set[asyncio.Timeout] = set()
         self._num_late = 0
         self._watching: asyncio.Task[None] | None = None
@@ -78,8 +78,8 @@ class RemoteCompute:
             CapacityError: No encoder replica could answer; a retry may find another.
         """
         started, turn = time.monotonic(), asyncio.Semaphore(CALLS_UNDER_WAY)
-        usual, row_bytes = min(USUAL_BYTES, self._room), self._row_bytes.get(key, 1)
-        max_items = max(1, (usual if row_bytes <= self._room else USUAL_BYTES) // row_bytes)
+        usual, encoding_bytes = min(USUAL_BYTES, self._room), self._encoding_bytes.get(key, 1)
+        max_items = max(1, (usual if encoding_bytes <= self._room else USUAL_BYTES) // encoding_bytes)
 
         async def send(part: Part) -> tuple[float, EncodedBatch]:
             async with turn:
@@ -89,8 +89,8 @@ class RemoteCompute:
         replies = await together(send(part) for part in cut(inputs, max_bytes=usual, max_items=max_items))
         first_s = min((sent_s + reply.queue_s for sent_s, reply in replies), default=0.0)
         last_s = max((sent_s + reply.queue_s + reply.compute_s for sent_s, reply in replies), default=0.0)
-        rows = [row for _, reply in replies for row in reply.rows]
-        return EncodedBatch(rows=rows, queue_s=first_s, compute_s=last_s - first_s)
+        encodings = [each for _, reply in replies for each in reply.encodings]
+        return EncodedBatch(encodings=encodings, queue_s=first_s, compute_s=last_s - first_s)
 
     def expect(self, key: str, num_inputs: int) -> None:
         """As `Compute.expect`; not passed on, since a hop costs more than it would gain."""
@@ -136,10 +136,10 @@ class RemoteCompute:
 
     async def _send(self, key: str, part: Part, deadline: Deadline) -> EncodedBatch:
         room = self._room if self._replicas.is_limited else None
-        by_reference = room is not None and max(part.num_bytes, self._row_bytes.get(key, 0)) > room
+        by_reference = room is not None and max(part.num_bytes, self._encoding_bytes.get(key, 0)) > room
         reply = await self._call(key, part, deadline, max_reply_bytes=None if by_reference else room)
-        if isinstance(reply, RowsTooLarge):
-            self._row_bytes[key] = max(reply.row_bytes, self._row_bytes.get(key, 0))
+        if isinstance(reply, EncodingsTooLarge):
+            self._encoding_bytes[key] = max(reply.encoding_bytes, self._encoding_bytes.get(key, 0))
             reply = await self._call(key, part, deadline, max_reply_bytes=None)
         if isinstance(reply, PlumblineError):
             raise reply

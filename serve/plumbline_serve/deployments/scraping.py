@@ -1,4 +1,4 @@
-"""The metrics of every replica of a deployment, asked one by one: a late one holds up none of the others."""
+"""The metrics of every replica of a deployment, called one by one: a late one holds up none of the others."""
 
 import logging
 import sys

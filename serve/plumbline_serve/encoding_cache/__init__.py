@@ -1,17 +1,14 @@
-"""Rows that this process has made or is making, by content: equal inputs are encoded once, whoever sends them."""
+"""Encodings that this process has computed or is computing, by content: equal inputs are encoded once."""
 
-from plumbline_serve.encoding_cache.in_flight import Joined, Make
-from plumbline_serve.encoding_cache.keys import EncodingKey, EncodingOrError, encoding_key
-from plumbline_serve.encoding_cache.single_flight import EncodingCache, LookupObserver
-from plumbline_serve.encoding_cache.store import EncodingStore
+from plumbline_serve.encoding_cache.single_flight import Claim, EncodingCache, LookupObserver
+from plumbline_serve.encoding_cache.store import EncodingKey, EncodingOrError, EncodingStore, encoding_key
 
 __all__ = [
+    "Claim",
     "EncodingCache",
     "EncodingKey",
     "EncodingOrError",
     "EncodingStore",
-    "Joined",
     "LookupObserver",
-    "Make",
     "encoding_key",
 ]

@@ -1,127 +1,221 @@
-"""Rows by name: kept from before, being made for another caller, or made now.
+"""Single flight: an encoding is stored, in flight for another caller, or the asking caller's to compute.
 
-Work under way does not belong to whoever asked first: it goes on while anyone waits for it. A caller joins only work
-whose deadline is no earlier than its own, and what stops that work as a whole (a full queue, say) it meets with an
-attempt of its own. Errors of single inputs are shared with those who wait, and never kept.
+    claim = cache.claim(keys, deadline)
+    if claim.mine:
+        claim.start(work())  # which computes the encodings of `claim.mine` and then calls `claim.publish`
+    encodings = await claim.encodings()
+
+Work in flight does not belong to the caller that started it: it goes on while anyone waits for it. A caller joins only
+work whose deadline is no earlier than its own. What stops that work as a whole (a full queue, say) is raised for the
+caller that started it alone; the others claim what is missing once more. Errors of single inputs are shared with
+those who wait, and never stored.
 """
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from contextlib import ExitStack
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal, Protocol, TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.concurrency import Deadline
-from plumbline_serve.encoding_cache.in_flight import InFlight, Joined, Make
-from plumbline_serve.encoding_cache.keys import EncodingKey, EncodingOrError
-from plumbline_serve.encoding_cache.store import EncodingStore
+from plumbline_serve.encoding_cache.store import EncodingKey, EncodingOrError, EncodingStore
 
 LookupResult: TypeAlias = Literal["hit", "joined", "miss"]
-"""Kept, being made for another caller, or made now."""
+"""Stored, in flight for another caller, or to be computed."""
+Encodings: TypeAlias = Mapping[EncodingKey, EncodingOrError]
 
 
 class LookupObserver(Protocol):
-    """What the shared rows tell the metrics."""
+    """What the cache tells the metrics."""
 
     def lookup(self, cache: str, result: LookupResult, num_lookups: int) -> None:
-        """Rows of a kind were asked for."""
+        """Encodings of a kind were looked up."""
         ...
 
     def kept(self, cache: str, num_bytes: int) -> None:
-        """The rows of a kind that are kept take that many bytes now."""
+        """The stored encodings of a kind take that many bytes now."""
         ...
 
 
 class EncodingCache:
-    """All rows of one process; bound to one event loop."""
+    """All encodings of one process; bound to one event loop.
+
+    Args:
+        store: Keeps what was computed.
+        observer: Hears of every look-up.
+    """
 
     def __init__(self, store: EncodingStore, observer: LookupObserver) -> None:
         self._store = store
         self._observer = observer
-        self._in_flight: dict[EncodingKey, InFlight] = {}
+        self._in_flight: dict[EncodingKey, _InFlight] = {}
 
-    async def get(
-        self, names: Sequence[EncodingKey], make: Make, deadline: Deadline, *, joined: Joined | None = None
-    ) -> Mapping[EncodingKey, EncodingOrError]:
-        """Rows of distinct names, of one kind.
+    def claim(self, keys: Sequence[EncodingKey], deadline: Deadline, *, owner: object = None) -> "Claim":
+        """Look up encodings, and claim those that are neither stored nor in flight.
 
         Args:
-            names: Of the rows.
-            make: Makes those that are not there; it may go on when this call is cancelled, while others wait.
-            deadline: When the caller goes.
-            joined: The caller's, the same for all that it asks for; a wait for what it is having made itself is none.
+            keys: Distinct, of one kind, at least one.
+            deadline: When the caller goes; it bounds the work that the caller starts.
+            owner: Stands for the caller, which may claim several times; waiting for its own work is not counted.
 
         Returns:
-            A row or an error for each name; rows are shared, and must not be written to.
-
-        Raises:
-            PlumblineError: As `make` raises.
+            A claim on all of them; where some are the caller's to compute, it must start the work at once.
         """
-        found: dict[EncodingKey, EncodingOrError] = {
-            name: row for name in names if (row := self._store.get(name)) is not None
-        }
-        others = {
-            name: computation for name in names if name not in found and (computation := self._joinable(name, deadline))
-        }
-        missing = [name for name in names if name not in found and name not in others]
-        self._count(names, {"hit": len(found), "joined": len(others), "miss": len(missing)})
-        if len(found) == len(names):
-            return found
-        joined = joined or Joined()
-        own = self._start(missing, make, deadline, joined) if missing else None
-        try:
-            await _landed({*others.values()} | ({own} if own else set()), joined)
-            if own:
-                found |= own.task.result()
-            found |= {
-                name: computation.task.result()[name] for name, computation in others.items() if computation.is_done
-            }
-            failed = [name for name, computation in others.items() if not computation.is_done]
-        finally:
-            del own, others  # an error holds this frame, and a flight its error
-        if failed:
-            found.update(await self.get(failed, make, deadline, joined=joined))
-        return found
+        found = {key: encoding for key in keys if (encoding := self._store.get(key)) is not None}
+        joined = {key: work for key in keys if key not in found and (work := self._joinable(key, deadline))}
+        mine = [key for key in keys if key not in found and key not in joined]
+        self._count(keys[0].kind, {"hit": len(found), "joined": len(joined), "miss": len(mine)})
+        own = _InFlight(mine, deadline, owner) if mine else None
+        self._in_flight.update((key, own) for key in mine if own)
+        return Claim(self, found, joined, own=own, owner=owner)
 
-    def _joinable(self, name: EncodingKey, deadline: Deadline) -> InFlight | None:
-        computation = self._in_flight.get(name)
-        if computation is None or not computation.can_be_joined or computation.deadline.at_s < deadline.at_s:
-            return None
-        return computation
+    def store(self, encodings: Encodings) -> None:
+        """Keep what was computed, errors excepted."""
+        for key, encoding in encodings.items():
+            if not isinstance(encoding, PlumblineError):
+                self._store.put(key, encoding)
+        for kind in {key.kind for key in encodings}:
+            self._observer.kept(kind, self._store.num_bytes(kind))
 
-    def _start(self, names: Sequence[EncodingKey], make: Make, deadline: Deadline, starter: Joined) -> InFlight:
-        computation = InFlight(names, make, deadline, starter=starter)
-        self._in_flight.update(dict.fromkeys(names, computation))
-        computation.task.add_done_callback(lambda _: self._finish(computation))
-        return computation
+    def forget(self, work: "_InFlight") -> None:
+        """The work has ended: nobody can join it any more."""
+        for key in work.keys:
+            if self._in_flight.get(key) is work:
+                del self._in_flight[key]
 
-    def _finish(self, computation: InFlight) -> None:
-        for name in computation.names:
-            if self._in_flight.get(name) is computation:
-                del self._in_flight[name]
-        if not computation.is_done:
-            return
-        for name, row in computation.task.result().items():
-            if not isinstance(row, PlumblineError):
-                self._store.put(name, row)
-        kind = computation.names[0].kind
-        self._observer.kept(kind, self._store.num_bytes(kind))
+    def _joinable(self, key: EncodingKey, deadline: Deadline) -> "_InFlight | None":
+        work = self._in_flight.get(key)
+        return None if work is None or work.is_stopped or work.deadline.at_s < deadline.at_s else work
 
-    def _count(self, names: Sequence[EncodingKey], results: Mapping[LookupResult, int]) -> None:
+    def _count(self, kind: str, results: Mapping[LookupResult, int]) -> None:
         for result, num_lookups in results.items():
             if num_lookups:
-                self._observer.lookup(names[0].kind, result, num_lookups)
+                self._observer.lookup(kind, result, num_lookups)
 
 
-async def _landed(in_flight: AbstractSet[InFlight], joined: Joined) -> None:
-    """Wait for flights, and note how long it took those that another request started."""
-    with ExitStack() as waiting:
-        for computation in in_flight:
-            waiting.enter_context(computation.awaited())
-        started = time.perf_counter()
-        if foreign := [computation.task for computation in in_flight if computation.starter is not joined]:
-            await asyncio.wait(foreign)
-            joined.seconds = max(joined.seconds, time.perf_counter() - started)
-        await asyncio.wait([computation.task for computation in in_flight])
+class Claim:
+    """What one caller has of the encodings that it looked up."""
+
+    def __init__(
+        self,
+        cache: EncodingCache,
+        found: Encodings,
+        joined: "Mapping[EncodingKey, _InFlight]",
+        *,
+        own: "_InFlight | None",
+        owner: object,
+    ) -> None:
+        self.found = found
+        """Stored before."""
+        self.mine: Sequence[EncodingKey] = own.keys if own else ()
+        """The caller's to compute."""
+        self.joined_s = 0.0
+        """How long `encodings` waited for work that another caller started."""
+        self._cache = cache
+        self._joined = joined
+        self._own = own
+        self._owner = owner
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Compute what is `mine`, in a task of its own: it is cancelled when nobody waits for it any more.
+
+        Args:
+            work: Calls `publish` at its end; where it raises instead, that is as `fail`.
+        """
+        task = asyncio.create_task(work)
+        self._mine.task = task
+        task.add_done_callback(self._end)
+
+    def publish(self, encodings: Sequence[EncodingOrError]) -> None:
+        """Hand the encodings of `mine`, in order, to all who wait, and store them."""
+        self._mine.encodings = dict(zip(self.mine, encodings, strict=True))
+        self._cache.store(self._mine.encodings)
+        self._finish()
+
+    def fail(self, error: BaseException) -> None:
+        """Give up what is `mine`: the caller meets the error, whoever joined has to claim it for itself."""
+        self._mine.error = error if self._mine.num_waiting else None
+        self._finish()
+
+    async def encodings(self) -> dict[EncodingKey, EncodingOrError]:
+        """Wait for everything that was looked up.
+
+        Returns:
+            An encoding or an error for each key, to be shared and not written to. What others were computing is missing
+            where their work was stopped.
+
+        Raises:
+            PlumblineError: What stopped the work on `mine`.
+        """
+        joined = set(self._joined.values())
+        with ExitStack() as waiting:
+            for work in joined | ({self._own} if self._own else set()):
+                waiting.enter_context(work.awaited())
+            started = time.perf_counter()
+            for work in joined:
+                if work.owner is None or work.owner is not self._owner:
+                    await work.done.wait()
+                    self.joined_s = time.perf_counter() - started
+            for work in joined:
+                await work.done.wait()
+            computed = dict(await self._own.result()) if self._own else {}
+        others = {key: work.encodings[key] for key, work in self._joined.items() if work.encodings is not None}
+        return {**self.found, **others, **computed}
+
+    @property
+    def _mine(self) -> "_InFlight":
+        assert self._own is not None, "nothing was claimed"  # noqa: S101 - our own invariant
+        return self._own
+
+    def _finish(self) -> None:
+        self._cache.forget(self._mine)
+        self._mine.done.set()
+
+    def _end(self, task: "asyncio.Task[None]") -> None:
+        """The task has ended. The work lets go of it: an error holds the frames that it passed, and they the claim."""
+        self._mine.task = None
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if not self._mine.done.is_set():
+            self.fail(error or RuntimeError("The work ended without encodings."))
+
+
+class _InFlight:
+    """Encodings that are being computed, for as long as anyone waits for them."""
+
+    def __init__(self, keys: Sequence[EncodingKey], deadline: Deadline, owner: object) -> None:
+        self.keys = keys
+        self.deadline = deadline
+        self.owner = owner
+        self.task: asyncio.Task[None] | None = None
+        self.done = asyncio.Event()
+        """Set once there are encodings, or there will be none."""
+        self.encodings: Encodings | None = None
+        self.error: BaseException | None = None
+        self.num_waiting = 0
+        self.is_stopped = False
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Wait for the encodings inside; when the last one to wait leaves, the work is stopped."""
+        self.num_waiting += 1
+        try:
+            yield
+        finally:
+            self.num_waiting -= 1
+            if not self.num_waiting:
+                self.is_stopped, self.error = True, None
+                if self.task is not None:
+                    self.task.cancel()
+
+    async def result(self) -> Encodings:
+        """What was computed, for the caller that started it; raises what stopped it."""
+        await self.done.wait()
+        if self.encodings is None:
+            raise self._take_error()
+        return self.encodings
+
+    def _take_error(self) -> BaseException:
+        """The error, of which nothing may stay here: it holds the frames that it passes, and they this work."""
+        error, self.error = self.error, None
+        return error or asyncio.CancelledError()

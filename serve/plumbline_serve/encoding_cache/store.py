@@ -1,71 +1,106 @@
-"""Rows of past requests, the least recently used making room; each kind of row within bytes of its own."""
+"""Encodings of past requests, the least recently used making room; each kind within bytes of its own."""
 
+import hashlib
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self, TypeAlias
 
 from cachetools import LRUCache
 
-from plumbline_models.core.protocols import EncoderKind, Encoding
-from plumbline_serve.encoding_cache.keys import EncodingKey
+from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.protocols import Encoder, EncoderKind, Encoding
 
+EncodingOrError: TypeAlias = Encoding | PlumblineError
 ENTRY_BYTES = 640
-"""What a kept row takes beside its content: the name, its digest, the entry, and the places in the LRU order."""
+"""What a stored encoding takes beside its content: the key, its digest, the entry, and the places in the LRU order."""
+
+
+class EncodingKey(NamedTuple):
+    """What one encoder's encoding of one input is known by.
+
+    The encoder's key tells architecture, weights and what goes before them; precision, backend and the way that files
+    become pixels are the same for the whole process. So equal keys mean equal encodings, here and nowhere else.
+    """
+
+    kind: EncoderKind
+    encoder: str
+    digest: bytes
+    """SHA-256 of the input: callers choose what they send, so nothing that they could make collide will do."""
+
+
+def encoding_key(encoder: Encoder, *parts: bytes) -> EncodingKey:
+    """The key of an input that consists of parts; parts that differ in their borders are different inputs.
+
+    Args:
+        encoder: Whose encoding it is.
+        *parts: All that the encoding depends on.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return EncodingKey(encoder.kind, encoder.key, digest.digest())
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEncoding:
-    """A row in memory of its own, for rows are often views of a whole batch, which they would keep alive."""
+    """An encoding in memory of its own: encodings are often views of a whole batch, which they would keep alive."""
 
     pickled: bytes
     buffers: tuple[bytes, ...]
-    """The contents of its arrays, which the rows made of it borrow and cannot write to."""
+    """The contents of its arrays, which the encodings made of it borrow and cannot write to."""
 
     @classmethod
-    def of(cls, row: Encoding) -> Self:
-        """Keep a row."""
+    def of(cls, encoding: Encoding) -> Self:
+        """Copy an encoding."""
         buffers: list[pickle.PickleBuffer] = []
-        pickled = pickle.dumps(row, protocol=5, buffer_callback=buffers.append)
+        pickled = pickle.dumps(encoding, protocol=5, buffer_callback=buffers.append)
         return cls(pickled, tuple(buffer.raw().tobytes() for buffer in buffers))
 
-    def row(self) -> Encoding:
-        """The row, its arrays read-only."""
+    def load(self) -> Encoding:
+        """The encoding, its arrays read-only."""
         return pickle.loads(self.pickled, buffers=self.buffers)  # noqa: S301 - pickled by this process, never left it
+
+    @property
+    def num_bytes(self) -> int:
+        """All that it takes, its entry in the store included."""
+        return ENTRY_BYTES + len(self.pickled) + sum(len(buffer) for buffer in self.buffers)
 
 
 class EncodingStore:
-    """Keeps rows by name; for one thread.
+    """Keeps encodings by key; for one thread.
 
     Args:
-        max_bytes: Of all rows of a kind; a kind that is missing or has 0 is not kept.
+        max_bytes: Of all encodings of a kind; a kind that is missing or has 0 is not kept.
     """
 
     def __init__(self, max_bytes: Mapping[EncoderKind, int]) -> None:
-        self._kept: dict[EncoderKind, LRUCache[EncodingKey, StoredEncoding]] = {
-            kind: LRUCache(size, getsizeof=_num_bytes) for kind, size in max_bytes.items() if size
+        self._stored: dict[EncoderKind, LRUCache[EncodingKey, StoredEncoding]] = {
+            kind: LRUCache(size, getsizeof=lambda each: each.num_bytes) for kind, size in max_bytes.items() if size
         }
 
     def num_bytes(self, kind: EncoderKind) -> int:
-        """What the rows of a kind take."""
-        cache = self._kept.get(kind)
+        """What the encodings of a kind take."""
+        cache = self._stored.get(kind)
         return 0 if cache is None else int(cache.currsize)
 
-    def get(self, name: EncodingKey) -> Encoding | None:
-        """The row, if it is kept."""
-        cache = self._kept.get(name.kind)
-        kept = None if cache is None else cache.get(name)
-        return None if kept is None else kept.row()
+    def get(self, key: EncodingKey) -> Encoding | None:
+        """The encoding, if it is stored."""
+        cache = self._stored.get(key.kind)
+        stored = None if cache is None else cache.get(key)
+        return None if stored is None else stored.load()
 
-    def put(self, name: EncodingKey, row: Encoding) -> None:
-        """Keep a row, unless it alone is larger than what its kind may take."""
-        cache = self._kept.get(name.kind)
+    def put(self, key: EncodingKey, encoding: Encoding) -> None:
+        """Store an encoding, unless it alone is larger than what its kind may take.
+
+        Args:
+            key: What `get` finds it by.
+            encoding: It is copied.
+        """
+        cache = self._stored.get(key.kind)
         if cache is None:
             return
-        kept = StoredEncoding.of(row)
-        if _num_bytes(kept) <= cache.maxsize:
-            cache[name] = kept
-
-
-def _num_bytes(kept: StoredEncoding) -> int:
-    return ENTRY_BYTES + len(kept.pickled) + sum(len(buffer) for buffer in kept.buffers)
+        stored = StoredEncoding.of(encoding)
+        if stored.num_bytes <= cache.maxsize:
+            cache[key] = stored

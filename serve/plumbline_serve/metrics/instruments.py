@@ -40,7 +40,7 @@ class Instruments:
         self._item_errors = counter("plumbline_item_errors", "Items nothing could be said of, by code.", "reason")
         self._stage_s = histogram(
             "plumbline_stage_duration_seconds",
-            "Time in decode and fit, an image; in queue, an input; in compute, a batch.",
+            "Time in decode and fit per image, in queue per input, in compute per batch.",
             STAGE_SECONDS,
             "stage",
         )
@@ -52,11 +52,11 @@ class Instruments:
         self._expired = counter("plumbline_deadline_expired", "Deadlines passed, by stage.", "stage")
         self._lookups = counter(
             "plumbline_cache_lookups",
-            "Rows asked for: kept (hit), being made (joined), or made (miss).",
+            "Encodings looked up: stored (hit), in flight for another request (joined), or to compute (miss).",
             "cache",
             "result",
         )
-        self._cache_bytes = Gauge("plumbline_cache_bytes", "What kept rows take.", ("cache",), registry=registry)
+        self._cache_bytes = Gauge("plumbline_cache_bytes", "What stored encodings take.", ("cache",), registry=registry)
         self._fallbacks = counter(
             "plumbline_engine_fallbacks",
             "Engines that failed, and that torch or an engine with its weights inside replaces.",
@@ -132,7 +132,7 @@ class Instruments:
         self._lookups.labels(cache, result).inc(num_lookups)
 
     def looked_up(self, cache: str, is_hit: bool) -> None:  # noqa: FBT001 - as `OnLookup`
-        """An encoder asked for what it may have kept."""
+        """An encoder looked up what it may have kept."""
         self.lookup(cache, "hit" if is_hit else "miss", 1)
 
     def kept(self, cache: str, num_bytes: int) -> None:

@@ -15,7 +15,12 @@ from plumbline_serve.requests.session import RequestSession
 
 
 async def embed(pipeline: Pipeline, request: EmbedRequest) -> EmbedReply:
-    """Embed images or texts; raises as `Service.embed` does."""
+    """Embed images or texts; raises as `Service.embed` does.
+
+    Args:
+        pipeline: Of the process.
+        request: As the caller sent it.
+    """
     if request.images and request.texts:
         raise InvalidFieldError(
             "Give images or texts, not both.",
@@ -23,15 +28,16 @@ async def embed(pipeline: Pipeline, request: EmbedRequest) -> EmbedReply:
         )
     pipeline.checks.count(len(request.images) or len(request.texts))
     image, text = _encoders(pipeline, request.scorer)
-    encoder = image if request.images else text
-    async with pipeline.session(request.timeout_ms) as (session, timing):
-        rows = await (
-            _image_rows(session, image, request) if request.images else _text_rows(session, text, pipeline, request)
-        )
-        cut = await _cut_texts(session, text, request.texts, rows)
-    vectors = [row if isinstance(row, PlumblineError) else np.asarray(row, np.float32) for row in rows]
+    async with pipeline.session(request.timeout_ms) as session:
+        if request.images:
+            encodings = await _image_encodings(session, image, request)
+        else:
+            encodings = await _text_encodings(session, text, pipeline, request)
+        truncated = await _truncated_texts(session, text, request.texts, encodings)
+    vectors = [each if isinstance(each, PlumblineError) else np.asarray(each, np.float32) for each in encodings]
     dim = next((vector.size for vector in vectors if not isinstance(vector, PlumblineError)), 0)
-    return EmbedReply(encoder.key, dim, vectors, timing(), truncated=cut)
+    encoder = image if request.images else text
+    return EmbedReply(encoder.key, dim, vectors, session.timing(), truncated=truncated)
 
 
 def _encoders(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
@@ -46,24 +52,24 @@ def _encoders(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
     )
 
 
-async def _cut_texts(
-    session: RequestSession, encoder: Encoder, texts: Sequence[str], rows: Sequence[EncodingOrError]
+async def _truncated_texts(
+    session: RequestSession, encoder: Encoder, texts: Sequence[str], encodings: Sequence[EncodingOrError]
 ) -> list[int]:
-    """Which of the embedded texts were cut."""
-    embedded = [index for index in range(len(texts)) if not isinstance(rows[index], PlumblineError)]
+    """Which of the embedded texts have an end that the encoder did not read."""
+    embedded = [index for index in range(len(texts)) if not isinstance(encodings[index], PlumblineError)]
     found = await session.read_texts(partial(is_cut, encoder), [texts[index] for index in embedded])
-    return [index for index, cut in zip(embedded, found, strict=True) if cut]
+    return [index for index, is_truncated in zip(embedded, found, strict=True) if is_truncated]
 
 
-async def _image_rows(session: RequestSession, encoder: Encoder, request: EmbedRequest) -> list[EncodingOrError]:
+async def _image_encodings(session: RequestSession, encoder: Encoder, request: EmbedRequest) -> list[EncodingOrError]:
     await session.open(request.images)
-    rows = await session.image_encodings(encoder, request.images)
-    return [rows[image] for image in request.images]
+    encodings = await session.image_encodings(encoder, request.images)
+    return [encodings[image] for image in request.images]
 
 
-async def _text_rows(
+async def _text_encodings(
     session: RequestSession, encoder: Encoder, pipeline: Pipeline, request: EmbedRequest
 ) -> list[EncodingOrError]:
     errors = {text: error for text in request.texts if (error := pipeline.checks.text(text)) is not None}
-    rows = await session.text_encodings(encoder, [text for text in request.texts if text not in errors])
-    return [errors.get(text) or rows[text] for text in request.texts]
+    encodings = await session.text_encodings(encoder, [text for text in request.texts if text not in errors])
+    return [errors.get(text) or encodings[text] for text in request.texts]

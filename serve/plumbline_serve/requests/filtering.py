@@ -28,12 +28,17 @@ class _Judged:
 
 
 async def filter_items(pipeline: Pipeline, request: FilterRequest) -> FilterReply:
-    """Judge items by thresholds that must all hold; raises as `Service.filter` does."""
+    """Judge items by thresholds that must all hold; raises as `Service.filter` does.
+
+    Args:
+        pipeline: Of the process.
+        request: As the caller sent it.
+    """
     order = _cheapest_first(pipeline, request.policy)
     judged = [_Judged(case) for case in pipeline.checks.cases(request.items, request.images)]
     for each in judged:
         _count_words(each, order, request.policy)
-    async with pipeline.session(request.timeout_ms) as (session, timing):
+    async with pipeline.session(request.timeout_ms) as session:
         for scorer in order:
             open_cases = [each for each in judged if each.error is None and (request.explain or not each.failed)]
             found = await pipeline.run(session, [each.case for each in open_cases], [scorer])
@@ -44,7 +49,7 @@ async def filter_items(pipeline: Pipeline, request: FilterRequest) -> FilterRepl
                 each.error = pipeline.failure(each.case, scores)
                 if each.error is None:
                     each.failed += _failures(scorer.info.name, scores, request.policy, known=each.failed)
-    return FilterReply(results=[_verdict(each) for each in judged], timing=timing())
+    return FilterReply(results=[_verdict(each) for each in judged], timing=session.timing())
 
 
 def _cheapest_first(pipeline: Pipeline, policy: Sequence[Threshold]) -> list[Scorer]:

@@ -1,26 +1,24 @@
-"""The road of a request: check, decode and fit, encode, score, reply. No Ray, no HTTP, no torch."""
+"""The request path as code: check, open, encode, score, reply. No Ray, no HTTP, no torch."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_models.core.protocols import Scorer
+from plumbline_models.core.protocols import Embedded, Scorer
 from plumbline_serve.concurrency import Deadline, together
-from plumbline_serve.messages import (
-    ItemFailure,
-    ItemResult,
-    ItemScores,
-    ScoreOrError,
-    ScoreReply,
-    ScoreRequest,
-    Timing,
-)
-from plumbline_serve.requests.scoring import score_cases
+from plumbline_serve.encoding_cache import EncodingOrError
+from plumbline_serve.messages import ItemFailure, ItemResult, ItemScores, ScoreOrError, ScoreReply, ScoreRequest
 from plumbline_serve.requests.session import RequestSession, SessionTools
 from plumbline_serve.requests.validation import Case, Checks
+
+Column: TypeAlias = list[EncodingOrError]
+"""One encoder's encoding or error for each case."""
+CaseScores: TypeAlias = dict[str, ScoreOrError]
+"""One case's scores by scorer."""
+CASES_PER_PIECE = 8
+"""Cases scored before other requests have their turn: so many of the longest texts take some milliseconds."""
 
 
 class PipelineObserver(Protocol):
@@ -44,7 +42,14 @@ class PipelineObserver(Protocol):
 
 
 class Pipeline:
-    """Scores batches of items; filter, rank and embed walk the same road."""
+    """Scores batches of items; filter, rank and embed take the same steps.
+
+    Args:
+        scorers: By name.
+        checks: What must hold of a request.
+        tools: What requests share.
+        observer: Hears of every stage and score.
+    """
 
     def __init__(
         self, scorers: Mapping[str, Scorer], checks: Checks, *, tools: SessionTools, observer: PipelineObserver
@@ -58,24 +63,23 @@ class Pipeline:
         """Score items in one batch; raises as `Service.score` does."""
         scorers = self.checks.scorers(request.scorers)
         cases = self.checks.cases(request.items, request.images)
-        async with self.session(request.timeout_ms) as (session, timing):
+        async with self.session(request.timeout_ms) as session:
             scores = await self.run(session, cases, scorers)
-        results = [self.result(case, found) for case, found in zip(cases, scores, strict=True)]
-        return ScoreReply(results=results, timing=timing())
+        results = [self._result(case, found) for case, found in zip(cases, scores, strict=True)]
+        return ScoreReply(results=results, timing=session.timing())
 
     @asynccontextmanager
-    async def session(self, timeout_ms: float | None) -> AsyncIterator[tuple[RequestSession, Callable[[], Timing]]]:
-        """A workbench for one request, under its deadline, and what to ask for the time it has taken.
+    async def session(self, timeout_ms: float | None) -> AsyncIterator[RequestSession]:
+        """One request's shared state, under its deadline.
 
         Raises:
             DeadlineExceededError: The deadline passed; work that still waits is dropped.
         """
-        started = time.perf_counter()
         deadline = Deadline.after_ms(timeout_ms)
         session = RequestSession(self._tools, deadline, on_stage=self._observer.stage)
         try:
             async with asyncio.timeout(deadline.remaining_s):
-                yield session, lambda: _timing(session, started)
+                yield session
         except TimeoutError as error:
             self._observer.expired("request")
             raise deadline.error("request") from error
@@ -84,55 +88,103 @@ class Pipeline:
 
     async def run(
         self, session: RequestSession, cases: Sequence[Case], scorers: Sequence[Scorer] | None
-    ) -> list[dict[str, ScoreOrError]]:
-        """Score every case with every scorer, or, for None, with those that it allows; scorers run side by side.
+    ) -> list[CaseScores]:
+        """Score every case with every scorer; scorers run side by side.
+
+        Args:
+            session: The request's.
+            cases: Checked.
+            scorers: None: for each case those that it has the inputs for.
 
         Returns:
             Scores by scorer for each case; empty for one that is wrong or that nothing applies to.
         """
-        found: list[dict[str, ScoreOrError]] = [{} for _ in cases]
+        scores, plan = self._plan(cases, scorers)
+        await session.open([case.image for case in cases if case.image is not None])
+        found = await together(
+            _score_cases(session, self.scorers[name], [cases[index] for index in indices])
+            for name, indices in plan.items()
+        )
+        for (name, indices), column in zip(plan.items(), found, strict=True):
+            for index, score in zip(indices, column, strict=True):
+                scores[index][name] = score
+                self._observer.scored(name, score)
+        return scores
+
+    def failure(self, case: Case, scores: Mapping[str, ScoreOrError]) -> PlumblineError | None:
+        """Why nothing about the case could be scored; None if something was.
+
+        Args:
+            case: As it was scored.
+            scores: All that `run` found for it.
+        """
+        errors = [score for score in scores.values() if isinstance(score, PlumblineError)]
+        if case.error is None and len(errors) < len(scores):
+            return None
+        error = case.error or next(iter(errors), None) or self._nothing_applies(case)
+        self._observer.item_failed(error)
+        return error
+
+    def _plan(
+        self, cases: Sequence[Case], scorers: Sequence[Scorer] | None
+    ) -> tuple[list[CaseScores], dict[str, list[int]]]:
+        """What is said without scoring, for each case, and the indices of the cases to score, by scorer."""
+        scores: list[CaseScores] = [{} for _ in cases]
         plan: dict[str, list[int]] = {}
         for index, case in enumerate(cases):
             for scorer in () if case.error else scorers or self.scorers.values():
                 if (lacking := case.lacks(scorer)) is None:
                     plan.setdefault(scorer.info.name, []).append(index)
                 elif scorers is not None:
-                    found[index][scorer.info.name] = lacking
-        await session.open([image for case in cases if (image := case.image) is not None])
-        columns = await together(
-            score_cases(session, self.scorers[name], [cases[index] for index in indices])
-            for name, indices in plan.items()
-        )
-        for (name, indices), scores in zip(plan.items(), columns, strict=True):
-            for index, score in zip(indices, scores, strict=True):
-                found[index][name] = score
-                self._observer.scored(name, score)
-        return found
+                    scores[index][scorer.info.name] = lacking
+        return scores, plan
 
-    def result(self, case: Case, found: Mapping[str, ScoreOrError]) -> ItemResult:
+    def _result(self, case: Case, scores: CaseScores) -> ItemResult:
         """The case's scores, or its failure where there is not one value among them."""
-        error = self.failure(case, found)
-        return ItemScores(case.id, found) if error is None else ItemFailure(case.id, error)
-
-    def failure(self, case: Case, found: Mapping[str, ScoreOrError]) -> PlumblineError | None:
-        """Why nothing about the case could be scored; None if something was."""
-        errors = [score for score in found.values() if isinstance(score, PlumblineError)]
-        if case.error is None and len(errors) < len(found):
-            return None
-        error = case.error or next(iter(errors), None) or self._nothing_applies(case)
-        self._observer.item_failed(error)
-        return error
+        error = self.failure(case, scores)
+        return ItemScores(case.id, scores) if error is None else ItemFailure(case.id, error)
 
     def _nothing_applies(self, case: Case) -> PlumblineError:
         lacking = (case.lacks(scorer) for scorer in self.scorers.values())
         return next((error for error in lacking if error), PlumblineError("No scorer is loaded."))
 
 
-def _timing(session: RequestSession, started: float) -> Timing:
-    stage_seconds = session.stage_seconds
-    return Timing(
-        decode=(stage_seconds.decode + stage_seconds.preprocess) * 1000,
-        queue=max(stage_seconds.queue, session.joined.seconds) * 1000,
-        compute=stage_seconds.compute * 1000,
-        total=(time.perf_counter() - started) * 1000,
-    )
+async def _score_cases(session: RequestSession, scorer: Scorer, cases: Sequence[Case]) -> list[ScoreOrError]:
+    """A score or an error for each case, in order; one case's error never touches another."""
+    encodings = await _encode_cases(session, scorer, cases)
+    scores = [_first_error(encodings, index) for index in range(len(cases))]
+    sound = [index for index, error in enumerate(scores) if error is None]
+    for first in range(0, len(sound), CASES_PER_PIECE):
+        piece = sound[first : first + CASES_PER_PIECE]
+        chosen = {name: [column[index] for index in piece] for name, column in encodings.items()}
+        batch = Embedded(texts=[cases[index].text or "" for index in piece], **chosen)
+        for index, score in zip(piece, await session.score(scorer.score, batch), strict=True):
+            scores[index] = score
+    return [score for score in scores if score is not None]
+
+
+async def _encode_cases(session: RequestSession, scorer: Scorer, cases: Sequence[Case]) -> dict[str, Column]:
+    """What each of the scorer's encoders makes of the cases; image and text encoders run side by side."""
+    images = [case.image for case in cases if case.image is not None]
+    texts = [case.text for case in cases if case.text is not None]
+    wanted: dict[str, Coroutine[Any, Any, Column]] = {}
+    if scorer.image is not None:
+        wanted["images"] = _column(session.image_encodings(scorer.image, images), images)
+    if scorer.text is not None:
+        wanted["captions"] = _column(session.text_encodings(scorer.text, texts), texts)
+    columns = dict(zip(wanted, await together(wanted.values()), strict=True))
+    if scorer.pair is not None:
+        pairs = list(zip(images, texts, strict=True))
+        encodings = dict(zip(images, columns["images"], strict=True))
+        columns["pairs"] = await _column(session.pair_encodings(scorer.pair, pairs, encodings), pairs)
+    return columns
+
+
+async def _column(encodings: Coroutine[Any, Any, Mapping[Any, EncodingOrError]], inputs: Sequence[Any]) -> Column:
+    found = await encodings
+    return [found[each] for each in inputs]
+
+
+def _first_error(columns: Mapping[str, Column], index: int) -> ScoreOrError | None:
+    encodings = (column[index] for column in columns.values())
+    return next((encoding for encoding in encodings if isinstance(encoding, PlumblineError)), None)

@@ -8,10 +8,15 @@ from plumbline_serve.requests.validation import Case
 
 
 async def rank(pipeline: Pipeline, request: RankRequest) -> RankReply:
-    """Score every candidate against the one it is held to, best first; raises as `Service.rank` does."""
+    """Score N images for one text, or N texts for one image, best first; raises as `Service.rank` does.
+
+    Args:
+        pipeline: Of the process.
+        request: As the caller sent it.
+    """
     scorer = _scorer(pipeline, request.scorer)
     cases = _cases(pipeline, request)
-    async with pipeline.session(request.timeout_ms) as (session, timing):
+    async with pipeline.session(request.timeout_ms) as session:
         found = await pipeline.run(session, cases, [scorer])
     ranked: list[Ranked] = []
     errors: dict[int, PlumblineError] = {}
@@ -24,7 +29,7 @@ async def rank(pipeline: Pipeline, request: RankRequest) -> RankReply:
             ranked.append(Ranked(index, score.value, truncated=bool(score.details.get("truncated"))))
     sign = -1.0 if scorer.info.higher_is_better else 1.0
     ranked.sort(key=lambda place: (sign * place.value, place.index))
-    return RankReply(scorer.info.name, ranked[: request.top_k], errors, timing())
+    return RankReply(scorer.info.name, ranked[: request.top_k], errors, session.timing())
 
 
 def _scorer(pipeline: Pipeline, name: str | None) -> Scorer:

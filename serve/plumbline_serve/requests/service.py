@@ -1,4 +1,4 @@
-"""The service in one object: the pipeline's four questions and what is said about the service itself."""
+"""The service in one object: score, filter, rank and embed, and what is said about the service itself."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from plumbline_models.core.errors import DrainingError, NotReadyError
 from plumbline_models.core.protocols import EncoderInfo, Scorer
-from plumbline_serve.batching.compute import Compute
+from plumbline_serve.batching import Compute
 from plumbline_serve.messages import (
     EmbedReply,
     EmbedRequest,
@@ -129,12 +129,12 @@ def _keys(scorer: Scorer) -> list[str]:
 
 
 def _reader(scorer: Scorer) -> str:
-    """The last of the scorer's encoders, whose rows no other scorer is likely to read."""
+    """The last of the scorer's encoders, whose encodings no other scorer is likely to read."""
     return next(reversed(_keys(scorer)), "")
 
 
 def _convention_notes(scorer: Scorer | None) -> Mapping[str, str]:
-    """The scorer's regime as notes of its encoder, such as `qualiclip.scale`."""
+    """The scorer's conventions as notes of its encoder, such as `qualiclip.scale`."""
     return {} if scorer is None else {f"{scorer.info.name}.{name}": value for name, value in scorer.conventions.items()}
 
 

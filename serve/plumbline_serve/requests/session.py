@@ -1,8 +1,13 @@
-"""The workbench of one request: its images decoded once, its rows made once, whoever asks for them."""
+"""A request's shared state while it runs: each image opened and decoded once, each encoding computed once.
+
+Whatever scorer asks, the steps are the same: open, look up, decode and preprocess what is claimed, encode, publish.
+"""
 
 import asyncio
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -10,26 +15,39 @@ from typing import Any, TypeAlias, TypeVar
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Encoder, PairInput, Preprocessed
 from plumbline_models.images.decode import DecodePolicy
-from plumbline_serve.batching.compute import Compute
+from plumbline_serve.batching import Compute
 from plumbline_serve.concurrency import CpuPools, Deadline, together
-from plumbline_serve.encoding_cache import EncodingCache, EncodingKey, EncodingOrError, Joined, Make, encoding_key
-from plumbline_serve.messages import ImageSource
+from plumbline_serve.encoding_cache import Claim, EncodingCache, EncodingKey, EncodingOrError, encoding_key
+from plumbline_serve.messages import ImageSource, Timing
 from plumbline_serve.requests.images import DecodedImages, OnStage, RequestImage, are_quick, attempt, open_image
 
-IMAGES_A_CALL = 32
+IMAGES_PER_CALL = 32
 """Images that go to their encoder together: it works on the first of a long request while the next are decoded."""
 CALLS_UNDER_WAY = 4
-"""Of one request to an encoder of images: enough to keep it busy; more would only hold more fitted images in memory."""
+"""Of one request to an encoder of images: enough to keep it busy; more would only hold more images in memory."""
 
 R = TypeVar("R")
 T = TypeVar("T", bound=Hashable)
 Pair: TypeAlias = tuple[ImageSource, str]
-"""An image and the text that is held against it."""
+"""An image and the text that is compared with it."""
+Input: TypeAlias = RequestImage | str | PairInput
+"""What an encoder preprocesses."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTools:
+    """What all requests of a process share."""
+
+    compute: Compute
+    cache: EncodingCache
+    pools: CpuPools
+    policy: DecodePolicy
+    decoded: DecodedImages
 
 
 @dataclass(slots=True)
 class StageSeconds:
-    """Seconds of wall time that steps of the request took."""
+    """Seconds of wall time that the steps of a request took."""
 
     decode: float = 0.0
     preprocess: float = 0.0
@@ -37,167 +55,194 @@ class StageSeconds:
     compute: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class SessionTools:
-    """What every request of a process shares."""
-
-    compute: Compute
-    rows: EncodingCache
-    pools: CpuPools
-    policy: DecodePolicy
-    decoded: DecodedImages
-
-
 class RequestSession:
-    """Rows of one request, each made at most once.
+    """The encodings of one request, each computed at most once; bound to one event loop.
 
     An image is known by its content, so that the same bytes sent twice are one image. What is wrong with one image
-    or text is a value among the rows; only what stops the whole request is raised.
+    or text is a value among the encodings; only what stops the whole request is raised.
     """
 
     def __init__(self, tools: SessionTools, deadline: Deadline, *, on_stage: OnStage) -> None:
         self.stage_seconds = StageSeconds()
-        self.joined = Joined()
-        self._spending = threading.Lock()
+        self._started = time.perf_counter()
         self._tools = tools
         self._deadline = deadline
         self._on_stage = on_stage
+        self._adding = threading.Lock()
+        self._owner = object()
         self._decode, self._tokenise = tools.pools.decode.turns(), tools.pools.tokenise.turns()
         self._score = tools.pools.score.turns()
         self._decoded = tools.decoded.open()
-        self._pictures: dict[ImageSource, RequestImage | PlumblineError] = {}
-        self._rows: dict[EncodingKey, EncodingOrError] = {}
+        self._images: dict[ImageSource, RequestImage | PlumblineError] = {}
+        self._encodings: dict[EncodingKey, EncodingOrError] = {}
 
     def close(self) -> None:
         """Let go of what is decoded, and of what is decoded only after this."""
         self._decoded.close()
 
+    def timing(self) -> Timing:
+        """Where the request's time went so far."""
+        spent = self.stage_seconds
+        return Timing(
+            decode=(spent.decode + spent.preprocess) * 1000,
+            queue=spent.queue * 1000,
+            compute=spent.compute * 1000,
+            total=(time.perf_counter() - self._started) * 1000,
+        )
+
     async def open(self, images: Sequence[ImageSource]) -> None:
-        """Open and name images, which `image_encodings` and `pair_encodings` may then be asked about."""
-        new = [image for image in dict.fromkeys(images) if image not in self._pictures]
+        """Open images, which `image_encodings` and `pair_encodings` may then be asked about."""
+        new = [image for image in dict.fromkeys(images) if image not in self._images]
         open_one = partial(open_image, policy=self._tools.policy, decoded=self._decoded)
         opened = [open_one(image) for image in new] if are_quick(new) else await self._decode.each(open_one, new)
-        self._pictures.update(zip(new, opened, strict=True))
+        self._images.update(zip(new, opened, strict=True))
 
     async def image_encodings(
         self, encoder: Encoder, images: Sequence[ImageSource]
     ) -> Mapping[ImageSource, EncodingOrError]:
-        """Rows of images; those that are not at hand are decoded and fitted first."""
-        pictures = {image: self._pictures[image] for image in images}
-        named = {image: _name(encoder, picture) for image, picture in pictures.items()}
-        picture_of = {
-            name: picture
-            for name, picture in zip(named.values(), pictures.values(), strict=True)
-            if isinstance(name, EncodingKey) and isinstance(picture, RequestImage)
-        }
+        """Encodings of images, or what is wrong with them.
 
-        turn = asyncio.Semaphore(CALLS_UNDER_WAY)
-
-        async def make_some(names: Sequence[EncodingKey]) -> Sequence[EncodingOrError]:
-            async with turn:
-                return await self._encode(
-                    encoder, await self._preprocess_images(encoder, [picture_of[name] for name in names])
-                )
-
-        async def make(names: Sequence[EncodingKey]) -> Sequence[EncodingOrError]:
-            parts = (names[first : first + IMAGES_A_CALL] for first in range(0, len(names), IMAGES_A_CALL))
-            return [row for rows in await together(make_some(part) for part in parts) for row in rows]
-
-        return await self._look_up(named, make)
+        Args:
+            encoder: Of images.
+            images: They are open.
+        """
+        keys = {image: self._image_key(encoder, image) for image in images}
+        inputs = {key: self._images[image] for image, key in keys.items() if isinstance(key, EncodingKey)}
+        await self._look_up(encoder, inputs)
+        return self._of(keys)
 
     async def text_encodings(self, encoder: Encoder, texts: Sequence[str]) -> Mapping[str, EncodingOrError]:
-        """Rows of texts."""
-        named = {text: encoding_key(encoder, _utf8(text)) for text in texts}
-        text_of = {name: text for text, name in named.items()}
+        """Encodings of texts, or what is wrong with them.
 
-        async def make(names: Sequence[EncodingKey]) -> Sequence[EncodingOrError]:
-            return await self._encode_raw(encoder, [text_of[name] for name in names])
-
-        return await self._look_up(named, make)
+        Args:
+            encoder: Of texts.
+            texts: Within the limits.
+        """
+        keys = {text: encoding_key(encoder, _utf8(text)) for text in texts}
+        await self._look_up(encoder, {key: text for text, key in keys.items()})
+        return self._of(keys)
 
     async def pair_encodings(
         self, encoder: Encoder, pairs: Sequence[Pair], images: Mapping[ImageSource, EncodingOrError]
     ) -> Mapping[Pair, EncodingOrError]:
-        """Rows of image and text together, from the rows of the images; an image's error is its pairs' error."""
-        named = {
-            (image, text): row
-            if isinstance(row := images[image], PlumblineError)
-            else _name(encoder, self._pictures[image], _utf8(text))
-            for image, text in pairs
+        """Encodings of image and text together; an image's error is its pairs' error.
+
+        Args:
+            encoder: Of pairs.
+            pairs: Their images are open.
+            images: The encodings of the images, which the encoder starts from.
+        """
+        keys = {(image, text): _error(images[image]) or self._image_key(encoder, image, text) for image, text in pairs}
+        inputs = {
+            key: PairInput(text, image_encoding=images[image])
+            for (image, text), key in keys.items()
+            if isinstance(key, EncodingKey)
         }
-        pair_of = {name: pair for pair, name in named.items() if isinstance(name, EncodingKey)}
-
-        async def make(names: Sequence[EncodingKey]) -> Sequence[EncodingOrError]:
-            chosen = [pair_of[name] for name in names]
-            return await self._encode_raw(
-                encoder, [PairInput(text, image_encoding=images[image]) for image, text in chosen]
-            )
-
-        return await self._look_up(named, make)
+        await self._look_up(encoder, inputs)
+        return self._of(keys)
 
     async def read_texts(self, function: Callable[[str], R], texts: Sequence[str]) -> list[R]:
-        """Call a function with each text, off the event loop and as many at a time as leave others their turn."""
+        """Call a function with each text, off the event loop and as many at a time as leave others their turn.
+
+        Args:
+            function: Reads one text.
+            texts: In order.
+        """
         return await self._tokenise.each(function, texts)
 
-    async def on_thread(self, function: Callable[..., R], *args: Any) -> R:
-        """Work out scores off the event loop, behind neither images nor texts."""
+    async def score(self, function: Callable[..., R], *args: Any) -> R:
+        """Compute scores off the event loop, behind neither images nor texts.
+
+        Args:
+            function: Computes them.
+            *args: From what.
+        """
         return await self._score.run(function, *args)
 
-    async def _look_up(
-        self, named: Mapping[T, EncodingKey | PlumblineError], make: Make
-    ) -> Mapping[T, EncodingOrError]:
-        names = dict.fromkeys(name for name in named.values() if isinstance(name, EncodingKey))
-        if wanted := [name for name in names if name not in self._rows]:
-            self._rows.update(await self._tools.rows.get(wanted, make, self._deadline, joined=self.joined))
-        return {key: self._rows[name] if isinstance(name, EncodingKey) else name for key, name in named.items()}
+    async def _look_up(self, encoder: Encoder, inputs: Mapping[EncodingKey, Any]) -> None:
+        """Put the encodings of inputs into `_encodings`: stored, in flight for another request, or computed here."""
+        while wanted := [key for key in inputs if key not in self._encodings]:
+            claim = self._tools.cache.claim(wanted, self._deadline, owner=self._owner)
+            if claim.mine:
+                claim.start(self._compute(encoder, claim, [inputs[key] for key in claim.mine]))
+            self._encodings |= await claim.encodings()
+            self.stage_seconds.queue = max(self.stage_seconds.queue, claim.joined_s)
 
-    async def _preprocess_images(
-        self, encoder: Encoder, pictures: Sequence[RequestImage]
-    ) -> list[Preprocessed | PlumblineError]:
-        """Decode and fit each on a thread, while the encoder knows that they are on their way."""
-        compute = self._tools.compute
-        compute.expect(encoder.key, len(pictures))
-        try:
-            fits = (self._decode.run(self._fit, picture, encoder) for picture in pictures)
-            return await asyncio.gather(*fits)
-        finally:
-            compute.expect(encoder.key, -len(pictures))
+    async def _compute(self, encoder: Encoder, claim: Claim, inputs: Sequence[Input]) -> None:
+        """Compute what is claimed, images some at a time, and publish it."""
+        size = IMAGES_PER_CALL if encoder.kind == "image" else len(inputs)
+        turn = asyncio.Semaphore(CALLS_UNDER_WAY)
+        parts = (inputs[first : first + size] for first in range(0, len(inputs), size))
+        encoded = await together(self._compute_part(encoder, part, turn) for part in parts)
+        claim.publish([encoding for part in encoded for encoding in part])
 
-    def _fit(self, picture: RequestImage, encoder: Encoder) -> Preprocessed | PlumblineError:
+    async def _compute_part(
+        self, encoder: Encoder, inputs: Sequence[Input], turn: asyncio.Semaphore
+    ) -> list[EncodingOrError]:
+        async with turn:
+            preprocessed = await self._preprocess(encoder, inputs)
+            return await self._encode(encoder, preprocessed)
+
+    async def _preprocess(self, encoder: Encoder, inputs: Sequence[Input]) -> list[Preprocessed | PlumblineError]:
+        """What the encoder takes of inputs; images are decoded first, each on a thread."""
+        if encoder.kind != "image":
+            return await self._tokenise.each(partial(self._preprocess_one, encoder), inputs)
+        with self._announced(encoder, len(inputs)):
+            turns = (self._decode.run(self._preprocess_one, encoder, image) for image in inputs)
+            return await asyncio.gather(*turns)
+
+    def _preprocess_one(self, encoder: Encoder, given: Input) -> Preprocessed | PlumblineError:
+        """Runs on a thread."""
         if self._deadline.has_passed:
-            return self._deadline.error("decode")
-        return picture.preprocess(encoder, self._spend)
-
-    def _spend(self, stage: str, seconds: float) -> None:
-        with self._spending:  # images are decoded and fitted on several threads
-            if stage == "decode":
-                self.stage_seconds.decode += seconds
-            else:
-                self.stage_seconds.preprocess += seconds
-        self._on_stage(stage, seconds)
-
-    async def _encode_raw(self, encoder: Encoder, raw: Sequence[str | PairInput]) -> list[EncodingOrError]:
-        return await self._encode(encoder, await self._tokenise.each(partial(self._preprocess, encoder), raw))
-
-    def _preprocess(self, encoder: Encoder, raw: str | PairInput) -> Preprocessed | PlumblineError:
-        return self._deadline.error("tokenise") if self._deadline.has_passed else attempt(encoder.preprocess, raw)
+            return self._deadline.error("decode" if encoder.kind == "image" else "tokenise")
+        if isinstance(given, RequestImage):
+            return given.preprocess(encoder, self._spend)
+        preprocessed: Preprocessed | PlumblineError = attempt(encoder.preprocess, given)
+        return preprocessed
 
     async def _encode(
         self, encoder: Encoder, preprocessed: Sequence[Preprocessed | PlumblineError]
     ) -> list[EncodingOrError]:
-        """Rows of what could be prepared; the errors of the rest in their places."""
+        """Encodings of what could be preprocessed; the errors of the rest in their places."""
         sound = [each for each in preprocessed if not isinstance(each, PlumblineError)]
         if not sound:
             return list(preprocessed)
         encoded = await self._tools.compute.encode(encoder.key, sound, self._deadline)
         self.stage_seconds.queue = max(self.stage_seconds.queue, encoded.queue_s)
         self.stage_seconds.compute = max(self.stage_seconds.compute, encoded.compute_s)
-        rows = iter(encoded.rows)
-        return [each if isinstance(each, PlumblineError) else next(rows) for each in preprocessed]
+        encodings = iter(encoded.encodings)
+        return [each if isinstance(each, PlumblineError) else next(encodings) for each in preprocessed]
+
+    @contextmanager
+    def _announced(self, encoder: Encoder, num_inputs: int) -> Iterator[None]:
+        """Have the encoder's next batch know of inputs that are on their way to it."""
+        self._tools.compute.expect(encoder.key, num_inputs)
+        try:
+            yield
+        finally:
+            self._tools.compute.expect(encoder.key, -num_inputs)
+
+    def _spend(self, stage: str, seconds: float) -> None:
+        with self._adding:  # images are decoded and preprocessed on several threads
+            if stage == "decode":
+                self.stage_seconds.decode += seconds
+            else:
+                self.stage_seconds.preprocess += seconds
+        self._on_stage(stage, seconds)
+
+    def _image_key(self, encoder: Encoder, image: ImageSource, *texts: str) -> EncodingKey | PlumblineError:
+        opened = self._images[image]
+        if isinstance(opened, PlumblineError):
+            return opened
+        return encoding_key(encoder, opened.digest, *map(_utf8, texts))
+
+    def _of(self, keys: Mapping[T, EncodingKey | PlumblineError]) -> Mapping[T, EncodingOrError]:
+        """The encodings under the keys, and the errors that stand in the place of one."""
+        return {each: self._encodings[key] if isinstance(key, EncodingKey) else key for each, key in keys.items()}
 
 
-def _name(encoder: Encoder, picture: RequestImage | PlumblineError, *more: bytes) -> EncodingKey | PlumblineError:
-    return picture if isinstance(picture, PlumblineError) else encoding_key(encoder, picture.digest, *more)
+def _error(encoding: EncodingOrError) -> PlumblineError | None:
+    return encoding if isinstance(encoding, PlumblineError) else None
 
 
 def _utf8(text: str) -> bytes:

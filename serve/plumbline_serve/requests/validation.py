@@ -41,14 +41,18 @@ class Case:
 
 
 class Checks:
-    """The limits and the loaded scorers, asked on every request."""
+    """The limits and the loaded scorers, which every request is checked against."""
 
     def __init__(self, limits: Limits, scorers: Mapping[str, Scorer]) -> None:
         self._limits = limits
         self._scorers = scorers
 
     def cases(self, items: Sequence[Item], images: Mapping[str, ImageSource]) -> list[Case]:
-        """Look up every item's image and hold its text against the limit.
+        """Look up every item's image and check its text.
+
+        Args:
+            items: As the caller sent them.
+            images: The request's table of images, by key.
 
         Raises:
             NoItemsError: There are none.
@@ -58,7 +62,7 @@ class Checks:
         return [self._case(item, images) for item in items]
 
     def count(self, num_items: int) -> None:
-        """Hold the number of items against the limits; raises as `cases` does."""
+        """Check the number of items; raises as `cases` does."""
         if num_items == 0:
             raise NoItemsError("The request has no items.")
         if num_items > self._limits.max_items:
@@ -81,6 +85,10 @@ class Checks:
     def scorer(self, name: str, pointer: str) -> Scorer:
         """The loaded scorer of that name.
 
+        Args:
+            name: As the caller sent it.
+            pointer: To the field that holds it.
+
         Raises:
             UnknownScorerError: There is none; the error points at the field.
         """
@@ -93,7 +101,7 @@ class Checks:
         )
 
     def scorers(self, names: Sequence[str] | None) -> list[Scorer] | None:
-        """The scorers asked for, each once; None where the caller left the choice.
+        """The scorers of those names, each once; None where the caller left the choice.
 
         Raises:
             UnknownScorerError: One of them is not loaded.

@@ -65,7 +65,7 @@ def rows(scorer: VqaScore, images: Sequence[Pixels]) -> list[Any]:
 def kept(rows: Sequence[Any]) -> list[Any]:
     """Rows of images as the service's cache gives them, their arrays read-only; under names of their own, so that a
     prefix that was read of the same image before does not stand in for them."""
-    return [replace(StoredEncoding.of(row).row(), key=(row.key[0], ~row.key[1])) for row in rows]
+    return [replace(StoredEncoding.of(row).load(), key=(row.key[0], ~row.key[1])) for row in rows]
 
 
 def scores(scorer: VqaScore, pairs: Sequence[tuple[Any, str]]) -> list[Score]:

@@ -32,10 +32,10 @@ async def gated(make_encoder, observer):
     await batcher.close()
 
 
-async def test_rows_come_back_in_the_order_of_the_inputs(make_encoder, observer):
+async def test_encodings_come_back_in_the_order_of_the_inputs(make_encoder, observer):
     batcher = Batcher(make_encoder(), LIMITS, observer)
     encoded = await batcher.encode([float(i) for i in range(20)], NEVER)
-    assert encoded.rows == [float(i) for i in range(20)]
+    assert encoded.encodings == [float(i) for i in range(20)]
     await batcher.close()
 
 
@@ -44,7 +44,7 @@ async def test_what_arrives_while_the_encoder_is_busy_goes_together(gated, obser
     calls = [asyncio.create_task(batcher.encode([float(i)], NEVER)) for i in range(1, 6)]
     await asyncio.sleep(0)
     encoder.gate.set()
-    assert [(await call).rows for call in calls] == [[1.0], [2.0], [3.0], [4.0], [5.0]]
+    assert [(await call).encodings for call in calls] == [[1.0], [2.0], [3.0], [4.0], [5.0]]
     assert encoder.batches == [[0.0], [1.0, 2.0, 3.0, 4.0, 5.0]]
 
 
@@ -69,7 +69,7 @@ async def test_inputs_of_different_buckets_never_share_a_batch(make_encoder, obs
     encoder = make_encoder("image", "arithmetic/bucketed")
     batcher = Batcher(encoder, LIMITS, observer)
     encoded = await batcher.encode([1.0, 2.0, 3.0, 4.0], NEVER)
-    assert encoded.rows == [1.0, 2.0, 3.0, 4.0]
+    assert encoded.encodings == [1.0, 2.0, 3.0, 4.0]
     assert sorted(encoder.batches) == [[1.0, 3.0], [2.0, 4.0]]
     await batcher.close()
 
@@ -79,8 +79,8 @@ async def test_an_input_that_fails_takes_nobody_with_it(make_encoder, observer):
     encoder.poison = 3.0
     batcher = Batcher(encoder, LIMITS, observer)
     encoded = await batcher.encode([0.0, 1.0, 2.0, 3.0, 4.0], NEVER)
-    assert [row for row in encoded.rows if not isinstance(row, EngineError)] == [0.0, 1.0, 2.0, 4.0]
-    assert isinstance(encoded.rows[3], EngineError)
+    assert [each for each in encoded.encodings if not isinstance(each, EngineError)] == [0.0, 1.0, 2.0, 4.0]
+    assert isinstance(encoded.encodings[3], EngineError)
     await batcher.close()
 
 
@@ -89,8 +89,8 @@ async def test_several_inputs_that_fail_take_nobody_with_them(make_encoder, obse
     batcher = Batcher(encoder, LIMITS, observer)
     await batcher.encode([0.0], NEVER)
     encoder.poison = 3.0
-    rows = (await batcher.encode([3.0, 1.0, 3.0, 3.0, 3.0, 3.0, 2.0, 3.0], NEVER)).rows
-    assert [i for i, row in enumerate(rows) if not isinstance(row, EngineError)] == [1, 6]
+    encodings = (await batcher.encode([3.0, 1.0, 3.0, 3.0, 3.0, 3.0, 2.0, 3.0], NEVER)).encodings
+    assert [i for i, each in enumerate(encodings) if not isinstance(each, EngineError)] == [1, 6]
     assert (batcher.is_alive, observer.num_broken) == (True, 0)
     await batcher.close()
 
@@ -103,8 +103,8 @@ async def test_an_encoder_that_fails_on_everything_is_not_tried_input_by_input(m
         await batcher.encode([0.0], NEVER)
     encoder.is_broken = True
     before = len(encoder.batches)
-    rows = (await batcher.encode([float(i) for i in range(8)], NEVER)).rows
-    assert all(isinstance(row, EngineError) for row in rows)
+    encodings = (await batcher.encode([float(i) for i in range(8)], NEVER)).encodings
+    assert all(isinstance(each, EngineError) for each in encodings)
     assert len(encoder.batches) - before <= 5  # the whole, its halves, and what had been encoded, twice
     await batcher.close()
 
@@ -177,8 +177,8 @@ async def test_an_input_whose_deadline_passed_is_answered_and_not_computed(gated
     kept = asyncio.create_task(batcher.encode([8.0], NEVER))
     await asyncio.sleep(0)
     encoder.gate.set()
-    assert isinstance((await late).rows[0], DeadlineExceededError)
-    assert (await kept).rows == [8.0]
+    assert isinstance((await late).encodings[0], DeadlineExceededError)
+    assert (await kept).encodings == [8.0]
     assert encoder.batches == [[0.0], [8.0]]
     assert observer.expired_stages == ["queue"]
 
@@ -206,14 +206,14 @@ async def test_what_callers_left_behind_is_out_of_the_queue_at_once(gated, obser
     kept = asyncio.create_task(batcher.encode([8.0] * 64, NEVER))  # all the room that there is
     await asyncio.sleep(0)
     encoder.gate.set()
-    assert (await kept).rows == [8.0] * 64
+    assert (await kept).encodings == [8.0] * 64
 
 
 async def test_a_deadline_that_passes_in_the_queue_is_answered_while_the_encoder_is_busy(gated, observer):
     _, batcher = gated
     async with asyncio.timeout(20):  # the encoder stays busy until the test ends
         late = await batcher.encode([7.0] * 64, Deadline.after_ms(1))
-    assert all(isinstance(row, DeadlineExceededError) for row in late.rows)
+    assert all(isinstance(each, DeadlineExceededError) for each in late.encodings)
     assert (batcher.num_queued, observer.expired_stages) == (0, ["queue"] * 64)
 
 
@@ -225,7 +225,7 @@ async def test_a_caller_that_leaves_while_its_batch_waits_for_more_stops_nothing
     gone.cancel()
     await asyncio.gather(gone, return_exceptions=True)
     batcher.expect(-1)
-    assert (await batcher.encode([2.0], NEVER)).rows == [2.0]
+    assert (await batcher.encode([2.0], NEVER)).encodings == [2.0]
     await batcher.close()
 
 
@@ -272,14 +272,14 @@ async def test_a_second_stream_begins_while_the_first_is_busy_and_a_third_batch_
     await asyncio.sleep(0.02)
     assert encoder.batches == [[1.0], [2.0]]
     encoder.gate.set()
-    assert [(await call).rows for call in calls] == [[1.0], [2.0], [3.0], [4.0]]
+    assert [(await call).encodings for call in calls] == [[1.0], [2.0], [3.0], [4.0]]
     assert sorted(encoder.batches)[:2] == [[1.0], [2.0]]
 
 
 async def test_what_waits_is_divided_among_free_streams(double):
     encoder, batcher = double
     encoded = await batcher.encode([float(i) for i in range(7)], NEVER)
-    assert encoded.rows == [float(i) for i in range(7)]
+    assert encoded.encodings == [float(i) for i in range(7)]
     assert sorted(encoder.batches) == [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 
 
@@ -291,7 +291,7 @@ async def test_the_only_free_stream_takes_all_that_waits(double):
     rest = asyncio.create_task(batcher.encode([1.0, 2.0, 3.0], NEVER))
     await entered(encoder)
     encoder.gate.set()
-    assert [(await call).rows for call in (first, rest)] == [[0.0], [1.0, 2.0, 3.0]]
+    assert [(await call).encodings for call in (first, rest)] == [[0.0], [1.0, 2.0, 3.0]]
     assert encoder.batches == [[0.0], [1.0, 2.0, 3.0]]
 
 
@@ -313,10 +313,10 @@ async def test_a_batch_waits_for_inputs_that_are_announced(make_encoder, observe
 async def test_nothing_waits_for_announced_inputs_where_batches_gain_nothing(make_encoder, observer):
     encoder = make_encoder()
     batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=30.0), observer)
-    batcher._pace.learn(1.0, 1.0)
-    batcher._pace.learn(4.0, 4.0)
+    batcher._runner.pace.learn(1.0, 1.0)
+    batcher._runner.pace.learn(4.0, 4.0)
     batcher.expect(1)
-    assert (await batcher.encode([1.0], NEVER)).rows == [1.0]
+    assert (await batcher.encode([1.0], NEVER)).encodings == [1.0]
     await batcher.close()
 
 
@@ -327,7 +327,7 @@ async def test_inputs_that_still_wait_when_the_batcher_closes_are_answered(make_
     waiting = asyncio.create_task(batcher.encode([1.0], NEVER))
     await asyncio.sleep(0)
     await batcher.close()
-    assert isinstance((await waiting).rows[0], EngineError)
+    assert isinstance((await waiting).encodings[0], EngineError)
     assert not batcher.is_alive
     with pytest.raises(EngineError):
         await batcher.encode([1.0], NEVER)
@@ -340,4 +340,4 @@ async def test_inputs_that_are_being_computed_when_the_batcher_closes_are_answer
     busy = asyncio.create_task(batcher.encode([1.0], NEVER))
     await entered(encoder)
     await batcher.close()
-    assert isinstance((await busy).rows[0], EngineError)
+    assert isinstance((await busy).encodings[0], EngineError)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from plumbline_serve.batching.pace import Pace
+from plumbline_serve.batching.runner import Pace
 
 
 def paced(batches: list[tuple[float, float]]) -> Pace:

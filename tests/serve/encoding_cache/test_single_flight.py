@@ -7,24 +7,36 @@ import pytest
 
 from plumbline_models.core.errors import EngineError, OverloadedError
 from plumbline_serve.concurrency import Deadline
-from plumbline_serve.encoding_cache import EncodingCache, EncodingKey, EncodingStore, Joined
+from plumbline_serve.encoding_cache import Claim, EncodingCache, EncodingKey, EncodingStore
 
 NEVER = Deadline()
 A, B, C = (EncodingKey("text", "arithmetic/text", name) for name in (b"a", b"b", b"c"))
 
 
-class BuildContext:
-    """Makes rows once it is let; a row is its name's digest in capitals."""
+class Requests:
+    """Looks up encodings as requests do; what is to compute is computed once it may, its digest in capitals."""
 
-    def __init__(self) -> None:
-        self.made: list[list[EncodingKey]] = []
+    def __init__(self, cache: EncodingCache) -> None:
+        self.cache = cache
+        self.computed: list[list[EncodingKey]] = []
         self.may_go = asyncio.Event()
         self.num_cancelled = 0
         self.error: Exception | None = None
         self.bad: EncodingKey | None = None
+        self.joined_s: dict[object, float] = {}
 
-    async def make(self, names: Sequence[EncodingKey]) -> list[object]:
-        self.made.append(list(names))
+    async def get(self, keys: Sequence[EncodingKey], deadline: Deadline = NEVER, owner: object = None) -> dict:
+        found: dict[EncodingKey, object] = {}
+        while wanted := [key for key in keys if key not in found]:
+            claim = self.cache.claim(wanted, deadline, owner=owner)
+            if claim.mine:
+                claim.start(self.compute(claim))
+            found |= await claim.encodings()
+            self.joined_s[owner] = max(self.joined_s.get(owner, 0.0), claim.joined_s)
+        return found
+
+    async def compute(self, claim: Claim) -> None:
+        self.computed.append(list(claim.mine))
         try:
             await self.may_go.wait()
         except asyncio.CancelledError:
@@ -33,17 +45,12 @@ class BuildContext:
         if self.error is not None:
             error, self.error = self.error, None
             raise error
-        return [EngineError("Bad.") if name == self.bad else name.digest.upper() for name in names]
+        claim.publish([EngineError("Bad.") if key == self.bad else key.digest.upper() for key in claim.mine])
 
 
 @pytest.fixture
-def context() -> BuildContext:
-    return BuildContext()
-
-
-@pytest.fixture
-def rows(observer) -> EncodingCache:
-    return EncodingCache(EncodingStore({"text": 2**20}), observer)
+def requests(observer) -> Requests:
+    return Requests(EncodingCache(EncodingStore({"text": 2**20}), observer))
 
 
 async def settled() -> None:
@@ -52,114 +59,113 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_row_is_made_once_and_kept(rows, context, observer):
-    context.may_go.set()
-    assert await rows.get([A, B], context.make, NEVER) == {A: b"A", B: b"B"}
-    assert await rows.get([B, C], context.make, NEVER) == {B: b"B", C: b"C"}
-    assert context.made == [[A, B], [C]]
+async def test_an_encoding_is_computed_once_and_kept(requests, observer):
+    requests.may_go.set()
+    assert await requests.get([A, B]) == {A: b"A", B: b"B"}
+    assert await requests.get([B, C]) == {B: b"B", C: b"C"}
+    assert requests.computed == [[A, B], [C]]
     assert observer.lookups == {("text", "miss"): 3, ("text", "hit"): 1}
     assert observer.stored_bytes["text"] > 0
 
 
-async def test_what_is_under_way_is_waited_for_and_not_made_again(rows, context, observer):
-    first = asyncio.create_task(rows.get([A, B], context.make, NEVER))
+async def test_what_is_under_way_is_waited_for_and_not_computed_again(requests, observer):
+    first = asyncio.create_task(requests.get([A, B]))
     await settled()
-    second = asyncio.create_task(rows.get([B, C], context.make, NEVER))
+    second = asyncio.create_task(requests.get([B, C]))
     await settled()
-    context.may_go.set()
+    requests.may_go.set()
     assert await second == {B: b"B", C: b"C"}
     assert await first == {A: b"A", B: b"B"}
-    assert context.made == [[A, B], [C]]
+    assert requests.computed == [[A, B], [C]]
     assert observer.lookups["text", "joined"] == 1
 
 
-async def test_only_a_wait_for_what_another_has_made_is_noted(rows, context):
-    mine, theirs = Joined(), Joined()
+async def test_only_a_wait_for_what_another_computes_is_noted(requests):
     calls = [
-        asyncio.create_task(rows.get(names, context.make, NEVER, joined=joined))
-        for names, joined in (([A, B], mine), ([B], mine), ([A, C], theirs))
+        asyncio.create_task(requests.get(keys, owner=owner))
+        for keys, owner in (([A, B], "mine"), ([B], "mine"), ([A, C], "theirs"))
     ]
     await settled()
     await asyncio.sleep(0.01)
-    context.may_go.set()
+    requests.may_go.set()
     await asyncio.gather(*calls)
-    assert context.made == [[A, B], [C]]
-    assert mine.seconds == 0
-    assert theirs.seconds > 0.005
+    assert requests.computed == [[A, B], [C]]
+    assert requests.joined_s["mine"] == 0
+    assert requests.joined_s["theirs"] > 0.005
 
 
-async def test_who_asked_first_may_leave_while_another_waits(rows, context):
-    first = asyncio.create_task(rows.get([A], context.make, NEVER))
+async def test_who_asked_first_may_leave_while_another_waits(requests):
+    first = asyncio.create_task(requests.get([A]))
     await settled()
-    second = asyncio.create_task(rows.get([A], context.make, NEVER))
+    second = asyncio.create_task(requests.get([A]))
     await settled()
     first.cancel()
     await settled()
-    context.may_go.set()
+    requests.may_go.set()
     assert await second == {A: b"A"}
     assert first.cancelled()
-    assert context.made == [[A]]
+    assert requests.computed == [[A]]
 
 
-async def test_work_that_nobody_waits_for_is_stopped_and_can_be_asked_for_again(rows, context):
-    callers = [asyncio.create_task(rows.get([A], context.make, NEVER)) for _ in range(2)]
+async def test_work_that_nobody_waits_for_is_stopped_and_can_be_asked_for_again(requests):
+    callers = [asyncio.create_task(requests.get([A])) for _ in range(2)]
     await settled()
     for caller in callers:
         caller.cancel()
     await settled()
-    assert context.num_cancelled == 1
-    context.may_go.set()
-    assert await rows.get([A], context.make, NEVER) == {A: b"A"}
+    assert requests.num_cancelled == 1
+    requests.may_go.set()
+    assert await requests.get([A]) == {A: b"A"}
 
 
-async def test_work_that_is_stopped_before_it_began_leaves_nothing_behind(rows, context):
-    caller = asyncio.create_task(rows.get([A], context.make, NEVER))
+async def test_work_that_is_stopped_before_it_began_leaves_nothing_behind(requests):
+    caller = asyncio.create_task(requests.get([A]))
     await asyncio.sleep(0)
     caller.cancel()
-    again = asyncio.create_task(rows.get([A], context.make, NEVER))
-    context.may_go.set()
+    again = asyncio.create_task(requests.get([A]))
+    requests.may_go.set()
     assert await again == {A: b"A"}
 
 
-async def test_nobody_joins_work_that_ends_before_its_own_deadline(rows, context):
-    hurried = asyncio.create_task(rows.get([A], context.make, Deadline.after_ms(60_000)))
+async def test_nobody_joins_work_that_ends_before_its_own_deadline(requests):
+    hurried = asyncio.create_task(requests.get([A], Deadline.after_ms(60_000)))
     await settled()
-    patient = asyncio.create_task(rows.get([A], context.make, NEVER))
+    patient = asyncio.create_task(requests.get([A]))
     await settled()
-    also_hurried = asyncio.create_task(rows.get([A], context.make, Deadline.after_ms(30_000)))
+    also_hurried = asyncio.create_task(requests.get([A], Deadline.after_ms(30_000)))
     await settled()
-    context.may_go.set()
+    requests.may_go.set()
     assert [await call for call in (hurried, patient, also_hurried)] == [{A: b"A"}] * 3
-    assert context.made == [[A], [A]]
+    assert requests.computed == [[A], [A]]
 
 
-async def test_what_stops_one_caller_s_work_is_tried_again_by_those_who_waited(rows, context):
-    context.error = OverloadedError("Full.")
-    calls = [asyncio.create_task(rows.get(names, context.make, NEVER)) for names in ([A, B], [A], [A])]
+async def test_what_stops_one_caller_s_work_is_tried_again_by_those_who_waited(requests):
+    requests.error = OverloadedError("Full.")
+    calls = [asyncio.create_task(requests.get(keys)) for keys in ([A, B], [A], [A])]
     await settled()
-    context.may_go.set()
+    requests.may_go.set()
     refused, *others = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(refused, OverloadedError)
     assert others == [{A: b"A"}] * 2
-    assert context.made == [[A, B], [A]]
+    assert requests.computed == [[A, B], [A]]
 
 
-async def test_an_input_s_error_is_shared_and_not_kept(rows, context):
-    context.bad = A
-    calls = [asyncio.create_task(rows.get([A, B], context.make, NEVER)) for _ in range(2)]
+async def test_an_input_s_error_is_shared_and_not_kept(requests):
+    requests.bad = A
+    calls = [asyncio.create_task(requests.get([A, B])) for _ in range(2)]
     await settled()
-    context.may_go.set()
+    requests.may_go.set()
     assert [isinstance((await call)[A], EngineError) for call in calls] == [True, True]
-    context.bad = None
-    assert await rows.get([A, B], context.make, NEVER) == {A: b"A", B: b"B"}
-    assert context.made == [[A, B], [A]]
+    requests.bad = None
+    assert await requests.get([A, B]) == {A: b"A", B: b"B"}
+    assert requests.computed == [[A, B], [A]]
 
 
-async def test_work_is_shared_where_nothing_is_kept(context, observer):
-    rows = EncodingCache(EncodingStore({}), observer)
-    calls = [asyncio.create_task(rows.get([A], context.make, NEVER)) for _ in range(2)]
+async def test_work_is_shared_where_nothing_is_kept(observer):
+    requests = Requests(EncodingCache(EncodingStore({}), observer))
+    calls = [asyncio.create_task(requests.get([A])) for _ in range(2)]
     await settled()
-    context.may_go.set()
+    requests.may_go.set()
     assert [await call for call in calls] == [{A: b"A"}] * 2
-    assert await rows.get([A], context.make, NEVER) == {A: b"A"}
-    assert context.made == [[A], [A]]
+    assert await requests.get([A]) == {A: b"A"}
+    assert requests.computed == [[A], [A]]

@@ -10,7 +10,7 @@ from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.assembly import decoded_images, make_scorers
 from plumbline_serve.messages import EncodedImage, Item, RawImage, ScoreRequest
 from plumbline_serve.requests.images import DecodedImages, open_image
-from plumbline_serve.requests.session import CALLS_UNDER_WAY, IMAGES_A_CALL
+from plumbline_serve.requests.session import CALLS_UNDER_WAY, IMAGES_PER_CALL
 from plumbline_serve.settings import Settings
 
 SIDE_PX = 32
@@ -88,7 +88,7 @@ def test_images_are_kept_decoded_only_where_another_encoder_could_ask_for_them(n
 
 async def test_nothing_stays_decoded_once_a_request_is_answered(open_pipeline, png):
     pipeline = await open_pipeline()
-    async with pipeline.session(None) as (session, _):
+    async with pipeline.session(None) as session:
         images = [EncodedImage(png(value)) for value in range(5)]
         await session.open(images)
         await session.image_encodings(pipeline.scorers["mean"].image, images)
@@ -99,23 +99,23 @@ async def test_nothing_stays_decoded_once_a_request_is_answered(open_pipeline, p
 def test_an_image_that_is_decoded_after_its_request_has_ended_leaves_nothing(scorers, png):
     decoded = DecodedImages(2**20)
     request = decoded.open()
-    picture = open_image(EncodedImage(png(7)), DecodePolicy(max_bytes=10_000, max_pixels=10_000), request)
+    image = open_image(EncodedImage(png(7)), DecodePolicy(max_bytes=10_000, max_pixels=10_000), request)
     request.close()
-    assert picture.preprocess(scorers["mean"].image, lambda *_: None) == 7.0
+    assert image.preprocess(scorers["mean"].image, lambda *_: None) == 7.0
     assert decoded.num_bytes == 0
 
 
-async def test_a_long_request_holds_few_fitted_images_while_its_encoder_is_held_up(open_pipeline, scorers, observer):
+async def test_a_long_request_holds_few_preprocessed_images_while_its_encoder_is_busy(open_pipeline, scorers, observer):
     pipeline, encoder = await open_pipeline(), scorers["mean"].image
     encoder.gate = threading.Event()
-    images = [RawImage(bytes([value % 251, value // 251, 0]) * 4, 2, 2) for value in range(10 * IMAGES_A_CALL)]
-    async with pipeline.session(None) as (session, _):
+    images = [RawImage(bytes([value % 251, value // 251, 0]) * 4, 2, 2) for value in range(10 * IMAGES_PER_CALL)]
+    async with pipeline.session(None) as session:
         await session.open(images)
-        rows = asyncio.create_task(session.image_encodings(encoder, images))
+        encodings = asyncio.create_task(session.image_encodings(encoder, images))
         await asyncio.to_thread(encoder.entered.wait, 30)
         await asyncio.get_running_loop().run_in_executor(
             session._tools.pools.decode.executor, int
         )  # behind all that are asked for
-        assert observer.stages.count("fit") <= CALLS_UNDER_WAY * IMAGES_A_CALL
+        assert observer.stages.count("fit") <= CALLS_UNDER_WAY * IMAGES_PER_CALL
         encoder.gate.set()
-        assert len(await rows) == len(images)
+        assert len(await encodings) == len(images)

@@ -28,12 +28,12 @@ def no_collector():
 async def ask(pipeline, images, *, timeout_ms=None, is_cancelled=False):
     """Score images; the kind of what goes wrong."""
     items = [Item(str(index), EncodedImage(image), "abc") for index, image in enumerate(images)]
-    template = asyncio.create_task(pipeline.score(ScoreRequest(items, timeout_ms=timeout_ms)))
+    request = asyncio.create_task(pipeline.score(ScoreRequest(items, timeout_ms=timeout_ms)))
     if is_cancelled:
         await asyncio.sleep(0.05)
-        template.cancel()
+        request.cancel()
     try:
-        return [type(getattr(result, "error", None)) for result in (await template).results]
+        return [type(getattr(result, "error", None)) for result in (await request).results]
     except (asyncio.CancelledError, DeadlineExceededError, OverloadedError) as error:
         release(error)
         return type(error)

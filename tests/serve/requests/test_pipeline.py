@@ -1,4 +1,4 @@
-"""The road of a request, over small encoders: limits, sharing, per-item errors, deadlines."""
+"""The request path, over small encoders: limits, sharing, per-item errors, deadlines."""
 
 import asyncio
 import base64
@@ -234,10 +234,10 @@ async def test_a_long_request_is_encoded_while_its_last_images_are_decoded(pipel
     encoder = scorers["mean"].image
     encoder.awaits_a_batch = 99.0
     images = [EncodedImage(png(value)) for value in range(100)]
-    async with pipeline.session(None) as (session, _):
+    async with pipeline.session(None) as session:
         await session.open(images)
-        rows = await session.image_encodings(encoder, images)
-    assert [rows[image] for image in images] == [float(value) for value in range(100)]
+        encodings = await session.image_encodings(encoder, images)
+    assert [encodings[image] for image in images] == [float(value) for value in range(100)]
 
 
 async def test_embed_answers_vectors_or_errors_in_order(pipeline, png):

@@ -1,4 +1,4 @@
-"""The workbench of one request."""
+"""What a request shares while it runs, and what it does not keep from others."""
 
 import asyncio
 import threading
@@ -47,7 +47,7 @@ async def test_no_seconds_are_lost_where_threads_spend_at_once(open_pipeline, st
 
 
 class Hesitant:
-    """Prepares texts as another encoder does, but not before it is let."""
+    """Preprocesses texts as another encoder does, but not before it is let."""
 
     def __init__(self, encoder) -> None:
         self._preprocess = encoder.preprocess
@@ -90,7 +90,7 @@ async def test_texts_are_tokenised_while_another_request_is_scored(open_pipeline
     def score(batch):
         entered.set()
         assert gate.wait(timeout=30)
-        return [Score(float(row)) for row in batch.images]
+        return [Score(float(mean)) for mean in batch.images]
 
     scorers["mean"].score = score
     pipeline = await open_pipeline()
