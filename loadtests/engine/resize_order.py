@@ -66,7 +66,7 @@ def measure_clip(
     """Embeddings and cosines."""
     scorer = ClipScore.build(options, open_context("openvino", precision="fp32", cache_dir=folder))
     image, text = loaded(scorer.image), loaded(scorer.text)
-    spec = PreprocessSpec.from_config(image.spec.arch.preprocess_config)
+    spec = PreprocessSpec.from_config(image.checkpoint.arch.preprocess_config)
     resized = [(preprocess_pixels(each, spec), narrow_first(each, spec)) for each in pictures]
     new, old = (np.stack(encode(image, [pair[way] for pair in resized])) for way in (0, 1))
     words = np.stack(encode(text, [text.preprocess(caption) for caption in captions]))

@@ -73,7 +73,7 @@ def smolvlm(context: BuildContext) -> tuple[Scoring, Scoring]:
 def flant5(context: BuildContext, folder: Path) -> tuple[Scoring, Scoring]:
     tower, projector, t5 = write_flant5(folder)
     ours = VqaScore.build({"model": str(folder)}, context)
-    pieces = ours.pair._checkpoint.pieces  # noqa: SLF001 - both sides read with one
+    pieces = ours.pair.checkpoint.pieces
     peer, template = RepeatingVqa(tower, projector, t5, lambda text: pieces.encode(text).tolist()), QuestionTemplate()
 
     def theirs(pixels: NDArray[np.uint8], texts: Sequence[str]) -> list[float]:

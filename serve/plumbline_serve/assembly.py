@@ -54,7 +54,7 @@ def make_scorers(
     open_torch = partial(_open_torch, settings.precision, tuning)
     context = BuildContext(
         backend=backend,
-        encoders_shared=EncoderRegistry(),
+        registry=EncoderRegistry(),
         reference=exact,
         open_torch=open_torch,
         max_caption_bytes=int(settings.caches.caption_bytes),

@@ -39,7 +39,7 @@ class Agreement:
         """Make it; an encoder that another scorer names as well is shared with it."""
         spec = ClipSpec.of(parse_section(ClipSection, options, scorer=cls.info.name))
         image, text = ClipImageEncoder(spec, context.backend), ClipTextEncoder(spec, context.backend)
-        return cls(context.encoders_shared.take(image), context.encoders_shared.take(text))
+        return cls(context.registry.take(image), context.registry.take(text))
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each image against the caption in the same row; values in [0, 1]."""

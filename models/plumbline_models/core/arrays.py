@@ -1,6 +1,6 @@
 """The arrays that travel between steps.
 
-The letters: N rows of a batch, H and W pixels, D embedding width, L tokens. A name carries its shape; the
+The letters: N inputs of a batch, H and W pixels, D embedding width, L tokens. A name carries its shape; the
 alias carries the dtype, which mypy and pyright check.
 """
 
@@ -22,7 +22,7 @@ Embedding: TypeAlias = NDArray[np.float32]
 """`[D]`, unit norm."""
 
 EmbeddingsND: TypeAlias = NDArray[np.float32]
-"""`[N, D]`, each row of unit norm."""
+"""`[N, D]`, each of unit norm."""
 
 ScoresN: TypeAlias = NDArray[np.float32]
 """`[N]`, in the range that the scorer's info states."""

@@ -8,7 +8,7 @@ from plumbline_models.core.arrays import Array, Pixels
 
 DType: TypeAlias = Literal["uint8", "int64", "float32"]
 Preprocess: TypeAlias = Callable[[Pixels], Mapping[str, Array]]
-"""A picture to inputs by name, a batch of one. Raises `ImageError` for a picture that cannot be fitted."""
+"""An image to inputs by name, a batch of one. Raises `ImageError` for an image that cannot be resized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class Graph:
         output_shapes: Of each output, batch first, with the `Dim`s of the inputs; empty where not stated.
             Compilers find shapes themselves; the `fake` backend has only this.
         exceeds_fp16: Whether values inside may be larger than fp16 holds; compilers take bf16 in its place.
-        fillable: Names of first dimensions that a backend may enlarge so as to meet few sizes: it repeats the last row
-            of every input that begins with one, and drops what comes of it from every output that does.
-        prepare: Of a graph whose first output is a picture's embedding of unit norm: what int8 is fitted and measured
-            with. Other graphs have no int8 form.
+        fillable: Names of first dimensions that a backend may enlarge so as to meet few sizes: it repeats the last
+            entry of every input that begins with one, and drops what comes of it from every output that does.
+        preprocess: Of a graph whose first output is an image's embedding of unit norm: what int8 is calibrated and
+            measured with. Other graphs have no int8 form.
     """
 
     name: str

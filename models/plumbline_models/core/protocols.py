@@ -1,11 +1,11 @@
-"""The three seams: an engine runs a graph, an encoder makes rows, a scorer makes scores of rows.
+"""The three seams: an engine runs a graph, an encoder makes encodings, a scorer makes scores of encodings.
 
-    caller's bytes ── prepare ──> input ── encode ──> row ── score ──> Score
-                      (encoder)           (encoder)         (scorer)
+    bytes ── decode ──> image ── preprocess ──> input ── encode ──> encoding ── score ──> Score
+                                 (encoder)               (encoder)              (scorer)
 
-An encoder turns an image, a text, or both together into one row. Preparing is cheap, needs no weights and runs
-on any thread; encoding runs whole batches, in the process that loaded the encoder. A scorer is arithmetic on
-rows. The batcher in between knows encoders only by this protocol.
+An encoder turns an image, a text, or both together into one encoding. Preprocessing is cheap, needs no weights and
+runs on any thread; encoding runs whole batches, in the process that loaded the encoder. A scorer is arithmetic on
+encodings. The batcher in between knows encoders only by this protocol.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -19,13 +19,13 @@ from plumbline_models.core.graph import Graph
 EncoderKind: TypeAlias = Literal["image", "text", "pair"]
 Need: TypeAlias = Literal["image", "text"]
 Encoding: TypeAlias = Any
-"""What an encoder makes of one input. Opaque between encoder and scorer; picklable; usually an array."""
+"""What an encoder makes of one input. Opaque outside encoder and scorer; picklable; usually an array."""
 Preprocessed: TypeAlias = Any
-"""What `preprocess` makes of one input: fitted pixels or token ids. Opaque outside its encoder; picklable."""
+"""What `preprocess` makes of one input: resized pixels or token ids. Opaque outside its encoder; picklable."""
 
 
 OnLookup: TypeAlias = Callable[[str, bool], None]
-"""Hears the name of a cache, and whether it held what was asked for."""
+"""Told the name of a cache, and whether it held the value that was looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class PairInput:
-    """What a pair encoder prepares from: the caption, and what its image encoder made of the image."""
+    """What a pair encoder preprocesses: the caption, and what its image encoder made of the image."""
 
     caption: str
     image_encoding: Encoding
@@ -131,7 +131,7 @@ class PairInput:
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns images, texts or pairs into rows, a batch at a time."""
+    """Turns images, texts or pairs into encodings, a batch at a time."""
 
     @property
     def key(self) -> str:
@@ -149,7 +149,7 @@ class Encoder(Protocol):
         ...
 
     def preprocess(self, raw: Pixels | str | PairInput) -> Preprocessed:
-        """Fit an image or tokenise a text; needs no weights; thread-safe.
+        """Resize an image or tokenise a text; needs no weights; thread-safe.
 
         Raises:
             RequestError: This input cannot be encoded (too small, say); its neighbours can.
@@ -188,7 +188,7 @@ class Encoder(Protocol):
         """Encode inputs of one bucket; called from at most `info().num_streams` threads at a time.
 
         Returns:
-            A row or an error for each input, in order.
+            An encoding or an error for each input, in order.
 
         Raises:
             EngineError: The batch as a whole could not be run.
@@ -222,7 +222,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Rows of one scorer's encoders; entry i of each belongs to item i. None where the scorer has no such encoder."""
+    """Encodings of one scorer's encoders; entry i of each belongs to item i. None where it has no such encoder."""
 
     images: Sequence[Encoding] | None = None
     captions: Sequence[Encoding] | None = None
@@ -231,10 +231,10 @@ class Embedded:
 
 
 class SharedEncoders(Protocol):
-    """Keeps one encoder a key, so that scorers that name the same one share it."""
+    """Keeps one encoder per key, so that scorers that name the same one share it."""
 
     def take(self, encoder: Encoder) -> Encoder:
-        """Return the encoder already shelved under this key, or shelve this one."""
+        """Return the encoder that is already kept under this key, or keep this one."""
         ...
 
 
@@ -243,15 +243,15 @@ class BuildContext:
     """What a scorer is built with: who compiles its encoders, and which it may share."""
 
     backend: Backend
-    encoders_shared: SharedEncoders
+    registry: SharedEncoders
     reference: Backend | None = None
     """The same backend at fp32, where `backend` is faster and less exact."""
     open_torch: Callable[[], Backend] | None = None
     """Opens torch, where `backend` is another, for networks that only torch runs."""
     max_caption_bytes: int = 64 * 2**20
-    """What encoders may keep of captions between batches, each."""
+    """What each encoder may keep of captions between batches."""
     on_lookup: OnLookup | None = None
-    """Told of each look-up in what encoders keep."""
+    """Told of each look-up in what encoders keep of captions."""
 
     def open_eager(self) -> Backend:
         """What runs networks that no compiler here takes: torch.
@@ -272,13 +272,13 @@ class BuildContext:
 
 
 class Scorer(Protocol):
-    """Makes scores of rows. One file in `scorers/`, one line in its registry."""
+    """Makes scores of encodings. One file in `scorers/`, one line in its tuple."""
 
     info: ClassVar[ScorerInfo]
     conventions: Mapping[str, str]
     """How the value is made, as configured, by setting: `scale`, `epsilon`, `template` and the like."""
     relative_cost: float
-    """Orders scorers for `/v1/filter`, cheapest first: GFLOP an item, roughly."""
+    """Orders scorers for `/v1/filter`, cheapest first: GFLOP per item, roughly."""
     image: Encoder | None
     text: Encoder | None
     pair: Encoder | None
@@ -293,5 +293,5 @@ class Scorer(Protocol):
         ...
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
-        """Score each row; pure arithmetic on numpy, no input or output."""
+        """Score each item; pure arithmetic on numpy, no input or output."""
         ...

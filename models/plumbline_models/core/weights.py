@@ -1,4 +1,4 @@
-"""The seam to weights: whether everything that an encoder will read can be had, asked before anything is loaded."""
+"""The seam to weights: whether everything that an encoder will read can be had, known before anything is loaded."""
 
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 

@@ -1,76 +1,94 @@
-"""What CLIP's two encoders have in common."""
+"""What encoders of compiled networks do alike.
+
+An encoder loads under a lock, is warmed up before anyone sees it, cuts a batch into parts that its engine takes,
+looks for NaN in what comes out, and describes itself. A network adds what is its own: preprocessing, bucket, cost,
+collation, graph, and the facts of its description.
+"""
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
-from typing import ClassVar, Final, Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
-from plumbline_models.core.arrays import Array, EmbeddingsND, Pixels
-from plumbline_models.core.errors import EngineError, PlumblineError, SetupError
+from plumbline_models.core.arrays import Array, Pixels, TokenIds
+from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Encoding, Engine, Origin, PairInput
-from plumbline_models.networks.clip.graph import MAX_BATCH
-from plumbline_models.networks.clip.spec import ClipSpec
-from plumbline_models.networks.warming import require_numbers
-from plumbline_models.weights.digest import sha256_of
+from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, EngineInfo, Origin, PairInput
+from plumbline_models.core.weights import Checkpoint
 
-CPU_BATCH_GFLOP: Final = 160.0
-"""Work that a CPU batch may hold: a second or two. Larger ones give no more rows a second, and others wait."""
-CPU_BATCH_MIN: Final = 4
-_WARM_BATCHES: Final = (1, 4)
-_NO_NUMBER: Final = "The engine gave no number for this input."
+OpenBackend: TypeAlias = Callable[[], Backend]
+
+_INPUTS: Final[Mapping[EncoderKind, tuple[type, str]]] = {
+    "image": (np.ndarray, "images"),
+    "text": (str, "texts"),
+    "pair": (PairInput, "pairs"),
+}
+
+
+class NetworkCheckpoint(Checkpoint, Protocol):
+    """A network's weights, which say where they come from."""
+
+    @property
+    def origin(self) -> Origin:
+        """As known without loading or fetching them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFacts:
+    """What a network adds to the description of its encoder."""
+
+    arch: str
+    sha256: str
+    """Of the weights."""
+    dim: int
+    notes: Mapping[str, str]
+    context_length: int | None = None
+    """Tokens that a text is cut to; None where no text is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    engine: Engine
+    info: EncoderInfo
+
+
+CheckpointT = TypeVar("CheckpointT", bound=NetworkCheckpoint)
 PreprocessedT = TypeVar("PreprocessedT")
+EncodingT = TypeVar("EncodingT")
 
 
-class ClipEncoder(ABC, Generic[PreprocessedT]):
-    """An encoder of unit-norm embeddings.
+class CompiledEncoder(ABC, Generic[CheckpointT, PreprocessedT, EncodingT]):
+    """An encoder whose network a backend compiles.
 
     Args:
-        spec: The CLIP.
-        backend: Compiles the graph.
+        checkpoint: Of the network.
+        open_backend: Called once, when the encoder is loaded.
     """
 
     kind: EncoderKind
-    input_name: ClassVar[str]
-    output_name: ClassVar[str]
+    warm_up_sizes: ClassVar[Sequence[int]] = (1,)
+    """Batches that are run while loading."""
 
-    def __init__(self, spec: ClipSpec, backend: Backend) -> None:
-        self.spec = spec
-        self._backend = backend
-        self._engine: Engine | None = None
-        self._info: EncoderInfo | None = None
+    def __init__(self, checkpoint: CheckpointT, open_backend: OpenBackend) -> None:
+        self.checkpoint = checkpoint
+        self._open_backend = open_backend
         self._lock = threading.Lock()
+        self._loaded: _Loaded | None = None
 
     @property
+    @abstractmethod
     def key(self) -> str:
-        """Such as `ViT-B-32-quickgelu@6af55455/image` or `mini-clip/text`."""
-        return f"{self.spec.name}/{self.kind}"
+        """Names all that changes what the encoder computes: weights, settings, kind."""
 
     @property
+    @abstractmethod
     def max_batch_cost(self) -> float:
-        """Images, or texts of usual length; on a CPU the fewer, the larger the tower is."""
-        if self._info is None or not self._info.device.startswith("cpu"):
-            return float(MAX_BATCH)
-        return float(min(MAX_BATCH, max(CPU_BATCH_MIN, CPU_BATCH_GFLOP // self.gflop)))
-
-    @property
-    @abstractmethod
-    def gflop(self) -> float:
-        """Work of one usual input."""
-
-    @abstractmethod
-    def preprocess(self, raw: Pixels | str | PairInput) -> PreprocessedT:
-        """Fit or tokenise."""
-
-    def load_preprocessing(self) -> None:
-        """Prepare a usual input, which fetches the tokenizer where the architecture names one of the hub.
-
-        Raises:
-            CheckpointNotFoundError: The tokenizer is neither on this machine nor to be had from the hub.
-        """
-        self._sample()
+        """The most cost that one batch may carry."""
 
     @abstractmethod
     def bucket(self, preprocessed: PreprocessedT) -> Hashable:
@@ -80,44 +98,75 @@ class ClipEncoder(ABC, Generic[PreprocessedT]):
     def cost(self, preprocessed: PreprocessedT) -> float:
         """In units of a usual input."""
 
+    @property
+    @abstractmethod
+    def _max_inputs(self) -> int:
+        """The most that one run of the engine takes."""
+
+    @abstractmethod
+    def _preprocess(self, raw: Any) -> PreprocessedT:
+        """Preprocess an input of the right kind."""
+
+    @abstractmethod
+    def _usual_input(self) -> PreprocessedT:
+        """What the engine is warmed up with."""
+
     @abstractmethod
     def _graph(self) -> Graph: ...
 
     @abstractmethod
-    def _stack(self, batch: Sequence[PreprocessedT]) -> Array: ...
+    def _collate(self, part: Sequence[PreprocessedT]) -> Mapping[str, Array]:
+        """The engine's inputs for at least one input."""
 
     @abstractmethod
-    def _sample(self) -> PreprocessedT:
-        """A usual input, to warm the engine with."""
+    def _read(self, preprocessed: PreprocessedT, outputs: Mapping[str, Array]) -> EncodingT:
+        """The encoding of one input.
+
+        Args:
+            preprocessed: The input.
+            outputs: What the engine gave for it, without the axis of the batch.
+        """
 
     @abstractmethod
-    def _notes(self) -> Mapping[str, str]: ...
+    def _facts(self) -> NetworkFacts: ...
 
-    @property
-    def checkpoint(self) -> ClipSpec:
-        """What it reads."""
-        return self.spec
+    def preprocess(self, raw: Pixels | str | PairInput) -> PreprocessedT:
+        """Preprocess one input; needs no weights.
+
+        Raises:
+            InvalidFieldError: It is not of the encoder's kind.
+            RequestError: The network does not take it.
+        """
+        kind, plural = _INPUTS[self.kind]
+        if not isinstance(raw, kind):
+            raise InvalidFieldError(f"This encoder takes {plural}.", kind=type(raw).__name__)
+        return self._preprocess(raw)
+
+    def load_preprocessing(self) -> None:
+        """Preprocess a usual input, which reads all that preprocessing needs, such as a tokenizer.
+
+        Raises:
+            CheckpointError: It cannot be had.
+        """
+        self.cost(self._usual_input())
 
     def origin(self) -> Origin:
         """Of the weights."""
-        return self.spec.origin
+        return self.checkpoint.origin
 
     def load(self) -> None:
-        """Compile or fetch the engine and run batches of one and of several.
+        """Compile or fetch the engine and warm it up.
 
         Raises:
             CheckpointError: The weights cannot be had or do not fit.
-            EngineError: The graph does not compile or run, or gives no numbers.
+            EngineError: The graph does not compile or run, or gives NaN or infinite values.
         """
         with self._lock:
-            if self._engine is not None:
+            if self._loaded is not None:
                 return
-            engine = self._backend.compile(self._graph())
-            sample = self._sample()
-            for size in _WARM_BATCHES:
-                require_numbers(engine.run({self.input_name: self._stack([sample] * size)}).values(), self, engine.info)
-            self._info = self._describe(engine)
-            self._engine = engine
+            engine = self._compile(self._open_backend())
+            self._require_numbers(self._warm_up(engine), engine.info)
+            self._loaded = _Loaded(engine, self._describe(engine.info))
 
     def info(self) -> EncoderInfo:
         """What was loaded.
@@ -125,44 +174,115 @@ class ClipEncoder(ABC, Generic[PreprocessedT]):
         Raises:
             SetupError: Before `load`.
         """
-        if self._info is None:
+        if self._loaded is None:
             raise SetupError("The encoder is not loaded yet.", encoder=self.key)
-        return self._info
+        return self._loaded.info
 
-    def encode(self, batch: Sequence[PreprocessedT]) -> Sequence[Encoding | PlumblineError]:
+    def encode(self, batch: Sequence[PreprocessedT]) -> Sequence[EncodingT | PlumblineError]:
         """Encode inputs of one bucket.
 
         Returns:
-            `[D]` float32 of unit norm for each, or an error where the engine gave something else than numbers.
+            An encoding for each, or an error where it holds NaN or infinite values.
 
         Raises:
             EngineError: The batch could not be run, or before `load`.
         """
-        if self._engine is None:
+        if self._loaded is None:
             raise EngineError("The encoder is not loaded yet.", encoder=self.key)
-        rows: list[Encoding | PlumblineError] = []
-        for first in range(0, len(batch), MAX_BATCH):
-            outputs = self._engine.run({self.input_name: self._stack(batch[first : first + MAX_BATCH])})
-            rows.extend(self._split(np.asarray(outputs[self.output_name], dtype=np.float32)))
-        return rows
+        found: dict[int, EncodingT | PlumblineError] = {}
+        for indices in self._parts(batch):
+            encodings = self._run(self._loaded.engine, [batch[index] for index in indices])
+            found.update(zip(indices, map(self._checked, encodings), strict=True))
+        return [found[index] for index in range(len(batch))]
 
-    def _split(self, embeddings: EmbeddingsND) -> list[Encoding | PlumblineError]:
-        return [row if np.isfinite(row).all() else EngineError(_NO_NUMBER, encoder=self.key) for row in embeddings]
+    def _compile(self, backend: Backend) -> Engine:
+        return backend.compile(self._graph())
 
-    def _describe(self, engine: Engine) -> EncoderInfo:
-        spec, ran = self.spec, engine.info
+    def _warm_up(self, engine: Engine) -> Iterator[ArrayLike]:
+        """Run usual inputs; gives what comes out."""
+        preprocessed = self._usual_input()
+        for size in self.warm_up_sizes:
+            yield from engine.run(self._collate([preprocessed] * size)).values()
+
+    def _parts(self, batch: Sequence[PreprocessedT]) -> Iterable[Sequence[int]]:
+        """The inputs of each run of the engine, by their index in the batch."""
+        return cut(range(len(batch)), self._max_inputs)
+
+    def _run(self, engine: Engine, part: Sequence[PreprocessedT]) -> Sequence[EncodingT]:
+        outputs = engine.run(self._collate(part))
+        return [
+            self._read(preprocessed, {name: array[index] for name, array in outputs.items()})
+            for index, preprocessed in enumerate(part)
+        ]
+
+    def _numbers(self, encoding: EncodingT) -> Iterable[Any]:
+        """Those of an encoding that must be finite."""
+        return (encoding,)
+
+    def _checked(self, encoding: EncodingT) -> EncodingT | PlumblineError:
+        if _are_finite(self._numbers(encoding)):
+            return encoding
+        noun = "pair" if self.kind == "pair" else "input"
+        return EngineError(f"The engine gave no number for this {noun}.", encoder=self.key)
+
+    @property
+    def _stored_dtype(self) -> DTypeLike:
+        """Of large encodings: float16 where the engine computes at less than fp32."""
+        return np.float32 if self.info().precision == "fp32" else np.float16
+
+    def _require_numbers(self, found: Iterable[ArrayLike], ran: EngineInfo) -> None:
+        if _are_finite(found):
+            return
+        source = self.origin().source
+        raise EngineError(
+            f"The encoder {self.key} gives no numbers for a usual input: its weights ({source}) hold NaN or infinite "
+            f"values, or leave the range of {ran.precision} on {ran.backend}.",
+            encoder=self.key,
+            graph=ran.graph,
+            source=source,
+        )
+
+    def _describe(self, ran: EngineInfo) -> EncoderInfo:
+        facts, origin = self._facts(), self.origin()
         return EncoderInfo(
             key=self.key,
             kind=self.kind,
-            arch=spec.arch.name,
-            source=spec.source,
-            licence=spec.licence,
-            sha256=sha256_of(spec.fetch()),
-            dim=spec.arch.embed_dim,
+            arch=facts.arch,
+            source=origin.source,
+            licence=origin.licence,
+            sha256=facts.sha256,
+            dim=facts.dim,
             backend=ran.backend,
             precision=ran.precision,
             device=ran.device,
-            notes=self._notes(),
-            context_length=spec.arch.context_length if self.kind == "text" else None,
+            notes=facts.notes,
+            context_length=facts.context_length,
             num_streams=ran.num_streams,
         )
+
+
+def cut(indices: Sequence[int], size: int) -> list[Sequence[int]]:
+    """Consecutive parts of at most that size.
+
+    Args:
+        indices: What is cut.
+        size: At least 1.
+    """
+    return [indices[first : first + size] for first in range(0, len(indices), size)]
+
+
+def pad_tokens(texts: Sequence[TokenIds], length: int) -> TokenIds:
+    """`[N, length]`: one text per line, padded on the right with 0.
+
+    Args:
+        texts: At least one.
+        length: At least that of the longest.
+    """
+    padded = np.zeros((len(texts), length), dtype=np.int64)
+    for line, ids in zip(padded, texts, strict=True):
+        line[: len(ids)] = ids
+    return padded
+
+
+def _are_finite(arrays: Iterable[ArrayLike]) -> bool:
+    return all(np.isfinite(array).all() for array in arrays)

@@ -1,4 +1,4 @@
-"""The encoders of one process, one a key."""
+"""The encoders of one process, one per key."""
 
 from plumbline_models.core.protocols import Encoder
 
@@ -10,7 +10,7 @@ class EncoderRegistry:
         self._encoders: dict[str, Encoder] = {}
 
     def take(self, encoder: Encoder) -> Encoder:
-        """Return the encoder already shelved under this key, or shelve this one."""
+        """Return the encoder that is already kept under this key, or keep this one."""
         return self._encoders.setdefault(encoder.key, encoder)
 
     @property

@@ -1,7 +1,7 @@
 """Question-answering networks by family: each gives an image encoder and a pair encoder that belong together.
 
-A further family is one function here and its encoders beside it: the image encoder's row is whatever the pair encoder
-needs of an image, and a pair's row is an `AnswerLikelihood`. Scorers see nothing else.
+A further family is one function here and a folder with its encoders: an image's encoding is whatever the pair encoder
+needs of it, and a pair's encoding is an `AnswerLikelihood`. Scorers see nothing else.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,11 +28,11 @@ _COMPILES_CAUSAL: Final = frozenset({"openvino"})
 
 @dataclass(frozen=True, slots=True)
 class VqaSpec:
-    """Which network, and what it is asked.
+    """Which network, and which question it answers.
 
     Args:
         name: A folder, or a hub name.
-        asking: The question and the answer.
+        template: The question and the answer.
         aspect: What becomes of images that are not square; None: what the checkpoint says.
         tokenizer: Folder or hub name, where it is not the checkpoint's.
         vision_tower: Folder or hub name, where it is not the checkpoint's.
@@ -59,7 +59,7 @@ class VqaEncoders:
 
 @dataclass(frozen=True, slots=True)
 class FamilyEntry:
-    """One family: how it is opened, and what it is asked where nothing else is configured."""
+    """One family: how it is opened, and its question and answer where no others are configured."""
 
     open: Callable[[VqaSpec, BuildContext], VqaEncoders]
     question: str
@@ -74,7 +74,7 @@ def _open_flant5(spec: VqaSpec, context: BuildContext) -> VqaEncoders:
     checkpoint = FlanT5Checkpoint(spec.name, tokenizer=spec.tokenizer, vision_tower=spec.vision_tower)
     image = FlanT5ImageEncoder(checkpoint, context.backend, aspect=spec.aspect)
     pair = FlanT5PairEncoder(checkpoint, context.backend, template=spec.template, aspect=spec.aspect)
-    return VqaEncoders(image=context.encoders_shared.take(image), pair=context.encoders_shared.take(pair))
+    return VqaEncoders(image=context.registry.take(image), pair=context.registry.take(pair))
 
 
 def _open_causal(family: CausalFamily, spec: VqaSpec, context: BuildContext) -> VqaEncoders:
@@ -86,7 +86,7 @@ def _open_causal(family: CausalFamily, spec: VqaSpec, context: BuildContext) -> 
     pair = CausalPairEncoder(
         checkpoint, open_backend, template=spec.template, repetition_penalty=spec.repetition_penalty
     )
-    return VqaEncoders(image=context.encoders_shared.take(image), pair=context.encoders_shared.take(pair))
+    return VqaEncoders(image=context.registry.take(image), pair=context.registry.take(pair))
 
 
 def _open_backend(context: BuildContext) -> Backend:

@@ -6,13 +6,22 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, ConfigError
-from plumbline_models.networks.causal.families import CAUSAL_FAMILIES
 from plumbline_models.weights.folders import is_folder_name, read_json
 from plumbline_models.weights.sources import HubFile
 
 Family: TypeAlias = Literal["clip-flant5", "llava-1.5", "qwen2.5-vl", "qwen3-vl", "smolvlm"]
 
-_FLANT5_TYPES: Final = frozenset({"clip_t5", "llava_t5"})
+_MODEL_TYPES: Final[Mapping[str, Family]] = {
+    "clip_t5": "clip-flant5",
+    "llava_t5": "clip-flant5",
+    "llava": "llava-1.5",
+    "llava_llama": "llava-1.5",
+    "qwen2_5_vl": "qwen2.5-vl",
+    "qwen3_vl": "qwen3-vl",
+    "idefics3": "smolvlm",
+    "smolvlm": "smolvlm",
+}
+"""Families by what `config.json` calls their networks."""
 _PUBLISHED: Final[tuple[tuple[str, Family], ...]] = (
     (r"clip-flant5", "clip-flant5"),
     (r"llava-v?1\.5", "llava-1.5"),
@@ -53,10 +62,10 @@ def family_of(config: Mapping[str, Any], name: str) -> Family:
     Raises:
         CheckpointError: It is none that is known.
     """
-    kind = config.get("model_type")
-    if kind in _FLANT5_TYPES or ("d_kv" in config and "mm_projector_type" in config):
+    if "d_kv" in config and "mm_projector_type" in config:
         return "clip-flant5"
-    found = next((family.name for family in CAUSAL_FAMILIES.values() if kind in family.model_types), None)
+    kind = config.get("model_type")
+    found = _MODEL_TYPES.get(kind) if isinstance(kind, str) else None
     if found is None:
         raise CheckpointError(
             f"The checkpoint {name} has the model_type {kind}, which is of no family here: there are "

@@ -1,4 +1,4 @@
-"""What turns rows into scores: one file a scorer, one line in `SCORERS` or in another package's entry points."""
+"""What turns encodings into scores: one file per scorer, one line in `SCORERS` or in other packages' entry points."""
 
 import difflib
 import logging
@@ -28,7 +28,7 @@ def build_scorers(sections: Mapping[str, Mapping[str, Any]] | None, context: Bui
 
     Args:
         sections: Options by the scorer's name; None: each of our own that has embedded weights.
-        workshop: Compiles their encoders, and lets scorers that name the same one share it.
+        context: Compiles their encoders, and lets scorers that name the same one share it.
 
     Returns:
         In the order of the sections, or of `SCORERS`.
@@ -51,6 +51,10 @@ def build_each(
     sections: Mapping[str, Mapping[str, Any]], context: BuildContext
 ) -> tuple[list[Scorer], dict[str, SetupError]]:
     """Build what can be built.
+
+    Args:
+        sections: Options by the scorer's name.
+        context: As for `build_scorers`.
 
     Returns:
         The scorers, and what is wrong with the other sections, by their names.

@@ -37,7 +37,7 @@ class ClipScore:
         image: Of the same CLIP as `text`.
         text: Of the same CLIP as `image`.
         template: Words that stand before every text.
-        relative_cost: GFLOP an item.
+        relative_cost: GFLOP per item.
     """
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
@@ -71,17 +71,17 @@ class ClipScore:
         section = parse_section(ClipScoreSection, options, scorer=cls.info.name)
         spec = ClipSpec.of(section)
         image, text = ClipImageEncoder(spec, context.backend), ClipTextEncoder(spec, context.backend)
-        shelved = context.encoders_shared.take(text)
+        shared = context.registry.take(text)
         if section.template:
-            shelved = context.encoders_shared.take(TemplatedTextEncoder(shelved, section.template))
+            shared = context.registry.take(TemplatedTextEncoder(shared, section.template))
         cost = image.gflop + text.gflop
-        return cls(context.encoders_shared.take(image), shelved, template=section.template, relative_cost=cost)
+        return cls(context.registry.take(image), shared, template=section.template, relative_cost=cost)
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
-        """Score each image against the caption in the same row.
+        """Score each image against the caption at the same index.
 
         Args:
-            batch: Unit-norm `images` and `captions`, row i belonging together, and the `texts` of the captions.
+            batch: Unit-norm `images` and `captions`, index i belonging together, and the `texts` of the captions.
 
         Returns:
             Values in [0, 2.5], higher is better, 0 where the cosine is negative; `cosine` as it is, in [-1, 1];
@@ -96,7 +96,7 @@ class ClipScore:
         return [_score(*each) for each in zip(batch.images, batch.captions, cut, strict=True)]
 
 
-def _score(image: Any, caption: Any, is_truncated: bool) -> Score:  # noqa: FBT001 - of one row
+def _score(image: Any, caption: Any, is_truncated: bool) -> Score:  # noqa: FBT001 - of one item
     product = float(np.dot(np.asarray(image, np.float32), np.asarray(caption, np.float32)))
     cosine = min(1.0, max(-1.0, product))  # rounding can carry it past its range
     truncated = {"truncated": True} if is_truncated else {}

@@ -55,7 +55,7 @@ class FClipScore:
         image: Of the same CLIP as `pair`.
         pair: Attributes captions to images.
         section: The scorer's settings.
-        relative_cost: GFLOP an item.
+        relative_cost: GFLOP per item.
     """
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
@@ -107,7 +107,7 @@ class FClipScore:
             spec, context.exact, template=section.template, num_blocks=section.layers, matrices=matrices
         )
         cost = image.gflop + text.gflop
-        return cls(context.encoders_shared.take(image), context.encoders_shared.take(pair), section, relative_cost=cost)
+        return cls(context.registry.take(image), context.registry.take(pair), section, relative_cost=cost)
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each pair.

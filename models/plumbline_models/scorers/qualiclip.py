@@ -52,7 +52,7 @@ class QualiClip:
     Args:
         image: Makes a `QualityEncoding` of each image.
         scale: What cosines are multiplied with.
-        relative_cost: GFLOP an item.
+        relative_cost: GFLOP per item.
     """
 
     info: ClassVar[ScorerInfo] = ScorerInfo(
@@ -93,7 +93,7 @@ class QualiClip:
         encoder = QualiClipEncoder(
             ClipSpec.of(section), _prompts(section), backend=context.backend, max_pixels=section.max_pixels
         )
-        return cls(context.encoders_shared.take(encoder), scale=section.scale, relative_cost=encoder.gflop)
+        return cls(context.registry.take(encoder), scale=section.scale, relative_cost=encoder.gflop)
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each image.
@@ -110,14 +110,14 @@ class QualiClip:
         """
         if batch.images is None:
             raise MissingImageError("qualiclip needs an image.", scorer=self.info.name)
-        return [self._score(row) for row in batch.images]
+        return [self._score(encoding) for encoding in batch.images]
 
-    def _score(self, row: QualityEncoding) -> Score:
+    def _score(self, encoding: QualityEncoding) -> Score:
         # A softmax over two is a sigmoid of their difference; as a tanh it cannot overflow.
-        good = (1 + np.tanh(np.float32(self.scale / 2) * row.margins)) / 2
+        good = (1 + np.tanh(np.float32(self.scale / 2) * encoding.margins)) / 2
         details: dict[str, Any] = {"pairs": good.tolist()}
-        if row.resized_to is not None:
-            details["resized"] = {"height": row.resized_to[0], "width": row.resized_to[1]}
+        if encoding.resized_to is not None:
+            details["resized"] = {"height": encoding.resized_to[0], "width": encoding.resized_to[1]}
         return Score(value=float(good.mean()), details=details)
 
 

@@ -1,10 +1,10 @@
 """VQAScore: how likely a question-answering network says that the image shows the text.
 
 Lin et al., "Evaluating Text-to-Visual Generation with Image-to-Text Generation", ECCV 2024, arXiv:2404.01291,
-section 3. The network is asked `Does this figure show "{}"? Please answer yes or no.`, and the score is how likely it
-answers `Yes`. As in the authors' program there are two regimes, which are not on one scale: CLIP-FlanT5 and LLaVA-1.5
-answer with an end of sequence, and the score is the geometric mean sqrt(p(Yes) p(end | Yes)); of the other families
-it is p(Yes) as first token.
+section 3. The question is `Does this figure show "{}"? Please answer yes or no.`, and the score is how likely it
+answers `Yes`. As in the authors' program there are two conventions, which are not on one scale: CLIP-FlanT5 and
+LLaVA-1.5 answer with an end of sequence, and the score is the geometric mean sqrt(p(Yes) p(end | Yes)); of the other
+families it is p(Yes) as first token.
 
 We differ where a caption holds control tokens: they are read as plain text. Beside the score stand its logarithms, and
 `p_no`, the probability that the answer begins with `No`, which the authors recommend for further use.
@@ -75,10 +75,10 @@ class VqaScore:
     paths: ClassVar[Paths] = dict.fromkeys(("model", "tokenizer", "vision_tower"), "folder or hub name")
     relative_cost: float = 2000.0  # of the XL checkpoint: 373 GFLOP an image and 1579 a pair
 
-    def __init__(self, answerer: VqaEncoders, conventions: Mapping[str, str]) -> None:
-        self.image: Encoder | None = answerer.image
+    def __init__(self, encoders: VqaEncoders, conventions: Mapping[str, str]) -> None:
+        self.image: Encoder | None = encoders.image
         self.text: Encoder | None = None
-        self.pair: Encoder | None = answerer.pair
+        self.pair: Encoder | None = encoders.pair
         self.conventions: Mapping[str, str] = conventions
 
     @classmethod

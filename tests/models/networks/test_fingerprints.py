@@ -38,7 +38,7 @@ from plumbline_models.networks import fingerprint
 from plumbline_models.networks.attribution.graph import AttributionSpec, attribution_graph, vectors_graph
 from plumbline_models.networks.causal.rules import AnswerRules
 from plumbline_models.networks.clip.graph import clip_image_graph, clip_text_graph
-from plumbline_models.networks.qualiclip.graph import qualiclip_graph
+from plumbline_models.networks.qualiclip.encoder import qualiclip_graph
 from plumbline_models.networks.causal.families import CAUSAL_FAMILIES
 from plumbline_models.text.questions import QuestionTemplate
 

@@ -53,7 +53,7 @@ def images() -> np.ndarray:
 
 
 def build(backend: Backend, **options: Any) -> FClipScore:
-    return FClipScore.build(options, BuildContext(backend=backend, encoders_shared=EncoderRegistry()))
+    return FClipScore.build(options, BuildContext(backend=backend, registry=EncoderRegistry()))
 
 
 @pytest.mark.parametrize("clip", MAKES, indirect=True)
@@ -96,7 +96,7 @@ def test_a_caption_meets_more_images_than_it_has_tokens_and_is_kept(
 
 def test_kept_captions_make_room_for_others() -> None:
     matrix = CaptionMatrix(np.ones((2, 8), np.float32))
-    kept = CaptionMatrices(max_bytes=2 * matrix.rows.nbytes)
+    kept = CaptionMatrices(max_bytes=2 * matrix.vectors.nbytes)
     for caption in (b"a", b"b", b"b"):
         kept.put(caption, matrix)
     assert kept.get(b"a") is matrix
@@ -106,7 +106,7 @@ def test_kept_captions_make_room_for_others() -> None:
 
 def test_matrices_are_kept_only_where_bytes_are_given_for_them_and_look_ups_are_told():
     matrix, told = CaptionMatrix(np.ones((2, 8), np.float32)), []
-    for max_bytes in (0, matrix.rows.nbytes):
+    for max_bytes in (0, matrix.vectors.nbytes):
         kept = CaptionMatrices(max_bytes, on_lookup=lambda cache, is_hit: told.append((cache, is_hit)))
         kept.put(b"a", matrix)
         kept.get(b"a")
@@ -138,7 +138,7 @@ def test_what_cannot_be_attributed_is_refused_before_anything_is_loaded(
 @pytest.fixture(scope="module")
 def mini(torch_fp32: Backend) -> BuildContext:
     """With the embedded CLIP's attributions loaded and on its shelf."""
-    context = BuildContext(backend=torch_fp32, encoders_shared=EncoderRegistry())
+    context = BuildContext(backend=torch_fp32, registry=EncoderRegistry())
     pair = FClipScore.build({}, context).pair
     assert pair is not None
     pair.load()

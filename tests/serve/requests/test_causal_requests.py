@@ -35,7 +35,7 @@ def png(name: str) -> EncodedImage:
 async def test_one_request_scores_as_recorded_and_reads_each_image_once(assembly):
     case = json.loads((TINY / "golden.json").read_text(encoding="utf-8"))["cases"][0]
     scorer = assembly.scorers["vqascore"]
-    prefixes = scorer.pair._runs._kept
+    prefixes = scorer.pair._loaded.engine._kept
     table = {name: png(name) for name in NAMES}
     pairs = [(name, text) for text in case["texts"] for name in NAMES]
     items = [Item(id=str(index), image=name, text=text) for index, (name, text) in enumerate(pairs)]

@@ -4,20 +4,22 @@ Nam et al., arXiv:2412.18404. Two engines give the same numbers. The first runs 
 of a batch, each distinct caption forward once. The second turns a caption into a matrix, of which one product with
 image embeddings attributes every pair. A caption goes to the second where it meets more images in one batch than it
 has tokens: there one tangent a token costs less than one gradient a pair. Matrices are kept for the next such batch.
-The choice depends on the batch alone, never on what was asked before, so that equal requests get equal bits.
+The choice depends on the batch alone, never on earlier requests, so that equal requests get equal bits.
 """
 
 import hashlib
 import math
-import threading
-from collections.abc import Hashable, Sequence
-from typing import Final
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from plumbline_models.core.arrays import Array, Pixels, TokenIds
-from plumbline_models.core.errors import ConfigError, EngineError, InvalidFieldError, PlumblineError, SetupError
-from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
+from plumbline_models.core.arrays import Array, TokenIds
+from plumbline_models.core.errors import ConfigError, InvalidFieldError
+from plumbline_models.core.graph import Graph
+from plumbline_models.core.protocols import Backend, EncoderKind, Engine, EngineInfo, PairInput
 from plumbline_models.networks.attribution.graph import (
     MAX_CAPTIONS,
     MAX_PAIRS,
@@ -33,10 +35,10 @@ from plumbline_models.networks.attribution.pairs import (
     cosines_of,
     read_attribution,
 )
+from plumbline_models.networks.clip.encoders import clip_facts
 from plumbline_models.networks.clip.spec import ClipSpec
 from plumbline_models.networks.clip.tokenizer import ClipTokenizer
-from plumbline_models.networks.warming import require_numbers
-from plumbline_models.weights.digest import sha256_of
+from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts, cut, pad_tokens
 
 TEMPLATE: Final = "A photo depicts "
 NUM_BLOCKS: Final = 3
@@ -45,12 +47,29 @@ LENGTH_STEP: Final = 8
 _MAX_BATCH: Final = 64.0
 
 
-class AttributionEncoder:
+@dataclass(frozen=True, slots=True)
+class AttributionEngine:
+    """Both engines as one: pairs go to the first, captions without images to the second."""
+
+    pairs: Engine
+    captions: Engine
+
+    @property
+    def info(self) -> EngineInfo:
+        """Of the first; the second is compiled alike."""
+        return self.pairs.info
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """See `Engine.run`."""
+        return (self.pairs if "image_embeddings" in inputs else self.captions).run(inputs)
+
+
+class AttributionEncoder(CompiledEncoder[ClipSpec, PreprocessedCaption, CaptionAttribution]):
     """Attributes pairs of captions and image embeddings.
 
     Args:
         spec: Whose text tower; the images must be embedded by the same CLIP.
-        backend: Compiles the graphs; at fp32 unless lower precision is asked for.
+        backend: Compiles the graphs; at fp32 unless lower precision is wanted.
         template: What stands before every caption; ends in a space.
         num_blocks: How many of the last blocks are averaged.
         matrices: Where captions that meet many images are kept.
@@ -60,6 +79,7 @@ class AttributionEncoder:
     """
 
     kind: EncoderKind = "pair"
+    _max_inputs = MAX_PAIRS
 
     def __init__(
         self,
@@ -77,8 +97,7 @@ class AttributionEncoder:
         available = int(spec.arch.text.get("layers", 12))
         if not 1 <= num_blocks <= available:
             raise ConfigError(f"layers must be 1 to {available}, not {num_blocks}.", num_blocks=num_blocks)
-        self._spec = spec
-        self._backend = backend
+        super().__init__(spec, lambda: backend)
         self._template = template
         self._tokenizer = ClipTokenizer(spec.arch.context_length)
         # A template that does not end in a space may grow together with the caption: then only start-of-text is shared.
@@ -87,39 +106,18 @@ class AttributionEncoder:
         self._prefix_ids = tuple(int(token) for token in prefix)
         self._graphs = AttributionSpec(spec, self._prefix_ids, num_blocks)
         self._matrices = CaptionMatrices() if matrices is None else matrices
-        self._pairs_engine: Engine | None = None
-        self._vectors_engine: Engine | None = None
-        self._info: EncoderInfo | None = None
-        self._lock = threading.Lock()
 
     @property
     def key(self) -> str:
         """Such as `mini-clip/attribution`; a digest follows where the settings are not the usual."""
-        facts = repr((self._template, self._graphs.num_blocks))
-        variant = "" if self._is_usual else f"+{hashlib.sha256(facts.encode()).hexdigest()[:8]}"
-        return f"{self._spec.name}/attribution{variant}"
+        facts = self._template, self._graphs.num_blocks
+        digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
+        return f"{self.checkpoint.name}/attribution{'' if facts == (TEMPLATE, NUM_BLOCKS) else f'+{digest}'}"
 
     @property
     def max_batch_cost(self) -> float:
         """Pairs."""
         return _MAX_BATCH
-
-    def preprocess(self, raw: Pixels | str | PairInput) -> PreprocessedCaption:
-        """Tokenise the caption behind its template.
-
-        Raises:
-            InvalidFieldError: It is no pair.
-        """
-        if not isinstance(raw, PairInput):
-            raise InvalidFieldError("This encoder takes pairs.", kind=type(raw).__name__)
-        tokenised = self._tokenizer.encode(self._template + raw.caption)
-        num_prefix = len(self._prefix_ids)
-        if tuple(tokenised.ids[:num_prefix].tolist()) != self._prefix_ids:
-            raise InvalidFieldError("The caption changes how the template before it is read.")
-        return PreprocessedCaption(tokenised, tokenised.ids[num_prefix:], raw.image_encoding)
-
-    def load_preprocessing(self) -> None:
-        """Nothing: the tokenizer comes with the package."""
 
     def bucket(self, preprocessed: PreprocessedCaption) -> Hashable:
         """The length that the caption is padded to."""
@@ -130,134 +128,99 @@ class AttributionEncoder:
         del preprocessed
         return 1.0
 
-    @property
-    def checkpoint(self) -> ClipSpec:
-        """What it reads."""
-        return self._spec
+    def _preprocess(self, raw: PairInput) -> PreprocessedCaption:
+        """Tokenise the caption behind its template."""
+        tokenised = self._tokenizer.encode(self._template + raw.caption)
+        num_prefix = len(self._prefix_ids)
+        if tuple(tokenised.ids[:num_prefix].tolist()) != self._prefix_ids:
+            raise InvalidFieldError("The caption changes how the template before it is read.")
+        return PreprocessedCaption(tokenised, tokenised.ids[num_prefix:], raw.image_encoding)
 
-    def origin(self) -> Origin:
-        """As the CLIP's weights."""
-        return self._spec.origin
+    def _usual_input(self) -> PreprocessedCaption:
+        return self._with_blank("a photo of a red cup")
 
-    def load(self) -> None:
-        """Compile or fetch both engines and run a pair through each.
+    def _with_blank(self, caption: str) -> PreprocessedCaption:
+        return self._preprocess(PairInput(caption, np.zeros(self.checkpoint.arch.embed_dim, dtype=np.float32)))
 
-        Raises:
-            CheckpointError: The weights cannot be had or do not fit.
-            EngineError: A graph does not compile or run, or gives no numbers.
-        """
-        with self._lock:
-            if self._info is not None:
-                return
-            pairs_engine = self._backend.compile(attribution_graph(self._graphs))
-            self._vectors_engine = self._backend.compile(vectors_graph(self._graphs))
-            self._pairs_engine = pairs_engine
-        blank = np.zeros(self._spec.arch.embed_dim, dtype=np.float32)
-        numbers = self._run_pairs([self.preprocess(PairInput("a photo of a red cup", blank))] * 2)
-        matrix = self._make_matrix(self.preprocess(PairInput("a cup", blank)).tail_ids)
-        require_numbers([*numbers, matrix.rows], self, pairs_engine.info)
-        self._info = self._describe(pairs_engine)
+    def _graph(self) -> Graph:
+        return attribution_graph(self._graphs)
 
-    def info(self) -> EncoderInfo:
-        """What was loaded.
+    def _compile(self, backend: Backend) -> Engine:
+        pairs = backend.compile(self._graph())
+        return AttributionEngine(pairs, backend.compile(vectors_graph(self._graphs)))
 
-        Raises:
-            SetupError: Before `load`.
-        """
-        if self._info is None:
-            raise SetupError("The encoder is not loaded yet.", encoder=self.key)
-        return self._info
+    def _warm_up(self, engine: Engine) -> Iterator[ArrayLike]:
+        yield from engine.run(self._collate([self._usual_input()] * 2)).values()
+        yield self._make_matrix(engine, self._with_blank("a cup").tail_ids).vectors
 
-    def encode(self, batch: Sequence[PreprocessedCaption]) -> Sequence[CaptionAttribution | PlumblineError]:
-        """Attribute pairs of one bucket.
-
-        Raises:
-            EngineError: The batch could not be run, or before `load`.
-        """
-        rows: dict[int, CaptionAttribution | PlumblineError] = {}
+    def _parts(self, batch: Sequence[PreprocessedCaption]) -> Iterable[Sequence[int]]:
+        by_gradient: list[int] = []
         for indices in by_caption(batch):
-            if len(indices) > len(batch[indices[0]].tail_ids):
-                rows.update(zip(indices, self._by_matrix([batch[i] for i in indices]), strict=True))
-        by_gradient = [i for i in range(len(batch)) if i not in rows]
-        for first in range(0, len(by_gradient), MAX_PAIRS):
-            chosen = by_gradient[first : first + MAX_PAIRS]
-            rows.update(zip(chosen, self._by_gradient([batch[i] for i in chosen]), strict=True))
-        return [rows[i] for i in range(len(batch))]
+            if self._has_many_images([batch[index] for index in indices]):
+                yield indices
+            else:
+                by_gradient += indices
+        for part in cut(sorted(by_gradient), self._max_inputs):
+            yield from _halved(part, batch)
 
-    def _by_gradient(self, batch: Sequence[PreprocessedCaption]) -> list[CaptionAttribution | PlumblineError]:
-        if len({pair.caption for pair in batch}) > MAX_CAPTIONS:
-            middle = len(batch) // 2
-            return [*self._by_gradient(batch[:middle]), *self._by_gradient(batch[middle:])]
-        cosines, tokens = self._run_pairs(batch)
-        return [read_attribution(pair, float(cosines[i]), tokens[i]) for i, pair in enumerate(batch)]
+    def _run(self, engine: Engine, part: Sequence[PreprocessedCaption]) -> Sequence[CaptionAttribution]:
+        return self._by_matrix(engine, part) if self._has_many_images(part) else super()._run(engine, part)
 
-    def _run_pairs(self, batch: Sequence[PreprocessedCaption]) -> tuple[Array, Array]:
-        """Cosines `[N]` and attributions `[N, J]`."""
-        captions = list({pair.caption: pair.tail_ids for pair in batch}.items())
-        row_of = {name: row for row, (name, _) in enumerate(captions)}
-        images = np.stack([pair.image_embedding for pair in batch]).astype(np.float32, copy=False)
-        outputs = _engine(self._pairs_engine, self.key).run(
-            {
-                "token_ids": self._stack([ids for _, ids in captions]),
-                "caption_rows": np.array([row_of[pair.caption] for pair in batch], dtype=np.int64),
-                "image_embeddings": images,
-            }
-        )
-        return cosines_of(outputs["pair_caption"], images), outputs["pair_attribution"]
+    @staticmethod
+    def _has_many_images(part: Sequence[PreprocessedCaption]) -> bool:
+        """Whether one caption meets more images than it has tokens."""
+        return len(part) > len(part[0].tail_ids) and len({pair.caption for pair in part}) == 1
 
-    def _by_matrix(self, pairs: Sequence[PreprocessedCaption]) -> list[CaptionAttribution | PlumblineError]:
+    def _collate(self, part: Sequence[PreprocessedCaption]) -> Mapping[str, Array]:
+        captions = {pair.caption: pair.tail_ids for pair in part}
+        index_of = {caption: index for index, caption in enumerate(captions)}
+        return {
+            "token_ids": self._pad(list(captions.values())),
+            "caption_rows": np.array([index_of[pair.caption] for pair in part], dtype=np.int64),
+            "image_embeddings": np.stack([pair.image_embedding for pair in part]).astype(np.float32, copy=False),
+        }
+
+    def _read(self, preprocessed: PreprocessedCaption, outputs: Mapping[str, Array]) -> CaptionAttribution:
+        image = np.asarray(preprocessed.image_embedding, dtype=np.float32)
+        cosine = float(cosines_of(outputs["pair_caption"], image))
+        return read_attribution(preprocessed, cosine, outputs["pair_attribution"])
+
+    def _numbers(self, encoding: CaptionAttribution) -> Iterable[Any]:
+        return encoding.cosine, encoding.tokens
+
+    def _by_matrix(self, engine: Engine, part: Sequence[PreprocessedCaption]) -> Sequence[CaptionAttribution]:
         """Attribute one caption's pairs in one product."""
-        matrix = self._matrices.get(pairs[0].caption)
+        matrix = self._matrices.get(part[0].caption)
         if matrix is None:
-            matrix = self._make_matrix(pairs[0].tail_ids)
-            self._matrices.put(pairs[0].caption, matrix)
-        cosines, tokens = matrix.read(np.stack([pair.image_embedding for pair in pairs]))
-        return [read_attribution(pair, float(cosines[i]), tokens[i]) for i, pair in enumerate(pairs)]
+            matrix = self._make_matrix(engine, part[0].tail_ids)
+            self._matrices.put(part[0].caption, matrix)
+        cosines, tokens = matrix.read(np.stack([pair.image_embedding for pair in part]))
+        return [read_attribution(pair, float(cosines[i]), tokens[i]) for i, pair in enumerate(part)]
 
-    def _make_matrix(self, ids: TokenIds) -> CaptionMatrix:
-        outputs = _engine(self._vectors_engine, self.key).run({"token_ids": self._stack([ids])})
+    def _make_matrix(self, engine: Engine, ids: TokenIds) -> CaptionMatrix:
+        outputs = engine.run({"token_ids": self._pad([ids])})
         vectors = outputs["caption_vectors"][0, : len(self._prefix_ids) + len(ids)]
-        rows = np.concatenate([outputs["caption_embedding"], vectors])
-        return CaptionMatrix(rows.astype(np.float32, copy=False))
+        joined = np.concatenate([outputs["caption_embedding"], vectors])
+        return CaptionMatrix(joined.astype(np.float32, copy=False))
 
-    def _stack(self, captions: Sequence[TokenIds]) -> Array:
-        padded = np.zeros((len(captions), self._padded(max(map(len, captions)))), dtype=np.int64)
-        for row, ids in zip(padded, captions, strict=True):
-            row[: len(ids)] = ids
-        return padded
+    def _pad(self, captions: Sequence[TokenIds]) -> TokenIds:
+        return pad_tokens(captions, self._padded(max(map(len, captions))))
 
     def _padded(self, length: int) -> int:
-        room = self._spec.arch.context_length - len(self._prefix_ids)
+        room = self.checkpoint.arch.context_length - len(self._prefix_ids)
         return min(math.ceil(length / LENGTH_STEP) * LENGTH_STEP, room)
 
-    @property
-    def _is_usual(self) -> bool:
-        return self._template == TEMPLATE and self._graphs.num_blocks == NUM_BLOCKS
-
-    def _describe(self, engine: Engine) -> EncoderInfo:
-        spec, ran = self._spec, engine.info
-        return EncoderInfo(
-            key=self.key,
-            kind=self.kind,
-            arch=spec.arch.name,
-            source=spec.source,
-            licence=spec.licence,
-            sha256=sha256_of(spec.fetch()),
-            dim=spec.arch.embed_dim,
-            backend=ran.backend,
-            precision=ran.precision,
-            device=ran.device,
-            notes={
-                "template": self._template,
-                "layers": str(self._graphs.num_blocks),
-                "context_length": str(spec.arch.context_length),
-            },
-            context_length=spec.arch.context_length,
-            num_streams=ran.num_streams,
-        )
+    def _facts(self) -> NetworkFacts:
+        context = self.checkpoint.arch.context_length
+        notes = {"template": self._template, "layers": str(self._graphs.num_blocks), "context_length": str(context)}
+        return clip_facts(self.checkpoint, notes, context_length=context)
 
 
-def _engine(engine: Engine | None, key: str) -> Engine:
-    if engine is None:
-        raise EngineError("The encoder is not loaded yet.", encoder=key)
-    return engine
+def _halved(indices: Sequence[int], batch: Sequence[PreprocessedCaption]) -> Iterator[Sequence[int]]:
+    """Parts of no more distinct captions than the graph takes."""
+    if len({batch[index].caption for index in indices}) <= MAX_CAPTIONS:
+        yield indices
+        return
+    middle = len(indices) // 2
+    yield from _halved(indices[:middle], batch)
+    yield from _halved(indices[middle:], batch)

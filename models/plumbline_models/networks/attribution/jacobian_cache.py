@@ -19,12 +19,12 @@ MAX_BYTES: Final = 64 * 2**20
 class CaptionMatrix:
     """What products with image embeddings turn into cosines and attributions."""
 
-    rows: NDArray[np.float32]
+    vectors: NDArray[np.float32]
     """`[1 + J, D]`: the caption's unit embedding, then a vector for each token, prefix first."""
 
     def read(self, images: NDArray[np.float32]) -> tuple[Array, NDArray[np.float32]]:
         """Cosines `[N]` and attributions `[N, J]` of N image embeddings `[N, D]`."""
-        return cosines_of(self.rows[0], images), images @ self.rows[1:].T
+        return cosines_of(self.vectors[0], images), images @ self.vectors[1:].T
 
 
 class CaptionMatrices:
@@ -32,11 +32,11 @@ class CaptionMatrices:
 
     Args:
         max_bytes: Of all matrices together; 0 keeps none.
-        on_lookup: Told `caption` and whether the matrix was kept, whenever one is asked for.
+        on_lookup: Told `caption` and whether the matrix was kept, at each look-up.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES, *, on_lookup: OnLookup | None = None) -> None:
-        self._matrices: LRUCache[bytes, CaptionMatrix] = LRUCache(max_bytes, getsizeof=lambda each: each.rows.nbytes)
+        self._matrices: LRUCache[bytes, CaptionMatrix] = LRUCache(max_bytes, getsizeof=lambda each: each.vectors.nbytes)
         self._on_lookup = on_lookup
         self._lock = threading.Lock()
 
@@ -50,6 +50,6 @@ class CaptionMatrices:
 
     def put(self, caption: bytes, matrix: CaptionMatrix) -> None:
         """Keep a matrix, unless it alone is too large; those unused for longest make room."""
-        if matrix.rows.nbytes <= self._matrices.maxsize:
+        if matrix.vectors.nbytes <= self._matrices.maxsize:
             with self._lock:
                 self._matrices[caption] = matrix

@@ -1,13 +1,11 @@
 """A caption held against an image, before and after it is attributed."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from plumbline_models.core.arrays import Array, Embedding, TokenIds
-from plumbline_models.core.errors import EngineError, PlumblineError
 from plumbline_models.networks.clip.tokenizer import Tokenised
 
 
@@ -45,27 +43,22 @@ def by_caption(batch: Sequence[PreprocessedCaption]) -> list[list[int]]:
 
 
 def cosines_of(captions: Array, images: Array) -> Array:
-    """Cosines `[N]` of unit rows: sums in float64, so that both forms of the attribution give the same.
+    """Cosines of unit-norm embeddings: sums in float64, so that both forms of the attribution give the same.
 
     Args:
         captions: `[N, D]`, or `[D]` for all of the images.
-        images: `[N, D]`.
+        images: `[N, D]`, or `[D]` for one pair.
     """
     return np.asarray((captions.astype(np.float64) * images.astype(np.float64)).sum(axis=-1))
 
 
-def read_attribution(pair: PreprocessedCaption, cosine: float, columns: Array) -> CaptionAttribution | PlumblineError:
-    """Take a pair's answer out of a row that may be longer.
+def read_attribution(pair: PreprocessedCaption, cosine: float, columns: Array) -> CaptionAttribution:
+    """A pair's attribution, without what padding adds.
 
     Args:
-        pair: Whose answer it is.
+        pair: Whose attribution it is.
         cosine: With its image.
-        columns: One value a token, start of text first.
-
-    Returns:
-        An error where one of them is no number.
+        columns: At least one value per token, start of text first.
     """
     tokens = np.asarray(columns[1 : len(pair.tokenised.ids) - 1], dtype=np.float32)
-    if not (math.isfinite(cosine) and np.isfinite(tokens).all()):
-        return EngineError("The engine gave no number for this pair.")
     return CaptionAttribution(cosine, tokens, pair.tokenised)

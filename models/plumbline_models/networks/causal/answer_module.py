@@ -1,6 +1,6 @@
 """How likely an answer is behind an image and a question, for causal networks: one prefix, many tails.
 
-The prefix (all up to the caption) is read once an image and its keys and values are kept; the tails are read as one
+The prefix (all up to the caption) is read once per image and its keys and values are kept; the tails are read as one
 right-padded batch against them; the vocabulary is multiplied at the scored positions alone.
 
 torch keeps keys and values on its device, in the graph `causal_answer`. Compilers, whose engines keep nothing, take
@@ -17,7 +17,7 @@ from plumbline_models.networks.causal.prefix_attention import SharedPrefix
 from plumbline_models.networks.causal.rules import KEPT_BYTES, AnswerRules
 
 
-class CausalReader(nn.Module):
+class CausalModule(nn.Module):
     """Reads prefixes, and tails behind them.
 
     Args:
@@ -37,8 +37,8 @@ class CausalReader(nn.Module):
         """Keys and values of a prefix.
 
         Args:
-            image_rows: `[1 + deep, P, D]`: the rows that stand for the image, and what deeper layers add to them.
-            ids: `[S]`, placeholders where the rows stand.
+            image_encodings: `[1 + deep, P, D]`: the tokens of the image, and what deeper layers add to them.
+            ids: `[S]`, placeholders where the image's tokens stand.
             positions: `[axes, S]`.
         """
         prefix = SharedPrefix()
@@ -98,7 +98,7 @@ class CausalReader(nn.Module):
         return torch.where(is_seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
-class CausalAnswer(CausalReader):
+class CausalAnswer(CausalModule):
     """The graph `causal_answer`: both steps, prefixes kept on the device."""
 
     def __init__(self, language: Any, vocabulary: nn.Linear, rules: AnswerRules) -> None:
@@ -121,12 +121,12 @@ class CausalAnswer(CausalReader):
         """Score tails of one image.
 
         Args:
-            image_rows: `[1 + deep, P, D]`: the rows that stand for the image, and what deeper layers add to them.
+            image_encodings: `[1 + deep, P, D]`: the tokens of the image, and what deeper layers add to them.
             image_key: `[2]`: tells images apart.
-            prefix_ids: `[S]`: placeholders where the rows stand.
+            prefix_ids: `[S]`: placeholders where the image's tokens stand.
             prefix_positions: `[axes, S]`.
             num_shared: `[1]`: how much of the prefix the tails continue.
-            tail_ids: `[N, T]`, filled up on the right with the row's own last token.
+            tail_ids: `[N, T]`, padded on the right with each tail's own last token.
             scored_at: `[N, K]`: positions in the tail behind which the answer's tokens stand.
             answer_ids: `[N, K]`.
 
@@ -142,7 +142,7 @@ class CausalAnswer(CausalReader):
         return self.read_tails(prefix.cut(shared), prefix_ids[:shared], start, tails=(tail_ids, scored_at, answer_ids))
 
 
-class CausalPrefix(CausalReader):
+class CausalPrefix(CausalModule):
     """The graph `causal_prefix`."""
 
     def forward(self, image_encodings: Tensor, prefix_ids: Tensor, prefix_positions: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class CausalPrefix(CausalReader):
         return self.read_prefix(image_encodings, prefix_ids, prefix_positions).stacked()
 
 
-class CausalTails(CausalReader):
+class CausalTails(CausalModule):
     """The graph `causal_tails`."""
 
     def forward(  # noqa: PLR0917 - an engine gives a graph its inputs by position
@@ -171,6 +171,6 @@ class CausalTails(CausalReader):
         return self.read_tails(unpacked, prefix_ids, start, tails=(tail_ids, scored_at, answer_ids))
 
 
-def _add(hidden: Tensor, _mask: None, rows: Tensor) -> Tensor:
+def _add(hidden: Tensor, _mask: None, added: Tensor) -> Tensor:
     """What a deeper layer gets of the image; zero where the prompt has no image."""
-    return hidden + rows
+    return hidden + added

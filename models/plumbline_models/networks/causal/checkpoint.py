@@ -7,6 +7,7 @@ and the library's; both give the same numbers here. The tokenizer lies in the fo
 import hashlib
 import importlib.metadata
 import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from plumbline_models.core.protocols import Origin
 from plumbline_models.core.weights import Seek
-from plumbline_models.networks.causal.byte_level import ByteLevelTokenizer
 from plumbline_models.networks.causal.families import CausalFamily
 from plumbline_models.networks.causal.pixel_config import read_pixels
 from plumbline_models.networks.causal.pixels import PixelPolicy, Tiles, WholePatches
-from plumbline_models.networks.causal.sentence_pieces import SentencePieces
+from plumbline_models.networks.causal.rules import PixelRules
+from plumbline_models.networks.causal.tokenizers import ByteLevelTokenizer, SentencePieces
 from plumbline_models.networks.vqa_family import check_family
 from plumbline_models.text.plain_text import PlainTokenizer
 from plumbline_models.weights.digest import SHORT
@@ -28,17 +29,14 @@ from plumbline_models.weights.folders import (
     check_folder,
     find_small_files,
     find_weights,
+    has_weights,
     is_folder_name,
     read_json,
 )
 from plumbline_models.weights.sources import HubFile
 
 if TYPE_CHECKING:
-    from plumbline_models.networks.causal.rules import PixelRules
     from plumbline_models.weights.shards import Shards
-import re
-
-from plumbline_models.weights.folders import has_weights
 
 LICENCES: Final = (
     (r"llava-v?1\.5", "Llama 2 community licence"),
@@ -49,6 +47,9 @@ LICENCES: Final = (
     (r"smolvlm", "Apache-2.0"),
 )
 """As the checkpoints' own pages state them, by a pattern of the name; anything else is `unknown`."""
+_TOWER: Final = "model.vision_tower."
+_LLAMA: Final[Mapping[str, int]] = {"hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 32}
+"""What the library's layout leaves out where it is Llama's own."""
 
 
 def causal_origin(name: str) -> Origin:
@@ -60,11 +61,6 @@ def causal_origin(name: str) -> Origin:
     last = Path(name).expanduser().resolve().name if is_folder_name(name) else name
     found = (licence for pattern, licence in LICENCES if re.search(pattern, Path(last).name.lower()))
     return Origin(source=last, licence=next(found, "unknown"), is_present=has_weights(name))
-
-
-_TOWER: Final = "model.vision_tower."
-_LLAMA: Final[Mapping[str, int]] = {"hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 32}
-"""What the library's layout leaves out where it is Llama's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,7 @@ class LanguageSizes:
 
 @dataclass(frozen=True)
 class CausalCheckpoint:
-    """A checkpoint by name; its parts are read when first asked for.
+    """A checkpoint by name; its parts are read at first use.
 
     Args:
         name: A folder, or a hub name.
@@ -135,7 +131,7 @@ class CausalCheckpoint:
 
     @cached_property
     def pixels(self) -> PixelPolicy:
-        """How images are fitted."""
+        """How images are resized."""
         policy = self._pixels[0]
         if isinstance(policy, WholePatches) and self.wish.max_pixels is not None:
             most = max(self.wish.max_pixels, policy.factor_px**2)
@@ -147,13 +143,13 @@ class CausalCheckpoint:
         return policy
 
     @property
-    def pixel_rules(self) -> "PixelRules":
+    def pixel_rules(self) -> PixelRules:
         """How the tower takes its pixels."""
         return self._pixels[1]
 
     @cached_property
-    def num_tile_rows(self) -> int:
-        """Rows of the prompt that one tile stands for, where tiles are squares of one size; else 0."""
+    def num_tile_tokens(self) -> int:
+        """Tokens of the prompt that stand for one tile, where tiles are squares of one size; else 0."""
         vision = self.vision_config
         if isinstance(self._pixels[0], WholePatches):
             return 0
@@ -183,7 +179,7 @@ class CausalCheckpoint:
 
     @property
     def num_levels(self) -> int:
-        """Of an image's rows: those in the prompt, and those that deeper layers of the language part add."""
+        """Of an image's tokens: those in the prompt, and those that deeper layers of the language part add."""
         return 1 + len(self.vision_config.get("deepstack_visual_indexes") or ())
 
     @property
@@ -214,14 +210,14 @@ class CausalCheckpoint:
     @cached_property
     def shards(self) -> "Shards":
         """The checkpoint's tensors."""
-        from plumbline_models.weights.shards import Shards  # noqa: PLC0415 - torch, which preparing never needs
+        from plumbline_models.weights.shards import Shards  # noqa: PLC0415 - torch, which preprocessing never needs
 
         return Shards(find_weights(self.name))
 
     @cached_property
     def tower_shards(self) -> "Shards | None":
         """The tower's tensors, where they lie apart from the checkpoint's, as LLaVA's own layout may have it."""
-        from plumbline_models.weights.shards import Shards  # noqa: PLC0415 - torch, which preparing never needs
+        from plumbline_models.weights.shards import Shards  # noqa: PLC0415 - torch, which preprocessing never needs
 
         if "mm_vision_tower" not in self.config or self.shards.has_prefix(_TOWER):
             return None
@@ -295,5 +291,5 @@ class CausalCheckpoint:
         return file
 
     @cached_property
-    def _pixels(self) -> "tuple[PixelPolicy, PixelRules]":
+    def _pixels(self) -> tuple[PixelPolicy, PixelRules]:
         return read_pixels(self.family, self.vision_config, self.folder / "preprocessor_config.json")

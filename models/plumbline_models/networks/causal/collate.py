@@ -51,14 +51,14 @@ def arrange_questions(batch: Sequence[PreprocessedQuestion], prefix: PromptPrefi
     tails = [each.tail for each in batch]
     starts = [np.arange(tail.num_prompt - 1 - shared, len(tail.ids) - shared) for tail in tails]
     return {
-        "image_encodings": image.rows.astype(np.float32, copy=False),
+        "image_encodings": image.tokens.astype(np.float32, copy=False),
         "image_key": np.array(image.key, dtype=np.int64),
         "prefix_ids": prefix.ids,
         "prefix_positions": prefix.positions,
         "num_shared": np.array([prefix.num_head + shared], dtype=np.int64),
-        "tail_ids": _fill([tail.ids[shared:] for tail in tails], least=MIN_TAIL_TOKENS),
-        "scored_at": _fill(starts),
-        "answer_ids": _fill([tail.answer_ids for tail in tails]),
+        "tail_ids": _pad([tail.ids[shared:] for tail in tails], least=MIN_TAIL_TOKENS),
+        "scored_at": _pad(starts),
+        "answer_ids": _pad([tail.answer_ids for tail in tails]),
     }
 
 
@@ -66,8 +66,8 @@ def lay_out(head_ids: TokenIds, stock_ids: TokenIds, placeholder_id: int, grid: 
     """The prefix with its positions.
 
     Args:
-        grid: Rows and columns of the image where positions have three axes (M-RoPE): each row of it then stands at
-            the image's start plus (0, row, column), and what follows goes on after the largest. None: one axis.
+        grid: Rows and columns of the image where positions have three axes (M-RoPE): each of its tokens then stands
+            at the image's start plus (0, row, column), and what follows goes on after the largest. None: one axis.
     """
     ids = np.concatenate([head_ids, stock_ids])
     if grid is None:
@@ -80,7 +80,7 @@ def lay_out(head_ids: TokenIds, stock_ids: TokenIds, placeholder_id: int, grid: 
     return PromptPrefix(ids, np.concatenate(parts, axis=1).astype(np.int64), len(head_ids))
 
 
-def _fill(rows: Sequence[TokenIds], *, least: int = 1) -> TokenIds:
-    """Rows side by side, filled up on the right with their own last entry."""
-    length = max(least, *(len(row) for row in rows))
-    return np.stack([np.pad(row, (0, length - len(row)), mode="edge") for row in rows]).astype(np.int64)
+def _pad(texts: Sequence[TokenIds], *, least: int = 1) -> TokenIds:
+    """`[N, L]`, padded on the right with the last entry of each."""
+    length = max(least, *map(len, texts))
+    return np.stack([np.pad(ids, (0, length - len(ids)), mode="edge") for ids in texts]).astype(np.int64)

@@ -3,21 +3,21 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.byte_bounded_cache import ByteBoundedCache
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.core.protocols import Backend, EngineInfo
+from plumbline_models.core.protocols import Backend, Engine, EngineInfo
 from plumbline_models.networks.causal.checkpoint import CausalCheckpoint
 from plumbline_models.networks.causal.collate import MIN_TAIL_TOKENS
 from plumbline_models.networks.causal.rules import KEPT_BYTES, AnswerRules
 from plumbline_models.networks.fingerprint import fingerprint
 
 if TYPE_CHECKING:
-    from plumbline_models.networks.causal.answer_module import CausalReader
+    from plumbline_models.networks.causal.answer_module import CausalModule
 
 MAX_TAIL_TOKENS: Final = 1024
 """Behind the image; longer texts are refused, not cut: a cut prompt would lose the question's end."""
@@ -30,23 +30,6 @@ _PACKAGES: Final = ("networks.causal", "weights")
 _FIRST: Final = ("image_encodings", "prefix_ids", "prefix_positions")
 
 
-class CausalRuns(Protocol):
-    """Runs tails behind prefixes."""
-
-    @property
-    def info(self) -> EngineInfo:
-        """Of the engine that reads tails."""
-        ...
-
-    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Answer what `arrange_questions` made.
-
-        Raises:
-            EngineError: The backend refused the batch.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class CausalNetwork:
     """A checkpoint's language part and the rules by which it answers."""
@@ -54,14 +37,14 @@ class CausalNetwork:
     checkpoint: CausalCheckpoint
     rules: AnswerRules
 
-    def open(self, backend: Backend) -> CausalRuns:
+    def open(self, backend: Backend) -> Engine:
         """Compile it.
 
         Raises:
             CheckpointError: The weights are not there, or do not fit.
             EngineError: They do not compile.
         """
-        return OneStep(self, backend) if backend.name == _KEEPS_TENSORS else TwoSteps(self, backend)
+        return OneGraphEngine(self, backend) if backend.name == _KEEPS_TENSORS else TwoGraphEngine(self, backend)
 
     def graph(self, name: str, inputs: tuple[TensorSpec, ...]) -> Graph:
         """One of the graphs of `causal_answer`."""
@@ -79,12 +62,19 @@ class CausalNetwork:
         )
 
     @property
+    def answer_inputs(self) -> tuple[TensorSpec, ...]:
+        """Of both in one graph."""
+        key, shared = TensorSpec("image_key", "int64", (2,)), TensorSpec("num_shared", "int64", (1,))
+        tokens, *prefix = self.prefix_inputs
+        return (tokens, key, *prefix, shared, *self.tail_inputs)
+
+    @property
     def prefix_inputs(self) -> tuple[TensorSpec, ...]:
-        """Of what is read once an image."""
+        """Of what is read once per image."""
         checkpoint, prefix = self.checkpoint, Dim("prefix", 1, 512, _MAX_PREFIX)
-        rows = (checkpoint.num_levels, Dim("rows", 1, 512, _MAX_PREFIX), checkpoint.sizes.width)
+        tokens = (checkpoint.num_levels, Dim("rows", 1, 512, _MAX_PREFIX), checkpoint.sizes.width)
         return (
-            TensorSpec("image_encodings", "float32", rows),
+            TensorSpec("image_encodings", "float32", tokens),
             TensorSpec("prefix_ids", "int64", (prefix,)),
             TensorSpec("prefix_positions", "int64", (self.rules.num_axes, prefix)),
         )
@@ -102,26 +92,23 @@ class CausalNetwork:
         )
 
 
-class OneStep:
+class OneGraphEngine:
     """One graph that keeps prefixes on its device."""
 
     def __init__(self, network: CausalNetwork, backend: Backend) -> None:
-        key, shared = TensorSpec("image_key", "int64", (2,)), TensorSpec("num_shared", "int64", (1,))
-        rows, *prefix = network.prefix_inputs
-        inputs = (rows, key, *prefix, shared, *network.tail_inputs)
-        self._engine = backend.compile(network.graph("causal_answer", inputs))
+        self._engine = backend.compile(network.graph("causal_answer", network.answer_inputs))
 
     @property
     def info(self) -> EngineInfo:
-        """Of its engine."""
-        return self._engine.info
+        """Of its engine; with one stream, since what is kept of prefixes is for one thread."""
+        return replace(self._engine.info, num_streams=1)
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """See `CausalRuns.run`."""
+        """Score tails behind a prefix, as `arrange_questions` gives them."""
         return self._engine.run(inputs)
 
 
-class TwoSteps:
+class TwoGraphEngine:
     """Two graphs; the keys and values of prefixes are kept in between, in the memory of this process."""
 
     def __init__(self, network: CausalNetwork, backend: Backend) -> None:
@@ -149,11 +136,11 @@ class TwoSteps:
 
     @property
     def info(self) -> EngineInfo:
-        """Of the engine that reads tails."""
-        return self._tails.info
+        """Of the engine that reads tails; with one stream, since what is kept of prefixes is for one thread."""
+        return replace(self._tails.info, num_streams=1)
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """See `CausalRuns.run`."""
+        """Score tails behind a prefix, as `arrange_questions` gives them."""
         key, shared = tuple(inputs["image_key"].tolist()), int(inputs["num_shared"][0])
         states = self._kept.get(key, lambda: self._read({name: inputs[name] for name in _FIRST}))
         start = inputs["prefix_positions"][:, :shared].max() + 1
@@ -171,13 +158,13 @@ class TwoSteps:
         return self._prefix.run(inputs)["prefix_states"]
 
 
-def _build(network: CausalNetwork, name: str) -> "CausalReader":
-    from plumbline_models.networks.causal import answer_module as causal_answer  # noqa: PLC0415 - torch, when compiling
+def _build(network: CausalNetwork, name: str) -> "CausalModule":
+    from plumbline_models.networks.causal import answer_module  # noqa: PLC0415 - torch, when compiling
 
-    kinds: Mapping[str, Callable[..., CausalReader]] = {
-        "causal_answer": causal_answer.CausalAnswer,
-        "causal_prefix": causal_answer.CausalPrefix,
-        "causal_tails": causal_answer.CausalTails,
+    kinds: Mapping[str, Callable[..., CausalModule]] = {
+        "causal_answer": answer_module.CausalAnswer,
+        "causal_prefix": answer_module.CausalPrefix,
+        "causal_tails": answer_module.CausalTails,
     }
     whole = network.checkpoint.network
     language = getattr(whole.model, "language_model", None) or whole.model.text_model

@@ -1,4 +1,4 @@
-"""The causal question-answering networks by family, as data: what is asked, in which words, and what is scored.
+"""The causal question-answering networks by family, as data: the question, its wording, and what is scored.
 
 Lin et al., arXiv:2404.01291, and the two lines of the authors' program: `all_tokens` is how its releases up to 3.0
 score LLaVA-1.5 (all tokens of the answer with its end, as a geometric mean), `first_token` how it scores every other
@@ -27,8 +27,6 @@ class CausalFamily:
     """One family."""
 
     name: CausalName
-    model_types: frozenset[str]
-    """What `config.json` may call the network."""
     head: str
     """All that stands before the image; `controls` in it are control tokens."""
     tail: str
@@ -39,16 +37,16 @@ class CausalFamily:
     """What the other answer begins with."""
     conventions: Conventions
     placeholder: str
-    """The control token that stands where a row of the image does."""
+    """The control token that stands where one of the image's tokens does."""
     controls: tuple[str, ...]
     end: str | None = None
     """The control token that closes a scored answer."""
     is_vocabulary_cut: bool = False
-    """Whether the softmax runs over the tokenizer's own vocabulary alone, where the checkpoint stores more rows."""
+    """Whether the softmax runs over the tokenizer's own vocabulary alone, where the checkpoint stores a larger one."""
     has_tiles: bool = False
     """Whether images are written tile by tile, with marks around them."""
     num_axes: int = 1
-    """Of a token's position: 1, or 3 where rows of the image have time, height and width (M-RoPE)."""
+    """Of a token's position: 1, or 3 where the image's tokens have time, height and width (M-RoPE)."""
 
 
 _SYSTEM = (
@@ -62,7 +60,6 @@ _QWEN_CONTROLS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_en
 
 _LLAVA = CausalFamily(
     name="llava-1.5",
-    model_types=frozenset({"llava", "llava_llama"}),
     head=f"<s>{_SYSTEM} USER: ",
     tail="\n{} ASSISTANT: ",
     question='Does this figure show "{}"? Please answer yes or no.',
@@ -76,7 +73,6 @@ _LLAVA = CausalFamily(
 )
 _QWEN25 = CausalFamily(
     name="qwen2.5-vl",
-    model_types=frozenset({"qwen2_5_vl"}),
     head=f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{_QWEN_USER}",
     tail=_QWEN_TAIL,
     question=_UPPER_CASE,
@@ -89,7 +85,6 @@ _QWEN25 = CausalFamily(
 )
 _QWEN3 = CausalFamily(
     name="qwen3-vl",
-    model_types=frozenset({"qwen3_vl"}),
     head=_QWEN_USER,
     tail=_QWEN_TAIL,
     question=_UPPER_CASE,
@@ -102,7 +97,6 @@ _QWEN3 = CausalFamily(
 )
 _SMOLVLM = CausalFamily(
     name="smolvlm",
-    model_types=frozenset({"idefics3", "smolvlm"}),
     head="<|im_start|>User:",
     tail="{}<end_of_utterance>\nAssistant:",
     question=_UPPER_CASE,

@@ -1,31 +1,28 @@
-"""The image half of causal question-answering networks: the rows that stand for an image in the prompt.
+"""The image half of causal question-answering networks: the tokens that stand for an image in the prompt.
 
-It runs once an image, however many captions the image is held against.
+It runs once per image, however many captions the image is scored against.
 """
 
 import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plumbline_models.core.arrays import Array, Pixels
-from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
+from plumbline_models.core.protocols import EncoderKind
 from plumbline_models.networks.causal.checkpoint import CausalCheckpoint
 from plumbline_models.networks.causal.pixels import ResizedImage
 from plumbline_models.networks.causal.rules import PixelRules
+from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts
 from plumbline_models.networks.fingerprint import fingerprint
-from plumbline_models.networks.warming import require_numbers
 
 if TYPE_CHECKING:
     from plumbline_models.networks.causal.towers import CausalImage
-
-OpenBackend: TypeAlias = Callable[[], Backend]
 
 PACKAGES: Final = ("networks.causal", "weights")
 _MAX_IMAGES: Final = 16
@@ -47,59 +44,27 @@ class PreprocessedImage:
 class ImageInPrompt:
     """What a pair encoder needs of an image."""
 
-    rows: NDArray[np.floating[Any]]
+    tokens: NDArray[np.floating[Any]]
     """`[1 + deep, P, D]` float32, or float16 where the backend computes at less than that."""
     grid: tuple[int, int]
     key: tuple[int, int]
 
 
-class CausalImageEncoder:
-    """Encodes images for `CausalPairEncoder`.
-
-    Args:
-        open_backend: Opens what runs the network, when it is loaded.
-    """
+class CausalImageEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedImage, ImageInPrompt]):
+    """Encodes images for `CausalPairEncoder`."""
 
     kind: EncoderKind = "image"
-
-    def __init__(self, checkpoint: CausalCheckpoint, open_backend: OpenBackend) -> None:
-        self._checkpoint = checkpoint
-        self._open_backend = open_backend
-        self._engine: Engine | None = None
-        self._info: EncoderInfo | None = None
+    _max_inputs = _MAX_IMAGES
 
     @property
     def key(self) -> str:
         """The checkpoint's label, then `/image`."""
-        return f"{self._checkpoint.label}/image"
+        return f"{self.checkpoint.label}/image"
 
     @property
     def max_batch_cost(self) -> float:
         """In images of 512 by 512 pixels."""
         return _MAX_BATCH_COST
-
-    def preprocess(self, raw: Pixels | str | PairInput) -> PreprocessedImage:
-        """Fit the image as its family does.
-
-        Raises:
-            ImageError: The image has a shape that the family does not take.
-            InvalidFieldError: It is no image.
-        """
-        if not isinstance(raw, np.ndarray):
-            raise InvalidFieldError("This encoder takes images.", kind=type(raw).__name__)
-        resized = self._checkpoint.pixels.preprocess(raw)
-        digest = hashlib.blake2b(resized.tiles.tobytes(), digest_size=16)
-        digest.update(repr((resized.tiles.shape, resized.grid)).encode())
-        low, high = np.frombuffer(digest.digest(), dtype=np.int64).tolist()
-        return PreprocessedImage(resized, (low, high))
-
-    def load_preprocessing(self) -> None:
-        """Prepare one image, which reads how the checkpoint has images fitted.
-
-        Raises:
-            CheckpointError: It cannot be had.
-        """
-        self.preprocess(np.zeros((64, 64, 3), dtype=np.uint8))
 
     def bucket(self, preprocessed: PreprocessedImage) -> Hashable:
         """Images of one size."""
@@ -109,93 +74,55 @@ class CausalImageEncoder:
         """By pixels."""
         return max(0.1, preprocessed.resized.tiles.size / 3 / _TYPICAL_PIXELS)
 
-    @property
-    def checkpoint(self) -> CausalCheckpoint:
-        """What it reads."""
-        return self._checkpoint
-
-    def origin(self) -> Origin:
-        """Of the checkpoint."""
-        return self._checkpoint.origin
-
-    def load(self) -> None:
-        """Load the network and run one small image through it.
+    def _preprocess(self, raw: Pixels) -> PreprocessedImage:
+        """Resize the image as its family does.
 
         Raises:
-            CheckpointError: The weights are not there, or do not fit.
-            EngineError: They do not run, or give no numbers.
+            ImageError: The image has a shape that the family does not take.
         """
-        if self._engine is not None:
-            return
-        engine = self._open_backend().compile(self._graph())
-        blank = engine.run({"pixels": self._stack([self.preprocess(np.zeros((64, 64, 3), dtype=np.uint8))])})[
-            "image_encodings"
-        ]
-        require_numbers([blank], self, engine.info)
-        self._engine = engine
-        self._info = EncoderInfo(
-            key=self.key,
-            kind=self.kind,
-            arch=self._checkpoint.family.name,
-            source=self._checkpoint.origin.source,
-            licence=self._checkpoint.origin.licence,
-            sha256=self._checkpoint.sha256,
-            dim=blank.shape[-1],
-            backend=engine.info.backend,
-            precision=engine.info.precision,
-            device=engine.info.device,
-            notes={
-                "family": self._checkpoint.family.name,
-                "pixels": str(self._checkpoint.pixels),
-                "resize": self._checkpoint.pixels.resize,
-            },
-            num_streams=engine.info.num_streams,
-        )
+        resized = self.checkpoint.pixels.preprocess(raw)
+        digest = hashlib.blake2b(resized.tiles.tobytes(), digest_size=16)
+        digest.update(repr((resized.tiles.shape, resized.grid)).encode())
+        low, high = np.frombuffer(digest.digest(), dtype=np.int64).tolist()
+        return PreprocessedImage(resized, (low, high))
 
-    def info(self) -> EncoderInfo:
-        """What was loaded.
-
-        Raises:
-            SetupError: Before `load`.
-        """
-        if self._info is None:
-            raise SetupError("The encoder is not loaded yet.", encoder=self.key)
-        return self._info
-
-    def encode(self, batch: Sequence[PreprocessedImage]) -> Sequence[ImageInPrompt | PlumblineError]:
-        """Encode images of one size.
-
-        Raises:
-            EngineError: The batch could not be run, or before `load`.
-        """
-        if self._engine is None:
-            raise EngineError("The encoder is not loaded yet.", encoder=self.key)
-        kept = np.dtype(np.float32 if self._engine.info.precision == "fp32" else np.float16)
-        found: list[ImageInPrompt | PlumblineError] = []
-        for images in _chunks(batch):
-            rows = self._engine.run({"pixels": self._stack(images)})["image_encodings"]
-            found.extend(
-                ImageInPrompt(each.astype(kept), image.resized.grid, image.key)
-                for image, each in zip(images, rows, strict=True)
-            )
-        return found
-
-    def _stack(self, images: Sequence[PreprocessedImage]) -> Array:
-        pixels, rules = np.stack([image.resized.tiles for image in images]), self._checkpoint.pixel_rules
-        if rules.order != "merged":
-            return pixels
-        rows, columns = images[0].resized.grid
-        return pixels.reshape(len(images), rows, rules.side_px, columns, rules.side_px, 3)
+    def _usual_input(self) -> PreprocessedImage:
+        return self._preprocess(np.zeros((64, 64, 3), dtype=np.uint8))
 
     def _graph(self) -> Graph:
-        rules = self._checkpoint.pixel_rules
+        checkpoint, rules = self.checkpoint, self.checkpoint.pixel_rules
         return Graph(
             name="causal_image",
             inputs=(TensorSpec("pixels", "uint8", _shape_of_pixels(rules)),),
             outputs=("image_encodings",),
-            fingerprint=fingerprint(self._checkpoint.sha256, self._checkpoint.facts, repr(rules), packages=PACKAGES),
-            build=partial(_build, self._checkpoint),
+            fingerprint=fingerprint(checkpoint.sha256, checkpoint.facts, repr(rules), packages=PACKAGES),
+            build=partial(_build, checkpoint),
             exceeds_fp16=True,
+        )
+
+    def _collate(self, part: Sequence[PreprocessedImage]) -> Mapping[str, Array]:
+        pixels, rules = np.stack([image.resized.tiles for image in part]), self.checkpoint.pixel_rules
+        if rules.order == "merged":
+            rows, columns = part[0].resized.grid
+            pixels = pixels.reshape(len(part), rows, rules.side_px, columns, rules.side_px, 3)
+        return {"pixels": pixels}
+
+    def _read(self, preprocessed: PreprocessedImage, outputs: Mapping[str, Array]) -> ImageInPrompt:
+        tokens = outputs["image_encodings"].astype(self._stored_dtype)
+        return ImageInPrompt(tokens, preprocessed.resized.grid, preprocessed.key)
+
+    def _numbers(self, encoding: ImageInPrompt) -> Iterable[Any]:
+        return (encoding.tokens,)
+
+    def _facts(self) -> NetworkFacts:
+        checkpoint = self.checkpoint
+        notes = {
+            "family": checkpoint.family.name,
+            "pixels": str(checkpoint.pixels),
+            "resize": checkpoint.pixels.resize,
+        }
+        return NetworkFacts(
+            arch=checkpoint.family.name, sha256=checkpoint.sha256, dim=checkpoint.sizes.width, notes=notes
         )
 
 
@@ -211,7 +138,3 @@ def _build(checkpoint: CausalCheckpoint) -> "CausalImage":
     from plumbline_models.networks.causal.towers import CausalImage  # noqa: PLC0415 - torch, when compiling
 
     return CausalImage(checkpoint.network.model, checkpoint.pixel_rules)
-
-
-def _chunks(batch: Sequence[PreprocessedImage]) -> list[Sequence[PreprocessedImage]]:
-    return [batch[first : first + _MAX_IMAGES] for first in range(0, len(batch), _MAX_IMAGES)]

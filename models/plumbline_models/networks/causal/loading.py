@@ -2,7 +2,7 @@
 
 import pickle
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -11,9 +11,9 @@ from transformers import LlavaForConditionalGeneration as Llava
 from transformers.utils import logging as library_logging
 
 from plumbline_models.core.errors import CheckpointError, StateDictError, UnsafeCheckpointError
-from plumbline_models.networks.causal.checkpoint import CausalCheckpoint
 from plumbline_models.networks.causal.prefix_attention import attend, pin_rotations
 from plumbline_models.weights.folders import find_weights
+from plumbline_models.weights.shards import Shards
 
 ATTENTION: Final = "plumbline_shared_prefix"
 _ATTENTION_OF = {"": "sdpa", "text_config": ATTENTION, "vision_config": "sdpa"}
@@ -33,7 +33,36 @@ _LANGUAGE_KEYS: Final = (
 )
 
 
-def open_network(checkpoint: CausalCheckpoint) -> Any:
+class NetworkSource(Protocol):
+    """What a network is made of: a checkpoint."""
+
+    @property
+    def name(self) -> str:
+        """A folder, or a hub name."""
+        ...
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """`config.json`."""
+        ...
+
+    @property
+    def vision_config(self) -> Mapping[str, Any]:
+        """The tower's configuration."""
+        ...
+
+    @property
+    def shards(self) -> Shards:
+        """The checkpoint's tensors."""
+        ...
+
+    @property
+    def tower_shards(self) -> Shards | None:
+        """The tower's tensors, where they lie apart."""
+        ...
+
+
+def open_network(checkpoint: NetworkSource) -> Any:
     """The whole network in eval mode, in the precision of the checkpoint.
 
     Raises:
@@ -55,7 +84,7 @@ def open_network(checkpoint: CausalCheckpoint) -> Any:
     return network.eval()
 
 
-def _open(checkpoint: CausalCheckpoint) -> tuple[Any, Mapping[str, Any]]:
+def _open(checkpoint: NetworkSource) -> tuple[Any, Mapping[str, Any]]:
     try:
         opened: Any = AutoModelForImageTextToText.from_pretrained(
             find_weights(checkpoint.name),
@@ -76,7 +105,7 @@ def _open(checkpoint: CausalCheckpoint) -> tuple[Any, Mapping[str, Any]]:
     return network, report
 
 
-def _open_own_llava(checkpoint: CausalCheckpoint) -> tuple[Any, Mapping[str, Any]]:
+def _open_own_llava(checkpoint: NetworkSource) -> tuple[Any, Mapping[str, Any]]:
     config, vision = checkpoint.config, dict(checkpoint.vision_config)
     if config.get("mm_projector_type") != "mlp2x_gelu" or config.get("mm_use_im_start_end"):
         raise CheckpointError(
@@ -105,7 +134,7 @@ def _open_own_llava(checkpoint: CausalCheckpoint) -> tuple[Any, Mapping[str, Any
     return network, report
 
 
-def _own_state(checkpoint: CausalCheckpoint) -> Iterator[tuple[str, Tensor]]:
+def _own_state(checkpoint: NetworkSource) -> Iterator[tuple[str, Tensor]]:
     own = checkpoint.shards
     for shards in filter(None, (own, checkpoint.tower_shards)):
         for name in shards.names:

@@ -1,4 +1,4 @@
-"""The prompts of causal families as token ids: one head an image, one tail a caption."""
+"""The prompts of causal families as token ids: one head per image, one tail per caption."""
 
 import re
 from collections.abc import Sequence
@@ -33,7 +33,9 @@ class CausalPrompt:
     """A family's prompt around one question and answer.
 
     Args:
-        asking: Question and answer as templates; its conversation is not used.
+        family: Whose wording.
+        template: Question and answer; its conversation is not used.
+        tokenizer: Of the checkpoint.
     """
 
     def __init__(self, family: CausalFamily, template: QuestionTemplate, tokenizer: PlainTokenizer) -> None:
@@ -45,12 +47,12 @@ class CausalPrompt:
         self.stock_ids: TokenIds = _shared([self.tail(probe).ids for probe in _PROBES])
         """What nearly all tails begin with."""
 
-    def head_ids(self, grid: tuple[int, int], num_rows: int) -> TokenIds:
+    def head_ids(self, grid: tuple[int, int], num_tokens: int) -> TokenIds:
         """All up to and including the image.
 
         Args:
             grid: Of tiles, for families that have them; (0, 0): one alone.
-            num_rows: Of the image, or of each tile: so many placeholders stand for it.
+            num_tokens: Of the image, or of each tile: so many placeholders stand for it.
 
         Raises:
             CheckpointError: The vocabulary has no mark for a tile.
@@ -59,7 +61,7 @@ class CausalPrompt:
         names = [*self._family.controls, *re.findall(r"<[^<>]+>", image)]
         ids: list[int] = []
         for id_ in self._encode(self._family.head + image, "", names):
-            ids.extend([id_] * num_rows if id_ == self.placeholder_id else [id_])
+            ids.extend([id_] * num_tokens if id_ == self.placeholder_id else [id_])
         return np.array(ids, dtype=np.int64)
 
     def tail(self, caption: str) -> PromptTail:

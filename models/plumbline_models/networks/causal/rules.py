@@ -1,4 +1,4 @@
-"""What a causal network's graphs are told besides its weights; no torch here, so that preparing needs none."""
+"""What a causal network's graphs are told besides its weights; no torch here, so that preprocessing needs none."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -26,7 +26,7 @@ class AnswerRules:
     """What is scored, and how."""
 
     placeholder_id: int
-    """The token in whose place a row of the image stands."""
+    """The token in whose place one of the image stands."""
     rival_id: int
     num_tokens: int | None
     """Of the vocabulary, from its beginning, that the softmax runs over; None: all that is stored."""

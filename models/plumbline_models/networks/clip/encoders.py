@@ -5,57 +5,87 @@ arXiv:2103.00020.
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Final
+from typing import ClassVar, Final, TypeVar
 
 import numpy as np
 
-from plumbline_models.core.arrays import Array, Pixels, ResizedPixels, TokenIds
-from plumbline_models.core.errors import InvalidFieldError
+from plumbline_models.core.arrays import Array, Embedding, Pixels, ResizedPixels, TokenIds
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import Backend, EncoderKind, PairInput
+from plumbline_models.core.protocols import Backend, EncoderKind
 from plumbline_models.images.preprocess_pixels import preprocess_pixels
 from plumbline_models.images.preprocess_spec import PreprocessSpec
 from plumbline_models.images.resizing import pillow_arithmetic
 from plumbline_models.networks.clip.flops import image_gflop, text_gflop
-from plumbline_models.networks.clip.graph import TYPICAL_TOKENS, clip_image_graph, clip_text_graph
+from plumbline_models.networks.clip.graph import MAX_BATCH, TYPICAL_TOKENS, clip_image_graph, clip_text_graph
 from plumbline_models.networks.clip.spec import ClipSpec
 from plumbline_models.networks.clip.tokens import open_tokens
-from plumbline_models.networks.compiled_encoder import ClipEncoder
+from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts, pad_tokens
+from plumbline_models.weights.digest import sha256_of
 
 LENGTH_STEP: Final = 8
 """Texts are padded to a multiple of this, so that engines meet few shapes and little padding is computed."""
+CPU_BATCH_GFLOP: Final = 160.0
+"""Work that a CPU batch may hold: a second or two. A larger one encodes no more per second, and others wait."""
+CPU_BATCH_MIN: Final = 4
+PreprocessedT = TypeVar("PreprocessedT")
+
+
+class ClipEncoder(CompiledEncoder[ClipSpec, PreprocessedT, Embedding]):
+    """An encoder of unit-norm embeddings.
+
+    Args:
+        spec: The CLIP.
+        backend: Compiles the graph.
+    """
+
+    warm_up_sizes = (1, 4)
+    output_name: ClassVar[str]
+    _max_inputs = MAX_BATCH
+
+    def __init__(self, spec: ClipSpec, backend: Backend) -> None:
+        super().__init__(spec, lambda: backend)
+
+    @property
+    def key(self) -> str:
+        """Such as `ViT-B-32-quickgelu@6af55455/image` or `mini-clip/text`."""
+        return f"{self.checkpoint.name}/{self.kind}"
+
+    @property
+    def max_batch_cost(self) -> float:
+        """Images, or texts of usual length; on a CPU the fewer, the larger the tower is."""
+        if self._loaded is None or not self._loaded.info.device.startswith("cpu"):
+            return float(MAX_BATCH)
+        return float(min(MAX_BATCH, max(CPU_BATCH_MIN, CPU_BATCH_GFLOP // self.gflop)))
+
+    @property
+    @abstractmethod
+    def gflop(self) -> float:
+        """Work of one usual input."""
+
+    def _read(self, preprocessed: PreprocessedT, outputs: Mapping[str, Array]) -> Embedding:
+        del preprocessed
+        return np.asarray(outputs[self.output_name], dtype=np.float32)
 
 
 class ClipImageEncoder(ClipEncoder[ResizedPixels]):
     """Images to embeddings."""
 
     kind: EncoderKind = "image"
-    input_name = "pixels"
     output_name = "image_embedding"
 
     def __init__(self, spec: ClipSpec, backend: Backend) -> None:
         super().__init__(spec, backend)
-        self._fit = PreprocessSpec.from_config(spec.arch.preprocess_config)
+        self._preprocess_spec = PreprocessSpec.from_config(spec.arch.preprocess_config)
 
     @property
     def gflop(self) -> float:
         """Of one image."""
-        return image_gflop(self.spec.arch)
-
-    def preprocess(self, raw: Pixels | str | PairInput) -> ResizedPixels:
-        """Resize and crop as the encoder was trained.
-
-        Raises:
-            ImageError: The image cannot be resized so.
-            InvalidFieldError: It is no image.
-        """
-        if not isinstance(raw, np.ndarray):
-            raise InvalidFieldError("This encoder takes images.", kind=type(raw).__name__)
-        return preprocess_pixels(raw, self._fit)
+        return image_gflop(self.checkpoint.arch)
 
     def bucket(self, preprocessed: ResizedPixels) -> Hashable:
-        """One for all: fitted images have one size."""
+        """One for all: resized images have one size."""
         return preprocessed.shape
 
     def cost(self, preprocessed: ResizedPixels) -> float:
@@ -63,26 +93,29 @@ class ClipImageEncoder(ClipEncoder[ResizedPixels]):
         del preprocessed
         return 1.0
 
+    def _preprocess(self, raw: Pixels) -> ResizedPixels:
+        return preprocess_pixels(raw, self._preprocess_spec)
+
+    def _usual_input(self) -> ResizedPixels:
+        return np.zeros((*self._preprocess_spec.size, 3), dtype=np.uint8)
+
     def _graph(self) -> Graph:
-        return clip_image_graph(self.spec)
+        return clip_image_graph(self.checkpoint)
 
-    def _stack(self, batch: Sequence[ResizedPixels]) -> Array:
-        return np.stack(batch)
+    def _collate(self, part: Sequence[ResizedPixels]) -> Mapping[str, Array]:
+        return {"pixels": np.stack(part)}
 
-    def _sample(self) -> ResizedPixels:
-        return np.zeros((*self._fit.size, 3), dtype=np.uint8)
-
-    def _notes(self) -> Mapping[str, str]:
-        height, width = self._fit.size
-        pixels = f"{height}x{width}, {self._fit.mode}, {self._fit.interpolation}"
-        return {"pixels": pixels, "resize": pillow_arithmetic()}
+    def _facts(self) -> NetworkFacts:
+        spec = self._preprocess_spec
+        height, width = spec.size
+        notes = {"pixels": f"{height}x{width}, {spec.mode}, {spec.interpolation}", "resize": pillow_arithmetic()}
+        return clip_facts(self.checkpoint, notes)
 
 
 class ClipTextEncoder(ClipEncoder[TokenIds]):
     """Texts to embeddings; a text longer than the context is cut, as the published programs do."""
 
     kind: EncoderKind = "text"
-    input_name = "token_ids"
     output_name = "text_embedding"
 
     def __init__(self, spec: ClipSpec, backend: Backend) -> None:
@@ -92,17 +125,7 @@ class ClipTextEncoder(ClipEncoder[TokenIds]):
     @property
     def gflop(self) -> float:
         """Of one text of usual length."""
-        return text_gflop(self.spec.arch, TYPICAL_TOKENS)
-
-    def preprocess(self, raw: Pixels | str | PairInput) -> TokenIds:
-        """Tokenise.
-
-        Raises:
-            InvalidFieldError: It is no text.
-        """
-        if not isinstance(raw, str):
-            raise InvalidFieldError("This encoder takes texts.", kind=type(raw).__name__)
-        return self._tokens.encode(raw)
+        return text_gflop(self.checkpoint.arch, TYPICAL_TOKENS)
 
     def cuts(self, text: str) -> bool:
         """Whether the end of a text is left out; raises as `preprocess` does."""
@@ -116,23 +139,41 @@ class ClipTextEncoder(ClipEncoder[TokenIds]):
         """By padded length, at least that of a usual text."""
         return max(1.0, self._padded(len(preprocessed)) / TYPICAL_TOKENS)
 
-    def _graph(self) -> Graph:
-        return clip_text_graph(self.spec)
+    def _preprocess(self, raw: str) -> TokenIds:
+        return self._tokens.encode(raw)
 
-    def _stack(self, batch: Sequence[TokenIds]) -> Array:
-        padded = np.zeros((len(batch), self._padded(max(len(ids) for ids in batch))), dtype=np.int64)
-        for row, ids in zip(padded, batch, strict=True):
-            row[: len(ids)] = ids
-        return padded
+    def _usual_input(self) -> TokenIds:
+        return self._preprocess("a photo of a red cup on a table")
+
+    def _graph(self) -> Graph:
+        return clip_text_graph(self.checkpoint)
+
+    def _collate(self, part: Sequence[TokenIds]) -> Mapping[str, Array]:
+        return {"token_ids": pad_tokens(part, self._padded(max(map(len, part))))}
 
     def _padded(self, length: int) -> int:
-        arch = self.spec.arch
+        arch = self.checkpoint.arch
         if not arch.has_clip_text:
             return arch.context_length
         return min(math.ceil(length / LENGTH_STEP) * LENGTH_STEP, arch.context_length)
 
-    def _sample(self) -> TokenIds:
-        return self.preprocess("a photo of a red cup on a table")
+    def _facts(self) -> NetworkFacts:
+        context = self.checkpoint.arch.context_length
+        return clip_facts(self.checkpoint, {"context_length": str(context)}, context_length=context)
 
-    def _notes(self) -> Mapping[str, str]:
-        return {"context_length": str(self.spec.arch.context_length)}
+
+def clip_facts(spec: ClipSpec, notes: Mapping[str, str], *, context_length: int | None = None) -> NetworkFacts:
+    """The facts of a network with a CLIP's weights.
+
+    Args:
+        spec: The CLIP.
+        notes: How the encoder preprocesses.
+        context_length: Tokens that a text is cut to; None where the encoder takes no text.
+    """
+    return NetworkFacts(
+        arch=spec.arch.name,
+        sha256=sha256_of(spec.fetch()),
+        dim=spec.arch.embed_dim,
+        notes=notes,
+        context_length=context_length,
+    )

@@ -139,7 +139,8 @@ class ClipSpec:
             if seek == "anywhere":
                 self.weights.ask()
             return
-        doubt_activation(self, check_weights(self.fetch()) or ())
+        names = check_weights(self.fetch()) or ()
+        doubt_activation(names, weights=self.weights, arch=self.arch, source=self.source)
 
     def fetch(self) -> Path:
         """The weights' file on this machine, checked against `sha256` where that is known.

@@ -11,10 +11,10 @@ from plumbline_models.networks.clip.tokens import is_cut
 
 
 class TemplatedTextEncoder:
-    """Another encoder's rows of `template + text`; its engine is shared, its rows are not.
+    """Another encoder's encodings of `template + text`; its engine is shared, its encodings are not.
 
     Args:
-        inner: A text encoder, which may serve others beside.
+        inner: A text encoder, which may serve others as well.
         template: Ends in a space where the text is to be a word of its own.
     """
 
@@ -26,7 +26,7 @@ class TemplatedTextEncoder:
 
     @property
     def key(self) -> str:
-        """The inner encoder's, and a digest of the template, since the same text gives other rows."""
+        """The inner encoder's, and a digest of the template, since the same text has another encoding."""
         return f"{self.inner.key}+{hashlib.sha256(self._template.encode()).hexdigest()[:8]}"
 
     @property
@@ -35,7 +35,7 @@ class TemplatedTextEncoder:
         return self.inner.max_batch_cost
 
     def preprocess(self, raw: Pixels | str | PairInput) -> Preprocessed:
-        """Prepare template and text as one.
+        """Preprocess template and text as one.
 
         Raises:
             InvalidFieldError: It is no text.

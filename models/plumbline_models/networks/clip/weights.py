@@ -19,7 +19,7 @@ def load_clip(spec: ClipSpec) -> ClipTensors:
     """
     file = spec.fetch()
     tensors = read_tensors(file)
-    doubt_activation(spec, tensors)
+    doubt_activation(tensors, weights=spec.weights, arch=spec.arch, source=spec.source)
     stated = stated_activation(file) if is_hugging_face(tensors) else None
     if stated is not None and (stated == _QUICK) != spec.arch.has_quick_gelu:
         raise StateDictError(

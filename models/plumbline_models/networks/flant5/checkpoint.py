@@ -15,15 +15,23 @@ from typing import TYPE_CHECKING, Any, Final
 from plumbline_models.core.errors import CheckpointError
 from plumbline_models.core.protocols import Origin
 from plumbline_models.core.weights import Seek
-from plumbline_models.networks.flant5.arch import T5Arch, TowerArch
+from plumbline_models.networks.flant5.arch import (
+    DEFAULT_TOWER,
+    KNOWN_TOWERS,
+    T5Arch,
+    TowerArch,
+    is_squashed,
+    vision_of,
+)
 from plumbline_models.networks.flant5.tokenizer import UnigramTokenizer
-from plumbline_models.networks.flant5.vision_config import DEFAULT_TOWER, KNOWN_TOWERS, is_squashed, vision_of
 from plumbline_models.networks.vqa_family import check_family
 from plumbline_models.weights.digest import SHORT
+from plumbline_models.weights.embedded import embedded_folder
 from plumbline_models.weights.folders import (
     check_folder,
     find_small_files,
     find_weights,
+    has_weights,
     is_folder_name,
     read_json,
 )
@@ -32,12 +40,15 @@ from plumbline_models.weights.sources import HubFile
 if TYPE_CHECKING:
     from plumbline_models.weights.shards import Shards
 
-from plumbline_models.weights.embedded import embedded_folder
-from plumbline_models.weights.folders import has_weights
-
 PUBLISHER: Final = "zhiqiulin/"
 RESEARCH_ONLY: Final = "research use only"
 """What the published checkpoints' page says: they were trained on data under CC BY-NC."""
+DEFAULT_TOKENIZER: Final = "google/flan-t5-xl"
+PIECES: Final = ("spiece.model", "tokenizer/spiece.model")
+_TOWER: Final = "vision_tower."
+_NUM_EXTRA_IDS = 100  # sentinels of every published T5 vocabulary
+_OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def origin_of(name: str) -> Origin:
@@ -62,17 +73,9 @@ def _licence(name: str) -> str:
     return "Apache-2.0" if _source(name) == "embedded" else "unknown"
 
 
-DEFAULT_TOKENIZER: Final = "google/flan-t5-xl"
-PIECES: Final = ("spiece.model", "tokenizer/spiece.model")
-_TOWER: Final = "vision_tower."
-_NUM_EXTRA_IDS = 100  # sentinels of every published T5 vocabulary
-_OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
-
-
 @dataclass(frozen=True)
 class FlanT5Checkpoint:
-    """A checkpoint by name; its parts are read when first asked for.
+    """A checkpoint by name; its parts are read at first use.
 
     Args:
         name: A folder, or a hub name.
@@ -166,14 +169,14 @@ class FlanT5Checkpoint:
     @cached_property
     def shards(self) -> "Shards":
         """The checkpoint's tensors."""
-        from plumbline_models.weights.shards import Shards  # noqa: PLC0415 - torch, which preparing never needs
+        from plumbline_models.weights.shards import Shards  # noqa: PLC0415 - torch, which preprocessing never needs
 
         return Shards(find_weights(self.name))
 
     @cached_property
     def tower_shards(self) -> "Shards":
         """The tensors among which the tower's are: the checkpoint's own, or the tower's."""
-        from plumbline_models.weights.shards import Shards  # noqa: PLC0415 - torch, which preparing never needs
+        from plumbline_models.weights.shards import Shards  # noqa: PLC0415 - torch, which preprocessing never needs
 
         if self.vision_tower is None and self.shards.has_prefix(_TOWER):
             return self.shards

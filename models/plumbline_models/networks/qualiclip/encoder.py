@@ -2,42 +2,50 @@
 
 Resolution is part of the metric, so images are not resized. Two bounds keep one image from taking all memory and
 time: one with more pixels than `max_pixels`, or with a side beyond what the graph takes, is scaled down in proportion
-with Pillow's bicubic filter until both hold, and its row says to what size.
+with Pillow's bicubic filter until both hold, and its encoding says to what size.
 
-Only images of the very same size share a batch: padding would change the mean token, and on a CPU larger batches give
-no more images a second anyway.
+Only images of the very same size share a batch: padding would change the mean token, and on a CPU larger batches
+encode no more images per second anyway.
 """
 
 import math
-import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from plumbline_models.core.arrays import Pixels
-from plumbline_models.core.errors import EngineError, ImageTooSmallError, InvalidFieldError, PlumblineError, SetupError
-from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, Origin, PairInput
+from plumbline_models.core.arrays import Array, Pixels
+from plumbline_models.core.errors import ImageTooSmallError
+from plumbline_models.core.graph import Dim, Graph, TensorSpec
+from plumbline_models.core.protocols import Backend, EncoderKind
 from plumbline_models.images.resizing import pillow_arithmetic
+from plumbline_models.networks.clip.encoders import clip_facts
 from plumbline_models.networks.clip.flops import image_gflop
 from plumbline_models.networks.clip.spec import ClipSpec
+from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts
+from plumbline_models.networks.fingerprint import fingerprint
 from plumbline_models.networks.qualiclip.arch import MIN_SIDE_PX, TrunkArch
-from plumbline_models.networks.qualiclip.graph import MAX_BATCH, MAX_SIDE_PX, qualiclip_graph
 from plumbline_models.networks.qualiclip.prompts import QualityPrompts
-from plumbline_models.networks.warming import require_numbers
 from plumbline_models.weights.digest import sha256_of
+
+if TYPE_CHECKING:
+    from plumbline_models.networks.qualiclip.module import QualiClip
 
 MAX_PIXELS: Final = 4_000_000
 """A core takes half a minute for as many with RN50."""
+MAX_SIDE_PX: Final = 4096
+"""Some compilers set memory aside for the largest batch of the largest image."""
 UNIT_PX: Final = 224 * 224
 """What an input of cost 1 has."""
 MAX_BATCH_COST: Final = 16.0
-_TYPICAL_PX = 384 * 512
-_WARM_SIZE = (224, 224, 3)
+_MAX_BATCH: Final = 4
+_TYPICAL_PX: Final = (384, 512)
+_WARM_UP_SIZE: Final = (224, 224, 3)
+_PACKAGES: Final = ("networks.qualiclip", "networks.clip", "weights")
 
 MarginsP: TypeAlias = NDArray[np.float32]
 """`[P]`: cosine with the good prompt of each pair less that with the bad one, in [-2, 2]."""
@@ -60,7 +68,7 @@ class QualityEncoding:
     """Height and width, where they are not the image's own."""
 
 
-class QualiClipEncoder:
+class QualiClipEncoder(CompiledEncoder[ClipSpec, SizedPixels, QualityEncoding]):
     """Images to margins.
 
     Args:
@@ -74,27 +82,24 @@ class QualiClipEncoder:
     """
 
     kind: EncoderKind = "image"
+    _max_inputs = _MAX_BATCH
 
     def __init__(
         self, spec: ClipSpec, prompts: QualityPrompts, *, backend: Backend, max_pixels: int = MAX_PIXELS
     ) -> None:
         TrunkArch.of(spec.arch)
-        self.spec = spec
+        super().__init__(spec, lambda: backend)
         self.max_pixels = max_pixels
         self._prompts = prompts
-        self._backend = backend
-        self._engine: Engine | None = None
-        self._info: EncoderInfo | None = None
-        self._lock = threading.Lock()
 
     @property
     def key(self) -> str:
         """Such as `RN50-quickgelu@6af55455/qualiclip`; what follows the slash names the prompts.
 
-        The bound on pixels stands behind where it is not the usual one, since larger images give other rows then.
+        The bound on pixels stands behind where it is not the usual one, since larger images have other encodings then.
         """
         variant = "" if self.max_pixels == MAX_PIXELS else f"+{self.max_pixels}px"
-        return f"{self.spec.name}/{self._prompts.name}{variant}"
+        return f"{self.checkpoint.name}/{self._prompts.name}{variant}"
 
     @property
     def max_batch_cost(self) -> float:
@@ -104,29 +109,8 @@ class QualiClipEncoder:
     @property
     def gflop(self) -> float:
         """Of one image of 384x512 pixels."""
-        height_px, width_px = self.spec.arch.image_size_px
-        return image_gflop(self.spec.arch) * _TYPICAL_PX / (height_px * width_px)
-
-    def preprocess(self, raw: Pixels | str | PairInput) -> SizedPixels:
-        """Take the pixels as they are, or scaled down if they are too many.
-
-        Raises:
-            ImageTooSmallError: A side has fewer than 31 pixels, or would have once the image is scaled down.
-            InvalidFieldError: It is no image.
-        """
-        if not isinstance(raw, np.ndarray):
-            raise InvalidFieldError("This encoder takes images.", kind=type(raw).__name__)
-        height, width = raw.shape[:2]
-        _check_side(height, width)
-        target = _bounded_size(height, width, self.max_pixels)
-        if target == (height, width):
-            return SizedPixels(np.ascontiguousarray(raw))
-        _check_side(*target)
-        scaled = Image.fromarray(raw).resize((target[1], target[0]), Image.Resampling.BICUBIC)
-        return SizedPixels(np.asarray(scaled), was_resized=True)
-
-    def load_preprocessing(self) -> None:
-        """Nothing: images are taken as they are."""
+        arch = self.checkpoint.arch
+        return image_gflop(arch) * math.prod(_TYPICAL_PX) / math.prod(arch.image_size_px)
 
     def bucket(self, preprocessed: SizedPixels) -> Hashable:
         """Height and width."""
@@ -137,89 +121,81 @@ class QualiClipEncoder:
         height, width = preprocessed.pixels.shape[:2]
         return float(height * width / UNIT_PX)
 
-    @property
-    def checkpoint(self) -> ClipSpec:
-        """What it reads."""
-        return self.spec
-
-    def origin(self) -> Origin:
-        """Of the weights."""
-        return self.spec.origin
-
-    def load(self) -> None:
-        """Compile or fetch the engine and run one image through it.
+    def _preprocess(self, raw: Pixels) -> SizedPixels:
+        """Take the pixels as they are, or scaled down if they are too many.
 
         Raises:
-            CheckpointError: The weights cannot be had or do not fit.
-            EngineError: The graph does not compile or run, or gives no numbers.
+            ImageTooSmallError: A side has fewer than 31 pixels, or would have once the image is scaled down.
         """
-        with self._lock:
-            if self._engine is not None:
-                return
-            engine = self._backend.compile(self._graph())
-            warm = engine.run({"pixels": np.zeros((1, *_WARM_SIZE), dtype=np.uint8)})
-            require_numbers(warm.values(), self, engine.info)
-            self._info = self._describe(engine)
-            self._engine = engine
+        height, width = raw.shape[:2]
+        _check_side(height, width)
+        target = _bounded_size(height, width, self.max_pixels)
+        if target == (height, width):
+            return SizedPixels(np.ascontiguousarray(raw))
+        _check_side(*target)
+        scaled = Image.fromarray(raw).resize((target[1], target[0]), Image.Resampling.BICUBIC)
+        return SizedPixels(np.asarray(scaled), was_resized=True)
 
-    def info(self) -> EncoderInfo:
-        """What was loaded.
-
-        Raises:
-            SetupError: Before `load`.
-        """
-        if self._info is None:
-            raise SetupError("The encoder is not loaded yet.", encoder=self.key)
-        return self._info
-
-    def encode(self, batch: Sequence[SizedPixels]) -> Sequence[QualityEncoding | PlumblineError]:
-        """Encode images of one size.
-
-        Returns:
-            A row for each, or an error where the engine gave something else than numbers.
-
-        Raises:
-            EngineError: The batch could not be run, or before `load`.
-        """
-        if self._engine is None:
-            raise EngineError("The encoder is not loaded yet.", encoder=self.key)
-        rows: list[QualityEncoding | PlumblineError] = []
-        for first in range(0, len(batch), MAX_BATCH):
-            part = batch[first : first + MAX_BATCH]
-            outputs = self._engine.run({"pixels": np.stack([sized.pixels for sized in part])})
-            margins = np.asarray(outputs["margins"], dtype=np.float32)
-            rows.extend(self._row(sized, row) for sized, row in zip(part, margins, strict=True))
-        return rows
-
-    def _row(self, sized: SizedPixels, margins: MarginsP) -> QualityEncoding | PlumblineError:
-        if not np.isfinite(margins).all():
-            return EngineError("The engine gave no number for this input.", encoder=self.key)
-        height, width = sized.pixels.shape[:2]
-        return QualityEncoding(margins, (height, width) if sized.was_resized else None)
+    def _usual_input(self) -> SizedPixels:
+        return SizedPixels(np.zeros(_WARM_UP_SIZE, dtype=np.uint8))
 
     def _graph(self) -> Graph:
-        return qualiclip_graph(self.spec, self._prompts)
+        return qualiclip_graph(self.checkpoint, self._prompts)
 
-    def _describe(self, engine: Engine) -> EncoderInfo:
-        spec, ran = self.spec, engine.info
-        return EncoderInfo(
-            key=self.key,
-            kind=self.kind,
-            arch=spec.arch.name,
-            source=spec.source,
-            licence=spec.licence,
-            sha256=sha256_of(spec.fetch()),
-            dim=spec.arch.embed_dim,
-            backend=ran.backend,
-            precision=ran.precision,
-            device=ran.device,
-            notes={
-                "prompts": self._prompts.name,
-                "pixels": f"own size, at most {self.max_pixels} pixels",
-                "resize": pillow_arithmetic(),
-            },
-            num_streams=ran.num_streams,
-        )
+    def _collate(self, part: Sequence[SizedPixels]) -> Mapping[str, Array]:
+        return {"pixels": np.stack([sized.pixels for sized in part])}
+
+    def _read(self, preprocessed: SizedPixels, outputs: Mapping[str, Array]) -> QualityEncoding:
+        height, width = preprocessed.pixels.shape[:2]
+        margins = np.asarray(outputs["margins"], dtype=np.float32)
+        return QualityEncoding(margins, (height, width) if preprocessed.was_resized else None)
+
+    def _numbers(self, encoding: QualityEncoding) -> Iterable[Any]:
+        return (encoding.margins,)
+
+    def _facts(self) -> NetworkFacts:
+        notes = {
+            "prompts": self._prompts.name,
+            "pixels": f"own size, at most {self.max_pixels} pixels",
+            "resize": pillow_arithmetic(),
+        }
+        return clip_facts(self.checkpoint, notes)
+
+
+def qualiclip_graph(spec: ClipSpec, prompts: QualityPrompts) -> Graph:
+    """`pixels` uint8 `[N, H, W, 3]` of any size to `margins` float32 `[N, P]`.
+
+    Args:
+        spec: The CLIP ResNet.
+        prompts: P pairs.
+
+    Raises:
+        UnknownArchError: The image tower is no CLIP ResNet.
+        CheckpointError: The weights cannot be had; what is wrong inside of them shows when the graph is built.
+    """
+    arch = TrunkArch.of(spec.arch)
+    facts = ("qualiclip", sha256_of(spec.fetch()), spec.arch.canonical, prompts.canonical)
+    batch = Dim("batch", low=1, typical=1, high=_MAX_BATCH)
+    sides = (
+        Dim(name, low=MIN_SIDE_PX, typical=typical_px, high=MAX_SIDE_PX)
+        for name, typical_px in zip(("height", "width"), _TYPICAL_PX, strict=True)
+    )
+    return Graph(
+        name="qualiclip",
+        inputs=(TensorSpec("pixels", "uint8", (batch, *sides, 3)),),
+        outputs=("margins",),
+        fingerprint=fingerprint(*facts, packages=_PACKAGES),
+        build=partial(_build, spec, prompts, arch),
+        output_shapes=((batch, len(prompts.pairs)),),
+    )
+
+
+def _build(spec: ClipSpec, prompts: QualityPrompts, arch: TrunkArch) -> "QualiClip":
+    from plumbline_models.networks.qualiclip.folding import build_qualiclip  # noqa: PLC0415 - the same
+    from plumbline_models.networks.qualiclip.weights import load_qualiclip  # noqa: PLC0415 - torch, when compiling
+
+    config = spec.arch.preprocess_config
+    return build_qualiclip(arch, load_qualiclip(spec, prompts), mean=config["mean"], std=config["std"])
 
 
 def _check_side(height: int, width: int) -> None:

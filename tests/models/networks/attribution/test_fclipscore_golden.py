@@ -93,7 +93,7 @@ def score(b32: GoldenClip, encoders: Mapping[str, AttributionEncoder], torch_fp3
     texts = [case["caption"] for case in readable(b32)]
 
     def under(**options: Any) -> Sequence[Score]:
-        context = BuildContext(backend=torch_fp32, encoders_shared=EncoderRegistry())
+        context = BuildContext(backend=torch_fp32, registry=EncoderRegistry())
         scorer = FClipScore.build({**b32.options, **options}, context)
         return [each for each in scorer.score(Embedded(pairs=rows, texts=texts)) if isinstance(each, Score)]
 
@@ -141,7 +141,7 @@ def test_captions_of_any_kind_are_answered(b32: GoldenClip, encoders, torch_fp32
     encoder = encoders["openvino"]
     image = next(iter(b32.image_embeddings.values()))
     rows = encoder.encode([encoder.preprocess(PairInput(caption, image))])
-    scorer = FClipScore.build(b32.options, BuildContext(backend=torch_fp32, encoders_shared=EncoderRegistry()))
+    scorer = FClipScore.build(b32.options, BuildContext(backend=torch_fp32, registry=EncoderRegistry()))
     (got,) = scorer.score(Embedded(pairs=rows, texts=[caption]))
     assert isinstance(got, Score)
     assert [word["text"] for word in got.details["words"]] == words
@@ -154,7 +154,7 @@ def test_a_caption_that_is_cut_says_so(b32: GoldenClip, encoders, torch_fp32: Ba
     encoder = encoders["openvino"]
     caption = " ".join(["word"] * 200)
     rows = encoder.encode([encoder.preprocess(PairInput(caption, next(iter(b32.image_embeddings.values()))))])
-    scorer = FClipScore.build(b32.options, BuildContext(backend=torch_fp32, encoders_shared=EncoderRegistry()))
+    scorer = FClipScore.build(b32.options, BuildContext(backend=torch_fp32, registry=EncoderRegistry()))
     (got,) = scorer.score(Embedded(pairs=rows, texts=[caption]))
     assert isinstance(got, Score)
     assert got.details["truncated"] is True

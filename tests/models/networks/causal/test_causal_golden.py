@@ -107,7 +107,7 @@ def test_bf16_moves_scores_by_its_own_rounding_and_no_more(family, shop, tmp_pat
 @pytest.mark.parametrize("family", FOLDERS)
 def test_the_prefix_of_an_image_is_read_once_however_many_captions_and_batches_there_are(family, shop):
     scorer = load(family, shop)
-    module = scorer.pair._runs._engine._module
+    module = scorer.pair._loaded.engine._engine._module
     sizes = []
     hook = module.language.register_forward_pre_hook(
         lambda _module, _args, kwargs: sizes.append(tuple(kwargs["inputs_embeds"].shape[:2])), with_kwargs=True

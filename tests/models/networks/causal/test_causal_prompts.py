@@ -6,11 +6,10 @@ import pytest
 from causal_golden import FOLDERS, GOLDEN, pixels, record
 
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, InvalidFieldError
-from plumbline_models.networks.causal.byte_level import ByteLevelTokenizer
 from plumbline_models.networks.causal.checkpoint import CausalCheckpoint
 from plumbline_models.networks.causal.families import CAUSAL_FAMILIES
 from plumbline_models.networks.causal.prompts import CausalPrompt, num_shared, write_tiles
-from plumbline_models.networks.causal.sentence_pieces import SentencePieces
+from plumbline_models.networks.causal.tokenizers import ByteLevelTokenizer, SentencePieces
 from plumbline_models.text.questions import QuestionTemplate
 
 HOSTILE = (
@@ -31,7 +30,7 @@ def test_prompts_are_the_recorded_ones(family):
     prompt, checkpoint = open_prompt(family), CausalCheckpoint(str(GOLDEN / FOLDERS[family]), CAUSAL_FAMILIES[family])
     for entry in record(family)["prompt_ids"]:
         grid = checkpoint.pixels.preprocess(pixels(family, entry["image"])).grid
-        head = prompt.head_ids(grid, checkpoint.num_tile_rows or grid[0] * grid[1])
+        head = prompt.head_ids(grid, checkpoint.num_tile_tokens or grid[0] * grid[1])
         assert [*head, *prompt.tail(entry["text"]).ids] == entry["ids"], entry["text"]
 
 

@@ -150,7 +150,7 @@ def test_a_cpu_batch_of_a_large_tower_is_small(images: Encoder, backend: Backend
         gflop = 335.0  # ViT-H/14
 
     assert images.max_batch_cost == 64
-    large = Large(images.spec, backend)
+    large = Large(images.checkpoint, backend)
     assert large.max_batch_cost == 64  # nothing is known before it is loaded
     large.load()
     assert large.max_batch_cost == 4

@@ -35,10 +35,10 @@ def test_only_texts_have_templates(tiny_spec: ClipSpec, torch_fp32: Backend) -> 
 
 
 def test_a_shelf_keeps_the_first_encoder_of_each_key(tiny_spec: ClipSpec, torch_fp32: Backend) -> None:
-    encoders_shared = EncoderRegistry()
+    registry = EncoderRegistry()
     first, second = (ClipImageEncoder(tiny_spec, torch_fp32) for _ in range(2))
     text = ClipTextEncoder(tiny_spec, torch_fp32)
-    assert encoders_shared.take(first) is first
-    assert encoders_shared.take(second) is first
-    assert encoders_shared.take(text) is text
-    assert encoders_shared.encoders == (first, text)
+    assert registry.take(first) is first
+    assert registry.take(second) is first
+    assert registry.take(text) is text
+    assert registry.encoders == (first, text)

@@ -69,7 +69,7 @@ def backend(request, tmp_path_factory) -> Backend:
 @pytest.fixture(scope="module")
 def load(backend, tiny) -> Callable[..., Loaded]:
     """Makes a scorer of the tiny checkpoint; engines are shared through the backend's cache and the shelf."""
-    context = BuildContext(backend=backend, encoders_shared=OwnRegistry())
+    context = BuildContext(backend=backend, registry=OwnRegistry())
 
     def make(**options: Any) -> Loaded:
         scorer = VqaScore.build({"model": str(tiny), **options}, context)

@@ -25,7 +25,7 @@ def build(tiny, tmp_path):
     def make(**options):
         backend = open_backend("torch", precision="fp32", tuning=Tuning(cache_dir=tmp_path, num_threads=1))
         return VqaScore.build(
-            {"model": str(tiny), **options}, BuildContext(backend=backend, encoders_shared=EncoderRegistry())
+            {"model": str(tiny), **options}, BuildContext(backend=backend, registry=EncoderRegistry())
         )
 
     return make

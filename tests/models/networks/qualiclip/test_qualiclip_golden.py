@@ -117,7 +117,7 @@ def test_features_are_the_authors(
 def test_the_authors_checkpoint_scores_the_same_on_openvino(
     published: Path, openvino_fp32: Backend, cases: list[Mapping[str, Any]], pictures: Mapping[str, Pixels]
 ) -> None:
-    context = BuildContext(backend=openvino_fp32, encoders_shared=EncoderRegistry())
+    context = BuildContext(backend=openvino_fp32, registry=EncoderRegistry())
     scorer = QualiClip.build({"arch": "RN50-quickgelu", "checkpoint": published}, context)
     encoder = scorer.image
     assert encoder is not None

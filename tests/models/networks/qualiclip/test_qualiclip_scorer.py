@@ -28,7 +28,7 @@ from plumbline_models.scorers.qualiclip import QualiClip
 
 @pytest.fixture
 def context(torch_fp32: Backend) -> BuildContext:
-    return BuildContext(backend=torch_fp32, encoders_shared=EncoderRegistry())
+    return BuildContext(backend=torch_fp32, registry=EncoderRegistry())
 
 
 def build(context: BuildContext, checkpoint: Path, **options: Any) -> tuple[QualiClip, QualiClipEncoder]:
