@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import spearmanr
 
-from loadtests import goldens  # noqa: F401 - makes the next one importable  # isort: skip
-from golden_clips import build_golden, picture
-
 from loadtests.engine.towers import open_ours
+from loadtests.goldens.clips import build_golden, picture
 from loadtests.scorers.interleaved import add_out, report
 from loadtests.scorers.product import encode, write_clip
 from plumbline_models.backends import PrecisionChoice, Tuning

@@ -15,16 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from loadtests.goldens.clips import build_golden, picture
+from loadtests.scorers.product import encode, open_context
 from plumbline_models.core.protocols import Embedded, PairInput, Score
 from plumbline_models.images.preprocess_pixels import preprocess_pixels
 from plumbline_models.images.preprocess_spec import PreprocessSpec
 from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.vqascore import VqaScore
-
-from loadtests import goldens  # noqa: F401 - makes the next one importable  # isort: skip
-from golden_clips import build_golden, picture
-
-from loadtests.scorers.product import encode, open_context
 
 Pixels = NDArray[np.uint8]
 SHAPES = {"288 x 512 (9:16)": (288, 512), "426 x 1280 (1:3)": (426, 1280)}

@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from loadtests.goldens import GOLDEN
+from loadtests.goldens import GOLDEN, vqascore
+from loadtests.goldens.clips import build_golden, picture
+from loadtests.goldens.quality_weights import spread_state_dict, vanilla_state_dict
 from loadtests.scorers.product import encode, open_context
 from plumbline_models.core.protocols import BuildContext, Embedded, PairInput, Score
 from plumbline_models.images.decode import DecodePolicy, decode
@@ -31,8 +33,6 @@ Encoding: TypeAlias = dict[str, Any]
 
 def measure_qualiclip(folder: Path, engines: Mapping[str, BuildContext]) -> list[Encoding]:
     """Scores of 31 images under two sets of weights."""
-    from rebuild_weights import spread_state_dict, vanilla_state_dict  # noqa: PLC0415 - on the path by now
-
     golden = json.loads((GOLDEN / "qualiclip" / "golden.json").read_text(encoding="utf-8"))
     cases = [case for case in golden["cases"] if "policy" not in case["tags"]]
     images = [decode((GOLDEN / "qualiclip" / case["file"]).read_bytes(), AS_PUBLISHED) for case in cases]
@@ -52,8 +52,6 @@ def measure_qualiclip(folder: Path, engines: Mapping[str, BuildContext]) -> list
 
 def measure_fclipscore(folder: Path, engines: Mapping[str, BuildContext]) -> list[Encoding]:
     """Cosines, attributions and scores of pairs under two architectures."""
-    from golden_clips import build_golden, picture  # noqa: PLC0415 - on the path by now
-
     rows: list[Encoding] = []
     for name in ("b32_quickgelu", "b16_gelu"):
         clip = build_golden(name, folder)
@@ -74,22 +72,19 @@ def measure_fclipscore(folder: Path, engines: Mapping[str, BuildContext]) -> lis
 
 def measure_vqascore(folder: Path, engines: Mapping[str, BuildContext]) -> list[Encoding]:
     """Scores of images by texts."""
-    import causal_golden  # noqa: PLC0415 - heavy
-    import conftest  # noqa: PLC0415
-
-    record = json.loads((conftest.TINY / "golden.json").read_text(encoding="utf-8"))
-    pictures = {entry["name"]: conftest._make(entry) for entry in record["images"]}
+    record = json.loads((vqascore.FLANT5 / "golden.json").read_text(encoding="utf-8"))
+    pictures = {entry["name"]: vqascore.draw(entry) for entry in record["images"]}
     rows: list[Encoding] = []
     for precision, context in engines.items():
-        scorer = VqaScore.build({"model": str(conftest.TINY)}, context)
+        scorer = VqaScore.build({"model": str(vqascore.FLANT5)}, context)
         _loaded(scorer.image), _loaded(scorer.pair)
         found = _answers(scorer, record["cases"][0], pictures)
         rows.append({"set": "clip-flant5", "precision": precision, **_compare(found, _expected(record))})
-        for family in causal_golden.FOLDERS:
-            record_of = causal_golden.record(family)
+        for family in vqascore.FOLDERS:
+            record_of = vqascore.record(family)
             case = record_of["cases"][0]
-            shown = {name: causal_golden.pixels(family, name) for name in case["images"]}
-            scorer = causal_golden.load(family, causal_golden.context(folder, precision, "openvino"))
+            shown = {name: vqascore.pixels(family, name) for name in case["images"]}
+            scorer = vqascore.load(family, vqascore.context(folder, precision, "openvino"))
             found = _answers(scorer, case, shown)
             rows.append({"set": family, "precision": precision, **_compare(found, _expected(record_of))})
     return rows

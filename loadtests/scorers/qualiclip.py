@@ -22,18 +22,16 @@ import torch
 from numpy.typing import NDArray
 
 from loadtests.baselines.qualiclip_eager import EagerQualiClip
+from loadtests.goldens import GOLDEN
+from loadtests.goldens.quality_weights import spread_state_dict, vanilla_state_dict
 from loadtests.scorers.interleaved import Side, add_out, interleave, ratios, report
 from loadtests.scorers.product import open_qualiclip
-
-from loadtests import goldens  # noqa: F401 - makes the next one importable  # isort: skip
-from rebuild_weights import spread_state_dict, vanilla_state_dict
-
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 from plumbline_models.networks.qualiclip.prompts import QUALICLIP
 from plumbline_models.networks.qualiclip.weights import load_qualiclip
 
 ARCH = "RN50-quickgelu"
-GOLDEN = Path(__file__).parents[2] / "tests" / "golden" / "qualiclip" / "golden.json"
+RECORD = GOLDEN / "qualiclip" / "golden.json"
 SIZES = (
     *((224, 224), (224, 224), (224, 224), (256, 256), (256, 384), (384, 256), (384, 512), (512, 384)),
     *((333, 517), (512, 512), (300, 400), (480, 640), (40, 640), (160, 176), (640, 480), (200, 300)),
@@ -52,7 +50,7 @@ class Scoring(Protocol):
 
 def write_weights(folder: Path) -> Path:
     """A whole CLIP RN50 whose images get clearly different features."""
-    seed = json.loads(GOLDEN.read_text(encoding="utf-8"))["seed"]
+    seed = json.loads(RECORD.read_text(encoding="utf-8"))["seed"]
     checkpoint = folder / "qualiclip.pth"
     torch.save(spread_state_dict(vanilla_state_dict(seed), seed), checkpoint)
     return checkpoint

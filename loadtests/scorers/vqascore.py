@@ -25,6 +25,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, T5Config, T5ForCondi
 
 from loadtests.baselines.vqascore_generate import GeneratingVqa
 from loadtests.baselines.vqascore_t5 import RepeatingVqa
+from loadtests.goldens.vqascore import FLANT5, GOLDEN
 from loadtests.scorers.interleaved import Side, add_out, interleave, ratios, report
 from loadtests.scorers.product import encode, open_context
 from plumbline_models.core.protocols import BuildContext, Embedded, PairInput, Score
@@ -32,7 +33,6 @@ from plumbline_models.networks.causal.families import CAUSAL_FAMILIES
 from plumbline_models.scorers.vqascore import VqaScore
 from plumbline_models.text.questions import QuestionTemplate
 
-GOLDEN = Path(__file__).parents[2] / "tests" / "golden" / "vqascore"
 TEXTS = (
     *("an astronaut in an orange suit smiling in front of a flag", "a cup of coffee on a wooden table with a spoon"),
     *("a tabby cat looking at the camera", "the horse is eating the grass"),
@@ -85,9 +85,9 @@ def flant5(context: BuildContext, folder: Path) -> tuple[Scoring, Scoring]:
 def write_flant5(folder: Path) -> tuple[CLIPVisionModel, nn.Module, T5ForConditionalGeneration]:
     """Random weights in the published layout, and the same as the library's modules."""
     torch.manual_seed(0)
-    shutil.copytree(GOLDEN / "clip_flant5_tiny" / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
-    tiny = json.loads((GOLDEN / "clip_flant5_tiny" / "config.json").read_text(encoding="utf-8"))
-    num_tokens = json.loads((GOLDEN / "clip_flant5_tiny" / "golden.json").read_text(encoding="utf-8"))["scored_vocab"]
+    shutil.copytree(FLANT5 / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
+    tiny = json.loads((FLANT5 / "config.json").read_text(encoding="utf-8"))
+    num_tokens = json.loads((FLANT5 / "golden.json").read_text(encoding="utf-8"))["scored_vocab"]
     t5_config = T5Config(
         **T5_SIZES, vocab_size=num_tokens, feed_forward_proj="gated-gelu", tie_word_embeddings=False, dropout_rate=0.0
     )

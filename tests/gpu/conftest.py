@@ -1,12 +1,9 @@
 """Tests of what runs on an NVIDIA GPU; skipped where there is none."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parents[1] / "models" / "backends"))  # for tiny_graphs
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

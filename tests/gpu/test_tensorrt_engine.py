@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from other_weights import with_other_weights
-from tiny_graphs import IMAGE_GRAPH, IMAGE_PX, TEXT_GRAPH, VOCABULARY, unbuildable
 
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import Engine
+from tests.models.backends.other_weights import with_other_weights
+from tests.models.backends.tiny_graphs import IMAGE_GRAPH, IMAGE_PX, TEXT_GRAPH, VOCABULARY, unbuildable
 
 Open = Callable[..., Engine]
 LEAST_COSINE = {"fp32": 0.99999, "fp16": 0.9999, "bf16": 0.999}

@@ -1,15 +1,10 @@
 """CLIPs and backends that several folders of tests share."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-# Tests import golden_clips, and it imports make_weights, the recipe that the golden numbers were made with.
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "golden" / "fclipscore")]
-
-from golden_clips import GoldenClip, build_golden, build_tiny
-
+from loadtests.goldens.clips import GoldenClip, build_golden, build_tiny
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.core.protocols import Backend
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec

@@ -3,10 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tiny_graphs import LIFT_GRAPH
-
 from plumbline_models.backends.store.engine_store import EngineCache
 from plumbline_models.backends.store.key import Recipe, engine_key
+from tests.models.backends.tiny_graphs import LIFT_GRAPH
 
 RECIPE = Recipe(backend="probe", version="1", precision="fp32", device="cpu")
 KEY = engine_key(LIFT_GRAPH, RECIPE)

@@ -1,6 +1,5 @@
 """Graphs and engines that are compiled once for the whole folder, since an export takes seconds."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,13 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.append(str(Path(__file__).parent))  # tests import tiny_graphs, and so do the programs that they start
-
-from tiny_graphs import IMAGE_GRAPH, IMAGE_PX, LIFT_GRAPH, TEXT_GRAPH, VOCABULARY
-
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.protocols import Backend, Engine
+from tests.models.backends.tiny_graphs import IMAGE_GRAPH, IMAGE_PX, LIFT_GRAPH, TEXT_GRAPH, VOCABULARY
 
 Batch = dict[str, Array]
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calibration_pictures import draw_pictures
 
 from plumbline_models.backends.openvino.calibration import MAX_PICTURES, MIN_PICTURES, Calibration
 from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.errors import ConfigError
+from tests.models.backends.calibration_pictures import draw_pictures
 
 
 def as_it_is(picture: Pixels) -> Mapping[str, Array]:

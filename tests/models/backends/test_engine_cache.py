@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cache_entries import KEY, NEXT_KEY, PLAN, filled, flip_a_byte, write_artefacts
 
 from plumbline_models.backends.store.engine_store import EngineCache
 from plumbline_models.backends.store.key import EngineKey
+from tests.models.backends.cache_entries import KEY, NEXT_KEY, PLAN, filled, flip_a_byte, write_artefacts
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -9,18 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cache_entries import KEY, filled, write_artefacts
 
 from plumbline_models.backends.store.engine_store import EngineCache
 from plumbline_models.backends.store.lock import PATIENCE_S, file_lock
+from tests.models.backends.cache_entries import KEY, filled, write_artefacts
+from tests.programs import program_environment
 
 NOBODY = 65534
 PROLOGUE = """
 import os, resource, signal, sys
 from pathlib import Path
-from cache_entries import *
+from tests.models.backends.cache_entries import *
 """
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+ENVIRONMENT = program_environment()
 
 
 def command_of(program: str, *args: object) -> list[str]:

@@ -1,10 +1,10 @@
 from dataclasses import replace
 
 import pytest
-from tiny_graphs import BATCH, TEXT_GRAPH, unbuildable
 
 from plumbline_models.backends.store.key import Recipe, engine_key
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
+from tests.models.backends.tiny_graphs import BATCH, TEXT_GRAPH, unbuildable
 
 RECIPE = Recipe(backend="openvino", version="1", precision="fp32", device="cpu", options={"level": 3})
 IDS = TEXT_GRAPH.inputs[0]

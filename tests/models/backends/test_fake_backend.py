@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_graphs import BATCH, IMAGE_GRAPH, LIFT_GRAPH, TEXT_GRAPH, unbuildable
 
 from plumbline_models.backends import FakeBackend
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.protocols import Engine
+from tests.models.backends.tiny_graphs import BATCH, IMAGE_GRAPH, LIFT_GRAPH, TEXT_GRAPH, unbuildable
 
 Batch = dict[str, Array]
 GOLDEN = [0.847701, -0.210562, 0.486894]

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_graphs import BLEND_GRAPH, BLEND_PX
 
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.protocols import Engine
+from tests.models.backends.tiny_graphs import BLEND_GRAPH, BLEND_PX
 
 NUM_ROWS = 6
 

@@ -7,13 +7,13 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
-from tiny_graphs import IMAGE_GRAPH, TEXT_GRAPH
 
 from plumbline_models.backends.export.export import export_onnx
 from plumbline_models.backends.export.mixed_precision import LowPrecision, lower_precision
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
+from tests.models.backends.tiny_graphs import IMAGE_GRAPH, TEXT_GRAPH
 
 LAYER = """
 <ir_version: 10, opset_import: ["" : 20]>

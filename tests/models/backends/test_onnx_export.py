@@ -7,12 +7,12 @@ import onnx
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
-from tiny_graphs import LIFT_GRAPH
 from torch import Tensor, nn
 
 from plumbline_models.backends.export.export import export_onnx
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
+from tests.models.backends.tiny_graphs import LIFT_GRAPH
 
 
 class Module(nn.Module):

@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from other_weights import EvaluatedEngine, EvaluatingStarter, FullEngine, swapped, with_a_nan, with_other_weights
 from safetensors.numpy import load_file
-from tiny_graphs import IMAGE_GRAPH, IMAGE_PX, TEXT_GRAPH, unbuildable
 
 from plumbline_models.backends import Tuning, open_compiler
 from plumbline_models.backends.tensorrt.agreement import draw_batch
@@ -17,6 +15,15 @@ from plumbline_models.backends.tensorrt.compiler import TensorRtCompiler
 from plumbline_models.backends.tensorrt.starter import load_engine
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
+from tests.models.backends.other_weights import (
+    EvaluatedEngine,
+    EvaluatingStarter,
+    FullEngine,
+    swapped,
+    with_a_nan,
+    with_other_weights,
+)
+from tests.models.backends.tiny_graphs import IMAGE_GRAPH, IMAGE_PX, TEXT_GRAPH, unbuildable
 
 TOWER, OTHER = (with_other_weights(IMAGE_GRAPH, seed) for seed in (11, 12))
 BATCH = {"pixels": np.zeros((2, IMAGE_PX, IMAGE_PX, 3), np.uint8)}

@@ -10,9 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
-from other_weights import with_other_weights
 from safetensors.numpy import load_file
-from tiny_graphs import IMAGE_GRAPH, LIFT_GRAPH, TEXT_GRAPH
 
 from plumbline_models.backends.export.export import export_onnx
 from plumbline_models.backends.export.stripping import strip_weights
@@ -21,6 +19,8 @@ from plumbline_models.backends.store.key import Recipe, engine_key
 from plumbline_models.backends.tensorrt.stripped import StrippedGraph, keep_stripped
 from plumbline_models.backends.tuning import Precision
 from plumbline_models.core.graph import Graph
+from tests.models.backends.other_weights import with_other_weights
+from tests.models.backends.tiny_graphs import IMAGE_GRAPH, LIFT_GRAPH, TEXT_GRAPH
 
 Keep = Callable[..., StrippedGraph]
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_graphs import IMAGE_GRAPH, LIFT_GRAPH, TEXT_GRAPH
 
 from plumbline_models.backends import Backend, Tuning, open_backend
 from plumbline_models.backends.torch_backend import TorchBackend
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import BackendUnavailableError, EngineError
+from tests.models.backends.tiny_graphs import IMAGE_GRAPH, LIFT_GRAPH, TEXT_GRAPH
 
 Batch = dict[str, Array]
 CPU = torch.device("cpu")

@@ -1,6 +1,5 @@
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -10,21 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_graphs import LIFT_GRAPH, unbuildable
 
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.backends.store.key import EngineKey
 from plumbline_models.backends.store.manifest import seal
 from plumbline_models.core.protocols import Engine
+from tests.models.backends.tiny_graphs import LIFT_GRAPH, unbuildable
+from tests.programs import program_environment
 
 ROWS = {"rows": np.ones((2, 4), np.float32)}
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = program_environment(OMP_NUM_THREADS="1")
 PROGRAM = """
     import sys
     from pathlib import Path
     import numpy as np
     from plumbline_models.backends import Tuning, open_backend
-    from tiny_graphs import LIFT_GRAPH
+    from tests.models.backends.tiny_graphs import LIFT_GRAPH
     backend = open_backend("auto", precision="fp32", tuning=Tuning(Path(sys.argv[1]), num_threads=1))
     engine = backend.compile(LIFT_GRAPH)
     lifted = engine.run({"rows": np.ones((2, 4), np.float32)})["lifted"]

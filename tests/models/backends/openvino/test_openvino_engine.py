@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_graphs import IMAGE_GRAPH, LIFT_GRAPH, TEXT_GRAPH, TWICE_GRAPH, TWICE_PX
 
 from plumbline_models.backends import Backend, Tuning, open_backend
 from plumbline_models.backends.openvino.conversion import convert
@@ -15,6 +14,7 @@ from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.protocols import Engine
+from tests.models.backends.tiny_graphs import IMAGE_GRAPH, LIFT_GRAPH, TEXT_GRAPH, TWICE_GRAPH, TWICE_PX
 
 Batch = dict[str, Array]
 TOLERANCE = 1e-5  # on unit-norm rows: float32 in another order of adding; measured at most 2e-7

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_graphs import BATCH, TEXT_GRAPH
 
 from plumbline_models.backends import Backend
 from plumbline_models.backends.buckets import bucket_of
@@ -16,6 +15,7 @@ from plumbline_models.core.protocols import Engine
 from plumbline_models.networks.attribution.graph import AttributionSpec, attribution_graph, vectors_graph
 from plumbline_models.networks.clip.graph import clip_image_graph, clip_text_graph
 from plumbline_models.networks.clip.spec import ClipSpec
+from tests.models.backends.tiny_graphs import BATCH, TEXT_GRAPH
 
 LARGEST = 64
 CAPTIONS, PAIRS = Dim("captions", 1, 4, LARGEST), Dim("pairs", 1, 16, 256)

@@ -4,7 +4,6 @@ import contextlib
 import io
 import itertools
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -16,8 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from calibration_pictures import draw_pictures
-from tiny_graphs import IMAGE_GRAPH, IMAGE_PX, LIFT_GRAPH, unbuildable
 from torch import nn
 
 from plumbline_models.backends import Backend, Tuning, open_backend, open_compiler
@@ -26,6 +23,9 @@ from plumbline_models.backends.openvino.runtime import import_openvino, saturate
 from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.errors import ConfigError, EngineError
 from plumbline_models.core.protocols import Engine
+from tests.models.backends.calibration_pictures import draw_pictures
+from tests.models.backends.tiny_graphs import IMAGE_GRAPH, IMAGE_PX, LIFT_GRAPH, unbuildable
+from tests.programs import program_environment
 
 Batch = dict[str, Array]
 
@@ -206,7 +206,7 @@ def test_a_cpu_without_vnni_gets_an_engine_that_does_not_overflow(
     np.save(tmp_path / "pixels.npy", batch["pixels"])
     ran = subprocess.run(
         [sys.executable, "-c", WITHOUT_VNNI, tmp_path, pictures, shipped],
-        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=program_environment(ONEDNN_MAX_CPU_ISA="AVX2"),
         check=True,
         capture_output=True,
     )

@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tiny_graphs import IMAGE_GRAPH, LIFT_GRAPH, unbuildable
 
 from plumbline_models.backends import Tuning, open_backend, open_compiler
 from plumbline_models.backends.tensorrt.backend import TensorRtBackend
 from plumbline_models.backends.tensorrt.builder import parse_network
 from plumbline_models.backends.tensorrt.library import open_library, rtx_refusal
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
+from tests.models.backends.tiny_graphs import IMAGE_GRAPH, LIFT_GRAPH, unbuildable
 
 RTX = "tensorrt-rtx"
 

@@ -1,8 +1,8 @@
 import pytest
-from tiny_graphs import IMAGE_GRAPH, TEXT_GRAPH
 
 from plumbline_models.backends.tensorrt.profiles import SizeChoices, profile_of, show_profile
 from plumbline_models.core.errors import ConfigError
+from tests.models.backends.tiny_graphs import IMAGE_GRAPH, TEXT_GRAPH
 
 
 def test_a_profile_is_the_graphs_own_bounds() -> None:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_graphs import LIFT_GRAPH
 
 from plumbline_models.backends import Tuning, open_compiler
 from plumbline_models.backends.tensorrt.library import open_library
 from plumbline_models.backends.tensorrt.loading import TensorRtStarter, _check_names
 from plumbline_models.core.errors import EngineError
+from tests.models.backends.tiny_graphs import LIFT_GRAPH
 
 LIBRARY = open_library("tensorrt_rtx")
 FLOAT, HALF, BF16 = (getattr(LIBRARY.api.DataType, name) for name in ("FLOAT", "HALF", "BF16"))

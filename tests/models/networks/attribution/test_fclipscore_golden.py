@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden_clips import GoldenClip
 
+from loadtests.goldens.clips import GoldenClip
 from plumbline_models.core.protocols import Backend, BuildContext, Embedded, PairInput, Score
 from plumbline_models.networks.attribution.encoder import AttributionEncoder
 from plumbline_models.networks.attribution.pairs import CaptionAttribution

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from golden_clips import PICTURES, GoldenClip
 
+from loadtests.goldens.clips import PICTURES, GoldenClip
 from plumbline_models.backends import Tuning
 from plumbline_models.core.protocols import Score
 from plumbline_serve.assembly import assembled

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from causal_golden import FOLDERS, TOLERANCES, context, kept, load, pixels, record, rows, scores
 
+from loadtests.goldens.vqascore import FOLDERS, TOLERANCES, context, kept, load, pixels, record, rows, scores
 from plumbline_models.core.protocols import PairInput
 
 RECORDED = {

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from causal_golden import FOLDERS, GOLDEN, TOLERANCES, context, load, pixels, record, rows, scores
 from safetensors.torch import load_file, save_file
 
+from loadtests.goldens.vqascore import FOLDERS, GOLDEN, TOLERANCES, context, load, pixels, record, rows, scores
 from plumbline_models.core.errors import CheckpointError, StateDictError
 from plumbline_models.networks.causal.checkpoint import CausalCheckpoint
 from plumbline_models.networks.causal.families import CAUSAL_FAMILIES

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from causal_golden import GOLDEN, context, load, rows, scores
 
+from loadtests.goldens.vqascore import GOLDEN, context, load, rows, scores
 from plumbline_models.core.errors import (
     BackendUnavailableError,
     CheckpointError,

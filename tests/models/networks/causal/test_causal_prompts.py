@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from causal_golden import FOLDERS, GOLDEN, pixels, record
 
+from loadtests.goldens.vqascore import FOLDERS, GOLDEN, pixels, record
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, InvalidFieldError
 from plumbline_models.networks.causal.checkpoint import CausalCheckpoint
 from plumbline_models.networks.causal.families import CAUSAL_FAMILIES

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from causal_golden import GOLDEN, context, load, rows, scores
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
+from loadtests.goldens.vqascore import GOLDEN, context, load, rows, scores
 from plumbline_models.core.errors import CheckpointError, StateDictError
 
 TEXTS = ("a dog", "", "Two dogs, one red car & 3 coins!", "(odd) beginning", "a cup of coffee " * 8)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_clips import build_tiny
 from safetensors.numpy import load_file, save_file
 
+from loadtests.goldens.clips import build_tiny
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.protocols import Backend
 from plumbline_models.networks.clip.encoders import ClipTextEncoder

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden_clips import GoldenClip, picture
 
+from loadtests.goldens.clips import GoldenClip, picture
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino
 from plumbline_models.core.protocols import Backend, BuildContext, Encoding

@@ -5,9 +5,9 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from golden_clips import TINY
 from torch import Tensor, nn
 
+from loadtests.goldens.clips import TINY
 from plumbline_models.networks.clip.arch import ImageArch, TextArch
 from plumbline_models.networks.clip.archs import Arch
 from plumbline_models.networks.clip.image_tower import ImageTower

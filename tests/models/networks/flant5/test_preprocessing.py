@@ -4,8 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
-from causal_golden import FOLDERS, GOLDEN, context
 
+from loadtests.goldens.vqascore import FOLDERS, GOLDEN, context
 from plumbline_models.core.protocols import PairInput
 from plumbline_models.networks.causal.image_encoder import ImageInPrompt
 from plumbline_models.scorers.vqascore import VqaScore

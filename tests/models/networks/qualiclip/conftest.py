@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ from open_clip.model import CLIP
 from safetensors.torch import save_file
 from torch import Tensor
 
+from loadtests import goldens
+from loadtests.goldens.quality_weights import checksums, spread_state_dict, vanilla_state_dict
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.images.decode import DecodePolicy, decode
 from plumbline_models.networks.clip.archs import Arch, find_arch, read_arch
 
-GOLDEN = Path(__file__).parents[3] / "golden" / "qualiclip"
-sys.path.append(str(GOLDEN))
+GOLDEN = goldens.GOLDEN / "qualiclip"
 AS_PUBLISHED = DecodePolicy(exif_orientation="ignore", alpha="drop")
 TINY: Mapping[str, Any] = {
     "embed_dim": 24,
@@ -61,8 +61,6 @@ def rn50() -> Arch:
 @pytest.fixture(scope="session")
 def rebuilt(golden: Mapping[str, Any]) -> Mapping[str, Mapping[str, Tensor]]:
     """`vanilla` and `spread`, checked to be what the golden numbers were made with."""
-    from rebuild_weights import checksums, spread_state_dict, vanilla_state_dict  # noqa: PLC0415 - on the path by now
-
     vanilla = vanilla_state_dict(golden["seed"])
     weights = {"vanilla": vanilla, "spread": spread_state_dict(vanilla, golden["seed"])}
     for name, state in weights.items():

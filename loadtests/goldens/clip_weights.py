@@ -13,8 +13,13 @@ little and cosines lie around 0.1.
 import hashlib
 import math
 import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
+
+Shape: TypeAlias = tuple[int, ...]
 
 SHARED = {
     "text_projection": "proj",
@@ -23,7 +28,7 @@ SHARED = {
     "visual.ln_post.bias": "ln_out.bias",
 }
 # The first entry whose text is in the name: (text, offset, std of a tensor of this shape).
-RECIPE = (
+RECIPE: tuple[tuple[str, float, Callable[[Shape], float]], ...] = (
     ("logit_scale", math.log(100.0), lambda _: 0.0),
     ("proj.bias", 0.0, lambda _: 0.05),
     ("in_proj_bias", 0.0, lambda _: 0.05),
@@ -45,13 +50,18 @@ RECIPE = (
 )
 
 
-def make_weights(shapes, seed):
-    """Float32 arrays for a mapping of open_clip's names to shapes."""
+def make_weights(shapes: Mapping[str, Shape], seed: int) -> dict[str, NDArray[np.float32]]:
+    """Make float32 arrays for a mapping of open_clip's names to shapes.
+
+    Args:
+        shapes: Of every tensor, by its name.
+        seed: Of the whole checkpoint; each tensor derives its own from it.
+    """
     return {name: _make(name, tuple(shape), seed) for name, shape in shapes.items()}
 
 
-def weights_sha256(weights):
-    """Over names in order, each with its little-endian float32 bytes."""
+def weights_sha256(weights: Mapping[str, NDArray[Any]]) -> str:
+    """Digest over names in order, each with its little-endian float32 bytes."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(name.encode())
@@ -59,7 +69,7 @@ def weights_sha256(weights):
     return digest.hexdigest()
 
 
-def _make(name, shape, seed):
+def _make(name: str, shape: Shape, seed: int) -> NDArray[np.float32]:
     offset, std = next((offset, rule(shape)) for text, offset, rule in RECIPE if text in name)
     crc = zlib.crc32(SHARED.get(name, name).encode())
     generator = np.random.RandomState((seed * 1000003 + crc) % 2**32)

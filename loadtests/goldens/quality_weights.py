@@ -5,18 +5,27 @@ test by itself. `spread` fills in batch norms and scales a little, so that image
 """
 
 import math
+from collections.abc import Mapping
 
 import open_clip
 import torch
+from torch import Tensor
 
 
-def vanilla_state_dict(seed):
+def vanilla_state_dict(seed: int) -> dict[str, Tensor]:
+    """The weights that open_clip draws right after seeding."""
     torch.manual_seed(seed)
     clip = open_clip.create_model("RN50-quickgelu", pretrained=None)
     return {name: tensor.detach().clone() for name, tensor in clip.state_dict().items()}
 
 
-def spread_state_dict(vanilla, seed):
+def spread_state_dict(vanilla: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """Weights whose features differ clearly between images.
+
+    Args:
+        vanilla: What `vanilla_state_dict` gave for `seed`; stays as it is.
+        seed: Of the golden numbers.
+    """
     generator = torch.Generator().manual_seed(seed + 1)
     state = {name: tensor.clone() for name, tensor in vanilla.items()}
     for name in sorted(name for name in state if name.startswith("visual.")):
@@ -28,7 +37,7 @@ def spread_state_dict(vanilla, seed):
     return state
 
 
-def checksums(state):
+def checksums(state: Mapping[str, Tensor]) -> dict[str, list[float]]:
     """Sum and norm of a few tensors; digests differ in the last bits between vector instructions, these hardly."""
     names = [
         "visual.conv1.weight",
@@ -41,7 +50,7 @@ def checksums(state):
     return {name: [float(state[name].double().sum()), float(state[name].double().norm())] for name in names}
 
 
-def _fill_norm(name, tensor, generator):
+def _fill_norm(name: str, tensor: Tensor, generator: torch.Generator) -> None:
     is_norm = ".bn" in name or ".downsample.1." in name
     if name.endswith("running_mean"):
         tensor.copy_(0.1 * torch.randn(tensor.shape, generator=generator))
@@ -53,7 +62,7 @@ def _fill_norm(name, tensor, generator):
         tensor.copy_(0.1 * torch.randn(tensor.shape, generator=generator))
 
 
-def _gain(name):
+def _gain(name: str) -> float:
     if "downsample" in name:
         return 1.7
     return 1.2 if ".layer" in name and ".bn3." in name else 2.4

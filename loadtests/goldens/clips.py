@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import skimage
 import torch
-from make_weights import make_weights, weights_sha256
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from loadtests import goldens
+from loadtests.goldens.clip_weights import make_weights, weights_sha256
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.images.decode import DecodePolicy, decode
 from plumbline_models.networks.clip.arch import ImageArch, TextArch
@@ -22,7 +23,7 @@ from plumbline_models.networks.clip.image_tower import ImageTower
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 from plumbline_models.networks.clip.text_tower import TextTower
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "fclipscore"
+GOLDEN = goldens.GOLDEN / "fclipscore"
 PICTURES = Path(skimage.__file__).parent / "data"
 AS_PUBLISHED = DecodePolicy(exif_orientation="ignore", alpha="drop")
 TINY: Mapping[str, Any] = {
@@ -47,12 +48,14 @@ class GoldenClip:
     @cached_property
     def golden(self) -> Mapping[str, Any]:
         """The whole file of golden numbers."""
-        return json.loads((GOLDEN / f"{self.name}.json").read_text(encoding="utf-8"))
+        record: Mapping[str, Any] = json.loads((GOLDEN / f"{self.name}.json").read_text(encoding="utf-8"))
+        return record
 
     @property
     def cases(self) -> list[Mapping[str, Any]]:
         """One for each pair of image and caption."""
-        return self.golden["cases"]
+        cases: list[Mapping[str, Any]] = self.golden["cases"]
+        return cases
 
     @cached_property
     def image_embeddings(self) -> Mapping[str, NDArray[np.float32]]:
@@ -72,14 +75,23 @@ class GoldenClip:
 
     def text_of(self, case: Mapping[str, Any]) -> str:
         """What the official program tokenises."""
-        return self.golden["template"] + case["caption"]
+        return f"{self.golden['template']}{case['caption']}"
 
 
 def build_golden(name: str, folder: Path) -> GoldenClip:
-    """Make the weights and check that they are those of the golden numbers."""
+    """Make the weights and check that they are those of the golden numbers.
+
+    Args:
+        name: Of a file of golden numbers, without its ending.
+        folder: Receives the checkpoint.
+
+    Raises:
+        RuntimeError: They are other weights.
+    """
     clip = GoldenClip(name, folder / f"{name}.safetensors")
     weights = make_weights(shapes_of(find_arch(clip.golden["arch"])), clip.golden["seed"])
-    assert weights_sha256(weights) == clip.golden["weights_sha256"]
+    if weights_sha256(weights) != clip.golden["weights_sha256"]:
+        raise RuntimeError(f"The weights made for {name} are not those of its golden numbers.")
     save_file(weights, clip.checkpoint)
     return clip
 
