@@ -12,8 +12,7 @@ from PIL import Image
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import ImageError
 from plumbline_models.images.containers import recognise
-from plumbline_models.images.decode import DecodePolicy, decode
-from plumbline_models.images.jpeg import read_jpeg
+from plumbline_models.images.decode import DecodePolicy, decode, read_jpeg
 
 Encode = Callable[..., bytes]
 

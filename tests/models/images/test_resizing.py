@@ -15,11 +15,10 @@ import pytest
 from PIL import Image
 
 from plumbline_models.core.arrays import Pixels
-from plumbline_models.images.crop_square import crop_square
-from plumbline_models.images.pad_square import pad_square
 from plumbline_models.images.preprocess_pixels import preprocess_pixels
 from plumbline_models.images.preprocess_spec import PreprocessSpec
-from plumbline_models.images.resizing import is_low_first, pillow_arithmetic
+from plumbline_models.images.resample import is_low_first, pillow_arithmetic
+from plumbline_models.images.square import crop_square, pad_square
 from plumbline_models.networks.causal.pixels import Tiles, WholePatches
 
 CONSTRAINTS = (Path(__file__).parents[3] / "constraints.txt").read_text()

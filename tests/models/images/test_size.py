@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from plumbline_models.core.errors import ImageTooLargeError
-from plumbline_models.images.crop_square import crop_square
 from plumbline_models.images.decode import DecodePolicy, decode, from_raw
-from plumbline_models.images.pad_square import pad_square
 from plumbline_models.images.preprocess_pixels import preprocess_pixels
 from plumbline_models.images.preprocess_spec import PreprocessSpec
 from plumbline_models.images.size import MAX_SIDE_PX
+from plumbline_models.images.square import crop_square, pad_square
 from plumbline_models.networks.causal.pixels import Tiles
 
 POLICY = DecodePolicy()

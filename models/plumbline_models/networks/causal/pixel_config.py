@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from plumbline_models.core.errors import CheckpointError
-from plumbline_models.images.pad_square import mean_fill
+from plumbline_models.images.square import mean_fill
 from plumbline_models.networks.causal.families import CausalFamily
 from plumbline_models.networks.causal.pixels import PaddedSquare, PixelPolicy, Tiles, WholePatches
 from plumbline_models.networks.causal.rules import PixelRules

@@ -14,10 +14,9 @@ from PIL import Image
 
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import ImageError
-from plumbline_models.images.lanczos import LANCZOS_ARITHMETIC, resize_lanczos
-from plumbline_models.images.pad_square import pad_square
-from plumbline_models.images.resizing import pillow_arithmetic
+from plumbline_models.images.resample import LANCZOS_ARITHMETIC, pillow_arithmetic, resize_lanczos
 from plumbline_models.images.size import check_sides
+from plumbline_models.images.square import pad_square
 
 MAX_ASPECT: Final = 200
 _MAX_SIDE_PX: Final = 4096

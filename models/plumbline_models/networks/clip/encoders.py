@@ -16,7 +16,7 @@ from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import Backend, EncoderKind
 from plumbline_models.images.preprocess_pixels import preprocess_pixels
 from plumbline_models.images.preprocess_spec import PreprocessSpec
-from plumbline_models.images.resizing import pillow_arithmetic
+from plumbline_models.images.resample import pillow_arithmetic
 from plumbline_models.networks.clip.flops import image_gflop, text_gflop
 from plumbline_models.networks.clip.graph import MAX_BATCH, TYPICAL_TOKENS, clip_image_graph, clip_text_graph
 from plumbline_models.networks.clip.spec import ClipSpec

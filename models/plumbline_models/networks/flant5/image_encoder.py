@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from plumbline_models.core.arrays import Array, Pixels, ResizedPixels
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.core.protocols import Backend, EncoderKind
-from plumbline_models.images.crop_square import crop_square
-from plumbline_models.images.pad_square import mean_fill, pad_square
 from plumbline_models.images.preprocess_pixels import preprocess_pixels
 from plumbline_models.images.preprocess_spec import PreprocessSpec
-from plumbline_models.images.resizing import pillow_arithmetic
+from plumbline_models.images.resample import pillow_arithmetic
+from plumbline_models.images.square import crop_square, mean_fill, pad_square
 from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts
 from plumbline_models.networks.fingerprint import fingerprint
 from plumbline_models.networks.flant5.checkpoint import FlanT5Checkpoint

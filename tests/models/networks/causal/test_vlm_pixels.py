@@ -7,7 +7,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from plumbline_models.core.errors import ImageError, ImageTooLargeError
-from plumbline_models.images.lanczos import resize_lanczos
+from plumbline_models.images.resample import resize_lanczos
 from plumbline_models.networks.causal.pixels import PaddedSquare, Tiles, WholePatches
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from plumbline_models.core.errors import EngineError, InvalidFieldError, SetupError
 from plumbline_models.core.protocols import Backend, Encoder, PairInput
-from plumbline_models.images.resizing import pillow_arithmetic
+from plumbline_models.images.resample import pillow_arithmetic
 from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
 from plumbline_models.networks.clip.spec import ClipSpec
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from plumbline_models.images.pad_square import mean_fill, pad_square
+from plumbline_models.images.square import mean_fill, pad_square
 from plumbline_models.networks.flant5.weights import build_image_graph, build_score_graph
 from plumbline_models.text.questions import QuestionTemplate
 

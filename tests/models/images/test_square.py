@@ -5,11 +5,9 @@ import pytest
 from PIL import Image
 
 from plumbline_models.core.errors import ImageTooLargeError
-from plumbline_models.images import crop_square as cropping
-from plumbline_models.images import pad_square as padding
-from plumbline_models.images.crop_square import crop_square
-from plumbline_models.images.pad_square import mean_fill, pad_square
+from plumbline_models.images import square
 from plumbline_models.images.size import MAX_SIDE_PX
+from plumbline_models.images.square import crop_square, mean_fill, pad_square
 
 FILL = (122, 116, 104)
 SIZES = [(512, 512), (300, 451), (451, 300), (1, 1), (2, 7), (9, 31), (400, 1), (3, 900), (900, 40), (336, 335)]
@@ -50,9 +48,9 @@ def test_padding_is_bit_for_bit_that_of_a_whole_square(height, width, size_px):
 @pytest.mark.parametrize("size_px", [336, 56])
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_strips_are_padded_bit_for_bit_without_making_the_square(height, width, size_px, monkeypatch):
-    monkeypatch.setattr(padding, "_MAX_SQUARE_PX", 0)
-    monkeypatch.setattr(padding, "_MAX_BANDS_PX", 0)
-    monkeypatch.setattr(padding, "_MAX_GROWTH", 0)
+    monkeypatch.setattr(square, "_MAX_SQUARE_PX", 0)
+    monkeypatch.setattr(square, "_MAX_BANDS_PX", 0)
+    monkeypatch.setattr(square, "_MAX_GROWTH", 0)
     pixels = _noise(height, width)
     np.testing.assert_array_equal(pad_square(pixels, size_px, FILL), _pad_whole(pixels, size_px))
 
@@ -85,7 +83,7 @@ def test_cropping_is_bit_for_bit_that_of_the_whole_image(height, width, size_px)
 
 @pytest.mark.parametrize(("height", "width"), [(300, 451), (451, 300), (9, 31), (2, 60), (60, 2)])
 def test_trimmed_cropping_is_within_one_level(height, width, monkeypatch):
-    monkeypatch.setattr(cropping, "_MAX_WASTE", 0)
+    monkeypatch.setattr(square, "_MAX_WASTE", 0)
     pixels = _noise(height, width)
     difference = np.abs(crop_square(pixels, 56).astype(int) - _crop_whole(pixels, 56))
     assert difference.max() <= 1
