@@ -1,7 +1,7 @@
 """The configuration: one frozen object, read once, passed down as values.
 
 Sources, strongest first: arguments, `PLUMBLINE_…` variables (`PLUMBLINE_LIMITS__MAX_ITEMS=64`), the YAML file,
-the defaults below. No other module reads the environment.
+the defaults below. No other module reads the environment. `make docs` makes docs/settings.md of the docstrings below.
 """
 
 import os
@@ -29,7 +29,7 @@ from plumbline_models.scorers import anchor_sections
 from plumbline_models.weights.paths import anchored
 
 CONFIG_VARIABLE = "PLUMBLINE_CONFIG"
-_ROOM_BESIDE_PIXELS = 2**16  # for one item's text and a form's borders
+_FORM_OVERHEAD_BYTES = 2**16  # one item's text and a form's boundaries
 PATHS = (("cache_dir", None), ("engines", "dir"), ("engines", "calibration_dir"), ("auth", "keys_file"))
 """Settings that name files or folders; scorers say of their own options which do."""
 _PIXELS = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(MP|MPX|KP|P)?\s*$", re.IGNORECASE)
@@ -61,67 +61,67 @@ class _Section(BaseModel):
 
 
 class ImageSettings(_Section):
-    """How pixels are made of image files."""
+    """How image files become pixels."""
 
     exif_orientation: Literal["apply", "ignore"] = "apply"
-    """Whether the camera's orientation tag turns the image; the papers' own programs ignore it."""
+    """Whether the camera's orientation tag turns the image. The papers' own programs ignore it."""
     alpha: Literal["white", "drop"] = "white"
-    """Whether transparency is composited on white or dropped; the papers' own programs drop it."""
+    """Whether transparency is composited on white or dropped. The papers' own programs drop it."""
 
 
 class Limits(_Section):
-    """What one request may carry."""
+    """What one request may carry, and all requests together."""
 
     max_items: int = Field(default=256, ge=1)
-    """Items a request; images and texts of rank and embed count as items."""
+    """Items per request. Each image or text of `/v1/rank` and `/v1/embed` counts as an item."""
     max_image_bytes: ByteSize = Field(default=ByteSize(20 * 2**20), ge=1)
-    """Bytes of one image file, as sent; raw pixels are bounded by `max_pixels`."""
+    """Bytes of one image file, as sent. Raw pixels are bounded by `max_pixels` instead."""
     max_pixels: PixelCount = 50 * 10**6
-    """Pixels of one image, read from its header before it is decoded; the bound of raw pixels as well."""
+    """Pixels of one image, read from its header before it is decoded. Bounds raw pixels as well."""
     max_request_bytes: ByteSize = Field(default=ByteSize(64 * 2**20), ge=1)
-    """Bytes of one request body; a form or a gRPC message may be as large as one image of `max_pixels` is raw."""
+    """Bytes of one request body. A form or a gRPC message may always hold one raw image of `max_pixels`."""
     max_bytes_in_flight: ByteSize = Field(default=ByteSize(512 * 2**20), ge=1)
-    """Bytes of all requests under way in one gateway, REST and gRPC together; what comes above gets 503."""
+    """Bytes of all requests under way in one gateway, REST and gRPC together. Further ones get 503."""
     max_text_chars: int = Field(default=4096, ge=1)
     """Characters of one text."""
     max_upload_s: float = Field(default=60.0, gt=0)
-    """Seconds that the body of a REST request, or the message of a gRPC call, may take to arrive."""
+    """Seconds in which the body of a REST request, or the message of a gRPC call, must arrive."""
 
     @property
     def max_form_bytes(self) -> int:
         """Bytes of a form or a gRPC message: one image may always come as raw pixels, if its file may."""
-        return max(int(self.max_request_bytes), 3 * self.max_pixels + _ROOM_BESIDE_PIXELS)
+        return max(int(self.max_request_bytes), 3 * self.max_pixels + _FORM_OVERHEAD_BYTES)
 
 
 class AuthSettings(_Section):
     """Who may call."""
 
     keys_file: Path | None = None
-    """A file of API keys, one a line, `#` starts a comment; none: everyone may call."""
+    """File of API keys, one per line, `#` starts a comment. Without it everyone may call."""
 
 
 class BatchSettings(_Section):
     """How requests share batches."""
 
     max_batch: int = Field(default=64, ge=1)
-    """Inputs of typical size that one batch may hold, and an engine made for; encoders may take fewer."""
+    """Inputs of typical size per batch, which engines are also built for. An encoder may take fewer."""
     max_queued_items: int = Field(default=4096, ge=1)
-    """Inputs that may wait for one encoder before further ones are refused with 429."""
+    """Inputs that may wait for one encoder. Further ones are refused with 429."""
     max_linger_ms: float = Field(default=10.0, ge=0)
-    """Longest that a batch waits for inputs still being decoded, and only where that pays; a lone input never waits."""
+    """Milliseconds at most that a batch waits for inputs still being decoded, and only where that saves time."""
 
 
 class CacheSettings(_Section):
-    """What gateways keep of past requests, each for itself; the least recently used makes room. 0 keeps nothing."""
+    """What each gateway keeps of past requests. The least recently used is dropped first; 0 keeps nothing."""
 
     image_bytes: ByteSize = ByteSize(64 * 2**20)
-    """Encodings of images, by the hash of their bytes: a known image is neither decoded nor encoded again."""
+    """Bytes of image encodings. A known image is neither decoded nor encoded again."""
     text_bytes: ByteSize = ByteSize(32 * 2**20)
-    """Encodings of texts: a known prompt is neither tokenised nor encoded again."""
+    """Bytes of text encodings. A known text is neither tokenised nor encoded again."""
     pair_bytes: ByteSize = ByteSize(32 * 2**20)
-    """Encodings of an image and a text together, such as F-CLIPScore's attributions and VQAScore's answers."""
+    """Bytes of encodings of an image with a text: F-CLIPScore's attributions, VQAScore's answers."""
     caption_bytes: ByteSize = ByteSize(64 * 2**20)
-    """F-CLIPScore's matrices of captions that meet many images; in the process that holds the encoder."""
+    """Bytes of F-CLIPScore's matrices of captions that meet many images, kept beside the encoder."""
 
     @property
     def max_bytes_by_kind(self) -> dict[EncoderKind, int]:
@@ -130,18 +130,18 @@ class CacheSettings(_Section):
 
 
 class EngineSettings(_Section):
-    """Compiled engines: where they come from, and the sizes that they are made for."""
+    """Compiled engines: where they come from, and which sizes they are built for."""
 
     dir: Path | None = None
-    """Engines that `plumbline compile --out` made: looked up before the cache, never written to."""
+    """Folder of engines from `plumbline compile --out`. Looked up before the cache, never written to."""
     calibration_dir: Path | None = None
-    """16 images or more of the kind that will be scored; `precision: int8` fits its engines to the first 128."""
+    """Folder of 16 or more images like those to be scored. `precision: int8` is calibrated on the first 128."""
     typical: dict[str, Annotated[int, Field(ge=1)]] = {}
-    """Sizes that TensorRT tunes engines to, by dimension: `batch`, `length`, `height`, `width` and the like."""
+    """Sizes that TensorRT tunes engines to, by dimension: `batch`, `length` (tokens), `height` and `width` (px), …"""
     largest: dict[str, Annotated[int, Field(ge=1)]] = {}
-    """Sizes that TensorRT engines take at most; larger batches are run in parts, other larger sizes are refused."""
+    """Largest sizes of TensorRT engines, by dimension. Larger batches run in parts, other larger sizes are refused."""
     strip_weights: bool = False
-    """Whether TensorRT engines are built without their weights, so that other weights of a kind need no build."""
+    """Whether TensorRT engines are built without weights, so that another checkpoint needs no build."""
 
 
 class ReplicaSettings(_Section):
@@ -149,28 +149,28 @@ class ReplicaSettings(_Section):
 
     layout: Literal["fused", "split"] = "fused"
     """`fused`: gateway and encoders in one process, best on small machines. `split`: gateways decode and preprocess,
-    encoder replicas of their own compute, one hop in between."""
+    separate replicas encode, with one hop in between."""
     num_gateways: int = Field(default=1, ge=1)
-    """Replicas that answer callers."""
+    """Gateway replicas, which answer callers."""
     num_encoders: int = Field(default=1, ge=1)
-    """Replicas that hold the encoders; `split` only."""
+    """Encoder replicas. `split` only."""
     gateway_cpus: float = Field(default=0.0, ge=0)
-    """CPUs that Ray reserves for each gateway."""
+    """CPUs that Ray reserves per gateway."""
     encoder_cpus: float = Field(default=1.0, ge=0)
-    """CPUs that Ray reserves for each encoder replica."""
+    """CPUs that Ray reserves per encoder replica."""
     encoder_gpus: float = Field(default=0.0, ge=0)
-    """GPUs that Ray reserves for each encoder replica (for each gateway in the fused layout)."""
+    """GPUs that Ray reserves per encoder replica, per gateway in the fused layout."""
     decode_threads: int | None = Field(default=None, ge=1)
-    """Threads that decode and preprocess images in each gateway; default: one per CPU."""
+    """Threads per gateway that decode and preprocess images. Default: one per CPU."""
     decoded_bytes: ByteSize = Field(default=ByteSize(256 * 2**20), ge=0)
-    """Decoded images that a gateway holds for another encoder of their request; others are decoded once an encoder."""
+    """Bytes of decoded images that a gateway holds for their request's next encoder. Others are decoded again."""
     compute_threads: int | None = Field(default=None, ge=1)
-    """Threads that one engine may use; default: one per CPU."""
+    """Threads per engine. Default: one per CPU."""
     compute_streams: int = Field(default=1, ge=1, le=64)
-    """Batches that one OpenVINO engine computes at a time, its threads divided among them: where many ask one by one
-    they wait less, and a request alone takes longer."""
+    """Batches that one OpenVINO engine computes at the same time, its threads divided among them. With more, many small
+    requests wait less, and a lone request takes longer."""
     drain_timeout_s: float = Field(default=30.0, ge=0)
-    """How long requests under way may still take once the service was told to stop."""
+    """Seconds that requests under way may still take once the service was told to stop."""
 
 
 class Settings(BaseSettings):
@@ -185,12 +185,13 @@ class Settings(BaseSettings):
     )
 
     backend: Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "torch", "fake"] = "auto"
-    """What compiles and runs the graphs; `auto`: tensorrt on a CUDA GPU, else openvino."""
+    """What compiles and runs the graphs. `auto`: tensorrt on an NVIDIA GPU, else openvino. `torch` is the reference;
+    `fake` computes nothing, for tests."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     """`auto`: fp16 on a GPU, bf16 where the CPU has it, else fp32. `int8`: CLIP's image towers on openvino, the rest as
     with `auto`."""
     scorers: dict[str, dict[str, Any]] | None = None
-    """Scorers to load, each with its own section; none: the embedded ones."""
+    """Scorers to load, each with its own section. Default: all four on the embedded networks."""
     images: ImageSettings = ImageSettings()
     limits: Limits = Limits()
     auth: AuthSettings = AuthSettings()
@@ -199,13 +200,13 @@ class Settings(BaseSettings):
     engines: EngineSettings = EngineSettings()
     replicas: ReplicaSettings = ReplicaSettings()
     cache_dir: HomePath = Path("~/.cache/plumbline")
-    """Where compiled engines are kept."""
-    host: str = "0.0.0.0"  # noqa: S104 - a service listens; bind to 127.0.0.1 to keep it local
-    """Address to listen on."""
+    """Folder in which compiled engines are kept."""
+    host: str = "0.0.0.0"  # noqa: S104 - a service listens
+    """Address to listen on. `127.0.0.1` keeps the service on this machine."""
     port: int = Field(default=8000, ge=1, le=65535)
-    """REST port."""
+    """Port of REST."""
     grpc_port: int = Field(default=9000, ge=1, le=65535)
-    """gRPC port."""
+    """Port of gRPC."""
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 

@@ -45,6 +45,7 @@ def build(settings: Settings, out: Path | None) -> Report:
     """Build, or find, the engines of every configured scorer; progress goes to the terminal.
 
     Args:
+        settings: Name the scorers, the backend and the precision.
         out: Folder for the engines, made where it is not there, readable by everyone; None: the engine cache.
 
     Raises:
@@ -67,7 +68,12 @@ def build(settings: Settings, out: Path | None) -> Report:
 
 
 def show(report: Report, *, as_json: bool) -> int:
-    """Print the report; the exit status says whether every graph compiled."""
+    """Print the report; the exit status says whether every graph compiled.
+
+    Args:
+        report: Of `build`.
+        as_json: For programs, instead of a table for people.
+    """
     if as_json:
         show_json(orjson.loads(orjson.dumps(asdict(report), default=str)))
     else:
@@ -89,7 +95,13 @@ class _Display:
         self._progress.update(self._task, description=what)
 
     def phase(self, phase: str, num_done: int, num_steps: int) -> None:
-        """The compiler is in this phase of it."""
+        """The compiler is in this phase of it.
+
+        Args:
+            phase: As the compiler calls it.
+            num_done: Steps of the phase that are done.
+            num_steps: Steps that it has.
+        """
         self._progress.update(self._task, description=f"{self._what}: {phase} {num_done}/{num_steps}")
 
     def end(self) -> None:

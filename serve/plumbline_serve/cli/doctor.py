@@ -10,7 +10,7 @@ from plumbline_models.backends import available_backends
 from plumbline_models.core.errors import ConfigError, SetupError
 from plumbline_serve.assembly import make_scorers, num_cpus
 from plumbline_serve.cli.results import literally, paragraphs, show_table
-from plumbline_serve.cli.weights import find_weights, told
+from plumbline_serve.cli.weights import describe, find_weights
 from plumbline_serve.ports import held_block, obstacle
 from plumbline_serve.ray_environment import listening
 from plumbline_serve.settings import Settings
@@ -60,16 +60,16 @@ def _encoders(settings: Settings) -> Iterator[Finding]:
     for found in findings:
         what = f"weights {found.what}" if found.origin else found.what
         if found.fault is not None:
-            yield Finding(what, is_fine=False, found=found.fault.title, advice=told(found.fault, settings))
+            yield Finding(what, is_fine=False, found=found.fault.title, advice=describe(found.fault, settings))
         elif found.origin is not None:
             where = "" if found.origin.is_present else ": not here yet, fetched at the first start"
             yield Finding(what, is_fine=True, found=f"{found.origin.source}{where}")
     if any(found.origin is None for found in findings):
-        return  # told above
+        return  # they are listed above
     try:
         scorers = make_scorers(settings)
     except SetupError as error:
-        yield Finding("scorers", is_fine=False, found=error.title, advice=told(error, settings))
+        yield Finding("scorers", is_fine=False, found=error.title, advice=describe(error, settings))
         return
     yield Finding("scorers", is_fine=True, found=", ".join(scorers))
 

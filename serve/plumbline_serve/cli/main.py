@@ -12,9 +12,9 @@ import typer
 
 from plumbline_models.backends import PrecisionChoice
 from plumbline_models.core.errors import PlumblineError
-from plumbline_serve.cli import compile_command, listing, score_command, serve_command
+from plumbline_serve.cli import compile_command, score_command, serve_command
 from plumbline_serve.cli import doctor as doctor_command
-from plumbline_serve.cli.weights import told
+from plumbline_serve.cli.weights import describe, show_encoders
 from plumbline_serve.settings import load_settings
 
 FAILED, USAGE = 1, 2
@@ -45,7 +45,7 @@ def score(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     text: Annotated[str | None, typer.Option("--text", help="What the images should show.")] = None,
     scorers: Annotated[str | None, typer.Option(help="Comma-separated; default: every loaded scorer.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the REST answer.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the REST reply.")] = False,
     config: ConfigOption = None,
     server: Annotated[str | None, typer.Option(help="Score through a running service at this URL.")] = None,
     api_key: Annotated[
@@ -53,12 +53,12 @@ def score(
     ] = None,
 ) -> None:
     """Score image files, in this process or through a server."""
-    ask = score_command.Ask.of(images, text, scorers)
+    inputs = score_command.FilesToScore.parse(images, text, scorers)
     if server is None:
-        answer = score_command.in_process(ask, load_settings(config))
+        reply = score_command.in_process(inputs, load_settings(config))
     else:
-        answer = score_command.through_server(ask, score_command.Server(server, api_key))
-    raise typer.Exit(score_command.show(answer, as_json=as_json))
+        reply = score_command.through_server(inputs, score_command.Server(server, api_key))
+    raise typer.Exit(score_command.show(reply, as_json=as_json))
 
 
 @cli.command("compile")
@@ -71,7 +71,7 @@ def compile_engines(
         bool | None,
         typer.Option("--strip-weights/--keep-weights", help="TensorRT: weights beside engines; default: as served."),
     ] = None,
-    calibration: Annotated[Path | None, typer.Option(help="Folder of pictures that int8 is fitted to.")] = None,
+    calibration: Annotated[Path | None, typer.Option(help="Folder of images that int8 is calibrated on.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Build the engines of every configured scorer ahead of time."""
@@ -85,7 +85,7 @@ def compile_engines(
 @cli.command()
 def models(config: ConfigOption = None) -> None:
     """List what the configuration would load, where from, its licence, and whether it is there."""
-    raise typer.Exit(listing.show_encoders(load_settings(config)))
+    raise typer.Exit(show_encoders(load_settings(config)))
 
 
 @cli.command()
@@ -104,7 +104,7 @@ def main() -> None:
     try:
         cli()
     except PlumblineError as error:
-        print(f"plumbline: {told(error)}", file=sys.stderr)
+        print(f"plumbline: {describe(error)}", file=sys.stderr)
         sys.exit(USAGE)
     except OSError as error:
         what = error.filename or "The output cannot be written"

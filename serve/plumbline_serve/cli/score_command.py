@@ -1,4 +1,4 @@
-"""`plumbline score`: files in, a table or the REST answer out; in this process or through a server."""
+"""`plumbline score`: files in, a table or the REST reply out; in this process or through a server."""
 
 import asyncio
 import os
@@ -25,18 +25,18 @@ from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Settings
 
 OK, SOME_FAILED = 0, 1
-CHUNK = 32  # files a request: enough to fill a batch, few enough to keep memory low
-CHUNK_BYTES = 32 * 2**20  # half of what a request may have by default, for text and boundaries stand beside the files
+CHUNK = 32  # files per request: enough to fill a batch, few enough to keep memory low
+CHUNK_BYTES = 32 * 2**20  # half of the default limit of a request, for text and boundaries stand beside the files
 MAX_FILE_BYTES = 2**30  # no service takes an image of that size; what is larger is not read into memory
 REQUEST_MS = 600_000.0  # patience with a server that computes large networks on a CPU
 _TOO_LARGE = 413
 Document: TypeAlias = dict[str, Any]
 Scored: TypeAlias = Callable[[Sequence[File]], Document]
-"""Scores files that could be read, in one request or more; answers in the shape of REST."""
+"""Scores files that could be read, in one request or more; returns a document in the shape of REST."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class FilesToScore:
     """What the command was given."""
 
     images: Sequence[Path]
@@ -44,8 +44,13 @@ class Ask:
     scorers: Sequence[str] | None
 
     @classmethod
-    def of(cls, images: Sequence[Path], text: str | None, scorers: str | None) -> "Ask":
+    def parse(cls, images: Sequence[Path], text: str | None, scorers: str | None) -> "FilesToScore":
         """Read the arguments; a text is UTF-8 whatever the locale says.
+
+        Args:
+            images: Paths as they were typed.
+            text: What the images should show.
+            scorers: Names with commas in between; None: all that are loaded.
 
         Raises:
             MalformedRequestError: The text is not UTF-8.
@@ -65,29 +70,37 @@ class Server:
     api_key: str | None = None
 
 
-def in_process(ask: Ask, settings: Settings) -> Document:
+def in_process(inputs: FilesToScore, settings: Settings) -> Document:
     """Score without a server: load, score, forget.
+
+    Args:
+        inputs: What to score, and with which scorers.
+        settings: How; scorers that `inputs` leaves out are not loaded.
 
     Raises:
         PlumblineError: The configuration or the request as a whole is wrong.
     """
     scorers = make_scorers(settings)
-    if ask.scorers is not None:
-        chosen = Checks(settings.limits, scorers).scorers(ask.scorers) or []
+    if inputs.scorers is not None:
+        chosen = Checks(settings.limits, scorers).scorers(inputs.scorers) or []
         scorers = {scorer.info.name: scorer for scorer in chosen}
     limits = settings.limits
     cutter = Cutter(min(CHUNK, limits.max_items), int(limits.max_request_bytes), int(limits.max_image_bytes))
     with asyncio.Runner() as runner, _running(runner, assembled(settings, scorers)) as assembly:
 
         def score(files: Sequence[File]) -> Document:
-            items = [Item(id=file.name, image=EncodedImage(file.data), text=ask.text) for file in files]
-            return score_document(runner.run(assembly.service.score(ScoreRequest(items, scorers=ask.scorers))))
+            items = [Item(id=file.name, image=EncodedImage(file.data), text=inputs.text) for file in files]
+            return score_document(runner.run(assembly.service.score(ScoreRequest(items, scorers=inputs.scorers))))
 
-        return _score_all(ask, cutter, score, uuid.uuid4().hex)
+        return _score_all(inputs, cutter, score, uuid.uuid4().hex)
 
 
-def through_server(ask: Ask, server: Server) -> Document:
+def through_server(inputs: FilesToScore, server: Server) -> Document:
     """Score through a running service.
+
+    Args:
+        inputs: What to score, and with which scorers.
+        server: Which service.
 
     Raises:
         PlumblineError: The service cannot be reached or refuses the request as a whole.
@@ -98,9 +111,9 @@ def through_server(ask: Ask, server: Server) -> Document:
         with Client(server.url, api_key=server.api_key, timeout_ms=REQUEST_MS) as client:
 
             def score(files: Sequence[File]) -> Document:
-                items = [ClientItem(Image.data(file.data), ask.text) for file in files]
+                items = [ClientItem(Image.data(file.data), inputs.text) for file in files]
                 try:
-                    reply = client.score(items, scorers=ask.scorers, request_id=request_id)
+                    reply = client.score(items, scorers=inputs.scorers, request_id=request_id)
                 except ProblemError as error:
                     return _refused(files, error, cutter, score)
                 document = reply.model_dump(mode="json", exclude_unset=True)  # the fields that the service sent
@@ -108,13 +121,18 @@ def through_server(ask: Ask, server: Server) -> Document:
                     result["id"] = file.name
                 return document
 
-            return _score_all(ask, cutter, score, request_id)
+            return _score_all(inputs, cutter, score, request_id)
     except PlumblineClientError as error:
         raise PlumblineError(error.detail) from error
 
 
 def show(document: Document, *, as_json: bool) -> int:
-    """Print the answer; the exit status says whether every item was scored."""
+    """Print the reply; the exit status says whether every item was scored.
+
+    Args:
+        document: In the shape of REST.
+        as_json: As it stands, instead of a table for people.
+    """
     if as_json:
         show_json(document)
     else:
@@ -134,9 +152,9 @@ def _running(runner: asyncio.Runner, parts: Any) -> Iterator[Assembly]:
         runner.run(stack.aclose())
 
 
-def _score_all(ask: Ask, cutter: Cutter, score: Scored, request_id: str) -> Document:
+def _score_all(inputs: FilesToScore, cutter: Cutter, score: Scored, request_id: str) -> Document:
     documents = []
-    for files in cutter.cut(ask.images):
+    for files in cutter.cut(inputs.images):
         readable = [file for file in files if file.error is None]
         scored = score(readable) if readable else {"results": []}
         results = iter(scored["results"])

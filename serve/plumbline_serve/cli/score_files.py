@@ -46,7 +46,12 @@ class Cutter:
             yield chunk
 
     def learn(self, refused: Sequence[File], code: str) -> None:
-        """Lower the bound that a server refused a chunk for."""
+        """Lower the bound that a server refused a chunk for.
+
+        Args:
+            refused: The chunk.
+            code: The code of the server's error.
+        """
         if code == "too_many_items":
             self.max_items = min(self.max_items, len(refused) // 2)
         else:

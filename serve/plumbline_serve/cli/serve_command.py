@@ -9,7 +9,7 @@ from pathlib import Path
 from plumbline_models.core.errors import ConfigError, SetupError
 from plumbline_models.core.weights import Seek
 from plumbline_serve.assembly import make_scorers
-from plumbline_serve.cli.weights import find_weights, told
+from plumbline_serve.cli.weights import describe, find_weights
 from plumbline_serve.ports import held_block, held_ports, obstacle
 from plumbline_serve.ray_environment import inner_host, listening, set_ray_environment, temp_dir
 from plumbline_serve.settings import Settings
@@ -21,7 +21,7 @@ STOP_TIMEOUT_S = 90.0  # besides draining: Ray takes its time on a busy machine
 
 
 def serve(settings: Settings) -> int:
-    """Run until told to stop.
+    """Run until a signal stops it.
 
     Returns:
         0 after a clean stop, 1 if the service could not be started or ended by itself.
@@ -63,11 +63,11 @@ def _run(settings: Settings, scorers: Iterable[str], folder: Path, block: range)
 
 
 def _check_weights(settings: Settings) -> None:
-    """Have all weights on this machine before Ray starts; what can be told without fetching is told first."""
+    """Have all weights on this machine before Ray starts; faults that show without fetching are reported first."""
     for seek in SEEK:
         faults = [found.fault for found in find_weights(settings, seek) if found.fault is not None]
         if faults:
-            raise SetupError("\n".join(dict.fromkeys(told(fault, settings) for fault in faults)))
+            raise SetupError("\n".join(dict.fromkeys(describe(fault, settings) for fault in faults)))
 
 
 def _check_ports(settings: Settings) -> None:
@@ -82,7 +82,7 @@ def _warn_if_open(settings: Settings) -> None:
     if settings.auth.keys_file is None and not _is_loopback(settings.host):
         print(
             f"Open to everybody who can reach {settings.host}:{settings.port} and :{settings.grpc_port}: "
-            "set auth.keys_file to ask for keys, or --host 127.0.0.1 to stay on this machine.",
+            "set auth.keys_file to require keys, or --host 127.0.0.1 to stay on this machine.",
             file=sys.stderr,
         )
 

@@ -1,9 +1,15 @@
-"""Whether the weights of every configured scorer can be had: one check for `serve`, `models` and `doctor`."""
+"""Whether the weights of every configured scorer can be had: one check for `serve`, `models` and `doctor`.
+
+`plumbline models` prints it: what the configuration would load, from where, its licence, and whether it is here.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
+
+from rich.table import Table
+from rich.text import Text
 
 from plumbline_models.backends import ListingBackend
 from plumbline_models.core.errors import CheckpointError, PlumblineError, SetupError
@@ -12,12 +18,15 @@ from plumbline_models.core.weights import Checkpoint, ReadsWeights, Seek
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_each, build_scorers
 from plumbline_serve.assembly import encoders_of
+from plumbline_serve.cli.results import literally, paragraphs, show_table
 from plumbline_serve.settings import Settings
+
+OK, SOME_MISSING = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsFinding:
-    """The weights of one encoder, or a section of the configuration that none can be made of."""
+    """The weights of one encoder, or a section of the configuration that no encoder can be built from."""
 
     what: str
     """The encoder's key, or `scorers.NAME`."""
@@ -30,6 +39,7 @@ def find_weights(settings: Settings, seek: Seek) -> list[WeightsFinding]:
     """Look for the weights of every section; no fault hides another, and none is loaded.
 
     Args:
+        settings: Their scorers, each with its section.
         seek: How far to look.
     """
     context = BuildContext(
@@ -47,14 +57,15 @@ def find_weights(settings: Settings, seek: Seek) -> list[WeightsFinding]:
     return found + list(_look(scorers, seek))
 
 
-def told(fault: PlumblineError, settings: Settings | None = None) -> str:
-    """The fault in words; of weights, with where it was looked.
+def describe(fault: PlumblineError, settings: Settings | None = None) -> str:
+    """Say what is wrong in words; where weights cannot be had, with the places that were looked at.
 
     Args:
-        settings: Say which folder a name that is none of the hub's would have been in.
+        fault: What is wrong; a fact `faults` holds several.
+        settings: Their folder is where a name that is not on the hub would have been looked for.
     """
     if several := fault.facts.get("faults"):
-        return "\n".join(dict.fromkeys(told(each, settings) for each in cast("Sequence[SetupError]", several)))
+        return "\n".join(dict.fromkeys(describe(each, settings) for each in cast("Sequence[SetupError]", several)))
     if not isinstance(fault, CheckpointError):
         return fault.detail
     places = [str(Path(str(fault.facts[key])).absolute()) for key in ("path", "folder") if key in fault.facts]
@@ -64,6 +75,27 @@ def told(fault: PlumblineError, settings: Settings | None = None) -> str:
         places = [str(constants.HF_HUB_CACHE), constants.ENDPOINT]
         places = places if settings is None else [str(settings.folder / str(name)), *places]
     return fault.detail + (f" Looked at: {', '.join(places)}." if places else "")
+
+
+def show_encoders(settings: Settings) -> int:
+    """Print a line per encoder, and per section that no encoder can be built from; loads and fetches no weights.
+
+    Returns:
+        0 if all weights are on this machine and usable, 1 if some would have to be fetched, or are not.
+    """
+    table = Table("encoder", "for", "weights", "licence", "here")
+    is_complete = True
+    for found in find_weights(settings, "here"):
+        source, licence = (found.origin.source, found.origin.licence) if found.origin else ("", "")
+        is_here = found.origin is not None and found.origin.is_present and found.fault is None
+        here = Text("yes", "green") if is_here else Text("no: fetched at the first start", "yellow")
+        if found.fault is not None:
+            here = Text.assemble(("no:", "red"), " ", paragraphs(describe(found.fault, settings)))
+        names = (found.what, ", ".join(found.scorers), source, licence)
+        table.add_row(*map(literally, names), here)
+        is_complete &= is_here
+    show_table(table)
+    return OK if is_complete else SOME_MISSING
 
 
 def _look(scorers: Sequence[Scorer], seek: Seek) -> Iterator[WeightsFinding]:

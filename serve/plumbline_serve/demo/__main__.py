@@ -1,4 +1,4 @@
-"""Runs the demo; exit status 0 if the service started, answered the same over both protocols, and stopped cleanly."""
+"""Runs the demo; exit status 0 if the service started, both protocols gave the same numbers, and it stopped cleanly."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from plumbline_client import Client, GrpcClient, Image, Item, ItemResult, ScoreResponse
-from plumbline_serve.demo.gallery import Exhibit, exhibits
+from plumbline_serve.demo import Exhibit, exhibits
 from plumbline_serve.ports import free_port
 
 START_TIMEOUT_S = 300
@@ -25,7 +25,7 @@ console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
 def main() -> int:
-    """Start, ask, print, stop."""
+    """Start, score, print, stop."""
     host = os.environ.get("PLUMBLINE_HOST", "127.0.0.1")
     port = int(os.environ.get("PLUMBLINE_PORT") or free_port())
     grpc_port = int(os.environ.get("PLUMBLINE_GRPC_PORT") or free_port())
@@ -36,7 +36,7 @@ def main() -> int:
             console.print("[red]The service did not become ready.[/]")
             return 1
         console.print(f"Ready after {time.monotonic() - started:.0f} s.\n")
-        is_same = _ask(f"http://{host}:{port}", f"{host}:{grpc_port}")
+        is_same = _score_gallery(f"http://{host}:{port}", f"{host}:{grpc_port}")
     console.print(f"Stopped with exit status {service.returncode}.")
     return 0 if is_same and service.returncode == 0 else 1
 
@@ -66,7 +66,7 @@ def _becomes_ready(service: subprocess.Popen[bytes], url: str) -> bool:
     return False
 
 
-def _ask(url: str, target: str) -> bool:
+def _score_gallery(url: str, target: str) -> bool:
     """Score the gallery over both protocols and print the scores; whether both gave the same ones."""
     shown = exhibits()
     items = [item for exhibit in shown for item in _items(exhibit)]
@@ -83,21 +83,21 @@ def _items(exhibit: Exhibit) -> list[Item]:
     return [Item(image=image, text=exhibit.right), Item(image=image, text=exhibit.wrong)]
 
 
-def _print(shown: list[Exhibit], answers: ScoreResponse) -> None:
-    """Two rows a picture: its right caption, then its wrong one."""
-    scorers = list(answers.results[0].scores)
-    table = Table(title="What the pictures show, and what they do not", title_justify="left")
-    for heading in ("picture", "", "caption"):
+def _print(shown: list[Exhibit], reply: ScoreResponse) -> None:
+    """Two lines per image: its right caption, then its wrong one."""
+    scorers = list(reply.results[0].scores)
+    table = Table(title="What the images show, and what they do not", title_justify="left")
+    for heading in ("image", "", "caption"):
         table.add_column(heading)
     for scorer in scorers:
         table.add_column(scorer, justify="right")
     captions = [(e.path.stem, text, mark) for e in shown for text, mark in ((e.right, "right"), (e.wrong, "wrong"))]
-    for (name, text, mark), result in zip(captions, answers.results, strict=True):
+    for (name, text, mark), result in zip(captions, reply.results, strict=True):
         values = [f"{result.value(scorer):{FORMATS.get(scorer, '.3f')}}" for scorer in scorers]
         is_second = mark == "wrong"
         table.add_row("" if is_second else name, mark, _marked(text, result), *values, end_section=is_second)
     console.print(table)
-    console.print("Marked: words that fclipscore says the picture does not bear out.")
+    console.print("Marked: words that fclipscore says the image does not show.")
 
 
 def _marked(text: str, result: ItemResult) -> str:

@@ -1,4 +1,4 @@
-// The form: which image, which prompt, which scorers; asks POST /v1/score with a multipart form.
+// The form: which image, which prompt, which scorers; sends a multipart form to POST /v1/score.
 import { showAnswer, showProblem, showWaiting } from "./results.js";
 
 const byId = (id) => document.getElementById(id);
@@ -103,5 +103,5 @@ dropZone(byId("drop"));
 byId("file").addEventListener("change", (event) => takeImage(event.target.files[0]));
 document.addEventListener("paste", (event) => takeImage(event.clipboardData.files[0]));
 byId("key").addEventListener("change", loadScorers);
-byId("ask").addEventListener("submit", score);
+byId("request").addEventListener("submit", score);
 loadScorers();

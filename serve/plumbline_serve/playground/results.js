@@ -85,11 +85,11 @@ export function showProblem(place, problem) {
   place.replaceChildren(problemCard(problem));
 }
 
-export function showAnswer(place, reply, asked) {
+export function showAnswer(place, reply, request) {
   const [result] = reply.results;
   const cards = result.status === "error"
     ? [problemCard(result.error)]
-    : Object.entries(result.scores).map(([name, score]) => scoreCard(name, score, asked));
+    : Object.entries(result.scores).map(([name, score]) => scoreCard(name, score, request));
   const spent = Object.entries(reply.timing_ms).map(([stage, ms]) => [`${stage} ms`, ms.toFixed(1)]);
   place.replaceChildren(...cards, pairs([...spent, ["request", reply.request_id]]));
 }

@@ -1,4 +1,4 @@
-"""Weights that cannot be had are told before anything starts, all of them, with where it was looked."""
+"""Weights that cannot be had are named before anything starts, all of them, with where it was looked."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_scorers
 from plumbline_models.weights.embedded import embedded_folder
 from plumbline_serve.cli.main import cli
-from plumbline_serve.cli.weights import find_weights, told
+from plumbline_serve.cli.weights import describe, find_weights
 from plumbline_serve.ports import free_port
 from plumbline_serve.settings import load_settings
 
@@ -202,7 +202,7 @@ def test_checkpoints_of_every_family_are_looked_through(name, harm, reason, tmp_
         harm(folder)
     (tmp_path / "plumbline.yaml").write_text(f"scorers: {{vqascore: {{model: {name}/}}}}")
     settings = load_settings(tmp_path / "plumbline.yaml")
-    faults = {told(each.fault, settings) for each in find_weights(settings, "anywhere") if each.fault}
+    faults = {describe(each.fault, settings) for each in find_weights(settings, "anywhere") if each.fault}
     if reason is None:
         assert not faults
     else:
