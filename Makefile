@@ -8,7 +8,7 @@ DIST := dist
 SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check eval-mini bench baselines format proto wheel clean
+.PHONY: help setup demo serve test check eval-mini bench baselines docs format proto wheel clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ baselines: $(BASELINES)  ## make .venv-baselines, an environment for each server
 	echo "import site; site.addsitedir('$$($(BIN)/python $(SITE))')" > $$($(@D)/bin/python $(SITE))/plumbline.pth
 	$(@D)/bin/python -m pip install --quiet --no-warn-conflicts --requirement $<
 	touch $@
+
+docs: $(STAMP)  ## write docs/settings.md from the settings class
+	$(BIN)/python docs/make_settings.py
 
 format: $(STAMP)  ## rewrite the sources as the formatter wants them
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,43 @@
+"""One service for all pages: the embedded networks on torch in float32, behind the REST application, no sockets."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from plumbline_serve.assembly import Assembly, assembled
+from plumbline_serve.edge import create_app
+from plumbline_serve.settings import Settings
+
+sys.path.append(str(Path(__file__).parent))  # for doc_pages
+
+
+@dataclass(frozen=True)
+class Served:
+    """A loaded service, and a client of its REST application."""
+
+    assembly: Assembly
+    ask: Callable[..., httpx.Response]
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Loads in seconds: torch compiles nothing, and float32 gives the same numbers on every machine."""
+    settings = Settings(backend="torch", precision="fp32", cache_dir=tmp_path_factory.mktemp("cache"))
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        assembly = runner.run(stack.enter_async_context(assembled(settings)))
+        transport = httpx.ASGITransport(create_app(assembly.service, settings, assembly.instruments))
+        client = runner.run(stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://test")))
+
+        def ask(method: str, path: str, **kwargs: Any) -> httpx.Response:
+            return runner.run(client.request(method, path, **kwargs))
+
+        yield Served(assembly, ask)
+        runner.run(stack.aclose())
