@@ -120,7 +120,13 @@ def encoders_of(scorers: Iterable[Scorer]) -> list[Encoder]:
 
 
 def local_compute(settings: Settings, scorers: Iterable[Scorer], instruments: Instruments) -> LocalCompute:
-    """Batchers over the scorers' encoders in this process; `start` loads them."""
+    """Batchers over the scorers' encoders in this process; `start` loads them.
+
+    Args:
+        settings: How far batches may go.
+        scorers: Whose encoders run here.
+        instruments: Hear of every batch.
+    """
     batching = settings.batching
     limits = BatchLimits(
         max_queued=batching.max_queued_items,
@@ -182,9 +188,14 @@ def assemble(
 
 
 def decoded_images(settings: Settings, scorers: Iterable[Scorer]) -> DecodedImages:
-    """Room for decoded images; none where there is no second encoder that could ask for them."""
-    num_askers = sum(encoder.kind == "image" for encoder in encoders_of(scorers))
-    return DecodedImages(int(settings.replicas.decoded_bytes) if num_askers > 1 else 0)
+    """Room for decoded images; none where there is no second encoder that could need them.
+
+    Args:
+        settings: How much room.
+        scorers: Whose encoders read images.
+    """
+    num_readers = sum(encoder.kind == "image" for encoder in encoders_of(scorers))
+    return DecodedImages(int(settings.replicas.decoded_bytes) if num_readers > 1 else 0)
 
 
 def num_cpus() -> int:

@@ -148,12 +148,22 @@ class Turns:
         self._free = asyncio.Semaphore(pool.num_threads * PIECES_PER_THREAD)
 
     async def run(self, function: Callable[..., R], *args: Any) -> R:
-        """Call a function on a thread, as one piece."""
+        """Call a function on a thread, as one piece.
+
+        Args:
+            function: What to call.
+            *args: With what.
+        """
         async with self._free:
             return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
 
     async def each(self, function: Callable[[T], R], inputs: Sequence[T]) -> list[R]:
-        """Call a function with each input, as many in a piece as are done in a few milliseconds."""
+        """Call a function with each input, as many in a piece as are done in a few milliseconds.
+
+        Args:
+            function: What to call.
+            inputs: In order, as the results are.
+        """
         results: list[R] = []
         while len(results) < len(inputs):
             results += await self.run(_some, function, inputs, len(results))
@@ -171,7 +181,12 @@ def _some(function: Callable[[T], R], inputs: Sequence[T], first: int) -> list[R
 
 
 def named_threads(num_threads: int, name: str) -> ThreadPoolExecutor:
-    """As many threads, all of one name; what they start in turn inherits it, as an engine's own threads do."""
+    """Threads of one name; what they start in turn inherits it, as an engine's own threads do.
+
+    Args:
+        num_threads: At most; each starts when it is first needed.
+        name: Of all of them.
+    """
     return ThreadPoolExecutor(num_threads, thread_name_prefix=name, initializer=_name_thread, initargs=(name,))
 
 

@@ -35,6 +35,10 @@ class Addresses:
 def write_launcher(folder: Path, addresses: Addresses) -> Path | None:
     """A program that edits the configuration named after `-f`, and then starts HAProxy.
 
+    Args:
+        folder: For the program and its files.
+        addresses: Where HAProxy listens.
+
     Returns:
         Where it is; None where there is no HAProxy that it could start.
     """

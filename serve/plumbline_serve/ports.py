@@ -1,6 +1,6 @@
 """TCP ports: which are free, and which this service holds, so that no other service of the machine takes them.
 
-A port that was free when it was asked about may be another's when it is bound. So a service locks a block of ports, and
+A port that was free when it was probed may be another's when it is bound. So a service locks a block of ports, and
 the ports that it is called on, before it looks at them, and keeps the locks for as long as it lives. A lock is a name
 among the abstract Unix sockets: one process has it, it goes when that process ends, however, and like ports it belongs
 to a network namespace.
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from plumbline_models.core.errors import ConfigError
 
 BLOCKS = range(20_000, 32_000, 200)  # where each begins; below the ports that systems give to outgoing connections
-ANY_HOST = "0.0.0.0"  # noqa: S104 - asked about, not listened on
+ANY_HOST = "0.0.0.0"  # noqa: S104 - probed, not listened on
 
 
 def free_port() -> int:
@@ -50,6 +50,10 @@ def held_block(*, avoid: frozenset[int] = frozenset()) -> Iterator[range]:
 def held_ports(host: str, *ports: int) -> Iterator[None]:
     """Ports that no other service begins to listen on while the context lasts.
 
+    Args:
+        host: That callers use.
+        *ports: On that host.
+
     Raises:
         ConfigError: Another service holds one of them.
     """
@@ -66,7 +70,12 @@ def held_ports(host: str, *ports: int) -> Iterator[None]:
 
 
 def obstacle(host: str, port: int) -> str | None:
-    """Why a service should not listen there at this moment; None where it can."""
+    """Why a service should not listen there at this moment; None where it can.
+
+    Args:
+        host: To listen on.
+        port: On that host.
+    """
     if reason := _cannot_bind(host, port):
         return reason
     if _is_locked(_port_name(host, port)):

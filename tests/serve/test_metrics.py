@@ -85,7 +85,7 @@ class Replicas:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when it is imported
 async def test_a_late_replica_holds_up_neither_the_others_nor_its_own_counters(processes):
-    from plumbline_serve.deployments.scraping import DeploymentMetrics  # noqa: PLC0415 - Ray, under the filter above
+    from plumbline_serve.deployments.transport import DeploymentMetrics  # noqa: PLC0415 - Ray, under the filter above
 
     replicas = Replicas(processes)
     metrics = DeploymentMetrics(replicas, timeout_s=0.2)

@@ -19,11 +19,11 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from plumbline_models.core.errors import EngineError, OverloadedError
 from plumbline_models.core.protocols import Encoder, Preprocessed
 from plumbline_serve.batching.lanes import LANES, Entry, Lane, LaneQueue
+from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.runner import BatchRunner, EncodingOrError
 from plumbline_serve.concurrency import Deadline
 
@@ -32,30 +32,6 @@ BULK_FROM = 32  # inputs of one call; fewer are interactive
 EXPIRY_GRACE_S = 0.05  # callers whose own clock ends the wait go first, and take their inputs with them
 
 log = logging.getLogger(__name__)
-
-
-class BatchObserver(Protocol):
-    """What a batcher tells the metrics."""
-
-    def queued(self, key: str, lane: Lane, num_items: int) -> None:
-        """The lane now holds that many inputs."""
-        ...
-
-    def batch(self, key: str, num_items: int, seconds: float) -> None:
-        """A batch of that size was computed."""
-        ...
-
-    def broke(self, key: str) -> None:
-        """A batch failed through the encoder's fault, not that of its inputs."""
-        ...
-
-    def waited(self, seconds: float) -> None:
-        """An input left the queue after that long."""
-        ...
-
-    def expired(self, stage: str) -> None:
-        """An input's deadline passed in this stage."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

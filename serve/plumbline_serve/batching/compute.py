@@ -7,7 +7,8 @@ from typing import Protocol
 
 from plumbline_models.core.errors import EngineError, NotReadyError
 from plumbline_models.core.protocols import Encoder, EncoderInfo, Preprocessed
-from plumbline_serve.batching.batcher import Batcher, BatchLimits, BatchObserver, EncodedBatch
+from plumbline_serve.batching.batcher import Batcher, BatchLimits, EncodedBatch
+from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.concurrency import Deadline
 
 

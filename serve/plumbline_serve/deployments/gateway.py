@@ -13,7 +13,7 @@ from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_
 from plumbline_serve.batching import LocalCompute
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.remote_compute import RemoteCompute
-from plumbline_serve.deployments.scraping import DeploymentMetrics
+from plumbline_serve.deployments.transport import DeploymentMetrics
 from plumbline_serve.edge import BytesInFlight, GrpcEdge, create_app
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
 from plumbline_serve.request_ids import WithoutRequestId
@@ -58,7 +58,12 @@ class _Rpcs:
 
 
 class Gateway(_Rpcs):
-    """Answers callers; takes them only once every encoder is loaded, compiled and warmed."""
+    """Answers callers; takes them only once every encoder is loaded, compiled and warmed.
+
+    Args:
+        settings: Of the whole service.
+        encoders: Replicas that hold the encoders; None: this process holds them.
+    """
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it
         self, settings: Settings, encoders: DeploymentHandle[Any] | None = None

@@ -74,6 +74,11 @@ class RemoteCompute:
     async def encode(self, key: str, inputs: Sequence[Preprocessed], deadline: Deadline) -> EncodedBatch:
         """As `Compute.encode`.
 
+        Args:
+            key: As there.
+            inputs: As there.
+            deadline: As there.
+
         Raises:
             CapacityError: No encoder replica could answer; a retry may find another.
         """

@@ -6,6 +6,7 @@ its metadata, as when a message is too large.
 
 import asyncio
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,10 +17,12 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from plumbline_models.core.errors import CapacityError, OverloadedError, PlumblineError
+from plumbline_serve.metrics import LastSnapshots, Snapshot
 
 log = logging.getLogger(__name__)
 
 AWAY_RETRY_AFTER_S = 2.0
+SCRAPE_TIMEOUT_S = 5.0  # half of what Prometheus waits for; of a replica that is later, the last answer counts
 _SHOWN = 300  # characters of Ray's words that the log gets
 
 
@@ -39,6 +42,8 @@ class Replicas:
         """Call one replica.
 
         Args:
+            method: Its name.
+            *args: What it takes.
             by_reference: Send arguments and answer through Ray's object store: slower, and without a limit.
 
         Raises:
@@ -50,6 +55,10 @@ class Replicas:
 
     async def call_each(self, method: str, *, timeout_s: float) -> list[Any]:
         """Call every replica that is there.
+
+        Args:
+            method: Its name.
+            timeout_s: How long each may take.
 
         Returns:
             What each answered, or the error that stands for it; `TimeoutError` where one was late.
@@ -68,6 +77,32 @@ class Replicas:
         if answers:
             await asyncio.wait(answers, timeout=timeout_s)
         return [_outcome(answer) for answer in answers]
+
+
+class DeploymentMetrics:
+    """What the replicas of a deployment count; they are called one by one, so that a late one holds up no other.
+
+    Args:
+        handle: Of a deployment whose replicas have a method `metrics_snapshot`.
+        timeout_s: How long a replica may take.
+    """
+
+    def __init__(self, handle: DeploymentHandle[Any], *, timeout_s: float = SCRAPE_TIMEOUT_S) -> None:
+        self._replicas = Replicas(handle)
+        self._timeout_s = timeout_s
+        self._last = LastSnapshots()
+
+    async def gather(self) -> list[Snapshot]:
+        """A snapshot of each replica: of now, or the last one of a replica that is late."""
+        try:
+            found = await self._replicas.call_each("metrics_snapshot", timeout_s=self._timeout_s)
+        except CapacityError:
+            return self._last.update([], num_late=sys.maxsize)
+        snapshots = [each for each in found if not isinstance(each, BaseException)]
+        num_late = len(found) - len(snapshots)
+        if num_late:
+            log.warning("%d of %d replicas of %s did not answer a scrape", num_late, len(found), self._replicas.name)
+        return self._last.update(snapshots, num_late=num_late)
 
 
 @contextmanager

@@ -30,11 +30,22 @@ class LookupObserver(Protocol):
     """What the cache tells the metrics."""
 
     def lookup(self, cache: str, result: LookupResult, num_lookups: int) -> None:
-        """Encodings of a kind were looked up."""
+        """Encodings were looked up.
+
+        Args:
+            cache: Their kind.
+            result: Where they were.
+            num_lookups: How many.
+        """
         ...
 
     def kept(self, cache: str, num_bytes: int) -> None:
-        """The stored encodings of a kind take that many bytes now."""
+        """The room that stored encodings take has changed.
+
+        Args:
+            cache: Their kind.
+            num_bytes: What all of the kind take now.
+        """
         ...
 
 
@@ -95,7 +106,7 @@ class EncodingCache:
 
 
 class Claim:
-    """What one caller has of the encodings that it looked up."""
+    """What one caller has of the encodings that it looked up; `EncodingCache.claim` makes it."""
 
     def __init__(
         self,

@@ -19,137 +19,176 @@ SCORES = (-1e-2, -1e-3, -5e-4, -1e-4, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.
 """Edges that suit 0 to 1, 0 to 2.5, and the small negative numbers of fclipscore."""
 
 
-class Instruments:
-    """Every metric of one process, on a registry of its own."""
+class _Registry(CollectorRegistry):
+    """Makes metrics that are registered with it."""
 
-    def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
-        self._process, self._numbers = uuid.uuid4().hex, itertools.count()
+    def counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(name, documentation, labels, registry=self)
 
-        def counter(name: str, documentation: str, *labels: str) -> Counter:
-            return Counter(name, documentation, labels, registry=registry)
+    def gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        return Gauge(name, documentation, labels, registry=self)
 
-        def histogram(name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Histogram:
-            return Histogram(name, documentation, labels, buckets=buckets, registry=registry)
+    def histogram(self, name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(name, documentation, labels, buckets=buckets, registry=self)
 
-        self._requests = counter("plumbline_requests", "Requests answered.", "route", "protocol", "code")
-        self._request_s = histogram(
+
+class _EdgeMetrics:
+    """Of requests and their items."""
+
+    def __init__(self, registry: _Registry) -> None:
+        self.requests = registry.counter("plumbline_requests", "Requests answered.", "route", "protocol", "code")
+        self.request_s = registry.histogram(
             "plumbline_request_duration_seconds", "From first byte to reply.", SECONDS, "route", "protocol"
         )
-        self._items = counter("plumbline_items", "Items by scorer and outcome (ok, error).", "scorer", "outcome")
-        self._item_errors = counter("plumbline_item_errors", "Items nothing could be said of, by code.", "reason")
-        self._stage_s = histogram(
+        self.items = registry.counter("plumbline_items", "Items by scorer and outcome.", "scorer", "outcome")
+        self.item_errors = registry.counter("plumbline_item_errors", "Items that got no score, by code.", "reason")
+        self.scores = registry.histogram("plumbline_score", "Values given.", SCORES, "scorer")
+        self.bytes_in_flight = registry.gauge("plumbline_bytes_in_flight", "Of requests under way.")
+        self.rejections = registry.counter("plumbline_rejections", "Requests refused, by code.", "reason")
+        self.expired = registry.counter("plumbline_deadline_expired", "Deadlines passed, by stage.", "stage")
+
+
+class _ComputeMetrics:
+    """Of stages, encoders, batches and caches."""
+
+    def __init__(self, registry: _Registry) -> None:
+        self.stage_s = registry.histogram(
             "plumbline_stage_duration_seconds",
             "Time in decode and fit per image, in queue per input, in compute per batch.",
             STAGE_SECONDS,
             "stage",
         )
-        self._batch_size = histogram("plumbline_batch_size", "Inputs a batch.", BATCH_SIZES, "model")
-        self._broken = counter("plumbline_broken_batches", "Batches that failed through the encoder's fault.", "model")
-        self._queue_items = Gauge("plumbline_queue_items", "Inputs that wait.", ("model", "lane"), registry=registry)
-        self._bytes_in_flight = Gauge("plumbline_bytes_in_flight", "Of requests under way.", registry=registry)
-        self._rejections = counter("plumbline_rejections", "Requests refused, by code.", "reason")
-        self._expired = counter("plumbline_deadline_expired", "Deadlines passed, by stage.", "stage")
-        self._lookups = counter(
+        self.batch_size = registry.histogram("plumbline_batch_size", "Inputs per batch.", BATCH_SIZES, "model")
+        self.broken = registry.counter(
+            "plumbline_broken_batches", "Batches that failed through the encoder's fault.", "model"
+        )
+        self.queue_items = registry.gauge("plumbline_queue_items", "Inputs that wait.", "model", "lane")
+        self.lookups = registry.counter(
             "plumbline_cache_lookups",
             "Encodings looked up: stored (hit), in flight for another request (joined), or to compute (miss).",
             "cache",
             "result",
         )
-        self._cache_bytes = Gauge("plumbline_cache_bytes", "What stored encodings take.", ("cache",), registry=registry)
-        self._fallbacks = counter(
+        self.cache_bytes = registry.gauge("plumbline_cache_bytes", "What stored encodings take.", "cache")
+        self.fallbacks = registry.counter(
             "plumbline_engine_fallbacks",
             "Engines that failed, and that torch or an engine with its weights inside replaces.",
             "graph",
             "backend",
         )
-        self._scores = histogram("plumbline_score", "Values given.", SCORES, "scorer")
-        self._encoder_info = Gauge(
-            "plumbline_model_info",
-            "What is loaded.",
-            ("scorer", "model", "backend", "precision"),
-            registry=registry,
+        self.encoder_info = registry.gauge(
+            "plumbline_model_info", "What is loaded.", "scorer", "model", "backend", "precision"
         )
-        build = Gauge("plumbline_build_info", "What is running.", ("version",), registry=registry)
-        build.labels(_version()).set(1)
+
+
+class Instruments:
+    """Every metric of one process, on a registry of its own."""
+
+    def __init__(self) -> None:
+        self._registry = _Registry()
+        self._process, self._numbers = uuid.uuid4().hex, itertools.count()
+        self._edge, self._compute = _EdgeMetrics(self._registry), _ComputeMetrics(self._registry)
+        self._registry.gauge("plumbline_build_info", "What is running.", "version").labels(_version()).set(1)
 
     def snapshot(self) -> Snapshot:
         """All values at this moment."""
         return Snapshot(self._process, next(self._numbers), read_registry(self._registry))
 
     def request(self, route: str, protocol: str, code: str, seconds: float) -> None:
-        """An edge answered; `code` is the HTTP status or the gRPC code's name."""
-        self._requests.labels(route, protocol, code).inc()
-        self._request_s.labels(route, protocol).observe(seconds)
+        """An edge answered.
+
+        Args:
+            route: That was called, as the routes name it.
+            protocol: `rest` or `grpc`.
+            code: The HTTP status or the gRPC code's name.
+            seconds: From the first byte to the reply.
+        """
+        self._edge.requests.labels(route, protocol, code).inc()
+        self._edge.request_s.labels(route, protocol).observe(seconds)
 
     def rejection(self, reason: str) -> None:
         """A request was refused as a whole."""
-        self._rejections.labels(reason).inc()
+        self._edge.rejections.labels(reason).inc()
 
     def in_flight(self, num_bytes: int) -> None:
         """The requests under way hold so many bytes."""
-        self._bytes_in_flight.set(num_bytes)
+        self._edge.bytes_in_flight.set(num_bytes)
 
     def stage(self, stage: str, seconds: float) -> None:
         """As `PipelineObserver.stage`."""
-        self._stage_s.labels(stage).observe(seconds)
+        self._compute.stage_s.labels(stage).observe(seconds)
 
     def scored(self, scorer: str, score: ScoreOrError) -> None:
         """As `PipelineObserver.scored`."""
         if isinstance(score, Score):
-            self._items.labels(scorer, "ok").inc()
-            self._scores.labels(scorer).observe(score.value)
+            self._edge.items.labels(scorer, "ok").inc()
+            self._edge.scores.labels(scorer).observe(score.value)
         else:
-            self._items.labels(scorer, "error").inc()
+            self._edge.items.labels(scorer, "error").inc()
 
     def item_failed(self, error: PlumblineError) -> None:
         """As `PipelineObserver.item_failed`."""
-        self._item_errors.labels(error.code).inc()
+        self._edge.item_errors.labels(error.code).inc()
 
     def expired(self, stage: str) -> None:
         """A deadline passed in this stage."""
-        self._expired.labels(stage).inc()
+        self._edge.expired.labels(stage).inc()
 
     def queued(self, key: str, lane: str, num_items: int) -> None:
         """As `BatchObserver.queued`."""
-        self._queue_items.labels(key, lane).set(num_items)
+        self._compute.queue_items.labels(key, lane).set(num_items)
 
     def waited(self, seconds: float) -> None:
         """As `BatchObserver.waited`."""
-        self._stage_s.labels("queue").observe(seconds)
+        self._compute.stage_s.labels("queue").observe(seconds)
 
     def batch(self, key: str, num_items: int, seconds: float) -> None:
         """As `BatchObserver.batch`."""
-        self._batch_size.labels(key).observe(num_items)
-        self._stage_s.labels("compute").observe(seconds)
+        self._compute.batch_size.labels(key).observe(num_items)
+        self._compute.stage_s.labels("compute").observe(seconds)
 
     def broke(self, key: str) -> None:
         """As `BatchObserver.broke`."""
-        self._broken.labels(key).inc()
+        self._compute.broken.labels(key).inc()
 
     def lookup(self, cache: str, result: str, num_lookups: int) -> None:
         """As `LookupObserver.lookup`."""
-        self._lookups.labels(cache, result).inc(num_lookups)
+        self._compute.lookups.labels(cache, result).inc(num_lookups)
 
     def looked_up(self, cache: str, is_hit: bool) -> None:  # noqa: FBT001 - as `OnLookup`
-        """An encoder looked up what it may have kept."""
+        """An encoder looked up what it may have kept.
+
+        Args:
+            cache: Its name.
+            is_hit: Whether it was there.
+        """
         self.lookup(cache, "hit" if is_hit else "miss", 1)
 
     def kept(self, cache: str, num_bytes: int) -> None:
         """As `LookupObserver.kept`."""
-        self._cache_bytes.labels(cache).set(num_bytes)
+        self._compute.cache_bytes.labels(cache).set(num_bytes)
 
     def fell_back(self, graph: str, backend: str) -> None:
-        """An engine failed, and torch runs its graph."""
-        self._fallbacks.labels(graph, backend).inc()
+        """An engine failed, and torch runs its graph.
+
+        Args:
+            graph: Its name.
+            backend: That compiled the engine.
+        """
+        self._compute.fallbacks.labels(graph, backend).inc()
 
     def loaded(self, scorers: Iterable[ScorerEntry], infos: Iterable[EncoderInfo]) -> None:
-        """Say what is loaded."""
+        """Say what is loaded.
+
+        Args:
+            scorers: All of them.
+            infos: Of their encoders.
+        """
         by_key = {info.key: info for info in infos}
         for scorer in scorers:
             for key in scorer.encoders:
                 if info := by_key.get(key):
-                    self._encoder_info.labels(scorer.id, key, info.backend, info.precision).set(1)
+                    self._compute.encoder_info.labels(scorer.id, key, info.backend, info.precision).set(1)
 
 
 def _version() -> str:

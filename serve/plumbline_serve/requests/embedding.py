@@ -12,6 +12,7 @@ from plumbline_serve.encoding_cache import EncodingOrError
 from plumbline_serve.messages import EmbedReply, EmbedRequest
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.session import RequestSession
+from plumbline_serve.requests.validation import Checks
 
 
 async def embed(pipeline: Pipeline, request: EmbedRequest) -> EmbedReply:
@@ -32,8 +33,8 @@ async def embed(pipeline: Pipeline, request: EmbedRequest) -> EmbedReply:
         if request.images:
             encodings = await _image_encodings(session, image, request)
         else:
-            encodings = await _text_encodings(session, text, pipeline, request)
-        truncated = await _truncated_texts(session, text, request.texts, encodings)
+            encodings = await _text_encodings(session, text, checks=pipeline.checks, texts=request.texts)
+        truncated = await _truncated_texts(session, text, texts=request.texts, encodings=encodings)
     vectors = [each if isinstance(each, PlumblineError) else np.asarray(each, np.float32) for each in encodings]
     dim = next((vector.size for vector in vectors if not isinstance(vector, PlumblineError)), 0)
     encoder = image if request.images else text
@@ -53,7 +54,7 @@ def _encoders(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
 
 
 async def _truncated_texts(
-    session: RequestSession, encoder: Encoder, texts: Sequence[str], encodings: Sequence[EncodingOrError]
+    session: RequestSession, encoder: Encoder, *, texts: Sequence[str], encodings: Sequence[EncodingOrError]
 ) -> list[int]:
     """Which of the embedded texts have an end that the encoder did not read."""
     embedded = [index for index in range(len(texts)) if not isinstance(encodings[index], PlumblineError)]
@@ -68,8 +69,8 @@ async def _image_encodings(session: RequestSession, encoder: Encoder, request: E
 
 
 async def _text_encodings(
-    session: RequestSession, encoder: Encoder, pipeline: Pipeline, request: EmbedRequest
+    session: RequestSession, encoder: Encoder, *, checks: Checks, texts: Sequence[str]
 ) -> list[EncodingOrError]:
-    errors = {text: error for text in request.texts if (error := pipeline.checks.text(text)) is not None}
-    encodings = await session.text_encodings(encoder, [text for text in request.texts if text not in errors])
-    return [errors.get(text) or encodings[text] for text in request.texts]
+    errors = {text: error for text in texts if (error := checks.text(text)) is not None}
+    encodings = await session.text_encodings(encoder, [text for text in texts if text not in errors])
+    return [errors.get(text) or encodings[text] for text in texts]

@@ -103,7 +103,13 @@ class RequestPixels:
 
 
 class RequestImage:
-    """One image; its methods may be called from any thread."""
+    """One image; its methods may be called from any thread.
+
+    Args:
+        image: Its bytes.
+        policy: How it is decoded, and how large it may be.
+        decoded: Where its pixels are kept for a second encoder.
+    """
 
     def __init__(self, image: OpenedImage, policy: DecodePolicy, decoded: RequestPixels) -> None:
         self.digest = _content_digest(image)

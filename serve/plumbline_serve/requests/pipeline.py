@@ -25,11 +25,21 @@ class PipelineObserver(Protocol):
     """What the pipeline tells the metrics."""
 
     def stage(self, stage: str, seconds: float) -> None:
-        """An image spent that long in the stage decode or fit."""
+        """A stage has handled an image.
+
+        Args:
+            stage: `decode`, or `fit`: preprocessing.
+            seconds: What it took.
+        """
         ...
 
     def scored(self, scorer: str, score: ScoreOrError) -> None:
-        """An item got a score or an error from a scorer."""
+        """An item was scored.
+
+        Args:
+            scorer: Its name.
+            score: What the item got, or why it got none.
+        """
         ...
 
     def item_failed(self, error: PlumblineError) -> None:

@@ -1,8 +1,10 @@
 """Order images for a text, or texts for an image."""
 
+from collections.abc import Iterable, Mapping
+
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
 from plumbline_models.core.protocols import Scorer
-from plumbline_serve.messages import Ranked, RankReply, RankRequest
+from plumbline_serve.messages import Ranked, RankReply, RankRequest, ScoreOrError
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.validation import Case
 
@@ -18,9 +20,17 @@ async def rank(pipeline: Pipeline, request: RankRequest) -> RankReply:
     cases = _cases(pipeline, request)
     async with pipeline.session(request.timeout_ms) as session:
         found = await pipeline.run(session, cases, [scorer])
+    ranked, errors = _ranked(pipeline, scorer, zip(cases, found, strict=True))
+    return RankReply(scorer.info.name, ranked[: request.top_k], errors, session.timing())
+
+
+def _ranked(
+    pipeline: Pipeline, scorer: Scorer, scored: Iterable[tuple[Case, Mapping[str, ScoreOrError]]]
+) -> tuple[list[Ranked], dict[int, PlumblineError]]:
+    """Places, the best first and ties by index; and what could not be scored, by index."""
     ranked: list[Ranked] = []
     errors: dict[int, PlumblineError] = {}
-    for index, (case, scores) in enumerate(zip(cases, found, strict=True)):
+    for index, (case, scores) in enumerate(scored):
         score = scores.get(scorer.info.name)
         error = pipeline.failure(case, scores)
         if error is not None:
@@ -29,7 +39,7 @@ async def rank(pipeline: Pipeline, request: RankRequest) -> RankReply:
             ranked.append(Ranked(index, score.value, truncated=bool(score.details.get("truncated"))))
     sign = -1.0 if scorer.info.higher_is_better else 1.0
     ranked.sort(key=lambda place: (sign * place.value, place.index))
-    return RankReply(scorer.info.name, ranked[: request.top_k], errors, session.timing())
+    return ranked, errors
 
 
 def _scorer(pipeline: Pipeline, name: str | None) -> Scorer:

@@ -31,7 +31,13 @@ DRAIN_RETRY_AFTER_S = 2.0  # another replica, or the restarted one, is there by 
 
 
 class CoreService:
-    """Answers every edge; see `Service`."""
+    """Answers every edge; see `Service`.
+
+    Args:
+        pipeline: Answers requests.
+        compute: Says what is loaded, and whether it works.
+        exposition: Makes the text of the metrics.
+    """
 
     def __init__(self, pipeline: Pipeline, compute: Compute, *, exposition: Callable[[], Awaitable[bytes]]) -> None:
         self._pipeline = pipeline

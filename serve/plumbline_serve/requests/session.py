@@ -60,6 +60,11 @@ class RequestSession:
 
     An image is known by its content, so that the same bytes sent twice are one image. What is wrong with one image
     or text is a value among the encodings; only what stops the whole request is raised.
+
+    Args:
+        tools: What requests share.
+        deadline: When the caller goes.
+        on_stage: Hears how long each image took to decode and to preprocess, from several threads.
     """
 
     def __init__(self, tools: SessionTools, deadline: Deadline, *, on_stage: OnStage) -> None:

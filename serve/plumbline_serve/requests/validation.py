@@ -41,7 +41,12 @@ class Case:
 
 
 class Checks:
-    """The limits and the loaded scorers, which every request is checked against."""
+    """The limits and the loaded scorers, which every request is checked against.
+
+    Args:
+        limits: Of the settings.
+        scorers: By name.
+    """
 
     def __init__(self, limits: Limits, scorers: Mapping[str, Scorer]) -> None:
         self._limits = limits
