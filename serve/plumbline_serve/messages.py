@@ -1,8 +1,11 @@
-"""What the edges ask the service and what it answers: one vocabulary for REST, gRPC and the command line.
+"""The service's requests and replies, each defined once, for REST, gRPC and the command line.
 
 The edges translate their wire format to these and back; the pipeline sees nothing else. Requests hold what the
-caller sent, unchecked beyond its shape: limits, names and images are checked on the road, so that REST and gRPC
+caller sent, unchecked beyond its shape: limits, names and images are checked on the request path, so that REST and gRPC
 refuse the same things with the same words.
+
+Replies are written field by field: a field goes out under its name, and where it has a default, only if it differs from
+it (REST). REST's schema takes types and descriptions from here; protobuf and client are held against it by a test.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +28,7 @@ class EncodedImage:
 
 @dataclass(frozen=True, slots=True)
 class Base64Image:
-    """A compressed image file in base64 text, decoded on the road and not on an event loop."""
+    """A compressed image file in base64 text, decoded on the request path and not on an event loop."""
 
     text: str
 
@@ -124,14 +127,14 @@ class EmbedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Where a request's time went, milliseconds of wall time."""
+    """Milliseconds of wall time that the request took in the service."""
 
     decode: float
-    """Images were decoded and fitted: the sum over all, on however many threads."""
+    """Decoding and preprocessing of images: the sum over all, on however many threads."""
     queue: float
-    """The longest wait for an encoder's batch, or for encodings that another request was having made already."""
+    """The longest wait for an encoder, or for encodings that another request was having made already."""
     compute: float
-    """The longest of the encoders' batches."""
+    """The longest time that an encoder took."""
     total: float
 
 
@@ -140,15 +143,16 @@ ScoreOrError: TypeAlias = Score | PlumblineError
 
 @dataclass(frozen=True, slots=True)
 class ItemScores:
-    """Scores by scorer; one that failed for this item has an error in its place."""
+    """An item that was scored; single scorers may have failed."""
 
     id: str
     scores: Mapping[str, ScoreOrError]
+    """By scorer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemFailure:
-    """Nothing about this item could be scored."""
+    """An item that nothing could be said of."""
 
     id: str
     error: PlumblineError
@@ -159,94 +163,109 @@ ItemResult: TypeAlias = ItemScores | ItemFailure
 
 @dataclass(frozen=True, slots=True)
 class ScoreReply:
-    """Results in request order."""
+    """Results in the order of the items."""
 
     results: Sequence[ItemResult]
-    timing: Timing
+    timing_ms: Timing
 
 
 @dataclass(frozen=True, slots=True)
 class ItemVerdict:
-    """Whether the item passed; `failed` names the scorers whose condition did not hold."""
+    """An item that was judged."""
 
     id: str
     verdict: Literal["accept", "reject"]
     failed: Sequence[str]
+    """Scorers whose condition did not hold."""
     scores: Mapping[str, ScoreOrError]
+    """By scorer; those that ran."""
     reasons: Mapping[str, str] = field(default_factory=dict)
-    """Why a scorer failed, by scorer, where that is not its value."""
+    """By scorer, why it failed where that is not its value: a text with fewer than `min_words` words."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilterReply:
-    """Verdicts in request order; an item that could not be judged is a failure, never an accept."""
+    """Verdicts in the order of the items; an item that could not be judged is a failure and never an accept."""
 
     results: Sequence[ItemVerdict | ItemFailure]
-    timing: Timing
+    timing_ms: Timing
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One place of a ranking: which image or text, and its value."""
+    """One place of a ranking."""
 
     index: int
+    """Into the request's images or texts, from 0."""
     value: float
     truncated: bool = False
-    """Whether the scorer did not read the end of the text."""
+    """True where the scorer did not read the end of the text; else absent."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankReply:
-    """Best first, ties by index; `errors` are those that could not be scored, by index."""
+    """Best first, ties by index."""
 
     scorer: str
+    """The scorer that ranked."""
     ranking: Sequence[Ranked]
     errors: Mapping[int, PlumblineError]
-    timing: Timing
+    """What could not be scored, by index; absent where there is none."""
+    timing_ms: Timing
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedReply:
-    """Unit-norm vectors in request order; an input that failed has an error in its place."""
+    """Unit-norm vectors in the order of the images or texts."""
 
     encoder: str
+    """What embedded, by its key in `GET /v1/models`."""
     dim: int
+    """Numbers per vector."""
     vectors: Sequence[NDArray[np.float32] | PlumblineError]
-    timing: Timing
+    """Numbers, or base64 of little-endian float32; a failure in the place of one that failed."""
+    timing_ms: Timing
     truncated: Sequence[int] = ()
-    """Which texts have an end that the encoder did not read, by index."""
+    """Texts whose end the encoder did not read, by index, from 0; absent where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScorerEntry:
-    """One line of `GET /v1/scorers`."""
+    """One loaded scorer."""
 
     id: str
     summary: str
     low: float | None
+    """Lowest possible value; null where there is none."""
     high: float | None
+    """Highest possible value; null where there is none."""
     higher_is_better: bool
     needs_text: bool
     encoders: Sequence[str]
+    """What it computes with, by key in `GET /v1/models`."""
     precision: str
+    """Of its encoders, each once: attributions are computed in fp32 always."""
     backend: str
     paper: str
+    """An arXiv identifier."""
     licence: str
-    """Of the weights behind it, each once."""
+    """Of the weights behind it."""
     conventions: Mapping[str, str]
     """How the value is made, as configured, by setting."""
     context_length: int | None
-    """Tokens that a text is cut to; None where no text is cut."""
+    """Tokens that a text is cut to; null where no text is cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderEntry:
-    """One line of `GET /v1/models`."""
+    """One loaded encoder."""
 
     key: str
     kind: str
+    """`image`, `text`, or `pair` for both together."""
     arch: str
     source: str
+    """Where the weights come from: a tag, a hub name, a file name, or `embedded`."""
     licence: str
     sha256: str
     dim: int
@@ -256,11 +275,12 @@ class EncoderEntry:
     notes: Mapping[str, str]
 
 
+Request: TypeAlias = ScoreRequest | FilterRequest | RankRequest | EmbedRequest
 Reply: TypeAlias = ScoreReply | FilterReply | RankReply | EmbedReply
 
 
 def errors_of(reply: Reply) -> Iterator[tuple[str, PlumblineError]]:
-    """What failed in an answer: the item, by id or index, with the scorer where it is one of several, and why."""
+    """What failed in a reply: the item, by id or index, with the scorer where it is one of several, and why."""
     match reply:
         case RankReply(errors=errors):
             yield from ((f"index {index}", error) for index, error in errors.items())

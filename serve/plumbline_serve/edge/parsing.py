@@ -1,48 +1,185 @@
-"""A request as any wire delivers it, and as understood: one way for REST and gRPC, so that both refuse alike."""
+"""What the values of a request must be, and what its caller is told where they are not: the same for REST and gRPC.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+REST's schemas are made of these types; gRPC's reader, whose wire holds the types already, checks values against them.
+"""
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from plumbline_models.core.errors import InvalidFieldError
 from plumbline_serve.concurrency import Deadline
-from plumbline_serve.edge import schemas
-from plumbline_serve.edge.fields import read_document
+from plumbline_serve.messages import Base64Image, Request, UrlImage
+from plumbline_serve.requests.images import is_data_url
+from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Limits
 
-B = TypeVar("B", bound=schemas.Request)
+T = TypeVar("T")
+M = TypeVar("M", bound=Request)
+Location: TypeAlias = tuple[int | str, ...]
+"""The names and indices that lead to a field."""
+
+MAX_SCORERS = 64  # that a request may name; far more than there are
+MAX_WORDS = 2**16  # that a condition may ask of a text; far more than any text within the limits has
+
+Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+Timeout: TypeAlias = Annotated[Finite, Field(gt=0)]
+AtLeastOne: TypeAlias = Annotated[int, Field(ge=1)]
+NumWords: TypeAlias = Annotated[int, Field(ge=1, le=MAX_WORDS)]
+ScorerNames: TypeAlias = Annotated[list[str], Field(max_length=MAX_SCORERS)]
+Conditions: TypeAlias = Annotated[list[T], Field(min_length=1, max_length=MAX_SCORERS)]
+
+_MAX_LISTED = 16  # faults in a reply: the first ones say enough, and gRPC has 8 KiB for all of an error
+_MAX_COUNTED = 1000
+_MAX_POINTER_BYTES = 120
+_IMAGE_KIND = 3  # where, below /items/N/image, pydantic names which of an image's two forms it tried
+_QUERIES = (frozenset({"text", "images"}), frozenset({"image", "texts"}))
+_REASONS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known field",
+    "string_type": "must be a string",
+    "int_type": "must be an integer",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "finite_number": "must be a finite number",
+    "list_type": "must be an array",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge}",
+    "too_short": "must not be empty",
+    "too_long": "must have at most {max_length} entries",
+    "literal_error": "must be {expected}",
+}
+"""By pydantic's kind of error; ours carry their own sentence."""
+
+
+class Faults:
+    """What is wrong with a request, collected field by field and refused as one."""
+
+    def __init__(self) -> None:
+        self.num = 0
+        self._listed: list[dict[str, str]] = []
+
+    def add(self, location: Location, reason: str | None) -> None:
+        """Note what is wrong with a field.
+
+        Args:
+            location: Where it is.
+            reason: What is wrong with it; None: nothing.
+        """
+        if reason is None:
+            return
+        self.num += 1
+        if len(self._listed) < _MAX_LISTED:
+            self._listed.append({"pointer": pointer(location), "detail": reason})
+
+    def add_invalid(self, error: ValidationError, location: Location = ()) -> None:
+        """Note what pydantic found wrong.
+
+        Args:
+            error: What it raised.
+            location: Where the value is that it was given.
+        """
+        found: Sequence[ErrorDetails] = ()
+        if error.error_count() <= _MAX_COUNTED:  # listing more would hold up everybody else
+            found = error.errors(include_url=False, include_input=False)
+        for each in found:
+            self.add((*location, *_without_image_kind(each["loc"])), _reason(each))
+        self.num += error.error_count() - len(found)
+
+    def check(self, kind: TypeAdapter[Any], value: T, location: Location) -> T:
+        """Hold a value against its type.
+
+        Args:
+            kind: What the value must be.
+            value: None stands for one that is not given.
+            location: Where it is.
+
+        Returns:
+            The value as it is.
+        """
+        if value is not None:
+            try:
+                kind.validate_python(value, strict=True)
+            except ValidationError as error:
+                self.add_invalid(error, location)
+        return value
+
+    def refuse(self) -> None:
+        """Refuse the request if anything is wrong with it.
+
+        Raises:
+            InvalidFieldError: Something is.
+        """
+        if self.num:
+            raise self.error()
+
+    def error(self) -> InvalidFieldError:
+        """The refusal, which lists the first faults; none where there are thousands."""
+        listed = [] if self.num > _MAX_COUNTED else self._listed
+        first = listed[0] if listed else {"pointer": "", "detail": f"is wrong in {self.num} places"}
+        where = first["pointer"] or "it"
+        return InvalidFieldError(f"The request is not as the schema says: {where} {first['detail']}.", errors=listed)
+
+
+def check_counts(limits: Limits, *collections: Any) -> None:
+    """Hold the numbers of items, images and texts against the limits, before any of them is read.
+
+    Args:
+        limits: The service's.
+        collections: Those of the request; what is none, for it is of a wrong type or not given, is passed over.
+
+    Raises:
+        TooManyItemsError: One holds more than allowed.
+    """
+    for each in collections:
+        if isinstance(each, Collection) and not isinstance(each, str) and len(each) > limits.max_items:
+            Checks(limits, {}).count(len(each))
+
+
+def choice_fault(**choices: Any) -> str | None:
+    """What is wrong with fields of which exactly one is to be given; None stands for one that is not."""
+    if sum(value is not None for value in choices.values()) == 1:
+        return None
+    return f"must have exactly one of {', '.join(choices)}"
+
+
+def bounds_fault(low: float | None, high: float | None) -> str | None:
+    """What is wrong with the bounds of a condition.
+
+    Args:
+        low: Its `min`.
+        high: Its `max`.
+    """
+    return "must have min, max or both" if low is None and high is None else None
+
+
+def query_fault(given: Collection[str]) -> str | None:
+    """What is wrong with a request to rank that gives these of its four fields."""
+    return None if frozenset(given) in _QUERIES else "must have either text and images, or image and texts"
+
+
+def url_image(url: str) -> UrlImage | Base64Image:
+    """The image of an address, which may hold the image itself."""
+    return Base64Image(url) if is_data_url(url) else UrlImage(url)
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """What came over the wire: a document of plain values, and the bytes that its sources name."""
-
-    document: Any
-    parts: Mapping[str, bytes] | None = None
-    """None where the wire has no parts."""
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedRequest(Generic[B]):
-    """A delivery that fits its schema."""
-
-    body: B
-    parts: Mapping[str, bytes] | None
-    timeout_ms: float | None
-    """What is left of the caller's patience; None: no end to it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
+class CallerTimeout:
     """How long the wire says that the caller waits, and since when, on the monotonic clock."""
 
     started_s: float
     timeout_ms: float | None = None
 
-    def left_ms(self, timeout_ms: float | None) -> float | None:
-        """What is left of the smaller of two timeouts: the wire's and the body's.
+    def remaining_ms(self, timeout_ms: float | None) -> float | None:
+        """What is left of the smaller of two timeouts, the wire's and the request's; None: there is no limit.
 
         Raises:
-            DeadlineExceededError: Nothing.
+            DeadlineExceededError: Nothing is left.
         """
         timeouts = [each for each in (self.timeout_ms, timeout_ms) if each is not None]
         if not timeouts:
@@ -53,13 +190,30 @@ class Patience:
         return (deadline.remaining_s or 0.0) * 1000
 
 
-def parse_request(delivery: Delivery, schema: type[B], limits: Limits, *, patience: Patience) -> ParsedRequest[B]:
-    """Read a delivery as its schema.
+def with_remaining_time(request: M, timeout: CallerTimeout) -> M:
+    """The request with what is left of its time, now that it is read.
+
+    Args:
+        request: With the timeout that it names itself.
+        timeout: What the wire says.
 
     Raises:
-        TooManyItemsError: It holds more items, images or texts than allowed.
-        InvalidFieldError: It does not fit.
         DeadlineExceededError: It took longer to arrive than the caller waits.
     """
-    body = read_document(delivery.document, schema, limits)
-    return ParsedRequest(body, delivery.parts, patience.left_ms(body.timeout_ms))
+    return replace(request, timeout_ms=timeout.remaining_ms(request.timeout_ms))
+
+
+def pointer(location: Location) -> str:
+    """The JSON pointer (RFC 6901) of a location, cut where a name in it is very long."""
+    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in location)
+    return "".join(f"/{step}" for step in steps).encode()[:_MAX_POINTER_BYTES].decode(errors="ignore")
+
+
+def _without_image_kind(location: Location) -> Location:
+    is_image_of_item = len(location) > _IMAGE_KIND and location[0] == "items" and location[2] == "image"
+    return (*location[:_IMAGE_KIND], *location[_IMAGE_KIND + 1 :]) if is_image_of_item else location
+
+
+def _reason(fault: ErrorDetails) -> str:
+    reason = _REASONS.get(fault["type"])
+    return fault["msg"] if reason is None else reason.format_map(fault.get("ctx", {}))

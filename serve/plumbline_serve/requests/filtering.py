@@ -49,7 +49,7 @@ async def filter_items(pipeline: Pipeline, request: FilterRequest) -> FilterRepl
                 each.error = pipeline.failure(each.case, scores)
                 if each.error is None:
                     each.failed += _failures(scorer.info.name, scores, request.policy, known=each.failed)
-    return FilterReply(results=[_verdict(each) for each in judged], timing=session.timing())
+    return FilterReply(results=[_verdict(each) for each in judged], timing_ms=session.timing())
 
 
 def _cheapest_first(pipeline: Pipeline, policy: Sequence[Threshold]) -> list[Scorer]:

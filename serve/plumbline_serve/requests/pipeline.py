@@ -76,7 +76,7 @@ class Pipeline:
         async with self.session(request.timeout_ms) as session:
             scores = await self.run(session, cases, scorers)
         results = [self._result(case, found) for case, found in zip(cases, scores, strict=True)]
-        return ScoreReply(results=results, timing=session.timing())
+        return ScoreReply(results=results, timing_ms=session.timing())
 
     @asynccontextmanager
     async def session(self, timeout_ms: float | None) -> AsyncIterator[RequestSession]:

@@ -88,7 +88,7 @@ class RuleService:
     """Answers by simple rules; a text `raise CODE` fails the request, `hang` never ends, `crash` is a bug."""
 
     def __init__(self) -> None:
-        self.asked: list[Any] = []
+        self.received: list[Any] = []
         self.is_ready = True
         self.hanging = threading.Semaphore(0)
         self.cancelled = threading.Semaphore(0)
@@ -132,7 +132,7 @@ class RuleService:
         return b"# HELP plumbline_requests_total Requests answered.\n"
 
     async def _obey(self, request, texts) -> None:
-        self.asked.append(request)
+        self.received.append(request)
         for text in filter(None, texts):
             if text.startswith("raise "):
                 kind = next(kind for kind in error_classes() if kind.code == text.split()[1])
@@ -331,7 +331,7 @@ def _edge() -> Iterator[Edge]:
 @pytest.fixture
 def edge(_edge: Edge) -> Edge:
     """Both edges, with small limits and no keys."""
-    _edge.service.asked.clear()
+    _edge.service.received.clear()
     _edge.service.is_ready = True
     _edge.notebook.requests.clear()
     _edge.notebook.rejections.clear()

@@ -38,12 +38,12 @@ def test_a_byte_order_mark_before_json_is_skipped(edge, form) -> None:
 def test_an_image_may_be_a_data_url(edge, key: str) -> None:
     source = {key: "data:image/png;base64," + base64.b64encode(b"\x01\x02").decode()}
     edge.post("/v1/score", {"items": [{"image": source}]})
-    image = edge.service.asked[-1].items[0].image
+    image = edge.service.received[-1].items[0].image
     assert image.text == source[key]
 
 
 @pytest.mark.parametrize(
-    ("asked", "sent"),
+    ("named", "sent"),
     [
         pytest.param('a"b', b"a%22b", id="as browsers write it"),
         pytest.param('a"b', b'a\\"b', id="as mail writes it"),
@@ -51,8 +51,8 @@ def test_an_image_may_be_a_data_url(edge, key: str) -> None:
         pytest.param("a%22b", b"a%22b", id="as it is"),
     ],
 )
-def test_a_part_is_found_by_its_name(edge, asked: str, sent: bytes) -> None:
-    document = json.dumps({"items": [{"image": {"part": asked}}]}).encode()
+def test_a_part_is_found_by_its_name(edge, named: str, sent: bytes) -> None:
+    document = json.dumps({"items": [{"image": {"part": named}}]}).encode()
     parts = [(b"request", document), (sent, b"\x01\x02")]
     body = b"".join(b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % part for part in parts)
     headers = {"content-type": "multipart/form-data; boundary=b"}
@@ -64,7 +64,7 @@ def test_half_an_emoji_reaches_the_item_that_it_concerns(edge) -> None:
     json_type = {"content-type": "application/json"}
     items = b'{"items": [{"text": "\\ud83d"}, {"text": "a"}]}'
     assert edge.http.post("/v1/score", content=items, headers=json_type).status_code == 200
-    assert [item.text for item in edge.service.asked[-1].items] == ["\ud83d", "a"]
+    assert [item.text for item in edge.service.received[-1].items] == ["\ud83d", "a"]
     name = b'{"items": [{"id": "\\ud83d", "text": "a"}]}'
     reply = edge.http.post("/v1/score", content=name, headers=json_type)
     assert (reply.status_code, reply.json()["code"]) == (400, "malformed_request")

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from plumbline_models.core.errors import MalformedRequestError, RequestTooLargeError
-from plumbline_serve.edge.rest.json_document import read_json
+from plumbline_serve.edge.rest.body import read_json
 from plumbline_serve.settings import Limits
 
 LIMITS = Limits(max_items=2, max_text_chars=10)

@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from plumbline_serve.edge.rest.pages import PAGES
+from plumbline_serve.edge.rest.app import PAGES
 
 KINDS = {".css": "text/css", ".js": "javascript", "": "text/html"}
 

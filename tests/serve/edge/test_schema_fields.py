@@ -4,7 +4,7 @@ import pytest
 
 from plumbline_models.core.errors import InvalidFieldError, TooManyItemsError
 from plumbline_serve.edge import schemas
-from plumbline_serve.edge.fields import read_document
+from plumbline_serve.edge.rest.requests import read_document
 from plumbline_serve.settings import Limits
 
 LIMITS = Limits(max_items=3)

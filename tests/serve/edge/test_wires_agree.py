@@ -1,6 +1,7 @@
 """REST and gRPC answer the same numbers for the same bytes, and refuse the same requests alike."""
 
 import base64
+import json
 import struct
 
 import grpc
@@ -41,28 +42,103 @@ def test_embeddings_are_equal_bit_by_bit(edge, encoding: str) -> None:
     assert [read(vector) for vector in rest] == rpc
 
 
-SOURCE = {"b64": ""}
-PAIRS = [
-    pytest.param({"items": [{}] * 9}, pb.ScoreRequest(items=[pb.Item()] * 9), id="too many items"),
-    pytest.param({"items": [{}], "timeout_ms": -1}, pb.ScoreRequest(items=[pb.Item()], timeout_ms=-1), id="timeout"),
-    pytest.param({"items": [{"image": {}}]}, pb.ScoreRequest(items=[pb.Item(image=pb.ImageSource())]), id="no source"),
+B64, DATA, NO_IMAGE = {"b64": ""}, pb.ImageSource(data=b""), pb.ImageSource()
+FLAT = {"part": "a", "raw": {"height": 0, "width": 0}}
+RAW = pb.ImageSource(raw=pb.RawImage())
+INF = float("inf")
+
+
+def policy(*conditions: dict) -> dict:
+    return {"policy": {"all": list(conditions)}}
+
+
+def wire_policy(*conditions: dict) -> pb.Policy:
+    return pb.Policy(all=[pb.Threshold(**each) for each in conditions])
+
+
+BARE, WORDLESS = {"scorer": "sum"}, {"scorer": "sum", "min_words": 0}
+BOUNDLESS = {"scorer": "sum", "min": INF, "max": -INF, "min_words": 2**17}
+SCORE = [
+    pytest.param({"items": [{}] * 9}, {"items": [pb.Item()] * 9}, id="too many items"),
+    pytest.param(
+        {"items": [], "images": {str(i): B64 for i in range(9)}},
+        {"images": {str(i): DATA for i in range(9)}},
+        id="too many images",
+    ),
+    pytest.param({"items": [{}], "timeout_ms": -1}, {"items": [pb.Item()], "timeout_ms": -1}, id="negative timeout"),
+    pytest.param({"items": [{}], "timeout_ms": INF}, {"items": [pb.Item()], "timeout_ms": INF}, id="endless timeout"),
+    pytest.param({"items": [{"image": {}}]}, {"items": [pb.Item(image=NO_IMAGE)]}, id="no source"),
+    pytest.param({"items": [{"image": FLAT}]}, {"items": [pb.Item(image=RAW)]}, id="raw without a size"),
+    pytest.param({"items": [], "scorers": ["a"] * 65}, {"scorers": ["a"] * 65}, id="scorers without end"),
+    pytest.param(
+        {"items": [{"image": FLAT}, {}, {"image": {}}], "images": {"a/b": {}}, "timeout_ms": 0, "scorers": ["a"] * 65},
+        {
+            "items": [pb.Item(image=RAW), pb.Item(), pb.Item(image=NO_IMAGE)],
+            "images": {"a/b": NO_IMAGE},
+            "timeout_ms": 0,
+            "scorers": ["a"] * 65,
+        },
+        id="many faults",
+    ),
     pytest.param(
         {"items": [{"text": "raise unknown_scorer"}]},
-        pb.ScoreRequest(items=[pb.Item(text="raise unknown_scorer")]),
+        {"items": [pb.Item(text="raise unknown_scorer")]},
         id="unknown scorer",
     ),
-    pytest.param({"items": [{"text": "crash"}]}, pb.ScoreRequest(items=[pb.Item(text="crash")]), id="a bug"),
+    pytest.param({"items": [{"text": "crash"}]}, {"items": [pb.Item(text="crash")]}, id="a bug"),
+]
+FILTER = [
+    pytest.param(policy() | {"items": []}, {}, id="no conditions"),
+    pytest.param(policy(*[BARE] * 65) | {"items": []}, {"policy": wire_policy(*[BARE] * 65)}, id="many conditions"),
+    pytest.param(policy(BARE, WORDLESS) | {"items": []}, {"policy": wire_policy(BARE, WORDLESS)}, id="no bounds"),
+    pytest.param(policy(BOUNDLESS) | {"items": []}, {"policy": wire_policy(BOUNDLESS)}, id="bounds without end"),
+]
+RANK = [
+    pytest.param({}, {}, id="nothing"),
+    pytest.param({"text": "a", "texts": ["b"]}, {"text": "a", "texts": ["b"]}, id="texts for a text"),
+    pytest.param({"image": B64, "images": [B64]}, {"image": DATA, "images": [DATA]}, id="images for an image"),
+    pytest.param({"images": [B64]}, {"images": [DATA]}, id="images for nothing"),
+    pytest.param({"text": "a", "images": [{}], "top_k": 0}, {"text": "a", "images": [NO_IMAGE], "top_k": 0}, id="two"),
+    pytest.param({"image": {}, "texts": ["a"] * 8}, {"image": NO_IMAGE, "texts": ["a"] * 8}, id="no image"),
+    pytest.param({"image": B64, "texts": ["a"] * 9}, {"image": DATA, "texts": ["a"] * 9}, id="too many texts"),
+]
+EMBED = [
+    pytest.param({}, {}, id="nothing"),
+    pytest.param({"texts": ["a"], "images": [B64]}, {"texts": ["a"], "images": [DATA]}, id="both"),
+    pytest.param(
+        {"texts": ["a"], "images": [{}]}, {"texts": ["a"], "images": [NO_IMAGE]}, id="both, one without source"
+    ),
 ]
 
 
-@pytest.mark.parametrize(("document", "message"), PAIRS)
-def test_a_request_is_refused_alike(edge, document, message) -> None:
-    headers = {"x-request-id": "me"}
-    rest = edge.post("/v1/score", document, headers=headers).json()
+def check_refused_alike(edge, rpc: str, document: dict, fields: dict) -> None:
+    headers = {"x-request-id": "me", "content-type": "application/json"}
+    content = json.dumps(document).replace("Infinity", "1e999")
+    rest = edge.http.post(f"/v1/{rpc.lower()}", content=content, headers=headers).json()
     with pytest.raises(grpc.RpcError) as caught:
-        edge.rpc.Score(message, metadata=list(headers.items()))
+        getattr(edge.rpc, rpc)(getattr(pb, f"{rpc}Request")(**fields), metadata=[("x-request-id", "me")])
     status = status_pb2.Status.FromString(dict(caught.value.trailing_metadata())["grpc-status-details-bin"])
     assert problem_document(status) | {"request_id": "me"} == rest
+
+
+@pytest.mark.parametrize(("document", "fields"), SCORE)
+def test_a_request_to_score_is_refused_alike(edge, document, fields) -> None:
+    check_refused_alike(edge, "Score", document, fields)
+
+
+@pytest.mark.parametrize(("document", "fields"), FILTER)
+def test_a_request_to_filter_is_refused_alike(edge, document, fields) -> None:
+    check_refused_alike(edge, "Filter", document, fields)
+
+
+@pytest.mark.parametrize(("document", "fields"), RANK)
+def test_a_request_to_rank_is_refused_alike(edge, document, fields) -> None:
+    check_refused_alike(edge, "Rank", document, fields)
+
+
+@pytest.mark.parametrize(("document", "fields"), EMBED)
+def test_a_request_to_embed_is_refused_alike(edge, document, fields) -> None:
+    check_refused_alike(edge, "Embed", document, fields)
 
 
 def test_an_items_error_is_the_same_on_both_wires(edge) -> None:

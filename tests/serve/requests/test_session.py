@@ -111,6 +111,6 @@ async def test_a_request_that_joined_another_s_work_says_how_long_it_waited(open
     await asyncio.sleep(0.1)
     encoder.gate.set()
     await first
-    timing = (await second).timing
+    timing = (await second).timing_ms
     assert 50 <= timing.queue <= timing.total  # milliseconds
     assert timing.decode == timing.compute == 0

@@ -1,4 +1,4 @@
-"""One gRPC call: its context, its name in the log, and how its errors leave.
+"""One gRPC call: its context, its name in the log, how its errors leave, and how a stream of batches is answered.
 
 Under Ray Serve an error's details arrive only if the method sets code, details and trailing metadata and then
 returns; so no method of the edge raises.
@@ -6,10 +6,10 @@ returns; so no method of the edge raises.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -17,12 +17,13 @@ from google.protobuf.message import Message
 from plumbline_serve.concurrency import release
 from plumbline_serve.edge.api_keys import ApiKeys
 from plumbline_serve.edge.observe import EdgeObserver
-from plumbline_serve.edge.parsing import Patience
+from plumbline_serve.edge.parsing import CallerTimeout
 from plumbline_serve.edge.problems import grpc_code, refuse, status
 from plumbline_serve.request_ids import request_id
 from plumbline_wire import REQUEST_ID_KEY, STATUS_DETAILS_KEY
 
 R = TypeVar("R", bound=Message)
+Q = TypeVar("Q")
 
 
 class CallContext(Protocol):
@@ -55,7 +56,7 @@ class GrpcCall:
     context: CallContext
     request_id: str
     authorization: str | None
-    patience: Patience
+    timeout: CallerTimeout
     code: grpc.StatusCode = grpc.StatusCode.CANCELLED
     """Until it succeeds or fails."""
 
@@ -63,8 +64,8 @@ class GrpcCall:
     def of(cls, context: CallContext) -> "GrpcCall":
         """The call of a context."""
         metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
-        patience = Patience(time.monotonic(), _deadline_ms(context))
-        return cls(context, request_id(metadata.get(REQUEST_ID_KEY)), metadata.get("authorization"), patience)
+        timeout = CallerTimeout(time.monotonic(), _deadline_ms(context))
+        return cls(context, request_id(metadata.get(REQUEST_ID_KEY)), metadata.get("authorization"), timeout)
 
     def succeed(self) -> None:
         """Finish without an error."""
@@ -72,7 +73,12 @@ class GrpcCall:
         self.context.set_trailing_metadata([(REQUEST_ID_KEY, self.request_id)])
 
     def fail(self, error: Exception, observer: EdgeObserver) -> None:
-        """Finish with an error."""
+        """Finish with an error.
+
+        Args:
+            error: Why the call fails.
+            observer: What hears of refusals.
+        """
         visible = refuse(error, self.request_id, observer)
         details = status(visible)
         self.code = grpc_code(visible)
@@ -84,7 +90,7 @@ class GrpcCall:
 
 
 class CallInterceptor:
-    """Where every call passes: asks for the key, keeps exceptions in, counts."""
+    """Where every call passes: checks the key, keeps exceptions in, counts."""
 
     def __init__(self, keys: ApiKeys, observer: EdgeObserver) -> None:
         self._keys = keys
@@ -103,6 +109,8 @@ class CallInterceptor:
 
         Args:
             rpc: Names the method in the metrics.
+            context: The call's.
+            answer: Makes the reply.
             failed: What is returned beside an error.
             is_open: Whether it needs no key.
         """
@@ -148,10 +156,49 @@ class CallInterceptor:
             self._count(rpc, call)
 
     def _count(self, rpc: str, call: GrpcCall) -> None:
-        self._observer.request(rpc, "grpc", call.code.name, time.monotonic() - call.patience.started_s)
+        self._observer.request(rpc, "grpc", call.code.name, time.monotonic() - call.timeout.started_s)
 
 
 def _deadline_ms(context: CallContext) -> float | None:
     time_remaining = getattr(context, "time_remaining", None)
     remaining_s = None if time_remaining is None else time_remaining()
     return None if remaining_s is None else float(remaining_s) * 1000
+
+
+async def answer_each(
+    requests: AsyncIterator[Q], answer: Callable[[Q], Awaitable[R]], *, most: int
+) -> AsyncGenerator[R, None]:
+    """Answer the requests of a stream at the same time, in the order in which the replies become ready.
+
+    Args:
+        requests: The stream.
+        answer: Makes the reply to one.
+        most: Requests that may be under way; further ones are not read, so that the sender waits.
+    """
+    under_way: set[asyncio.Future[R]] = set()
+    reading: asyncio.Future[Q | None] | None = asyncio.ensure_future(_next(requests))
+    try:
+        while reading or under_way:
+            is_full = len(under_way) >= most
+            waited: set[asyncio.Future[Any]] = {*under_way}
+            if reading is not None and not is_full:
+                waited.add(reading)
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if reading is not None and reading.done():
+                request = reading.result()
+                reading = None
+                if request is not None:
+                    under_way.add(asyncio.ensure_future(answer(request)))
+                    reading = asyncio.ensure_future(_next(requests))
+            for task in [each for each in under_way if each.done()]:
+                under_way.remove(task)
+                yield task.result()
+    finally:
+        left: list[asyncio.Future[Any]] = [*under_way] if reading is None else [reading, *under_way]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+async def _next(requests: AsyncIterator[Q]) -> Q | None:
+    return await anext(requests, None)

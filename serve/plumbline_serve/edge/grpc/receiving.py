@@ -1,7 +1,7 @@
 """A call's message off the wire: waited for no longer than a body is, and held in the budget while it arrives.
 
 gRPC gives out whole messages only, and holds the begun ones itself, as many as there are calls. So unary methods are
-served as ones that take a stream (`grpc_servicers`), whose one message is asked for here. One that does not come at
+served as ones that take a stream (`unreadable`), whose one message is waited for here. One that does not come at
 once counts as large as a request may be, for gRPC does not say how much of it is there.
 """
 

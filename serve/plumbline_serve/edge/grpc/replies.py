@@ -1,10 +1,17 @@
-"""The service's answers as protobuf messages; the same numbers as in JSON, bit by bit."""
+"""The service's replies as protobuf messages; the same numbers as in JSON, bit by bit.
+
+Fields of the same name are copied; those that protobuf writes otherwise than the message has them stand here.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any, TypeVar
 
+import numpy as np
 import orjson
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Score
@@ -21,119 +28,67 @@ from plumbline_serve.messages import (
     ScoreOrError,
     ScorerEntry,
     ScoreReply,
-    Timing,
 )
 from plumbline_wire.v1 import scoring_pb2 as pb
 
+M = TypeVar("M", bound=Message)
 _VERDICTS = {"accept": pb.VERDICT_ACCEPT, "reject": pb.VERDICT_REJECT}
-_FIELDS = frozenset({"cosine", "words", "truncated"})  # of a score's details, those that have a field of their own
+_DETAILS = frozenset(pb.ScoreValue.DESCRIPTOR.fields_by_name) - {"value", "details", "error"}
+"""Of a score's details, those that have a field of their own."""
 
 
 def score_reply(reply: ScoreReply, request_id: str) -> pb.ScoreReply:
-    """What `Score` answers."""
-    results = [_item(result) for result in reply.results]
-    return pb.ScoreReply(request_id=request_id, results=results, timing_ms=_timing(reply.timing))
+    """The reply to a call of `Score`.
+
+    Args:
+        reply: What the service replied.
+        request_id: Names the call.
+    """
+    return _write(pb.ScoreReply, reply, request_id=request_id, results=[_item(result) for result in reply.results])
 
 
 def filter_reply(reply: FilterReply, request_id: str) -> pb.FilterReply:
-    """What `Filter` answers."""
-    results = [_verdict(result) for result in reply.results]
-    return pb.FilterReply(request_id=request_id, results=results, timing_ms=_timing(reply.timing))
+    """The reply to a call of `Filter`; see `score_reply`."""
+    return _write(pb.FilterReply, reply, request_id=request_id, results=[_verdict(result) for result in reply.results])
 
 
 def rank_reply(reply: RankReply, request_id: str) -> pb.RankReply:
-    """What `Rank` answers."""
-    return pb.RankReply(
-        request_id=request_id,
-        scorer=reply.scorer,
-        ranking=[
-            pb.Ranked(index=place.index, value=float(place.value), truncated=place.truncated) for place in reply.ranking
-        ],
-        errors=[pb.IndexedError(index=index, error=status(error)) for index, error in sorted(reply.errors.items())],
-        timing_ms=_timing(reply.timing),
-    )
+    """The reply to a call of `Rank`; see `score_reply`."""
+    errors = [pb.IndexedError(index=index, error=status(error)) for index, error in sorted(reply.errors.items())]
+    return _write(pb.RankReply, reply, request_id=request_id, errors=errors)
 
 
 def embed_reply(reply: EmbedReply, request_id: str) -> pb.EmbedReply:
-    """What `Embed` answers."""
+    """The reply to a call of `Embed`; see `score_reply`."""
     vectors = [
         pb.Embedding(error=status(each))
         if isinstance(each, PlumblineError)
         else pb.Embedding(float32_le=each.astype("<f4").tobytes())
         for each in reply.vectors
     ]
-    return pb.EmbedReply(
-        request_id=request_id,
-        encoder=reply.encoder,
-        dim=reply.dim,
-        vectors=vectors,
-        timing_ms=_timing(reply.timing),
-        truncated=reply.truncated,
-    )
+    return _write(pb.EmbedReply, reply, request_id=request_id, vectors=vectors)
 
 
 def scorers_reply(entries: Sequence[ScorerEntry]) -> pb.ListScorersReply:
-    """What `ListScorers` answers."""
-    return pb.ListScorersReply(
-        scorers=[
-            pb.ScorerEntry(
-                id=entry.id,
-                summary=entry.summary,
-                low=entry.low,
-                high=entry.high,
-                higher_is_better=entry.higher_is_better,
-                needs_text=entry.needs_text,
-                encoders=entry.encoders,
-                precision=entry.precision,
-                backend=entry.backend,
-                paper=entry.paper,
-                licence=entry.licence,
-                conventions=entry.conventions,
-                context_length=entry.context_length,
-            )
-            for entry in entries
-        ]
-    )
+    """The reply to a call of `ListScorers`."""
+    return pb.ListScorersReply(scorers=[_write(pb.ScorerEntry, entry) for entry in entries])
 
 
 def encoders_reply(entries: Sequence[EncoderEntry]) -> pb.ListModelsReply:
-    """What `ListModels` answers."""
-    return pb.ListModelsReply(
-        models=[
-            pb.EncoderEntry(
-                key=entry.key,
-                kind=entry.kind,
-                arch=entry.arch,
-                source=entry.source,
-                licence=entry.licence,
-                sha256=entry.sha256,
-                dim=entry.dim,
-                backend=entry.backend,
-                precision=entry.precision,
-                device=entry.device,
-                notes=entry.notes,
-            )
-            for entry in entries
-        ]
-    )
+    """The reply to a call of `ListModels`."""
+    return pb.ListModelsReply(models=[_write(pb.EncoderEntry, entry) for entry in entries])
 
 
 def _item(result: ItemResult) -> pb.ItemResult:
     if isinstance(result, ItemFailure):
         return pb.ItemResult(id=result.id, error=status(result.error))
-    return pb.ItemResult(id=result.id, scores=_scores(result.scores))
+    return _write(pb.ItemResult, result, scores=_scores(result.scores))
 
 
 def _verdict(result: ItemVerdict | ItemFailure) -> pb.ItemVerdict:
     if isinstance(result, ItemFailure):
         return pb.ItemVerdict(id=result.id, error=status(result.error))
-    return pb.ItemVerdict(
-        id=result.id,
-        verdict=_VERDICTS[result.verdict],
-        failed=result.failed,
-        scores=_scores(result.scores),
-        reasons=result.reasons,
-    )
+    return _write(pb.ItemVerdict, result, verdict=_VERDICTS[result.verdict], scores=_scores(result.scores))
 
 
 def _scores(scores: Mapping[str, ScoreOrError]) -> dict[str, pb.ScoreValue]:
@@ -144,29 +99,40 @@ def _scores(scores: Mapping[str, ScoreOrError]) -> dict[str, pb.ScoreValue]:
 
 
 def _score(score: Score) -> pb.ScoreValue:
-    cosine = score.details.get("cosine")
-    message = pb.ScoreValue(
-        value=float(score.value),
-        cosine=None if cosine is None else float(cosine),
-        words=[_word(word) for word in score.details.get("words", ())],
-        truncated=bool(score.details.get("truncated")),
-    )
-    if further := {name: value for name, value in score.details.items() if name not in _FIELDS}:
-        struct = Struct()
-        struct.update(orjson.loads(write_json(further)))
-        message.details.CopyFrom(struct)
+    details = orjson.loads(write_json(score.details)) if score.details else {}  # free of numpy's numbers
+    own = {name: details.pop(name) for name in _DETAILS & details.keys()}
+    message = pb.ScoreValue(value=float(score.value), **own)
+    if details:
+        message.details.update(details)
     return message
 
 
-def _word(word: Mapping[str, Any]) -> pb.Word:
-    return pb.Word(
-        text=word["text"],
-        start=int(word["start"]),
-        end=int(word["end"]),
-        attribution=float(word["attribution"]),
-        misaligned=bool(word["misaligned"]),
-    )
+def _write(kind: type[M], source: object, **otherwise: Any) -> M:
+    """A protobuf message.
+
+    Args:
+        kind: Its class.
+        source: One of `messages`; fields that both have are copied.
+        otherwise: Values that protobuf has in addition, or in place of a field's own.
+    """
+    source_kind: Any = type(source)  # of any object; mypy does not take its class for hashable
+    names = [name for name in _shared(kind.DESCRIPTOR, source_kind) if name not in otherwise]
+    return kind(**{name: _plain(getattr(source, name)) for name in names}, **otherwise)
 
 
-def _timing(timing: Timing) -> pb.Timing:
-    return pb.Timing(decode=timing.decode, queue=timing.queue, compute=timing.compute, total=timing.total)
+@cache
+def _shared(descriptor: Descriptor, source: type) -> Sequence[str]:
+    return [each.name for each in fields(source) if each.name in descriptor.fields_by_name]
+
+
+def _plain(value: Any) -> Any:
+    """What protobuf takes: no numbers of numpy, and dicts in place of messages."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    return value

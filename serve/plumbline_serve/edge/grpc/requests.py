@@ -1,92 +1,187 @@
-"""gRPC requests as deliveries: documents of the REST shape, with the images' bytes as parts that they name.
+"""gRPC's messages read as the service's, with the same checks as REST's bodies and refused in the same words."""
 
-Read further as REST's are, so that a missing or wrong field is refused with the same words and the same pointer.
-"""
+from typing import Any, TypeAlias
 
-from typing import Any, Literal, TypeAlias
+from pydantic import TypeAdapter
 
-from plumbline_serve.edge.parsing import Delivery
+from plumbline_serve import messages
+from plumbline_serve.edge.parsing import (
+    AtLeastOne,
+    Conditions,
+    Faults,
+    Finite,
+    Location,
+    NumWords,
+    ScorerNames,
+    Timeout,
+    bounds_fault,
+    check_counts,
+    choice_fault,
+    query_fault,
+    url_image,
+)
+from plumbline_serve.messages import EncodedImage, ImageSource, Item, RawImage, Threshold
+from plumbline_serve.settings import Limits
 from plumbline_wire.v1 import scoring_pb2 as pb
 
-Document: TypeAlias = dict[str, Any]
-_BOUNDS: tuple[Literal["min", "max", "min_words"], ...] = ("min", "max", "min_words")
-_Message: TypeAlias = pb.ScoreRequest | pb.FilterRequest | pb.RankRequest | pb.EmbedRequest | pb.Item
+_Message: TypeAlias = pb.ScoreRequest | pb.FilterRequest | pb.RankRequest | pb.EmbedRequest | pb.Item | pb.Threshold
+
+_TIMEOUT: TypeAdapter[Any] = TypeAdapter(Timeout)
+_BOUND: TypeAdapter[Any] = TypeAdapter(Finite)
+_NUM_WORDS: TypeAdapter[Any] = TypeAdapter(NumWords)
+_AT_LEAST_ONE: TypeAdapter[Any] = TypeAdapter(AtLeastOne)
+_SCORERS: TypeAdapter[Any] = TypeAdapter(ScorerNames)
+_CONDITIONS: TypeAdapter[Any] = TypeAdapter(Conditions[Any])
 
 
-def score_delivery(request: pb.ScoreRequest) -> Delivery:
-    """What `POST /v1/score` would have got."""
-    parts: dict[str, bytes] = {}
-    document = _items(request, parts)
-    if request.scorers:
-        document["scorers"] = list(request.scorers)
-    return Delivery(document, parts)
+def score_request(request: pb.ScoreRequest, limits: Limits) -> messages.ScoreRequest:
+    """What a call of `Score` asks for.
+
+    Args:
+        request: What came over the wire.
+        limits: The service's.
+
+    Raises:
+        TooManyItemsError: It holds more items or images than allowed.
+        InvalidFieldError: A value is not as the schema says.
+    """
+    check_counts(limits, request.items, request.images)
+    faults = Faults()
+    message = messages.ScoreRequest(
+        timeout_ms=_timeout_ms(request, faults),
+        images=_images(request, faults),
+        items=_items(request, faults),
+        scorers=faults.check(_SCORERS, list(request.scorers), ("scorers",)) or None,
+    )
+    faults.refuse()
+    return message
 
 
-def filter_delivery(request: pb.FilterRequest) -> Delivery:
-    """What `POST /v1/filter` would have got."""
-    parts: dict[str, bytes] = {}
-    thresholds = [
-        {"scorer": each.scorer} | {name: getattr(each, name) for name in _BOUNDS if each.HasField(name)}
-        for each in request.policy.all
-    ]
-    return Delivery(_items(request, parts) | {"policy": {"all": thresholds}, "explain": request.explain}, parts)
+def filter_request(request: pb.FilterRequest, limits: Limits) -> messages.FilterRequest:
+    """What a call of `Filter` asks for; see `score_request`."""
+    check_counts(limits, request.items, request.images)
+    faults = Faults()
+    message = messages.FilterRequest(
+        timeout_ms=_timeout_ms(request, faults),
+        images=_images(request, faults),
+        items=_items(request, faults),
+        policy=_policy(request.policy, faults),
+        explain=request.explain,
+    )
+    faults.refuse()
+    return message
 
 
-def rank_delivery(request: pb.RankRequest) -> Delivery:
-    """What `POST /v1/rank` would have got; proto3 has no empty lists, so that one side implies the other."""
-    parts: dict[str, bytes] = {}
-    document: Document = _given(request, "text", "scorer", "top_k", "timeout_ms")
-    if request.images or (request.HasField("text") and not request.texts):
-        document["images"] = [_source(each, parts) for each in request.images]
-    if request.HasField("image"):
-        document["image"] = _source(request.image, parts)
-    if request.texts or (request.HasField("image") and not request.images):
-        document["texts"] = list(request.texts)
-    return Delivery(document, parts)
+def rank_request(request: pb.RankRequest, limits: Limits) -> messages.RankRequest:
+    """What a call of `Rank` asks for; see `score_request`."""
+    check_counts(limits, request.images, request.texts)
+    faults = Faults()
+    timeout_ms = _timeout_ms(request, faults)
+    text = _given(request, "text")
+    images = [_source(each, faults, ("images", index)) for index, each in enumerate(request.images)]
+    image = [_source(request.image, faults, ("image",))] if request.HasField("image") else []
+    top_k = faults.check(_AT_LEAST_ONE, _given(request, "top_k"), ("top_k",))
+    if not faults.num:
+        faults.add((), query_fault(_query(request)))
+    faults.refuse()
+    return messages.RankRequest(
+        images=image or images,
+        texts=list(request.texts) if text is None else [text],
+        scorer=_given(request, "scorer"),
+        top_k=top_k,
+        timeout_ms=timeout_ms,
+    )
 
 
-def embed_delivery(request: pb.EmbedRequest) -> Delivery:
-    """What `POST /v1/embed` would have got."""
-    parts: dict[str, bytes] = {}
-    document: Document = _given(request, "scorer", "timeout_ms")
-    if request.images:
-        document["images"] = [_source(each, parts) for each in request.images]
-    if request.texts:
-        document["texts"] = list(request.texts)
-    return Delivery(document, parts)
+def embed_request(request: pb.EmbedRequest, limits: Limits) -> messages.EmbedRequest:
+    """What a call of `Embed` asks for; see `score_request`."""
+    check_counts(limits, request.images, request.texts)
+    faults = Faults()
+    message = messages.EmbedRequest(
+        timeout_ms=_timeout_ms(request, faults),
+        images=[_source(each, faults, ("images", index)) for index, each in enumerate(request.images)],
+        texts=list(request.texts),
+        scorer=_given(request, "scorer"),
+    )
+    if not faults.num:
+        faults.add((), choice_fault(images=message.images or None, texts=message.texts or None))
+    faults.refuse()
+    return message
 
 
-def _items(request: pb.ScoreRequest | pb.FilterRequest, parts: dict[str, bytes]) -> Document:
-    return _given(request, "timeout_ms") | {
-        "images": {key: _source(source, parts) for key, source in request.images.items()},
-        "items": [_item(item, parts) for item in request.items],
-    }
+def _timeout_ms(request: _Message, faults: Faults) -> float | None:
+    timeout_ms: float | None = faults.check(_TIMEOUT, _given(request, "timeout_ms"), ("timeout_ms",))
+    return timeout_ms
 
 
-def _item(item: pb.Item, parts: dict[str, bytes]) -> Document:
-    document = _given(item, "id", "text")
-    reference = item.WhichOneof("image_ref")
-    if reference == "image_key":
-        document["image"] = item.image_key
-    elif reference == "image":
-        document["image"] = _source(item.image, parts)
-    return document
+def _images(request: pb.ScoreRequest | pb.FilterRequest, faults: Faults) -> dict[str, ImageSource]:
+    return {key: _source(source, faults, ("images", key)) for key, source in request.images.items()}
 
 
-def _source(source: pb.ImageSource, parts: dict[str, bytes]) -> Document:
-    kind = source.WhichOneof("source")
-    if kind is None:
-        return {}
-    if kind == "url":
-        return {"url": source.url}
-    name = str(len(parts))
-    if kind == "data":
-        parts[name] = source.data
-        return {"part": name}
-    parts[name] = source.raw.data
-    return {"part": name, "raw": {"height": source.raw.height, "width": source.raw.width}}
+def _items(request: pb.ScoreRequest | pb.FilterRequest, faults: Faults) -> list[Item]:
+    return [_item(item, index, faults) for index, item in enumerate(request.items)]
 
 
-def _given(message: _Message, *names: Any) -> Document:
-    """The optional fields that are set; Any, for each message has names of its own."""
-    return {name: getattr(message, name) for name in names if message.HasField(name)}
+def _item(item: pb.Item, index: int, faults: Faults) -> Item:
+    image: str | ImageSource | None = None
+    match item.WhichOneof("image_ref"):
+        case "image_key":
+            image = item.image_key
+        case "image":
+            image = _source(item.image, faults, ("items", index, "image"))
+    return Item(
+        id=item.id if item.HasField("id") else str(index),
+        image=image,
+        text=item.text if item.HasField("text") else None,
+    )
+
+
+def _source(source: pb.ImageSource, faults: Faults, location: Location) -> ImageSource:
+    match source.WhichOneof("source"):
+        case "data":
+            return EncodedImage(source.data)
+        case "url":
+            return url_image(source.url)
+        case "raw":
+            height, width = (
+                faults.check(_AT_LEAST_ONE, size, (*location, "raw", name))
+                for name, size in (("height", source.raw.height), ("width", source.raw.width))
+            )
+            return RawImage(source.raw.data, height=height, width=width)
+        case _:
+            faults.add(location, choice_fault(b64=None, url=None, part=None))
+            return EncodedImage(b"")  # never read: the request is refused
+
+
+def _policy(policy: pb.Policy, faults: Faults) -> list[Threshold]:
+    num_before = faults.num
+    faults.check(_CONDITIONS, list(policy.all), ("policy", "all"))
+    if faults.num > num_before:
+        return []
+    return [_threshold(each, faults, ("policy", "all", index)) for index, each in enumerate(policy.all)]
+
+
+def _threshold(threshold: pb.Threshold, faults: Faults, location: Location) -> Threshold:
+    num_before = faults.num
+    condition = Threshold(
+        scorer=threshold.scorer,
+        min=faults.check(_BOUND, _given(threshold, "min"), (*location, "min")),
+        max=faults.check(_BOUND, _given(threshold, "max"), (*location, "max")),
+        min_words=faults.check(_NUM_WORDS, _given(threshold, "min_words"), (*location, "min_words")),
+    )
+    if faults.num == num_before:
+        faults.add(location, bounds_fault(condition.min, condition.max))
+    return condition
+
+
+def _query(request: pb.RankRequest) -> set[str]:
+    """The fields given, of the four that ask; proto3 has no empty lists, so that a lone text or image implies one."""
+    given = {name for name in ("text", "image") if request.HasField(name)}
+    given |= {name for name in ("images", "texts") if getattr(request, name)}
+    implied = {"text": "images", "image": "texts"}
+    return given | {implied[name] for name in given & implied.keys() if len(given) == 1}
+
+
+def _given(request: _Message, name: Any) -> Any:
+    """A field that may be unset, None if it is; Any, for each message has names of its own."""
+    return getattr(request, name) if request.HasField(name) else None

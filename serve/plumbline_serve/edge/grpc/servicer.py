@@ -8,28 +8,25 @@ from typing import Any, TypeVar
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from plumbline_models.core.errors import InvalidFieldError, MalformedRequestError
-from plumbline_serve.edge import schemas
-from plumbline_serve.edge import to_messages as intake
 from plumbline_serve.edge.api_keys import ApiKeys
 from plumbline_serve.edge.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.grpc import replies as grpc_replies
 from plumbline_serve.edge.grpc import requests as grpc_requests
-from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCall
+from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCall, answer_each
 from plumbline_serve.edge.grpc.health import GrpcHealth
 from plumbline_serve.edge.grpc.receiving import receive
-from plumbline_serve.edge.grpc.stream import answer_each
 from plumbline_serve.edge.grpc.unreadable import UnreadableMessage
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
-from plumbline_serve.edge.parsing import Delivery, ParsedRequest, Patience, parse_request
+from plumbline_serve.edge.parsing import CallerTimeout, with_remaining_time
 from plumbline_serve.edge.problems import refuse, report_items, status
-from plumbline_serve.messages import EmbedReply, FilterReply, RankReply, ScoreReply
+from plumbline_serve.messages import Reply, Request
 from plumbline_serve.requests.service_protocol import Service
-from plumbline_serve.settings import Settings
+from plumbline_serve.settings import Limits, Settings
 from plumbline_wire import SCORING_SERVICE
 from plumbline_wire.v1 import scoring_pb2 as pb
 
-B = TypeVar("B", bound=schemas.Request)
-T = TypeVar("T", ScoreReply, FilterReply, RankReply, EmbedReply)
+M = TypeVar("M", bound=Request)
+T = TypeVar("T", bound=Reply)
 Q = TypeVar("Q", pb.ScoreRequest, pb.FilterRequest, pb.RankRequest, pb.EmbedRequest)
 
 MAX_BATCHES_UNDER_WAY = 16  # of one stream; the sender waits with further ones
@@ -54,6 +51,9 @@ class GrpcEdge:
         """Read the file of API keys.
 
         Args:
+            service: What replies.
+            settings: The limits, and the file of API keys.
+            observer: What hears of calls; default: nothing does.
             bytes_in_flight: The budget that is shared with the REST edge; default: one of its own.
 
         Raises:
@@ -70,7 +70,7 @@ class GrpcEdge:
         """Score items in one batch."""
 
         async def answer(call: GrpcCall) -> pb.ScoreReply:
-            return await self._score(request, call.request_id, call.patience)
+            return await self._score(request, call.request_id, call.timeout)
 
         return await self._interceptor.run(f"{SCORING_SERVICE}/Score", context, answer, failed=pb.ScoreReply())
 
@@ -78,13 +78,9 @@ class GrpcEdge:
         """Accept or reject items by thresholds, cheapest scorer first."""
 
         async def answer(call: GrpcCall) -> pb.FilterReply:
-            async with self._read(
-                request, grpc_requests.filter_delivery, schemas.FilterRequest, call.patience
-            ) as asked:
-                message = intake.filter_request(asked.body, asked.parts, asked.timeout_ms)
-                return grpc_replies.filter_reply(
-                    await _told(self._service.filter(message), call.request_id), call.request_id
-                )
+            async with self._read(request, grpc_requests.filter_request, call.timeout) as message:
+                reply = await _reported(self._service.filter(message), call.request_id)
+                return grpc_replies.filter_reply(reply, call.request_id)
 
         return await self._interceptor.run(f"{SCORING_SERVICE}/Filter", context, answer, failed=pb.FilterReply())
 
@@ -92,11 +88,9 @@ class GrpcEdge:
         """Order N images for one text, or N texts for one image."""
 
         async def answer(call: GrpcCall) -> pb.RankReply:
-            async with self._read(request, grpc_requests.rank_delivery, schemas.RankRequest, call.patience) as asked:
-                message = intake.rank_request(asked.body, asked.parts, asked.timeout_ms)
-                return grpc_replies.rank_reply(
-                    await _told(self._service.rank(message), call.request_id), call.request_id
-                )
+            async with self._read(request, grpc_requests.rank_request, call.timeout) as message:
+                reply = await _reported(self._service.rank(message), call.request_id)
+                return grpc_replies.rank_reply(reply, call.request_id)
 
         return await self._interceptor.run(f"{SCORING_SERVICE}/Rank", context, answer, failed=pb.RankReply())
 
@@ -104,11 +98,9 @@ class GrpcEdge:
         """Make unit-norm vectors of images or texts."""
 
         async def answer(call: GrpcCall) -> pb.EmbedReply:
-            async with self._read(request, grpc_requests.embed_delivery, schemas.EmbedRequest, call.patience) as asked:
-                message = intake.embed_request(asked.body, asked.parts, asked.timeout_ms)
-                return grpc_replies.embed_reply(
-                    await _told(self._service.embed(message), call.request_id), call.request_id
-                )
+            async with self._read(request, grpc_requests.embed_request, call.timeout) as message:
+                reply = await _reported(self._service.embed(message), call.request_id)
+                return grpc_replies.embed_reply(reply, call.request_id)
 
         return await self._interceptor.run(f"{SCORING_SERVICE}/Embed", context, answer, failed=pb.EmbedReply())
 
@@ -168,7 +160,7 @@ class GrpcEdge:
             _check_name(name, names)
             names.add(name)
             is_ours = True
-            reply = await self._score(request.request, request_id, Patience(time.monotonic()))
+            reply = await self._score(request.request, request_id, CallerTimeout(time.monotonic()))
             return pb.ScoreStreamReply(correlation_id=name, reply=reply)
         except Exception as error:  # noqa: BLE001 - whatever fails one batch, the others of the stream go on
             return pb.ScoreStreamReply(correlation_id=name, error=status(refuse(error, request_id, self._observer)))
@@ -176,27 +168,26 @@ class GrpcEdge:
             if is_ours:
                 names.discard(name)
 
-    async def _score(self, request: pb.ScoreRequest, request_id: str, patience: Patience) -> pb.ScoreReply:
-        async with self._read(request, grpc_requests.score_delivery, schemas.ScoreRequest, patience) as asked:
-            message = intake.score_request(asked.body, asked.parts, asked.timeout_ms)
-            reply = await _told(self._service.score(message), request_id)
+    async def _score(self, request: pb.ScoreRequest, request_id: str, caller_timeout: CallerTimeout) -> pb.ScoreReply:
+        async with self._read(request, grpc_requests.score_request, caller_timeout) as message:
+            reply = await _reported(self._service.score(message), request_id)
             return grpc_replies.score_reply(reply, request_id)
 
     @asynccontextmanager
     async def _read(
-        self, request: Q, deliver: Callable[[Q], Delivery], schema: type[B], patience: Patience
-    ) -> AsyncIterator[ParsedRequest[B]]:
-        """What the caller asks; its bytes are in flight until it is answered."""
+        self, request: Q, read: Callable[[Q, Limits], M], caller_timeout: CallerTimeout
+    ) -> AsyncIterator[M]:
+        """The parsed request; its bytes are in flight until it is answered."""
         with self._bytes.share() as share:
             share.may_hold_pixels = True
-            message: Q = await receive(request, share, max_upload_s=self._limits.max_upload_s)
-            _check_readable(message)
-            share.settle(message.ByteSize())
-            yield parse_request(deliver(message), schema, self._limits, patience=patience)
+            received: Q = await receive(request, share, max_upload_s=self._limits.max_upload_s)
+            _check_readable(received)
+            share.settle(received.ByteSize())
+            yield with_remaining_time(read(received, self._limits), caller_timeout)
 
 
-async def _told(answer: Awaitable[T], request_id: str) -> T:
-    """The answer, once the log knows what failed in it."""
+async def _reported(answer: Awaitable[T], request_id: str) -> T:
+    """The reply, once the log knows what failed in it."""
     reply = await answer
     report_items(reply, request_id)
     return reply

@@ -1,13 +1,19 @@
-"""The REST edge: one ASGI application over a service."""
+"""The REST edge: one ASGI application over a service, with the pages for people.
 
-from collections.abc import Awaitable, Callable
+The pages are the playground and the browsable schema, from files in packages, with no network. Swagger UI comes from
+`fastapi-offline`, which packs its current release unchanged; its own page is not used, for it needs inline scripts, and
+these pages allow none.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
 
 from plumbline_models.core.errors import MalformedRequestError, MethodNotAllowedError, RouteNotFoundError
 from plumbline_serve.edge.api_keys import ApiKeys
@@ -16,11 +22,35 @@ from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.rest import openapi
 from plumbline_serve.edge.rest.body import JSON
 from plumbline_serve.edge.rest.middleware import EdgeMiddleware, Paths
-from plumbline_serve.edge.rest.pages import PAGES, page
 from plumbline_serve.edge.rest.replies import write_json
 from plumbline_serve.edge.rest.routes import Routes
 from plumbline_serve.requests.service_protocol import Service
 from plumbline_serve.settings import Settings
+
+Folder: TypeAlias = tuple[str, str]
+"""A package and a folder in it."""
+
+_OURS: Folder = ("plumbline_serve", "playground")
+_SWAGGER: Folder = ("fastapi_offline", "static")
+
+PLAYGROUND_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+# Swagger UI sets styles on its elements.
+DOCS_POLICY = PLAYGROUND_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+
+PAGES: Mapping[str, tuple[Folder, str, str]] = {
+    "/": (_OURS, "index.html", PLAYGROUND_POLICY),
+    "/playground.css": (_OURS, "playground.css", PLAYGROUND_POLICY),
+    "/playground.js": (_OURS, "playground.js", PLAYGROUND_POLICY),
+    "/results.js": (_OURS, "results.js", PLAYGROUND_POLICY),
+    "/docs": (_OURS, "docs.html", DOCS_POLICY),
+    "/docs.js": (_OURS, "docs.js", DOCS_POLICY),
+    "/swagger-ui-bundle.js": (_SWAGGER, "swagger-ui-bundle.js", DOCS_POLICY),
+    "/swagger-ui.css": (_SWAGGER, "swagger-ui.css", DOCS_POLICY),
+}
+"""Folder, file and content security policy by path."""
 
 OPENAPI = "/openapi.json"
 OPEN_PATHS = frozenset({"/livez", "/readyz", OPENAPI, *PAGES})
@@ -40,7 +70,7 @@ def create_app(
     """The application with every route of the contract.
 
     Args:
-        service: What answers.
+        service: What replies.
         settings: The limits, and the file of API keys, which is read here and now.
         observer: What hears of requests; default: nothing does.
         bytes_in_flight: The budget that is shared with the gRPC edge; default: one of its own.
@@ -59,7 +89,7 @@ def create_app(
     )
     _add_routes(app, Routes(service, settings.limits, bytes_in_flight or BytesInFlight(settings.limits, observer)))
     for path in PAGES:
-        app.add_route(path, page(path), methods=["GET"], include_in_schema=False)
+        app.add_route(path, _page(path), methods=["GET"], include_in_schema=False)
     app.add_route(OPENAPI, _openapi_handler(app), methods=["GET"], include_in_schema=False)
     app.add_exception_handler(HTTPException, _refuse)
     paths = Paths(known=frozenset(getattr(route, "path", "") for route in app.routes), open=OPEN_PATHS)
@@ -84,6 +114,20 @@ def _add_routes(app: FastAPI, routes: Routes) -> None:
     add("GET", "/metrics", routes.metrics, "operation")
 
 
+def _page(path: str) -> Callable[[Request], Awaitable[Response]]:
+    """The handler of one page; browsers ask each time, with the etag, so that an upgrade shows at once."""
+    folder, file, policy = PAGES[path]
+    files = StaticFiles(packages=[folder])
+    headers = {"content-security-policy": policy, "cache-control": "no-cache", "referrer-policy": "no-referrer"}
+
+    async def show(request: Request) -> Response:
+        response = await files.get_response(file, request.scope)
+        response.headers.update(headers)
+        return response
+
+    return show
+
+
 def _openapi_handler(app: FastAPI) -> Callable[[Request], Awaitable[Response]]:
     body = b""
 
@@ -97,7 +141,7 @@ def _openapi_handler(app: FastAPI) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    """Say in our words what the router refuses; the gate makes the answer."""
+    """Say in our words what the router refuses; the middleware makes the reply."""
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == _NOT_FOUND:

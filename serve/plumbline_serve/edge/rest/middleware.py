@@ -1,4 +1,4 @@
-"""The outermost layer of REST: names every request, asks for the key, turns every error into a problem, counts."""
+"""The outermost layer of REST: names every request, checks the key, turns every error into a problem, counts."""
 
 import asyncio
 import time
@@ -20,13 +20,13 @@ from plumbline_serve.request_ids import request_id
 from plumbline_wire import REQUEST_ID_KEY
 
 UNMATCHED = "unmatched"
-GONE = "499"  # what proxies write where the caller went away before the answer
+GONE = "499"  # what proxies write where the caller went away before the reply
 _CALL = "plumbline_call"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as the gate sees it."""
+    """One request as the middleware sees it."""
 
     request_id: str
     started_s: float
@@ -63,26 +63,26 @@ class EdgeMiddleware:
             return
         headers = Headers(scope=scope)
         call = Call(request_id(headers.get(REQUEST_ID_KEY)), time.monotonic())
-        answer = _Answer(send, call.request_id, has_body=scope["method"] != "HEAD")
+        reply = _Reply(send, call.request_id, has_body=scope["method"] != "HEAD")
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         try:
             if path not in self._paths.open:
                 self._keys.check(headers.get("authorization"))
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            await self._app({**scope, _CALL: call, "method": method}, receive, answer.send)
+            await self._app({**scope, _CALL: call, "method": method}, receive, reply.send)
         except ClientDisconnect as gone:
             release(gone)  # nobody is there to be told
         except asyncio.CancelledError as stopped:
             release(stopped)
             raise
         except Exception as error:
-            if answer.status is not None:
+            if reply.status is not None:
                 report(error, call.request_id)
                 raise
-            await self._refuse(error, call)(scope, receive, answer.send)
+            await self._refuse(error, call)(scope, receive, reply.send)
         finally:
             route = path if path in self._paths.known else UNMATCHED
-            code = GONE if answer.status is None else str(answer.status)
+            code = GONE if reply.status is None else str(reply.status)
             self._observer.request(route, "rest", code, time.monotonic() - call.started_s)
 
     def _refuse(self, error: Exception, call: Call) -> Response:
@@ -91,8 +91,8 @@ class EdgeMiddleware:
         return Response(body, status_code=visible.status, headers=http_headers(visible))
 
 
-class _Answer:
-    """Adds what every answer carries, and takes the body off where the caller asked for the head alone."""
+class _Reply:
+    """Adds what every reply carries, and drops the body where the caller asked for the head alone."""
 
     def __init__(self, send: Send, request_id: str, *, has_body: bool) -> None:
         self._send = send
@@ -102,7 +102,7 @@ class _Answer:
         """None: not begun."""
 
     async def send(self, message: Message) -> None:
-        """Pass a message of the answer on."""
+        """Pass a message of the reply on."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)

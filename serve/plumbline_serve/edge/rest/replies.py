@@ -1,16 +1,19 @@
-"""The service's answers as JSON. Every number is printed so that it reads back as the same double."""
+"""The service's replies as JSON. Every number is printed so that it reads back as the same double.
+
+A message's fields go out under their names; those that JSON writes otherwise stand here.
+"""
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any, TypeAlias
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_serve.edge import schemas
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.messages import (
     EmbedReply,
@@ -19,64 +22,60 @@ from plumbline_serve.messages import (
     ItemFailure,
     ItemScores,
     ItemVerdict,
-    Ranked,
     RankReply,
     ScoreOrError,
     ScorerEntry,
     ScoreReply,
-    Timing,
 )
 
 Document: TypeAlias = dict[str, Any]
 
 
-def write_json(document: Document) -> bytes:
+def write_json(document: Mapping[str, Any]) -> bytes:
     """Print a document; numpy's numbers as the doubles that they equal, and not as their shortest float32 form."""
     return orjson.dumps(document, default=_plain)
 
 
 def score_document(reply: ScoreReply) -> Document:
-    """What `POST /v1/score` answers."""
-    return {"results": [_item(result) for result in reply.results], "timing_ms": _members(reply.timing)}
+    """The body of a reply of `POST /v1/score`, but for its request id."""
+    return _members(reply, results=[_item(result) for result in reply.results], timing_ms=_members(reply.timing_ms))
 
 
 def filter_document(reply: FilterReply) -> Document:
-    """What `POST /v1/filter` answers."""
-    return {"results": [_item(result) for result in reply.results], "timing_ms": _members(reply.timing)}
+    """The body of a reply of `POST /v1/filter`; see `score_document`."""
+    return _members(reply, results=[_item(result) for result in reply.results], timing_ms=_members(reply.timing_ms))
 
 
 def rank_document(reply: RankReply) -> Document:
-    """What `POST /v1/rank` answers."""
-    document: Document = {
-        "scorer": reply.scorer,
-        "ranking": [_place(place) for place in reply.ranking],
-    }
-    if reply.errors:
-        document["errors"] = [{"index": i, "error": problem(error)} for i, error in sorted(reply.errors.items())]
-    return document | {"timing_ms": _members(reply.timing)}
+    """The body of a reply of `POST /v1/rank`; see `score_document`."""
+    errors = [{"index": index, "error": problem(error)} for index, error in sorted(reply.errors.items())]
+    ranking = [_members(place) for place in reply.ranking]
+    document = _members(reply, ranking=ranking, errors=errors, timing_ms=_members(reply.timing_ms))
+    if not errors:
+        del document["errors"]
+    return document
 
 
-def embed_document(reply: EmbedReply, body: schemas.EmbedRequest) -> Document:
-    """What `POST /v1/embed` answers, in the encoding asked for."""
-    write = _base64 if body.encoding == "base64" else _numbers
-    document: Document = {
-        "model": reply.encoder,
-        "dim": reply.dim,
-        "encoding": body.encoding,
-        "vectors": [_failed(each) if isinstance(each, PlumblineError) else write(each) for each in reply.vectors],
-    }
-    if reply.truncated:
-        document["truncated"] = list(reply.truncated)
-    return document | {"timing_ms": _members(reply.timing)}
+def embed_document(reply: EmbedReply, encoding: Literal["float", "base64"]) -> Document:
+    """The body of a reply of `POST /v1/embed`; see `score_document`.
+
+    Args:
+        reply: What the service replied.
+        encoding: How the caller wants vectors.
+    """
+    write = _base64 if encoding == "base64" else _numbers
+    vectors = [_failed(each) if isinstance(each, PlumblineError) else write(each) for each in reply.vectors]
+    document = _members(reply, encoding=encoding, vectors=vectors, timing_ms=_members(reply.timing_ms))
+    return {"model": document.pop("encoder")} | document
 
 
 def scorers_document(entries: Sequence[ScorerEntry]) -> Document:
-    """What `GET /v1/scorers` answers."""
+    """The body of a reply of `GET /v1/scorers`."""
     return {"scorers": [_members(entry) for entry in entries]}
 
 
 def encoders_document(entries: Sequence[EncoderEntry]) -> Document:
-    """What `GET /v1/models` answers."""
+    """The body of a reply of `GET /v1/models`."""
     return {"models": [_members(entry) for entry in entries]}
 
 
@@ -84,32 +83,44 @@ def _item(result: ItemScores | ItemVerdict | ItemFailure) -> Document:
     if isinstance(result, ItemFailure):
         return {"id": result.id, "status": "error", **_failed(result.error)}
     scores = {scorer: _score(score) for scorer, score in result.scores.items()}
-    if isinstance(result, ItemScores):
-        return {"id": result.id, "status": "ok", "scores": scores}
-    return {
-        "id": result.id,
-        "status": "ok",
-        "verdict": result.verdict,
-        "failed": list(result.failed),
-        **({"reasons": dict(result.reasons)} if result.reasons else {}),
-        "scores": scores,
-    }
+    return _members(result, id=result.id, status="ok", scores=scores)
 
 
 def _score(score: ScoreOrError) -> Document:
     return _failed(score) if isinstance(score, PlumblineError) else {"value": score.value, **score.details}
 
 
-def _place(place: Ranked) -> Document:
-    return {"index": place.index, "value": place.value} | ({"truncated": True} if place.truncated else {})
-
-
 def _failed(error: PlumblineError) -> Document:
     return {"error": problem(error)}
 
 
-def _members(entry: ScorerEntry | EncoderEntry | Timing) -> Document:
-    return {each.name: getattr(entry, each.name) for each in fields(entry)}
+def _members(message: object, **otherwise: Any) -> Document:
+    """A message's fields by name, without those that have their default.
+
+    Args:
+        message: One of `messages`.
+        otherwise: Values that JSON has in addition, or in place of a field's own.
+    """
+    kind: Any = type(message)  # of any object; mypy does not take its class for hashable
+    required, optional = _fields(kind)
+    for name in required:
+        if name not in otherwise:
+            otherwise[name] = getattr(message, name)
+    for name, default in optional.items():
+        if name not in otherwise and (value := getattr(message, name)) != default:
+            otherwise[name] = value
+    return otherwise
+
+
+@cache
+def _fields(message: type) -> tuple[Sequence[str], Mapping[str, Any]]:
+    """The names of a message's fields without a default, and the defaults of the others."""
+    defaults = {
+        each.name: each.default if each.default_factory is MISSING else each.default_factory()
+        for each in fields(message)
+    }
+    required = [name for name, default in defaults.items() if default is MISSING]
+    return required, {name: default for name, default in defaults.items() if default is not MISSING}
 
 
 def _base64(vector: NDArray[np.float32]) -> str:

@@ -1,9 +1,9 @@
-"""What each REST route does: read, ask the service, write."""
+"""What each REST route does: read the request, call the service, write the reply."""
 
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -12,19 +12,22 @@ from starlette.responses import Response
 
 from plumbline_models.core.errors import DeadlineExceededError, InvalidFieldError, NotReadyError
 from plumbline_serve.edge import schemas
-from plumbline_serve.edge import to_messages as intake
 from plumbline_serve.edge.bytes_in_flight import BytesInFlight, Share
-from plumbline_serve.edge.parsing import Delivery, ParsedRequest, Patience, parse_request
+from plumbline_serve.edge.parsing import CallerTimeout, with_remaining_time
 from plumbline_serve.edge.problems import report_items
 from plumbline_serve.edge.rest import replies as rest_replies
-from plumbline_serve.edge.rest.body import JSON, read_body
+from plumbline_serve.edge.rest import requests as rest_requests
+from plumbline_serve.edge.rest.body import JSON, Body, read_body
 from plumbline_serve.edge.rest.middleware import call_of
+from plumbline_serve.edge.rest.requests import Parts
 from plumbline_serve.messages import Reply
+from plumbline_serve.messages import Request as Message
 from plumbline_serve.requests.service_protocol import Service
 from plumbline_serve.settings import Limits
 
 T = TypeVar("T")
 B = TypeVar("B", bound=schemas.Request)
+M = TypeVar("M", bound=Message)
 
 TIMEOUT_HEADER = "x-request-timeout-seconds"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
@@ -33,7 +36,7 @@ _SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?|\.\d{1,9}")
 
 
 class Routes:
-    """The handlers; errors are raised, and answered by the gate."""
+    """The handlers; errors are raised, and answered by the middleware."""
 
     def __init__(self, service: Service, limits: Limits, bytes_in_flight: BytesInFlight) -> None:
         self._service = service
@@ -42,31 +45,27 @@ class Routes:
 
     async def score(self, request: Request) -> Response:
         """Score items in one batch."""
-        async with self._read(request, schemas.ScoreRequest) as asked:
-            message = intake.score_request(asked.body, asked.parts, asked.timeout_ms)
+        async with self._read(request, schemas.ScoreRequest, rest_requests.score_request) as (message, _):
             reply = await _unless_gone(request, self._service.score(message))
             return _reply(request, reply, rest_replies.score_document(reply))
 
     async def filter(self, request: Request) -> Response:
         """Accept or reject items by a policy over scorers, cheapest scorer first."""
-        async with self._read(request, schemas.FilterRequest) as asked:
-            message = intake.filter_request(asked.body, asked.parts, asked.timeout_ms)
+        async with self._read(request, schemas.FilterRequest, rest_requests.filter_request) as (message, _):
             reply = await _unless_gone(request, self._service.filter(message))
             return _reply(request, reply, rest_replies.filter_document(reply))
 
     async def rank(self, request: Request) -> Response:
         """Order N images for one text, or N texts for one image."""
-        async with self._read(request, schemas.RankRequest) as asked:
-            message = intake.rank_request(asked.body, asked.parts, asked.timeout_ms)
+        async with self._read(request, schemas.RankRequest, rest_requests.rank_request) as (message, _):
             reply = await _unless_gone(request, self._service.rank(message))
             return _reply(request, reply, rest_replies.rank_document(reply))
 
     async def embed(self, request: Request) -> Response:
         """Make unit-norm vectors of images or texts."""
-        async with self._read(request, schemas.EmbedRequest) as asked:
-            message = intake.embed_request(asked.body, asked.parts, asked.timeout_ms)
+        async with self._read(request, schemas.EmbedRequest, rest_requests.embed_request) as (message, body):
             reply = await _unless_gone(request, self._service.embed(message))
-            return _reply(request, reply, rest_replies.embed_document(reply, asked.body))
+            return _reply(request, reply, rest_replies.embed_document(reply, body.encoding))
 
     async def scorers(self) -> Response:
         """List the loaded scorers."""
@@ -91,17 +90,20 @@ class Routes:
         return Response(await self._service.metrics(), headers={"content-type": EXPOSITION})
 
     @asynccontextmanager
-    async def _read(self, request: Request, schema: type[B]) -> AsyncIterator[ParsedRequest[B]]:
-        """What the caller asks; its bytes are in flight until it is answered."""
-        patience = Patience(call_of(request).started_s, _header_timeout_ms(request))
+    async def _read(
+        self, request: Request, schema: type[B], read: Callable[[B, Parts], M]
+    ) -> AsyncIterator[tuple[M, B]]:
+        """The parsed request, and the body that it stands in; its bytes are in flight until it is answered."""
+        caller_timeout = CallerTimeout(call_of(request).started_s, _header_timeout_ms(request))
         with self._bytes.share() as share:
-            delivery = await self._receive(request, patience, share)
-            yield parse_request(delivery, schema, self._limits, patience=patience)
+            received = await self._receive(request, caller_timeout, share)
+            body = rest_requests.read_document(received.document, schema, self._limits)
+            yield with_remaining_time(read(body, received.parts), caller_timeout), body
 
-    async def _receive(self, request: Request, patience: Patience, share: Share) -> Delivery:
-        longest_s = self._limits.max_upload_s
+    async def _receive(self, request: Request, caller_timeout: CallerTimeout, share: Share) -> Body:
+        max_s = min(self._limits.max_upload_s, (caller_timeout.timeout_ms or math.inf) / 1000)
         try:
-            async with asyncio.timeout(min(longest_s, (patience.timeout_ms or math.inf) / 1000)) as timeout:
+            async with asyncio.timeout(max_s) as timeout:
                 with share.arriving(lambda: timeout.reschedule(-math.inf)):
                     return await read_body(request, self._limits, share)
         except TimeoutError as error:

@@ -1,21 +1,62 @@
-"""Replies to the four questions. They document: the replies themselves are written by `rest_replies`."""
+"""The bodies of REST's replies, for its document; `rest.replies` writes them.
 
-from typing import Literal
+Fields and their descriptions come from `messages`; what stands here is what JSON writes in another form.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field
+import ast
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
+from dataclasses import Field as DataclassField
+from functools import cache, reduce
+from itertools import pairwise
+from operator import or_
+from types import GenericAlias
+from typing import Annotated, Any, Literal, get_type_hints
 
-from plumbline_serve.edge.schemas.problem import ItemProblem
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from plumbline_serve import messages
 
 
-class Timing(BaseModel):
-    """Milliseconds of wall time that the request took in the service."""
+class FieldFault(BaseModel):
+    """One faulty field."""
 
-    decode: float = Field(description="Decoding and fitting of images: the sum over all, on however many threads.")
-    queue: float = Field(
-        description="The longest wait for an encoder, or for encodings that another request was having made already."
+    pointer: str = Field(description="Where, as a JSON pointer (RFC 6901) into the request.")
+    detail: str = Field(description="What is wrong there.")
+
+
+class ItemProblem(BaseModel):
+    """Why one item, or one scorer for it, failed; its neighbours are not concerned."""
+
+    type: str = Field(description="A stable URI, one for each code; an identifier and not a page.")
+    title: str
+    status: int = Field(description="The HTTP status that a whole request would have got for this.")
+    detail: str = Field(description="One sentence for the caller.")
+    code: str = Field(description="Stable, in snake_case; docs/problems.md lists all.")
+    errors: list[FieldFault] = Field(default_factory=list, description="Faulty fields; absent where there are none.")
+    retry_after_ms: int = Field(
+        default_factory=int, description="When a retry is likely to be served; 429 and 503 only."
     )
-    compute: float = Field(description="The longest time that an encoder took.")
-    total: float
+
+
+class Problem(ItemProblem):
+    """Why a whole request failed."""
+
+    request_id: str
+
+
+class Failed(BaseModel):
+    """Stands in the place of what could not be made."""
+
+    error: ItemProblem
+
+
+class IndexedProblem(BaseModel):
+    """One image or text without a place."""
+
+    index: int
+    error: ItemProblem
 
 
 class Word(BaseModel):
@@ -44,96 +85,79 @@ class ScoreValue(BaseModel):
     )
 
 
-class Failed(BaseModel):
-    """Stands in the place of what could not be made."""
+def _schema(message: type, without: str | None = None, **otherwise: Any) -> type[BaseModel]:
+    """The schema of a message; a field with a default is absent from JSON where it has it.
 
-    error: ItemProblem
-
-
-class ItemScores(BaseModel):
-    """An item that was scored; single scorers may have failed."""
-
-    id: str
-    status: Literal["ok"]
-    scores: dict[str, ScoreValue | Failed] = Field(description="By scorer.")
-
-
-class ItemVerdict(BaseModel):
-    """An item that was judged."""
-
-    id: str
-    status: Literal["ok"]
-    verdict: Literal["accept", "reject"]
-    failed: list[str] = Field(description="Scorers whose condition did not hold.")
-    reasons: dict[str, str] = Field(
-        default_factory=dict,
-        description="By scorer, why it failed where that is not its value: a text with fewer than `min_words` words.",
-    )
-    scores: dict[str, ScoreValue | Failed] = Field(description="By scorer; those that ran.")
+    Args:
+        message: Its class.
+        without: A field that JSON does not have.
+        otherwise: The types of fields that JSON has in addition, or writes in another form.
+    """
+    hints = {**get_type_hints(message), **otherwise}
+    declared = {each.name: each for each in fields(message)}
+    described = _descriptions()[message.__name__]
+    definitions: dict[str, Any] = {
+        name: (hints[name], _field(declared.get(name), described.get(name)))
+        for name in dict.fromkeys((*declared, *otherwise))
+        if name != without
+    }
+    return create_model(message.__name__, __doc__=message.__doc__, **definitions)
 
 
-class ItemFailure(BaseModel):
-    """An item that nothing could be said of."""
-
-    id: str
-    status: Literal["error"]
-    error: ItemProblem
-
-
-class _Reply(BaseModel):
-    request_id: str
-    timing_ms: Timing
+def _field(declared: "DataclassField[Any] | None", description: str | None) -> Any:
+    if declared is None:
+        return ...
+    if declared.default is declared.default_factory is MISSING:
+        return Field(description=description)
+    default = declared.default
+    make = (lambda: default) if declared.default_factory is MISSING else declared.default_factory
+    return Field(default_factory=make, description=description)
 
 
-class ScoreReply(_Reply):
-    """Results in the order of the items."""
-
-    results: list[ItemScores | ItemFailure]
-
-
-class FilterReply(_Reply):
-    """Verdicts in the order of the items; an item that could not be judged is a failure and never an accept."""
-
-    results: list[ItemVerdict | ItemFailure]
+@cache
+def _descriptions() -> Mapping[str, Mapping[str, str]]:
+    """The docstrings of the messages' fields, by class and field."""
+    classes = [each for each in ast.parse(inspect.getsource(messages)).body if isinstance(each, ast.ClassDef)]
+    return {each.name: dict(_field_docstrings(each)) for each in classes}
 
 
-class Ranked(BaseModel):
-    """One place of a ranking."""
-
-    index: int = Field(description="Into the request's images or texts, from 0.")
-    value: float
-    truncated: bool = Field(
-        default_factory=bool, description="True where the scorer did not read the end of the text; else absent."
-    )
+def _field_docstrings(parsed: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for declared, docstring in pairwise(parsed.body):
+        match declared, docstring:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(str(text))):
+                yield name, text
 
 
-class IndexedProblem(BaseModel):
-    """One image or text without a place."""
-
-    index: int
-    error: ItemProblem
+def _list(*entries: type[BaseModel]) -> Any:
+    return GenericAlias(list, (reduce(or_, entries),))
 
 
-class RankReply(_Reply):
-    """Best first, ties by index."""
+Timing = _schema(messages.Timing)
+_SCORES: Any = dict[str, ScoreValue | Failed]
+_REPLY: Mapping[str, Any] = {"request_id": str, "timing_ms": Timing}
 
-    scorer: str = Field(description="The scorer that ranked.")
-    ranking: list[Ranked]
-    errors: list[IndexedProblem] = Field(
-        default_factory=list, description="What could not be scored; absent where there is none."
-    )
+ItemFailure = _schema(messages.ItemFailure, status=Literal["error"], error=ItemProblem)
+ItemScores = _schema(messages.ItemScores, status=Literal["ok"], scores=_SCORES)
+ItemVerdict = _schema(messages.ItemVerdict, status=Literal["ok"], scores=_SCORES)
+Ranked = _schema(messages.Ranked)
+ScorerEntry = _schema(messages.ScorerEntry)
+EncoderEntry = _schema(messages.EncoderEntry)
 
-
-class EmbedReply(_Reply):
-    """Unit-norm vectors in the order of the images or texts."""
-
-    model: str = Field(description="What embedded, by its key in `GET /v1/models`.")
-    dim: int = Field(description="Numbers a vector.")
-    encoding: Literal["float", "base64"]
-    vectors: list[list[float] | str | Failed] = Field(
-        description="Numbers, or base64 of little-endian float32; a failure in the place of one that failed."
-    )
-    truncated: list[int] = Field(
-        default_factory=list,
-        description="Texts whose end the encoder did not read, by index, from 0; absent where there is none.",
-    )
+ScoreReply = _schema(messages.ScoreReply, results=_list(ItemScores, ItemFailure), **_REPLY)
+FilterReply = _schema(messages.FilterReply, results=_list(ItemVerdict, ItemFailure), **_REPLY)
+RankReply = _schema(
+    messages.RankReply,
+    ranking=_list(Ranked),
+    errors=Annotated[list[IndexedProblem], Field(default_factory=list)],
+    **_REPLY,
+)
+EmbedReply = _schema(
+    messages.EmbedReply,
+    without="encoder",
+    model=Annotated[str, Field(description="What embedded, by its key in `GET /v1/models`.")],
+    encoding=Literal["float", "base64"],
+    vectors=list[list[float] | str | Failed],
+    **_REPLY,
+)
+ScorersReply = create_model("ScorersReply", __doc__="Every loaded scorer.", scorers=(_list(ScorerEntry), ...))
+ModelsReply = create_model("ModelsReply", __doc__="Every loaded encoder.", models=(_list(EncoderEntry), ...))

@@ -46,23 +46,23 @@ def test_every_source_reaches_the_service_as_what_it_is(edge) -> None:
         pb.Item(),
     ]
     edge.rpc.Score(pb.ScoreRequest(items=wanted, images={"k": IMAGE}, scorers=["sum"], timeout_ms=60_000))
-    (asked,) = edge.service.asked
-    assert asked.images == {"k": EncodedImage(HALLO)}
-    assert asked.items == [
+    (received,) = edge.service.received
+    assert received.images == {"k": EncodedImage(HALLO)}
+    assert received.items == [
         Item("0", "k", None),
         Item("", RawImage(HALLO, height=1, width=2), ""),
         Item("2", UrlImage("https://example.com/a.png"), None),
         Item("3", "", "a"),
         Item("4", None, None),
     ]
-    assert asked.scorers == ["sum"]
-    assert 0 < asked.timeout_ms <= 60_000
+    assert received.scorers == ["sum"]
+    assert 0 < received.timeout_ms <= 60_000
 
 
 def test_no_scorers_means_those_that_the_items_allow(edge) -> None:
     edge.rpc.Score(pb.ScoreRequest(items=items("a")))
-    assert edge.service.asked[0].scorers is None
-    assert edge.service.asked[0].timeout_ms is None
+    assert edge.service.received[0].scorers is None
+    assert edge.service.received[0].timeout_ms is None
 
 
 def test_filter_answers_accept_reject_or_neither(edge) -> None:
@@ -74,8 +74,8 @@ def test_filter_answers_accept_reject_or_neither(edge) -> None:
         (pb.VERDICT_REJECT, ["sum"], False),
         (pb.VERDICT_UNSPECIFIED, [], True),
     ]
-    asked = edge.service.asked[0]
-    assert (asked.explain, asked.policy[0].min, asked.policy[0].max) == (True, 100.0, None)
+    received = edge.service.received[0]
+    assert (received.explain, received.policy[0].min, received.policy[0].max) == (True, 100.0, None)
 
 
 def test_rank_orders_and_names_what_could_not_be_scored(edge) -> None:
@@ -84,14 +84,14 @@ def test_rank_orders_and_names_what_could_not_be_scored(edge) -> None:
     assert [(each.index, each.value) for each in reply.ranking] == [(2, 176.0), (0, 0.0)]
     assert [each.index for each in reply.errors] == [1]
     assert reply.scorer == "sum"
-    asked = edge.service.asked[0]
-    assert (asked.texts, asked.top_k, asked.scorer) == (["hi"], 2, "sum")
+    received = edge.service.received[0]
+    assert (received.texts, received.top_k, received.scorer) == (["hi"], 2, "sum")
 
 
 def test_rank_orders_texts_for_an_image(edge) -> None:
     edge.rpc.Rank(pb.RankRequest(image=IMAGE, texts=["a", "b"]))
-    asked = edge.service.asked[0]
-    assert (asked.images, asked.texts, asked.top_k) == ([EncodedImage(HALLO)], ["a", "b"], None)
+    received = edge.service.received[0]
+    assert (received.images, received.texts, received.top_k) == ([EncodedImage(HALLO)], ["a", "b"], None)
 
 
 def test_embed_answers_little_endian_floats_with_errors_in_place(edge) -> None:
@@ -112,7 +112,7 @@ def test_the_lists_say_what_is_loaded(edge) -> None:
 
 def test_the_callers_deadline_reaches_the_service(edge) -> None:
     edge.rpc.Score(pb.ScoreRequest(items=items("a"), timeout_ms=500_000), timeout=60)
-    left = edge.service.asked[0].timeout_ms
+    left = edge.service.received[0].timeout_ms
     assert 0 < left < 70_000  # gRPC rounds a timeout up to what its header can say
 
 
@@ -129,4 +129,4 @@ def test_an_unset_source_of_a_named_image_is_the_requests_fault(edge) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         edge.rpc.Score(pb.ScoreRequest(items=[pb.Item(image_key="k")], images={"k": pb.ImageSource()}))
     assert "/images/k must have exactly one of" in caught.value.details()
-    assert not any(isinstance(asked, BrokenImage) for asked in edge.service.asked)
+    assert not any(isinstance(each, BrokenImage) for each in edge.service.received)

@@ -80,15 +80,15 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "expected"), CASES)
-def test_a_faulty_field_is_named(edge, asked: tuple[str, Any], expected: dict[str, str]) -> None:
-    rpc, request = asked
+@pytest.mark.parametrize(("call", "expected"), CASES)
+def test_a_faulty_field_is_named(edge, call: tuple[str, Any], expected: dict[str, str]) -> None:
+    rpc, request = call
     code, _, details, metadata = failure(getattr(edge.rpc, rpc), request)
     assert code is INVALID
     assert details["ErrorInfo"].reason == "INVALID_FIELD"
     assert faults(details) == expected
     assert metadata["x-request-id"]
-    assert edge.service.asked == []
+    assert edge.service.received == []
     edge.notebook.wait_for((f"{SCORING_SERVICE}/{rpc}", "grpc", "INVALID_ARGUMENT"))
     assert edge.notebook.rejections == ["invalid_field"]
 
@@ -176,11 +176,11 @@ def test_calls_without_a_known_key_are_refused(guarded_edge, metadata) -> None:
             pb.ScoreStreamRequest(),
         ),
     ]
-    guarded_edge.service.asked.clear()
+    guarded_edge.service.received.clear()
     for call, request in calls:
         code, _, details, _ = failure(call, request, metadata=metadata)
         assert (code, details["ErrorInfo"].reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
-    assert guarded_edge.service.asked == []
+    assert guarded_edge.service.received == []
 
 
 def test_calls_with_a_known_key_pass(guarded_edge) -> None:

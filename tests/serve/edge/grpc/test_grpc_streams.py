@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
+from plumbline_serve.edge.grpc.calls import answer_each
 from plumbline_serve.edge.grpc.servicer import MAX_CORRELATION_CHARS
-from plumbline_serve.edge.grpc.stream import answer_each
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 IMAGE = pb.ImageSource(data=b"hallo")

@@ -66,18 +66,18 @@ def test_every_source_reaches_the_service_as_what_it_is(edge, form) -> None:
         "timeout_ms": 60_000,
     }
     edge.http.post("/v1/score", **form(orjson.dumps(document), a=HALLO))
-    (asked,) = edge.service.asked
-    assert asked.images == {"k": EncodedImage(HALLO), "r": RawImage(HALLO, height=1, width=2)}
-    assert asked.scorers == ["sum"]
-    assert 0 < asked.timeout_ms <= 60_000
-    assert asked.items[:4] == [
+    (received,) = edge.service.received
+    assert received.images == {"k": EncodedImage(HALLO), "r": RawImage(HALLO, height=1, width=2)}
+    assert received.scorers == ["sum"]
+    assert 0 < received.timeout_ms <= 60_000
+    assert received.items[:4] == [
         Item("0", "k", None),
         Item("1", EncodedImage(HALLO), ""),
         Item("", UrlImage("https://example.com/a.png"), None),
         Item("3", Base64Image(B64["b64"]), None),
     ]
-    assert isinstance(asked.items[4].image, BrokenImage)
-    assert asked.items[5:] == [Item("5", None, "only"), Item("6", None, None)]
+    assert isinstance(received.items[4].image, BrokenImage)
+    assert received.items[5:] == [Item("5", None, "only"), Item("6", None, None)]
 
 
 def test_a_form_and_json_are_scored_alike(edge, form) -> None:
@@ -96,7 +96,7 @@ def test_a_form_within_the_limit_may_be_nearly_as_large_as_it(edge, form) -> Non
     data = bytes(2**20 - 1000)
     reply = edge.http.post("/v1/score", **form(b'{"items":[{"image":{"part":"a"}}]}', a=data))
     assert reply.json()["results"][0]["scores"]["sum"] == {"value": 0.0}
-    assert edge.service.asked[0].items[0].image == EncodedImage(data)
+    assert edge.service.received[0].items[0].image == EncodedImage(data)
 
 
 def test_a_filter_reply_says_accept_or_reject_and_why(edge) -> None:
@@ -123,8 +123,8 @@ def test_a_rank_reply_without_errors_does_not_mention_them(edge) -> None:
     reply = edge.post("/v1/rank", {"image": B64, "texts": ["a", "b"], "top_k": 1, "scorer": "sum"}).json()
     assert reply["ranking"] == [{"index": 0, "value": 176.0}]
     assert "errors" not in reply
-    asked = edge.service.asked[0]
-    assert (asked.texts, asked.top_k, asked.scorer) == (["a", "b"], 1, "sum")
+    received = edge.service.received[0]
+    assert (received.texts, received.top_k, received.scorer) == (["a", "b"], 1, "sum")
 
 
 @pytest.mark.parametrize("encoding", ["float", "base64"])

@@ -28,9 +28,9 @@ def test_each_listed_key_opens(guarded_edge, key: str) -> None:
 
 
 def test_no_work_is_done_for_a_caller_without_a_key(guarded_edge) -> None:
-    guarded_edge.service.asked.clear()
+    guarded_edge.service.received.clear()
     assert guarded_edge.post("/v1/score", {"items": [{"text": "a"}]}).status_code == 401
-    assert guarded_edge.service.asked == []
+    assert guarded_edge.service.received == []
     assert guarded_edge.post("/v1/score", {"items": [{"text": "a"}]}, headers=KEY).status_code == 200
 
 

@@ -47,7 +47,7 @@ def test_a_caller_that_hangs_up_while_sending_is_counted_as_gone(edge, kind: str
     with socket.create_connection(edge.address, timeout=WAIT_S) as connection:
         connection.sendall(head("/v1/embed", f"Content-Type: {kind}", "Content-Length: 1000") + begun)
     edge.notebook.wait_for(("/v1/embed", "rest", "499"))
-    assert edge.service.asked == []
+    assert edge.service.received == []
     assert is_alive(edge)
 
 

@@ -49,7 +49,7 @@ BODIES = [
 @pytest.mark.parametrize(("body", "status", "code"), BODIES)
 def test_a_broken_body_is_refused(edge, path: str, body: bytes, status: int, code: str) -> None:
     check_problem(edge.http.post(path, content=body, headers=JSON), status, code)
-    assert edge.service.asked == []
+    assert edge.service.received == []
     edge.notebook.wait_for((path, "rest", str(status)))
     assert edge.notebook.rejections == [code]
 

@@ -1,53 +1,76 @@
-"""Request bodies to the service's messages, with the bytes that their sources name."""
+"""REST's bodies read as the service's messages, with the bytes that their images name."""
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
+
+from pydantic import ValidationError
 
 from plumbline_models.core.errors import UnknownImageError
 from plumbline_serve import messages
 from plumbline_serve.edge import schemas
-from plumbline_serve.messages import (
-    Base64Image,
-    BrokenImage,
-    EncodedImage,
-    ImageSource,
-    Item,
-    RawImage,
-    Threshold,
-    UrlImage,
-)
-from plumbline_serve.requests.images import is_data_url
+from plumbline_serve.edge.parsing import Faults, check_counts, url_image
+from plumbline_serve.messages import Base64Image, BrokenImage, EncodedImage, ImageSource, Item, RawImage, Threshold
+from plumbline_serve.settings import Limits
 
+B = TypeVar("B", bound=schemas.Request)
 Parts: TypeAlias = Mapping[str, bytes] | None
-"""Bytes by name; None where the wire carries none."""
+"""The bytes of a form's parts by name; None where the body is no form."""
 
 _AS_BROWSERS_WRITE = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 """What the name of a form's part becomes on its way (HTML, multipart/form-data encoding algorithm)."""
 
 
-def score_request(body: schemas.ScoreRequest, parts: Parts, timeout_ms: float | None) -> messages.ScoreRequest:
-    """Ask what `POST /v1/score` asks."""
+def read_document(document: Any, schema: type[B], limits: Limits) -> B:
+    """Read a parsed JSON document as its schema.
+
+    Args:
+        document: What the JSON holds.
+        schema: What the route takes.
+        limits: The service's.
+
+    Raises:
+        TooManyItemsError: It holds more items, images or texts than allowed; looked at first, for reading each
+            of millions would hold up everybody else.
+        InvalidFieldError: It does not fit.
+    """
+    if isinstance(document, dict):
+        check_counts(limits, *(document.get(name) for name in ("items", "images", "texts")))
+    try:
+        return schema.model_validate(document)
+    except ValidationError as error:
+        faults = Faults()
+        faults.add_invalid(error)
+        raise faults.error() from error
+
+
+def score_request(body: schemas.ScoreRequest, parts: Parts) -> messages.ScoreRequest:
+    """The message of a body of `POST /v1/score`.
+
+    Args:
+        body: What it holds.
+        parts: The bytes that its images name.
+    """
     return messages.ScoreRequest(
         items=_items(body.items, parts),
         images=_images(body.images, parts),
         scorers=body.scorers,
-        timeout_ms=timeout_ms,
+        timeout_ms=body.timeout_ms,
     )
 
 
-def filter_request(body: schemas.FilterRequest, parts: Parts, timeout_ms: float | None) -> messages.FilterRequest:
-    """Ask what `POST /v1/filter` asks."""
+def filter_request(body: schemas.FilterRequest, parts: Parts) -> messages.FilterRequest:
+    """The message of a body of `POST /v1/filter`; see `score_request`."""
     return messages.FilterRequest(
         policy=[Threshold(each.scorer, each.min, each.max, each.min_words) for each in body.policy.all],
         items=_items(body.items, parts),
         images=_images(body.images, parts),
         explain=body.explain,
-        timeout_ms=timeout_ms,
+        timeout_ms=body.timeout_ms,
     )
 
 
-def rank_request(body: schemas.RankRequest, parts: Parts, timeout_ms: float | None) -> messages.RankRequest:
-    """Ask what `POST /v1/rank` asks."""
+def rank_request(body: schemas.RankRequest, parts: Parts) -> messages.RankRequest:
+    """The message of a body of `POST /v1/rank`; see `score_request`."""
     images = [body.image] if body.image is not None else body.images or []
     texts = [body.text] if body.text is not None else body.texts or []
     return messages.RankRequest(
@@ -55,17 +78,17 @@ def rank_request(body: schemas.RankRequest, parts: Parts, timeout_ms: float | No
         texts=texts,
         scorer=body.scorer,
         top_k=body.top_k,
-        timeout_ms=timeout_ms,
+        timeout_ms=body.timeout_ms,
     )
 
 
-def embed_request(body: schemas.EmbedRequest, parts: Parts, timeout_ms: float | None) -> messages.EmbedRequest:
-    """Ask what `POST /v1/embed` asks."""
+def embed_request(body: schemas.EmbedRequest, parts: Parts) -> messages.EmbedRequest:
+    """The message of a body of `POST /v1/embed`; see `score_request`."""
     return messages.EmbedRequest(
         images=[_source(image, parts) for image in body.images or []],
         texts=body.texts or [],
         scorer=body.scorer,
-        timeout_ms=timeout_ms,
+        timeout_ms=body.timeout_ms,
     )
 
 
@@ -88,7 +111,7 @@ def _source(source: schemas.ImageSource, parts: Parts) -> ImageSource:
     if source.b64 is not None:
         return Base64Image(source.b64)
     if source.url is not None:
-        return Base64Image(source.url) if is_data_url(source.url) else UrlImage(source.url)
+        return url_image(source.url)
     if parts is None:
         return BrokenImage(UnknownImageError("Only a multipart/form-data request has parts to name."))
     name = source.part or ""

@@ -1,0 +1,218 @@
+"""The bodies of REST's requests. Fields and their order are those of `messages`, but where JSON writes an image."""
+
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from plumbline_serve.edge.parsing import (
+    AtLeastOne,
+    Conditions,
+    Finite,
+    NumWords,
+    ScorerNames,
+    Timeout,
+    bounds_fault,
+    choice_fault,
+    query_fault,
+)
+
+_IMAGES = "Images that items name by their key: sent, decoded and encoded once for all items that name them."
+_EXAMPLE_IMAGE: dict[str, JsonValue] = {"b64": "iVBORw0KGgo…"}
+_OTHER_IMAGE: dict[str, JsonValue] = {"b64": "/9j/4AAQSkZJRg…"}
+
+
+class Strict(BaseModel):
+    """No unknown fields, no conversions: 5 is not "5"."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class RawShape(Strict):
+    """The shape of raw pixels: the part holds `height * width * 3` bytes, RGB uint8, row by row."""
+
+    height: AtLeastOne = Field(description="Pixels.")
+    width: AtLeastOne = Field(description="Pixels.")
+
+
+class ImageSource(Strict):
+    """One image: exactly one of `b64`, `url` and `part`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["b64"]}, {"required": ["url"]}, {"required": ["part"]}],
+            "dependentRequired": {"raw": ["part"]},
+        }
+    )
+
+    b64: str | None = Field(
+        None,
+        description="A compressed image file (PNG, JPEG, WebP and others) in base64 (RFC 4648: either alphabet, with "
+        "or without padding and line breaks), or a `data:` URL of one.",
+    )
+    url: str | None = Field(
+        None, description="Where to fetch the image from. A service may refuse URLs, except `data:` URLs of base64."
+    )
+    part: str | None = Field(None, description="multipart/form-data only: the name of the part with the image.")
+    raw: RawShape | None = Field(None, description="With `part`: its bytes are pixels and not a compressed file.")
+
+    @model_validator(mode="after")
+    def _check_choice(self) -> Self:
+        _refuse(choice_fault(b64=self.b64, url=self.url, part=self.part))
+        _refuse("may have raw only beside part" if self.raw is not None and self.part is None else None)
+        return self
+
+
+def _image_kind(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "key"
+    return "source" if isinstance(value, dict | ImageSource) else None
+
+
+ImageRef: TypeAlias = Annotated[
+    Annotated[str, Tag("key")] | Annotated[ImageSource, Tag("source")],
+    Discriminator(_image_kind, custom_error_type="image", custom_error_message="must be a string or an object"),
+]
+
+
+class Item(Strict):
+    """One image, one text, or both."""
+
+    id: str | None = Field(None, description="Comes back in the result; by default the item's index.")
+    image: ImageRef | None = Field(None, description="A key of `images`, or a source of its own.")
+    text: str | None = Field(None, description="The prompt or caption.")
+
+
+class Request(Strict):
+    """A request body."""
+
+    timeout_ms: Timeout | None = Field(
+        None,
+        description="Milliseconds, from when the service received the request, after which an answer is of no use: "
+        "it is 504 by then. The header `x-request-timeout-seconds` says the same in seconds; the smaller one wins.",
+    )
+
+
+class _ItemsRequest(Request):
+    images: dict[str, ImageSource] = Field(default_factory=dict, description=_IMAGES)
+    items: list[Item] = Field(description="At least one; the service's limits say how many.")
+
+
+class ScoreRequest(_ItemsRequest):
+    """Score items in one batch."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "scorers": ["clipscore", "vqascore"],
+                    "images": {"a": _EXAMPLE_IMAGE},
+                    "items": [
+                        {"id": "1", "image": "a", "text": "a red circle"},
+                        {"image": _OTHER_IMAGE, "text": "two blue squares"},
+                    ],
+                    "timeout_ms": 2000,
+                }
+            ]
+        }
+    )
+
+    scorers: ScorerNames | None = Field(None, description="By default every loaded scorer that an item allows.")
+
+
+class Threshold(Strict):
+    """One condition; both bounds are inclusive, at least one is set."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["min"]}, {"required": ["max"]}]})
+
+    scorer: str
+    min: Finite | None = None
+    max: Finite | None = None
+    min_words: NumWords | None = Field(
+        None,
+        description="Fewest words, punctuation apart, of a text that the value is trusted for: an item with fewer is "
+        "rejected, and `reasons` says so. A text without words scores fclipscore 0, its best.",
+    )
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> Self:
+        _refuse(bounds_fault(self.min, self.max))
+        return self
+
+
+class Policy(Strict):
+    """Thresholds that must all hold."""
+
+    all: Conditions[Threshold]
+
+
+class FilterRequest(_ItemsRequest):
+    """Accept or reject items by a policy."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "policy": {"all": [{"scorer": "qualiclip", "min": 0.4}, {"scorer": "vqascore", "min": 0.6}]},
+                    "items": [{"image": _EXAMPLE_IMAGE, "text": "a red circle"}],
+                }
+            ]
+        }
+    )
+
+    policy: Policy
+    explain: bool = Field(default=False, description="Run every scorer of the policy even on rejected items.")
+
+
+class RankRequest(Request):
+    """Order N images for one text, or N texts for one image."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["text", "images"]}, {"required": ["image", "texts"]}],
+            "examples": [
+                {"text": "a red circle", "images": [_EXAMPLE_IMAGE, _OTHER_IMAGE], "scorer": "vqascore", "top_k": 1}
+            ],
+        }
+    )
+
+    text: str | None = Field(None, description="With `images`.")
+    images: list[ImageSource] | None = Field(None, description="What to order for `text`.")
+    image: ImageSource | None = Field(None, description="With `texts`.")
+    texts: list[str] | None = Field(None, description="What to order for `image`.")
+    scorer: str | None = Field(None, description="By default the first loaded one that takes an image and a text.")
+    top_k: AtLeastOne | None = Field(None, description="Places to answer; by default all.")
+
+    @model_validator(mode="after")
+    def _check_query(self) -> Self:
+        given = {"text": self.text, "images": self.images, "image": self.image, "texts": self.texts}
+        _refuse(query_fault({name for name, value in given.items() if value is not None}))
+        return self
+
+
+class EmbedRequest(Request):
+    """Embed images or texts."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["images"]}, {"required": ["texts"]}],
+            "examples": [{"texts": ["a red circle", "two blue squares"], "encoding": "base64"}],
+        }
+    )
+
+    images: list[ImageSource] | None = None
+    texts: list[str] | None = None
+    scorer: str | None = Field(None, description="Whose encoder; by default the first loaded scorer's that has both.")
+    encoding: Literal["float", "base64"] = Field(
+        "float", description="Each vector as a list of numbers, or as base64 of little-endian float32."
+    )
+
+    @model_validator(mode="after")
+    def _check_choice(self) -> Self:
+        _refuse(choice_fault(images=self.images, texts=self.texts))
+        return self
+
+
+def _refuse(fault: str | None) -> None:
+    if fault is not None:
+        raise PydanticCustomError("fault", "{fault}", {"fault": fault})
