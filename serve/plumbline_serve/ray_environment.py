@@ -130,7 +130,7 @@ def _inner_ports(ports: range) -> dict[str, str]:
     """
     singles, rest = ports[: len(SINGLE_PORTS)], ports[len(SINGLE_PORTS) :]
     half = len(rest) // 2
-    ends = (rest[0], rest[half - 1], rest[half], rest[-1])  # for each protocol one a replica, and a few more
+    ends = (rest[0], rest[half - 1], rest[half], rest[-1])  # for each protocol one per replica, and a few more
     return {name: str(port) for name, port in zip((*SINGLE_PORTS, *RANGES), (*singles, *ends), strict=True)}
 
 
