@@ -19,7 +19,7 @@ _OPAQUE = (255, 255)
 
 
 @runtime_checkable
-class RequestImage(Protocol):
+class PillowImage(Protocol):
     """What a Pillow image has; Pillow itself is not needed."""
 
     @property
@@ -37,11 +37,11 @@ class RequestImage(Protocol):
         """What the file said beside its pixels."""
         ...
 
-    def convert(self, mode: str) -> Self:
+    def convert(self, mode: str) -> "PillowImage":
         """Return the image in another pixel format."""
         ...
 
-    def getchannel(self, channel: str) -> Self:
+    def getchannel(self, channel: str) -> "PillowImage":
         """Return one channel as a grey image."""
         ...
 
@@ -114,7 +114,7 @@ class Image:
         return cls(content=content, shape=(size[0], size[1]))
 
     @classmethod
-    def pil(cls, picture: RequestImage) -> Self:
+    def pil(cls, picture: PillowImage) -> Self:
         """Take a Pillow image: as pixels, or with transparency as PNG, which the service treats as it does files.
 
         Pixels are taken as they are: an orientation tag of the file that they came from is not applied. 16-bit grey
@@ -154,7 +154,7 @@ class Pixels(Protocol):
         ...
 
 
-ImageLike: TypeAlias = Image | os.PathLike[str] | bytes | bytearray | memoryview | RequestImage | Pixels
+ImageLike: TypeAlias = Image | os.PathLike[str] | bytes | bytearray | memoryview | PillowImage | Pixels
 """What is an image without doubt. A str is none: it could be a path, an address or a text."""
 
 
@@ -171,7 +171,7 @@ def image_of(given: ImageLike) -> Image:
         return Image.file(given)
     if isinstance(given, bytes | bytearray) or (isinstance(given, memoryview) and given.ndim == 1):
         return Image.data(given)
-    if isinstance(given, RequestImage):
+    if isinstance(given, PillowImage):
         return Image.pil(given)
     if isinstance(given, memoryview | Pixels):
         return Image.raw(given)
@@ -179,19 +179,19 @@ def image_of(given: ImageLike) -> Image:
     raise UsageError(f"{type(given).__name__} is no image{hint}.")
 
 
-def _is_transparent(picture: RequestImage) -> bool:
+def _is_transparent(picture: PillowImage) -> bool:
     if picture.mode in _PLAIN_ALPHA:
         return bool(picture.getchannel("A").getextrema() != _OPAQUE)
     return "transparency" in picture.info
 
 
-def _png(picture: RequestImage) -> bytes:
+def _png(picture: PillowImage) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
-def _rgb(picture: RequestImage) -> RequestImage:
+def _rgb(picture: PillowImage) -> PillowImage:
     if picture.mode == "RGB":
         return picture
     try:
@@ -200,7 +200,7 @@ def _rgb(picture: RequestImage) -> RequestImage:
         raise UsageError(f"Pillow makes no RGB of the mode {picture.mode}.") from error
 
 
-def _upper_bytes(picture: RequestImage) -> bytes:
+def _upper_bytes(picture: PillowImage) -> bytes:
     upper = picture.tobytes()[_GREY_16[picture.mode] == "little" :: 2]
     pixels = bytearray(_CHANNELS * len(upper))
     for channel in range(_CHANNELS):

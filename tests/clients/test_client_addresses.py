@@ -25,14 +25,15 @@ from plumbline_client import (
 )
 from plumbline_client.addresses import base_url, grpc_target
 
-REST, GRPC = [Client, AsyncClient], [GrpcClient, AsyncGrpcClient]
+REST: list[type] = [Client, AsyncClient]
+GRPC: list[type] = [GrpcClient, AsyncGrpcClient]
 ONCE = RetryPolicy(max_attempts=1)
 
 
 async def ask(kind: type, address: str, method: str, *arguments: Any, **options: Any) -> Any:
     client = kind(address, retry=ONCE, **options)
     function = getattr(client, method)
-    if kind in {AsyncClient, AsyncGrpcClient}:
+    if kind in (AsyncClient, AsyncGrpcClient):
         async with client:
             return await function(*arguments)
     with client:

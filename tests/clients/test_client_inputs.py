@@ -3,7 +3,7 @@
 import asyncio
 import io
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import PIL.Image
@@ -96,7 +96,7 @@ def png_of(pixels: Any) -> bytes:
         pytest.param(lambda path: memoryview(path.read_bytes()), id="memoryview"),
         pytest.param(PIL.Image.open, id="Pillow"),
         pytest.param(lambda _: PIXELS, id="numpy"),
-        pytest.param(lambda _: memoryview(PIXELS), id="memoryview of pixels"),
+        pytest.param(lambda _: memoryview(PIXELS.data), id="memoryview of pixels"),
     ],
 )
 def test_an_image_is_taken_as_the_caller_has_it(rest_server, client, tmp_path, make) -> None:
@@ -234,7 +234,7 @@ def test_a_batch_that_is_none_is_raised_to_the_caller(grpc_server) -> None:
 
     grpc_server.stream = stream
     with GrpcClient(grpc_server.target) as client, pytest.raises(UsageError, match="no Batch"):
-        list(client.score_stream([[ITEM]]))
+        list(client.score_stream([cast("Any", [ITEM])]))
 
 
 @pytest.mark.parametrize("kind", [AsyncClient, AsyncGrpcClient])

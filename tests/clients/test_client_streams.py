@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -121,7 +122,8 @@ def test_a_reply_that_holds_nothing_is_said_to(grpc_server, client) -> None:
 
 
 def test_no_more_batches_are_under_way_than_allowed(grpc_server, client) -> None:
-    taken, most = [], []
+    taken: list[Any] = []
+    most: list[int] = []
 
     async def stream(requests, context):
         num_answered = 0
@@ -162,7 +164,7 @@ def test_a_source_that_breaks_is_raised_after_the_replies(grpc_server, client) -
         raise RuntimeError("the disk is gone")
 
     grpc_server.stream = in_turn
-    seen = []
+    seen: list[str] = []
     with pytest.raises(RuntimeError, match="disk"):
         seen.extend(reply.correlation_id for reply in client.score_stream(source()))
     assert seen == ["0", "1"]

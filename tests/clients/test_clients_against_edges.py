@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import grpc.aio
 import numpy as np
@@ -28,6 +28,7 @@ from plumbline_client import (
     Image,
     InvalidRequestError,
     Item,
+    ProblemError,
     RetryPolicy,
     Threshold,
 )
@@ -45,7 +46,7 @@ PIXELS = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
 TIMING = messages.Timing(decode=0.1, queue=0.2, compute=1 / 3, total=1.0)
 
 
-def weigh(source: messages.ImageSource) -> float:
+def weigh(source: str | messages.ImageSource | None) -> float:
     """A number that no byte can be lost from without changing it."""
     if isinstance(source, messages.RawImage):
         return sum(source.data) / 7 + source.height * 1000 + source.width
@@ -85,12 +86,12 @@ class CountingService:
             value = weigh(item.image)
             is_in = threshold.min is None or value >= threshold.min
             failed = [] if is_in else [threshold.scorer]
-            verdict = "accept" if is_in else "reject"
+            verdict: Literal["accept", "reject"] = "accept" if is_in else "reject"
             results.append(messages.ItemVerdict(item.id, verdict, failed, {threshold.scorer: Score(value)}))
         return messages.FilterReply(results, TIMING)
 
     async def rank(self, request: messages.RankRequest) -> messages.RankReply:
-        values = dict(enumerate(map(len, request.texts)))
+        values: dict[int, float] = dict(enumerate(map(len, request.texts)))
         errors = {}
         if len(request.images) > 1:
             values = {}
@@ -220,13 +221,14 @@ def ask(running, kind):
 
 
 async def test_every_byte_and_every_bit_gets_through(ask, running) -> None:
-    shared = Image.data(b"\x00\r\n--\xff shared")
+    content = b"\x00\r\n--\xff shared"
+    shared = Image.data(content)
     items = [Item(shared, "a", id="x"), Item(Image.raw(PIXELS), "bb"), Item(shared), Item(Image.data(b"broken"), "c")]
     response = await ask("score", items, scorers=["weight", "length"], request_id="mine", timeout_ms=60_000)
     assert response.request_id == "mine"
     assert [result.id for result in response.results] == ["x", "1", "2", "3"]
     first, second, third, fourth = response.results
-    heavy = sum(shared.content) / 7
+    heavy = sum(content) / 7
     assert first.value("weight") == third.value("weight") == heavy
     assert first.scores["weight"].cosine == heavy / 3
     assert first.scores["weight"].model_extra == {"depth": {"near": heavy}}
@@ -285,6 +287,8 @@ def test_a_stream_is_answered(running) -> None:
     batches.append(Batch([Item(text="a")], scorers=["unknown"], correlation_id="bad"))
     with GrpcClient(running.grpc, api_key=KEY) as client:
         replies = {reply.correlation_id: reply for reply in client.score_stream(batches)}
-    assert replies.pop("bad").error.code == "unknown_scorer"
+    error = replies.pop("bad").error
+    assert isinstance(error, ProblemError)
+    assert error.code == "unknown_scorer"
     values = {int(name): reply.unwrap().results[0].value("weight") for name, reply in replies.items()}
     assert values == {index: index / 7 for index in range(40)}

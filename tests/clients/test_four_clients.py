@@ -51,7 +51,7 @@ _DETAILS.update({"spread": THIRD, "parts": ["sky", {"depth": 2.0}]})
 _TIMING = {"decode": 0.25, "queue": THIRD, "compute": 9.0, "total": 10.0}
 HEAD = {"request_id": "r", "timing_ms": _TIMING}
 PB_HEAD: dict[str, Any] = {"request_id": "r", "timing_ms": pb.Timing(**_TIMING)}
-WORDS = [{"text": "red", "start": 2, "end": 5, "attribution": TINY, "misaligned": True}]
+WORDS: list[dict[str, Any]] = [{"text": "red", "start": 2, "end": 5, "attribution": TINY, "misaligned": True}]
 
 SCORE = HEAD | {
     "results": [
@@ -125,7 +125,7 @@ PB_EMBED = pb.EmbedReply(
     truncated=[0],
     **PB_HEAD,
 )
-_SCORER = {
+_SCORER: dict[str, Any] = {
     "id": "fclipscore",
     "summary": "s",
     "low": None,
@@ -140,7 +140,7 @@ _SCORER = {
     "backend": "torch",
     "paper": "arXiv:1",
 }
-_ENCODER = {
+_ENCODER: dict[str, Any] = {
     "key": "clip/image",
     "kind": "image",
     "arch": "ViT",

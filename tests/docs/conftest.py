@@ -1,11 +1,9 @@
 """One service for all pages: the embedded networks on torch in float32, behind the REST application, no sockets."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,8 +12,6 @@ import pytest
 from plumbline_serve.assembly import Assembly, assembled
 from plumbline_serve.edge import create_app
 from plumbline_serve.settings import Settings
-
-sys.path.append(str(Path(__file__).parent))  # for doc_pages
 
 
 @dataclass(frozen=True)

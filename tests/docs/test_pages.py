@@ -7,13 +7,13 @@ import re
 import typing
 
 import pytest
-from doc_pages import CHANGELOG, DOCS, PAGES, ROOT, Block, anchors, blocks, links, name, rows, spans, text_of
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
 from plumbline_models.core.errors import error_classes
 from plumbline_models.scorers import SCORERS
 from plumbline_serve.settings import Settings, load_settings
+from tests.docs.doc_pages import CHANGELOG, DOCS, PAGES, ROOT, Block, anchors, blocks, links, name, rows, spans, text_of
 
 CODES = {kind.code: kind.status for kind in error_classes()}
 SECTIONS = {each: field.annotation for each, field in Settings.model_fields.items()}
@@ -83,6 +83,7 @@ def test_settings_that_are_named_exist(page):
     for span in spans(page):
         if (match := SETTING.fullmatch(span.partition(":")[0])) and match[1] != "scorers":
             section = SECTIONS[match[1]]
+            assert isinstance(section, type), span
             assert issubclass(section, BaseModel), span
             assert match[2] in section.model_fields, span
         for variable in VARIABLE.findall(span):

@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 import pytest
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 from PIL import Image
 
 from loadtests.service.baseline import Side, compare, ratio, summarise
@@ -19,8 +19,10 @@ from loadtests.service.sides import PEERS, ask_form, ask_plumbline
 
 
 async def read_form(request: web.Request) -> dict[str, tuple[str | None, bytes]]:
-    parts = {}
+    parts: dict[str, tuple[str | None, bytes]] = {}
     async for part in await request.multipart():
+        assert isinstance(part, BodyPartReader)
+        assert part.name is not None
         parts[part.name] = (part.filename, bytes(await part.read()))
     return parts
 

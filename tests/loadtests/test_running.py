@@ -32,6 +32,7 @@ with workplace() as folder:
 def test_sigterm_leaves_as_an_exception_does(cleaning):
     text = PROGRAM.format(cleaning=cleaning)
     with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
         folder = Path(process.stdout.readline().strip())
         assert folder.is_dir()
         process.send_signal(signal.SIGTERM)
@@ -44,6 +45,7 @@ def test_a_process_that_does_not_heed_sigterm_is_ended_by_force():
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     with pytest.raises(subprocess.TimeoutExpired), stopping(process, timeout_s=0.2):
         assert process.stdout.readline() == "deaf\n"
     assert process.wait(60) == -signal.SIGKILL

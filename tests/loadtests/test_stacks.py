@@ -70,6 +70,7 @@ def test_a_running_process_is_sampled():
     program = "print('up', flush=True)\nwhile True: pass"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         try:
+            assert process.stdout is not None
             assert process.stdout.readline() == "up\n"
             with sampling(process.pid) as samples:
                 cpu_before = _cpu_ticks(process.pid)

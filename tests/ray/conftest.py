@@ -77,14 +77,16 @@ def start_service(folder: Path, config: str = "", **options: Any) -> RunningServ
 
 def processes_below(pid: int) -> dict[int, str]:
     """Command lines of what a process started, directly or not."""
-    parents, names = {}, {}
+    parents: dict[int, int] = {}
+    names: dict[int, str] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             parents[int(entry.name)] = int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
             names[int(entry.name)] = (
                 (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ").strip()
             )
-    found, wave = {}, {pid}
+    found: dict[int, str] = {}
+    wave = {pid}
     while wave := {each for each, parent in parents.items() if parent in wave}:
         found |= {each: names.get(each, "") for each in wave}
     return found

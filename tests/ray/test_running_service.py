@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import time
+from collections.abc import Sequence
 
 import grpc
 import httpx
@@ -26,7 +27,7 @@ IN_COMPANY_BF16 = 5e-3  # the same on 8 bits of mantissa; twice the 2.2e-3 measu
 TEXTS = ("a red circle", "two blue squares", "a small green star", "A photo depicts a cross.")
 
 
-def values(results: list[ItemResult]) -> list[dict[str, float]]:
+def values(results: Sequence[ItemResult]) -> list[dict[str, float | None]]:
     return [{name: score.value for name, score in result.scores.items()} for result in results]
 
 

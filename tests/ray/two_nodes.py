@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from contextlib import suppress
+from typing import Any
 
 import httpx
 import ray
@@ -21,7 +22,7 @@ from ray.util.state.common import ActorState
 from plumbline_serve.app import APP_NAME, build, grpc_options
 from plumbline_serve.settings import Settings
 
-STORE = {"object_store_memory": 150 * 2**20}
+STORE: dict[str, Any] = {"object_store_memory": 150 * 2**20}
 
 
 def main(cache_dir: str, port: int, grpc_port: int) -> None:
@@ -43,7 +44,7 @@ def main(cache_dir: str, port: int, grpc_port: int) -> None:
     large_answer = httpx.post(f"{url}/v1/score", json=large, timeout=120)
     encoders = living_encoders()
     metrics = httpx.get(f"{url}/metrics", timeout=60).text
-    ray.kill(ray.get_actor(encoders[0].name, namespace="serve"))
+    ray.kill(ray.get_actor(str(encoders[0].name), namespace="serve"))
     away = waited_for(url, 503)
     refused = httpx.post(f"{url}/v1/score", json=new, timeout=120)
     models = httpx.get(f"{url}/v1/models", timeout=60)
@@ -66,7 +67,7 @@ def main(cache_dir: str, port: int, grpc_port: int) -> None:
 
 
 def living_encoders() -> list[ActorState]:
-    return [actor for actor in list_actors(filters=[("state", "=", "ALIVE")]) if "EncoderReplica" in actor.name]
+    return [actor for actor in list_actors(filters=[("state", "=", "ALIVE")]) if "EncoderReplica" in str(actor.name)]
 
 
 def waited_for(url: str, status: int) -> int:

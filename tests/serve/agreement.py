@@ -28,8 +28,8 @@ class Agreement:
     )
 
     def __init__(self, image: Encoder, text: Encoder) -> None:
-        self.image: Encoder | None = image
-        self.text: Encoder | None = text
+        self.image: Encoder = image
+        self.text: Encoder = text
         self.pair: Encoder | None = None
         self.conventions: Mapping[str, str] = {"value": "(1 + cosine) / 2"}
         self.relative_cost = 1.0

@@ -5,13 +5,14 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from typing import cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from plumbline_models.core.errors import EngineError, ImageTooSmallError, PlumblineError
-from plumbline_models.core.protocols import Embedded, EncoderInfo, Origin, PairInput, Score, ScorerInfo
+from plumbline_models.core.protocols import Embedded, EncoderInfo, EncoderKind, Origin, PairInput, Score, ScorerInfo
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.assembly import encoders_of
 from plumbline_serve.batching import BatchLimits, LocalCompute
@@ -29,10 +30,10 @@ class ArithmeticEncoder:
 
     max_batch_cost = 8.0
 
-    def __init__(self, kind: str, key: str = "") -> None:
+    def __init__(self, kind: EncoderKind, key: str = "") -> None:
         self.kind = kind
         self.key = key or f"arithmetic/{kind}"
-        self.batches: list[list[object]] = []
+        self.batches: list[list[float]] = []
         self.gate: threading.Event | None = None
         self.entered = threading.Event()
         self.poison: object = None
@@ -73,7 +74,7 @@ class ArithmeticEncoder:
             dim=1, backend="fake", precision="fp32", device="cpu", num_streams=self.num_streams,
         )  # fmt: skip
 
-    def encode(self, batch: Sequence[object]) -> Sequence[float | PlumblineError]:
+    def encode(self, batch: Sequence[float]) -> Sequence[float | PlumblineError]:
         self.batches.append(list(batch))
         self.entered.set()
         if self.gate is not None and not self.gate.wait(timeout=30):
@@ -120,7 +121,7 @@ class ProductScorer:
         self.pair = ArithmeticEncoder("pair")
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
-        columns = zip(batch.images, batch.captions, batch.pairs, batch.texts, strict=True)
+        columns = zip(batch.images or (), batch.captions or (), batch.pairs or (), batch.texts or (), strict=True)
         return [
             PlumblineError("Unlucky.") if text == "unlucky" else Score(pair, {"image": image, "caption": caption})
             for image, caption, pair, text in columns
@@ -180,7 +181,7 @@ def observer() -> CountingObserver:
 def make_encoder() -> Iterator[Callable[..., ArithmeticEncoder]]:
     made: list[ArithmeticEncoder] = []
 
-    def make(kind: str = "image", key: str = "") -> ArithmeticEncoder:
+    def make(kind: EncoderKind = "image", key: str = "") -> ArithmeticEncoder:
         made.append(ArithmeticEncoder(kind, key))
         return made[-1]
 
@@ -211,7 +212,7 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
                 stack.enter_context(pool.executor)
             tools = SessionTools(
                 compute=compute,
-                cache=EncodingCache(EncodingStore(max_bytes), observer),
+                cache=EncodingCache(EncodingStore(cast("dict[EncoderKind, int]", max_bytes)), observer),
                 pools=pools,
                 policy=DecodePolicy(max_bytes=10_000, max_pixels=10_000),
                 decoded=DecodedImages(decoded_bytes),

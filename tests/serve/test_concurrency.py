@@ -43,10 +43,15 @@ def test_the_caller_keeps_its_own_name():
 
 
 async def test_an_encoder_runs_on_a_thread_named_after_its_kind(open_pipeline, scorers):
-    pipeline, names = await open_pipeline(), []
+    pipeline = await open_pipeline()
+    names: list[str] = []
+
+    def encode(batch):
+        names.append(own_name())
+        return list(batch)
+
     for kind in ("image", "text"):
-        encoder = getattr(scorers["product"], kind)
-        encoder.encode = lambda batch: (names.append(own_name()), list(batch))[1]
+        getattr(scorers["product"], kind).encode = encode
     await embed(pipeline, EmbedRequest(texts=["a"]))
     await embed(pipeline, EmbedRequest(images=[RawImage(bytes(12), 2, 2)]))
     assert names == ["encode text", "encode image"]

@@ -40,14 +40,14 @@ async def test_replicas_count_the_engines_that_their_backends_replace(name: str,
 
 def test_backends_are_told_the_configured_engines_and_sizes(tmp_path: Path) -> None:
     engines = {"dir": tmp_path, "typical": {"batch": 16}, "largest": {"height": 2048}}
-    tuning = tuning_of(Settings(cache_dir=tmp_path / "cache", engines=engines))  # type: ignore[arg-type]
+    tuning = tuning_of(Settings(cache_dir=tmp_path / "cache", engines=engines))
     assert (tuning.cache_dir, tuning.engines_dir) == (tmp_path / "cache", tmp_path)
     assert (tuning.typical_sizes, tuning.largest_sizes) == ({"batch": 16}, {"height": 2048})
 
 
 @pytest.mark.parametrize("strips", [True, False])
 def test_backends_are_told_where_weights_belong(tmp_path: Path, strips: bool) -> None:
-    settings = Settings(cache_dir=tmp_path, engines={"strip_weights": strips})  # type: ignore[arg-type]
+    settings = Settings(cache_dir=tmp_path, engines={"strip_weights": strips})
     assert tuning_of(settings).strips_weights is strips
 
 
@@ -56,5 +56,5 @@ def test_an_engine_has_no_more_streams_than_threads(
     tmp_path: Path, num_threads: int, num_streams: int, expected: int
 ) -> None:
     replicas = {"compute_threads": num_threads, "compute_streams": num_streams}
-    tuning = tuning_of(Settings(cache_dir=tmp_path, replicas=replicas))  # type: ignore[arg-type]
+    tuning = tuning_of(Settings(cache_dir=tmp_path, replicas=replicas))
     assert (tuning.num_threads, tuning.num_streams) == (num_threads, expected)

@@ -1,5 +1,7 @@
 """The autograd reference of word attributions, against a second reading of the same definition."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -47,7 +49,7 @@ def _cosine_with_scaled_end_row(clip: CLIP, rows: torch.Tensor, image: torch.Ten
     """Scale the end-of-text row of every attention map by scaling what its heads mix."""
     end = int(rows.argmax())
 
-    def scaled(module: torch.nn.Module, _inputs: object, output: tuple[torch.Tensor, object]) -> object:
+    def scaled(module: Any, _inputs: object, output: tuple[torch.Tensor, object]) -> object:
         mixed, weights = output
         bias = module.out_proj.bias
         row = (mixed[:, end] - bias) * scale + bias

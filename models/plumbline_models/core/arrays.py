@@ -4,7 +4,7 @@ The letters: N inputs of a batch, H and W pixels, D embedding width, L tokens. A
 alias carries the dtype, which mypy and pyright check.
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,5 +27,5 @@ EmbeddingsND: TypeAlias = NDArray[np.float32]
 ScoresN: TypeAlias = NDArray[np.float32]
 """`[N]`, in the range that the scorer's info states."""
 
-Array: TypeAlias = NDArray[np.generic]
+Array: TypeAlias = NDArray[Any]
 """Any engine input or output; the graph says its shape and dtype."""

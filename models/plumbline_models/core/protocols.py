@@ -279,9 +279,21 @@ class Scorer(Protocol):
     """How the value is made, as configured, by setting: `scale`, `epsilon`, `template` and the like."""
     relative_cost: float
     """Orders scorers for `/v1/filter`, cheapest first: GFLOP per item, roughly."""
-    image: Encoder | None
-    text: Encoder | None
-    pair: Encoder | None
+
+    @property
+    def image(self) -> Encoder | None:
+        """Encodes images; none where the scorer reads none."""
+        ...
+
+    @property
+    def text(self) -> Encoder | None:
+        """Encodes texts by themselves."""
+        ...
+
+    @property
+    def pair(self) -> Encoder | None:
+        """Encodes a caption together with an image's encoding."""
+        ...
 
     @classmethod
     def build(cls, options: Mapping[str, Any], context: BuildContext) -> Self:

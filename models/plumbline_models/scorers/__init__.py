@@ -23,11 +23,11 @@ SCORERS: Final[tuple[type[Scorer], ...]] = (ClipScore, FClipScore, VqaScore, Qua
 """Plumbline's own, in the order in which they are listed."""
 
 
-def build_scorers(sections: Mapping[str, Mapping[str, Any]] | None, context: BuildContext) -> list[Scorer]:
+def build_scorers(sections: Mapping[str, Mapping[str, Any] | None] | None, context: BuildContext) -> list[Scorer]:
     """Build the configured scorers; loads no weights.
 
     Args:
-        sections: Options by the scorer's name; None: each of our own that has embedded weights.
+        sections: Options by the scorer's name, none for the defaults; None: each of our own that has embedded weights.
         context: Compiles their encoders, and lets scorers that name the same one share it.
 
     Returns:
@@ -48,7 +48,7 @@ def build_scorers(sections: Mapping[str, Mapping[str, Any]] | None, context: Bui
 
 
 def build_each(
-    sections: Mapping[str, Mapping[str, Any]], context: BuildContext
+    sections: Mapping[str, Mapping[str, Any] | None], context: BuildContext
 ) -> tuple[list[Scorer], dict[str, SetupError]]:
     """Build what can be built.
 

@@ -53,8 +53,8 @@ class ClipScore:
     paths: ClassVar[Paths] = CLIP_PATHS
 
     def __init__(self, image: Encoder, text: Encoder, *, template: str = "", relative_cost: float) -> None:
-        self.image: Encoder | None = image
-        self.text: Encoder | None = text
+        self.image: Encoder = image
+        self.text: Encoder = text
         self.pair: Encoder | None = None
         self.conventions: Mapping[str, str] = {"value": f"{RESCALE} * max(cosine, 0)", "template": template}
         self.relative_cost = relative_cost

@@ -72,9 +72,9 @@ class FClipScore:
     paths: ClassVar[Paths] = CLIP_PATHS
 
     def __init__(self, image: Encoder, pair: Encoder, section: FClipScoreSection, *, relative_cost: float) -> None:
-        self.image: Encoder | None = image
+        self.image: Encoder = image
         self.text: Encoder | None = None
-        self.pair: Encoder | None = pair
+        self.pair: Encoder = pair
         self.relative_cost = relative_cost
         self._section = section
         self._epsilon = EPSILON if section.epsilon is None else section.epsilon

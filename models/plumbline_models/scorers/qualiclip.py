@@ -68,7 +68,7 @@ class QualiClip:
     paths: ClassVar[Paths] = CLIP_PATHS
 
     def __init__(self, image: Encoder, *, scale: float = AUTHORS_SCALE, relative_cost: float) -> None:
-        self.image: Encoder | None = image
+        self.image: Encoder = image
         self.text: Encoder | None = None
         self.pair: Encoder | None = None
         self.relative_cost = relative_cost

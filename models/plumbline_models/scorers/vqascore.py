@@ -76,9 +76,9 @@ class VqaScore:
     relative_cost: float = 2000.0  # of the XL checkpoint: 373 GFLOP an image and 1579 a pair
 
     def __init__(self, encoders: VqaEncoders, conventions: Mapping[str, str]) -> None:
-        self.image: Encoder | None = encoders.image
+        self.image: Encoder = encoders.image
         self.text: Encoder | None = None
-        self.pair: Encoder | None = encoders.pair
+        self.pair: Encoder = encoders.pair
         self.conventions: Mapping[str, str] = conventions
 
     @classmethod

@@ -14,6 +14,7 @@ from plumbline_models.backends import (
     open_backend,
 )
 from plumbline_models.backends.devices import cuda_devices
+from plumbline_models.backends.tuning import Device
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError
 
 FAKE_MODULE = "plumbline_models.backends.fake"
@@ -40,7 +41,7 @@ def registry(*entries: BackendEntry, num_gpus: int) -> BackendRegistry:
     ],
 )
 def test_auto_takes_the_first_backend_that_is_of_use(
-    tmp_path: Path, first: BackendEntry, num_gpus: int, device: str, expected: str
+    tmp_path: Path, first: BackendEntry, num_gpus: int, device: Device, expected: str
 ) -> None:
     backends = registry(first, CPU_ENTRY, num_gpus=num_gpus)
     opened = backends.open("auto", precision="fp32", tuning=Tuning(tmp_path, device=device))
@@ -52,7 +53,8 @@ def test_auto_passes_over_tensorrt_for_rtx_on_a_gpu_that_it_does_not_run_on(
 ) -> None:
     rtx = next(entry for entry in BACKENDS if entry.name == "tensorrt-rtx")
     entries = (replace(rtx, is_automatic=True), CPU_ENTRY)
-    hopper, ada = (BackendRegistry(entries, find_gpus=lambda gpu=gpu: (gpu,)) for gpu in ("a (sm_90)", "b (sm_89)"))
+    hopper = BackendRegistry(entries, find_gpus=lambda: ("a (sm_90)",))
+    ada = BackendRegistry(entries, find_gpus=lambda: ("b (sm_89)",))
     assert hopper.open("auto", precision="fp32", tuning=Tuning(tmp_path)).name == "openvino"
     assert "a (sm_90) has 9.0: install tensorrt" in caplog.text
     assert ada.open("auto", precision="fp32", tuning=Tuning(tmp_path)).name == "tensorrt-rtx"

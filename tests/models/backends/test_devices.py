@@ -1,6 +1,7 @@
 import ctypes
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def test_the_quota_of_the_container_is_read(tmp_path: Path, files: dict[str, str
     assert cpu_quota(tmp_path) == expected
 
 
-def put(pointer: object, value: int) -> int:
+def put(pointer: Any, value: int) -> int:
     ctypes.cast(pointer, ctypes.POINTER(ctypes.c_int))[0] = value
     return 0
 

@@ -163,5 +163,5 @@ def test_a_cache_that_cannot_be_made_is_one_warning_and_no_error(
 
 
 def test_a_key_is_json_and_its_order_does_not_matter() -> None:
-    shuffled = EngineKey(dict(reversed(KEY.facts.items())))
+    shuffled = EngineKey(dict(reversed(list(KEY.facts.items()))))
     assert shuffled.digest == KEY.digest

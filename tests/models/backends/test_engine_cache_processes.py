@@ -34,6 +34,11 @@ def run_program(program: str, *args: object) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, env=ENVIRONMENT, text=True, capture_output=True, check=True, timeout=120)
 
 
+def started(command: list[str]) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=ENVIRONMENT)
+
+
 def test_a_full_disk_is_a_warning_and_leaves_nothing_behind(tmp_path: Path) -> None:
     program = """
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # a write beyond fails as it does on a full disk
@@ -103,10 +108,10 @@ def test_one_builder_waits_for_the_other(tmp_path: Path) -> None:
         print(built, cache.load(KEY) is not None)
     """
     command = command_of(program, tmp_path)
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
-    with subprocess.Popen(command, **pipes) as first:
+    with started(command) as first:
+        assert first.stdout is not None
         assert first.stdout.readline() == "building\n"
-        with subprocess.Popen(command, **pipes) as second:
+        with started(command) as second:
             first_said, _ = first.communicate("go on\n", timeout=60)
             second_said, _ = second.communicate(timeout=60)
     assert first_said == "True True\n"

@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx.reference import ReferenceEvaluator
 
 from plumbline_models.backends.export.export import export_onnx
 from plumbline_models.backends.export.mixed_precision import LowPrecision, lower_precision
@@ -14,6 +13,7 @@ from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
 from tests.models.backends.tiny_graphs import IMAGE_GRAPH, TEXT_GRAPH
+from tests.models.evaluation import evaluate
 
 LAYER = """
 <ir_version: 10, opset_import: ["" : 20]>
@@ -121,8 +121,8 @@ def test_a_tower_in_16_bits_gives_the_rows_of_float32(
 ) -> None:
     model = ir.from_proto(onnx.load_from_string(exported))
     assert lower_precision(model, precision) >= 4
-    lowered = ReferenceEvaluator(ir.to_proto(model)).run(["rows"], batch)[0]
-    expected = ReferenceEvaluator(exported).run(["rows"], batch)[0]
+    [lowered] = evaluate(ir.to_proto(model), batch, ["rows"])
+    [expected] = evaluate(exported, batch, ["rows"])
     assert lowered.dtype == np.float32
     error = np.abs(lowered - expected).max()
     assert 0 < error < largest_error

@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from plumbline_models.backends.export.export import export_onnx
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from tests.models.backends.tiny_graphs import LIFT_GRAPH
+from tests.models.evaluation import evaluate
 
 
 class Module(nn.Module):
@@ -38,7 +38,7 @@ def graph_of(function: Callable[[Tensor], Any], *, low: int = 1, columns: int | 
 
 
 def compute(content: bytes, rows: np.ndarray) -> np.ndarray:
-    (result,) = ReferenceEvaluator(onnx.load_from_string(content)).run(None, {"rows": rows})
+    (result,) = evaluate(onnx.load_from_string(content), {"rows": rows})
     return np.asarray(result)
 
 
@@ -55,7 +55,7 @@ def test_a_saved_graph_has_its_weights_beside_it(tmp_path: Path) -> None:
     export_onnx(LIFT_GRAPH).save(tmp_path / "graph.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph.onnx", "graph.onnx.data"]
     rows = np.ones((3, 4), np.float32)
-    (result,) = ReferenceEvaluator(str(tmp_path / "graph.onnx")).run(None, {"rows": rows})
+    (result,) = evaluate(str(tmp_path / "graph.onnx"), {"rows": rows})
     expected = LIFT_GRAPH.build()(torch.from_numpy(rows)).detach().numpy()
     np.testing.assert_allclose(result, expected, atol=1e-6)  # float32, another order of adding
 

@@ -155,6 +155,7 @@ def test_a_plan_that_is_refused_is_built_anew_once(cache_dir: Path, caplog: pyte
 
 def test_the_batch_of_the_comparison_is_one_that_engines_take() -> None:
     made = open_compiler("tensorrt-rtx", precision="fp32", tuning=Tuning(Path("unused"), largest_sizes={"n": 1}))
+    assert isinstance(made, TensorRtCompiler)
     for graph in (IMAGE_GRAPH, TEXT_GRAPH):
         batch = draw_batch(graph, made.profile(graph))
         assert {len(array) for array in batch.values()} == {1}

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx.reference import ReferenceEvaluator
 from safetensors.numpy import load_file
 
 from plumbline_models.backends.export.export import export_onnx
@@ -21,6 +20,7 @@ from plumbline_models.backends.tuning import Precision
 from plumbline_models.core.graph import Graph
 from tests.models.backends.other_weights import with_other_weights
 from tests.models.backends.tiny_graphs import IMAGE_GRAPH, LIFT_GRAPH, TEXT_GRAPH
+from tests.models.evaluation import evaluate
 
 Keep = Callable[..., StrippedGraph]
 
@@ -52,7 +52,7 @@ def test_weights_become_inputs_and_all_else_stays() -> None:
     left = ir.to_proto(model)
     assert {tensor.name for tensor in left.graph.initializer} == {"scale", "shift", "axes", "given"}
     rows = np.asarray([[1, 1]], np.float32)
-    scaled, given = ReferenceEvaluator(left).run(None, {"rows": rows, "weight": taken["weight"].numpy()})
+    scaled, given = evaluate(left, {"rows": rows, "weight": taken["weight"].numpy()})
     assert (scaled.tolist(), given.tolist()) == ([[15, 18]], [7, 8])
 
 
@@ -65,9 +65,9 @@ def test_given_its_weights_the_graph_computes_what_it_did(
     whole = export_onnx(graph)
     if precision == "fp16":
         whole.lower("fp16")
-    expected = ReferenceEvaluator(onnx.load_from_string(whole.to_bytes())).run(None, batch)
+    expected = evaluate(onnx.load_from_string(whole.to_bytes()), batch)
     parts = keep(graph, precision)
-    found = ReferenceEvaluator(str(parts.onnx_file)).run(None, {**batch, **load_file(parts.weights_file)})
+    found = evaluate(str(parts.onnx_file), {**batch, **load_file(parts.weights_file)})
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 

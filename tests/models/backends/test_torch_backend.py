@@ -8,6 +8,7 @@ import torch
 
 from plumbline_models.backends import Backend, Tuning, open_backend
 from plumbline_models.backends.torch_backend import TorchBackend
+from plumbline_models.backends.tuning import Precision
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import BackendUnavailableError, EngineError
 from tests.models.backends.tiny_graphs import IMAGE_GRAPH, LIFT_GRAPH, TEXT_GRAPH
@@ -30,7 +31,7 @@ def test_nothing_is_compiled_so_there_is_no_key(torch_backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_reduced_precision_still_gives_float32_rows(precision: str, draw_images: Callable[[int], Batch]) -> None:
+def test_reduced_precision_still_gives_float32_rows(precision: Precision, draw_images: Callable[[int], Batch]) -> None:
     batch = draw_images(4)
     rows = TorchBackend(CPU, precision=precision).compile(IMAGE_GRAPH).run(batch)["rows"]
     exact = TorchBackend(CPU, precision="fp32").compile(IMAGE_GRAPH).run(batch)["rows"]
@@ -42,7 +43,7 @@ def test_reduced_precision_still_gives_float32_rows(precision: str, draw_images:
 def test_float_inputs_follow_the_precision() -> None:
     engine = TorchBackend(CPU, precision="bf16").compile(LIFT_GRAPH)
     lifted = engine.run({"rows": np.ones((2, 4), np.float32)})["lifted"]
-    assert (lifted.dtype, lifted.shape) == (np.float32, (2, 6))
+    assert (lifted.dtype, lifted.shape) == (np.dtype(np.float32), (2, 6))
 
 
 def test_results_do_not_share_memory_with_inputs_or_weights() -> None:

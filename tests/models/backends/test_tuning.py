@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,7 +8,7 @@ from plumbline_models.core.errors import ConfigError
 
 
 @pytest.mark.parametrize("fields", [{"num_threads": 0}, {"num_threads": 1025}, {"num_streams": 0}, {"max_batch": 0}])
-def test_numbers_out_of_range_are_refused(fields: dict[str, int]) -> None:
+def test_numbers_out_of_range_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         Tuning(Path("engines"), **fields)
 

@@ -17,6 +17,9 @@ def build_image_tower() -> Any:
     from torch import nn
 
     class ImageTower(nn.Module):
+        mean: torch.Tensor
+        std: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("mean", torch.tensor([0.48, 0.46, 0.41]))

@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx.reference import ReferenceEvaluator
 from PIL import Image
 from scipy.stats import spearmanr
 
@@ -22,6 +21,7 @@ from plumbline_models.core.arrays import Array
 from plumbline_models.core.protocols import Encoder
 from plumbline_serve.assembly import encoders_of, make_scorers, wanted_graphs
 from plumbline_serve.settings import Settings
+from tests.models.evaluation import evaluate
 
 GALLERY = Path(plumbline_serve.demo.__file__).parent / "gallery"
 SETTINGS = Settings(backend="fake", scorers={"clipscore": {}})
@@ -70,7 +70,7 @@ def embed(
             model = ir.from_proto(onnx.load_from_string(content))
             if precision is not None:
                 assert lower_precision(model, precision) > 10
-            rows[name] = ReferenceEvaluator(ir.to_proto(model)).run(None, batches[name])[0]
+            [rows[name]] = evaluate(ir.to_proto(model), batches[name])
         return rows
 
     return run

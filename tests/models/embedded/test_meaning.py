@@ -12,7 +12,7 @@ from PIL import Image
 import plumbline_models
 from plumbline_models.core.protocols import Score
 from plumbline_serve.assembly import assembled, make_scorers
-from plumbline_serve.messages import EncodedImage, Item, ScoreRequest
+from plumbline_serve.messages import EncodedImage, Item, ItemScores, ScoreRequest
 from plumbline_serve.settings import Settings
 from plumbline_training.distortions import DISTORTIONS, distort
 from plumbline_training.evaluation.pairs import draw_pairs
@@ -36,7 +36,7 @@ def ask(tmp_path_factory):
         items = [Item(str(k), encoded(image), text) for k, (image, text) in enumerate(asked)]
         async with assembled(settings, scorers) as assembly:
             reply = await assembly.service.score(ScoreRequest(items, scorers=chosen))
-        return [result.scores for result in reply.results]
+        return [result.scores for result in reply.results if isinstance(result, ItemScores)]
 
     return lambda asked, chosen: asyncio.run(run(asked, chosen))
 

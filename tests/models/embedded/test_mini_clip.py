@@ -1,7 +1,9 @@
 """The embedded CLIP: it is small, loads as any open_clip checkpoint does, and knows colours."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import open_clip
@@ -18,9 +20,11 @@ NUM_PAIRS = 450
 FRESH_SEED = 20_261
 LEAST_RIGHT = 0.90  # of 45 colour foils; measured 0.98 of 112. The card says what it does not know yet
 
+Loaded: TypeAlias = tuple[open_clip.CLIP, Callable[[Image.Image], torch.Tensor]]
+
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[open_clip.CLIP, object]:
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     home = tmp_path_factory.mktemp("mini-clip")
     shutil.copy(FOLDER / "config.json", home / "open_clip_config.json")
     shutil.copy(FOLDER / "weights.safetensors", home / "open_clip_model.safetensors")
@@ -38,7 +42,7 @@ def test_the_weights_are_small_enough_to_live_in_the_repository() -> None:
     assert (FOLDER / "weights.safetensors").stat().st_size <= MOST_BYTES
 
 
-def test_open_clip_squashes_the_image_so_that_no_object_is_cut_off(loaded: tuple[open_clip.CLIP, object]) -> None:
+def test_open_clip_squashes_the_image_so_that_no_object_is_cut_off(loaded: Loaded) -> None:
     _, config = loaded
     wide = np.zeros((40, 80, 3), dtype=np.uint8)
     wide[:, 70:] = 255  # a centre crop would lose this edge
@@ -48,7 +52,7 @@ def test_open_clip_squashes_the_image_so_that_no_object_is_cut_off(loaded: tuple
     assert resized[:, :, -1].min() > resized[:, :, 0].max()
 
 
-def test_true_captions_score_above_colour_foils(loaded: tuple[open_clip.CLIP, object], pairs: list[Pair]) -> None:
+def test_true_captions_score_above_colour_foils(loaded: Loaded, pairs: list[Pair]) -> None:
     clip, config = loaded
     tokenizer = open_clip.SimpleTokenizer()
     with torch.no_grad():
@@ -60,7 +64,7 @@ def test_true_captions_score_above_colour_foils(loaded: tuple[open_clip.CLIP, ob
 
 
 def test_a_word_that_scenes_never_use_changes_no_more_than_any_other_such_word(
-    loaded: tuple[open_clip.CLIP, object],
+    loaded: Loaded,
 ) -> None:
     clip, _ = loaded
     texts = open_clip.SimpleTokenizer()(["a red dog", "a red cat"])

@@ -8,6 +8,7 @@ import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import ImageError
@@ -33,8 +34,14 @@ def by_pillow(data: bytes) -> Pixels:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
+def header_of(data: bytes) -> JpegImageFile:
+    header = recognise(data).open(data, max_pixels=10**6)
+    assert isinstance(header, JpegImageFile)
+    return header
+
+
 def read(data: bytes) -> Pixels | None:
-    return read_jpeg(data, recognise(data).open(data, max_pixels=10**6))
+    return read_jpeg(data, header_of(data))
 
 
 @pytest.mark.parametrize("options", QUICK.values(), ids=QUICK)
@@ -66,9 +73,8 @@ def test_a_file_that_the_library_complains_of_is_left_to_pillow(picture: Pixels,
 
 def test_nothing_larger_than_the_checked_size_is_filled(picture: Pixels, encode: Encode) -> None:
     small, large = (encode(Image.fromarray(picture).resize(size), "JPEG") for size in ((8, 8), (400, 400)))
-    header = recognise(small).open(small, max_pixels=10**6)
-    assert read_jpeg(large, header) is None
-    assert read_jpeg(small, recognise(large).open(large, max_pixels=10**6)) is None
+    assert read_jpeg(large, header_of(small)) is None
+    assert read_jpeg(small, header_of(large)) is None
 
 
 def test_a_second_frame_header_gives_what_pillow_gives(picture: Pixels, encode: Encode) -> None:

@@ -89,7 +89,7 @@ def test_pillow_goes_in_the_order_that_is_named(size: tuple[int, int], resized: 
 def test_a_scroll_is_cropped_in_the_order_of_the_whole(size: tuple[int, int]) -> None:
     pixels = draw(*size)
     short = min(size)
-    resized = tuple(int(224 * side / short) for side in size)
+    resized = (int(224 * size[0] / short), int(224 * size[1] / short))
     whole = np.asarray(Image.fromarray(pixels).resize(resized[::-1], Image.Resampling.BICUBIC))
     top, left = ((side - 224) // 2 for side in resized)
     difference = np.abs(crop_square(pixels, 224).astype(int) - whole[top : top + 224, left : left + 224])

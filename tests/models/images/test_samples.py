@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ COLOURS = np.stack([RAMP, RAMP[::-1], 255 - RAMP], axis=-1)
 Encode = Callable[..., bytes]
 
 
-def tiff(samples: NDArray[np.generic], photometric: str = "minisblack", **options: object) -> bytes:
+def tiff(samples: NDArray[np.generic], photometric: str = "minisblack", **options: Any) -> bytes:
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, samples, photometric=photometric, **options)
     return buffer.getvalue()
@@ -62,7 +63,7 @@ def assert_shows(data: bytes, expected: NDArray[np.integer], tolerance: int = 0)
 @pytest.mark.parametrize("kind", ["uint8", "uint16"])
 def test_grey_and_colour_are_read_as_they_are(kind: str, compression: str | None, byte_order: str) -> None:
     step = 256 if kind == "uint16" else 1
-    options = {"compression": compression, "byteorder": byte_order}
+    options: dict[str, Any] = {"compression": compression, "byteorder": byte_order}
     assert_shows(tiff((RAMP * step).astype(kind), **options), RAMP)
     assert_shows(tiff((COLOURS * step).astype(kind), "rgb", **options), COLOURS)
 

@@ -13,6 +13,7 @@ from plumbline_models.core.graph import Graph, TensorSpec
 from plumbline_models.core.protocols import EngineInfo, Origin
 from plumbline_models.core.weights import Seek
 from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts
+from tests.results import succeeded
 
 LIMIT_S = 60
 
@@ -85,7 +86,7 @@ def test_a_batch_is_cut_and_a_result_without_a_number_is_an_error_of_its_own() -
     encoder = DoublingEncoder(backend)
     encoder.load()
     first, second, *rest = encoder.encode([encoder.preprocess(text) for text in ("1", "nan", "3", "4", "5")])
-    assert (first, rest) == (2, [6, 8, 10])
+    assert succeeded([first, *rest]) == [2, 6, 8, 10]
     assert isinstance(second, EngineError)
     assert backend.sizes == [1, 2, 2, 1]  # the first is the warm-up
 

@@ -2,6 +2,7 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,10 @@ def test_scorers_that_name_the_same_encoder_share_it(tiny_folder: Path, context:
 
 
 def test_an_empty_section_means_the_embedded_weights(context: BuildContext) -> None:
-    for scorer in (*build_scorers({"clipscore": {}}, context), *build_scorers({"clipscore": None}, context)):
+    sections: list[dict[str, Any] | None] = [{}, None]
+    for section in sections:
+        [scorer] = build_scorers({"clipscore": section}, context)
+        assert scorer.image is not None
         assert scorer.image.key == "mini-clip/image"
 
 
@@ -77,7 +81,8 @@ def measured(tiny_folder: Path, tmp_path: Path) -> Path:
 def test_fclipscore_takes_the_epsilon_that_was_measured_for_its_weights(
     tiny_folder: Path, measured: Path, context: BuildContext
 ) -> None:
-    sections = [{"checkpoint": measured}, {"checkpoint": measured, "epsilon": -0.5}, {"checkpoint": tiny_folder}]
+    sections: list[dict[str, Any]] = [{"checkpoint": measured}, {"checkpoint": measured, "epsilon": -0.5}]
+    sections.append({"checkpoint": tiny_folder})
     built = [build_scorers({"fclipscore": {**section, "layers": 1}}, context)[0] for section in sections]
     assert [scorer.conventions["epsilon"] for scorer in built] == ["-0.002", "-0.5", "-5e-05"]
 

@@ -1,13 +1,14 @@
 """What batches have taken tells how long waiting for one more input pays."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 
 from plumbline_serve.batching.runner import Pace
 
 
-def paced(batches: list[tuple[float, float]]) -> Pace:
+def paced(batches: Sequence[tuple[float, float]]) -> Pace:
     pace = Pace()
     for cost, seconds in batches:
         pace.learn(cost, seconds)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from plumbline_models.backends.fake import FakeBackend
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, ConfigError, SetupError
 from plumbline_models.core.protocols import BuildContext
 from plumbline_models.networks.encoder_registry import EncoderRegistry
@@ -213,8 +214,8 @@ def test_checkpoints_of_every_family_are_looked_through(name, harm, reason, tmp_
 def test_one_error_tells_of_all_sections(tmp_path: Path) -> None:
     sections = {"clipscore": {"checkpoint": str(tmp_path / "a")}, "vqascore": {"model": str(tmp_path / "b")}}
     with pytest.raises(CheckpointNotFoundError, match=r"folder a\.\nThere is no checkpoint folder b"):
-        build_scorers(sections, BuildContext(None, EncoderRegistry()))
+        build_scorers(sections, BuildContext(FakeBackend(), EncoderRegistry()))
     with pytest.raises(SetupError) as raised:
-        build_scorers({**sections, "nonsense": {}}, BuildContext(None, EncoderRegistry()))
+        build_scorers({**sections, "nonsense": {}}, BuildContext(FakeBackend(), EncoderRegistry()))
     assert not isinstance(raised.value, CheckpointError | ConfigError)
     assert "There is no scorer called nonsense" in raised.value.detail

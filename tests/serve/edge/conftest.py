@@ -77,7 +77,7 @@ def image_bytes(image: Any) -> bytes:
     raise ImageUndecodableError("The image cannot be read.")
 
 
-def thirds(image: Any) -> np.float32:
+def thirds(image: Any) -> Any:
     """A number of an image's bytes that has no short decimal form; the engine fails on some."""
     if image_bytes(image) == b"engine":
         raise EngineError("The engine gave no number.", encoder="mini/image")

@@ -12,6 +12,7 @@ from google.rpc.status_pb2 import Status
 
 from plumbline_models.core.errors import CapacityError, RequestTooLargeError
 from plumbline_serve.edge import BytesInFlight
+from plumbline_serve.edge.observe import Unobserved
 from plumbline_serve.settings import Limits, Settings
 from plumbline_wire import STATUS_DETAILS_KEY
 from plumbline_wire.v1 import scoring_pb2 as pb
@@ -211,8 +212,11 @@ def test_a_share_is_given_back_once_and_what_is_above_is_refused() -> None:
     assert (budget.num_bytes, seen) == (0, [80, 100, 80, 0])
 
 
-class Heard:
+class Heard(Unobserved):
     """An observer that passes on what is in flight."""
 
     def __init__(self, hear: Callable[[int], None]) -> None:
-        self.in_flight = hear
+        self._hear = hear
+
+    def in_flight(self, num_bytes: int) -> None:
+        self._hear(num_bytes)

@@ -2,6 +2,7 @@ import json
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -36,7 +37,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "problems.md"
 FAULTS = [{"pointer": "/items/0", "detail": "must be an object"}]
 
 
-def details_of(error: PlumblineError, kind: type) -> list[object]:
+def details_of(error: PlumblineError, kind: type) -> list[Any]:
     found = []
     for packed in status(error).details:
         message = kind()

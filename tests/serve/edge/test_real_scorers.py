@@ -236,7 +236,7 @@ def test_a_blank_caption_scores_fclipscores_best_and_a_filter_can_reject_it(serv
     [entry] = edge.http.get("/v1/scorers").json()["scorers"]
     assert scored["scores"]["fclipscore"]["value"] == entry["high"] == 0
     assert "without words scores 0" in entry["summary"]
-    condition = {"scorer": "fclipscore", "min": -1, "min_words": 1}
+    condition: dict[str, Any] = {"scorer": "fclipscore", "min": -1, "min_words": 1}
     [judged] = edge.post("/v1/filter", {"policy": {"all": [condition]}, "items": items}).json()["results"]
     reasons = {"fclipscore": "The text has 0 words; at least 1 are asked for."}
     assert (judged["verdict"], judged["failed"], judged["reasons"]) == ("reject", ["fclipscore"], reasons)

@@ -14,7 +14,8 @@ B64 = {"b64": "aGFsbG8="}
 def faults(document: Any, schema: Any = schemas.ScoreRequest) -> dict[str, str]:
     with pytest.raises(InvalidFieldError) as caught:
         read_document(document, schema, LIMITS)
-    return {fault["pointer"]: fault["detail"] for fault in caught.value.facts["errors"]}
+    found: Any = caught.value.facts["errors"]
+    return {fault["pointer"]: fault["detail"] for fault in found}
 
 
 def item(**fields: Any) -> dict[str, Any]:

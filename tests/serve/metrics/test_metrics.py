@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -87,7 +88,7 @@ class Replicas:
 async def test_a_late_replica_holds_up_neither_the_others_nor_its_own_counters(processes):
     from plumbline_serve.deployments.transport import DeploymentMetrics  # noqa: PLC0415 - Ray, under the filter above
 
-    replicas = Replicas(processes)
+    replicas: Any = Replicas(processes)
     metrics = DeploymentMetrics(replicas, timeout_s=0.2)
     assert num_requests(await metrics.gather()) == 8
     replicas.late = {1}

@@ -30,6 +30,7 @@ from plumbline_serve.messages import (
     Item,
     ItemFailure,
     ItemScores,
+    ItemVerdict,
     RankRequest,
     RawImage,
     ScoreRequest,
@@ -39,6 +40,7 @@ from plumbline_serve.messages import (
 from plumbline_serve.requests.embedding import embed
 from plumbline_serve.requests.filtering import filter_items
 from plumbline_serve.requests.ranking import rank
+from tests.results import all_of_kind
 
 
 @pytest.fixture
@@ -132,7 +134,7 @@ async def test_a_request_that_is_wrong_as_a_whole_is_refused(pipeline, request_,
 async def test_a_deadline_ends_the_request_and_drops_its_work(pipeline, scorers, png, observer):
     encoder = scorers["mean"].image
     encoder.gate = threading.Event()
-    ask = asyncio.create_task(pipeline.score(ScoreRequest([item(EncodedImage(png(1)))], ["mean"])))
+    ask = asyncio.create_task(pipeline.score(ScoreRequest([item(EncodedImage(png(1)))], scorers=["mean"])))
     request = ScoreRequest([item(EncodedImage(png(10)))], scorers=["mean"], timeout_ms=50)
     with pytest.raises(DeadlineExceededError):
         await pipeline.score(request)
@@ -145,7 +147,7 @@ async def test_filter_runs_the_cheapest_scorer_first_and_stops_at_the_first_reje
     items = [item(EncodedImage(png(10)), name="dark"), item(EncodedImage(png(100)), name="light")]
     policy = [Threshold("product", min=1.0), Threshold("mean", min=50.0)]
     reply = await filter_items(pipeline, FilterRequest(policy, items))
-    assert [(r.verdict, list(r.failed), set(r.scores)) for r in reply.results] == [
+    assert [(r.verdict, list(r.failed), set(r.scores)) for r in all_of_kind(ItemVerdict, reply.results)] == [
         ("reject", ["mean"], {"mean"}),
         ("accept", [], {"mean", "product"}),
     ]
@@ -155,7 +157,8 @@ async def test_filter_runs_the_cheapest_scorer_first_and_stops_at_the_first_reje
 async def test_filter_explains_every_condition_when_asked(pipeline, png):
     policy = [Threshold("product", max=1.0), Threshold("mean", min=50.0)]
     reply = await filter_items(pipeline, FilterRequest(policy, [item(EncodedImage(png(10)))], explain=True))
-    assert set(reply.results[0].failed) == {"product", "mean"}
+    [verdict] = all_of_kind(ItemVerdict, reply.results)
+    assert set(verdict.failed) == {"product", "mean"}
 
 
 @pytest.mark.parametrize("text", ["", " \n", "...!", "a."])
@@ -163,7 +166,8 @@ async def test_filter_rejects_a_text_with_too_few_words_and_says_so(pipeline, pn
     items = [item(EncodedImage(png(10)), text, "1"), item(EncodedImage(png(10)), "two words", "2")]
     policy = [Threshold("product", min=0.0, min_words=2), Threshold("mean", min=0.0)]
     for explain in (False, True):
-        first, second = (await filter_items(pipeline, FilterRequest(policy, items, explain=explain))).results
+        reply = await filter_items(pipeline, FilterRequest(policy, items, explain=explain))
+        first, second = all_of_kind(ItemVerdict, reply.results)
         assert (first.verdict, list(first.failed)) == ("reject", ["product"])
         assert first.reasons["product"].endswith("words; at least 2 are asked for.")
         assert set(first.scores) == ({"product", "mean"} if explain else set())
@@ -174,10 +178,9 @@ async def test_fewer_words_than_asked_for_do_not_hide_that_an_item_cannot_be_jud
     policy = [Threshold("product", min=0.0, min_words=1)]
     items = [item(EncodedImage(png(10)), None), item(None, "")]
     results = (await filter_items(pipeline, FilterRequest(policy, items))).results
-    assert [type(result.error) for result in results] == [MissingTextError, MissingImageError]
-    [needless] = (
-        await filter_items(pipeline, FilterRequest([Threshold("mean", min=0, min_words=1)], items[:1]))
-    ).results
+    assert [type(each.error) for each in all_of_kind(ItemFailure, results)] == [MissingTextError, MissingImageError]
+    reply = await filter_items(pipeline, FilterRequest([Threshold("mean", min=0, min_words=1)], items[:1]))
+    [needless] = all_of_kind(ItemVerdict, reply.results)
     assert needless.verdict == "reject"
 
 
@@ -185,8 +188,9 @@ async def test_what_is_rejected_stays_rejected_where_a_later_scorer_cannot_expla
     items = [item(EncodedImage(png(value)), "unlucky", name) for value, name in ((10, "dark"), (100, "light"))]
     policy = [Threshold("mean", min=50.0), Threshold("product", min=1.0)]
     dark, light = (await filter_items(pipeline, FilterRequest(policy, items, explain=True))).results
+    assert isinstance(dark, ItemVerdict)
     assert (dark.verdict, list(dark.failed)) == ("reject", ["mean"])
-    assert dark.scores["mean"].value == 10.0
+    assert dark.scores["mean"] == Score(10.0)
     assert isinstance(dark.scores["product"], PlumblineError)
     assert isinstance(light, ItemFailure)  # nothing speaks against it, but it was not judged to the end
     assert len(observer.failures) == 1
@@ -265,9 +269,12 @@ async def test_half_an_emoji_fails_its_item_and_not_the_batch(pipeline, png):
     scored = await pipeline.score(ScoreRequest(items))
     judged = await filter_items(pipeline, FilterRequest([Threshold("product", min=0.0)], items))
     for results in (scored.results, judged.results):
-        assert isinstance(results[0], ItemFailure)
-        assert "surrogate" in results[0].error.detail
-        assert results[1].scores["product"].value == 60.0
+        failure, result = results
+        assert isinstance(failure, ItemFailure)
+        assert "surrogate" in failure.error.detail
+        assert not isinstance(result, ItemFailure)
+        [value] = (each.value for name, each in result.scores.items() if name == "product" and isinstance(each, Score))
+        assert value == 60.0
     ranked = await rank(pipeline, RankRequest(images[:1], ["ab", HALF]))
     assert [place.index for place in ranked.ranking] == [0]
     assert isinstance(ranked.errors[1], InvalidFieldError)

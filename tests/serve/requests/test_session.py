@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -15,6 +16,8 @@ from plumbline_serve.requests.session import RequestSession
 
 class Interrupted(float):
     """Seconds that let another thread run after the sum so far was read and before the new one is stored."""
+
+    run: Callable[[], None]
 
     def __new__(cls, value, run):
         self = super().__new__(cls, value)

@@ -24,6 +24,7 @@ from plumbline_wire import REQUEST_ID_KEY, STATUS_DETAILS_KEY
 
 R = TypeVar("R", bound=Message)
 Q = TypeVar("Q")
+A = TypeVar("A")
 
 
 class CallContext(Protocol):
@@ -166,8 +167,8 @@ def _deadline_ms(context: CallContext) -> float | None:
 
 
 async def answer_each(
-    requests: AsyncIterator[Q], answer: Callable[[Q], Awaitable[R]], *, most: int
-) -> AsyncGenerator[R, None]:
+    requests: AsyncIterator[Q], answer: Callable[[Q], Awaitable[A]], *, most: int
+) -> AsyncGenerator[A, None]:
     """Answer the requests of a stream at the same time, in the order in which the replies become ready.
 
     Args:
@@ -175,7 +176,7 @@ async def answer_each(
         answer: Makes the reply to one.
         most: Requests that may be under way; further ones are not read, so that the sender waits.
     """
-    under_way: set[asyncio.Future[R]] = set()
+    under_way: set[asyncio.Future[A]] = set()
     reading: asyncio.Future[Q | None] | None = asyncio.ensure_future(_next(requests))
     try:
         while reading or under_way:

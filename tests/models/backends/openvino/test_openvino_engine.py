@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def test_images_of_any_batch_match_torch(
     batch = draw_images(num_rows)
     rows = image_engine.run(batch)["rows"]
     expected = torch_backend.compile(IMAGE_GRAPH).run(batch)["rows"]
-    assert (rows.shape, rows.dtype) == ((num_rows, 32), np.float32)
+    assert (rows.shape, rows.dtype) == ((num_rows, 32), np.dtype(np.float32))
     np.testing.assert_allclose(rows, expected, rtol=0, atol=TOLERANCE)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=TOLERANCE)
 
@@ -160,7 +161,9 @@ def test_auto_is_bf16_where_the_cpu_has_it_and_else_fp32(engine_dir: Path) -> No
 
 
 @pytest.mark.parametrize("prefer", ["latency", "throughput"])
-def test_preferences_change_no_number_and_no_key(engine_dir: Path, lift_engine: Engine, prefer: str) -> None:
+def test_preferences_change_no_number_and_no_key(
+    engine_dir: Path, lift_engine: Engine, prefer: Literal["latency", "throughput"]
+) -> None:
     backend = open_backend("openvino", precision="fp32", tuning=Tuning(engine_dir, num_threads=2, prefer=prefer))
     engine = backend.compile(LIFT_GRAPH)
     rows = np.ones((2, 4), np.float32)

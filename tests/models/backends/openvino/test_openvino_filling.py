@@ -65,7 +65,7 @@ def test_each_dimension_is_filled_and_cut_by_itself() -> None:
 
 def test_nothing_is_filled_where_the_graph_does_not_say_so() -> None:
     filling = Filling(replace(OF_PAIRS, fillable=frozenset(), output_shapes=()))
-    arrays = [np.zeros((9, 4), np.int64), np.zeros((70, 3), np.float32)]
+    arrays: list[Array] = [np.zeros((9, 4), np.int64), np.zeros((70, 3), np.float32)]
     assert all(filled is array for filled, array in zip(filling.fill(arrays), arrays, strict=True))
     assert filling.num_rows({"captions": 9, "pairs": 70}) == [None, None, None]
 

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from plumbline_models.backends import Backend, Tuning, open_backend, open_compiler
+from plumbline_models.backends.openvino.backend import OpenVinoBackend
 from plumbline_models.backends.openvino.int8 import MIN_COSINE, measure_loss
 from plumbline_models.backends.openvino.runtime import import_openvino, saturates_in_int8
 from plumbline_models.core.arrays import Array, Pixels
@@ -84,6 +85,7 @@ def test_graphs_without_such_a_form_run_as_with_auto(tmp_path: Path, pictures: P
     engine = backend.compile(LIFT_GRAPH)
     usual = open_backend("openvino", precision="auto", tuning=tuning(tmp_path))
     assert backend.precision == "int8"
+    assert isinstance(backend, OpenVinoBackend)
     assert backend.precision_of(LIFT_GRAPH) == engine.info.precision != backend.precision_of(TOWER)
     assert engine.info == usual.compile(LIFT_GRAPH).info
     assert engine.info.key == lift_engine.info.key

@@ -160,6 +160,9 @@ def test_where_the_compiler_does_not_take_the_network_torch_runs_it(tmp_path):
         name = "tensorrt"
         precision = "fp32"
 
+        def compile(self, graph):
+            raise NotImplementedError
+
     with pytest.raises(BackendUnavailableError, match="torch"):
         load(within=BuildContext(Other(), EncoderRegistry()), **SMOL)
     assert (

@@ -7,7 +7,7 @@ import pytest
 from loadtests.goldens.vqascore import FOLDERS, GOLDEN, pixels, record
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, InvalidFieldError
 from plumbline_models.networks.causal.checkpoint import CausalCheckpoint
-from plumbline_models.networks.causal.families import CAUSAL_FAMILIES
+from plumbline_models.networks.causal.families import CAUSAL_FAMILIES, CausalName
 from plumbline_models.networks.causal.prompts import CausalPrompt, num_shared, write_tiles
 from plumbline_models.networks.causal.tokenizers import ByteLevelTokenizer, SentencePieces
 from plumbline_models.text.questions import QuestionTemplate
@@ -18,7 +18,7 @@ HOSTILE = (
 )
 
 
-def open_prompt(family: str, question: str | None = None, answer: str | None = None) -> CausalPrompt:
+def open_prompt(family: CausalName, question: str | None = None, answer: str | None = None) -> CausalPrompt:
     described = CAUSAL_FAMILIES[family]
     pieces = CausalCheckpoint(str(GOLDEN / FOLDERS[family]), described).pieces
     asked = described.question if question is None else question

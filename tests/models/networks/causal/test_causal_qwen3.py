@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +23,15 @@ def folder(tmp_path_factory):
     shutil.copytree(GOLDEN / "qwen25vl_tiny" / "tokenizer", made / "tokenizer")
     torch.manual_seed(3)
     rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [2, 1, 1], "mrope_interleaved": True}
-    text = {"vocab_size": 388, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "head_dim": 8}
-    text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "rope_parameters": rope}
-    vision = {"depth": 3, "hidden_size": 24, "intermediate_size": 40, "num_heads": 2, "out_hidden_size": 32}
-    vision |= {"num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1], "patch_size": 16}
+    text: dict[str, Any] = {"vocab_size": 388, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
+    text |= {"head_dim": 8, "num_attention_heads": 4, "num_key_value_heads": 2, "rope_parameters": rope}
+    vision: dict[str, Any] = {"depth": 3, "hidden_size": 24, "intermediate_size": 40, "num_heads": 2}
+    vision |= {
+        "out_hidden_size": 32,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": [0, 1],
+        "patch_size": 16,
+    }
     config = Qwen3VLConfig(text_config=text, vision_config=vision, image_token_id=386, video_token_id=387)
     network = Qwen3VLForConditionalGeneration(config).eval()
     for parameter in network.parameters():

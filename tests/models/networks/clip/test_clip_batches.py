@@ -11,6 +11,7 @@ from plumbline_models.core.protocols import Backend, Encoder, PairInput
 from plumbline_models.images.resample import pillow_arithmetic
 from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
 from plumbline_models.networks.clip.spec import ClipSpec
+from tests.results import succeeded
 
 TOGETHER = 1e-6  # float32 sums in another order; measured 3e-7
 WORDS = [
@@ -43,7 +44,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.fixture(scope="module")
-def images(tiny_spec: ClipSpec, backend: Backend) -> Encoder:
+def images(tiny_spec: ClipSpec, backend: Backend) -> ClipImageEncoder:
     encoder = ClipImageEncoder(tiny_spec, backend)
     encoder.load()
     return encoder
@@ -69,7 +70,7 @@ def draw_texts(count: int) -> list[str]:
 
 
 def rows(encoder: Encoder, batch: list[object]) -> NDArray[np.float32]:
-    return np.stack(encoder.encode(batch))
+    return np.stack(succeeded(encoder.encode(batch)))
 
 
 def test_sixty_four_images_at_once_are_sixty_four_images(images: Encoder) -> None:
@@ -145,7 +146,7 @@ def test_the_wrong_kind_of_input_is_refused(images: Encoder, texts: Encoder) -> 
         texts.preprocess(PairInput(caption="a red circle", image_encoding=None))
 
 
-def test_a_cpu_batch_of_a_large_tower_is_small(images: Encoder, backend: Backend) -> None:
+def test_a_cpu_batch_of_a_large_tower_is_small(images: ClipImageEncoder, backend: Backend) -> None:
     class Large(ClipImageEncoder):
         gflop = 335.0  # ViT-H/14
 

@@ -1,7 +1,9 @@
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +11,11 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from plumbline_models.core.errors import CheckpointNotFoundError
+from plumbline_models.core.graph import Dim
+from plumbline_models.networks.clip.archs import Arch
 from plumbline_models.networks.clip.graph import clip_image_graph, clip_text_graph
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
+from plumbline_models.weights.sources import LocalFile
 
 
 def prints(spec: ClipSpec) -> tuple[str, str]:
@@ -29,9 +34,7 @@ def test_other_weights_have_other_fingerprints(tiny_folder: Path, tiny_spec: Cli
     tensors = load_file(tiny_folder / "open_clip_model.safetensors")
     tensors["logit_scale"] = np.zeros_like(tensors["logit_scale"])
     save_file(tensors, tmp_path / "other.safetensors")
-    other = dataclasses.replace(
-        tiny_spec, weights=dataclasses.replace(tiny_spec.weights, path=tmp_path / "other.safetensors")
-    )
+    other = dataclasses.replace(tiny_spec, weights=LocalFile(tmp_path / "other.safetensors"))
     assert not set(prints(tiny_spec)) & set(prints(other))
 
 
@@ -42,7 +45,9 @@ def test_other_weights_have_other_fingerprints(tiny_folder: Path, tiny_spec: Cli
         pytest.param(lambda arch: {"preprocess": {**arch.preprocess, "mean": [0.5, 0.5, 0.5]}}, id="mean"),
     ],
 )
-def test_another_architecture_has_other_fingerprints(change: object, tiny_spec: ClipSpec) -> None:
+def test_another_architecture_has_other_fingerprints(
+    change: Callable[[Arch], dict[str, Any]], tiny_spec: ClipSpec
+) -> None:
     arch = dataclasses.replace(tiny_spec.arch, **change(tiny_spec.arch))
     assert not set(prints(tiny_spec)) & set(prints(dataclasses.replace(tiny_spec, arch=arch)))
 
@@ -51,8 +56,10 @@ def test_a_graph_says_what_it_takes_and_gives(tiny_spec: ClipSpec) -> None:
     image, text = clip_image_graph(tiny_spec), clip_text_graph(tiny_spec)
     batch, *sizes = image.inputs[0].shape
     assert (image.inputs[0].name, image.inputs[0].dtype, sizes) == ("pixels", "uint8", [32, 32, 3])
+    assert isinstance(batch, Dim)
     assert (batch.low, batch.high) == (1, 64)
     length = text.inputs[0].shape[1]
+    assert isinstance(length, Dim)
     assert (text.inputs[0].name, text.inputs[0].dtype, length.high) == ("token_ids", "int64", 77)
     assert image.output_shapes == text.output_shapes == ((batch, 24),)
 
@@ -68,7 +75,7 @@ def test_pixels_are_normalised_inside_the_graph(tiny_spec: ClipSpec) -> None:
 
 
 def test_missing_weights_are_named_before_anything_is_built(tiny_spec: ClipSpec, tmp_path: Path) -> None:
-    gone = dataclasses.replace(tiny_spec, weights=dataclasses.replace(tiny_spec.weights, path=tmp_path / "gone.bin"))
+    gone = dataclasses.replace(tiny_spec, weights=LocalFile(tmp_path / "gone.bin"))
     with pytest.raises(CheckpointNotFoundError, match=r"no checkpoint gone\.bin"):
         clip_image_graph(gone)
 

@@ -118,6 +118,7 @@ def test_a_file_that_changes_after_start_is_noticed(tiny_folder: Path, tmp_path:
 def test_a_tag_is_found_without_the_network() -> None:
     spec = spec_of(arch="ViT-B-32-quickgelu", pretrained="openai")
     assert spec.name == "ViT-B-32-quickgelu@openai"
+    assert isinstance(spec.weights, HubFile)
     assert spec.weights == HubFile("timm/vit_base_patch32_clip_224.openai", spec.weights.names)
     assert (spec.source, spec.licence) == ("openai", "MIT")
 

@@ -23,7 +23,7 @@ ALPHABETS = (
     "аеинор",
     "กขคง",
 )
-WORDS = st.one_of(st.text(st.sampled_from(alphabet), min_size=1, max_size=400) for alphabet in ALPHABETS)
+WORDS = st.one_of([st.text(st.sampled_from(alphabet), min_size=1, max_size=400) for alphabet in ALPHABETS])
 REPEATED = st.builds(
     lambda word, times: word * times, st.text(st.characters(codec="utf-8"), min_size=1, max_size=6), st.integers(1, 200)
 )

@@ -41,6 +41,7 @@ def test_a_tokenizer_beside_the_weights_is_used(arch: Arch) -> None:
 
 
 def test_an_encoder_reads_its_tokenizer_before_the_first_text(arch: Arch) -> None:
+    assert arch.home is not None
     spec = ClipSpec("words", arch, LocalFile(arch.home / "none.safetensors"), source="words")
     encoder = TemplatedTextEncoder(ClipTextEncoder(spec, FakeBackend()), "a ")
     encoder.load_preprocessing()

@@ -11,6 +11,7 @@ import pytest
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.core.protocols import Backend, BuildContext, Embedded, Encoder, PairInput, Score
 from plumbline_models.scorers.vqascore import VqaScore
+from tests.results import succeeded
 
 TOLERANCE = 1e-5  # float32 rounding; the record's own float32 and float64 runs differ by less than 1e-6
 CASES = (
@@ -57,7 +58,7 @@ class Loaded:
         for indices in buckets.values():
             for index, row in zip(indices, encoder.encode([preprocessed[i] for i in indices]), strict=True):
                 results[index] = row
-        return list(self.scorer.score(Embedded(pairs=results)))
+        return succeeded(self.scorer.score(Embedded(pairs=results)))
 
 
 @pytest.fixture(scope="module", params=["torch", "openvino"])
@@ -166,7 +167,7 @@ def test_captions_with_control_tokens_get_a_score_of_their_own(load, golden, ima
     scorer = load()
     (row,) = scorer.rows([images["astronaut"]])
     (score,) = scorer.scores([(row, hostile)])
-    recorded = next((entry for entry in golden["hostile"] if entry["text"] == hostile), {})
+    recorded: dict[str, float] = next((entry for entry in golden["hostile"] if entry["text"] == hostile), {})
     assert 0 < score.value < 1
     # Read as plain text they are no longer what the authors' program makes of them.
     assert abs(score.value - recorded.get("score_alone", -1.0)) > TOLERANCE

@@ -24,6 +24,7 @@ from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.networks.qualiclip.encoder import QualiClipEncoder, QualityEncoding
 from plumbline_models.networks.qualiclip.prompts import QUALICLIP_PAIRS
 from plumbline_models.scorers.qualiclip import QualiClip
+from tests.results import succeeded
 
 
 @pytest.fixture
@@ -60,14 +61,14 @@ def stored(tiny_quality: Path, tmp_path: Path) -> Path:
 
 def test_the_score_is_the_mean_of_the_pairs_probabilities() -> None:
     rows = [QualityEncoding(np.array([0.0, 0.02], dtype=np.float32))]
-    (answer,) = QualiClip(None, scale=100, relative_cost=1).score(Embedded(images=rows))  # type: ignore[arg-type]
+    (answer,) = succeeded(QualiClip(None, scale=100, relative_cost=1).score(Embedded(images=rows)))  # type: ignore[arg-type]
     assert answer.details["pairs"] == pytest.approx([0.5, 1 / (1 + np.exp(-2))], abs=1e-6)
     assert answer.value == pytest.approx(np.mean(answer.details["pairs"]), abs=1e-6)
 
 
 def test_the_widest_margins_stay_within_the_range() -> None:
     rows = [QualityEncoding(np.array([2.0], dtype=np.float32)), QualityEncoding(np.array([-2.0], dtype=np.float32))]
-    answers = QualiClip(None, scale=1000, relative_cost=1).score(Embedded(images=rows))  # type: ignore[arg-type]
+    answers = succeeded(QualiClip(None, scale=1000, relative_cost=1).score(Embedded(images=rows)))  # type: ignore[arg-type]
     assert [answer.value for answer in answers] == [1.0, 0.0]
 
 
