@@ -169,3 +169,12 @@ async def test_work_is_shared_where_nothing_is_kept(observer):
     assert [await call for call in calls] == [{A: b"A"}] * 2
     assert await requests.get([A]) == {A: b"A"}
     assert requests.computed == [[A], [A]]
+
+
+async def test_work_that_ends_without_encodings_is_an_error_and_no_endless_wait(observer):
+    async def nothing() -> None: ...
+
+    claim = EncodingCache(EncodingStore({}), observer).claim([A], NEVER)
+    claim.start(nothing())
+    with pytest.raises(RuntimeError, match="without encodings"):
+        await claim.encodings()
