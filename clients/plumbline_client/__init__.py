@@ -1,21 +1,5 @@
 """Client of the Plumbline scoring service: REST and gRPC, blocking and asyncio, one set of classes for all four."""
 
-from plumbline_client.answers import (
-    Embedding,
-    EmbedResponse,
-    EncoderEntry,
-    FilterResponse,
-    IndexedProblem,
-    ItemResult,
-    ItemVerdict,
-    Ranked,
-    RankResponse,
-    ScorerEntry,
-    ScoreResponse,
-    ScoreValue,
-    Timing,
-    Word,
-)
 from plumbline_client.errors import (
     AccessError,
     CapacityError,
@@ -26,7 +10,7 @@ from plumbline_client.errors import (
     PlumblineClientError,
     ProblemError,
     TransportError,
-    UnexpectedAnswerError,
+    UnexpectedReplyError,
     UsageError,
 )
 from plumbline_client.grpc_clients import AsyncGrpcClient, GrpcClient
@@ -34,6 +18,22 @@ from plumbline_client.images import Image
 from plumbline_client.items import Item, Threshold
 from plumbline_client.options import CallOptions, ClientOptions
 from plumbline_client.problems import FieldProblem, Problem
+from plumbline_client.replies import (
+    Embedding,
+    EmbedReply,
+    EncoderEntry,
+    FilterReply,
+    IndexedProblem,
+    ItemResult,
+    ItemVerdict,
+    Ranked,
+    RankReply,
+    ScorerEntry,
+    ScoreReply,
+    ScoreValue,
+    Timing,
+    Word,
+)
 from plumbline_client.rest_clients import AsyncClient, Client
 from plumbline_client.retry import RetryPolicy
 from plumbline_client.streams import Batch, BatchReply
@@ -51,11 +51,11 @@ __all__ = [
     "ConnectError",
     "DeadlineError",
     "DeadlineExceededError",
-    "EmbedResponse",
+    "EmbedReply",
     "Embedding",
     "EncoderEntry",
     "FieldProblem",
-    "FilterResponse",
+    "FilterReply",
     "GrpcClient",
     "Image",
     "IndexedProblem",
@@ -66,16 +66,16 @@ __all__ = [
     "PlumblineClientError",
     "Problem",
     "ProblemError",
-    "RankResponse",
+    "RankReply",
     "Ranked",
     "RetryPolicy",
-    "ScoreResponse",
+    "ScoreReply",
     "ScoreValue",
     "ScorerEntry",
     "Threshold",
     "Timing",
     "TransportError",
-    "UnexpectedAnswerError",
+    "UnexpectedReplyError",
     "UsageError",
     "Word",
 ]

@@ -8,28 +8,28 @@ from typing import Self, TypeVar, Unpack
 
 from pydantic import BaseModel
 
-from plumbline_client import asks
-from plumbline_client.answers import (
-    EmbedResponse,
-    EncoderEntry,
-    FilterResponse,
-    RankResponse,
-    ScorerEntry,
-    ScoreResponse,
-)
-from plumbline_client.asks import Ask
+from plumbline_client import requests
 from plumbline_client.calls import Call, Core
 from plumbline_client.errors import (
     CapacityError,
     DeadlineError,
     PlumblineClientError,
     TransportError,
-    UnexpectedAnswerError,
+    UnexpectedReplyError,
     UsageError,
 )
 from plumbline_client.images import ImageLike
 from plumbline_client.items import ItemLike, Threshold
 from plumbline_client.options import CallOptions
+from plumbline_client.replies import (
+    EmbedReply,
+    EncoderEntry,
+    FilterReply,
+    RankReply,
+    ScorerEntry,
+    ScoreReply,
+)
+from plumbline_client.requests import Request
 
 T = TypeVar("T", bound=BaseModel)
 log = logging.getLogger("plumbline_client")
@@ -45,9 +45,9 @@ class AsyncScoring(ABC):
 
     async def score(
         self, items: Iterable[ItemLike], *, scorers: Iterable[str] | None = None, **options: Unpack[CallOptions]
-    ) -> ScoreResponse:
+    ) -> ScoreReply:
         """Score items in one batch; see `SyncScoring.score`."""
-        return await self._send(asks.Score(items, scorers), options)
+        return await self._send(requests.ScoreRequest(items, scorers), options)
 
     async def filter(
         self,
@@ -56,9 +56,9 @@ class AsyncScoring(ABC):
         *,
         explain: bool = False,
         **options: Unpack[CallOptions],
-    ) -> FilterResponse:
+    ) -> FilterReply:
         """Accept or reject items by thresholds; see `SyncScoring.filter`."""
-        return await self._send(asks.Filter(items, policy, explain=explain), options)
+        return await self._send(requests.FilterRequest(items, policy, explain=explain), options)
 
     async def rank(
         self,
@@ -68,9 +68,9 @@ class AsyncScoring(ABC):
         scorer: str | None = None,
         top_k: int | None = None,
         **options: Unpack[CallOptions],
-    ) -> RankResponse:
+    ) -> RankReply:
         """Order images for a text, or texts for an image; see `SyncScoring.rank`."""
-        return await self._send(asks.Rank(query, candidates, scorer=scorer, top_k=top_k), options)
+        return await self._send(requests.RankRequest(query, candidates, scorer=scorer, top_k=top_k), options)
 
     async def embed(
         self,
@@ -78,17 +78,17 @@ class AsyncScoring(ABC):
         *,
         scorer: str | None = None,
         **options: Unpack[CallOptions],
-    ) -> EmbedResponse:
+    ) -> EmbedReply:
         """Make unit-norm vectors of images or texts; see `SyncScoring.embed`."""
-        return await self._send(asks.Embed(inputs, scorer=scorer), options)
+        return await self._send(requests.EmbedRequest(inputs, scorer=scorer), options)
 
     async def scorers(self, **options: Unpack[CallOptions]) -> tuple[ScorerEntry, ...]:
         """List the loaded scorers."""
-        return (await self._send(asks.ListScorers(), options)).scorers
+        return (await self._send(requests.ListScorersRequest(), options)).scorers
 
     async def models(self, **options: Unpack[CallOptions]) -> tuple[EncoderEntry, ...]:
         """List the loaded encoders."""
-        return (await self._send(asks.ListModels(), options)).models
+        return (await self._send(requests.ListModelsRequest(), options)).models
 
     async def ready(self, **options: Unpack[CallOptions]) -> bool:
         """Ask once whether everything is loaded.
@@ -100,8 +100,8 @@ class AsyncScoring(ABC):
             PlumblineClientError: What waiting does not change: something else answers there, TLS fails.
         """
         try:
-            return (await self._attempt(asks.Ready(), self._begin(options))).is_ready
-        except UnexpectedAnswerError:
+            return (await self._attempt(requests.ReadinessRequest(), self._begin(options))).is_ready
+        except UnexpectedReplyError:
             raise
         except (CapacityError, TransportError, DeadlineError) as error:
             log.info("not ready: %s", error.detail)
@@ -122,7 +122,7 @@ class AsyncScoring(ABC):
     async def _disconnect(self) -> None: ...
 
     @abstractmethod
-    async def _attempt(self, ask: Ask[T], call: Call) -> T: ...
+    async def _attempt(self, request: Request[T], call: Call) -> T: ...
 
     def _begin(self, options: CallOptions) -> Call:
         call = self._core.begin(options)
@@ -132,13 +132,13 @@ class AsyncScoring(ABC):
         self._loop = loop
         return call
 
-    async def _send(self, ask: Ask[T], options: CallOptions) -> T:
+    async def _send(self, request: Request[T], options: CallOptions) -> T:
         call = self._begin(options)
         while True:
             try:
-                answer = await self._attempt(ask, call)
+                reply = await self._attempt(request, call)
             except PlumblineClientError as error:
                 await self._sleep(call.wait_after(error))
             else:
                 call.succeeded()
-                return answer
+                return reply

@@ -5,9 +5,9 @@ import time
 import uuid
 from typing import Any
 
-from plumbline_client.asks import Ask, Document
 from plumbline_client.errors import DeadlineError, PlumblineClientError, ProblemError, UsageError
 from plumbline_client.options import CallOptions, Profile, check_call_options, check_header, check_timeout_ms
+from plumbline_client.requests import Document, Request
 from plumbline_client.retry import RetryBudget
 from plumbline_wire import REQUEST_ID_KEY
 
@@ -56,10 +56,10 @@ class Call:
             f"The call to {self.address} took longer than its timeout_ms{limit}.", request_id=self.request_id
         )
 
-    def document(self, ask: Ask[Any]) -> Document:
+    def document(self, request: Request[Any]) -> Document:
         """Make an attempt's JSON body, with the time that is left to answer it."""
         left = self.remaining_s()
-        return ask.document() | ({} if left is None else {"timeout_ms": left * 1000.0})
+        return request.document() | ({} if left is None else {"timeout_ms": left * 1000.0})
 
     def succeeded(self) -> None:
         """Book that an attempt was answered."""
@@ -75,8 +75,8 @@ class Call:
         self._num_failed += 1
         if not error.is_retryable or self._num_failed >= self._profile.retry.max_attempts:
             raise error
-        asked_ms = error.problem.retry_after_ms if isinstance(error, ProblemError) else None
-        wait_s = self._profile.retry.delay_s(self._num_failed, asked_ms or 0.0, random.random)
+        retry_after_ms = error.problem.retry_after_ms if isinstance(error, ProblemError) else None
+        wait_s = self._profile.retry.delay_s(self._num_failed, retry_after_ms or 0.0, random.random)
         if self._ends_at is not None and time.monotonic() + wait_s >= self._ends_at:
             raise error
         if not self._budget.spend():

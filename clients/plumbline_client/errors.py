@@ -7,9 +7,9 @@
     │   ├── AccessError            401, 403
     │   ├── CapacityError          429, 503: later it may work; retried
     │   └── DeadlineExceededError  504 (also a DeadlineError)
-    ├── TransportError             no answer: not reached, or the connection broke
+    ├── TransportError             no reply: not reached, or the connection broke
     │   ├── ConnectError           not reached; retried
-    │   └── UnexpectedAnswerError  an answer that is not of this service, or no TLS with it
+    │   └── UnexpectedReplyError   a reply that is not of this service, or no TLS with it
     └── DeadlineError              the call's time is over
 
 `except DeadlineError` catches a passed deadline, no matter who noticed it first.
@@ -88,7 +88,7 @@ class DeadlineExceededError(ProblemError, DeadlineError):
 
 
 class TransportError(PlumblineClientError):
-    """There is no answer."""
+    """There is no reply."""
 
 
 class ConnectError(TransportError):
@@ -100,8 +100,8 @@ class ConnectError(TransportError):
         return True
 
 
-class UnexpectedAnswerError(TransportError):
-    """The answer is not one of this service; the address may be another server's."""
+class UnexpectedReplyError(TransportError):
+    """The reply is not one of this service; the address may be another server's."""
 
 
 _BY_STATUS: dict[int, type[ProblemError]] = {

@@ -12,12 +12,12 @@ from google.protobuf.message import Message
 from pydantic import BaseModel
 
 from plumbline_client import addresses, grpc_wire
-from plumbline_client.asks import Ask
 from plumbline_client.async_scoring import AsyncScoring
 from plumbline_client.calls import Call, Core
 from plumbline_client.errors import PlumblineClientError, UsageError
 from plumbline_client.grpc_problems import call_error
 from plumbline_client.options import CallOptions, ClientOptions, Profile
+from plumbline_client.requests import Request
 from plumbline_client.streams import Batch, BatchReply, Feed, batch_message, batch_reply
 from plumbline_client.sync_scoring import SyncScoring
 from plumbline_wire.v1 import scoring_pb2 as pb
@@ -97,15 +97,15 @@ class GrpcClient(SyncScoring):
     def _disconnect(self) -> None:
         self._channel.close()
 
-    def _attempt(self, ask: Ask[T], call: Call) -> T:
-        rpc = grpc_wire.RPCS[type(ask)]
+    def _attempt(self, request: Request[T], call: Call) -> T:
+        rpc = grpc_wire.RPCS[type(request)]
         invoke = self._channel.unary_unary(rpc.path, _serialize, rpc.reply.FromString)
-        message = grpc_wire.encode(ask, call)
+        message = grpc_wire.encode(request, call)
         try:
             reply = invoke(message, timeout=call.remaining_s(), metadata=tuple(call.headers.items()))
         except grpc.RpcError as error:
             raise _call_error(error, call) from error
-        return grpc_wire.decode(ask, reply)
+        return grpc_wire.decode(request, reply)
 
 
 class AsyncGrpcClient(AsyncScoring):
@@ -172,15 +172,15 @@ class AsyncGrpcClient(AsyncScoring):
         if "_channel" in self.__dict__:
             await self._channel.close(None)
 
-    async def _attempt(self, ask: Ask[T], call: Call) -> T:
-        rpc = grpc_wire.RPCS[type(ask)]
+    async def _attempt(self, request: Request[T], call: Call) -> T:
+        rpc = grpc_wire.RPCS[type(request)]
         invoke = self._channel.unary_unary(rpc.path, _serialize, rpc.reply.FromString)
-        message = grpc_wire.encode(ask, call)
+        message = grpc_wire.encode(request, call)
         try:
             reply = await invoke(message, timeout=call.remaining_s(), metadata=tuple(call.headers.items()))
         except grpc.RpcError as error:
             raise _call_error(error, call) from error
-        return grpc_wire.decode(ask, reply)
+        return grpc_wire.decode(request, reply)
 
 
 async def _each(batches: Iterable[Batch] | AsyncIterable[Batch]) -> AsyncIterator[Batch]:

@@ -7,16 +7,16 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from plumbline_client.asks import Document
 from plumbline_client.errors import (
     ConnectError,
     DeadlineError,
     PlumblineClientError,
     TransportError,
-    UnexpectedAnswerError,
+    UnexpectedReplyError,
     problem_error,
 )
 from plumbline_client.problems import Problem
+from plumbline_client.requests import Document
 from plumbline_wire import REQUEST_ID_KEY, STATUS_DETAILS_KEY
 
 _STATUS = {
@@ -82,7 +82,7 @@ def call_error(
     if code is grpc.StatusCode.UNAVAILABLE:
         reason = sentence.rstrip(".")
         if any(words in sentence for words in _NO_GRPC):
-            return UnexpectedAnswerError(f"What answers at {address} is no gRPC: {reason}.", request_id=request_id)
+            return UnexpectedReplyError(f"What answers at {address} is no gRPC: {reason}.", request_id=request_id)
         return ConnectError(f"{address} was not reached: {reason}.", request_id=request_id)
     if code is grpc.StatusCode.CANCELLED:
         return TransportError(f"The call to {address} was cancelled: {sentence.rstrip('.')}.", request_id=request_id)

@@ -1,153 +1,137 @@
-"""Asks as protobuf messages and protobuf replies as REST documents; pure functions of messages."""
+"""Requests written as protobuf messages, and protobuf replies read as REST documents; pure functions of messages.
+
+Fields go by their names; those that gRPC has in another form than REST stand here.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from google.protobuf import empty_pb2, json_format, wrappers_pb2
+from google.protobuf import empty_pb2, json_format, struct_pb2, wrappers_pb2
 from google.protobuf.message import Message
+from google.rpc import status_pb2
 from pydantic import BaseModel, ValidationError
 
-from plumbline_client import asks
-from plumbline_client.answers import ScoreResponse
-from plumbline_client.asks import Ask, Document
+from plumbline_client import requests
 from plumbline_client.calls import Call
-from plumbline_client.errors import UnexpectedAnswerError, UsageError
+from plumbline_client.errors import UnexpectedReplyError, UsageError
 from plumbline_client.grpc_problems import problem_document
 from plumbline_client.images import Image
+from plumbline_client.replies import ScoreReply
+from plumbline_client.requests import Document, Request
 from plumbline_wire import SCORING_SERVICE
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 T = TypeVar("T", bound=BaseModel)
-_VERDICTS = {pb.VERDICT_ACCEPT: "accept", pb.VERDICT_REJECT: "reject"}
+M = TypeVar("M", bound=Message)
+_REST_ONLY = frozenset({"encoding"})  # gRPC carries vectors as bytes
 _SERVING = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus
 
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """How one kind of ask travels."""
+    """How one kind of request travels."""
 
     path: str
+    request: type[Message]
     reply: type[Message]
-    message: Callable[[Document], Message]
-    """Writes a document, with `Image` objects where images stand."""
-    document: Callable[[Any], Document]
-    """Reads a reply into the shape of the REST answer."""
 
 
-def encode(ask: Ask[Any], call: Call) -> Message:
-    """Write an ask.
+def encode(request: Request[Any], call: Call) -> Message:
+    """Write a request.
+
+    Args:
+        request: What to send.
+        call: Its name and time.
 
     Raises:
         UsageError: A value does not fit its field.
         DeadlineError: The call's time is over.
     """
+    document = {} if request.method == "GET" else call.document(request)
     try:
-        return RPCS[type(ask)].message(call.document(ask))
+        return write_message(RPCS[type(request)].request, document)
     except (TypeError, ValueError) as error:
         raise UsageError(f"The request cannot be written as a message: {error}.") from error
 
 
-def decode(ask: Ask[T], reply: Message) -> T:
+def decode(request: Request[T], reply: Message) -> T:
     """Read a reply.
 
+    Args:
+        request: What was sent.
+        reply: What came back.
+
     Raises:
-        UnexpectedAnswerError: The reply breaks the contract.
+        UnexpectedReplyError: The reply breaks the contract.
     """
-    return _validated(ask.answer, RPCS[type(ask)].document(reply))
+    return _validated(request.reply, _read_message(reply))
 
 
-def read_score(reply: pb.ScoreReply) -> ScoreResponse:
+def read_score(reply: pb.ScoreReply) -> ScoreReply:
     """Read the reply to one batch of a stream.
 
     Raises:
-        UnexpectedAnswerError: The reply breaks the contract.
+        UnexpectedReplyError: The reply breaks the contract.
     """
-    return _validated(ScoreResponse, _score_document(reply))
+    return _validated(ScoreReply, _read_message(reply))
 
 
-def score_message(document: Document) -> pb.ScoreRequest:
-    """Write the body of `/v1/score`."""
-    request = pb.ScoreRequest(scorers=document.get("scorers"), timeout_ms=document.get("timeout_ms"))
-    _fill_items(request, document)
-    return request
+def write_message(kind: type[M], document: Document) -> M:
+    """Write a document, with `Image` objects where images stand.
+
+    Args:
+        kind: The message's class.
+        document: The body that REST would carry.
+
+    Raises:
+        TypeError: A value does not fit its field.
+        ValueError: A number does not.
+    """
+    message = kind()
+    _fill(message, document)
+    return message
 
 
-def _validated(answer: type[T], document: Document) -> T:
+def _validated(reply: type[T], document: Document) -> T:
     try:
-        return answer.model_validate(document)
+        return reply.model_validate(document)
     except ValidationError as error:
-        raise UnexpectedAnswerError("The reply breaks the contract.") from error
+        raise UnexpectedReplyError("The reply breaks the contract.") from error
 
 
-def _score_document(reply: pb.ScoreReply) -> Document:
-    return _head(reply) | {"results": [_scored(result) for result in reply.results]}
-
-
-def _filter_message(document: Document) -> pb.FilterRequest:
-    thresholds = [pb.Threshold(**each) for each in document["policy"]["all"]]
-    request = pb.FilterRequest(policy=pb.Policy(all=thresholds), timeout_ms=document.get("timeout_ms"))
-    request.explain = document.get("explain", False)
-    _fill_items(request, document)
-    return request
-
-
-def _filter_document(reply: pb.FilterReply) -> Document:
-    return _head(reply) | {"results": [_judged(result) for result in reply.results]}
-
-
-def _rank_message(document: Document) -> pb.RankRequest:
-    request = pb.RankRequest(**_plain(document))
-    if "image" in document:
-        _fill_source(request.image, document["image"])
-    for image in document.get("images", ()):
-        _fill_source(request.images.add(), image)
-    return request
-
-
-def _rank_document(reply: pb.RankReply) -> Document:
-    return _head(reply) | {
-        "scorer": reply.scorer,
-        "ranking": [{"index": each.index, "value": each.value, "truncated": each.truncated} for each in reply.ranking],
-        "errors": [{"index": each.index, "error": problem_document(each.error)} for each in reply.errors],
-    }
-
-
-def _embed_message(document: Document) -> pb.EmbedRequest:
-    request = pb.EmbedRequest(**_plain(document))
-    for image in document.get("images", ()):
-        _fill_source(request.images.add(), image)
-    return request
-
-
-def _embed_document(reply: pb.EmbedReply) -> Document:
-    vectors = [
-        {"error": problem_document(each.error)} if each.HasField("error") else {"data": each.float32_le}
-        for each in reply.vectors
-    ]
-    document = {"encoder": reply.encoder, "dim": reply.dim, "vectors": vectors, "truncated": list(reply.truncated)}
-    return _head(reply) | document
-
-
-def _list_document(reply: pb.ListScorersReply | pb.ListModelsReply) -> Document:
-    return json_format.MessageToDict(reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-
-
-def _ready_document(reply: wrappers_pb2.Int32Value) -> Document:
-    return {"status": "ready" if reply.value == _SERVING else "not_ready"}
-
-
-def _fill_items(request: pb.ScoreRequest | pb.FilterRequest, document: Document) -> None:
+def _fill(message: Any, document: Document) -> None:
     # In place: a message given to another one's constructor is copied, images and all.
-    for key, image in document.get("images", {}).items():
-        _fill_source(request.images[key], image)
-    for entry in document["items"]:
-        item = request.items.add(id=entry.get("id"), text=entry.get("text"))
-        image = entry.get("image")
-        if isinstance(image, Image):
-            _fill_source(item.image, image)
-        elif image is not None:
-            item.image_key = image
+    for name, value in document.items():
+        if isinstance(message, pb.Item) and name == "image" and isinstance(value, str):
+            message.image_key = value
+        elif isinstance(value, Image):
+            _fill_source(getattr(message, name), value)
+        elif isinstance(value, list):
+            _extend(getattr(message, name), value)
+        elif isinstance(value, Mapping):
+            _fill_map(getattr(message, name), value)
+        elif name not in _REST_ONLY:
+            setattr(message, name, value)
+
+
+def _extend(repeated: Any, values: list[Any]) -> None:
+    for value in values:
+        if isinstance(value, Image):
+            _fill_source(repeated.add(), value)
+        elif isinstance(value, dict):
+            _fill(repeated.add(), value)
+        else:
+            repeated.append(value)
+
+
+def _fill_map(target: Any, entries: Mapping[str, Any]) -> None:
+    """Fill a message, or a map of images by key."""
+    if isinstance(target, Message):
+        _fill(target, dict(entries))
+        return
+    for key, image in entries.items():
+        _fill_source(target[key], image)
 
 
 def _fill_source(source: pb.ImageSource, image: Image) -> None:
@@ -160,79 +144,79 @@ def _fill_source(source: pb.ImageSource, image: Image) -> None:
         source.raw.height, source.raw.width = image.shape
 
 
-def _plain(document: Document) -> dict[str, Any]:
-    """Entries that are fields as they stand."""
-    return {key: value for key, value in document.items() if key not in {"image", "images", "encoding"}}
+def _read_message(message: Message) -> Document:
+    """Read the fields that are set, and those that cannot be unset."""
+    document: Document = {}
+    for field in message.DESCRIPTOR.fields:
+        if not field.has_presence or message.HasField(field.name):
+            document[field.name] = _read_field(field, getattr(message, field.name))
+    reshape = _RESHAPED.get(type(message))
+    return document if reshape is None else reshape(document)
 
 
-def _head(reply: pb.ScoreReply | pb.FilterReply | pb.RankReply | pb.EmbedReply) -> Document:
-    timing = reply.timing_ms
-    stage_seconds = {"decode": timing.decode, "queue": timing.queue, "compute": timing.compute, "total": timing.total}
-    return {"request_id": reply.request_id, "timing_ms": stage_seconds}
+def _read_field(field: Any, value: Any) -> Any:
+    """Read a field; Any, for protobuf's implementations have descriptors of their own."""
+    if field.enum_type is not None:
+        known = field.enum_type.values_by_number.get(value) if value else None
+        return known and known.name.removeprefix(f"{field.name.upper()}_").lower()
+    if isinstance(value, Message | str | bytes | float | int):
+        return _read_value(value)
+    if hasattr(value, "keys"):
+        return {key: _read_value(value[key]) for key in sorted(value)}
+    return [_read_value(each) for each in value]
 
 
-def _scored(result: pb.ItemResult) -> Document:
-    if result.HasField("error"):
-        return {"id": result.id, "status": "error", "error": problem_document(result.error)}
-    return {"id": result.id, "status": "ok", "scores": _scores(result.scores)}
+def _read_value(value: Any) -> Any:
+    if isinstance(value, status_pb2.Status):
+        return problem_document(value)
+    if isinstance(value, struct_pb2.Struct):
+        return json_format.MessageToDict(value)
+    return _read_message(value) if isinstance(value, Message) else value
 
 
-def _judged(result: pb.ItemVerdict) -> Document:
-    if result.HasField("error"):
-        return {"id": result.id, "status": "error", "error": problem_document(result.error)}
-    return {
-        "id": result.id,
-        "status": "ok",
-        "verdict": _VERDICTS.get(result.verdict),
-        "failed": list(result.failed),
-        "reasons": dict(result.reasons),
-        "scores": _scores(result.scores),
-    }
+def _with_status(result: Document) -> Document:
+    """Add REST's word for whether an item was taken up; one that could not be judged has no verdict."""
+    if "error" in result:
+        return {"id": result["id"], "status": "error", "error": result["error"]}
+    return result | {"status": "ok"}
 
 
-def _scores(scores: Mapping[str, pb.ScoreValue]) -> Document:
-    return {scorer: _score(scores[scorer]) for scorer in sorted(scores)}
+def _flat(score: Document) -> Document:
+    """Put what else a scorer says beside its value; a failed one has no value."""
+    if "error" in score:
+        return {"error": score["error"]}
+    details: Document = score.pop("details", {})
+    return details | score
 
 
-def _score(score: pb.ScoreValue) -> Document:
-    if score.HasField("error"):
-        return {"error": problem_document(score.error)}
-    document: Document = json_format.MessageToDict(score.details) if score.HasField("details") else {}
-    document["value"] = score.value
-    document["truncated"] = score.truncated
-    if score.HasField("cosine"):
-        document["cosine"] = score.cosine
-    if score.words:
-        document["words"] = [_word(word) for word in score.words]
-    return document
+def _renamed_vector(embedding: Document) -> Document:
+    return {{"float32_le": "data"}.get(name, name): value for name, value in embedding.items()}
 
 
-def _word(word: pb.Word) -> Document:
-    return {
-        "text": word.text,
-        "start": word.start,
-        "end": word.end,
-        "attribution": word.attribution,
-        "misaligned": word.misaligned,
-    }
+def _readiness(health: Document) -> Document:
+    return {"status": "ready" if health["value"] == _SERVING else "not_ready"}
 
 
 def _method(name: str) -> str:
     return f"/{SCORING_SERVICE}/{name}"
 
 
+_RESHAPED: Mapping[type[Message], Callable[[Document], Document]] = {
+    pb.ItemResult: _with_status,
+    pb.ItemVerdict: _with_status,
+    pb.ScoreValue: _flat,
+    pb.Embedding: _renamed_vector,
+    wrappers_pb2.Int32Value: _readiness,
+}
+"""Messages that REST has in another form."""
 STREAM_PATH = _method("ScoreStream")
-RPCS: Mapping[type[Ask[Any]], Rpc] = {
-    asks.Score: Rpc(_method("Score"), pb.ScoreReply, score_message, _score_document),
-    asks.Filter: Rpc(_method("Filter"), pb.FilterReply, _filter_message, _filter_document),
-    asks.Rank: Rpc(_method("Rank"), pb.RankReply, _rank_message, _rank_document),
-    asks.Embed: Rpc(_method("Embed"), pb.EmbedReply, _embed_message, _embed_document),
-    asks.ListScorers: Rpc(
-        _method("ListScorers"), pb.ListScorersReply, lambda _: pb.ListScorersRequest(), _list_document
-    ),
-    asks.ListModels: Rpc(_method("ListModels"), pb.ListModelsReply, lambda _: pb.ListModelsRequest(), _list_document),
+RPCS: Mapping[type[Request[Any]], Rpc] = {
+    requests.ScoreRequest: Rpc(_method("Score"), pb.ScoreRequest, pb.ScoreReply),
+    requests.FilterRequest: Rpc(_method("Filter"), pb.FilterRequest, pb.FilterReply),
+    requests.RankRequest: Rpc(_method("Rank"), pb.RankRequest, pb.RankReply),
+    requests.EmbedRequest: Rpc(_method("Embed"), pb.EmbedRequest, pb.EmbedReply),
+    requests.ListScorersRequest: Rpc(_method("ListScorers"), pb.ListScorersRequest, pb.ListScorersReply),
+    requests.ListModelsRequest: Rpc(_method("ListModels"), pb.ListModelsRequest, pb.ListModelsReply),
     # The health check's messages hold one field each, and these hold the same one: no need of another package.
-    asks.Ready: Rpc(
-        "/grpc.health.v1.Health/Check", wrappers_pb2.Int32Value, lambda _: empty_pb2.Empty(), _ready_document
-    ),
+    requests.ReadinessRequest: Rpc("/grpc.health.v1.Health/Check", empty_pb2.Empty, wrappers_pb2.Int32Value),
 }

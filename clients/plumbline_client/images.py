@@ -114,7 +114,7 @@ class Image:
         return cls(content=content, shape=(size[0], size[1]))
 
     @classmethod
-    def pil(cls, picture: PillowImage) -> Self:
+    def pil(cls, image: PillowImage) -> Self:
         """Take a Pillow image: as pixels, or with transparency as PNG, which the service treats as it does files.
 
         Pixels are taken as they are: an orientation tag of the file that they came from is not applied. 16-bit grey
@@ -123,17 +123,15 @@ class Image:
         Raises:
             UsageError: Its samples have no agreed range (modes `I` and `F`), or Pillow cannot make RGB of it.
         """
-        if picture.mode in _NO_RANGE:
-            raise UsageError(
-                f"The range of samples of mode {picture.mode} is not agreed on; scale them to 8 or 16 bits."
-            )
-        plain_mode = _PLAIN_ALPHA.get(picture.mode, picture.mode)
-        plain = picture if picture.mode == plain_mode else picture.convert(plain_mode)
+        if image.mode in _NO_RANGE:
+            raise UsageError(f"The range of samples of mode {image.mode} is not agreed on; scale them to 8 or 16 bits.")
+        plain_mode = _PLAIN_ALPHA.get(image.mode, image.mode)
+        plain = image if image.mode == plain_mode else image.convert(plain_mode)
         if _is_transparent(plain):
             return cls(content=_png(plain))
-        width, height = picture.size
-        if picture.mode in _GREY_16:
-            return cls.raw(_upper_bytes(picture), height, width)
+        width, height = image.size
+        if image.mode in _GREY_16:
+            return cls.raw(_upper_bytes(image), height, width)
         return cls.raw(_rgb(plain).tobytes(), height, width)
 
     def __repr__(self) -> str:
@@ -179,29 +177,29 @@ def image_of(given: ImageLike) -> Image:
     raise UsageError(f"{type(given).__name__} is no image{hint}.")
 
 
-def _is_transparent(picture: PillowImage) -> bool:
-    if picture.mode in _PLAIN_ALPHA:
-        return bool(picture.getchannel("A").getextrema() != _OPAQUE)
-    return "transparency" in picture.info
+def _is_transparent(image: PillowImage) -> bool:
+    if image.mode in _PLAIN_ALPHA:
+        return bool(image.getchannel("A").getextrema() != _OPAQUE)
+    return "transparency" in image.info
 
 
-def _png(picture: PillowImage) -> bytes:
+def _png(image: PillowImage) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
+    image.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
-def _rgb(picture: PillowImage) -> PillowImage:
-    if picture.mode == "RGB":
-        return picture
+def _rgb(image: PillowImage) -> PillowImage:
+    if image.mode == "RGB":
+        return image
     try:
-        return picture.convert("RGB")
+        return image.convert("RGB")
     except ValueError as error:
-        raise UsageError(f"Pillow makes no RGB of the mode {picture.mode}.") from error
+        raise UsageError(f"Pillow makes no RGB of the mode {image.mode}.") from error
 
 
-def _upper_bytes(picture: PillowImage) -> bytes:
-    upper = picture.tobytes()[_GREY_16[picture.mode] == "little" :: 2]
+def _upper_bytes(image: PillowImage) -> bytes:
+    upper = image.tobytes()[_GREY_16[image.mode] == "little" :: 2]
     pixels = bytearray(_CHANNELS * len(upper))
     for channel in range(_CHANNELS):
         pixels[channel::_CHANNELS] = upper

@@ -5,13 +5,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 
-class Answer(BaseModel):
-    """Base of everything the service answers: read-only, and new fields of newer services are kept."""
+class ReplyModel(BaseModel):
+    """Base of everything the service replies: read-only, and new fields of newer services are kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-class FieldProblem(Answer):
+class FieldProblem(ReplyModel):
     """One faulty field of a request."""
 
     pointer: str = ""
@@ -19,7 +19,7 @@ class FieldProblem(Answer):
     detail: str = ""
 
 
-class Problem(Answer):
+class Problem(ReplyModel):
     """One problem, of a request or of one of its items; the same over REST and gRPC."""
 
     type: str = "about:blank"
@@ -32,7 +32,7 @@ class Problem(Answer):
     """Stable, in snake case, to be compared by programs: `image_undecodable`."""
     errors: tuple[FieldProblem, ...] = ()
     retry_after_ms: float | None = None
-    """When a retry is likely to be served, from the answer on; with 429 and 503."""
+    """When a retry is likely to be served, from the reply on; with 429 and 503."""
     request_id: str | None = None
 
 
@@ -40,8 +40,8 @@ def problem_of(document: dict[str, Any], fallback: Problem) -> Problem:
     """Read a problem document, with `fallback` for what it does not say.
 
     Args:
-        document: The parsed JSON of an error answer; anything else than a problem document has no effect.
-        fallback: A problem made of the answer's status alone.
+        document: The parsed JSON of an error reply; anything else than a problem document has no effect.
+        fallback: A problem made of the reply's status alone.
     """
     known = {key: value for key, value in document.items() if value is not None}
     return Problem.model_validate({**fallback.model_dump(), **known})

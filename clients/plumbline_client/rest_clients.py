@@ -10,22 +10,22 @@ import httpx
 from pydantic import BaseModel
 
 from plumbline_client import addresses, rest_wire
-from plumbline_client.asks import Ask
 from plumbline_client.async_scoring import AsyncScoring
 from plumbline_client.calls import Call, Core
 from plumbline_client.errors import (
     ConnectError,
     PlumblineClientError,
     TransportError,
-    UnexpectedAnswerError,
+    UnexpectedReplyError,
     UsageError,
 )
 from plumbline_client.options import ClientOptions, Profile
-from plumbline_client.rest_wire import RestReply
+from plumbline_client.requests import Request
+from plumbline_client.rest_wire import HttpReply
 from plumbline_client.sync_scoring import SyncScoring
 
 T = TypeVar("T", bound=BaseModel)
-_HUNG_UP = ("Server disconnected", "peer closed connection")  # what httpx says where an answer only broke off
+_HUNG_UP = ("Server disconnected", "peer closed connection")  # what httpx says where a reply only broke off
 _CONNECT_S = 5.0  # a service that takes longer to accept a connection is tried again
 
 
@@ -59,21 +59,21 @@ class Client(SyncScoring):
         if self._owns_http:
             self._http.close()
 
-    def _attempt(self, ask: Ask[T], call: Call) -> T:
+    def _attempt(self, request: Request[T], call: Call) -> T:
         _check_open(self._http)
-        request = rest_wire.encode(ask, call)
+        http_request = rest_wire.encode(request, call)
         left_s = call.remaining_s()
         try:
             response = self._http.request(
-                request.method,
-                self._base_url + request.path,
-                content=request.body,
-                headers=request.headers,
+                http_request.method,
+                self._base_url + http_request.path,
+                content=http_request.body,
+                headers=http_request.headers,
                 timeout=_timeout(left_s),
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _no_answer(error, call) from error
-        return rest_wire.decode(ask, _reply(response), call.address)
+            raise _no_reply(error, call) from error
+        return rest_wire.decode(request, _reply(response), call.address)
 
 
 class AsyncClient(AsyncScoring):
@@ -99,32 +99,32 @@ class AsyncClient(AsyncScoring):
         if self._owns_http:
             await self._http.aclose()
 
-    async def _attempt(self, ask: Ask[T], call: Call) -> T:
+    async def _attempt(self, request: Request[T], call: Call) -> T:
         _check_open(self._http)
-        request = rest_wire.encode(ask, call)
+        http_request = rest_wire.encode(request, call)
         left_s = call.remaining_s()
         try:
             async with asyncio.timeout(left_s):
                 response = await self._http.request(
-                    request.method,
-                    self._base_url + request.path,
-                    content=request.body,
-                    headers=request.headers,
+                    http_request.method,
+                    self._base_url + http_request.path,
+                    content=http_request.body,
+                    headers=http_request.headers,
                     timeout=_timeout(left_s),
                 )
         except TimeoutError as error:
             raise call.overdue() from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _no_answer(error, call) from error
-        return rest_wire.decode(ask, _reply(response), call.address)
+            raise _no_reply(error, call) from error
+        return rest_wire.decode(request, _reply(response), call.address)
 
 
 def _timeout(left_s: float | None) -> httpx.Timeout:
     return httpx.Timeout(left_s, connect=_CONNECT_S if left_s is None else min(left_s, _CONNECT_S))
 
 
-def _reply(response: httpx.Response) -> RestReply:
-    return RestReply(response.status_code, response.headers, response.content)
+def _reply(response: httpx.Response) -> HttpReply:
+    return HttpReply(response.status_code, response.headers, response.content)
 
 
 def _check_open(http: httpx.Client | httpx.AsyncClient) -> None:
@@ -132,18 +132,18 @@ def _check_open(http: httpx.Client | httpx.AsyncClient) -> None:
         raise UsageError("The httpx client is closed.")
 
 
-def _no_answer(error: httpx.HTTPError | httpx.InvalidURL, call: Call) -> PlumblineClientError:
-    """Say what kept the answer away; httpx errors name no headers, so nothing secret is in them."""
+def _no_reply(error: httpx.HTTPError | httpx.InvalidURL, call: Call) -> PlumblineClientError:
+    """Say what kept the reply away; httpx errors name no headers, so nothing secret is in them."""
     reason = (str(error) or type(error).__name__).rstrip(".")
     if _is_of_tls(error):
-        return UnexpectedAnswerError(f"There is no TLS with {call.address}: {reason}.", request_id=call.request_id)
+        return UnexpectedReplyError(f"There is no TLS with {call.address}: {reason}.", request_id=call.request_id)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return ConnectError(f"{call.address} was not reached: {reason}.", request_id=call.request_id)
     if isinstance(error, httpx.TimeoutException):
         return call.overdue()
     if isinstance(error, httpx.RemoteProtocolError) and not reason.startswith(_HUNG_UP):
         sentence = f"What answers at {call.address} does not speak HTTP: {reason}."
-        return UnexpectedAnswerError(sentence, request_id=call.request_id)
+        return UnexpectedReplyError(sentence, request_id=call.request_id)
     return TransportError(f"{call.address} did not answer: {reason}.", request_id=call.request_id)
 
 

@@ -1,4 +1,4 @@
-"""Asks as HTTP requests and HTTP answers as answers; pure functions of bytes."""
+"""Requests written as HTTP requests, and replies read from HTTP replies; pure functions of bytes."""
 
 import json
 import secrets
@@ -11,16 +11,16 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from plumbline_client.addresses import shown
-from plumbline_client.asks import Ask
 from plumbline_client.calls import Call
 from plumbline_client.errors import (
     PlumblineClientError,
-    UnexpectedAnswerError,
+    UnexpectedReplyError,
     UsageError,
     problem_error,
 )
 from plumbline_client.images import Image
 from plumbline_client.problems import Problem, problem_of
+from plumbline_client.requests import Request
 from plumbline_wire import REQUEST_ID_KEY
 
 T = TypeVar("T", bound=BaseModel)
@@ -29,7 +29,7 @@ _Parts = dict[int, tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class RestRequest:
+class HttpRequest:
     """One HTTP request; has no `repr`, its headers hold the key."""
 
     method: str
@@ -39,8 +39,8 @@ class RestRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class RestReply:
-    """One HTTP answer."""
+class HttpReply:
+    """One HTTP reply."""
 
     status: int
     headers: Mapping[str, str]
@@ -48,45 +48,50 @@ class RestReply:
     body: bytes
 
 
-def encode(ask: Ask[Any], call: Call) -> RestRequest:
-    """Write an ask: as multipart where it carries images, as JSON where it carries none.
+def encode(request: Request[Any], call: Call) -> HttpRequest:
+    """Write a request: as multipart where it carries images, as JSON where it carries none.
+
+    Args:
+        request: What to send.
+        call: Its name and time.
 
     Raises:
         UsageError: A number or a text cannot be written as JSON.
         DeadlineError: The call's time is over.
     """
-    if ask.method == "GET":
-        return RestRequest(ask.method, ask.path, call.headers, None)
+    if request.method == "GET":
+        return HttpRequest(request.method, request.path, call.headers, None)
     parts: _Parts = {}
     try:
-        content = json.dumps(_with_parts(call.document(ask), parts), allow_nan=False).encode()
+        content = json.dumps(_with_parts(call.document(request), parts), allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise UsageError(f"The request cannot be written as JSON: {error}.") from error
     media_type = "application/json"
     if parts:
         media_type, content = _multipart(content, parts)
-    return RestRequest(ask.method, ask.path, call.headers | {"content-type": media_type}, content)
+    return HttpRequest(request.method, request.path, call.headers | {"content-type": media_type}, content)
 
 
-def decode(ask: Ask[T], reply: RestReply, address: str) -> T:
-    """Read an answer.
+def decode(request: Request[T], reply: HttpReply, address: str) -> T:
+    """Read a reply.
 
     Args:
-        ask: What was asked.
+        request: What was sent.
         reply: What came back.
         address: Where it came from, for errors.
 
     Raises:
         ProblemError: The service answered with a problem.
-        UnexpectedAnswerError: The answer is not one of this service.
+        UnexpectedReplyError: The reply is not one of this service.
     """
     if not 200 <= reply.status < 300:  # noqa: PLR2004 - the successes of HTTP
-        raise _problem(reply, address + ask.path)
+        raise _problem(reply, address + request.path)
     try:
-        return ask.read(reply.body)
+        return request.read(reply.body)
     except ValidationError as error:
-        raise UnexpectedAnswerError(
-            f"The answer of {address}{ask.path} is not one of Plumbline.", request_id=reply.headers.get(REQUEST_ID_KEY)
+        raise UnexpectedReplyError(
+            f"The answer of {address}{request.path} is not one of Plumbline.",
+            request_id=reply.headers.get(REQUEST_ID_KEY),
         ) from error
 
 
@@ -123,11 +128,11 @@ def _part_head(boundary: str, disposition: str, media_type: str) -> bytes:
     return f"{head}\r\n\r\n".encode()
 
 
-def _problem(reply: RestReply, url: str) -> PlumblineClientError:
+def _problem(reply: HttpReply, url: str) -> PlumblineClientError:
     place = reply.headers.get("location")
     if 300 <= reply.status < 400 and place is not None:  # noqa: PLR2004 - the redirections of HTTP
         sentence = f"{url} sends callers on to {shown(place)}, which a client does not follow; give it that address."
-        return UnexpectedAnswerError(sentence, request_id=reply.headers.get(REQUEST_ID_KEY))
+        return UnexpectedReplyError(sentence, request_id=reply.headers.get(REQUEST_ID_KEY))
     fallback = Problem(
         status=reply.status,
         detail=f"{url} answered {reply.status} without saying why.",

@@ -27,16 +27,16 @@ class RetryPolicy:
         if self.max_attempts < 1 or not all(number >= 0 for number in waits):
             raise UsageError("A retry policy has at least one attempt, and no number below 0.")
 
-    def delay_s(self, num_failed: int, asked_ms: float, jitter: Callable[[], float]) -> float:
+    def delay_s(self, num_failed: int, retry_after_ms: float, jitter: Callable[[], float]) -> float:
         """Seconds to wait.
 
         Args:
             num_failed: Attempts so far, from 1.
-            asked_ms: What the service asked for (Retry-After), or 0; never undercut.
+            retry_after_ms: What the service asks for (Retry-After), or 0; never undercut.
             jitter: Gives a number in [0, 1).
         """
         longest = min(self.max_delay_s, self.base_delay_s * 2.0 ** (num_failed - 1))
-        return asked_ms / 1000.0 + longest * jitter()
+        return retry_after_ms / 1000.0 + longest * jitter()
 
 
 class RetryBudget:

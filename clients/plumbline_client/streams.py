@@ -4,13 +4,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from plumbline_client.answers import ScoreResponse
-from plumbline_client.asks import Score
-from plumbline_client.errors import PlumblineClientError, UnexpectedAnswerError, UsageError
+from plumbline_client.errors import PlumblineClientError, UnexpectedReplyError, UsageError
 from plumbline_client.grpc_problems import status_error
-from plumbline_client.grpc_wire import read_score, score_message
+from plumbline_client.grpc_wire import read_score, write_message
 from plumbline_client.items import ItemLike
 from plumbline_client.options import check_timeout_ms
+from plumbline_client.replies import ScoreReply
+from plumbline_client.requests import ScoreRequest
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 
@@ -28,13 +28,13 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class BatchReply:
-    """The answer to one batch: a response, or an error in its place."""
+    """The reply to one batch: a response, or an error in its place."""
 
     correlation_id: str
-    response: ScoreResponse | None = None
+    response: ScoreReply | None = None
     error: PlumblineClientError | None = None
 
-    def unwrap(self) -> ScoreResponse:
+    def unwrap(self) -> ScoreReply:
         """Return the response.
 
         Raises:
@@ -43,7 +43,7 @@ class BatchReply:
         if self.error is not None:
             raise self.error
         if self.response is None:
-            raise UnexpectedAnswerError("The reply holds neither a response nor an error.")
+            raise UnexpectedReplyError("The reply holds neither a response nor an error.")
         return self.response
 
 
@@ -61,10 +61,10 @@ def batch_message(batch: Batch, index: int, timeout_ms: float | None) -> pb.Scor
     if not isinstance(batch, Batch):
         raise UsageError(f"A stream takes batches: {type(batch).__name__} is no Batch.")
     timeout = check_timeout_ms(timeout_ms if batch.timeout_ms is None else batch.timeout_ms)
-    document = Score(batch.items, batch.scorers).document()
+    document = ScoreRequest(batch.items, batch.scorers).document()
     named = str(index) if batch.correlation_id is None else batch.correlation_id
     try:
-        request = score_message(document | ({} if timeout is None else {"timeout_ms": timeout}))
+        request = write_message(pb.ScoreRequest, document | ({} if timeout is None else {"timeout_ms": timeout}))
         return pb.ScoreStreamRequest(correlation_id=named, request=request)
     except (TypeError, ValueError) as error:
         raise UsageError(f"Batch {named} cannot be written as a message: {error}.") from error
@@ -74,7 +74,7 @@ def batch_reply(message: pb.ScoreStreamReply) -> BatchReply:
     """Read the reply to one batch.
 
     Raises:
-        UnexpectedAnswerError: It breaks the contract.
+        UnexpectedReplyError: It breaks the contract.
     """
     named = message.correlation_id
     if message.HasField("error"):

@@ -7,27 +7,27 @@ from typing import Self, TypeVar, Unpack
 
 from pydantic import BaseModel
 
-from plumbline_client import asks
-from plumbline_client.answers import (
-    EmbedResponse,
-    EncoderEntry,
-    FilterResponse,
-    RankResponse,
-    ScorerEntry,
-    ScoreResponse,
-)
-from plumbline_client.asks import Ask
+from plumbline_client import requests
 from plumbline_client.calls import Call, Core
 from plumbline_client.errors import (
     CapacityError,
     DeadlineError,
     PlumblineClientError,
     TransportError,
-    UnexpectedAnswerError,
+    UnexpectedReplyError,
 )
 from plumbline_client.images import ImageLike
 from plumbline_client.items import ItemLike, Threshold
 from plumbline_client.options import CallOptions
+from plumbline_client.replies import (
+    EmbedReply,
+    EncoderEntry,
+    FilterReply,
+    RankReply,
+    ScorerEntry,
+    ScoreReply,
+)
+from plumbline_client.requests import Request
 
 T = TypeVar("T", bound=BaseModel)
 log = logging.getLogger("plumbline_client")
@@ -46,7 +46,7 @@ class SyncScoring(ABC):
 
     def score(
         self, items: Iterable[ItemLike], *, scorers: Iterable[str] | None = None, **options: Unpack[CallOptions]
-    ) -> ScoreResponse:
+    ) -> ScoreReply:
         """Score items in one batch.
 
         Args:
@@ -57,7 +57,7 @@ class SyncScoring(ABC):
         Returns:
             Results in the order of the items.
         """
-        return self._send(asks.Score(items, scorers), options)
+        return self._send(requests.ScoreRequest(items, scorers), options)
 
     def filter(
         self,
@@ -66,7 +66,7 @@ class SyncScoring(ABC):
         *,
         explain: bool = False,
         **options: Unpack[CallOptions],
-    ) -> FilterResponse:
+    ) -> FilterReply:
         """Accept or reject items by thresholds that must all hold, cheapest scorer first.
 
         Args:
@@ -78,7 +78,7 @@ class SyncScoring(ABC):
         Returns:
             Verdicts in the order of the items.
         """
-        return self._send(asks.Filter(items, policy, explain=explain), options)
+        return self._send(requests.FilterRequest(items, policy, explain=explain), options)
 
     def rank(
         self,
@@ -88,7 +88,7 @@ class SyncScoring(ABC):
         scorer: str | None = None,
         top_k: int | None = None,
         **options: Unpack[CallOptions],
-    ) -> RankResponse:
+    ) -> RankReply:
         """Order images for a text, or texts for an image.
 
         Args:
@@ -101,7 +101,7 @@ class SyncScoring(ABC):
         Returns:
             Best first, ties by index.
         """
-        return self._send(asks.Rank(query, candidates, scorer=scorer, top_k=top_k), options)
+        return self._send(requests.RankRequest(query, candidates, scorer=scorer, top_k=top_k), options)
 
     def embed(
         self,
@@ -109,7 +109,7 @@ class SyncScoring(ABC):
         *,
         scorer: str | None = None,
         **options: Unpack[CallOptions],
-    ) -> EmbedResponse:
+    ) -> EmbedReply:
         """Make unit-norm vectors of images or texts.
 
         Args:
@@ -120,15 +120,15 @@ class SyncScoring(ABC):
         Returns:
             Vectors in the order of the inputs.
         """
-        return self._send(asks.Embed(inputs, scorer=scorer), options)
+        return self._send(requests.EmbedRequest(inputs, scorer=scorer), options)
 
     def scorers(self, **options: Unpack[CallOptions]) -> tuple[ScorerEntry, ...]:
         """List the loaded scorers."""
-        return self._send(asks.ListScorers(), options).scorers
+        return self._send(requests.ListScorersRequest(), options).scorers
 
     def models(self, **options: Unpack[CallOptions]) -> tuple[EncoderEntry, ...]:
         """List the loaded encoders."""
-        return self._send(asks.ListModels(), options).models
+        return self._send(requests.ListModelsRequest(), options).models
 
     def ready(self, **options: Unpack[CallOptions]) -> bool:
         """Ask once whether everything is loaded.
@@ -140,8 +140,8 @@ class SyncScoring(ABC):
             PlumblineClientError: What waiting does not change: something else answers there, TLS fails.
         """
         try:
-            return self._attempt(asks.Ready(), self._core.begin(options)).is_ready
-        except UnexpectedAnswerError:
+            return self._attempt(requests.ReadinessRequest(), self._core.begin(options)).is_ready
+        except UnexpectedReplyError:
             raise
         except (CapacityError, TransportError, DeadlineError) as error:
             log.info("not ready: %s", error.detail)
@@ -162,15 +162,15 @@ class SyncScoring(ABC):
     def _disconnect(self) -> None: ...
 
     @abstractmethod
-    def _attempt(self, ask: Ask[T], call: Call) -> T: ...
+    def _attempt(self, request: Request[T], call: Call) -> T: ...
 
-    def _send(self, ask: Ask[T], options: CallOptions) -> T:
+    def _send(self, request: Request[T], options: CallOptions) -> T:
         call = self._core.begin(options)
         while True:
             try:
-                answer = self._attempt(ask, call)
+                reply = self._attempt(request, call)
             except PlumblineClientError as error:
                 self._sleep(call.wait_after(error))
             else:
                 call.succeeded()
-                return answer
+                return reply

@@ -20,7 +20,7 @@ from plumbline_client import (
     Item,
     ProblemError,
     RetryPolicy,
-    UnexpectedAnswerError,
+    UnexpectedReplyError,
     UsageError,
 )
 from plumbline_client.addresses import base_url, grpc_target
@@ -131,39 +131,39 @@ async def test_an_error_names_the_address(kind: type, nobody: str, caplog: pytes
 
 @pytest.mark.parametrize("kind", [*REST, *GRPC])
 async def test_what_is_no_service_is_never_waited_for(kind: type, no_http: str) -> None:
-    with pytest.raises(UnexpectedAnswerError, match=no_http):
+    with pytest.raises(UnexpectedReplyError, match=no_http):
         await ask(kind, no_http, "ready")
 
 
 @pytest.mark.parametrize("kind", REST)
 async def test_tls_where_none_is_spoken_is_said(kind: type, rest_server) -> None:
-    with pytest.raises(UnexpectedAnswerError, match=r"no TLS with https://127\.0\.0\.1"):
+    with pytest.raises(UnexpectedReplyError, match=r"no TLS with https://127\.0\.0\.1"):
         await ask(kind, rest_server.url.replace("http", "https"), "ready")
 
 
 @pytest.mark.parametrize("kind", GRPC)
 async def test_tls_where_none_is_spoken_is_said_by_grpc(kind: type, grpc_server) -> None:
-    with pytest.raises(UnexpectedAnswerError, match=grpc_server.target):
+    with pytest.raises(UnexpectedReplyError, match=grpc_server.target):
         await ask(kind, grpc_server.target, "ready", credentials=grpc.ssl_channel_credentials())
 
 
 async def test_each_protocols_port_is_told_from_the_others(rest_server, grpc_server) -> None:
-    with pytest.raises(UnexpectedAnswerError):
+    with pytest.raises(UnexpectedReplyError):
         await ask(Client, grpc_server.target, "ready")
-    with pytest.raises(UnexpectedAnswerError):
+    with pytest.raises(UnexpectedReplyError):
         await ask(GrpcClient, rest_server.url.removeprefix("http://"), "ready")
 
 
 @pytest.mark.parametrize("page", ["<html>Welcome</html>", '{"status": "up"}'])
 async def test_anothers_page_is_no_ready_service(rest_server, page: str) -> None:
     rest_server.answers = [PlainTextResponse(page)]
-    with pytest.raises(UnexpectedAnswerError, match=r"/readyz is not one of Plumbline"):
+    with pytest.raises(UnexpectedReplyError, match=r"/readyz is not one of Plumbline"):
         await ask(Client, rest_server.url, "ready")
 
 
 async def test_a_redirection_is_said_with_its_aim(rest_server) -> None:
     rest_server.answers = [RedirectResponse("https://scores.example/v1/score", 308)]
-    with pytest.raises(UnexpectedAnswerError, match=r"https://scores\.example"):
+    with pytest.raises(UnexpectedReplyError, match=r"https://scores\.example"):
         await ask(Client, rest_server.url, "score", [Item(text="a")])
 
 

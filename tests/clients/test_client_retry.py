@@ -25,7 +25,7 @@ def wait_for_ever(call: Call, error: PlumblineClientError, waited: list[float]) 
 
 
 @pytest.mark.parametrize(
-    ("num_failed", "asked_ms", "jitter", "expected"),
+    ("num_failed", "retry_after_ms", "jitter", "expected"),
     [
         pytest.param(1, 0.0, 1.0, 0.1, id="first"),
         pytest.param(2, 0.0, 1.0, 0.2, id="doubles"),
@@ -36,9 +36,9 @@ def wait_for_ever(call: Call, error: PlumblineClientError, waited: list[float]) 
         pytest.param(1, 7000.0, 1.0, 7.1, id="asked for, and jitter on top"),
     ],
 )
-def test_waits_grow_up_to_a_bound(num_failed: int, asked_ms: float, jitter: float, expected: float) -> None:
+def test_waits_grow_up_to_a_bound(num_failed: int, retry_after_ms: float, jitter: float, expected: float) -> None:
     policy = RetryPolicy(base_delay_s=0.1, max_delay_s=5.0)
-    assert policy.delay_s(num_failed, asked_ms, lambda: jitter) == pytest.approx(expected)
+    assert policy.delay_s(num_failed, retry_after_ms, lambda: jitter) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("error", [BUSY, ConnectError("refused")], ids=["busy", "not reached"])

@@ -16,7 +16,7 @@ from plumbline_client import (
     Image,
     Item,
     ProblemError,
-    UnexpectedAnswerError,
+    UnexpectedReplyError,
     UsageError,
 )
 from plumbline_wire.v1 import scoring_pb2 as pb
@@ -117,7 +117,7 @@ def test_a_reply_that_holds_nothing_is_said_to(grpc_server, client) -> None:
 
     grpc_server.stream = stream
     (reply,) = client.score_stream(batches(1))
-    with pytest.raises(UnexpectedAnswerError):
+    with pytest.raises(UnexpectedReplyError):
         reply.unwrap()
 
 

@@ -19,7 +19,7 @@ from plumbline_client import (
     Item,
     ProblemError,
     Threshold,
-    UnexpectedAnswerError,
+    UnexpectedReplyError,
     UsageError,
 )
 from plumbline_wire.v1 import scoring_pb2 as pb
@@ -263,7 +263,7 @@ async def test_no_answer_in_time_is_a_deadline_error_with_asyncio(grpc_server) -
 )
 def test_a_vector_of_another_length_breaks_the_contract(grpc_server, client, reply) -> None:
     grpc_server.answer(reply)
-    with pytest.raises(UnexpectedAnswerError):
+    with pytest.raises(UnexpectedReplyError):
         client.embed(["a"])
 
 

@@ -21,7 +21,7 @@ from plumbline_client import (
     Item,
     ProblemError,
     Threshold,
-    UnexpectedAnswerError,
+    UnexpectedReplyError,
     UsageError,
 )
 
@@ -178,7 +178,7 @@ def test_an_error_that_is_no_problem_document_is_one_all_the_same(rest_server, c
 @pytest.mark.parametrize("said", [{"results": [{"id": 1}]}, {"hello": "world"}, []], ids=["types", "other", "list"])
 def test_an_answer_of_something_else_is_said_to_be_one(rest_server, client, said: object) -> None:
     rest_server.answer(said)
-    with pytest.raises(UnexpectedAnswerError):
+    with pytest.raises(UnexpectedReplyError):
         client.score([Item(text="a")])
     assert len(rest_server.arrived) == 1
 

@@ -12,7 +12,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from plumbline_client import Client, GrpcClient, Image, Item, ItemResult, ScoreResponse
+from plumbline_client import Client, GrpcClient, Image, Item, ItemResult, ScoreReply
 from plumbline_serve.demo import Exhibit, exhibits
 from plumbline_serve.ports import free_port
 
@@ -83,7 +83,7 @@ def _items(exhibit: Exhibit) -> list[Item]:
     return [Item(image=image, text=exhibit.right), Item(image=image, text=exhibit.wrong)]
 
 
-def _print(shown: list[Exhibit], reply: ScoreResponse) -> None:
+def _print(shown: list[Exhibit], reply: ScoreReply) -> None:
     """Two lines per image: its right caption, then its wrong one."""
     scorers = list(reply.results[0].scores)
     table = Table(title="What the images show, and what they do not", title_justify="left")
@@ -108,7 +108,7 @@ def _marked(text: str, result: ItemResult) -> str:
     return text
 
 
-def _values(response: ScoreResponse) -> list[dict[str, float]]:
+def _values(response: ScoreReply) -> list[dict[str, float]]:
     return [{name: score.value or 0.0 for name, score in result.scores.items()} for result in response.results]
 
 

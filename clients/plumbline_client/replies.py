@@ -1,4 +1,4 @@
-"""What the service answers, typed: the REST bodies, field by field; over gRPC the same classes come back.
+"""The service's replies, typed: the REST bodies, field by field; over gRPC the same classes come back.
 
 Unknown fields of a newer service are kept and readable as attributes.
 """
@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from plumbline_client.errors import problem_error
-from plumbline_client.problems import Answer, Problem
+from plumbline_client.problems import Problem, ReplyModel
 
 _FLOAT_BYTES = 4
 
 
-class Word(Answer):
+class Word(ReplyModel):
     """One word of a text and what it adds to the match with the image."""
 
     text: str
@@ -30,7 +30,7 @@ class Word(Answer):
     """Whether the image does not show the word."""
 
 
-class ScoreValue(Answer):
+class ScoreValue(ReplyModel):
     """What one scorer says of one item: a value, or an error in its place."""
 
     value: float | None = None
@@ -44,7 +44,7 @@ class ScoreValue(Answer):
     error: Problem | None = None
 
 
-class _Result(Answer):
+class _Result(ReplyModel):
     id: str
     status: Literal["ok", "error"]
     """`error` where nothing could be said of this item, and `error` says why; single scorers may fail all the same."""
@@ -94,7 +94,7 @@ class ItemVerdict(_Result):
         return self.is_ok and self.verdict == "accept"
 
 
-class Timing(Answer):
+class Timing(ReplyModel):
     """Milliseconds of wall time that the request took in the service."""
 
     decode: float = 0.0
@@ -103,24 +103,24 @@ class Timing(Answer):
     total: float = 0.0
 
 
-class _Reply(Answer):
+class _Reply(ReplyModel):
     request_id: str = ""
     timing_ms: Timing = Timing()
 
 
-class ScoreResponse(_Reply):
+class ScoreReply(_Reply):
     """Results in the order of the items."""
 
     results: tuple[ItemResult, ...]
 
 
-class FilterResponse(_Reply):
+class FilterReply(_Reply):
     """Verdicts in the order of the items."""
 
     results: tuple[ItemVerdict, ...]
 
 
-class Ranked(Answer):
+class Ranked(ReplyModel):
     """One place of a ranking."""
 
     index: int
@@ -130,14 +130,14 @@ class Ranked(Answer):
     """Whether the scorer did not read the end of the text."""
 
 
-class IndexedProblem(Answer):
+class IndexedProblem(ReplyModel):
     """A candidate that could not be scored."""
 
     index: int
     error: Problem
 
 
-class RankResponse(_Reply):
+class RankReply(_Reply):
     """Best first, ties by index."""
 
     scorer: str = ""
@@ -146,7 +146,7 @@ class RankResponse(_Reply):
     """Candidates without a place."""
 
 
-class Embedding(Answer):
+class Embedding(ReplyModel):
     """One unit-norm vector, or an error in its place."""
 
     data: bytes = Field(default=b"", repr=False)
@@ -179,7 +179,7 @@ def _read_embedding(value: Any) -> Any:
     return value
 
 
-class EmbedResponse(_Reply):
+class EmbedReply(_Reply):
     """Vectors in the order of the inputs."""
 
     encoder: str = Field(default="", validation_alias=AliasChoices("encoder", "model"))
@@ -196,7 +196,7 @@ class EmbedResponse(_Reply):
         return self
 
 
-class ScorerEntry(Answer):
+class ScorerEntry(ReplyModel):
     """One loaded scorer."""
 
     id: str
@@ -218,7 +218,7 @@ class ScorerEntry(Answer):
     """Tokens that a text is cut to; None where no text is cut."""
 
 
-class EncoderEntry(Answer):
+class EncoderEntry(ReplyModel):
     """One loaded encoder."""
 
     key: str
@@ -235,13 +235,13 @@ class EncoderEntry(Answer):
     notes: Mapping[str, str] = Field(default_factory=dict)
 
 
-class ScorersResponse(Answer):
+class ScorersReply(ReplyModel):
     """The loaded scorers."""
 
     scorers: tuple[ScorerEntry, ...]
 
 
-class ModelsResponse(Answer):
+class ModelsReply(ReplyModel):
     """The loaded encoders."""
 
     models: tuple[EncoderEntry, ...]

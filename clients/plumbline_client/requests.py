@@ -1,7 +1,7 @@
-"""What can be asked of the service, in its REST shape, free of any transport.
+"""Requests to the service, in their REST shape, free of any transport.
 
-An ask makes a document: the JSON body, with `Image` objects where images stand. `rest_wire` and `grpc_wire` carry
-it; both bring back JSON of the same shape, which the ask reads into a class of `answers`.
+A request makes a document: the JSON body, with `Image` objects where images stand. `rest_wire` and `grpc_wire` carry
+it; both bring back JSON of the same shape, which the request reads into a class of `replies`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,14 +10,6 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from pydantic import BaseModel
 
-from plumbline_client.answers import (
-    EmbedResponse,
-    FilterResponse,
-    ModelsResponse,
-    RankResponse,
-    ScoreResponse,
-    ScorersResponse,
-)
 from plumbline_client.images import Image, ImageLike, image_of
 from plumbline_client.items import (
     Item,
@@ -30,38 +22,46 @@ from plumbline_client.items import (
     texts_of,
     texts_or_images_of,
 )
-from plumbline_client.problems import Answer
+from plumbline_client.problems import ReplyModel
+from plumbline_client.replies import (
+    EmbedReply,
+    FilterReply,
+    ModelsReply,
+    RankReply,
+    ScoreReply,
+    ScorersReply,
+)
 
 Document = dict[str, Any]
 """JSON-ready, but for `Image` objects."""
 T = TypeVar("T", bound=BaseModel)
 
 
-class Ask(Generic[T]):
-    """One question; `answer` is the class that its answer is read into."""
+class Request(Generic[T]):
+    """One request; `reply` is the class that its reply is read into."""
 
     method: ClassVar[str] = "POST"
     path: ClassVar[str]
-    answer: type[T]
+    reply: type[T]
 
     def document(self) -> Document:
         """Make the request's JSON body; entries that the caller left open are left out."""
         return {}
 
     def read(self, body: bytes) -> T:
-        """Read the answer's JSON body.
+        """Read the reply's JSON body.
 
         Raises:
             ValidationError: It is none.
         """
-        return self.answer.model_validate_json(body)
+        return self.reply.model_validate_json(body)
 
 
-class Score(Ask[ScoreResponse]):
+class ScoreRequest(Request[ScoreReply]):
     """Score items in one batch."""
 
     path = "/v1/score"
-    answer = ScoreResponse
+    reply = ScoreReply
 
     def __init__(self, items: Iterable[ItemLike], scorers: Iterable[str] | None = None) -> None:
         self._items = items_of(items)
@@ -72,11 +72,11 @@ class Score(Ask[ScoreResponse]):
         return _given(scorers=self._scorers) | _items_document(self._items)
 
 
-class Filter(Ask[FilterResponse]):
+class FilterRequest(Request[FilterReply]):
     """Judge items by thresholds that must all hold."""
 
     path = "/v1/filter"
-    answer = FilterResponse
+    reply = FilterReply
 
     def __init__(self, items: Iterable[ItemLike], policy: Iterable[Threshold], *, explain: bool = False) -> None:
         self._items = items_of(items)
@@ -90,11 +90,11 @@ class Filter(Ask[FilterResponse]):
         return {"policy": {"all": thresholds}} | explained | _items_document(self._items)
 
 
-class Rank(Ask[RankResponse]):
+class RankRequest(Request[RankReply]):
     """Order images for a text, or texts for an image."""
 
     path = "/v1/rank"
-    answer = RankResponse
+    reply = RankReply
 
     def __init__(
         self,
@@ -104,51 +104,51 @@ class Rank(Ask[RankResponse]):
         scorer: str | None = None,
         top_k: int | None = None,
     ) -> None:
-        self._sides: Document
+        self._query: Document
         if isinstance(query, str):
-            self._sides = {"text": query, "images": images_of(cast("Iterable[ImageLike]", candidates))}
+            self._query = {"text": query, "images": images_of(cast("Iterable[ImageLike]", candidates))}
         else:
-            self._sides = {"image": image_of(query), "texts": texts_of(cast("Iterable[str]", candidates))}
+            self._query = {"image": image_of(query), "texts": texts_of(cast("Iterable[str]", candidates))}
         self._chosen = _given(scorer=scorer, top_k=top_k)
 
     def document(self) -> Document:
         """Make `text` and `images`, or `image` and `texts`; `scorer` and `top_k`."""
-        return self._sides | self._chosen
+        return self._query | self._chosen
 
 
-class Embed(Ask[EmbedResponse]):
+class EmbedRequest(Request[EmbedReply]):
     """Embed images or texts."""
 
     path = "/v1/embed"
-    answer = EmbedResponse
+    reply = EmbedReply
 
     def __init__(self, inputs: Iterable[ImageLike] | Iterable[str], *, scorer: str | None = None) -> None:
         self._inputs = texts_or_images_of(inputs)
         self._scorer = scorer
 
     def document(self) -> Document:
-        """Make `images` or `texts`; `scorer`; and ask REST for base64, gRPC carries bytes anyway."""
+        """Make `images` or `texts`; `scorer`; and of REST, base64: gRPC carries bytes anyway."""
         name = "images" if self._inputs and isinstance(self._inputs[0], Image) else "texts"
         return {name: self._inputs, "encoding": "base64"} | _given(scorer=self._scorer)
 
 
-class ListScorers(Ask[ScorersResponse]):
+class ListScorersRequest(Request[ScorersReply]):
     """List the loaded scorers."""
 
     method = "GET"
     path = "/v1/scorers"
-    answer = ScorersResponse
+    reply = ScorersReply
 
 
-class ListModels(Ask[ModelsResponse]):
+class ListModelsRequest(Request[ModelsReply]):
     """List the loaded encoders."""
 
     method = "GET"
     path = "/v1/models"
-    answer = ModelsResponse
+    reply = ModelsReply
 
 
-class Readiness(Answer):
+class Readiness(ReplyModel):
     """Whether the service says it is ready: anybody may answer 200, so the word is looked for."""
 
     status: Literal["ready", "not_ready"]
@@ -159,12 +159,12 @@ class Readiness(Answer):
         return self.status == "ready"
 
 
-class Ready(Ask[Readiness]):
+class ReadinessRequest(Request[Readiness]):
     """Ask whether everything is loaded."""
 
     method = "GET"
     path = "/readyz"
-    answer = Readiness
+    reply = Readiness
 
 
 def _given(**entries: Any) -> Document:
