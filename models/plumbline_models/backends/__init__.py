@@ -33,8 +33,8 @@ def open_backend(name: str, *, precision: PrecisionChoice, tuning: Tuning) -> Ba
 
     Args:
         name: As in `BACKENDS`, or `auto`: the first of them that is installed and of use on this machine.
-        precision: `auto` is fp16 on a GPU, bf16 on a CPU that computes it natively, else fp32; `int8` is for towers of
-            pictures on OpenVINO, and `auto` for what else there is.
+        precision: `auto` is fp16 on a GPU, bf16 on a CPU that computes it natively, else fp32; `int8` is for image
+            towers on OpenVINO, and `auto` for all other graphs.
 
     Raises:
         BackendUnavailableError: It is not installed, or cannot do this on this machine; the sentence says what

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class BackendModule(Protocol):
-    """What the module of a backend defines."""
+    """What the module of a backend defines, or one of its variants."""
 
     def open_backend(self, precision: PrecisionChoice, tuning: Tuning) -> Backend:
         """Open it for the device and precision that the tuning and this machine settle on."""
@@ -50,6 +50,7 @@ class BackendEntry:
         runs_on: Kinds of device that it can use, `cpu` and `cuda`.
         is_automatic: Whether `auto` may choose it.
         compiles_ahead: Whether its module is an `AheadModule`.
+        variant: The attribute of the module that is the `BackendModule`; None: it is the module itself.
     """
 
     name: str
@@ -59,6 +60,7 @@ class BackendEntry:
     runs_on: frozenset[str] = frozenset({"cpu"})
     is_automatic: bool = True
     compiles_ahead: bool = False
+    variant: str | None = None
 
     @property
     def installed(self) -> str | None:
@@ -76,13 +78,15 @@ class BackendEntry:
 
     def load(self) -> BackendModule:
         """Import its module, and with it its framework."""
-        return cast("BackendModule", importlib.import_module(self.module))
+        module = importlib.import_module(self.module)
+        return cast("BackendModule", module if self.variant is None else getattr(module, self.variant))
 
 
 BACKENDS: tuple[BackendEntry, ...] = (  # in the order in which `auto` prefers them
     BackendEntry(
         name="tensorrt",
         module="plumbline_models.backends.tensorrt.backend",
+        variant="TENSORRT",
         packages=("tensorrt", "tensorrt_rtx"),
         hint="pip install 'plumbline-serve[gpu]', or 'plumbline-serve[rtx]'",
         runs_on=frozenset({"cuda"}),
@@ -90,7 +94,8 @@ BACKENDS: tuple[BackendEntry, ...] = (  # in the order in which `auto` prefers t
     ),
     BackendEntry(
         name="tensorrt-rtx",
-        module="plumbline_models.backends.tensorrt.rtx_backend",
+        module="plumbline_models.backends.tensorrt.backend",
+        variant="TENSORRT_RTX",
         packages=("tensorrt_rtx",),
         hint="pip install 'plumbline-serve[rtx]'",
         runs_on=frozenset({"cuda"}),

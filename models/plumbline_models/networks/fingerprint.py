@@ -1,11 +1,9 @@
 """What a cached engine is found by: the weights, the architecture and the code that made the graph."""
 
 import hashlib
-from functools import cache
-from importlib import metadata, util
-from pathlib import Path
+from importlib import metadata
 
-_PACKAGE = "plumbline_models."
+from plumbline_models.core.source_digest import source_digest
 
 
 def fingerprint(*facts: str, packages: tuple[str, ...]) -> str:
@@ -17,20 +15,6 @@ def fingerprint(*facts: str, packages: tuple[str, ...]) -> str:
             so that a change of any never meets an engine of before.
     """
     digest = hashlib.sha256()
-    for part in (*facts, metadata.version("open_clip_torch"), *(_package_digest(_PACKAGE + name) for name in packages)):
+    for part in (*facts, metadata.version("open_clip_torch"), *(source_digest(name) for name in packages)):
         digest.update(hashlib.sha256(part.encode()).digest())
-    return digest.hexdigest()
-
-
-@cache
-def _package_digest(package: str) -> str:
-    """Of the names and contents of a package's files, found without importing its modules."""
-    spec = util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(package)
-    digest = hashlib.sha256()
-    for folder in map(Path, spec.submodule_search_locations):
-        for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"):
-            for part in (str(file.relative_to(folder)).encode(), file.read_bytes()):
-                digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()

@@ -1,10 +1,9 @@
-"""The tiny graphs with other weights, and stand-ins for what starts engines, which takes a driver."""
+"""The tiny graphs with other weights, and stand-ins for what loads engines, which takes a driver."""
 
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 from safetensors.numpy import load_file
 
-from plumbline_models.backends.tensorrt.compiler import Plan
+from plumbline_models.backends.tensorrt.compiler import PlanSpec
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
@@ -63,8 +62,8 @@ class FullEngine:
         raise AssertionError
 
 
-class EvaluatingStarter:
-    """Stands in for the runtime alone: what it starts are plans that were really built, with weights really kept.
+class EvaluatingLoader:
+    """Stands in for the runtime alone: what it loads are plans that were really built, with weights really stored.
 
     Args:
         spoil: Changes weights on their way to the GPU.
@@ -77,17 +76,17 @@ class EvaluatingStarter:
         self._spoil = spoil
         self._num_refused = num_refused
 
-    def open(self, graph: Graph, plan: Plan) -> Any:
+    def open(self, graph: Graph, content: Any) -> Any:
         if self._num_refused > 0:
             self._num_refused -= 1
             raise EngineError("It is for another GPU.", graph=graph.name, reason="another GPU")
-        return plan.content
+        return content
 
-    def start(self, graph: Graph, plan: Plan, opened: Any, *, weights_file: Path | None = None) -> Any:
-        if weights_file is None:
+    def start(self, spec: PlanSpec, opened: Any) -> Any:
+        if spec.parts is None:
             return FullEngine()
-        weights = self._spoil(load_file(weights_file))
-        return EvaluatedEngine(graph, weights, onnx.load(weights_file.with_name("graph.onnx")))
+        weights = self._spoil(load_file(spec.parts.weights_file))
+        return EvaluatedEngine(spec.graph, weights, onnx.load(spec.parts.onnx_file))
 
 
 def swapped(weights: Weights) -> Weights:

@@ -34,7 +34,7 @@ from plumbline_models.networks.causal.image_encoder import CausalImageEncoder
 from plumbline_models.networks.causal.engines import CausalNetwork
 from plumbline_models.networks.flant5.image_encoder import FlanT5ImageEncoder
 from plumbline_models.networks.flant5.pair_encoder import FlanT5PairEncoder
-from plumbline_models.networks import fingerprint
+from plumbline_models.core.source_digest import source_digest
 from plumbline_models.networks.attribution.graph import AttributionSpec, attribution_graph, vectors_graph
 from plumbline_models.networks.causal.rules import AnswerRules
 from plumbline_models.networks.clip.graph import clip_image_graph, clip_text_graph
@@ -58,7 +58,7 @@ def graphs():
     yield network.graph("causal_answer", network.tail_inputs)
 
 def prints():
-    fingerprint._package_digest.cache_clear()
+    source_digest.cache_clear()
     return {graph.name: graph.fingerprint for graph in graphs()}
 
 usual, moved = prints(), {}

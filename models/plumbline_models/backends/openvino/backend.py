@@ -5,25 +5,26 @@ and 0.81 GB at most, exported blob 1.25 s mapped and 1.35 s read, 0.80 GB and 1.
 the same for every CPU, precision and number of threads, so an engine compiled while an image is built serves
 wherever the image runs.
 
-In int8 the towers of pictures have a representation of their own, fitted to a folder of pictures; what else there is
-runs as with `auto`.
+In int8 image towers have a representation of their own, calibrated on a folder of images; all other graphs run as with
+`auto`.
 """
 
-import functools
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from plumbline_models.backends.ahead import KeptEngine, Progress, num_bytes_in
 from plumbline_models.backends.devices import cpu_quota
 from plumbline_models.backends.inputs import show_shape
-from plumbline_models.backends.openvino.conversion import separate_weights
+from plumbline_models.backends.openvino.conversion import convert, separate_weights
 from plumbline_models.backends.openvino.engine import OpenVinoEngine
 from plumbline_models.backends.openvino.int8 import Int8
 from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino
-from plumbline_models.backends.store.engine_store import EngineCache
+from plumbline_models.backends.store.engine_store import Built, EngineStore, Entry
 from plumbline_models.backends.store.key import EngineKey, Recipe, engine_key
+from plumbline_models.backends.store.manifest import BrokenEntryError
 from plumbline_models.backends.tuning import Precision, PrecisionChoice, Tuning
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.graph import Graph
@@ -32,8 +33,9 @@ from plumbline_models.core.protocols import EngineInfo
 logger = logging.getLogger(__name__)
 
 _ARTEFACT = "graph.xml"
+_SOURCES = ("backends.openvino.conversion",)
 _MAX_KEPT_KERNELS = 512
-"""Of an engine, made for shapes that it has met. Where images come at sizes of their own OpenVINO's 5000 take 0.7 GB
+"""Per engine, made for shapes that it has met. Where images come at sizes of their own OpenVINO's 5000 take 0.7 GB
 (the embedded qualiclip, 64 to 400 px), these 0.2; batches took as long with 200 as with 5000."""
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 
@@ -43,7 +45,7 @@ def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend
 
     Raises:
         BackendUnavailableError: OpenVINO is not installed, the CPU lacks the precision, or a GPU is asked for.
-        ConfigError: OpenVINO has no such precision on a CPU, or int8 has neither pictures nor engines to use.
+        ConfigError: OpenVINO has no such precision on a CPU, or int8 has neither images nor engines to use.
     """
     if tuning.device == "cuda":
         raise BackendUnavailableError("The openvino backend runs on the CPU, not on a CUDA GPU.", backend="openvino")
@@ -62,8 +64,9 @@ def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend
             cpu=core.get_property("CPU", "FULL_DEVICE_NAME"),
         )
     resolved: Precision = "bf16" if has_bf16 and precision != "fp32" else "fp32"
-    int8 = Int8.of(core, tuning, _options(resolved, tuning)) if precision == "int8" else None
-    return OpenVinoBackend(core, precision=resolved, tuning=tuning, int8=int8)
+    store = EngineStore(tuning.cache_dir, tuning.engines_dir)
+    int8 = Int8.of(core, tuning, options=_options(resolved, tuning), store=store) if precision == "int8" else None
+    return OpenVinoBackend(core, store, precision=resolved, tuning=tuning, int8=int8)
 
 
 def open_compiler(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend":
@@ -82,17 +85,21 @@ class OpenVinoBackend:
     """Compiles graphs for the CPU; see `open_backend`.
 
     Args:
+        core: The `openvino.Core` that compiles.
+        store: Where representations are kept.
         precision: Of what is not quantised.
         int8: Quantises graphs that have such a form; None: none is.
     """
 
     name = "openvino"
 
-    def __init__(self, core: Any, *, precision: Precision, tuning: Tuning, int8: Int8 | None = None) -> None:
+    def __init__(
+        self, core: Any, store: EngineStore, *, precision: Precision, tuning: Tuning, int8: Int8 | None = None
+    ) -> None:
         self._core = core
+        self._store = store
         self._openvino = import_openvino()
         self._precision = precision
-        self._cache = EngineCache(tuning.cache_dir, tuning.engines_dir)
         self._options = _options(precision, tuning)
         self._num_streams = tuning.num_streams
         self._int8 = int8
@@ -102,100 +109,99 @@ class OpenVinoBackend:
         """`fp32`, `bf16`, or `int8` where graphs that have such a form run in it."""
         return self._precision if self._int8 is None else "int8"
 
+    def precision_of(self, graph: Graph) -> str:
+        """As `AheadCompiler.precision_of`."""
+        return self._precision if self._quantiser(graph) is None else "int8"
+
     def compile(self, graph: Graph) -> OpenVinoEngine:
-        """Fetch the engine from the cache, without torch, or export, convert and cache it.
+        """Fetch the engine from the store, without torch, or export, convert and store it.
 
         Raises:
             EngineError: The graph does not export or compile.
         """
-        key = self._key(graph)
-        compiled = self._fetch(key)
-        if compiled is None:
-            with self._cache.building(key):
-                compiled = self._fetch(key) or self._build(graph, key)
-        info = EngineInfo(
-            graph=graph.name,
-            backend=self.name,
-            precision=self.precision_of(graph),
-            device="cpu",
-            key=key.digest,
-            num_streams=self._num_streams,
-        )
-        return OpenVinoEngine(compiled, graph=graph, info=info)
+        return self._make_engine(graph, self._find_or_build(graph))
 
     def keep(self, graph: Graph, on_progress: Progress | None = None) -> KeptEngine:
         """As `AheadCompiler.keep`; what is not int8 serves every precision, and layers are counted at this one."""
         del on_progress  # OpenVINO tells none
-        started, key = time.perf_counter(), self._key(graph)
-        was_found = self._cache.load(key) is not None
-        engine = self.compile(graph)
+        started = time.perf_counter()
+        entry = self._find_or_build(graph)
         build_s = time.perf_counter() - started
-        folder = self._cache.load(key)
-        if folder is None:
+        if entry.folder is None:
             raise EngineError(f"The engine of {graph.name} cannot be written to the folder.", graph=graph.name)
         return KeptEngine(
             graph=graph.name,
             backend=self.name,
             precision=self.precision_of(graph),
             profile="; ".join(f"{spec.name} {show_shape(spec.shape)}" for spec in graph.inputs),
-            device=str(key.facts["device"]),
-            build_s=0.0 if was_found else build_s,
-            num_bytes=num_bytes_in(folder),
-            num_layers=engine.num_layers,
-            folder=folder,
-            was_found=was_found,
+            device=str(entry.key.facts["device"]),
+            build_s=0.0 if entry.was_found else build_s,
+            num_bytes=num_bytes_in(entry.folder),
+            num_layers=self._make_engine(graph, entry).num_layers,
+            folder=entry.folder,
+            was_found=entry.was_found,
         )
+
+    def _find_or_build(self, graph: Graph) -> Entry[Any]:
+        key = self._key(graph)
+        return self._store.get_or_build(key, build=partial(self._build, graph, key), read=self._read)
+
+    def _make_engine(self, graph: Graph, entry: Entry[Any]) -> OpenVinoEngine:
+        info = EngineInfo(
+            graph=graph.name,
+            backend=self.name,
+            precision=self.precision_of(graph),
+            device="cpu",
+            key=entry.key.digest,
+            num_streams=self._num_streams,
+        )
+        return OpenVinoEngine(entry.value, graph=graph, info=info)
 
     def _quantiser(self, graph: Graph) -> Int8 | None:
         return self._int8 if graph.preprocess is not None else None
 
-    def precision_of(self, graph: Graph) -> str:
-        """As `AheadCompiler.precision_of`."""
-        return self._precision if self._quantiser(graph) is None else "int8"
-
     def _key(self, graph: Graph) -> EngineKey:
-        recipe = Recipe(backend=self.name, version=self._openvino.get_version(), precision="any", device="any")
+        version = self._openvino.get_version()
+        recipe = Recipe(backend=self.name, version=version, precision="any", device="any", sources=_SOURCES)
         int8 = self._quantiser(graph)
         return engine_key(graph, recipe) if int8 is None else int8.key(graph, recipe)
 
-    def _fetch(self, key: EngineKey) -> Any | None:
-        folder = self._cache.load(key)
-        return None if folder is None else self._try_load(folder, key)
-
-    def _try_load(self, folder: Path, key: EngineKey) -> Any | None:
+    def _build(self, graph: Graph, key: EngineKey) -> Built[Any]:
         try:
-            return self._compile(self._core.read_model(folder / _ARTEFACT))
-        except RuntimeError as error:
-            self._cache.discard(key, f"OpenVINO refuses it: {error}")
-            return None
-
-    def _build(self, graph: Graph, key: EngineKey) -> Any:
-        # Imported here because it brings torch, which a warm start must not pay for.
-        from plumbline_models.backends.openvino.conversion import convert  # noqa: PLC0415
-
-        try:
-            with self._cache.scratch(key) as scratch:
-                draft = convert(self._core, graph, scratch)
+            with self._store.scratch(key) as scratch:
+                draft = convert(self._core, graph, scratch=scratch)
                 if (int8 := self._quantiser(graph)) is not None:
                     draft = int8.quantise(draft, graph)
-            folder = self._cache.store(key, functools.partial(self._write, draft))
-            # What runs is what the next start will run, where it could be stored.
-            compiled = None if folder is None else self._try_load(folder, key)
-            return compiled or self._compile(draft)
         except (RuntimeError, OSError) as error:
-            raise EngineError(
-                f"The graph {graph.name} does not compile with openvino.", graph=graph.name, reason=str(error)
-            ) from error
-
-    def _compile(self, model: Any) -> Any:
-        separate_weights(model)
-        return self._core.compile_model(model, "CPU", self._options)
+            raise _refusal(graph, error) from error
+        return Built(write=partial(self._write, draft), use=partial(self._compile_draft, graph, draft))
 
     def _write(self, draft: Any, folder: Path) -> None:
         try:
             self._openvino.save_model(draft, folder / _ARTEFACT, compress_to_fp16=False)
         except RuntimeError as error:
             raise OSError(f"OpenVINO could not write its representation ({error})") from error
+
+    def _read(self, folder: Path) -> Any:
+        try:
+            return self._compile(self._core.read_model(folder / _ARTEFACT))
+        except RuntimeError as error:
+            raise BrokenEntryError(f"OpenVINO refuses it: {error}") from error
+
+    def _compile_draft(self, graph: Graph, draft: Any) -> Any:
+        try:
+            return self._compile(draft)
+        except RuntimeError as error:
+            raise _refusal(graph, error) from error
+
+    def _compile(self, model: Any) -> Any:
+        separate_weights(model)
+        return self._core.compile_model(model, "CPU", self._options)
+
+
+def _refusal(graph: Graph, error: Exception) -> EngineError:
+    detail = f"The graph {graph.name} does not compile with openvino."
+    return EngineError(detail, graph=graph.name, reason=str(error))
 
 
 def _options(precision: Precision, tuning: Tuning) -> dict[str, Any]:

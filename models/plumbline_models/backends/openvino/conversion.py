@@ -1,21 +1,24 @@
-"""Turns a graph into OpenVINO's representation; needs torch."""
+"""Turns a graph into OpenVINO's representation, with torch; gives weights that are read in two ways a constant each.
+
+OpenVINO 2026.4 packs a product's weights once for each address and packed layout, whether it reads them as they are
+or transposed; so where one constant serves both ways, the product that comes second computes with the other's
+packing (measured on a ViT-B/32 attribution graph: cosines right, attributions off by their own size). Saving a
+model brings this about even where every product had its own, since constants of equal bytes are stored once.
+"""
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plumbline_models.backends.export.export import OnnxGraph, export_onnx
 from plumbline_models.backends.openvino.runtime import import_openvino
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 
-# Gives products that read the same weights in two ways a constant each.
-#
-# OpenVINO 2026.4 packs a product's weights once for each address and packed layout, whether it reads them as they are
-# or transposed; so where one constant serves both ways, the product that comes second computes with the other's
-# packing (measured on a ViT-B/32 attribution graph: cosines right, attributions off by their own size). Saving a
-# model brings this about even where every product had its own, since constants of equal bytes are stored once.
+if TYPE_CHECKING:
+    from plumbline_models.backends.export.export import OnnxGraph
+
+logger = logging.getLogger(__name__)
 
 _WEIGHTS = 1  # which input of a product
 
@@ -41,10 +44,7 @@ def separate_weights(model: Any) -> int:
     return num_copies
 
 
-logger = logging.getLogger(__name__)
-
-
-def convert(core: Any, graph: Graph, scratch: Path | None) -> Any:
+def convert(core: Any, graph: Graph, *, scratch: Path | None) -> Any:
     """Export a graph and read it into OpenVINO, its sizes bounded as the graph says.
 
     Args:
@@ -56,12 +56,15 @@ def convert(core: Any, graph: Graph, scratch: Path | None) -> Any:
         EngineError: The graph does not export, or has to go through memory and is too large.
         RuntimeError: OpenVINO does not know one of its operators.
     """
+    # Imported here because it brings torch, which a warm start must not pay for.
+    from plumbline_models.backends.export.export import export_onnx  # noqa: PLC0415
+
     draft = _read(core, export_onnx(graph), scratch)
     draft.reshape({spec.name: _bounded(spec) for spec in graph.inputs})
     return draft
 
 
-def _read(core: Any, exported: OnnxGraph, scratch: Path | None) -> Any:
+def _read(core: Any, exported: "OnnxGraph", scratch: Path | None) -> Any:
     if scratch is not None:
         path = scratch / "graph.onnx"
         try:

@@ -3,15 +3,15 @@
 Products of the blocks are computed in eight bits, weights symmetric by channel, activations by tensor, with SmoothQuant
 (Xiao et al., arXiv:2211.10438) and bias correction. Norms, softmax and the residual stream stay as they are, and so do
 the patches' convolution and the last projection, which are a few per cent of the work. Ranges reach from the least to
-the greatest value of all pictures, and not, as NNCF has it by default, to the mean of each picture's: mini-clip's least
-cosine over 80 pictures rose from 0.973 to 0.993 by that alone, since a value cut off is worse than a coarser step.
+the greatest value of all images, and not, as NNCF has it by default, to the mean of each image's: mini-clip's least
+cosine over 80 images rose from 0.973 to 0.993 by that alone, since a value cut off is worse than a coarser step.
 
 Where products in eight bits saturate (x86 without VNNI), weights take seven bits, since two products of 255 and 64 fit
 into sixteen, and products of two activations stay as they are. Such an engine is right on every CPU, one with eight
 bits only where nothing saturates; the key says which.
 
-How much an embedding moves depends on the weights; so it is measured for each engine, on pictures that it was not
-fitted to, and one that loses too much is refused.
+How much an embedding moves depends on the weights; so it is measured for each engine, on images that it was not
+calibrated on, and one that loses too much is refused.
 """
 
 import contextlib
@@ -30,28 +30,28 @@ from numpy.typing import NDArray
 from plumbline_models.backends.export.quiet import quietly
 from plumbline_models.backends.openvino.calibration import Calibration
 from plumbline_models.backends.openvino.runtime import saturates_in_int8
+from plumbline_models.backends.store.engine_store import EngineStore
 from plumbline_models.backends.store.key import EngineKey, Recipe, engine_key
-from plumbline_models.backends.store.shipped import find_shipped
 from plumbline_models.backends.tuning import Tuning
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.graph import Graph
 
 MIN_COSINE: Final = 0.995
-"""Of each held-out picture's embedding with what float32 gives."""
+"""Of each held-out image's embedding with what float32 gives."""
 MIN_SPEARMAN: Final = 0.99
-"""Of the held-out pictures' cosines with the float32 embeddings of the others, which stand in for captions."""
-SCHEME: Final = 2
-"""Raised when the quantisation below changes, so that engines of before are left alone."""
-_PICTURES: Final = "calibration"
+"""Of the held-out images' cosines with the float32 embeddings of the others, which stand in for captions."""
+_SOURCES: Final = ("backends.openvino.calibration", "backends.openvino.int8")
+"""Another quantisation makes another engine."""
+_CALIBRATION: Final = "calibration"
 _ANY_CPU: Final = "any"
 _EXACT_CPU: Final = "exact-int8"
 """CPUs whose products in eight bits do not saturate."""
-_NO_PICTURES: Final = (
-    "The precision int8 is fitted to pictures: name a folder of them in engines.calibration_dir, or in engines.dir the "
-    "engines that `plumbline compile --precision int8 --calibration FOLDER --out DIR` made."
+_NO_IMAGES: Final = (
+    "The precision int8 is calibrated on images: name a folder of them in engines.calibration_dir, or in engines.dir "
+    "the engines that `plumbline compile --precision int8 --calibration FOLDER --out DIR` made."
 )
-_HELD_OUT: Final = 4  # one picture in so many
+_HELD_OUT: Final = 4  # one image in so many
 _SMOOTHING: Final = 0.5  # SmoothQuant's alpha; 0.3 and 0.7 gave less on mini-clip
 _QUANTISING = threading.Lock()  # NNCF's progress bars take over the standard output of the whole process
 _Batch: TypeAlias = Mapping[str, Array]
@@ -60,7 +60,7 @@ _Embeddings: TypeAlias = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What int8 takes from embeddings, on pictures that the engine was not fitted to."""
+    """What int8 takes from embeddings, on images that the engine was not calibrated on."""
 
     least_cosine: float
     spearman: float
@@ -72,49 +72,53 @@ class Loss:
 
 
 class Int8:
-    """Quantises graphs that say how pictures are prepared for them, and finds them again.
+    """Quantises graphs that say how images are preprocessed for them, and finds them again.
 
     Args:
         core: The `openvino.Core` that measures them.
-        pictures: The folder of those to fit to, read when the first key is asked for; None: engines were shipped.
-        engines_dir: Where those are.
+        images: The folder of those to calibrate on, read when the first key is made; None: engines were shipped.
+        store: Where those are.
         options: What engines are compiled with where they are served.
     """
 
-    def __init__(
-        self, core: Any, pictures: Path | None, *, engines_dir: Path | None, options: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, core: Any, images: Path | None, *, store: EngineStore, options: Mapping[str, Any]) -> None:
         self._core = core
-        self._pictures = pictures
-        self._engines_dir = engines_dir
+        self._images = images
+        self._store = store
         self._options = options
 
     @classmethod
-    def of(cls, core: Any, tuning: Tuning, options: Mapping[str, Any]) -> "Int8":
+    def of(cls, core: Any, tuning: Tuning, *, options: Mapping[str, Any], store: EngineStore) -> "Int8":
         """As the tuning says.
 
+        Args:
+            core: As for the class, and so are `options` and `store`.
+            tuning: Names the folder of images.
+
         Raises:
-            ConfigError: There are neither pictures nor engines.
+            ConfigError: There are neither images nor engines.
         """
         if tuning.calibration_dir is None and tuning.engines_dir is None:
-            raise ConfigError(_NO_PICTURES)
-        return cls(core, tuning.calibration_dir, engines_dir=tuning.engines_dir, options=options)
+            raise ConfigError(_NO_IMAGES)
+        return cls(core, tuning.calibration_dir, store=store, options=options)
 
     def key(self, graph: Graph, recipe: Recipe) -> EngineKey:
-        """What the engine is found by: the pictures count, where there are any; else any shipped engine will do.
+        """What the engine is found by: the images count, where there are any; else any shipped engine will do.
+
+        Args:
+            graph: An image tower.
+            recipe: Of the same graph in float32.
 
         Raises:
-            ConfigError: There are too few pictures, or none and not exactly one engine was shipped for this CPU.
+            ConfigError: There are too few images, or none and not exactly one engine was shipped for this CPU.
         """
-        made = replace(recipe, precision="int8", options={"scheme": SCHEME})
+        made = replace(recipe, precision="int8", sources=(*recipe.sources, *_SOURCES))
         if self._calibration is not None:
-            options = {**made.options, _PICTURES: self._calibration.digest}
+            options = {_CALIBRATION: self._calibration.digest}
             return engine_key(graph, replace(made, device=self._device, options=options))
-        if self._engines_dir is not None:
-            found = self._find_shipped(graph, made, self._engines_dir)
-            if found is not None:
-                return found
-        raise ConfigError(f"{_NO_PICTURES} There is none of {graph.name} for this version.", graph=graph.name)
+        if (found := self._find_shipped(graph, made)) is not None:
+            return found
+        raise ConfigError(f"{_NO_IMAGES} There is none of {graph.name} for this version.", graph=graph.name)
 
     def quantise(self, model: Any, graph: Graph) -> Any:
         """Quantise a graph.
@@ -124,11 +128,11 @@ class Int8:
 
         Raises:
             BackendUnavailableError: NNCF is not installed.
-            ConfigError: There are too few pictures.
+            ConfigError: There are too few images.
             EngineError: The embeddings move further than what is above.
         """
         if self._calibration is None or graph.preprocess is None:
-            raise ConfigError(_NO_PICTURES, graph=graph.name)  # what was shipped turned out to be broken
+            raise ConfigError(_NO_IMAGES, graph=graph.name)  # what was shipped turned out to be broken
         nncf = _import_nncf()
         batches = self._calibration.batches(graph.preprocess)
         seen = [batch for index, batch in enumerate(batches) if index % _HELD_OUT]
@@ -147,12 +151,11 @@ class Int8:
 
     @cached_property
     def _calibration(self) -> Calibration | None:
-        return None if self._pictures is None else Calibration.of(self._pictures.expanduser())
+        return None if self._images is None else Calibration.of(self._images.expanduser())
 
-    def _find_shipped(self, graph: Graph, made: Recipe, engines_dir: Path) -> EngineKey | None:
+    def _find_shipped(self, graph: Graph, made: Recipe) -> EngineKey | None:
         exact, portable = (
-            find_shipped(engines_dir, engine_key(graph, replace(made, device=device)), unknown=_PICTURES)
-            for device in (_EXACT_CPU, _ANY_CPU)
+            self._find_like(engine_key(graph, replace(made, device=device))) for device in (_EXACT_CPU, _ANY_CPU)
         )
         if self._device == _EXACT_CPU:
             return exact or portable
@@ -164,6 +167,16 @@ class Int8:
             )
         return portable
 
+    def _find_like(self, key: EngineKey) -> EngineKey | None:
+        """The key of the shipped engine that is like this one, whatever images it was calibrated on."""
+        found = [facts for facts in self._store.shipped_facts() if _without_images(facts) == key.facts]
+        if len(found) > 1:
+            raise ConfigError(
+                f"There are {len(found)} engines of {key.facts['graph']} in engines.dir that differ in their "
+                "calibration only; leave the one that is meant."
+            )
+        return EngineKey(found[0]) if found else None
+
     def _measure(self, model: Any, quantised: Any, *, seen: Sequence[_Batch], held_out: Sequence[_Batch]) -> Loss:
         exact = self._compile(model, {**self._options, "INFERENCE_PRECISION_HINT": "f32"})
         others, before = _embed(exact, seen), _embed(exact, held_out)
@@ -173,8 +186,16 @@ class Int8:
         return self._core.compile_model(model, "CPU", dict(options))
 
 
+def _without_images(facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Facts of a key without what stands for the images; None where there are no images in it."""
+    options = facts.get("options")
+    if not isinstance(options, dict) or _CALIBRATION not in options:
+        return None
+    return {**facts, "options": {name: value for name, value in options.items() if name != _CALIBRATION}}
+
+
 def measure_loss(before: _Embeddings, after: _Embeddings, others: _Embeddings) -> Loss:
-    """Compare embeddings `[N, D]` of the same pictures, and their scores against others `[M, D]`; all of unit norm."""
+    """Compare embeddings `[N, D]` of the same images, and their scores against others `[M, D]`; all of unit norm."""
     stats = importlib.import_module("scipy.stats")  # comes with NNCF, which only building needs
     cosines = np.sum(before.astype(np.float64) * after, axis=1)
     return Loss(float(cosines.min()), float(stats.spearmanr(before @ others.T, after @ others.T, axis=None).statistic))
@@ -239,8 +260,8 @@ def _embed(compiled: Any, batches: Sequence[_Batch]) -> _Embeddings:
 def _check(graph: Graph, loss: Loss) -> None:
     if not loss.is_bearable:
         raise EngineError(
-            f"The graph {graph.name} loses too much in int8: on pictures that it was not fitted to, the least cosine "
+            f"The graph {graph.name} loses too much in int8: on images that it was not calibrated on, the least cosine "
             f"with float32 is {loss.least_cosine:.4f} (at least {MIN_COSINE}), the order of scores "
-            f"{loss.spearman:.4f} (at least {MIN_SPEARMAN}). More calibration pictures may help; else use auto.",
+            f"{loss.spearman:.4f} (at least {MIN_SPEARMAN}). More calibration images may help; else use auto.",
             graph=graph.name,
         )

@@ -1,4 +1,4 @@
-"""What a cached engine is found by: everything that changes what is compiled, and nothing else."""
+"""What a stored engine is found by: everything that changes what is compiled, and nothing else."""
 
 import hashlib
 import json
@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from plumbline_models.core.graph import Graph
+from plumbline_models.core.source_digest import source_digest
 
-FORMAT = 1
-"""Raised when the export or the layout of an entry changes, so that what older versions wrote is left alone."""
+LAYOUT = 1
+"""Raised when entries hold other files than before, so that what older versions wrote is left alone."""
+_EXPORTER = "backends.export"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Recipe:
         precision: Of the artefact; `any` where it is chosen when the artefact is loaded.
         device: What the artefact is bound to, with its capabilities; `any` where it is portable.
         options: Compiler settings that are built in.
+        sources: Modules that decide what is built, besides the exporter; names as `source_digest` takes them.
     """
 
     backend: str
@@ -29,6 +32,7 @@ class Recipe:
     precision: str
     device: str
     options: Mapping[str, str | int] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +49,20 @@ class EngineKey:
 
 
 def engine_key(graph: Graph, recipe: Recipe) -> EngineKey:
-    """The key of one graph, compiled by one recipe."""
+    """The key of one graph, compiled by one recipe with the sources of today.
+
+    Args:
+        graph: What is compiled.
+        recipe: How.
+    """
     facts = {
-        "format": FORMAT,
+        "layout": LAYOUT,
         "graph": graph.name,
         "fingerprint": graph.fingerprint,
         "inputs": [asdict(spec) for spec in graph.inputs],
         "outputs": list(graph.outputs),
         **asdict(recipe),
+        "sources": {name: source_digest(name) for name in (_EXPORTER, *recipe.sources)},
     }
     # As JSON reads it back (tuples become lists), so that a manifest compares equal.
     return EngineKey(facts=json.loads(json.dumps(facts)))

@@ -1,6 +1,6 @@
 """Seals a folder of artefacts with a manifest, and tells whether a sealed folder is still whole.
 
-It finds damage and mix-ups, not forgery: whoever may write to the cache may write a manifest that agrees.
+It finds damage and mix-ups, not forgery: whoever may write to the store may write a manifest that agrees.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ _MAX_MANIFEST_BYTES = 1 << 20
 
 
 class BrokenEntryError(Exception):
-    """The folder is not what its manifest says; never leaves the cache."""
+    """The folder is not what its manifest says, or cannot be used; never leaves the store."""
 
 
 def seal(folder: Path, key: EngineKey) -> None:

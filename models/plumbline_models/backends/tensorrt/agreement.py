@@ -1,4 +1,4 @@
-"""Whether an engine gives what torch gives: asked once for each engine, its weights and the GPU, and remembered.
+"""Whether an engine gives what torch gives: measured once per engine, weights and GPU, and stored.
 
 It tells weights in the wrong place from rounding; how well an engine rounds is for golden numbers to say. The embedded
 graphs differ by at most 1.3e-3 in fp16 (evaluated node by node) and 1.6e-2 in bf16 (torch, bf16 throughout); CLIP's
@@ -8,21 +8,25 @@ towers and that of CLIP-FlanT5 by more than 1 with two of their weights in each 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
-from plumbline_models.backends.store.engine_store import EngineCache
+from plumbline_models.backends.store.engine_store import Built, EngineStore
 from plumbline_models.backends.store.key import EngineKey
+from plumbline_models.backends.store.manifest import BrokenEntryError
+from plumbline_models.backends.tensorrt.compiler import PlanSpec
 from plumbline_models.backends.tensorrt.profiles import InputProfile
 from plumbline_models.backends.tensorrt.splitting import split_dimension
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import DType, Graph
 from plumbline_models.core.protocols import Engine
+from plumbline_models.core.source_digest import source_digest
 
-CHECK_VERSION: Final = 1
-"""Raised when the batch or the bounds change."""
+Differences: TypeAlias = Mapping[str, float]
+"""Of an engine's outputs from torch's, by name; see `relative_difference`."""
+_SOURCE: Final = "backends.tensorrt.agreement"
 BOUNDS: Final[Mapping[str, float]] = {"fp32": 1e-3, "fp16": 0.03, "bf16": 0.1}
 """Of the difference's norm by that of the output, by precision."""
 _NUM_ROWS: Final = 2
@@ -31,30 +35,23 @@ _LEAST_NORM: Final = 1e-30
 _VERDICT: Final = "verdict.json"
 
 
-def check_agreement(
-    engine: Engine,
-    graph: Graph,
-    *,
-    profile: Sequence[InputProfile],
-    cache: EngineCache,
-    made_of: Mapping[str, str],
-) -> None:
+def check_agreement(engine: Engine, spec: PlanSpec, *, store: EngineStore, made_of: Mapping[str, str]) -> None:
     """Compare an engine's outputs for one batch with those of torch in float32 on the CPU, unless that was done before.
 
     Args:
-        profile: The sizes that the engine takes.
-        cache: Remembers what came out.
+        engine: Of that plan.
+        spec: The graph, and the sizes that the engine takes.
+        store: Keeps what came out.
         made_of: What that holds for.
 
     Raises:
-        EngineError: They differ, now or when it was looked at.
+        EngineError: They differ, now or when it was measured.
     """
-    facts = {"format": CHECK_VERSION, "graph": graph.name, "check": "agreement", **made_of}
-    key = EngineKey(facts=facts)
-    differences = _remembered(cache, key)
-    if differences is None:
-        differences = _measure(engine, graph, draw_batch(graph, profile))
-        cache.store(key, lambda folder: _write(differences, folder))
+    graph = spec.graph
+    facts = {"check": source_digest(_SOURCE), "graph": graph.name, **made_of}
+    differences = store.get_or_build(
+        EngineKey(facts), build=lambda: _compare(engine, graph, draw_batch(graph, spec.profile)), read=_read
+    ).value
     bound = BOUNDS[engine.info.precision]
     if not all(difference <= bound for difference in differences.values()):  # NaN is no agreement either
         raise EngineError(
@@ -88,7 +85,7 @@ def _draw(dtype: DType, shape: Sequence[int], num_ids: int, rng: np.random.Gener
     return unit
 
 
-def _measure(engine: Engine, graph: Graph, batch: Mapping[str, Array]) -> dict[str, float]:
+def _compare(engine: Engine, graph: Graph, batch: Mapping[str, Array]) -> Built[Differences]:
     # Imported here because it brings torch's modules and all weights in float32, once in an engine's life.
     import torch  # noqa: PLC0415
 
@@ -96,7 +93,11 @@ def _measure(engine: Engine, graph: Graph, batch: Mapping[str, Array]) -> dict[s
 
     expected = TorchBackend(torch.device("cpu"), precision="fp32").compile(graph).run(batch)
     found = engine.run(batch)
-    return {name: relative_difference(found[name], expected[name]) for name in graph.outputs}
+    differences = {name: relative_difference(found[name], expected[name]) for name in graph.outputs}
+    return Built(
+        write=lambda folder: _write(differences, folder),
+        use=lambda: differences,
+    )
 
 
 def relative_difference(found: Array, expected: Array) -> float:
@@ -106,16 +107,12 @@ def relative_difference(found: Array, expected: Array) -> float:
     return difference / max(float(np.linalg.norm(wanted)), _LEAST_NORM)
 
 
-def _remembered(cache: EngineCache, key: EngineKey) -> dict[str, float] | None:
-    folder = cache.load(key)
-    if folder is None:
-        return None
+def _write(differences: Differences, folder: Path) -> None:
+    (folder / _VERDICT).write_text(json.dumps(differences), encoding="utf-8")
+
+
+def _read(folder: Path) -> Differences:
     try:
         return {str(name): float(value) for name, value in json.loads((folder / _VERDICT).read_text("utf-8")).items()}
     except (OSError, ValueError, AttributeError) as error:
-        cache.discard(key, f"its files cannot be read: {error}")
-        return None
-
-
-def _write(differences: Mapping[str, float], folder: Path) -> None:
-    (folder / _VERDICT).write_text(json.dumps(differences), encoding="utf-8")
+        raise BrokenEntryError(f"its files cannot be read: {error}") from error

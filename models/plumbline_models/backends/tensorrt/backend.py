@@ -1,15 +1,18 @@
-"""TensorRT on NVIDIA GPUs: engines from the cache or built, run through torch's CUDA memory.
+"""TensorRT on NVIDIA GPUs: engines from the store or built, run through torch's CUDA memory.
 
 Opening asks for no GPU: a gateway that computes nothing opens its backend too. Compiling does. An engine that cannot be
 built or loaded is run by torch instead, which is slower and never silent: an error in the log, and a metric.
 """
 
 import logging
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Protocol
 
 from plumbline_models.backends.devices import cuda_devices
-from plumbline_models.backends.tensorrt.compiler import TensorRtCompiler
+from plumbline_models.backends.tensorrt.agreement import check_agreement
+from plumbline_models.backends.tensorrt.compiler import PlanSpec, TensorRtCompiler
 from plumbline_models.backends.tensorrt.library import (
     PACKAGES,
     PORTABLE_DEVICE,
@@ -25,85 +28,105 @@ from plumbline_models.core.protocols import Backend, Engine
 
 logger = logging.getLogger(__name__)
 
-NAME = "tensorrt"
-_TORCH = "torch runs it instead and is slower"
-_FULL = "one with its weights inside is built instead"
+
+class PlanLoader(Protocol):
+    """Makes engines of plans on this process's GPU."""
+
+    @property
+    def device(self) -> str:
+        """The GPU's name and compute capability."""
+        ...
+
+    def open(self, graph: Graph, content: Any) -> Any:
+        """Deserialise a plan.
+
+        Args:
+            graph: Whose it is.
+            content: Its bytes.
+
+        Raises:
+            EngineError: It is damaged, or for another GPU or version.
+        """
+        ...
+
+    def start(self, spec: PlanSpec, opened: Any) -> Engine:
+        """Make what `open` gave ready to run, with its weights where it was built without.
+
+        Args:
+            spec: The plan's.
+            opened: As `open` gave it.
+
+        Raises:
+            EngineError: There is no room for it, or its inputs and outputs are not those of the graph.
+        """
+        ...
 
 
-def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "TensorRtBackend":
-    """Open `tensorrt`, or `tensorrt_rtx` where that alone is installed.
+@dataclass(frozen=True, slots=True)
+class TensorRtVariant:
+    """A backend by its name, as the registry lists it.
 
-    Raises:
-        BackendUnavailableError: Neither is installed, or the CPU is asked for.
+    Args:
+        packages: Of which the first that is installed is opened.
     """
-    return open_for(NAME, PACKAGES, precision, tuning)
+
+    name: str
+    packages: tuple[Package, ...]
+
+    def open_backend(self, precision: PrecisionChoice, tuning: Tuning) -> "TensorRtBackend":
+        """Open it; no GPU is looked for yet.
+
+        Args:
+            precision: `auto` is fp16.
+            tuning: As for every backend.
+
+        Raises:
+            BackendUnavailableError: None of its packages is installed, or the CPU is asked for.
+            ConfigError: TensorRT has no such precision here.
+        """
+        if tuning.device == "cpu":
+            detail = f"The {self.name} backend runs on NVIDIA GPUs, not on the CPU."
+            raise BackendUnavailableError(detail, backend=self.name)
+        library = open_library(*self.packages)
+        return TensorRtBackend(library, name=self.name, precision=_resolve(precision), tuning=tuning)
+
+    def open_compiler(self, precision: PrecisionChoice, tuning: Tuning) -> TensorRtCompiler:
+        """Open what builds engines; `tensorrt` builds on the GPU that it builds for, `tensorrt_rtx` needs none.
+
+        Args:
+            precision: `auto` is fp16.
+            tuning: As for every backend.
+
+        Raises:
+            BackendUnavailableError: None of its packages is installed, or there is no GPU to build on.
+            ConfigError: TensorRT has no such precision here.
+        """
+        library = open_library(*self.packages)
+        return _make_compiler(library, name=self.name, precision=_resolve(precision), tuning=tuning)
+
+    def devices(self) -> tuple[str, ...]:
+        """The GPUs that this process may use.
+
+        Raises:
+            BackendUnavailableError: There are none.
+        """
+        return _require_gpus(self.name, cuda_devices())
 
 
-def open_compiler(precision: PrecisionChoice, tuning: Tuning) -> TensorRtCompiler:
-    """Open the compiler; `tensorrt` builds on the GPU that it builds for.
-
-    Raises:
-        BackendUnavailableError: It is not installed, or has no GPU to build on.
-    """
-    return open_ahead(NAME, PACKAGES, precision, tuning)
-
-
-def devices() -> tuple[str, ...]:
-    """The GPUs that this process may use.
-
-    Raises:
-        BackendUnavailableError: There are none.
-    """
-    return find_gpus(NAME)
-
-
-def open_for(name: str, packages: tuple[Package, ...], precision: PrecisionChoice, tuning: Tuning) -> "TensorRtBackend":
-    """Open the first of these packages as the backend of that name."""
-    if tuning.device == "cpu":
-        raise BackendUnavailableError(f"The {name} backend runs on NVIDIA GPUs, not on the CPU.", backend=name)
-    return TensorRtBackend(open_library(*packages), name=name, precision=_resolve(precision), tuning=tuning)
-
-
-def open_ahead(
-    name: str, packages: tuple[Package, ...], precision: PrecisionChoice, tuning: Tuning
-) -> TensorRtCompiler:
-    """Open the first of these packages for building alone."""
-    library = open_library(*packages)
-    return _compiler(library, name=name, precision=_resolve(precision), tuning=tuning)
-
-
-def find_gpus(name: str) -> tuple[str, ...]:
-    """The GPUs that this process may use; raises where there are none."""
-    if not (found := cuda_devices()):
-        raise BackendUnavailableError(f"There is no NVIDIA GPU here for the {name} backend to run on.", backend=name)
-    return found
-
-
-def _resolve(precision: PrecisionChoice) -> Precision:
-    if precision == "int8":
-        raise ConfigError("TensorRT engines are built in fp32, bf16 or fp16; set backend to openvino for int8.")
-    return "fp16" if precision == "auto" else precision
-
-
-def _compiler(library: TensorRtLibrary, *, name: str, precision: Precision, tuning: Tuning) -> TensorRtCompiler:
-    device = PORTABLE_DEVICE
-    if library.times_kernels:
-        try:
-            device = find_gpus(name)[0]
-        except BackendUnavailableError as error:
-            raise BackendUnavailableError(
-                "tensorrt builds engines on the GPU that will run them, and there is none here; "
-                "tensorrt-rtx builds them anywhere.",
-                backend=name,
-            ) from error
-    return TensorRtCompiler(library, name=name, precision=precision, device=device, tuning=tuning)
+TENSORRT: Final = TensorRtVariant("tensorrt", PACKAGES)
+TENSORRT_RTX: Final = TensorRtVariant("tensorrt-rtx", ("tensorrt_rtx",))
 
 
 class TensorRtBackend:
-    """Compiles and runs graphs on the GPU; see `open_backend`.
+    """Compiles and runs graphs on the GPU; see `TensorRtVariant`.
 
     Args:
+        library: Builds and deserialises engines.
+        name: As in the configuration.
+        precision: Of graphs whose values it holds.
+        tuning: As for every backend.
         find_devices: Lists the GPUs that this process may use.
+        loader: Makes engines of plans; None: TensorRT's own, opened with the first graph.
     """
 
     def __init__(
@@ -114,13 +137,14 @@ class TensorRtBackend:
         precision: Precision,
         tuning: Tuning,
         find_devices: Callable[[], tuple[str, ...]] = cuda_devices,
+        loader: PlanLoader | None = None,
     ) -> None:
         self.name = name
         self._library = library
         self._precision: Precision = precision
         self._tuning = tuning
         self._find_devices = find_devices
-        self._compiler: TensorRtCompiler | None = None
+        self._given_loader = loader
 
     @property
     def precision(self) -> str:
@@ -134,33 +158,58 @@ class TensorRtBackend:
             BackendUnavailableError: There is no GPU, or one that the package does not run on.
             EngineError: torch cannot run the graph either.
         """
-        if not (gpus := self._find_devices()):
-            raise BackendUnavailableError(
-                f"There is no NVIDIA GPU here for the {self.name} backend.", backend=self.name
-            )
-        if self._library.package == "tensorrt_rtx" and (refusal := rtx_refusal(gpus[0])) is not None:
+        self._check_gpu()
+        for is_stripped, instead in self._attempts():
+            try:
+                return self._load(graph, is_stripped=is_stripped)
+            except EngineError as error:
+                self._report(graph, error, instead=instead)
+        return self._run_by_torch(graph)
+
+    def _check_gpu(self) -> None:
+        gpu = _require_gpus(self.name, self._find_devices())[0]
+        refusal = rtx_refusal(gpu) if self._library.package == "tensorrt_rtx" else None
+        if refusal is not None:
             raise BackendUnavailableError(refusal, backend=self.name)
-        try:
-            return self._load(graph)
-        except EngineError as error:
-            return self._fall_back(graph, error)
 
-    def _load(self, graph: Graph) -> Engine:
+    def _attempts(self) -> Iterator[tuple[bool, str]]:
+        """Whether the engine is without its weights, and what is said when it fails."""
+        if self._tuning.strips_weights:
+            yield True, "one with its weights inside is built instead"
+        yield False, "torch runs it instead and is slower"
+
+    def _load(self, graph: Graph, *, is_stripped: bool) -> Engine:
+        compiler, loader = self._compiler, self._loader
+        spec = compiler.specify(graph, is_stripped=is_stripped)
+        plan = compiler.find_or_build(spec, open_plan=loader.open).value
+        engine = loader.start(spec, plan.opened)
+        if spec.parts is not None:
+            # Weights were bound here and not by the compiler: compared with torch once per engine, weights and GPU.
+            made_of = {"engine": spec.key.digest, "weights": spec.parts.key.digest, "device": loader.device}
+            check_agreement(engine, spec, store=compiler.store, made_of=made_of)
+        return engine
+
+    @cached_property
+    def _compiler(self) -> TensorRtCompiler:
+        return _make_compiler(self._library, name=self.name, precision=self._precision, tuning=self._tuning)
+
+    @cached_property
+    def _loader(self) -> PlanLoader:
+        if self._given_loader is not None:
+            return self._given_loader
         # Imported here because it brings torch, and its CUDA context.
-        from plumbline_models.backends.tensorrt.loading import TensorRtStarter  # noqa: PLC0415
-        from plumbline_models.backends.tensorrt.starter import load_engine  # noqa: PLC0415
+        from plumbline_models.backends.tensorrt.loading import TensorRtLoader  # noqa: PLC0415
 
-        if self._compiler is None:
-            self._compiler = _compiler(self._library, name=self.name, precision=self._precision, tuning=self._tuning)
-        starter = TensorRtStarter(self._library, self._compiler, records=self._tuning.records_launches)
-        return load_engine(starter, self._compiler, graph, on_fallback=partial(self._report, graph, _FULL))
+        return TensorRtLoader(self._library, name=self.name, records=self._tuning.records_launches)
 
-    def _fall_back(self, graph: Graph, error: EngineError) -> Engine:
-        self._report(graph, _TORCH, error)
+    def _run_by_torch(self, graph: Graph) -> Engine:
+        from plumbline_models.backends import torch_backend  # noqa: PLC0415 - torch, when it is needed
+
         precision: Precision = "bf16" if graph.exceeds_fp16 and self._precision == "fp16" else self._precision
-        return _open_torch(precision, self._tuning).compile(graph)
+        backend: Backend = torch_backend.open_backend(precision, self._tuning)
+        return backend.compile(graph)
 
-    def _report(self, graph: Graph, instead: str, error: EngineError) -> None:
+    def _report(self, graph: Graph, error: EngineError, *, instead: str) -> None:
         logger.error(
             "The %s engine of %s failed, %s: %s",
             self.name,
@@ -173,7 +222,24 @@ class TensorRtBackend:
             self._tuning.on_fallback(graph.name, self.name)
 
 
-def _open_torch(precision: Precision, tuning: Tuning) -> Backend:
-    from plumbline_models.backends import torch_backend  # noqa: PLC0415 - torch, when it is needed
+def _require_gpus(name: str, found: tuple[str, ...]) -> tuple[str, ...]:
+    if not found:
+        raise BackendUnavailableError(f"There is no NVIDIA GPU here for the {name} backend to run on.", backend=name)
+    return found
 
-    return torch_backend.open_backend(precision, tuning)
+
+def _resolve(precision: PrecisionChoice) -> Precision:
+    if precision == "int8":
+        raise ConfigError("TensorRT engines are built in fp32, bf16 or fp16; set backend to openvino for int8.")
+    return "fp16" if precision == "auto" else precision
+
+
+def _make_compiler(library: TensorRtLibrary, *, name: str, precision: Precision, tuning: Tuning) -> TensorRtCompiler:
+    gpus = cuda_devices() if library.times_kernels else (PORTABLE_DEVICE,)
+    if not gpus:
+        raise BackendUnavailableError(
+            "tensorrt builds engines on the GPU that will run them, and there is none here; "
+            "tensorrt-rtx builds them anywhere.",
+            backend=name,
+        )
+    return TensorRtCompiler(library, name=name, precision=precision, device=gpus[0], tuning=tuning)

@@ -18,7 +18,7 @@ from plumbline_models.core.protocols import EngineInfo
 
 
 class TensorRtEngine:
-    """One engine with its context and buffers; see `tensorrt_device` for what engines share.
+    """One engine with its context and buffers; see `device` for what engines share.
 
     Args:
         profile: The sizes that it was made for.

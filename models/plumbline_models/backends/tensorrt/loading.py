@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from plumbline_models.backends.devices import cuda_devices
-from plumbline_models.backends.tensorrt.compiler import Plan, TensorRtCompiler
+from plumbline_models.backends.tensorrt.compiler import PlanSpec
 from plumbline_models.backends.tensorrt.device import gpu_lane
 from plumbline_models.backends.tensorrt.engine import TensorRtEngine
 from plumbline_models.backends.tensorrt.launches import Launcher, new_context
@@ -22,16 +22,18 @@ _MAX_REASON: Final = 2000
 _ALIGNMENT: Final = 256  # bytes, of every address that TensorRT is given
 
 
-class TensorRtStarter:
-    """Makes engines of one compiler's plans; see `tensorrt_loading.Starter`.
+class TensorRtLoader:
+    """Makes engines of plans; see `backend.PlanLoader`.
 
     Args:
+        library: Deserialises them.
+        name: Of the backend.
         records: Whether launches are recorded as CUDA graphs.
     """
 
-    def __init__(self, library: TensorRtLibrary, compiler: TensorRtCompiler, *, records: bool = True) -> None:
+    def __init__(self, library: TensorRtLibrary, *, name: str, records: bool = True) -> None:
         self._library = library
-        self._compiler = compiler
+        self._name = name
         self._records = records
 
     @property
@@ -39,11 +41,11 @@ class TensorRtStarter:
         """The GPU that torch's memory lies on."""
         return cuda_devices()[torch.cuda.current_device()]
 
-    def open(self, graph: Graph, plan: Plan) -> Any:
-        """Deserialise a plan; see `Starter.open`."""
+    def open(self, graph: Graph, content: Any) -> Any:
+        """Deserialise a plan; see `PlanLoader.open`."""
         log = self._library.new_logger()
         try:
-            opened = self._library.api.Runtime(log).deserialize_cuda_engine(plan.content)
+            opened = self._library.api.Runtime(log).deserialize_cuda_engine(content)
         except (RuntimeError, TypeError) as error:
             # The bindings have no object to give where there is no driver.
             log.errors.append(str(error))
@@ -56,27 +58,27 @@ class TensorRtStarter:
             )
         return opened
 
-    def start(self, graph: Graph, plan: Plan, opened: Any, *, weights_file: Path | None = None) -> TensorRtEngine:
-        """Make an engine ready to run; see `Starter.start`."""
-        weights = _read_weights(graph, weights_file) if weights_file is not None else {}
+    def start(self, spec: PlanSpec, opened: Any) -> TensorRtEngine:
+        """Make an engine ready to run; see `PlanLoader.start`."""
+        graph = spec.graph
+        weights = _read_weights(graph, spec.parts.weights_file) if spec.parts is not None else {}
         _check_names(opened, graph, weights)
         lane = gpu_lane()
         context = new_context(self._library, opened, records=self._records)
         if context is None:
             raise EngineError(f"{self._library.package} cannot make a context for {graph.name}.", graph=graph.name)
         self._bind(graph, opened, context=context, weights=weights)
-        records_here = self._records and not self._library.captures_graphs
         launcher = Launcher(
-            context, lane.compute, graph=graph.name, records=records_here, weights=tuple(weights.values())
+            context,
+            lane.compute,
+            graph=graph.name,
+            records=self._records and not self._library.captures_graphs,
+            weights=tuple(weights.values()),
         )
         info = EngineInfo(
-            graph=graph.name,
-            backend=self._compiler.name,
-            precision=self._compiler.precision_of(graph),
-            device="cuda",
-            key=plan.key.digest,
+            graph=graph.name, backend=self._name, precision=spec.precision, device="cuda", key=spec.key.digest
         )
-        return TensorRtEngine(graph, self._compiler.profile(graph), launcher=launcher, lane=lane, info=info)
+        return TensorRtEngine(graph, spec.profile, launcher=launcher, lane=lane, info=info)
 
     def _bind(self, graph: Graph, opened: Any, *, context: Any, weights: Mapping[str, torch.Tensor]) -> None:
         types = self._library.api.DataType

@@ -6,21 +6,24 @@ built from, with every node, shape and type of it and every number that was left
 
 import hashlib
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from plumbline_models.backends.store.engine_store import EngineCache
+from plumbline_models.backends.store.engine_store import Built, EngineStore
 from plumbline_models.backends.store.key import EngineKey
 from plumbline_models.backends.tuning import Precision
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
+
+if TYPE_CHECKING:
+    from plumbline_models.backends.export.export import OnnxGraph
 
 _GRAPH, _WEIGHTS = "graph.onnx", "weights.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
 class StrippedGraph:
-    """An entry of the cache with a graph and its weights.
+    """An entry of the store with a graph and its weights.
 
     Args:
         key: Of the entry; the weights and the precision are part of it.
@@ -44,28 +47,43 @@ class StrippedGraph:
         return hashlib.sha256(self.onnx_file.read_bytes()).hexdigest()
 
 
-def keep_stripped(graph: Graph, key: EngineKey, *, precision: Precision, cache: EngineCache) -> StrippedGraph:
+def keep_stripped(graph: Graph, key: EngineKey, *, precision: Precision, store: EngineStore) -> StrippedGraph:
     """Find the entry of a graph and its weights, or export the graph and make it.
 
     Args:
+        graph: What is exported.
+        key: Of the entry.
         precision: That products are to run in.
+        store: Where the entry is.
 
     Raises:
-        EngineError: The graph does not export, or the cache cannot be written.
+        EngineError: The graph does not export, or the store cannot be written.
     """
-    folder = cache.load(key)
-    if folder is None:
-        with cache.building(key):
-            folder = cache.load(key) or cache.store(key, partial(_write, graph, precision))
-    if folder is None:
+
+    def write(folder: Path) -> None:
+        export_graph(graph, precision).save_stripped(folder / _GRAPH, folder / _WEIGHTS)
+
+    def refuse() -> StrippedGraph:
         raise EngineError(f"The weights of {graph.name} cannot be kept in the engine cache.", graph=graph.name)
-    return StrippedGraph(key, folder)
+
+    return store.get_or_build(
+        key, build=lambda: Built(write, use=refuse), read=lambda folder: StrippedGraph(key, folder)
+    ).value
 
 
-def _write(graph: Graph, precision: Precision, folder: Path) -> None:
+def export_graph(graph: Graph, precision: Precision) -> "OnnxGraph":
+    """The graph as ONNX, its products in that precision.
+
+    Args:
+        graph: What is exported.
+        precision: As for `OnnxGraph.lower`.
+
+    Raises:
+        EngineError: It does not export, or a weight leaves fp16's range.
+    """
     # Imported here because it brings torch's exporter, which a warm start must not pay for.
     from plumbline_models.backends.export.export import export_onnx  # noqa: PLC0415
 
     exported = export_onnx(graph)
     exported.lower(precision)
-    exported.save_stripped(folder / _GRAPH, folder / _WEIGHTS)
+    return exported

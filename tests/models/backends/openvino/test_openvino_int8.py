@@ -24,15 +24,15 @@ from plumbline_models.backends.openvino.runtime import import_openvino, saturate
 from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.errors import ConfigError, EngineError
 from plumbline_models.core.protocols import Engine
-from tests.models.backends.calibration_pictures import draw_pictures
+from tests.models.backends.calibration_images import draw_calibration_images
 from tests.models.backends.tiny_graphs import IMAGE_GRAPH, IMAGE_PX, LIFT_GRAPH, unbuildable
 from tests.programs import program_environment
 
 Batch = dict[str, Array]
 
 
-def preprocess(picture: Pixels) -> Batch:
-    return {"pixels": picture[None, :IMAGE_PX, :IMAGE_PX]}
+def preprocess(image: Pixels) -> Batch:
+    return {"pixels": image[None, :IMAGE_PX, :IMAGE_PX]}
 
 
 TOWER = replace(IMAGE_GRAPH, preprocess=preprocess)
@@ -40,15 +40,15 @@ ROWS = {"rows": np.ones((2, 4), np.float32)}
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_pictures(tmp_path_factory.mktemp("pictures"), 24)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_calibration_images(tmp_path_factory.mktemp("images"), 24)
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+def shipped(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """A folder as `plumbline compile --out` makes it, with the tower in int8; building it says nothing."""
     folder = tmp_path_factory.mktemp("shipped")
-    compiler = open_compiler("openvino", precision="int8", tuning=tuning(folder, calibration_dir=pictures))
+    compiler = open_compiler("openvino", precision="int8", tuning=tuning(folder, calibration_dir=images))
     with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said):
         kept = compiler.keep(TOWER)
     assert (kept.precision, kept.was_found, said.getvalue()) == ("int8", False, "")
@@ -64,13 +64,13 @@ def open_int8(cache_dir: Path, **folders: Path | None) -> Backend:
 
 
 def test_a_tower_in_int8_keeps_the_direction_of_rows(
-    shipped: Path, pictures: Path, image_engine: Engine, draw_images: Callable[[int], Batch]
+    shipped: Path, images: Path, image_engine: Engine, draw_images: Callable[[int], Batch]
 ) -> None:
-    engine = open_int8(shipped, calibration_dir=pictures).compile(unbuildable(TOWER))
+    engine = open_int8(shipped, calibration_dir=images).compile(unbuildable(TOWER))
     batch = draw_images(8)
     cosines = np.sum(engine.run(batch)["rows"] * image_engine.run(batch)["rows"], axis=1)
     assert engine.info.precision == "int8"
-    # Noise, where the pictures were smooth: measured 0.9991. Below 1 by more than bf16 takes, or nothing was quantised.
+    # Noise, where the images were smooth: measured 0.9991. Below 1 by more than bf16 takes, or nothing was quantised.
     assert MIN_COSINE < cosines.min() < 0.99999
 
 
@@ -80,8 +80,8 @@ def test_its_weights_are_kept_in_eight_bits(shipped: Path, engine_dir: Path, ima
     assert small.stat().st_size < 0.6 * large.stat().st_size  # the patches' and the last product's stay in float32
 
 
-def test_graphs_without_such_a_form_run_as_with_auto(tmp_path: Path, pictures: Path, lift_engine: Engine) -> None:
-    backend = open_int8(tmp_path, calibration_dir=pictures)
+def test_graphs_without_such_a_form_run_as_with_auto(tmp_path: Path, images: Path, lift_engine: Engine) -> None:
+    backend = open_int8(tmp_path, calibration_dir=images)
     engine = backend.compile(LIFT_GRAPH)
     usual = open_backend("openvino", precision="auto", tuning=tuning(tmp_path))
     assert backend.precision == "int8"
@@ -96,24 +96,24 @@ def test_other_precisions_never_find_it(shipped: Path) -> None:
         open_backend("openvino", precision="fp32", tuning=tuning(shipped)).compile(unbuildable(TOWER))
 
 
-def test_other_pictures_make_another_engine(tmp_path: Path, shipped: Path) -> None:
-    others = draw_pictures(tmp_path / "others", 24, seed=1)
+def test_other_images_make_another_engine(tmp_path: Path, shipped: Path) -> None:
+    others = draw_calibration_images(tmp_path / "others", 24, seed=1)
     with pytest.raises(AssertionError, match="built again"):
         open_int8(shipped, calibration_dir=others).compile(unbuildable(TOWER))
 
 
-def test_shipped_engines_need_neither_pictures_nor_a_place_to_write(
-    tmp_path: Path, shipped: Path, pictures: Path, draw_images: Callable[[int], Batch]
+def test_shipped_engines_need_neither_images_nor_a_place_to_write(
+    tmp_path: Path, shipped: Path, images: Path, draw_images: Callable[[int], Batch]
 ) -> None:
     engine = open_int8(tmp_path / "cache", engines_dir=shipped).compile(unbuildable(TOWER))
-    built = open_int8(shipped, calibration_dir=pictures).compile(unbuildable(TOWER))
+    built = open_int8(shipped, calibration_dir=images).compile(unbuildable(TOWER))
     batch = draw_images(4)
     np.testing.assert_array_equal(engine.run(batch)["rows"], built.run(batch)["rows"])
     assert engine.info == built.info
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_shipped_engine_that_is_broken_asks_for_pictures(tmp_path: Path, shipped: Path) -> None:
+def test_a_shipped_engine_that_is_broken_asks_for_images(tmp_path: Path, shipped: Path) -> None:
     shutil.copytree(shipped, tmp_path / "shipped")
     [weights] = (tmp_path / "shipped" / "engines").glob("*/graph.bin")
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
@@ -123,19 +123,19 @@ def test_a_shipped_engine_that_is_broken_asks_for_pictures(tmp_path: Path, shipp
 
 def test_two_shipped_engines_of_a_graph_are_one_too_many(tmp_path: Path, shipped: Path) -> None:
     folder = shutil.copytree(shipped, tmp_path / "shipped")
-    others = draw_pictures(tmp_path / "others", 24, seed=1)
+    others = draw_calibration_images(tmp_path / "others", 24, seed=1)
     open_compiler("openvino", precision="int8", tuning=tuning(folder, calibration_dir=others)).keep(TOWER)
     with pytest.raises(ConfigError, match=r"2 engines of tiny_image in engines\.dir that differ in their calibration"):
         open_int8(tmp_path / "cache", engines_dir=folder).compile(TOWER)
 
 
-def test_a_folder_without_the_graph_asks_for_pictures(tmp_path: Path, shipped: Path) -> None:
+def test_a_folder_without_the_graph_asks_for_images(tmp_path: Path, shipped: Path) -> None:
     other = replace(TOWER, fingerprint="0" * 64)
     with pytest.raises(ConfigError, match="There is none of tiny_image for this version"):
         open_int8(tmp_path, engines_dir=shipped).compile(other)
 
 
-def test_without_pictures_or_engines_nothing_opens(tmp_path: Path) -> None:
+def test_without_images_or_engines_nothing_opens(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"engines\.calibration_dir.*plumbline compile --precision int8"):
         open_int8(tmp_path)
 
@@ -159,17 +159,17 @@ class Flat(nn.Module):
         return row / row.norm(dim=-1, keepdim=True)
 
 
-def test_an_engine_that_loses_too_much_is_refused(tmp_path: Path, pictures: Path) -> None:
+def test_an_engine_that_loses_too_much_is_refused(tmp_path: Path, images: Path) -> None:
     number = itertools.count()
 
-    def grey_but_for_the_held_out(picture: Pixels) -> Batch:
-        """As if the engine were fitted to another kind of pictures than it is measured with."""
-        pixels = preprocess(picture)["pixels"]
+    def grey_but_for_the_held_out(image: Pixels) -> Batch:
+        """As if the engine were calibrated on another kind of images than it is measured with."""
+        pixels = preprocess(image)["pixels"]
         return {"pixels": pixels if next(number) % 4 == 0 else 127 + pixels // 128}
 
     graph = replace(TOWER, name="tiny_flat", fingerprint="1" * 64, build=Flat, preprocess=grey_but_for_the_held_out)
     with pytest.raises(EngineError, match=r"tiny_flat loses too much in int8: .* with float32 is 0\.\d{4} \(at least"):
-        open_int8(tmp_path, calibration_dir=pictures).compile(graph)
+        open_int8(tmp_path, calibration_dir=images).compile(graph)
     assert not list((tmp_path / "engines").glob("*/manifest.json"))
 
 
@@ -181,15 +181,15 @@ WITHOUT_VNNI = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from test_openvino_int8 import TOWER, open_int8
+from tests.models.backends.openvino.test_openvino_int8 import TOWER, open_int8
 from plumbline_models.backends import open_backend
 from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino, saturates_in_int8
 from plumbline_models.core.errors import ConfigError
 
-folder, pictures, shipped = map(Path, sys.argv[1:])
+folder, images, shipped = map(Path, sys.argv[1:])
 core = import_openvino().Core()
 said = {"saturates": saturates_in_int8(core), "has_bf16": "BF16" in cpu_capabilities(core), "refused": ""}
-engine = open_int8(folder, calibration_dir=pictures).compile(TOWER)
+engine = open_int8(folder, calibration_dir=images).compile(TOWER)
 np.save(folder / "rows.npy", engine.run({"pixels": np.load(folder / "pixels.npy")})["rows"])
 try:
     open_int8(folder / "unused", engines_dir=shipped).compile(TOWER)
@@ -201,13 +201,13 @@ print(json.dumps(said))
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="only kernels of x86 add up in sixteen bits")
 def test_a_cpu_without_vnni_gets_an_engine_that_does_not_overflow(
-    tmp_path: Path, shipped: Path, pictures: Path, image_engine: Engine, draw_images: Callable[[int], Batch]
+    tmp_path: Path, shipped: Path, images: Path, image_engine: Engine, draw_images: Callable[[int], Batch]
 ) -> None:
     """OpenVINO's kernels heed the variable, so that the instructions of a smaller CPU can be had on any."""
     batch, has_vnni = draw_images(8), not saturates_in_int8(import_openvino().Core())
     np.save(tmp_path / "pixels.npy", batch["pixels"])
     ran = subprocess.run(
-        [sys.executable, "-c", WITHOUT_VNNI, tmp_path, pictures, shipped],
+        [sys.executable, "-c", WITHOUT_VNNI, tmp_path, images, shipped],
         env=program_environment(ONEDNN_MAX_CPU_ISA="AVX2"),
         check=True,
         capture_output=True,

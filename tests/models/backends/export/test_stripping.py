@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from plumbline_models.backends.export.export import export_onnx
 from plumbline_models.backends.export.stripping import strip_weights
-from plumbline_models.backends.store.engine_store import EngineCache
+from plumbline_models.backends.store.engine_store import EngineStore
 from plumbline_models.backends.store.key import Recipe, engine_key
 from plumbline_models.backends.tensorrt.stripped import StrippedGraph, keep_stripped
 from plumbline_models.backends.tuning import Precision
@@ -28,11 +28,11 @@ Keep = Callable[..., StrippedGraph]
 @pytest.fixture(scope="module")
 def keep(tmp_path_factory: pytest.TempPathFactory) -> Keep:
     """Keeps a graph and its weights apart, each graph once."""
-    cache = EngineCache(tmp_path_factory.mktemp("apart"))
+    store = EngineStore(tmp_path_factory.mktemp("apart"))
 
     def make(graph: Graph, precision: Precision = "fp32") -> StrippedGraph:
         recipe = Recipe(backend="probe", version="1", precision=precision, device="any")
-        return keep_stripped(graph, engine_key(graph, recipe), precision=precision, cache=cache)
+        return keep_stripped(graph, engine_key(graph, recipe), precision=precision, store=store)
 
     return make
 
@@ -79,7 +79,7 @@ def test_no_weight_and_no_path_is_left_in_the_graph(keep: Keep) -> None:
     floats = [tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
     assert max((int(np.prod(tensor.dims)) for tensor in floats), default=1) <= 1
     assert {given.name for given in model.graph.input} == {"pixels", *load_file(keep(IMAGE_GRAPH).weights_file)}
-    assert str(Path(__file__).parent).encode() not in content
+    assert str(Path(__file__).parents[1]).encode() not in content
     assert len(content) < 60_000
 
 

@@ -7,9 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from plumbline_models.backends.store.engine_store import EngineCache
+from plumbline_models.backends.store.engine_store import EngineStore
 from plumbline_models.backends.store.key import EngineKey
-from tests.models.backends.cache_entries import KEY, NEXT_KEY, PLAN, filled, flip_a_byte, write_artefacts
+from tests.models.backends.store_entries import (
+    KEY,
+    NEXT_KEY,
+    PLAN,
+    build,
+    filled,
+    flip_a_byte,
+    get_or_build,
+    must_not_build,
+    read,
+    refuse,
+    write_artefacts,
+)
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -23,15 +35,15 @@ def edit_manifest(entry: Path, edit: Callable[[dict], object]) -> None:
 
 
 def test_what_was_stored_is_found_by_another_process(tmp_path: Path) -> None:
-    filled(tmp_path)
-    entry = EngineCache(tmp_path).load(KEY)
-    assert entry is not None
-    assert (entry / "graph.plan").read_bytes() == PLAN
+    built = get_or_build(tmp_path)
+    found = get_or_build(tmp_path, build=must_not_build)
+    assert (built.value, built.was_found) == (found.value, False) == (PLAN, not found.was_found)
+    assert found.folder == built.folder
 
 
 def test_another_version_does_not_find_it(tmp_path: Path) -> None:
     filled(tmp_path)
-    assert EngineCache(tmp_path).load(NEXT_KEY) is None
+    assert not get_or_build(tmp_path, key=NEXT_KEY).was_found
 
 
 def test_folders_and_files_are_for_the_owner_alone(tmp_path: Path) -> None:
@@ -106,7 +118,7 @@ def trust_the_altered(entry: Path) -> None:
         pytest.param(lambda e: (e / "manifest.json").write_text(" " * 2_000_000), id="manifest_huge"),
         pytest.param(lambda e: edit_manifest(e, lambda m: m.pop("key")), id="manifest_keyless"),
         pytest.param(lambda e: edit_manifest(e, lambda m: m["key"].update(version="2")), id="manifest_version"),
-        pytest.param(lambda e: edit_manifest(e, lambda m: m["key"].update(format=0)), id="manifest_format"),
+        pytest.param(lambda e: edit_manifest(e, lambda m: m["key"].update(layout=0)), id="manifest_layout"),
         pytest.param(lambda e: edit_manifest(e, lambda m: m["files"].pop("graph.txt")), id="manifest_forgets"),
         pytest.param(lambda e: edit_manifest(e, lambda m: m.update(files=[])), id="manifest_no_files"),
         pytest.param(lambda e: edit_manifest(e, lambda m: m["files"].update({"graph.txt": 1})), id="manifest_no_facts"),
@@ -118,26 +130,66 @@ def test_a_broken_entry_is_removed_with_a_warning_and_can_be_built_again(
 ) -> None:
     entry = filled(tmp_path)
     spoil(entry)
-    cache = EngineCache(tmp_path)
-    assert cache.load(KEY) is None
-    assert not os.path.lexists(entry)
+
+    def write(folder: Path) -> None:
+        assert not os.path.lexists(entry)
+        write_artefacts(folder)
+
+    again = get_or_build(tmp_path, build=build(write))
+    assert (again.folder, again.value, again.was_found) == (entry, PLAN, False)
     assert len(warnings_of(caplog)) == 1
-    assert cache.store(KEY, write_artefacts) == entry
-    assert cache.load(KEY) == entry
+    get_or_build(tmp_path, build=must_not_build)
 
 
-def test_storing_over_a_broken_entry_replaces_it(tmp_path: Path) -> None:
-    flip_a_byte(filled(tmp_path))
+def test_an_entry_that_cannot_be_read_is_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     filled(tmp_path)
-    assert EngineCache(tmp_path).load(KEY) is not None
+    refusals = [refuse]
+    again = get_or_build(tmp_path, read=lambda folder: refusals.pop()(folder) if refusals else read(folder))
+    assert (again.value, again.was_found) == (PLAN, False)
+    assert "Removing a stored engine: the library refuses it" in caplog.text
+    get_or_build(tmp_path, build=must_not_build)
 
 
-def test_who_comes_second_keeps_the_first_entry(tmp_path: Path) -> None:
-    entry = filled(tmp_path)
-    inode = (entry / "graph.plan").stat().st_ino
-    assert filled(tmp_path) == entry
-    assert (entry / "graph.plan").stat().st_ino == inode
-    assert [path.name for path in entry.parent.iterdir()] == [KEY.digest]
+def test_what_cannot_be_read_back_is_used_from_memory_and_not_kept(tmp_path: Path) -> None:
+    entry = get_or_build(tmp_path, read=refuse)
+    assert (entry.value, entry.folder, entry.was_found) == (b"from memory", None, False)
+    assert not (tmp_path / "engines" / KEY.digest).exists()
+
+
+def test_what_was_shipped_comes_first_and_is_passed_over_where_it_is_broken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shipped = filled(tmp_path / "shipped")
+    store = EngineStore(tmp_path / "own", tmp_path / "shipped")
+    assert get_or_build(store, build=must_not_build).folder == shipped
+    assert not (tmp_path / "own").exists()
+    flip_a_byte(shipped)
+    own = get_or_build(store).folder
+    assert own is not None
+    assert own.is_relative_to(tmp_path / "own")
+    assert get_or_build(store, build=must_not_build).folder == own
+    assert shipped.exists()
+    assert len(warnings_of(caplog)) == 1
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_an_entry_that_another_made_meanwhile_is_kept_where_it_is_whole(tmp_path: Path, is_whole: bool) -> None:
+    """As where the lock is not to be had and two build."""
+    inodes: list[int] = []
+
+    def write(folder: Path) -> None:
+        other = tmp_path / "engines" / KEY.digest
+        shutil.copytree(filled(tmp_path / "other"), other)
+        if not is_whole:
+            flip_a_byte(other)
+        inodes.append(other.stat().st_ino)
+        write_artefacts(folder)
+
+    entry = get_or_build(tmp_path, build=build(write))
+    assert entry.folder is not None
+    assert (entry.folder.stat().st_ino == inodes[0]) is is_whole
+    assert entry.value == PLAN
+    assert {path.name for path in entry.folder.parent.iterdir()} == {KEY.digest, f"{KEY.digest}.lock"}
 
 
 def test_a_writer_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -146,19 +198,18 @@ def test_a_writer_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
         raise ValueError("the compiler gave up")
 
     with pytest.raises(ValueError, match="gave up"):
-        EngineCache(tmp_path).store(KEY, write)
-    assert list((tmp_path / "engines").iterdir()) == []
+        get_or_build(tmp_path, build=build(write))
+    assert [path.suffix for path in (tmp_path / "engines").iterdir()] == [".lock"]
 
 
-def test_a_cache_that_cannot_be_made_is_one_warning_and_no_error(
+def test_a_store_that_cannot_be_made_is_one_warning_and_no_error(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
-    cache = EngineCache(tmp_path / "file" / "cache")
+    store = EngineStore(tmp_path / "file" / "cache")
     for key in (KEY, NEXT_KEY):
-        assert cache.load(key) is None
-        with cache.building(key):
-            assert cache.store(key, write_artefacts) is None
+        entry = get_or_build(store, key=key)
+        assert (entry.value, entry.folder, entry.was_found) == (b"from memory", None, False)
     assert len(warnings_of(caplog)) == 1
 
 

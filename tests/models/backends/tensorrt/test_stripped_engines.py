@@ -1,6 +1,7 @@
 """Engines without weights, built for real by tensorrt_rtx; what starts them here is a stand-in that computes."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from safetensors.numpy import load_file
 
 from plumbline_models.backends import Tuning, open_compiler
 from plumbline_models.backends.tensorrt.agreement import draw_batch
+from plumbline_models.backends.tensorrt.backend import TensorRtBackend
 from plumbline_models.backends.tensorrt.compiler import TensorRtCompiler
-from plumbline_models.backends.tensorrt.starter import load_engine
+from plumbline_models.backends.tensorrt.library import open_library
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
 from tests.models.backends.other_weights import (
     EvaluatedEngine,
-    EvaluatingStarter,
+    EvaluatingLoader,
     FullEngine,
     swapped,
     with_a_nan,
@@ -48,9 +50,21 @@ def cache_dir(stripped_dir: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(stripped_dir, tmp_path / "cache"))
 
 
-def load(cache_dir: Path, graph: Graph, starter: EvaluatingStarter, told: list[EngineError]) -> Any:
-    made: TensorRtCompiler = compiler(cache_dir)
-    return load_engine(starter, made, graph, on_fallback=told.append)
+def load(cache_dir: Path, graph: Graph, loader: EvaluatingLoader | None = None) -> Any:
+    tuning = Tuning(cache_dir, strips_weights=True)
+    backend = TensorRtBackend(
+        open_library("tensorrt_rtx"),
+        name="tensorrt-rtx",
+        precision="fp32",
+        tuning=tuning,
+        find_devices=lambda: ("A GPU",),
+        loader=loader or EvaluatingLoader(),
+    )
+    return backend.compile(graph)
+
+
+def errors_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
 
 
 def test_other_weights_find_the_engine_of_the_first(stripped_dir: Path) -> None:
@@ -103,61 +117,60 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         compiler(tmp_path / "file").keep(TOWER)
 
 
-def test_an_engine_serves_after_it_was_compared_with_torch_once(cache_dir: Path) -> None:
-    told: list[EngineError] = []
-    engine = load(cache_dir, TOWER, EvaluatingStarter(), told)
+def test_an_engine_serves_after_it_was_compared_with_torch_once(
+    cache_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = load(cache_dir, TOWER)
     assert isinstance(engine, EvaluatedEngine)
-    again = load(cache_dir, unbuildable(TOWER), EvaluatingStarter(), told)  # torch is not asked a second time
+    again = load(cache_dir, unbuildable(TOWER))  # torch is not run a second time
     np.testing.assert_array_equal(engine.run(BATCH)["rows"], again.run(BATCH)["rows"])
-    assert told == []
+    assert errors_of(caplog) == []
 
 
 def test_another_gpu_and_other_weights_are_compared_anew(cache_dir: Path) -> None:
-    told: list[EngineError] = []
-    load(cache_dir, TOWER, EvaluatingStarter(), told)
-    elsewhere = EvaluatingStarter()
+    load(cache_dir, TOWER)
+    elsewhere = EvaluatingLoader()
     elsewhere.device = "Another GPU (sm_99)"
-    for starter, graph in ((elsewhere, TOWER), (EvaluatingStarter(), OTHER)):
-        with pytest.raises(AssertionError, match="built again"):  # torch would be asked
-            load(cache_dir, unbuildable(graph), starter, told)
+    for loader, graph in ((elsewhere, TOWER), (EvaluatingLoader(), OTHER)):
+        with pytest.raises(AssertionError, match="built again"):  # torch would be run
+            load(cache_dir, unbuildable(graph), loader)
 
 
 @pytest.mark.parametrize("spoil", [swapped, with_a_nan])
-def test_wrong_weights_never_serve(cache_dir: Path, spoil: Any) -> None:
-    told: list[EngineError] = []
-    assert isinstance(load(cache_dir, TOWER, EvaluatingStarter(spoil=spoil), told), FullEngine)
-    assert [error.detail for error in told] == [
-        "The engine of tiny_image does not give what torch gives for the same weights."
-    ]
+def test_wrong_weights_never_serve(cache_dir: Path, caplog: pytest.LogCaptureFixture, spoil: Any) -> None:
+    assert isinstance(load(cache_dir, TOWER, EvaluatingLoader(spoil=spoil)), FullEngine)
+    [error] = errors_of(caplog)
+    assert "one with its weights inside is built instead" in error
+    assert error.endswith("The engine of tiny_image does not give what torch gives for the same weights.")
     # The verdict stands: the engine is not put to the test again, and the full one is found.
-    assert isinstance(load(cache_dir, unbuildable(TOWER), EvaluatingStarter(), told), FullEngine)
-    assert len(told) == 2
+    assert isinstance(load(cache_dir, unbuildable(TOWER)), FullEngine)
+    assert len(errors_of(caplog)) == 2
 
 
 def test_a_verdict_that_is_damaged_is_not_believed(cache_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
-    told: list[EngineError] = []
-    load(cache_dir, TOWER, EvaluatingStarter(spoil=swapped), told)
+    load(cache_dir, TOWER, EvaluatingLoader(spoil=swapped))
     [verdict] = (cache_dir / "engines").glob("*/verdict.json")
     assert json.loads(verdict.read_text())["rows"] > 0.001
     verdict.write_text(json.dumps({"rows": 0.0}))
-    assert isinstance(load(cache_dir, TOWER, EvaluatingStarter(spoil=swapped), told), FullEngine)
+    assert isinstance(load(cache_dir, TOWER, EvaluatingLoader(spoil=swapped)), FullEngine)
     assert "verdict.json" in caplog.text
-    assert len(told) == 2
+    assert len(errors_of(caplog)) == 2
 
 
 def test_a_plan_that_is_refused_is_built_anew_once(cache_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
-    told: list[EngineError] = []
-    assert isinstance(load(cache_dir, TOWER, EvaluatingStarter(num_refused=1), told), EvaluatedEngine)
+    assert isinstance(load(cache_dir, TOWER, EvaluatingLoader(num_refused=1)), EvaluatedEngine)
     assert "TensorRT refuses it: another GPU" in caplog.text
-    assert isinstance(load(cache_dir, TOWER, EvaluatingStarter(num_refused=2), told), FullEngine)
-    assert [error.detail for error in told] == ["It is for another GPU."]
+    # The stored one, the new one as it was stored, and the new one in memory.
+    assert isinstance(load(cache_dir, TOWER, EvaluatingLoader(num_refused=3)), FullEngine)
+    [error] = errors_of(caplog)
+    assert error.endswith("It is for another GPU.")
 
 
 def test_the_batch_of_the_comparison_is_one_that_engines_take() -> None:
     made = open_compiler("tensorrt-rtx", precision="fp32", tuning=Tuning(Path("unused"), largest_sizes={"n": 1}))
     assert isinstance(made, TensorRtCompiler)
     for graph in (IMAGE_GRAPH, TEXT_GRAPH):
-        batch = draw_batch(graph, made.profile(graph))
+        batch = draw_batch(graph, made.specify(graph).profile)
         assert {len(array) for array in batch.values()} == {1}
-        for name, array in draw_batch(graph, made.profile(graph)).items():
+        for name, array in draw_batch(graph, made.specify(graph).profile).items():
             np.testing.assert_array_equal(array, batch[name])

@@ -5,6 +5,7 @@ import pytest
 
 from plumbline_models.backends.store.key import Recipe, engine_key
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
+from plumbline_models.core.source_digest import source_digest
 from tests.models.backends.tiny_graphs import BATCH, TEXT_GRAPH, unbuildable
 
 RECIPE = Recipe(backend="openvino", version="1", precision="fp32", device="cpu", options={"level": 3})
@@ -45,8 +46,16 @@ def test_another_graph_has_another_key(graph: Graph) -> None:
         {"device": "sm_90"},
         {"options": {"level": 4}},
         {"options": {}},
+        {"sources": ("backends.tensorrt.builder",)},
     ],
     ids="-".join,
 )
 def test_another_recipe_has_another_key(change: dict[str, Any]) -> None:
     assert engine_key(TEXT_GRAPH, replace(RECIPE, **change)).digest != KEY.digest
+
+
+def test_the_key_names_the_sources_of_the_exporter_and_of_the_recipe() -> None:
+    key = engine_key(TEXT_GRAPH, replace(RECIPE, sources=("backends.tensorrt.builder",)))
+    assert key.facts["sources"] == {
+        name: source_digest(name) for name in ("backends.export", "backends.tensorrt.builder")
+    }

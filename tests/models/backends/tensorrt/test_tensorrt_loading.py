@@ -1,14 +1,12 @@
 """Weights are bound to an engine only if it takes exactly these; what an engine says of itself is made up here."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from plumbline_models.backends import Tuning, open_compiler
 from plumbline_models.backends.tensorrt.library import open_library
-from plumbline_models.backends.tensorrt.loading import TensorRtStarter, _check_names
+from plumbline_models.backends.tensorrt.loading import TensorRtLoader, _check_names
 from plumbline_models.core.errors import EngineError
 from tests.models.backends.tiny_graphs import LIFT_GRAPH
 
@@ -52,14 +50,13 @@ class Context:
 
 
 @pytest.fixture
-def starter(tmp_path: Path) -> TensorRtStarter:
-    compiler: Any = open_compiler("tensorrt-rtx", precision="fp16", tuning=Tuning(tmp_path))
-    return TensorRtStarter(LIBRARY, compiler)
+def loader() -> TensorRtLoader:
+    return TensorRtLoader(LIBRARY, name="tensorrt-rtx")
 
 
-def test_every_weight_is_bound_where_it_lies(starter: TensorRtStarter) -> None:
+def test_every_weight_is_bound_where_it_lies(loader: TensorRtLoader) -> None:
     context = Context()
-    starter._bind(LIFT_GRAPH, Opened(**TAKEN), context=context, weights=WEIGHTS)
+    loader._bind(LIFT_GRAPH, Opened(**TAKEN), context=context, weights=WEIGHTS)
     assert context.addresses == {name: weight.data_ptr() for name, weight in WEIGHTS.items()}
 
 
@@ -72,11 +69,11 @@ def test_every_weight_is_bound_where_it_lies(starter: TensorRtStarter) -> None:
     ],
 )
 def test_a_weight_that_does_not_fit_is_named(
-    starter: TensorRtStarter, change: dict[str, Any], accepts: bool, name: str
+    loader: TensorRtLoader, change: dict[str, Any], accepts: bool, name: str
 ) -> None:
     opened = Opened(**{**TAKEN, **change})
     with pytest.raises(EngineError, match=f"does not take its weight {name}"):
-        starter._bind(LIFT_GRAPH, opened, context=Context(accepts=accepts), weights=WEIGHTS)
+        loader._bind(LIFT_GRAPH, opened, context=Context(accepts=accepts), weights=WEIGHTS)
 
 
 def test_no_weight_may_be_missing_or_left_over() -> None:
