@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from loadtests.aims import PROGRAMS
 from plumbline_serve.cli.main import cli
-from tests.docs.doc_pages import PAGES, README, ROOT, blocks, name, spans, text_of
+from tests.docs.pages import PAGES, README, ROOT, blocks, name, spans, text_of
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))

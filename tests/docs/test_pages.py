@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from plumbline_models.core.errors import error_classes
 from plumbline_models.scorers import SCORERS
 from plumbline_serve.settings import Settings, load_settings
-from tests.docs.doc_pages import CHANGELOG, DOCS, PAGES, ROOT, Block, anchors, blocks, links, name, rows, spans, text_of
+from tests.docs.pages import CHANGELOG, DOCS, PAGES, ROOT, Block, anchors, blocks, links, name, rows, spans, text_of
 
 CODES = {kind.code: kind.status for kind in error_classes()}
 SECTIONS = {each: field.annotation for each, field in Settings.model_fields.items()}

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from plumbline_wire.v1 import scoring_pb2
-from tests.docs.doc_pages import README, ROOT, Block, blocks, rows, text_of
+from tests.docs.pages import README, ROOT, Block, blocks, rows, text_of
 
 TOLERANCE = 1e-4  # the README shows five digits
 (REPLY,) = (block for block in blocks("json") if block.page == README)

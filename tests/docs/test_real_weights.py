@@ -14,7 +14,7 @@ from plumbline_serve.cli.main import cli
 from plumbline_serve.cli.weights import find_weights
 from plumbline_serve.demo import exhibits
 from plumbline_serve.settings import load_settings
-from tests.docs.doc_pages import DOCS, Block, blocks, rows
+from tests.docs.pages import DOCS, Block, blocks, rows
 
 PAGE = DOCS / "real_weights.md"
 BY_HUB, BY_FOLDER = (block for block in blocks("yaml") if block.page == PAGE)
