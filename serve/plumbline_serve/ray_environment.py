@@ -1,7 +1,7 @@
 """What Ray must find in its environment before it is imported, on one machine.
 
-Measured on two cores (docs/serving.md): Serve's Python proxy costs 3 to 8 ms of CPU per request, HAProxy with the
-throughput mode about half a millisecond. Whatever the caller has set already stays.
+Measured on two cores (docs/performance.md): Serve's Python proxy costs 6 to 8 ms of CPU per request, HAProxy with the
+throughput mode 1 to 2. Whatever the caller has set already stays.
 """
 
 import os

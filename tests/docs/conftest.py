@@ -19,7 +19,7 @@ class Served:
     """A loaded service, and a client of its REST application."""
 
     assembly: Assembly
-    ask: Callable[..., httpx.Response]
+    request: Callable[..., httpx.Response]
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +32,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         transport = httpx.ASGITransport(create_app(assembly.service, settings, assembly.instruments))
         client = runner.run(stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://test")))
 
-        def ask(method: str, path: str, **kwargs: Any) -> httpx.Response:
+        def request(method: str, path: str, **kwargs: Any) -> httpx.Response:
             return runner.run(client.request(method, path, **kwargs))
 
-        yield Served(assembly, ask)
+        yield Served(assembly, request)
         runner.run(stack.aclose())

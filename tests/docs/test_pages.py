@@ -101,7 +101,7 @@ def test_a_code_beside_a_status_is_an_error_with_that_status(page):
 
 
 def test_every_metric_has_a_row_with_its_labels_and_no_other(served):
-    exposed = text_string_to_metric_families(served.ask("GET", "/metrics").text)
+    exposed = text_string_to_metric_families(served.request("GET", "/metrics").text)
     names = {each.name + ("_total" if each.type == "counter" else "") for each in exposed}
     registry = served.assembly.instruments._registry
     labels = {collector._name: set(collector._labelnames) for collector in registry._collector_to_names}

@@ -39,7 +39,7 @@ def test_the_request_has_the_reply_that_is_shown(served):
         for part, value in parts.items()
     }
     (address,) = (word for word in words if word.startswith("localhost"))
-    response = served.ask("POST", address.removeprefix("localhost:8000"), files=files)
+    response = served.request("POST", address.removeprefix("localhost:8000"), files=files)
     true, shown = response.json(), json.loads(REPLY.text)
     for part in ("request_id", "timing_ms"):  # of one run
         assert type(shown.pop(part)) is type(true.pop(part))
@@ -58,10 +58,10 @@ def test_every_scorer_has_a_row_and_no_other(served):
 
 
 def test_every_route_and_every_method_has_a_row_and_no_other(served):
-    document = served.ask("GET", "/openapi.json").json()
+    document = served.request("GET", "/openapi.json").json()
     routes = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
     beside = ("/openapi.json", "/docs", "/")
-    assert all(served.ask("GET", path).is_success for path in beside)
+    assert all(served.request("GET", path).is_success for path in beside)
     routes |= {f"GET {path}" for path in beside}
     table = text_of(README).partition("## API")[2].partition("## ")[0]
     spans = re.findall(r"`([^`]+)`", table)

@@ -72,7 +72,7 @@ def test_folders_and_files_are_scored(place: Path, served):
     items = [{"image": {"part": "image"}, "text": exhibits()[0].right}]
     document = json.dumps({"items": items, "scorers": list(scored["scores"])})
     files = {"request": (None, document), "image": (place / "photo.jpg").read_bytes()}
-    (embedded,) = served.ask("POST", "/v1/score", files=files).json()["results"]
+    (embedded,) = served.request("POST", "/v1/score", files=files).json()["results"]
     assert set(scored["scores"]) == {"clipscore", "vqascore", "qualiclip"}
     for scorer, score in scored["scores"].items():
         assert score["value"] == pytest.approx(embedded["scores"][scorer]["value"], abs=1e-6), scorer
