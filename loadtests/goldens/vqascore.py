@@ -68,24 +68,24 @@ def load(family: str, within: BuildContext, **options: Any) -> VqaScore:
     return scorer
 
 
-def rows(scorer: VqaScore, images: Sequence[Pixels]) -> list[Any]:
+def encode_images(scorer: VqaScore, images: Sequence[Pixels]) -> list[Any]:
     """Encodings of images, each encoded by itself."""
     image = _encoder(scorer.image)
     return [image.encode([image.preprocess(each)])[0] for each in images]
 
 
-def kept(rows: Sequence[Any]) -> list[Any]:
+def from_cache(encodings: Sequence[Any]) -> list[Any]:
     """Encodings of images as the service's cache gives them, their arrays read-only.
 
     They have keys of their own, so that a prefix that was read of the same image before does not stand in for them.
     """
-    return [replace(StoredEncoding.of(row).load(), key=(row.key[0], ~row.key[1])) for row in rows]
+    return [replace(StoredEncoding.of(each).load(), key=(each.key[0], ~each.key[1])) for each in encodings]
 
 
 def scores(scorer: VqaScore, pairs: Sequence[tuple[Any, str]]) -> list[Score]:
     """Scores of encodings of images with texts, all pairs in one batch."""
     pair = _encoder(scorer.pair)
-    preprocessed = [pair.preprocess(PairInput(caption, row)) for row, caption in pairs]
+    preprocessed = [pair.preprocess(PairInput(caption, encoding)) for encoding, caption in pairs]
     found = scorer.score(Embedded(pairs=pair.encode(preprocessed)))
     return [each for each in found if isinstance(each, Score)]
 

@@ -81,7 +81,7 @@ class Measured:
         if spec.dtype == "float32":
             values = rng.standard_normal(shape).astype(np.float32)
             return np.asarray(values / np.linalg.norm(values, axis=-1, keepdims=True), np.float32)
-        if spec.name == "caption_rows":
+        if spec.name == "caption_indices":
             return np.arange(num_rows, dtype=np.int64) % self._size(self.graph.inputs[0].shape[0], num_rows)
         ids = rng.integers(1, 30000, shape)
         ids[:, -1] = 32000 if spec.name.endswith("_ids") and spec.name != "token_ids" else 49407

@@ -88,7 +88,7 @@ class Answering(nn.Module):
             pieces being wrong.
         """
         with torch.no_grad():
-            seen = self.image.see(pixels)
+            seen = self.image.embed(pixels)
         rows = self.image.project(seen[:, kept])[questions.owners]
         num_texts, num_patches = len(questions.owners), seen.shape[1]
         head_ids = torch.full((num_texts, 1), END_ID)

@@ -98,7 +98,7 @@ def tower_state(clip: CLIP) -> dict[str, Tensor]:
     """The blocks in use of an open_clip image tower, as `FlanT5Image` names them."""
     source: Mapping[str, Tensor] = clip.visual.state_dict()
     state = {
-        "class_row": source["class_embedding"],
+        "class_token": source["class_embedding"],
         "positions": source["positional_embedding"],
         "patches.weight": source["conv1.weight"],
         "norm.weight": source["ln_pre.weight"],

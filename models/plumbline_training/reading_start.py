@@ -70,7 +70,7 @@ def start_reading(image: FlanT5Image, answers: FlanT5Score, pool: Pool, pieces: 
 
 def _seen(image: FlanT5Image, pool: Pool) -> tuple[Tensor, Tensor]:
     """`[M, W]` patch rows of some scenes, and `[M, words]` of what they should tell, 1, 0, or NaN for either."""
-    rows = torch.cat([image.see(torch.from_numpy(pool.images[k : k + 32])) for k in range(0, NUM_RESIZED, 32)])
+    rows = torch.cat([image.embed(torch.from_numpy(pool.images[k : k + 32])) for k in range(0, NUM_RESIZED, 32)])
     side = int(rows.shape[1] ** 0.5)
     told = [_told(scene, side) for scene in pool.scenes[: len(rows)]]
     return rows.flatten(0, 1), torch.cat(told)

@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 class ByteBoundedCache(Generic[K, V]):
-    """The values asked for last; the newest is kept whatever it takes.
+    """The values used last; the newest is kept whatever it takes.
 
     Args:
         max_bytes: Of all values together.

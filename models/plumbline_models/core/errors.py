@@ -89,7 +89,7 @@ class InvalidFieldError(RequestError):
 
 
 class UnknownScorerError(RequestError):
-    """A scorer was asked for that is not loaded."""
+    """A request names a scorer that is not loaded."""
 
     code, title = "unknown_scorer", "Unknown scorer"
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.protocols import Backend, BuildContext, Encoder
-from plumbline_models.networks.causal.checkpoint import CausalCheckpoint, PixelWish
+from plumbline_models.networks.causal.checkpoint import CausalCheckpoint, PixelOverrides
 from plumbline_models.networks.causal.families import ANSWER_CONVENTIONS, CAUSAL_FAMILIES, CausalFamily
 from plumbline_models.networks.causal.image_encoder import CausalImageEncoder
 from plumbline_models.networks.causal.pair_encoder import CausalPairEncoder
@@ -43,7 +43,7 @@ class VqaSpec:
     aspect: Aspect | None = None
     tokenizer: str | None = None
     vision_tower: str | None = None
-    pixels: PixelWish = field(default_factory=PixelWish)
+    pixels: PixelOverrides = field(default_factory=PixelOverrides)
     """What of a causal checkpoint's treatment of images is overridden."""
     repetition_penalty: float = 1.0
     """As the public program's generation applies it, for causal families."""
@@ -69,7 +69,7 @@ class FamilyEntry:
 
 
 def _open_flant5(spec: VqaSpec, context: BuildContext) -> VqaEncoders:
-    if spec.pixels != PixelWish() or spec.repetition_penalty != 1.0:
+    if spec.pixels != PixelOverrides() or spec.repetition_penalty != 1.0:
         raise ConfigError("The family clip-flant5 takes neither max_pixels, nor tiles, nor repetition_penalty.")
     checkpoint = FlanT5Checkpoint(spec.name, tokenizer=spec.tokenizer, vision_tower=spec.vision_tower)
     image = FlanT5ImageEncoder(checkpoint, context.backend, aspect=spec.aspect)
@@ -80,7 +80,7 @@ def _open_flant5(spec: VqaSpec, context: BuildContext) -> VqaEncoders:
 def _open_causal(family: CausalFamily, spec: VqaSpec, context: BuildContext) -> VqaEncoders:
     if spec.aspect is not None or spec.vision_tower is not None:
         raise ConfigError(f"The family {family.name} takes neither image_aspect_ratio nor vision_tower.")
-    checkpoint = CausalCheckpoint(spec.name, family, tokenizer=spec.tokenizer, wish=spec.pixels)
+    checkpoint = CausalCheckpoint(spec.name, family, tokenizer=spec.tokenizer, overrides=spec.pixels)
     open_backend = partial(_open_backend, context)
     image = CausalImageEncoder(checkpoint, open_backend)
     pair = CausalPairEncoder(

@@ -1,17 +1,25 @@
-"""What turns encodings into scores: one file per scorer, one line in `SCORERS` or in other packages' entry points."""
+"""What turns encodings into scores: one file per scorer, and one line in `SCORERS`.
+
+Other packages register theirs under the entry point group `plumbline.scorers`:
+
+    [project.entry-points."plumbline.scorers"]
+    agreement = "my_package.agreement:Agreement"
+
+The entry's name is the scorer's, and nothing of the package is imported until a configuration names it.
+"""
 
 import difflib
 import logging
 from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError, SetupError
-from plumbline_models.core.protocols import BuildContext, Scorer
+from plumbline_models.core.protocols import BuildContext, Scorer, ScorerInfo
 from plumbline_models.core.sections import all_of
 from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.fclipscore import FClipScore
-from plumbline_models.scorers.installed import installed_names, load_installed
 from plumbline_models.scorers.qualiclip import QualiClip
 from plumbline_models.scorers.vqascore import VqaScore
 from plumbline_models.weights.paths import anchored
@@ -21,6 +29,7 @@ __all__ = ["SCORERS", "anchor_sections", "build_each", "build_scorers"]
 log = logging.getLogger(__name__)
 SCORERS: Final[tuple[type[Scorer], ...]] = (ClipScore, FClipScore, VqaScore, QualiClip)
 """Plumbline's own, in the order in which they are listed."""
+GROUP: Final = "plumbline.scorers"
 
 
 def build_scorers(sections: Mapping[str, Mapping[str, Any] | None] | None, context: BuildContext) -> list[Scorer]:
@@ -94,13 +103,47 @@ def _find(name: str) -> type[Scorer]:
     own = {scorer.info.name: scorer for scorer in SCORERS}
     if name in own:
         return own[name]
-    installed = installed_names()
+    installed = _installed_names()
     if name in installed:
-        return load_installed(name)
+        return _load_installed(name)
     known = [*own, *installed]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
     raise ConfigError(f"There is no scorer called {name}; {hint}", scorer=name)
+
+
+def _installed_names() -> list[str]:
+    """Names that packages of this environment have registered, each once."""
+    return list(dict.fromkeys(entry.name for entry in entry_points(group=GROUP)))
+
+
+def _load_installed(name: str) -> type[Scorer]:
+    """Import the scorer registered under a name.
+
+    Raises:
+        ConfigError: No package or more than one registers it, it does not import, or it is no scorer of that name.
+    """
+    entries = {entry.value: entry for entry in entry_points(group=GROUP, name=name)}
+    if len(entries) != 1:
+        packages = ", ".join(sorted(_package(entry) for entry in entries.values())) or "none"
+        raise ConfigError(f"One package must register the scorer {name}, and not: {packages}.", scorer=name)
+    (entry,) = entries.values()
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"The scorer {name} of {_package(entry)} does not import: {error}.", scorer=name, entry=entry.value
+        ) from error
+    info = getattr(found, "info", None)
+    if not isinstance(info, ScorerInfo) or not callable(getattr(found, "build", None)):
+        raise ConfigError(f"{entry.value} of {_package(entry)} is no scorer.", scorer=name)
+    if info.name != name:
+        raise ConfigError(f"{entry.value} is registered as {name} and calls itself {info.name}.", scorer=name)
+    return cast("type[Scorer]", found)
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else "an unnamed package"
 
 
 def _build_embedded(context: BuildContext) -> list[Scorer]:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError, MissingTextError, PlumblineError
 from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
 from plumbline_models.core.sections import explain
-from plumbline_models.networks.causal.checkpoint import PixelWish
+from plumbline_models.networks.causal.checkpoint import PixelOverrides
 from plumbline_models.networks.likelihood import AnswerLikelihood
 from plumbline_models.networks.vqa import FAMILIES, VqaEncoders, VqaSpec
 from plumbline_models.networks.vqa_family import Family, settle_family
@@ -41,7 +41,7 @@ class VqaOptions(BaseModel):
     family: Family | None = None
     """How the network is built; none: as the checkpoint says. The causal ones need the extra `vlm`."""
     question: str | None = None
-    """What is asked; `{}` stands for the text. None: the family's own."""
+    """The question; `{}` stands for the text. None: the family's own."""
     answer: str | None = None
     """Whose likelihood is the score; may hold `{}`. None: the family's own."""
     conversation: str | None = None
@@ -141,7 +141,7 @@ def _spec(section: VqaOptions, name: str, family: Family) -> VqaSpec:
         aspect=section.image_aspect_ratio,
         tokenizer=section.tokenizer,
         vision_tower=section.vision_tower,
-        pixels=PixelWish(section.max_pixels, section.tiles),
+        pixels=PixelOverrides(section.max_pixels, section.tiles),
         repetition_penalty=section.repetition_penalty,
     )
 

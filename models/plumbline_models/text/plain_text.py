@@ -1,7 +1,7 @@
 """What causal question-answering networks need of a tokenizer: captions as plain text, control tokens by name.
 
 The published programs hand whole prompts to tokenizers that look for control tokens everywhere, so that a caption with
-`</s>`, `<image>` or `<|im_end|>` in it changes what the network is asked. Here texts are never searched for them:
+`</s>`, `<image>` or `<|im_end|>` in it changes the question. Here texts are never searched for them:
 control tokens come from the prompt's own template alone, by name.
 """
 

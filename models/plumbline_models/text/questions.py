@@ -1,4 +1,4 @@
-"""What a question-answering scorer asks: the question, the answer, and the conversation around them.
+"""The prompt of a question-answering scorer: the question, the answer, and the conversation around them.
 
 Lin et al., "Evaluating Text-to-Visual Generation with Image-to-Text Generation", ECCV 2024, arXiv:2404.01291,
 section 3 and appendix; the wordings are part of what the checkpoints were trained on.
@@ -50,7 +50,7 @@ class QuestionTemplate:
     """A question and its answer, as templates in which `{}` stands for the caption.
 
     Args:
-        question: Asked about the image; holds one `{}`, or none if the answer has it.
+        question: About the image; holds one `{}`, or none if the answer has it.
         answer: Whose likelihood is the score; may hold `{}`.
         conversation: A key of `CONVERSATIONS`.
 

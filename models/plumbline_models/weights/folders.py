@@ -1,4 +1,4 @@
-"""Where a CLIP-FlanT5 comes from: a folder of the published layout, or a hub name whose files are fetched."""
+"""Checkpoints of the transformers library's layout: a folder, or a hub name whose files are fetched."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from plumbline_models.weights.sources import HubFile
 from plumbline_models.weights.weight_files import check_weights, files_of, find_weights_in
 
 SMALL_FILES: Final = ("*.json", "spiece.model", "tokenizer.model", "tokenizer/*")
-"""What preparing inputs needs: configurations and the tokenizer."""
+"""What preprocessing needs: configurations and the tokenizer."""
 WEIGHTS: Final = (
     ("*.safetensors", "*.safetensors.index.json"),
     ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
@@ -71,7 +71,7 @@ def check_folder(name: str, seek: Seek) -> frozenset[str] | None:
     """
     if not is_folder_name(name) and seek != "fetch" and not has_weights(name):
         if seek == "anywhere":
-            HubFile(name, ("config.json",)).ask()
+            HubFile(name, ("config.json",)).check_access()
         return None
     folder = find_weights(name) if seek == "fetch" else _find_here(name)
     return check_weights(find_weights_in(folder or _local(name)))

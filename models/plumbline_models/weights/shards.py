@@ -18,7 +18,7 @@ _STORED: Final = frozenset({*(FLOATS - FLOAT8), torch.int64, torch.bool})
 
 
 class Shards:
-    """The tensors of one folder by name; nothing but names is read before it is asked for.
+    """The tensors of one folder by name; a tensor is read when it is used.
 
     Args:
         folder: Holds one of `WEIGHT_FILES` (of `weight_files`), or an index of shards of one.

@@ -52,7 +52,7 @@ class HubFile:
     names: tuple[str, ...]
 
     def fetch(self) -> Path:
-        """The file in the local hub cache, fetched if it is not there yet; what is cached is not asked for again.
+        """The file in the local hub cache, fetched if it is not there yet; what is cached is not fetched again.
 
         Raises:
             CheckpointNotFoundError: The repository has none of the names, or the hub cannot be reached.
@@ -70,13 +70,13 @@ class HubFile:
         """
         return self._cached() or (None if self._is_known_to_lack() else self._download())
 
-    def ask(self) -> None:
-        """Ask the hub whether it would give out the file; fetches nothing.
+    def check_access(self) -> None:
+        """Check with the hub that it would give out the file; fetches nothing.
 
         Raises:
             CheckpointNotFoundError: It would not, or cannot be reached.
         """
-        if self._download(is_asked_only=True) is None:
+        if self._download(is_dry=True) is None:
             raise self._none()
 
     @property
@@ -108,12 +108,12 @@ class HubFile:
             f"The hub repository {self.repository} holds none of {_said(self.names)}.", name=self.repository
         )
 
-    def _download(self, *, is_asked_only: bool = False) -> Path | None:
+    def _download(self, *, is_dry: bool = False) -> Path | None:
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # noqa: PLC0415 - as above
 
         for name in self.names:
             try:
-                return self._ask_for(name) if is_asked_only else self._download_one(name)
+                return self._locate(name) if is_dry else self._download_one(name)
             except LocalEntryNotFoundError as error:
                 raise CheckpointNotFoundError(
                     f"{self.repository} is not in the local hub cache and the hub cannot be reached.",
@@ -128,7 +128,7 @@ class HubFile:
                 ) from error
         return None
 
-    def _ask_for(self, name: str) -> Path:
+    def _locate(self, name: str) -> Path:
         from huggingface_hub import hf_hub_download  # noqa: PLC0415 - as above
 
         return Path(hf_hub_download(self.repository, name, dry_run=True).local_path)

@@ -23,7 +23,7 @@ def scorer(tiny_folder: Path, context: BuildContext) -> ClipScore:
     return ClipScore.build({"checkpoint": str(tiny_folder)}, context)
 
 
-def rows(*vectors: Sequence[float]) -> list[Encoding]:
+def vectors(*vectors: Sequence[float]) -> list[Encoding]:
     return [np.array(vector, dtype=np.float32) for vector in vectors]
 
 
@@ -38,7 +38,7 @@ def rows(*vectors: Sequence[float]) -> list[Encoding]:
     ],
 )
 def test_clipscore_is_a_rescaled_cosine(caption: list[float], cosine: float, value: float, scorer: ClipScore) -> None:
-    [score] = succeeded(scorer.score(Embedded(images=rows(EAST), captions=rows(caption))))
+    [score] = succeeded(scorer.score(Embedded(images=vectors(EAST), captions=vectors(caption))))
     assert score.value == pytest.approx(value, abs=1e-6)
     assert score.details == {"cosine": pytest.approx(cosine, abs=1e-6)}
     assert (scorer.info.low, scorer.info.high) == (0.0, 2.5)
@@ -46,17 +46,17 @@ def test_clipscore_is_a_rescaled_cosine(caption: list[float], cosine: float, val
 
 
 def test_numbers_are_plain_ones_that_json_takes(scorer: ClipScore) -> None:
-    [score] = succeeded(scorer.score(Embedded(images=rows(EAST), captions=rows(NORTH))))
+    [score] = succeeded(scorer.score(Embedded(images=vectors(EAST), captions=vectors(NORTH))))
     assert type(score.value) is float
     assert type(score.details["cosine"]) is float
 
 
-def test_each_row_is_scored_against_its_own_caption(scorer: ClipScore) -> None:
-    scores = succeeded(scorer.score(Embedded(images=rows(EAST, NORTH, EAST), captions=rows(NORTH, NORTH, EAST))))
+def test_each_image_is_scored_against_its_own_caption(scorer: ClipScore) -> None:
+    scores = succeeded(scorer.score(Embedded(images=vectors(EAST, NORTH, EAST), captions=vectors(NORTH, NORTH, EAST))))
     assert [score.value for score in scores] == [0.0, 2.5, 2.5]
 
 
-def test_a_row_scores_the_same_alone_and_among_others(scorer: ClipScore) -> None:
+def test_an_image_scores_the_same_alone_and_among_others(scorer: ClipScore) -> None:
     rng = np.random.default_rng(0)
     images, captions = rng.standard_normal((2, 50, 24)).astype(np.float32)
     together = scorer.score(Embedded(images=list(images), captions=list(captions)))
@@ -64,7 +64,7 @@ def test_a_row_scores_the_same_alone_and_among_others(scorer: ClipScore) -> None
     assert together == alone
 
 
-@pytest.mark.parametrize("batch", [Embedded(images=rows(EAST)), Embedded(captions=rows(EAST))])
+@pytest.mark.parametrize("batch", [Embedded(images=vectors(EAST)), Embedded(captions=vectors(EAST))])
 def test_a_batch_without_captions_or_images_is_refused(batch: Embedded, scorer: ClipScore) -> None:
     with pytest.raises(MissingTextError, match="needs an image and a text"):
         scorer.score(batch)
@@ -106,6 +106,6 @@ def test_a_caption_that_is_cut_is_said_to_be(tiny_folder: Path, context: BuildCo
     scorer = ClipScore.build({"checkpoint": str(tiny_folder), "template": template}, context)
     room = 75 - len(template.split())
     texts = ["red " * room, "red " * (room + 1)]
-    batch = Embedded(images=rows(EAST, EAST), captions=rows(EAST, EAST), texts=texts)
+    batch = Embedded(images=vectors(EAST, EAST), captions=vectors(EAST, EAST), texts=texts)
     scores = succeeded(scorer.score(batch))
     assert [score.details.get("truncated") for score in scores] == [None, True]

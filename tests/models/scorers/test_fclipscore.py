@@ -31,7 +31,7 @@ MAKES = [
 
 @pytest.fixture
 def clip(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[open_clip.CLIP, Path]:
-    """A CLIP of the make asked for, and a folder with its weights."""
+    """A CLIP of the wanted make, and a folder with its weights."""
     text, quick_gelu = request.param
     vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
     text = {"context_length": 77, "vocab_size": 49408, **text}
@@ -49,8 +49,8 @@ def clip(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[open_clip.CLIP
 
 @pytest.fixture
 def images() -> np.ndarray:
-    rows = np.random.default_rng(5).standard_normal((40, DIM)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    vectors = np.random.default_rng(5).standard_normal((40, DIM)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def build(backend: Backend, **options: Any) -> FClipScore:
@@ -81,7 +81,7 @@ def test_any_tower_is_attributed_as_autograd_does(
 
 
 @pytest.mark.parametrize("clip", MAKES[:1], indirect=True)
-def test_a_caption_meets_more_images_than_it_has_tokens_and_is_kept(
+def test_a_caption_meets_more_images_than_it_has_tokens_and_is_cached(
     clip: tuple[open_clip.CLIP, Path], torch_fp32: Backend, images: np.ndarray
 ) -> None:
     pair = build(torch_fp32, checkpoint=clip[1]).pair
@@ -95,22 +95,22 @@ def test_a_caption_meets_more_images_than_it_has_tokens_and_is_kept(
         assert np.array_equal(one.tokens, three.tokens)
 
 
-def test_kept_captions_make_room_for_others() -> None:
+def test_cached_captions_make_room_for_others() -> None:
     matrix = CaptionMatrix(np.ones((2, 8), np.float32))
-    kept = CaptionMatrices(max_bytes=2 * matrix.vectors.nbytes)
+    cached = CaptionMatrices(max_bytes=2 * matrix.vectors.nbytes)
     for caption in (b"a", b"b", b"b"):
-        kept.put(caption, matrix)
-    assert kept.get(b"a") is matrix
-    kept.put(b"c", matrix)
-    assert [kept.get(caption) is matrix for caption in (b"a", b"b", b"c")] == [True, False, True]
+        cached.put(caption, matrix)
+    assert cached.get(b"a") is matrix
+    cached.put(b"c", matrix)
+    assert [cached.get(caption) is matrix for caption in (b"a", b"b", b"c")] == [True, False, True]
 
 
-def test_matrices_are_kept_only_where_bytes_are_given_for_them_and_look_ups_are_told():
+def test_matrices_are_cached_only_where_bytes_are_given_for_them_and_look_ups_are_told():
     matrix, told = CaptionMatrix(np.ones((2, 8), np.float32)), []
     for max_bytes in (0, matrix.vectors.nbytes):
-        kept = CaptionMatrices(max_bytes, on_lookup=lambda cache, is_hit: told.append((cache, is_hit)))
-        kept.put(b"a", matrix)
-        kept.get(b"a")
+        cached = CaptionMatrices(max_bytes, on_lookup=lambda cache, is_hit: told.append((cache, is_hit)))
+        cached.put(b"a", matrix)
+        cached.get(b"a")
     assert told == [("caption", False), ("caption", True)]
 
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_attributed_is_refused_before_anything_is_loaded(
 
 @pytest.fixture(scope="module")
 def mini(torch_fp32: Backend) -> BuildContext:
-    """With the embedded CLIP's attributions loaded and on its shelf."""
+    """With the embedded CLIP's attributions loaded and in its registry."""
     context = BuildContext(backend=torch_fp32, registry=EncoderRegistry())
     pair = FClipScore.build({}, context).pair
     assert pair is not None
@@ -181,7 +181,7 @@ def ask(scorer: FClipScore, caption: str) -> Score:
     image = np.full(128, 128**-0.5, dtype=np.float32)
     pair = scorer.pair
     assert pair is not None
-    rows = pair.encode([pair.preprocess(PairInput(caption, image))])
-    (answer,) = scorer.score(Embedded(pairs=rows, texts=[caption]))
+    vectors = pair.encode([pair.preprocess(PairInput(caption, image))])
+    (answer,) = scorer.score(Embedded(pairs=vectors, texts=[caption]))
     assert isinstance(answer, Score)
     return answer

@@ -82,7 +82,7 @@ def serve(folder: Path) -> Iterator[str]:
         server.server_close()
 
 
-ASKED = """
+CHECKED = """
 import json, sys
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 from plumbline_models.core.errors import PlumblineError
@@ -105,8 +105,8 @@ def ask(home: Path, *archs: str, **environment: str) -> list[list[object]]:
 
 def run(program: str, home: Path, *archs: str, **environment: str) -> list[list[object]]:
     """In a process of its own: the hub's client reads its address and its cache once."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    environment = {**kept, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", **environment}
+    others = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment = {**others, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", **environment}
     command = [sys.executable, "-c", program, *archs]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=500)
     return json.loads(done.stdout)
@@ -134,13 +134,13 @@ def test_repositories_are_fetched_once_and_then_found_offline(tiny_folder: Path,
     assert odd == ["CheckpointNotFoundError", "a/b/c is not a hub name of the form org/name."]
 
 
-def test_the_hub_is_asked_for_weights_without_fetching_them(tiny_folder: Path, tmp_path: Path) -> None:
+def test_access_to_weights_is_checked_without_fetching_them(tiny_folder: Path, tmp_path: Path) -> None:
     served = tmp_path / "served"
     shutil.copytree(tiny_folder, served)
     with serve(served) as address:
-        found = run(ASKED, tmp_path / "home", "hf-hub:org/tiny", HF_ENDPOINT=address)
+        found = run(CHECKED, tmp_path / "home", "hf-hub:org/tiny", HF_ENDPOINT=address)
         assert found == [[None, False], [None, False], [None, True], [None, True]]
         (served / "open_clip_model.safetensors").unlink()
-        here, anywhere, *_ = run(ASKED, tmp_path / "other", "hf-hub:org/tiny", HF_ENDPOINT=address)
+        here, anywhere, *_ = run(CHECKED, tmp_path / "other", "hf-hub:org/tiny", HF_ENDPOINT=address)
     assert here == [None, False]
     assert str(anywhere[0]).startswith("The hub repository org/tiny holds none of open_clip_model.safetensors, ")

@@ -176,7 +176,7 @@ class AttributionEncoder(CompiledEncoder[ClipSpec, PreprocessedCaption, CaptionA
         index_of = {caption: index for index, caption in enumerate(captions)}
         return {
             "token_ids": self._pad(list(captions.values())),
-            "caption_rows": np.array([index_of[pair.caption] for pair in part], dtype=np.int64),
+            "caption_indices": np.array([index_of[pair.caption] for pair in part], dtype=np.int64),
             "image_embeddings": np.stack([pair.image_embedding for pair in part]).astype(np.float32, copy=False),
         }
 

@@ -2,10 +2,10 @@
 
 Nam et al., "Extract Free Dense Misalignment from CLIP", AAAI 2025, arXiv:2412.18404. For each of the last n blocks
 the attribution of token j is the mean over heads of A[E, j] * ds/dA[E, j], where A is the attention after its softmax,
-E the end-of-text row, s the cosine, and each entry of A a free variable; the mean over the blocks is what comes out.
+E the end-of-text token, s the cosine, and each entry of A a free variable; the mean over the blocks is what comes out.
 
-The backward pass is written out, on one row a pair: no autograd, no attention maps of other rows, and captions that
-meet several images run forward once.
+The backward pass is written out, on one token per pair: no autograd, no attention maps of other tokens, and captions
+that meet several images run forward once.
 """
 
 import math
@@ -27,12 +27,12 @@ class ClipTextAttribution(nn.Module):
         # A constant of its own: see `Reversed`.
         self.reversed_projection = nn.Parameter(tower.text_projection.detach().t().contiguous())
 
-    def forward(self, token_ids: Tensor, caption_rows: Tensor, image_embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, token_ids: Tensor, caption_indices: Tensor, image_embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Attribute pairs.
 
         Args:
             token_ids: `[T, L]` int64, distinct captions behind the prefix, zero-padded on the right.
-            caption_rows: `[N]` int64, the caption of each pair.
+            caption_indices: `[N]` int64, the caption of each pair.
             image_embeddings: `[N, D]` float32 of unit norm, the image of each pair.
 
         Returns:
@@ -42,12 +42,12 @@ class ClipTextAttribution(nn.Module):
         left, traces = self.tower(token_ids)
         raw = self.tower.project(left)
         length = torch.sqrt((raw * raw).sum(dim=-1, keepdim=True))
-        unit, length = (part.index_select(0, caption_rows) for part in (raw / length, length))
+        unit, length = (part.index_select(0, caption_indices) for part in (raw / length, length))
         cosines = (unit * image_embeddings).sum(dim=-1)
         gradient = (image_embeddings - cosines[:, None] * unit) / length
         gradient = torch.matmul(gradient, self.reversed_projection)
-        gradient = norm_derivative(self.tower.ln_final, left.index_select(0, caption_rows), gradient)
-        return unit, self._attribute(gradient, [trace.pick(caption_rows) for trace in traces])
+        gradient = norm_derivative(self.tower.ln_final, left.index_select(0, caption_indices), gradient)
+        return unit, self._attribute(gradient, [trace.pick(caption_indices) for trace in traces])
 
     def _attribute(self, gradient: Tensor, traces: list[Trace]) -> Tensor:
         """Walk back through the traced blocks with the gradient `[N, W]` that leaves the last of them."""
@@ -79,7 +79,7 @@ def _through_output(trace: Trace, gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _through_attention(trace: Trace, of_heads: Tensor, of_attention: Tensor) -> Tensor:
-    """Gradient of the row that entered the attention, by way of its query, its own key and its own value."""
+    """Gradient of the token that entered the attention, by way of its query, its own key and its own value."""
     block = trace.block
     scale = 1 / math.sqrt(block.attn.head_width)
     expected = (trace.attention * of_attention).sum(dim=-1, keepdim=True)

@@ -43,12 +43,12 @@ class AttributionSpec:
 def attribution_graph(spec: AttributionSpec) -> Graph:
     """Captions, and pairs of them with images, to unit text embeddings `[N, D]` and attributions `[N, J]` of the pairs.
 
-    Inputs: `token_ids` int64 `[T, L]`, captions behind the prefix; `caption_rows` int64 `[N]`; `image_embeddings`
+    Inputs: `token_ids` int64 `[T, L]`, captions behind the prefix; `caption_indices` int64 `[N]`; `image_embeddings`
     float32 `[N, D]` of unit norm.
     """
     dim = spec.clip.arch.embed_dim
     images = TensorSpec("image_embeddings", "float32", (_PAIRS, dim))
-    inputs = (_token_ids(spec), TensorSpec("caption_rows", "int64", (_PAIRS,)), images)
+    inputs = (_token_ids(spec), TensorSpec("caption_indices", "int64", (_PAIRS,)), images)
     outputs: Outputs = {"pair_caption": (_PAIRS, dim), "pair_attribution": (_PAIRS, _columns(spec))}
     return _graph(spec, "clip_text_attribution", inputs, outputs, _build_attribution)
 

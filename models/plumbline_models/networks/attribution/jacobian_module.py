@@ -1,7 +1,7 @@
 """The graph `clip_text_vectors`: captions as matrices, so that one product with image embeddings attributes every pair.
 
 The attribution of `clip_text_attribution` is linear in the image embedding i: a_j = <V_j, i>. V_j is the derivative of
-the unit text embedding by a factor on column j of the end-of-text row's attention, in all traced blocks and heads at
+the unit text embedding by a factor on column j of the end-of-text token's attention, in all traced blocks and heads at
 once; it depends on the caption alone. One forward-mode pass gives all V_j of a caption: a tangent for each token.
 """
 
@@ -54,7 +54,7 @@ def _through_mlp(trace: Trace, tangents: Tensor) -> Tensor:
 
 
 def _through_attention(trace: Trace, tangents: Tensor) -> Tensor:
-    """Tangents `[T, J, W]` of the end-of-text row, one for each column's factor, through the attention and its sum."""
+    """Tangents `[T, J, W]` of the end-of-text token, one per column's factor, through the attention and its sum."""
     attention = trace.block.attn
     normed = norm_tangent(trace.block.ln_1, trace.into_attention[:, None, :], tangents)
     together = functional.linear(normed, attention.in_proj_weight)

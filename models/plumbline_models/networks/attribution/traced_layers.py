@@ -1,8 +1,8 @@
-"""Blocks of the text tower that keep what a derivative at the end-of-text row needs.
+"""Blocks of the text tower that keep what a derivative at the end-of-text token needs.
 
 Letters: T captions, P tokens of a prefix that all captions share, L tokens after it, J = P + L columns, H heads,
-C channels a head, W width. E is a caption's end-of-text position. Causality does half the work: what the tower
-answers is read at E alone, so derivatives with respect to attention live on E's row alone, and the shared prefix,
+C channels per head, W width. E is a caption's end-of-text position. Causality does half the work: what the tower
+gives is read at E alone, so derivatives with respect to attention live at E alone, and the shared prefix,
 which no caption can change, is computed once when the graph is built.
 """
 
@@ -20,7 +20,7 @@ class Reversed(nn.Module):
     """A block's weights transposed, to walk back through it.
 
     Constants of their own: products that read one constant in two ways are no common case, and OpenVINO 2026.4 gets
-    them wrong (backends/openvino_weights.py).
+    them wrong (backends/openvino/conversion.py).
     """
 
     def __init__(self, block: Block) -> None:
@@ -33,7 +33,7 @@ class Reversed(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One block at the end-of-text row, for T captions."""
+    """One block at the end-of-text token, for T captions."""
 
     block: Block
     reversed: Reversed
@@ -58,20 +58,20 @@ class Trace:
         """Of `[T, H, J]`, the column of the end-of-text token itself, `[T, H, 1]`."""
         return (columns * self.end[:, None, :]).sum(dim=-1, keepdim=True)
 
-    def pick(self, rows: Tensor) -> "Trace":
-        """The trace of these captions, `[N]` indices; a caption may come often."""
+    def pick(self, indices: Tensor) -> "Trace":
+        """The trace of these captions, `[N]`; a caption may come often."""
         return Trace(
             self.block,
             self.reversed,
             *(
-                getattr(self, name).index_select(0, rows)
+                getattr(self, name).index_select(0, indices)
                 for name in ("into_attention", "query", "keys", "values", "attention", "into_mlp", "hidden", "end")
             ),
         )
 
 
 class TracedBlock(nn.Module):
-    """A block that reads a prefix computed beforehand, and leaves a trace when asked.
+    """A block that reads a prefix computed beforehand, and can leave a trace.
 
     Args:
         block: The tower's own.
@@ -86,25 +86,25 @@ class TracedBlock(nn.Module):
         self.register_buffer("prefix_values", values)
         self.reversed = Reversed(block)
 
-    def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """`[T, L, W]` to the same, under a `[L, J]` mask."""
         attention = self.block.attn
-        query, keys, values = self._split(rows)
-        rows = rows + attention.join(functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask))
-        fed: Tensor = rows + self.block.mlp(self.block.ln_2(rows))
+        query, keys, values = self._split(tokens)
+        tokens = tokens + attention.join(functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask))
+        fed: Tensor = tokens + self.block.mlp(self.block.ln_2(tokens))
         return fed
 
-    def trace(self, rows: Tensor, end: Tensor, forbidden: Tensor) -> Trace:
-        """What the block does at the end-of-text row.
+    def trace(self, tokens: Tensor, end: Tensor, forbidden: Tensor) -> Trace:
+        """What the block does at the end-of-text token.
 
         Args:
-            rows: `[T, L, W]` that enter the block.
+            tokens: `[T, L, W]` that enter the block.
             end: `[T, L]`, 1 at the end of each text, else 0.
             forbidden: `[T, J]`, 0 up to the end and very negative behind it.
         """
         block, attention = self.block, self.block.attn
-        query, keys, values = self._split(rows)
-        into_attention = pick(end, rows)[:, 0]
+        query, keys, values = self._split(tokens)
+        into_attention = pick(end, tokens)[:, 0]
         query = torch.matmul(end[:, None, None, :], query)
         attended = attention.weigh(query, keys, forbidden[:, None, None, :])
         mixed = torch.matmul(attended, values)
@@ -115,16 +115,16 @@ class TracedBlock(nn.Module):
         at_end = (into_attention, query[:, :, 0], keys, values, attended[:, :, 0], into_mlp, hidden, own)
         return Trace(block, self.reversed, *at_end)
 
-    def _split(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, keys, values = self.block.attn.split(self.block.ln_1(rows))
-        shape = (rows.shape[0], -1, -1, -1)
+    def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, keys, values = self.block.attn.split(self.block.ln_1(tokens))
+        shape = (tokens.shape[0], -1, -1, -1)
         keys = torch.cat([self.get_buffer("prefix_keys").expand(shape), keys], dim=2)
         values = torch.cat([self.get_buffer("prefix_values").expand(shape), values], dim=2)
         return query, keys, values
 
 
 def leave(trace: Trace) -> Tensor:
-    """What leaves the block at the end-of-text row, `[T, W]`."""
+    """What leaves the block at the end-of-text token, `[T, W]`."""
     mlp = trace.block.mlp
     fed: Tensor = trace.into_mlp + mlp.c_proj(mlp.activate(trace.hidden))
     return fed

@@ -1,4 +1,4 @@
-"""The text tower behind a shared prefix, with traces of its last blocks at the end-of-text row."""
+"""The text tower behind a shared prefix, with traces of its last blocks at the end-of-text token."""
 
 import torch
 from torch import Tensor, nn
@@ -35,21 +35,21 @@ class TracedTower(nn.Module):
         Returns:
             `[T, W]` that leaves the last block at the end of each text, and the traces, last block first.
         """
-        rows = self.token_embedding(token_ids) + self.positions[: token_ids.shape[1]]
-        end = end_of_text(token_ids, rows)
+        tokens = self.token_embedding(token_ids) + self.positions[: token_ids.shape[1]]
+        end = end_of_text(token_ids, tokens)
         mask, forbidden = self._masks(end)
         untraced = len(self.blocks) - self.num_traced
         traces: list[Trace] = []
         for index, block in enumerate(self.blocks):
             if index >= untraced:
-                traces.insert(0, block.trace(rows, end, forbidden))  # type: ignore[operator]  # a TracedBlock
+                traces.insert(0, block.trace(tokens, end, forbidden))  # type: ignore[operator]  # a TracedBlock
             if index < len(self.blocks) - 1:
-                rows = block(rows, mask)
+                tokens = block(tokens, mask)
         return leave(traces[0]), traces
 
-    def project(self, rows: Tensor) -> Tensor:
+    def project(self, tokens: Tensor) -> Tensor:
         """Last norm and projection, `[T, W]` to `[T, D]`."""
-        return torch.matmul(self.ln_final(rows), self.text_projection)
+        return torch.matmul(self.ln_final(tokens), self.text_projection)
 
     def _masks(self, end: Tensor) -> tuple[Tensor, Tensor]:
         """`[L, J]`, what each token may not read, and `[T, J]`, what the end of each text may not read."""
@@ -66,11 +66,11 @@ class TracedTower(nn.Module):
 @torch.no_grad()
 def _behind_prefix(tower: TextTower, prefix: Tensor) -> list[TracedBlock]:
     """The tower's blocks, each with the prefix's keys and values computed."""
-    rows = tower.token_embedding(prefix) + tower.positional_embedding[: len(prefix)]
-    mask = causal_mask(len(prefix), rows)
+    tokens = tower.token_embedding(prefix) + tower.positional_embedding[: len(prefix)]
+    mask = causal_mask(len(prefix), tokens)
     blocks = []
     for block in tower.blocks:
-        blocks.append(TracedBlock(block, rows))
+        blocks.append(TracedBlock(block, tokens))
         if len(prefix):
-            rows = block(rows[None], mask)[0]
+            tokens = block(tokens[None], mask)[0]
     return blocks

@@ -64,7 +64,7 @@ def causal_origin(name: str) -> Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class PixelWish:
+class PixelOverrides:
     """What of a checkpoint's own treatment of images is overridden; both change the score."""
 
     max_pixels: int | None = None
@@ -98,7 +98,7 @@ class CausalCheckpoint:
     name: str
     family: CausalFamily
     tokenizer: str | None = None
-    wish: PixelWish = PixelWish()
+    overrides: PixelOverrides = PixelOverrides()
 
     def __post_init__(self) -> None:
         if importlib.util.find_spec("transformers") is None:
@@ -133,13 +133,15 @@ class CausalCheckpoint:
     def pixels(self) -> PixelPolicy:
         """How images are resized."""
         policy = self._pixels[0]
-        if isinstance(policy, WholePatches) and self.wish.max_pixels is not None:
-            most = max(self.wish.max_pixels, policy.factor_px**2)
+        if isinstance(policy, WholePatches) and self.overrides.max_pixels is not None:
+            most = max(self.overrides.max_pixels, policy.factor_px**2)
             return replace(policy, max_pixels=most, min_pixels=min(policy.min_pixels, most))
-        if isinstance(policy, Tiles) and self.wish.is_split is not None:
-            return replace(policy, is_split=self.wish.is_split)
-        if self.wish != PixelWish():
-            raise ConfigError(f"The family {self.family.name} does not take this setting of images.", wish=self.wish)
+        if isinstance(policy, Tiles) and self.overrides.is_split is not None:
+            return replace(policy, is_split=self.overrides.is_split)
+        if self.overrides != PixelOverrides():
+            raise ConfigError(
+                f"The family {self.family.name} does not take this setting of images.", overrides=self.overrides
+            )
         return policy
 
     @property
@@ -240,7 +242,7 @@ class CausalCheckpoint:
             is_read = seek == "fetch" or is_folder_name(self.name)
             _ = self._pieces_file if is_read or self.tokenizer else None
         elif seek == "anywhere":
-            HubFile(self.tokenizer, (self._pieces_name,)).ask()
+            HubFile(self.tokenizer, (self._pieces_name,)).check_access()
         if seek != "fetch" and not is_folder_name(self.name):
             return  # what else is needed its configuration says, which is not here, or was fetched with it
         _ = self.sizes
@@ -263,7 +265,7 @@ class CausalCheckpoint:
     @cached_property
     def label(self) -> str:
         """Short, for keys; with a digest behind it, as the last part of the name does not tell all."""
-        facts = (self.name, self.family.name, self.tokenizer, self.wish)
+        facts = (self.name, self.family.name, self.tokenizer, self.overrides)
         last = Path(self.name).expanduser().resolve().name
         return f"{last}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:SHORT]}"
 

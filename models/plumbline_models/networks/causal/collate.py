@@ -16,7 +16,7 @@ MIN_TAIL_TOKENS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class PreprocessedQuestion:
-    """A caption's question, and the image that it is asked about."""
+    """A caption's question, and the image that it is about."""
 
     image: ImageInPrompt
     tail: PromptTail

@@ -72,7 +72,7 @@ class CausalNetwork:
     def prefix_inputs(self) -> tuple[TensorSpec, ...]:
         """Of what is read once per image."""
         checkpoint, prefix = self.checkpoint, Dim("prefix", 1, 512, _MAX_PREFIX)
-        tokens = (checkpoint.num_levels, Dim("rows", 1, 512, _MAX_PREFIX), checkpoint.sizes.width)
+        tokens = (checkpoint.num_levels, Dim("tokens", 1, 512, _MAX_PREFIX), checkpoint.sizes.width)
         return (
             TensorSpec("image_encodings", "float32", tokens),
             TensorSpec("prefix_ids", "int64", (prefix,)),

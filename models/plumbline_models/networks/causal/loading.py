@@ -101,7 +101,7 @@ def _open(checkpoint: NetworkSource) -> tuple[Any, Mapping[str, Any]]:
         ) from error
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"The checkpoint {checkpoint.name} cannot be loaded.", reason=str(error)) from error
-    network, report = opened  # a pair, since the report is asked for
+    network, report = opened  # a pair, since the report is wanted
     return network, report
 
 
@@ -130,7 +130,7 @@ def _open_own_llava(checkpoint: NetworkSource) -> tuple[Any, Mapping[str, Any]]:
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"The checkpoint {checkpoint.name} cannot be loaded.", reason=str(error)) from error
-    network, report = opened  # a pair, since the report is asked for
+    network, report = opened  # a pair, since the report is wanted
     return network, report
 
 

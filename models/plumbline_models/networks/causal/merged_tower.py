@@ -1,6 +1,6 @@
-"""The image towers of Qwen2.5-VL and Qwen3-VL: images of any size, groups of patches merged into one row.
+"""The image towers of Qwen2.5-VL and Qwen3-VL: images of any size, groups of patches merged into one token.
 
-Patches stay in the order of the image. Qwen2.5-VL's layers that look into windows cut them here, on a grid filled up
+Patches stay in the order of the image. Qwen2.5-VL's layers that look into windows cut them here, on a grid padded
 to whole windows; the library sorts the patches by window instead, and back. Attention knows no order, so both agree.
 """
 
@@ -42,24 +42,24 @@ class MergedTower(nn.Module):
             pixels: `[N, R, merge * patch, C, merge * patch, 3]`, normalised: rows and columns of merged groups.
 
         Returns:
-            Levels of `[N, R * C, D]`: the rows in the prompt, and what deeper layers of the language part add.
+            Levels of `[N, R * C, D]`: the tokens in the prompt, and what deeper layers of the language part add.
         """
         num_images, num_rows, _, num_columns = pixels.shape[:4]
-        rows = functional.linear(self._cut(pixels), self.patches, self.offset)
+        tokens = functional.linear(self._cut(pixels), self.patches, self.offset)
         high, wide = self._coordinates(num_rows, num_columns, pixels.device)
         if self.places is not None:
             sides = (num_rows * self.merge, num_columns * self.merge)
-            rows = rows + self._interpolated(self.places.weight, (high, wide), sides)
-        rotations = self.rotary(rows, torch.stack([high, wide], dim=1))
+            tokens = tokens + self._interpolated(self.places.weight, (high, wide), sides)
+        rotations = self.rotary(tokens, torch.stack([high, wide], dim=1))
         deep: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             window = None if self.window is None or index in self.whole_at else self.window
             grid = (num_rows, num_columns)
-            rows = rows + _attend(block.attn, block.norm1(rows), rotations, grid=grid, window=window)
-            rows = rows + block.mlp(block.norm2(rows))
+            tokens = tokens + _attend(block.attn, block.norm1(tokens), rotations, grid=grid, window=window)
+            tokens = tokens + block.mlp(block.norm2(tokens))
             if index in self.deep_at:
-                deep.append(self.deep_mergers[self.deep_at.index(index)](rows.flatten(0, 1)))  # type: ignore[index]
-        levels = [self.merger(rows.flatten(0, 1)), *deep]
+                deep.append(self.deep_mergers[self.deep_at.index(index)](tokens.flatten(0, 1)))  # type: ignore[index]
+        levels = [self.merger(tokens.flatten(0, 1)), *deep]
         return [level.reshape(num_images, num_rows * num_columns, level.shape[-1]) for level in levels]
 
     def _cut(self, pixels: Tensor) -> Tensor:
@@ -95,9 +95,9 @@ class MergedTower(nn.Module):
         return read.to(table.dtype)
 
 
-def _attend(layer: Any, rows: Tensor, rotations: Rotations, *, grid: tuple[int, int], window: int | None) -> Tensor:
+def _attend(layer: Any, tokens: Tensor, rotations: Rotations, *, grid: tuple[int, int], window: int | None) -> Tensor:
     """Attention over all patches of an image, or those of one window."""
-    parts = layer.qkv(rows).unflatten(-1, (3, layer.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    parts = layer.qkv(tokens).unflatten(-1, (3, layer.num_heads, -1)).permute(2, 0, 3, 1, 4)
     query, key = (_turned(part.float(), rotations).to(part.dtype) for part in (parts[0], parts[1]))
     if window is None:
         mixed = functional.scaled_dot_product_attention(query, key, parts[2], scale=layer.scaling)
@@ -133,6 +133,6 @@ def _bias_of_padding(grid: tuple[int, int], lack: tuple[int, int], window: int, 
     return cut.reshape(counts[0] * counts[1], window * window)
 
 
-def _turned(rows: Tensor, rotations: Rotations) -> Tensor:
-    first, second = rows.chunk(2, dim=-1)
-    return rows * rotations[0] + torch.cat([-second, first], dim=-1) * rotations[1]
+def _turned(tokens: Tensor, rotations: Rotations) -> Tensor:
+    first, second = tokens.chunk(2, dim=-1)
+    return tokens * rotations[0] + torch.cat([-second, first], dim=-1) * rotations[1]

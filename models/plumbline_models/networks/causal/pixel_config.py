@@ -20,7 +20,7 @@ _HALVES: Final[tuple[Three, Three]] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def read_pixels(family: CausalFamily, vision: Mapping[str, Any], file: Path) -> tuple[PixelPolicy, PixelRules]:
-    """The policy by which images are fitted, and the rules by which the tower takes them.
+    """The policy by which images are resized, and the rules by which the tower takes them.
 
     Args:
         vision: The tower's configuration.

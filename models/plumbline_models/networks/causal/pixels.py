@@ -1,4 +1,4 @@
-"""Pixels for causal question-answering networks: each family fits images in its own way.
+"""Pixels for causal question-answering networks: each family resizes images in its own way.
 
 The sizes are those that the families' published processors come to, the filters on uint8, rounded after each resize
 as there. Normalised inside the graph.
@@ -33,7 +33,7 @@ class ResizedImage:
 
 
 class PixelPolicy(Protocol):
-    """How a family fits images."""
+    """How a family resizes images."""
 
     def preprocess(self, pixels: Pixels) -> ResizedImage:
         """Resize, pad or cut.
@@ -83,14 +83,14 @@ class WholePatches:
     max_pixels: int
 
     def preprocess(self, pixels: Pixels) -> ResizedImage:
-        """One tile, whose grid counts rows of the image as the language model sees them."""
+        """One tile, whose grid counts tokens of the image as the language model sees them."""
         height, width = self.size_of(pixels.shape[0], pixels.shape[1])
         grid = (height // self.factor_px, width // self.factor_px)
         resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
         return ResizedImage(np.asarray(resized)[None], grid)
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the fitted image.
+        """Height and width of the resized image.
 
         Raises:
             ImageError: One side is more than 200 times the other.

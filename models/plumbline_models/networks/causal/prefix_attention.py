@@ -62,7 +62,7 @@ def attend(
         query: `[N, heads, T, head width]`, turned by position already.
         key: `[N, key heads, T, head width]`, and `value` alike.
         attention_mask: None; causal it is in any case, and padding stands on the right.
-        prefix: Filled by the call if it has nothing of this layer yet, else attended to by every row.
+        prefix: Filled by the call if it has nothing of this layer yet, else attended to by every tail.
 
     Returns:
         `[N, T, heads, head width]`, and nothing.
@@ -80,26 +80,26 @@ def attend(
 
 
 def _attend_both(query: Tensor, key: Tensor, value: Tensor, prefix: tuple[Tensor, Tensor]) -> Tensor:
-    num_rows, num_heads, length, width = query.shape
+    num_tails, num_heads, length, width = query.shape
     num_groups = key.shape[1]
-    shape = (num_rows, num_groups, -1, length, width)
+    shape = (num_tails, num_groups, -1, length, width)
     grouped = query.reshape(shape)
-    # [groups, N * heads of a group * T, width]: all rows' queries against one copy of the prefix
+    # [groups, N * heads of a group * T, width]: all tails' queries against one copy of the prefix
     folded = grouped.transpose(0, 1).reshape(num_groups, -1, width)
     far = (folded @ prefix[0][0].transpose(1, 2)).float()
     near = (grouped.flatten(2, 3) @ key.transpose(2, 3)).float()
-    near = near.reshape(num_rows, num_groups, -1, length, length)
+    near = near.reshape(num_tails, num_groups, -1, length, length)
     steps = torch.arange(length, device=query.device)
     ahead = steps > steps[:, None]
     near = near.masked_fill(ahead, -torch.inf).transpose(0, 1).reshape(num_groups, -1, length)
     top = torch.maximum(far.amax(-1, keepdim=True), near.amax(-1, keepdim=True))
     far, near = (far - top).exp_(), (near - top).exp_()
     total = far.sum(-1, keepdim=True) + near.sum(-1, keepdim=True)
-    unfolded = (near / total).to(value.dtype).reshape(num_groups, num_rows, -1, length).transpose(0, 1)
+    unfolded = (near / total).to(value.dtype).reshape(num_groups, num_tails, -1, length).transpose(0, 1)
     mixed = (far / total).to(value.dtype) @ prefix[1][0]
-    mixed = mixed.reshape(num_groups, num_rows, -1, length, width).transpose(0, 1)
+    mixed = mixed.reshape(num_groups, num_tails, -1, length, width).transpose(0, 1)
     mixed = mixed + (unfolded @ value).reshape(shape)
-    return mixed.reshape(num_rows, num_heads, length, width).transpose(1, 2).contiguous()
+    return mixed.reshape(num_tails, num_heads, length, width).transpose(1, 2).contiguous()
 
 
 def pin_rotations(network: nn.Module) -> None:

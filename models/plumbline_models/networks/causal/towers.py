@@ -1,4 +1,4 @@
-"""The image towers of causal networks, from normalised pixels to the rows that stand in the prompt.
+"""The image towers of causal networks, from normalised pixels to the tokens that stand in the prompt.
 
 The weights and layers are the transformers library's; the way through them is written out here. Its own way reads
 sizes back from tensors, drops empty tiles and cuts by lists of lengths, none of which a compiler can follow.
@@ -29,11 +29,11 @@ class CausalImage(nn.Module):
         """Encode images of one size.
 
         Args:
-            pixels: `[N, T, H, W, 3]` uint8, or `[N, R, H, C, W, 3]` where groups of patches are merged: R rows and C
+            pixels: `[N, T, H, W, 3]` uint8, or `[N, R, H, C, W, 3]` where groups of patches are merged: R tokens and C
                 columns of groups of H by W pixels.
 
         Returns:
-            `[N, 1 + deep, P, D]`: the rows in the prompt, and what deeper layers of the language part add to them.
+            `[N, 1 + deep, P, D]`: the tokens in the prompt, and what deeper layers of the language part add to them.
         """
         # Made here, since what a module holds is rounded with its weights.
         mean, std = (torch.tensor(each, device=pixels.device) for each in (self._rules.mean, self._rules.std))
@@ -43,7 +43,7 @@ class CausalImage(nn.Module):
 
 
 class SquareTower(nn.Module):
-    """LLaVA-1.5: a CLIP up to the layer that is asked for, without its class row, then the projector.
+    """LLaVA-1.5: a CLIP up to the configured layer, without its class token, then the projector.
 
     Args:
         network: Of the library, `LlavaModel`.
@@ -59,14 +59,14 @@ class SquareTower(nn.Module):
 
     def forward(self, planes: Tensor) -> list[Tensor]:
         """`[N, T, 3, H, W]` to one level of `[N, T * P, D]`."""
-        rows = self.norm(self.embeddings(planes.flatten(0, 1)))
+        tokens = self.norm(self.embeddings(planes.flatten(0, 1)))
         for layer in self.layers:
-            rows = layer(rows, attention_mask=None)
-        return [_of_images(self.projector(rows[:, 1:]), planes)]
+            tokens = layer(tokens, attention_mask=None)
+        return [_of_images(self.projector(tokens[:, 1:]), planes)]
 
 
 class TileTower(nn.Module):
-    """SmolVLM: a SigLIP over every tile, then neighbouring rows joined.
+    """SmolVLM: a SigLIP over every tile, then neighbouring tokens joined.
 
     Args:
         network: Of the library, `SmolVLMModel` or `Idefics3Model`.
@@ -83,10 +83,10 @@ class TileTower(nn.Module):
 
     def forward(self, planes: Tensor) -> list[Tensor]:
         """`[N, T, 3, H, W]` to one level of `[N, T * P, D]`."""
-        rows = self.patches(planes.flatten(0, 1)).flatten(2).transpose(1, 2) + self.places
+        tokens = self.patches(planes.flatten(0, 1)).flatten(2).transpose(1, 2) + self.places
         for layer in self.layers:
-            rows = layer(rows, attention_mask=None)
-        return [_of_images(self.connector(self.norm(rows)), planes)]
+            tokens = layer(tokens, attention_mask=None)
+        return [_of_images(self.connector(self.norm(tokens)), planes)]
 
 
 def make_tower(network: Any, rules: PixelRules) -> nn.Module:
@@ -98,9 +98,9 @@ def make_tower(network: Any, rules: PixelRules) -> nn.Module:
     return TileTower(network, rules.side_px) if rules.order == "tiles" else SquareTower(network)
 
 
-def _of_images(rows: Tensor, planes: Tensor) -> Tensor:
+def _of_images(tokens: Tensor, planes: Tensor) -> Tensor:
     num_images, num_tiles = planes.shape[:2]
-    return rows.reshape(num_images, num_tiles * rows.shape[1], rows.shape[2])
+    return tokens.reshape(num_images, num_tiles * tokens.shape[1], tokens.shape[2])
 
 
 @torch.no_grad()

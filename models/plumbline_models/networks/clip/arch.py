@@ -52,7 +52,7 @@ class TextArch:
 
 @dataclass(frozen=True, slots=True)
 class ImageArch:
-    """CLIP's vision transformer, read at its class row."""
+    """CLIP's vision transformer, read at its class token."""
 
     block: BlockArch
     num_blocks: int

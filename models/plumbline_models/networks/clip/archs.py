@@ -105,7 +105,7 @@ class Arch:
 
     @property
     def has_clip_image(self) -> bool:
-        """Whether the image tower is CLIP's own vision transformer, read at its class row."""
+        """Whether the image tower is CLIP's own vision transformer, read at its class token."""
         vision = self.vision
         is_plain = vision.get("pool_type", "tok") == "tok" and vision.get("pos_embed_type", "learnable") == "learnable"
         return is_plain and isinstance(vision.get("layers", 12), int) and not any(vision.get(k) for k in _OTHER_VISION)
@@ -113,7 +113,7 @@ class Arch:
     @property
     def canonical(self) -> str:
         """Everything that changes what the towers compute, as text that is the same for the same architecture."""
-        return json.dumps({"config": self.config, "fit": self.preprocess_config}, sort_keys=True, default=list)
+        return json.dumps({"config": self.config, "preprocess": self.preprocess_config}, sort_keys=True, default=list)
 
 
 def find_arch(name: str) -> Arch:

@@ -24,15 +24,15 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.empty(width))
         self.epsilon = epsilon
 
-    def forward(self, rows: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:
         """Same shape."""
-        centred = rows - rows.mean(dim=-1, keepdim=True)
+        centred = tokens - tokens.mean(dim=-1, keepdim=True)
         variance = (centred * centred).mean(dim=-1, keepdim=True)
         return centred * torch.rsqrt(variance + self.epsilon) * self.weight + self.bias
 
 
 class Attention(nn.Module):
-    """Multi-head attention of rows over themselves."""
+    """Multi-head self-attention."""
 
     def __init__(self, arch: BlockArch) -> None:
         super().__init__()
@@ -41,27 +41,27 @@ class Attention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.empty(3 * arch.width))
         self.out_proj = nn.Linear(arch.width, arch.width)
 
-    def forward(self, rows: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """`[N, L, W]` to the same; `mask` is added to the scores, reader first: `[L, L]` or `[N, 1, L, L]`."""
-        query, key, value = self.split(rows)
+        query, key, value = self.split(tokens)
         return self.join(functional.scaled_dot_product_attention(query, key, value, attn_mask=mask))
 
-    def read(self, reader: Tensor, rows: Tensor, mask: Tensor | None) -> Tensor:
-        """What a few rows `[N, R, W]` make of all of them; `mask` is `[N, 1, R, L]`."""
+    def read(self, reader: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """What a few tokens `[N, R, W]` read of all of them; `mask` is `[N, 1, R, L]`."""
         weight, bias = self.in_proj_weight, self.in_proj_bias
         query = self._heads(functional.linear(reader, weight[: self.width], bias[: self.width]))
-        both = functional.linear(rows, weight[self.width :], bias[self.width :])
+        both = functional.linear(tokens, weight[self.width :], bias[self.width :])
         key, value = (self._heads(part) for part in both.chunk(2, dim=-1))
         return self.join(functional.scaled_dot_product_attention(query, key, value, attn_mask=mask))
 
-    def split(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of `[N, L, W]`, each `[N, heads, L, W / heads]`."""
-        together = functional.linear(rows, self.in_proj_weight, self.in_proj_bias)
+        together = functional.linear(tokens, self.in_proj_weight, self.in_proj_bias)
         query, key, value = (self._heads(part) for part in together.chunk(3, dim=-1))
         return query, key, value
 
     def weigh(self, query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
-        """Attention weights `[N, heads, R, L]` in plain products; each row sums to 1."""
+        """Attention weights `[N, heads, R, L]` in plain products; they sum to 1 for each reader."""
         scores = torch.matmul(query, key.transpose(-1, -2)) * (1 / math.sqrt(self.head_width))
         return torch.softmax(scores + mask, dim=-1)
 
@@ -70,8 +70,8 @@ class Attention(nn.Module):
         projected: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return projected
 
-    def _heads(self, rows: Tensor) -> Tensor:
-        return rows.unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)
+    def _heads(self, tokens: Tensor) -> Tensor:
+        return tokens.unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -83,9 +83,9 @@ class FeedForward(nn.Module):
         self.c_fc = nn.Linear(arch.width, arch.ffn_width)
         self.c_proj = nn.Linear(arch.ffn_width, arch.width)
 
-    def forward(self, rows: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:
         """`[N, L, W]` to the same."""
-        projected: Tensor = self.c_proj(self.activate(self.c_fc(rows)))
+        projected: Tensor = self.c_proj(self.activate(self.c_fc(tokens)))
         return projected
 
     def activate(self, values: Tensor) -> Tensor:
@@ -105,27 +105,27 @@ class Block(nn.Module):
         self.ln_2 = LayerNorm(arch.width, arch.norm_epsilon)
         self.mlp = FeedForward(arch)
 
-    def forward(self, rows: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """`[N, L, W]` to the same."""
-        return self._feed(rows + self.attn(self.ln_1(rows), mask))
+        return self._feed(tokens + self.attn(self.ln_1(tokens), mask))
 
-    def read(self, reader: Tensor, rows: Tensor, mask: Tensor | None) -> Tensor:
-        """What the block makes of a few of its rows, `[N, R, W]` to the same; spares the work on all others.
+    def read(self, reader: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """What the block makes of a few of its tokens, `[N, R, W]` to the same; spares the work on all others.
 
         Args:
-            reader: Those of `rows` whose result is wanted.
-            rows: `[N, L, W]`, what they read.
+            reader: Those of `tokens` whose result is wanted.
+            tokens: `[N, L, W]`, what they read.
             mask: Added to the scores, `[N, 1, R, L]`.
         """
-        return self._feed(reader + self.attn.read(self.ln_1(reader), self.ln_1(rows), mask))
+        return self._feed(reader + self.attn.read(self.ln_1(reader), self.ln_1(tokens), mask))
 
-    def _feed(self, rows: Tensor) -> Tensor:
-        fed: Tensor = rows + self.mlp(self.ln_2(rows))
+    def _feed(self, tokens: Tensor) -> Tensor:
+        fed: Tensor = tokens + self.mlp(self.ln_2(tokens))
         return fed
 
 
 class Blocks(nn.Module):
-    """A stack of blocks of which only a few rows are wanted in the end."""
+    """A stack of blocks of which only a few tokens are wanted in the end."""
 
     def __init__(self, arch: BlockArch, num_blocks: int) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class Blocks(nn.Module):
 
     @property
     def last(self) -> Block:
-        """The last block, in which rows that nobody reads need not be computed."""
+        """The last block, in which tokens that nobody reads need not be computed."""
         block = self.resblocks[-1]
         if not isinstance(block, Block):
             raise TypeError(type(block))

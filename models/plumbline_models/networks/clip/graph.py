@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from plumbline_models.core.arrays import Array, Pixels
+from plumbline_models.core.errors import UnknownArchError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.images.preprocess_pixels import preprocess_pixels
 from plumbline_models.images.preprocess_spec import PreprocessSpec
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 MAX_BATCH: Final = 64
-"""Rows that one run may have."""
+"""Inputs that one run may have."""
 BATCH: Final = Dim("batch", low=1, typical=8, high=MAX_BATCH)
 TYPICAL_TOKENS: Final = 16
 """Most prompts are shorter than this."""
 _PACKAGES: Final = ("networks.clip", "weights")
+_SMALL_IMAGE: Final = {"image_size": 32, "patch_size": 32, "width": 64, "head_width": 64, "layers": 1}
+_SMALL_TEXT: Final = {"context_length": 2, "vocab_size": 2, "width": 64, "heads": 1, "layers": 1}
 
 
 def clip_image_graph(spec: ClipSpec) -> Graph:
@@ -64,8 +67,8 @@ def clip_text_graph(spec: ClipSpec) -> Graph:
     )
 
 
-def _preprocess(spec: PreprocessSpec, picture: Pixels) -> Mapping[str, Array]:
-    return {"pixels": preprocess_pixels(picture, spec)[None]}
+def _preprocess(spec: PreprocessSpec, image: Pixels) -> Mapping[str, Array]:
+    return {"pixels": preprocess_pixels(image, spec)[None]}
 
 
 # Below, imports stand inside: a process that finds its engines in the cache never imports torch.
@@ -86,9 +89,8 @@ def _image_tower(arch: Arch) -> "nn.Module":
     import torch  # noqa: PLC0415
 
     if not arch.has_clip_image:
-        from plumbline_models.networks.clip.open_clip_towers import build_image_tower  # noqa: PLC0415
-
-        return build_image_tower(arch)
+        tower: nn.Module = _open_clip(arch, vision=arch.vision, text=_SMALL_TEXT).visual
+        return tower
     from plumbline_models.networks.clip.arch import ImageArch  # noqa: PLC0415
     from plumbline_models.networks.clip.image_tower import ImageTower  # noqa: PLC0415
 
@@ -110,11 +112,30 @@ def _text_tower(arch: Arch) -> "nn.Module":
     import torch  # noqa: PLC0415
 
     if not arch.has_clip_text:
-        from plumbline_models.networks.clip.open_clip_towers import build_text_tower  # noqa: PLC0415
-
-        return build_text_tower(arch)
+        tower: nn.Module = _open_clip(arch, vision=_SMALL_IMAGE, text=arch.text).text
+        return tower
     from plumbline_models.networks.clip.arch import TextArch  # noqa: PLC0415
     from plumbline_models.networks.clip.text_tower import TextTower  # noqa: PLC0415
 
     with torch.device("meta"):
         return TextTower(TextArch.of(arch))
+
+
+def _open_clip(arch: Arch, *, vision: Mapping[str, Any], text: Mapping[str, Any]) -> Any:
+    """A CLIP of open_clip's without weights, whose text tower is a module of its own.
+
+    open_clip builds both towers. The one that is not wanted is built as small as it can be and dropped: for the largest
+    architectures that saves gigabytes.
+
+    Raises:
+        UnknownArchError: open_clip, timm or transformers cannot build it.
+    """
+    import open_clip  # noqa: PLC0415
+
+    try:
+        # False: else weights of other tasks are fetched, only to be overwritten.
+        vision_cfg = open_clip.CLIPVisionCfg(**{**vision, "timm_model_pretrained": False})
+        text_cfg = open_clip.CLIPTextCfg(**{**text, "hf_model_pretrained": False})
+        return open_clip.CustomTextCLIP(arch.embed_dim, vision_cfg, text_cfg, quick_gelu=arch.has_quick_gelu)
+    except (TypeError, ValueError, KeyError, AttributeError, AssertionError, RuntimeError, OSError) as error:
+        raise UnknownArchError(f"open_clip cannot build the towers of {arch.name}.", arch=arch.name) from error

@@ -1,4 +1,4 @@
-"""CLIP's vision transformer: pixels to the row that its class token leaves with.
+"""CLIP's vision transformer: pixels to the vector that its class token leaves with.
 
 Radford et al., arXiv:2103.00020, section 2.4, after Dosovitskiy et al., arXiv:2010.11929.
 """
@@ -58,8 +58,8 @@ class ImageTower(nn.Module):
         """`[N, 3, H, W]` normalised to `[N, D]`, not of unit norm."""
         patches = self.conv1(pixels).flatten(2).transpose(1, 2)
         first = self.class_embedding.expand(patches.shape[0], 1, -1)
-        rows = self.ln_pre(torch.cat([first, patches], dim=1) + self.positional_embedding)
+        tokens = self.ln_pre(torch.cat([first, patches], dim=1) + self.positional_embedding)
         for block in self.transformer.early:
-            rows = block(rows, None)
-        read = self.transformer.last.read(rows[:, :1], rows, None)
+            tokens = block(tokens, None)
+        read = self.transformer.last.read(tokens[:, :1], tokens, None)
         return torch.matmul(self.ln_post(read[:, 0]), self.proj)

@@ -37,7 +37,7 @@ class _Beginnings:
     depths: list[int] = field(default_factory=lambda: [0])
     """The number of tokens."""
     heads: list[int] = field(default_factory=lambda: [0])
-    """Where the first so many tokens end that are asked for; 0 where there are fewer."""
+    """Where the first so many tokens end that are wanted; 0 where there are fewer."""
 
     def add(self, token: int, start: int, num_tokens: int) -> None:
         """Append the next beginning: what is encoded up to `start`, and the token."""

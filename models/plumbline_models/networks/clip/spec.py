@@ -137,7 +137,7 @@ class ClipSpec:
         """
         if isinstance(self.weights, HubFile) and seek != "fetch" and not self.weights.is_present:
             if seek == "anywhere":
-                self.weights.ask()
+                self.weights.check_access()
             return
         names = check_weights(self.fetch()) or ()
         doubt_activation(names, weights=self.weights, arch=self.arch, source=self.source)
@@ -166,18 +166,18 @@ def _of_hub(repository: str, sha256: str | None) -> ClipSpec:
 
 
 def _of_tag(arch: Arch, tag: str, sha256: str | None) -> ClipSpec:
-    row = find_tag(arch.name, tag)
-    if row.has_quick_gelu != arch.has_quick_gelu:
+    entry = find_tag(arch.name, tag)
+    if entry.has_quick_gelu != arch.has_quick_gelu:
         log.warning(
             "The weights %s of %s were trained %s QuickGELU and the architecture computes %s it: scores will be off. "
             "Use the architecture whose name %s -quickgelu.",
             tag,
             arch.name,
-            *(("with", "without", "ends in") if row.has_quick_gelu else ("without", "with", "lacks")),
+            *(("with", "without", "ends in") if entry.has_quick_gelu else ("without", "with", "lacks")),
         )
-    weights = parse_hub_file(row.hub)
+    weights = parse_hub_file(entry.hub)
     licence = "MIT" if tag == "openai" else f"see https://huggingface.co/{weights.repository}"
-    resized = dataclasses.replace(arch, preprocess=row.preprocess)
+    resized = dataclasses.replace(arch, preprocess=entry.preprocess)
     return ClipSpec(f"{arch.name}@{tag}", resized, weights, tag, licence, sha256)
 
 

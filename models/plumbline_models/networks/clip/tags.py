@@ -1,7 +1,7 @@
-"""open_clip's pretrained tags: which hub file one means, and how its images are prepared.
+"""open_clip's pretrained tags: which hub file one means, and how its images are preprocessed.
 
 open_clip keeps them in code that imports torch. `open_clip_tags.json` is the same table as data, so that a process
-that only prepares inputs, or that starts from cached engines, needs no torch. `python -m
+that only preprocesses inputs, or that starts from cached engines, needs no torch. `python -m
 plumbline_models.networks.clip.tags` rewrites it from the installed open_clip; a test holds the two equal.
 """
 
@@ -20,7 +20,7 @@ TABLE: Final = Path(__file__).with_name("open_clip_tags.json")
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """One row of the table.
+    """One entry of the table.
 
     Args:
         hub: `org/repository/file`, or `org/repository/` for the repository's usual file.
@@ -41,11 +41,11 @@ def find_tag(arch: str, tag: str) -> Tag:
     """
     wanted = tag.lower().replace("-", "_")
     tags = _stored().get(arch) or {}
-    row = tags.get(wanted) or read_open_clip().get(arch, {}).get(wanted)
-    if row is None:
+    entry = tags.get(wanted) or read_open_clip().get(arch, {}).get(wanted)
+    if entry is None:
         known = f"it has {', '.join(sorted(tags))}" if tags else "it has none"
         raise UnknownArchError(f"open_clip has no pretrained tag {tag} for {arch}: {known}.", arch=arch, tag=tag)
-    return Tag(row["hub"], bool(row.get("quick_gelu", False)), row.get("preprocess", {}))
+    return Tag(entry["hub"], bool(entry.get("quick_gelu", False)), entry.get("preprocess", {}))
 
 
 @cache
@@ -55,18 +55,22 @@ def read_open_clip() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
 
     table: dict[str, dict[str, Mapping[str, Any]]] = {}
     for arch, tag in pretrained.list_pretrained():
-        row = pretrained.get_pretrained_cfg(arch, tag)
-        if row.get("hf_hub"):
-            table.setdefault(arch, {})[tag] = _condense(row)
+        entry = pretrained.get_pretrained_cfg(arch, tag)
+        if entry.get("hf_hub"):
+            table.setdefault(arch, {})[tag] = _condense(entry)
     return table
 
 
-def _condense(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    values = {key: list(row[key]) if isinstance(row[key], tuple) else row[key] for key in CLIP_PREPROCESS if key in row}
+def _condense(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    values = {
+        key: list(entry[key]) if isinstance(entry[key], tuple) else entry[key]
+        for key in CLIP_PREPROCESS
+        if key in entry
+    }
     usual = {key: list(value) if isinstance(value, tuple) else value for key, value in CLIP_PREPROCESS.items()}
     special = {key: value for key, value in values.items() if value != usual[key]}
-    condensed: dict[str, Any] = {"hub": row["hf_hub"]}
-    if row.get("quick_gelu"):
+    condensed: dict[str, Any] = {"hub": entry["hf_hub"]}
+    if entry.get("quick_gelu"):
         condensed["quick_gelu"] = True
     return {**condensed, "preprocess": special} if special else condensed
 

@@ -1,4 +1,4 @@
-"""CLIP's text tower: token ids to the row that its end-of-text token leaves with.
+"""CLIP's text tower: token ids to the vector that its end-of-text token leaves with.
 
 Radford et al., arXiv:2103.00020, section 2.4. What comes after the end-of-text token changes nothing, so texts
 padded to any common length give the same.
@@ -55,12 +55,12 @@ class TextTower(nn.Module):
 
     def forward(self, token_ids: Tensor) -> Tensor:
         """`[N, L]` ids padded on the right with 0, L up to the context length, to `[N, D]`, not normalised."""
-        rows = self.embed(token_ids)
-        mask = causal_mask(token_ids.shape[1], rows)
+        tokens = self.embed(token_ids)
+        mask = causal_mask(token_ids.shape[1], tokens)
         for block in self.transformer.early:
-            rows = block(rows, mask)
-        ends = end_of_text(token_ids, rows)
-        read = self.transformer.last.read(pick(ends, rows), rows, pick(ends, mask)[:, None])
+            tokens = block(tokens, mask)
+        ends = end_of_text(token_ids, tokens)
+        read = self.transformer.last.read(pick(ends, tokens), tokens, pick(ends, mask)[:, None])
         return self.project(read[:, 0])
 
     def embed(self, token_ids: Tensor) -> Tensor:
@@ -68,9 +68,9 @@ class TextTower(nn.Module):
         embedded: Tensor = self.token_embedding(token_ids) + self.positional_embedding[: token_ids.shape[1]]
         return embedded
 
-    def project(self, rows: Tensor) -> Tensor:
+    def project(self, tokens: Tensor) -> Tensor:
         """Last norm and projection, `[N, W]` to `[N, D]`."""
-        return torch.matmul(self.ln_final(rows), self.text_projection)
+        return torch.matmul(self.ln_final(tokens), self.text_projection)
 
 
 def causal_mask(length: int, like: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def causal_mask(length: int, like: Tensor) -> Tensor:
 
 
 def end_of_text(token_ids: Tensor, like: Tensor) -> Tensor:
-    """Where each text ends: `[N, L]`, 1 at the first largest id of the row, else 0.
+    """Where each text ends: `[N, L]`, 1 at the first largest id of the text, else 0.
 
     In whole numbers, and without ties: an earlier position makes a larger rank, whatever a backend's argmax does.
     """
@@ -90,6 +90,6 @@ def end_of_text(token_ids: Tensor, like: Tensor) -> Tensor:
     return (ranks == ranks.amax(dim=1, keepdim=True)).to(like.dtype)
 
 
-def pick(ends: Tensor, rows: Tensor) -> Tensor:
-    """The row at each text's end, `[N, 1, W]` of `[N, L, W]` or of `[L, W]`; a product, which any compiler can undo."""
-    return torch.matmul(ends[:, None, :], rows)
+def pick(ends: Tensor, values: Tensor) -> Tensor:
+    """The values at each text's end, `[N, 1, W]` of `[N, L, W]` or `[L, W]`; a product, which any compiler can undo."""
+    return torch.matmul(ends[:, None, :], values)

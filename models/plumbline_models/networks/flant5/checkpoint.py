@@ -211,7 +211,7 @@ class FlanT5Checkpoint:
         if seek == "fetch" or elsewhere is None or is_folder_name(elsewhere):
             _ = self.t5_arch
         elif seek == "anywhere" and not (source := HubFile(elsewhere, PIECES)).is_present:
-            source.ask()
+            source.check_access()
 
     @property
     def origin(self) -> Origin:

@@ -21,10 +21,10 @@ class RmsNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(width))
         self.epsilon = epsilon
 
-    def forward(self, rows: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:
         """Norm over the last axis; same shape."""
-        mean_square = (rows * rows).mean(dim=-1, keepdim=True)
-        return rows * torch.rsqrt(mean_square + self.epsilon) * self.weight
+        mean_square = (tokens * tokens).mean(dim=-1, keepdim=True)
+        return tokens * torch.rsqrt(mean_square + self.epsilon) * self.weight
 
 
 class GatedFeedForward(nn.Module):
@@ -36,10 +36,10 @@ class GatedFeedForward(nn.Module):
         self.gate_and_value = nn.Linear(arch.width, 2 * arch.ffn_width, bias=False)
         self.down = nn.Linear(arch.ffn_width, arch.width, bias=False)
 
-    def forward(self, rows: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:
         """`[N, S, D]` to the same."""
-        gate, value = self.gate_and_value(self.norm(rows)).chunk(2, dim=-1)
-        return rows + self.down(functional.gelu(gate, approximate="tanh") * value)
+        gate, value = self.gate_and_value(self.norm(tokens)).chunk(2, dim=-1)
+        return tokens + self.down(functional.gelu(gate, approximate="tanh") * value)
 
 
 class SelfAttention(nn.Module):
@@ -52,14 +52,14 @@ class SelfAttention(nn.Module):
         self.query_key_value = nn.Linear(arch.width, 3 * arch.inner_width, bias=False)
         self.out = nn.Linear(arch.inner_width, arch.width, bias=False)
 
-    def forward(self, rows: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
         """`[N, S, D]` to the same; `bias` is `[N or 1, heads, S, S]`, minus infinity where nothing may be read."""
         query, key, value = (
             part.unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)
-            for part in self.query_key_value(self.norm(rows)).chunk(3, dim=-1)
+            for part in self.query_key_value(self.norm(tokens)).chunk(3, dim=-1)
         )
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
-        return rows + self.out(mixed.transpose(1, 2).flatten(2))
+        return tokens + self.out(mixed.transpose(1, 2).flatten(2))
 
 
 class RelativeBias(nn.Module):

@@ -1,13 +1,13 @@
-"""CLIP-FlanT5's verdict: how likely is an answer, given an image and a question.
+"""The language part of CLIP-FlanT5: how likely is an answer, given an image and a question.
 
 Lin et al., "Evaluating Text-to-Visual Generation with Image-to-Text Generation", ECCV 2024, arXiv:2404.01291,
-section 3. The encoder reads question head, image rows and question tail in one go; the decoder is forced along
+section 3. The encoder reads question head, image tokens and question tail in one go; the decoder is forced along
 the answer.
 
 The decoder's cross-attention is folded. T5 neither scales nor biases it, so with the key and value matrices K and
 V of a head, (K e) . q = e . (K' q), and the sum of a V e is V times the sum of a e. Instead of projecting all
-encoder rows to keys and values in every block, the few queries are mapped to where the rows live. It is exact, and
-cheaper while the answer has fewer tokens than a head has channels.
+encoder tokens to keys and values in every block, the few queries are mapped to the space of the tokens. It is exact,
+and cheaper while the answer has fewer tokens than a head has channels.
 """
 
 import torch
@@ -29,13 +29,13 @@ class EncoderBlock(nn.Module):
         self.attention = SelfAttention(arch)
         self.ffn = GatedFeedForward(arch)
 
-    def forward(self, rows: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
         """`[N, S, D]` to the same."""
-        return self.ffn(self.attention(rows, bias))
+        return self.ffn(self.attention(tokens, bias))
 
 
 class FoldedCrossAttention(nn.Module):
-    """Cross-attention of a few queries over many rows that are never projected."""
+    """Cross-attention of a few queries over many tokens that are never projected."""
 
     def __init__(self, arch: T5Arch) -> None:
         super().__init__()
@@ -46,14 +46,14 @@ class FoldedCrossAttention(nn.Module):
         self.value = nn.Parameter(torch.empty(arch.num_heads, arch.width, arch.head_width))
         self.out = nn.Linear(arch.inner_width, arch.width, bias=False)
 
-    def forward(self, rows: Tensor, memory: Tensor, memory_bias: Tensor) -> Tensor:
-        """`[N, K, D]` rows read `[N, S, D]` memory; `memory_bias` is `[N, 1, S]`."""
-        num_steps = rows.shape[1]
-        query = self.query(self.norm(rows)).unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)
+    def forward(self, tokens: Tensor, memory: Tensor, memory_bias: Tensor) -> Tensor:
+        """`[N, K, D]` tokens read `[N, S, D]` memory; `memory_bias` is `[N, 1, S]`."""
+        num_steps = tokens.shape[1]
+        query = self.query(self.norm(tokens)).unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)
         reach = torch.matmul(query, self.key).flatten(1, 2)
         weights = torch.softmax(torch.matmul(reach, memory.transpose(1, 2)) + memory_bias, dim=-1)
         seen = torch.matmul(weights, memory).reshape(-1, self.num_heads, num_steps, memory.shape[2])
-        return rows + self.out(torch.matmul(seen, self.value).transpose(1, 2).flatten(2))
+        return tokens + self.out(torch.matmul(seen, self.value).transpose(1, 2).flatten(2))
 
 
 class DecoderBlock(nn.Module):
@@ -65,9 +65,9 @@ class DecoderBlock(nn.Module):
         self.cross = FoldedCrossAttention(arch)
         self.ffn = GatedFeedForward(arch)
 
-    def forward(self, rows: Tensor, bias: Tensor, memory: Tensor, memory_bias: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, bias: Tensor, memory: Tensor, memory_bias: Tensor) -> Tensor:
         """`[N, K, D]` to the same."""
-        return self.ffn(self.cross(self.attention(rows, bias), memory, memory_bias))
+        return self.ffn(self.cross(self.attention(tokens, bias), memory, memory_bias))
 
 
 class FlanT5Score(nn.Module):
@@ -96,7 +96,7 @@ class FlanT5Score(nn.Module):
         """Score a batch.
 
         Args:
-            image_rows: `[N, P, D]`, from `flant5_image`.
+            image_encodings: `[N, P, D]`, from `flant5_image`.
             head_ids: `[N, H]`, the question before the image, without padding.
             tail_ids: `[N, L]`, the question after the image, padded on the right with 0.
             read_ids: `[N, K]`, what the decoder reads: its start, then the answer without its last token.
@@ -107,9 +107,9 @@ class FlanT5Score(nn.Module):
             `[N, K]` natural log-probability of each answer token given those before it, and `[N, 1]` that of the
             rival as first token.
         """
-        rows = self.join(image_encodings, head_ids, tail_ids)
-        memory_bias = self.mask_padding(tail_ids, rows.shape[1] - tail_ids.shape[1])
-        memory = self.encode(rows, memory_bias)
+        tokens = self.join(image_encodings, head_ids, tail_ids)
+        memory_bias = self.mask_padding(tail_ids, tokens.shape[1] - tail_ids.shape[1])
+        memory = self.encode(tokens, memory_bias)
         logits = self.vocabulary(self.decode(read_ids, memory, memory_bias))
         total = _log_sum_exp(logits)
         answer = torch.gather(logits, 2, answer_ids[:, :, None])[:, :, 0] - total
@@ -120,27 +120,27 @@ class FlanT5Score(nn.Module):
         return torch.cat([self.tokens[head_ids], image_encodings, self.tokens[tail_ids]], dim=1)
 
     def mask_padding(self, tail_ids: Tensor, num_before: int) -> Tensor:
-        """`[N, 1, S]`: 0, and very negative at padding; the tail has `num_before` rows before it."""
+        """`[N, 1, S]`: 0, and very negative at padding; the tail has `num_before` tokens before it."""
         padding = (tail_ids == PAD_ID).to(self.tokens.dtype) * _FORBIDDEN
         return functional.pad(padding, (num_before, 0))[:, None, :]
 
-    def encode(self, rows: Tensor, memory_bias: Tensor) -> Tensor:
+    def encode(self, tokens: Tensor, memory_bias: Tensor) -> Tensor:
         """`[N, S, D]` to the same, normed."""
-        positions = torch.arange(rows.shape[1], device=rows.device)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
         bias = self.encoder_bias(positions) + memory_bias[:, None]
         for block in self.encoder_blocks:
-            rows = block(rows, bias)
-        return self.encoder_norm(rows)
+            tokens = block(tokens, bias)
+        return self.encoder_norm(tokens)
 
     def decode(self, read_ids: Tensor, memory: Tensor, memory_bias: Tensor) -> Tensor:
-        """Hidden rows `[N, K, D]` from which each answer token is predicted."""
-        rows = self.tokens[read_ids]
-        steps = torch.arange(rows.shape[1], device=rows.device)
-        later = (steps[None, :] > steps[:, None]).to(rows.dtype) * _FORBIDDEN
+        """Hidden vectors `[N, K, D]` from which each answer token is predicted."""
+        tokens = self.tokens[read_ids]
+        steps = torch.arange(tokens.shape[1], device=tokens.device)
+        later = (steps[None, :] > steps[:, None]).to(tokens.dtype) * _FORBIDDEN
         bias = self.decoder_bias(steps) + later
         for block in self.decoder_blocks:
-            rows = block(rows, bias, memory, memory_bias)
-        return self.decoder_norm(rows)
+            tokens = block(tokens, bias, memory, memory_bias)
+        return self.decoder_norm(tokens)
 
 
 def _log_sum_exp(logits: Tensor) -> Tensor:

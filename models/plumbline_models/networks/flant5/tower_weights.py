@@ -33,7 +33,7 @@ def tower_state(shards: Shards, arch: TowerArch) -> Iterator[tuple[str, Tensor]]
 
 def _from_hugging_face(shards: Shards, prefix: str, arch: TowerArch) -> Iterator[tuple[str, Tensor]]:
     width, embeddings = arch.width, f"{prefix}embeddings."
-    yield "class_row", shards.read(f"{embeddings}class_embedding", (width,))
+    yield "class_token", shards.read(f"{embeddings}class_embedding", (width,))
     yield "positions", shards.read(f"{embeddings}position_embedding.weight", (1 + arch.num_patches, width))
     patch_shape = (width, 3, arch.patch_px, arch.patch_px)
     yield "patches.weight", shards.read(f"{embeddings}patch_embedding.weight", patch_shape)
@@ -52,7 +52,7 @@ def _from_hugging_face(shards: Shards, prefix: str, arch: TowerArch) -> Iterator
 
 def _from_open_clip(shards: Shards, arch: TowerArch) -> Iterator[tuple[str, Tensor]]:
     width = arch.width
-    yield "class_row", shards.read(f"{_OPEN_CLIP}class_embedding", (width,))
+    yield "class_token", shards.read(f"{_OPEN_CLIP}class_embedding", (width,))
     yield "positions", shards.read(f"{_OPEN_CLIP}positional_embedding", (1 + arch.num_patches, width))
     yield "patches.weight", shards.read(f"{_OPEN_CLIP}conv1.weight", (width, 3, arch.patch_px, arch.patch_px))
     yield from affine(shards, f"{_OPEN_CLIP}ln_pre", "norm", (width,))

@@ -14,7 +14,7 @@ from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers.fclipscore import FClipScore
 from tests.results import succeeded
 
-ATTRIBUTION = 5e-5  # of the row's largest, as the golden notes ask; GELU for QuickGELU is 1.4e-2. Measured 7e-6
+ATTRIBUTION = 5e-5  # of each pair's largest, as the golden notes say; GELU for QuickGELU is 1.4e-2. Measured 7e-6
 COSINE = 2e-6
 TWO_FORMS = 1e-7  # between gradient and matrix, absolute
 
@@ -27,8 +27,8 @@ def encoder_of(clip: GoldenClip, backend: Backend) -> AttributionEncoder:
 
 def attribute(clip: GoldenClip, encoder: AttributionEncoder) -> list[CaptionAttribution]:
     pairs = [PairInput(case["caption"], clip.image_embeddings[case["image"]]) for case in readable(clip)]
-    rows = encoder.encode([encoder.preprocess(pair) for pair in pairs])
-    return [row for row in rows if isinstance(row, CaptionAttribution)]
+    encodings = encoder.encode([encoder.preprocess(pair) for pair in pairs])
+    return [encoding for encoding in encodings if isinstance(encoding, CaptionAttribution)]
 
 
 def readable(clip: GoldenClip) -> list[Mapping[str, Any]]:
@@ -46,18 +46,18 @@ def encoders(b32: GoldenClip, torch_fp32: Backend, openvino_fp32: Backend) -> Ma
 def test_tokens_and_cosines_are_the_official_ones(
     b32: GoldenClip, encoders: Mapping[str, AttributionEncoder], backend: str
 ) -> None:
-    rows = attribute(b32, encoders[backend])
-    assert len(rows) == len(readable(b32))
-    for case, row in zip(readable(b32), rows, strict=True):
+    encodings = attribute(b32, encoders[backend])
+    assert len(encodings) == len(readable(b32))
+    for case, encoding in zip(readable(b32), encodings, strict=True):
         golden = np.array(case["token_attr"])
-        assert row.cosine == pytest.approx(case["cos"], abs=COSINE)
-        assert np.abs(row.tokens - golden).max(initial=0.0) <= ATTRIBUTION * np.abs(golden).max(initial=1e-9)
+        assert encoding.cosine == pytest.approx(case["cos"], abs=COSINE)
+        assert np.abs(encoding.tokens - golden).max(initial=0.0) <= ATTRIBUTION * np.abs(golden).max(initial=1e-9)
 
 
 def test_gelu_towers_are_attributed_as_well(b16: GoldenClip, torch_fp32: Backend) -> None:
-    for case, row in zip(readable(b16), attribute(b16, encoder_of(b16, torch_fp32)), strict=True):
+    for case, encoding in zip(readable(b16), attribute(b16, encoder_of(b16, torch_fp32)), strict=True):
         golden = np.array(case["token_attr"])
-        assert np.abs(row.tokens - golden).max(initial=0.0) <= ATTRIBUTION * np.abs(golden).max(initial=1e-9)
+        assert np.abs(encoding.tokens - golden).max(initial=0.0) <= ATTRIBUTION * np.abs(golden).max(initial=1e-9)
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
@@ -90,13 +90,13 @@ def test_pairs_do_not_depend_on_their_neighbours_or_order(
 @pytest.fixture(scope="module")
 def score(b32: GoldenClip, encoders: Mapping[str, AttributionEncoder], torch_fp32: Backend):
     """Score golden cases under a section of options."""
-    rows = attribute(b32, encoders["torch"])
+    encodings = attribute(b32, encoders["torch"])
     texts = [case["caption"] for case in readable(b32)]
 
     def under(**options: Any) -> Sequence[Score]:
         context = BuildContext(backend=torch_fp32, registry=EncoderRegistry())
         scorer = FClipScore.build({**b32.options, **options}, context)
-        return [each for each in scorer.score(Embedded(pairs=rows, texts=texts)) if isinstance(each, Score)]
+        return [each for each in scorer.score(Embedded(pairs=encodings, texts=texts)) if isinstance(each, Score)]
 
     return under
 
@@ -141,9 +141,9 @@ def test_our_words_stand_where_they_say(b32: GoldenClip, score) -> None:
 def test_captions_of_any_kind_are_answered(b32: GoldenClip, encoders, torch_fp32: Backend, caption, words) -> None:
     encoder = encoders["openvino"]
     image = next(iter(b32.image_embeddings.values()))
-    rows = encoder.encode([encoder.preprocess(PairInput(caption, image))])
+    encodings = encoder.encode([encoder.preprocess(PairInput(caption, image))])
     scorer = FClipScore.build(b32.options, BuildContext(backend=torch_fp32, registry=EncoderRegistry()))
-    (got,) = scorer.score(Embedded(pairs=rows, texts=[caption]))
+    (got,) = scorer.score(Embedded(pairs=encodings, texts=[caption]))
     assert isinstance(got, Score)
     assert [word["text"] for word in got.details["words"]] == words
     assert "truncated" not in got.details
@@ -154,9 +154,9 @@ def test_captions_of_any_kind_are_answered(b32: GoldenClip, encoders, torch_fp32
 def test_a_caption_that_is_cut_says_so(b32: GoldenClip, encoders, torch_fp32: Backend) -> None:
     encoder = encoders["openvino"]
     caption = " ".join(["word"] * 200)
-    rows = encoder.encode([encoder.preprocess(PairInput(caption, next(iter(b32.image_embeddings.values()))))])
+    encodings = encoder.encode([encoder.preprocess(PairInput(caption, next(iter(b32.image_embeddings.values()))))])
     scorer = FClipScore.build(b32.options, BuildContext(backend=torch_fp32, registry=EncoderRegistry()))
-    (got,) = scorer.score(Embedded(pairs=rows, texts=[caption]))
+    (got,) = scorer.score(Embedded(pairs=encodings, texts=[caption]))
     assert isinstance(got, Score)
     assert got.details["truncated"] is True
     assert len(got.details["words"]) == 72

@@ -1,4 +1,4 @@
-"""The whole road, bytes to scores, against the official program's numbers: golden weights as a local checkpoint."""
+"""The whole request path, bytes to scores, against the official program: golden weights as a local checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any

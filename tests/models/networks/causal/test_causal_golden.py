@@ -5,7 +5,17 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from loadtests.goldens.vqascore import FOLDERS, TOLERANCES, context, kept, load, pixels, record, rows, scores
+from loadtests.goldens.vqascore import (
+    FOLDERS,
+    TOLERANCES,
+    context,
+    encode_images,
+    from_cache,
+    load,
+    pixels,
+    record,
+    scores,
+)
 from plumbline_models.core.protocols import PairInput
 from tests.results import succeeded
 
@@ -25,61 +35,61 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def shops(tmp_path_factory):
+def contexts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("engines")
     return {name: context(folder, backend=name) for name in ("torch", "openvino")}
 
 
 @pytest.fixture(scope="module")
-def shop(shops):
-    return shops["torch"]
+def torch_context(contexts):
+    return contexts["torch"]
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 @pytest.mark.parametrize(("family", "name", "kind"), CASES)
-def test_scores_are_the_recorded_ones(family, name, kind, backend, shops):
+def test_scores_are_the_recorded_ones(family, name, kind, backend, contexts):
     case = next(case for case in record(family)["cases"] if case["id"] == name)
     scorer = load(
         family,
-        shops[backend],
+        contexts[backend],
         question=case["question_template"],
         answer=case["answer_template"],
         repetition_penalty=RECORDED[kind],
     )
     assert {scorer.image.info().backend, scorer.pair.info().backend} == {backend}
-    of_images = rows(scorer, [pixels(family, image) for image in case["images"]])
-    for encoded in (of_images, kept(of_images)):
-        assert encoded[0].rows.flags.writeable is (encoded is of_images)
-        answered = scores(scorer, [(row, text) for row in encoded for text in case["texts"]])
+    of_images = encode_images(scorer, [pixels(family, image) for image in case["images"]])
+    for encoded in (of_images, from_cache(of_images)):
+        assert encoded[0].tokens.flags.writeable is (encoded is of_images)
+        answered = scores(scorer, [(encoding, text) for encoding in encoded for text in case["texts"]])
         found = np.array([score.value for score in answered]).reshape(len(of_images), -1)
         np.testing.assert_allclose(found, case[kind], atol=TOLERANCES[family], rtol=0)
         if RECORDED[kind] == 1.0:
             np.testing.assert_allclose(found, case["scores_ref_f64"], atol=TOLERANCES[family], rtol=0)
 
 
-def test_distinct_pairs_in_one_call_score_as_recorded(shop):
-    family, scorer = "llava-1.5", load("llava-1.5", shop)
+def test_distinct_pairs_in_one_call_score_as_recorded(torch_context):
+    family, scorer = "llava-1.5", load("llava-1.5", torch_context)
     recorded = record(family)["one_text_per_image"]
-    of_images = rows(scorer, [pixels(family, image) for image in recorded["images"]])
+    of_images = encode_images(scorer, [pixels(family, image) for image in recorded["images"]])
     found = [score.value for score in scores(scorer, list(zip(of_images, recorded["texts"], strict=True)))]
     np.testing.assert_allclose(found, recorded["scores_official_fp32"], atol=TOLERANCES[family], rtol=0)
 
 
-def test_p_no_beside_the_score_closes_the_recorded_ratio(shop):
-    family, scorer = "qwen2.5-vl", load("qwen2.5-vl", shop)
+def test_p_no_beside_the_score_closes_the_recorded_ratio(torch_context):
+    family, scorer = "qwen2.5-vl", load("qwen2.5-vl", torch_context)
     case = record(family)["cases"][0]
-    of_images = rows(scorer, [pixels(family, image) for image in case["images"]])
-    answered = scores(scorer, [(row, text) for row in of_images for text in case["texts"]])
+    of_images = encode_images(scorer, [pixels(family, image) for image in case["images"]])
+    answered = scores(scorer, [(encoding, text) for encoding in of_images for text in case["texts"]])
     found = np.array([score.value / (score.value + score.details["p_no"]) for score in answered])
     np.testing.assert_allclose(found, np.ravel(case["yes_over_yes_plus_no_fp32"]), atol=3e-5, rtol=0)
     assert all("log_p_eos" not in score.details for score in answered)
 
 
 @pytest.mark.parametrize("family", FOLDERS)
-def test_a_pair_scores_the_same_alone_reordered_or_beside_others(family, shop):
-    scorer, case = load(family, shop), record(family)["cases"][1]
-    (row,) = rows(scorer, [pixels(family, case["images"][0])])
-    pairs = [(row, text) for text in case["texts"]]
+def test_a_pair_scores_the_same_alone_reordered_or_beside_others(family, torch_context):
+    scorer, case = load(family, torch_context), record(family)["cases"][1]
+    (encoding,) = encode_images(scorer, [pixels(family, case["images"][0])])
+    pairs = [(encoding, text) for text in case["texts"]]
     together = [score.value for score in scores(scorer, pairs)]
     backwards = [score.value for score in scores(scorer, pairs[::-1])][::-1]
     alone = [scores(scorer, [pair])[0].value for pair in pairs]
@@ -88,29 +98,31 @@ def test_a_pair_scores_the_same_alone_reordered_or_beside_others(family, shop):
 
 
 @pytest.mark.parametrize("family", FOLDERS)
-def test_images_encoded_in_company_have_the_same_rows(family, shop):
-    scorer = load(family, shop)
+def test_images_encoded_together_have_the_encodings_that_they_have_alone(family, torch_context):
+    scorer = load(family, torch_context)
     image = pixels(family, "astronaut")
     preprocessed = [scorer.image.preprocess(each) for each in (image, image[::-1].copy())]
     first, second = succeeded(scorer.image.encode(preprocessed))
     [alone] = succeeded(scorer.image.encode(preprocessed[:1]))
-    np.testing.assert_allclose(first.rows, alone.rows, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(first.tokens, alone.tokens, atol=1e-5, rtol=0)
     assert first.key != second.key
 
 
 @pytest.mark.parametrize("family", FOLDERS)
-def test_bf16_moves_scores_by_its_own_rounding_and_no_more(family, shop, tmp_path):
+def test_bf16_moves_scores_by_its_own_rounding_and_no_more(family, torch_context, tmp_path):
     case = record(family)["cases"][0]
     low = load(family, context(tmp_path, "bf16"))
-    of_images = rows(low, [pixels(family, image) for image in case["images"][:2]])
-    found = [score.value for score in scores(low, [(row, text) for row in of_images for text in case["texts"]])]
+    of_images = encode_images(low, [pixels(family, image) for image in case["images"][:2]])
+    found = [
+        score.value for score in scores(low, [(encoding, text) for encoding in of_images for text in case["texts"]])
+    ]
     # 8 bits of mantissa over a whole network; rounded rotary frequencies would be off by tenths on long prompts
     np.testing.assert_allclose(found, np.ravel(case["scores_ref_f64"][:2]), atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("family", FOLDERS)
-def test_the_prefix_of_an_image_is_read_once_however_many_captions_and_batches_there_are(family, shop):
-    scorer = load(family, shop)
+def test_the_prefix_of_an_image_is_read_once_however_many_captions_and_batches_there_are(family, torch_context):
+    scorer = load(family, torch_context)
     module = cast("Any", scorer.pair)._loaded.engine._engine._module
     sizes = []
     hook = module.language.register_forward_pre_hook(
@@ -118,17 +130,17 @@ def test_the_prefix_of_an_image_is_read_once_however_many_captions_and_batches_t
     )
     module._kept.clear()
     image = pixels(family, "coffee")
-    row, again = rows(scorer, [image, image])
+    encoding, again = encode_images(scorer, [image, image])
     texts = ["a dog", "two dogs", "a cup of coffee on a wooden table"] * 20
-    scores(scorer, [(row if index % 2 else again, text) for index, text in enumerate(texts)])
+    scores(scorer, [(encoding if index % 2 else again, text) for index, text in enumerate(texts)])
     hook.remove()
     preprocessed = [
         scorer.pair.preprocess(PairInput(text, image_encoding))
-        for text, image_encoding in zip(texts, (row, again), strict=False)
+        for text, image_encoding in zip(texts, (encoding, again), strict=False)
     ]
     assert preprocessed[0].image.key == preprocessed[1].image.key
     prefix, *tails = sizes
     assert [size for size, _ in tails] == [32, 28]
     assert prefix[0] == 1
-    assert prefix[1] > row.rows.shape[1]
+    assert prefix[1] > encoding.tokens.shape[1]
     assert all(length < 120 for _, length in tails)

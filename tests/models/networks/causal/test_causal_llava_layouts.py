@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from loadtests.goldens.vqascore import FOLDERS, GOLDEN, TOLERANCES, context, load, pixels, record, rows, scores
+from loadtests.goldens.vqascore import FOLDERS, GOLDEN, TOLERANCES, context, encode_images, load, pixels, record, scores
 from plumbline_models.core.errors import CheckpointError, StateDictError
 from plumbline_models.networks.causal.checkpoint import CausalCheckpoint
 from plumbline_models.networks.causal.families import CAUSAL_FAMILIES
@@ -91,7 +91,7 @@ def test_both_nestings_of_the_library_score_as_recorded(nesting, ported, tmp_pat
     assert "mm_vision_tower" not in json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert set(load_file(folder / "model.safetensors")) != set(load_file(OWN / "model.safetensors"))
     scorer = load("llava-1.5", context(tmp_path), model=str(folder))
-    of_images = rows(scorer, [pixels("llava-1.5", image) for image in case["images"]])
-    answered = scores(scorer, [(row, text) for row in of_images for text in case["texts"]])
+    of_images = encode_images(scorer, [pixels("llava-1.5", image) for image in case["images"]])
+    answered = scores(scorer, [(encoding, text) for encoding in of_images for text in case["texts"]])
     found = np.array([score.value for score in answered]).reshape(len(of_images), -1)
     np.testing.assert_allclose(found, case["scores_ref_f64"], atol=TOLERANCES["llava-1.5"], rtol=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtests.goldens.vqascore import GOLDEN, context, load, rows, scores
+from loadtests.goldens.vqascore import GOLDEN, context, encode_images, load, scores
 from plumbline_models.core.errors import (
     BackendUnavailableError,
     CheckpointError,
@@ -94,21 +94,23 @@ def test_a_setting_of_images_that_the_family_lacks_is_refused_when_loading(optio
 
 
 def test_settings_of_images_are_part_of_the_key_and_change_what_is_read(tmp_path):
-    shop = context(tmp_path)
-    plain, whole = load(within=shop, **SMOL), load(within=shop, tiles=False, **SMOL)
+    torch_context = context(tmp_path)
+    plain, whole = load(within=torch_context, **SMOL), load(within=torch_context, tiles=False, **SMOL)
     assert plain.image.key != whole.image.key
     assert (
         plain.image.preprocess(IMAGE).resized.tiles.shape[0] > whole.image.preprocess(IMAGE).resized.tiles.shape[0] == 1
     )
-    small = load(within=shop, max_pixels=28 * 28 * 4, **QWEN)
+    small = load(within=torch_context, max_pixels=28 * 28 * 4, **QWEN)
     assert small.image.preprocess(IMAGE).resized.tiles.shape[1:3] == (28, 56)
-    assert all(0 < score.value < 1 for score in scores(small, [(rows(small, [IMAGE])[0], "a dog")]))
+    assert all(0 < score.value < 1 for score in scores(small, [(encode_images(small, [IMAGE])[0], "a dog")]))
 
 
 def test_the_wording_and_the_penalty_are_part_of_the_key(tmp_path):
-    shop = context(tmp_path)
-    keys = [VqaScore.build({**QWEN, **more}, shop).pair.key for more in ({}, {"question": "{}?"}, {"answer": "No"})]
-    keys.append(VqaScore.build({**QWEN, "repetition_penalty": 1.05}, shop).pair.key)
+    torch_context = context(tmp_path)
+    keys = [
+        VqaScore.build({**QWEN, **more}, torch_context).pair.key for more in ({}, {"question": "{}?"}, {"answer": "No"})
+    ]
+    keys.append(VqaScore.build({**QWEN, "repetition_penalty": 1.05}, torch_context).pair.key)
     assert len(set(keys)) == 4
 
 
@@ -144,9 +146,9 @@ def test_licences_are_told_by_name(name, licence):
 
 def test_texts_too_long_to_read_and_what_is_no_pair_are_refused(tmp_path):
     scorer = load(within=context(tmp_path), **SMOL)
-    (row,) = rows(scorer, [IMAGE])
+    (encoding,) = encode_images(scorer, [IMAGE])
     with pytest.raises(TextTooLongError):
-        scorer.pair.preprocess(PairInput("dog " * 2000, row))
+        scorer.pair.preprocess(PairInput("dog " * 2000, encoding))
     with pytest.raises(InvalidFieldError):
         scorer.pair.preprocess(PairInput("a dog", np.zeros(3)))
     with pytest.raises(InvalidFieldError):

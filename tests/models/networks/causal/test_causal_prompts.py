@@ -21,8 +21,8 @@ HOSTILE = (
 def open_prompt(family: CausalName, question: str | None = None, answer: str | None = None) -> CausalPrompt:
     described = CAUSAL_FAMILIES[family]
     pieces = CausalCheckpoint(str(GOLDEN / FOLDERS[family]), described).pieces
-    asked = described.question if question is None else question
-    return CausalPrompt(described, QuestionTemplate(asked, answer or described.answer), pieces)
+    stated = described.question if question is None else question
+    return CausalPrompt(described, QuestionTemplate(stated, answer or described.answer), pieces)
 
 
 @pytest.mark.parametrize("family", ["qwen2.5-vl", "smolvlm"])

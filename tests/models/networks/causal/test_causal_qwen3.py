@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from loadtests.goldens.vqascore import GOLDEN, context, load, rows, scores
+from loadtests.goldens.vqascore import GOLDEN, context, encode_images, load, scores
 from plumbline_models.core.errors import CheckpointError, StateDictError
 
 TEXTS = ("a dog", "", "Two dogs, one red car & 3 coins!", "(odd) beginning", "a cup of coffee " * 8)
@@ -47,9 +47,9 @@ def folder(tmp_path_factory):
 def test_scores_are_those_of_whole_prompts(folder, backend, tmp_path):
     scorer = load("qwen3-vl", context(tmp_path, backend=backend), model=str(folder))
     images = [np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in SHAPES]
-    of_images = rows(scorer, images)
-    assert of_images[0].rows.shape[0] == 3  # the prompt's rows, and what two deeper layers add to them
-    found = [score.value for score in scores(scorer, [(row, text) for row in of_images for text in TEXTS])]
+    of_images = encode_images(scorer, images)
+    assert of_images[0].tokens.shape[0] == 3  # the prompt's tokens, and what two deeper layers add to them
+    found = [score.value for score in scores(scorer, [(encoding, text) for encoding in of_images for text in TEXTS])]
     plain = Qwen3VLForConditionalGeneration.from_pretrained(folder).eval()
     expected = [_whole(plain, scorer, image, text) for image in images for text in TEXTS]
     np.testing.assert_allclose(found, expected, atol=3e-5, rtol=0)

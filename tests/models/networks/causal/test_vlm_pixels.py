@@ -1,4 +1,4 @@
-"""How causal families fit images."""
+"""How causal families resize images."""
 
 import numpy as np
 import pytest

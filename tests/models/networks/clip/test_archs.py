@@ -85,7 +85,7 @@ def test_a_name_like_no_other_gets_no_suggestion() -> None:
         find_arch("0123456789")
 
 
-def test_a_file_says_how_its_images_are_prepared(tiny_folder: Path) -> None:
+def test_a_file_says_how_its_images_are_preprocessed(tiny_folder: Path) -> None:
     arch = read_arch(tiny_folder / "open_clip_config.json")
     assert arch.preprocess_config == {
         "size": (32, 32),

@@ -1,4 +1,4 @@
-"""The same input gives the same row, whatever stands beside it."""
+"""The same input has the same encoding, whatever stands beside it."""
 
 from collections.abc import Iterator
 
@@ -69,40 +69,40 @@ def draw_texts(count: int) -> list[str]:
     return ["", *(" ".join(rng.choice(WORDS, rng.integers(0, 100))) for _ in range(count - 1))]
 
 
-def rows(encoder: Encoder, batch: list[object]) -> NDArray[np.float32]:
+def encode(encoder: Encoder, batch: list[object]) -> NDArray[np.float32]:
     return np.stack(succeeded(encoder.encode(batch)))
 
 
 def test_sixty_four_images_at_once_are_sixty_four_images(images: Encoder) -> None:
     preprocessed = [images.preprocess(pixels) for pixels in draw_pixels(64)]
-    singles = np.concatenate([rows(images, [one]) for one in preprocessed])
-    assert np.abs(rows(images, preprocessed) - singles).max() <= TOGETHER
+    singles = np.concatenate([encode(images, [one]) for one in preprocessed])
+    assert np.abs(encode(images, preprocessed) - singles).max() <= TOGETHER
     assert np.abs(np.linalg.norm(singles, axis=1) - 1).max() <= TOGETHER
 
 
 def test_sixty_four_texts_of_any_length_at_once_are_sixty_four_texts(texts: Encoder) -> None:
     preprocessed = [texts.preprocess(text) for text in draw_texts(64)]
     assert {len(ids) for ids in preprocessed} >= {2, 77}
-    singles = np.concatenate([rows(texts, [one]) for one in preprocessed])
-    assert np.abs(rows(texts, preprocessed) - singles).max() <= TOGETHER
+    singles = np.concatenate([encode(texts, [one]) for one in preprocessed])
+    assert np.abs(encode(texts, preprocessed) - singles).max() <= TOGETHER
     assert np.abs(np.linalg.norm(singles, axis=1) - 1).max() <= TOGETHER
 
 
 def test_order_and_duplicates_change_nothing(images: Encoder) -> None:
     preprocessed = [images.preprocess(pixels) for pixels in draw_pixels(6)]
     order = [5, 0, 3, 3, 1, 5, 2, 4]
-    shuffled = rows(images, [preprocessed[index] for index in order])
-    assert np.abs(shuffled - rows(images, preprocessed)[order]).max() <= TOGETHER
+    shuffled = encode(images, [preprocessed[index] for index in order])
+    assert np.abs(shuffled - encode(images, preprocessed)[order]).max() <= TOGETHER
 
 
 def test_more_than_an_engine_takes_at_once_is_cut_into_batches(images: Encoder) -> None:
     preprocessed = [images.preprocess(pixels) for pixels in draw_pixels(5)]
-    found = rows(images, preprocessed * 26)
+    found = encode(images, preprocessed * 26)
     assert found.shape == (130, 24)
-    assert np.abs(found - np.tile(rows(images, preprocessed), (26, 1))).max() <= TOGETHER
+    assert np.abs(found - np.tile(encode(images, preprocessed), (26, 1))).max() <= TOGETHER
 
 
-def test_no_inputs_give_no_rows(images: Encoder, texts: Encoder) -> None:
+def test_no_inputs_give_no_encodings(images: Encoder, texts: Encoder) -> None:
     assert images.encode([]) == []
     assert texts.encode([]) == []
 

@@ -25,7 +25,7 @@ def poisoned(tmp_path: Path) -> ClipSpec:
     return ClipSpec.of(ClipSection(checkpoint=folder))
 
 
-def test_a_row_without_numbers_is_an_error_for_that_row_only(poisoned: ClipSpec, torch_fp32: Backend) -> None:
+def test_an_encoding_without_numbers_is_an_error_of_its_own(poisoned: ClipSpec, torch_fp32: Backend) -> None:
     encoder = ClipTextEncoder(poisoned, torch_fp32)
     encoder.load()
     preprocessed = [encoder.preprocess(text) for text in ("a dog", "a cat", "a bird", "two cat")]

@@ -17,7 +17,7 @@ from tests.results import succeeded
 
 FP32 = 2e-6  # as the golden numbers' own notes ask; measured 1.4e-7 (torch) and 2.2e-7 (openvino)
 # bf16 bounds are about twice the largest error measured (docs/parity.md), since other CPUs add in another order; more
-# than FP32 is asked for as well, so that a precision that was never taken would show.
+# than FP32 is run as well, so that a precision that was never taken would show.
 BF16 = 5e-3  # of a cosine; measured 2.7e-3 (torch) and 1.8e-3 (openvino)
 BF16_ENTRY = 4e-3  # of an embedding; measured 1.7e-3
 LEAST_BF16 = 0.9998  # cosine of an embedding with its golden one; measured 0.99993
@@ -101,8 +101,8 @@ def test_bf16_stays_within_its_measured_bound(clip_in_bf16: tuple[GoldenClip, Cl
     clip, scorer = clip_in_bf16
     found = embed_images(scorer, clip)
     pairs = [(found[name], clip.image_embeddings[name]) for name in found]
-    assert min(float(row @ golden) for row, golden in pairs) >= LEAST_BF16
-    assert FP32 < max(np.abs(row - golden).max() for row, golden in pairs) <= BF16_ENTRY
+    assert min(float(encoding @ golden) for encoding, golden in pairs) >= LEAST_BF16
+    assert FP32 < max(np.abs(encoding - golden).max() for encoding, golden in pairs) <= BF16_ENTRY
     cases = [case for case in clip.cases if CONTROL not in case["caption"]]
     assert FP32 < cosine_error(scorer, clip, cases if HAS_BF16 else cases[:NUM_SLOW_CASES]) <= BF16
 

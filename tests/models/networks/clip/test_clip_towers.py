@@ -14,7 +14,7 @@ from plumbline_models.networks.clip.image_tower import ImageTower
 from plumbline_models.networks.clip.state_dicts import fill, sort_tensors
 from plumbline_models.networks.clip.text_tower import TextTower, end_of_text
 
-SAME = 1e-5  # entries are of size 1; the last block computes one row only, so sums run in another order
+SAME = 1e-5  # entries are of size 1; the last block computes one token only, so sums run in another order
 BASE = TINY["model_cfg"]
 WIDE = {
     **BASE,
@@ -64,9 +64,9 @@ def draw_ids(arch: Arch, lengths: list[int], total: int) -> Tensor:
     """Random texts that end in the vocabulary's last id, padded with 0."""
     vocabulary = arch.text["vocab_size"]
     ids = torch.zeros(len(lengths), total, dtype=torch.int64)
-    for row, length in zip(ids, lengths, strict=True):
-        row[: length - 1] = torch.randint(1, vocabulary - 1, (length - 1,))
-        row[length - 1] = vocabulary - 1
+    for text, length in zip(ids, lengths, strict=True):
+        text[: length - 1] = torch.randint(1, vocabulary - 1, (length - 1,))
+        text[length - 1] = vocabulary - 1
     return ids
 
 

@@ -18,7 +18,7 @@ from plumbline_models.networks.clip.graph import clip_image_graph
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 from tests.results import succeeded
 
-SAME = 2e-6  # unit-norm rows, float32
+SAME = 2e-6  # unit-norm embeddings, float32
 TEXT: Mapping[str, Any] = {"context_length": 12, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
 VIT: Mapping[str, Any] = {"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 2}
 TIMM = {"timm_model_name": "test_convnext", "timm_model_pretrained": False, "timm_pool": "", "timm_proj": "linear"}

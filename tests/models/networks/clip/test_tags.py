@@ -19,7 +19,7 @@ def test_openais_weights_want_quick_gelu() -> None:
     assert tag.preprocess == {}
 
 
-def test_a_tag_says_how_its_images_are_prepared() -> None:
+def test_a_tag_says_how_its_images_are_preprocessed() -> None:
     tag = find_tag("ViT-B-16-SigLIP", "webli")
     assert tag.preprocess["mean"] == [0.5, 0.5, 0.5]
     assert tag.preprocess["resize_mode"] == "squash"

@@ -24,7 +24,7 @@ def test_a_template_stands_before_every_text(tiny_spec: ClipSpec, torch_fp32: Ba
     assert templated.info().notes["template"] == "A photo depicts "
 
 
-def test_rows_of_different_templates_are_never_taken_for_each_other(tiny_spec: ClipSpec, torch_fp32: Backend) -> None:
+def test_templates_are_never_taken_for_each_other(tiny_spec: ClipSpec, torch_fp32: Backend) -> None:
     plain = ClipTextEncoder(tiny_spec, torch_fp32)
     keys = {plain.key} | {TemplatedTextEncoder(plain, template).key for template in ("a", "a ", "b ")}
     assert len(keys) == 4
@@ -35,7 +35,7 @@ def test_only_texts_have_templates(tiny_spec: ClipSpec, torch_fp32: Backend) -> 
         TemplatedTextEncoder(ClipTextEncoder(tiny_spec, torch_fp32), "a ").preprocess(np.zeros((2, 2, 3), np.uint8))
 
 
-def test_a_shelf_keeps_the_first_encoder_of_each_key(tiny_spec: ClipSpec, torch_fp32: Backend) -> None:
+def test_a_registry_keeps_the_first_encoder_of_each_key(tiny_spec: ClipSpec, torch_fp32: Backend) -> None:
     registry = EncoderRegistry()
     first, second = (ClipImageEncoder(tiny_spec, torch_fp32) for _ in range(2))
     text = ClipTextEncoder(tiny_spec, torch_fp32)

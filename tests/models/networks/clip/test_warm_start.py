@@ -1,4 +1,4 @@
-"""A process whose engines are cached starts without torch, and so do processes that only prepare."""
+"""A process whose engines are cached starts without torch, and so do processes that only preprocess."""
 
 import json
 import subprocess
@@ -32,10 +32,11 @@ text = scorer.text.preprocess("a red circle")
 ENCODE = """
 scorer.image.load()
 scorer.text.load()
-rows = [*scorer.image.encode([image]), *scorer.text.encode([text])]
+encodings = [*scorer.image.encode([image]), *scorer.text.encode([text])]
 """
 REPORT = """
-print(json.dumps([sorted({"torch", "open_clip", "transformers"} & set(sys.modules)), [row.tolist() for row in rows]]))
+imported = {"torch", "open_clip", "transformers"} & set(sys.modules)
+print(json.dumps([sorted(imported), [encoding.tolist() for encoding in encodings]]))
 """
 
 
@@ -44,7 +45,7 @@ def run(program: str, *arguments: str) -> list[Any]:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout)
 
 
-def test_cached_engines_are_loaded_without_torch_and_give_the_same_rows(
+def test_cached_engines_are_loaded_without_torch_and_give_the_same_encodings(
     tiny_folder: Path, tiny_spec: ClipSpec, openvino_fp32: Backend, tuning: Tuning
 ) -> None:
     image, text = ClipImageEncoder(tiny_spec, openvino_fp32), ClipTextEncoder(tiny_spec, openvino_fp32)
@@ -54,12 +55,12 @@ def test_cached_engines_are_loaded_without_torch_and_give_the_same_rows(
         *succeeded(image.encode([image.preprocess(np.full((40, 50, 3), 90, np.uint8))])),
         *succeeded(text.encode([text.preprocess("a red circle")])),
     ]
-    imported, rows = run(PREPROCESS + ENCODE + REPORT, str(tiny_folder), str(tuning.cache_dir))
+    imported, encodings = run(PREPROCESS + ENCODE + REPORT, str(tiny_folder), str(tuning.cache_dir))
     assert imported == []
-    assert np.abs(np.subtract(rows, expected)).max() <= 1e-6
+    assert np.abs(np.subtract(encodings, expected)).max() <= 1e-6
 
 
-def test_preparing_needs_neither_torch_nor_an_engine(tiny_folder: Path, tmp_path: Path) -> None:
-    imported, rows = run(PREPROCESS + "rows = [text]" + REPORT, str(tiny_folder), str(tmp_path / "empty"))
+def test_preprocessing_needs_neither_torch_nor_an_engine(tiny_folder: Path, tmp_path: Path) -> None:
+    imported, encodings = run(PREPROCESS + "encodings = [text]" + REPORT, str(tiny_folder), str(tmp_path / "empty"))
     assert imported == []
-    assert rows == [[49406, 320, 736, 7117, 49407]]
+    assert encodings == [[49406, 320, 736, 7117, 49407]]

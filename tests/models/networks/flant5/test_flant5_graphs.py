@@ -16,7 +16,7 @@ TOLERANCE = 2e-5  # float32 sums in another order, on values of the size of one 
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    """Rows this small lose more to a second thread than they gain, above all on a busy machine."""
+    """Batches this small lose more to a second thread than they gain, above all on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -35,7 +35,7 @@ def score_graph(checkpoint):
 
 @dataclass
 class Pair:
-    """One row of each of the graph's inputs."""
+    """A batch of one for each of the graph's inputs."""
 
     image_encodings: torch.Tensor
     head_ids: torch.Tensor
@@ -72,8 +72,8 @@ def test_padded_pixels_are_bit_for_bit_the_authors(checkpoint, golden, images, s
     np.testing.assert_array_equal(np.stack(resized), stages["preprocessed_uint8"])
 
 
-def test_the_tower_gives_the_last_but_one_layer_without_its_class_row(image_graph, stages):
-    seen = image_graph.see(torch.from_numpy(stages["preprocessed_uint8"][:1]))
+def test_the_tower_gives_the_last_but_one_layer_without_its_class_token(image_graph, stages):
+    seen = image_graph.embed(torch.from_numpy(stages["preprocessed_uint8"][:1]))
     np.testing.assert_allclose(seen[0], stages["pair0_vision_features"], atol=TOLERANCE, rtol=0)
 
 

@@ -44,8 +44,8 @@ def in_open_clip(tower):
                 renamed[f"visual.{EMBEDDINGS[stem]}{name.removeprefix(stem)}"] = tensor
     for index in range(3):
         for kind in ("weight", "bias"):
-            rows = [tower[f"encoder.layers.{index}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
-            renamed[f"visual.transformer.resblocks.{index}.attn.in_proj_{kind}"] = torch.cat(rows)
+            parts = [tower[f"encoder.layers.{index}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
+            renamed[f"visual.transformer.resblocks.{index}.attn.in_proj_{kind}"] = torch.cat(parts)
     return renamed
 
 

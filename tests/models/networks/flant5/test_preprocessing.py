@@ -1,4 +1,4 @@
-"""What prepares images and captions is read before it is needed: a gateway that takes callers fetches nothing."""
+"""What preprocesses images and captions is read before it is needed: a gateway that answers callers fetches nothing."""
 
 import shutil
 
@@ -11,7 +11,7 @@ from plumbline_models.networks.causal.image_encoder import ImageInPrompt
 from plumbline_models.scorers.vqascore import VqaScore
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (100, 140, 3), dtype=np.uint8)
-ROWS = {"clip-flant5": np.zeros((4, 8), dtype=np.float32)}
+TOKENS = {"clip-flant5": np.zeros((4, 8), dtype=np.float32)}
 PROMPTED = ImageInPrompt(np.zeros((1, 4, 8), dtype=np.float32), (2, 2), key=(0, 0))
 
 
@@ -25,7 +25,7 @@ def test_nothing_of_a_checkpoint_is_read_once_its_preprocessing_is_loaded(family
     shutil.rmtree(folder)
     for encoder, raw in (
         (scorer.image, IMAGE),
-        (scorer.pair, PairInput("a red circle", image_encoding=ROWS.get(family, PROMPTED))),
+        (scorer.pair, PairInput("a red circle", image_encoding=TOKENS.get(family, PROMPTED))),
     ):
         preprocessed = encoder.preprocess(raw)
         assert encoder.bucket(preprocessed) is not None

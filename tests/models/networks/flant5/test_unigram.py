@@ -6,7 +6,7 @@ from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundErro
 from plumbline_models.networks.flant5.tokenizer import UnigramTokenizer
 from plumbline_models.text.questions import QuestionTemplate
 
-IMAGE_PLACE = -200  # what the record writes where the image's rows go
+IMAGE_PLACE = -200  # what the record writes where the image's tokens go
 
 
 @pytest.fixture(scope="module")

@@ -44,20 +44,20 @@ class Loaded:
 
     scorer: VqaScore
 
-    def rows(self, images: Sequence[Any]) -> list[Any]:
+    def encode_images(self, images: Sequence[Any]) -> list[Any]:
         encoder = self.scorer.image
         return list(encoder.encode([encoder.preprocess(pixels) for pixels in images]))
 
     def scores(self, pairs: Sequence[tuple[Any, str]]) -> list[Score]:
         encoder = self.scorer.pair
-        preprocessed = [encoder.preprocess(PairInput(caption, row)) for row, caption in pairs]
+        preprocessed = [encoder.preprocess(PairInput(caption, encoding)) for encoding, caption in pairs]
         results: list[Any] = [None] * len(pairs)
         buckets: dict[Any, list[int]] = {}
         for index, one in enumerate(preprocessed):
             buckets.setdefault(encoder.bucket(one), []).append(index)
         for indices in buckets.values():
-            for index, row in zip(indices, encoder.encode([preprocessed[i] for i in indices]), strict=True):
-                results[index] = row
+            for index, encoding in zip(indices, encoder.encode([preprocessed[i] for i in indices]), strict=True):
+                results[index] = encoding
         return succeeded(self.scorer.score(Embedded(pairs=results)))
 
 
@@ -69,7 +69,7 @@ def backend(request, tmp_path_factory) -> Backend:
 
 @pytest.fixture(scope="module")
 def load(backend, tiny) -> Callable[..., Loaded]:
-    """Makes a scorer of the tiny checkpoint; engines are shared through the backend's cache and the shelf."""
+    """Makes a scorer of the tiny checkpoint; engines are shared through the backend's cache and the registry."""
     context = BuildContext(backend=backend, registry=OwnRegistry())
 
     def make(**options: Any) -> Loaded:
@@ -90,9 +90,9 @@ def test_scores_are_the_authors(name, load, golden, images):
         conversation=case["conversation"],
         image_aspect_ratio=case["image_aspect_ratio"],
     )
-    rows = scorer.rows([images[name] for name in case["images"]])
-    scores = scorer.scores([(row, text) for row in rows for text in case["texts"]])
-    found = np.array([score.value for score in scores]).reshape(len(rows), len(case["texts"]))
+    encodings = scorer.encode_images([images[name] for name in case["images"]])
+    scores = scorer.scores([(encoding, text) for encoding in encodings for text in case["texts"]])
+    found = np.array([score.value for score in scores]).reshape(len(encodings), len(case["texts"]))
     np.testing.assert_allclose(found, case["scores_official_fp32"], atol=TOLERANCE, rtol=0)
     if "scores_ref_f64" in case:
         np.testing.assert_allclose(found, case["scores_ref_f64"], atol=TOLERANCE, rtol=0)
@@ -105,8 +105,8 @@ def test_every_recorded_case_is_tested(golden):
 def test_ragged_pairs_of_different_images_score_as_the_authors(load, golden, images):
     recorded = golden["one_text_per_image"]
     scorer = load()
-    rows = scorer.rows([images[name] for name in recorded["images"]])
-    scores = scorer.scores(list(zip(rows, recorded["texts"], strict=True)))
+    encodings = scorer.encode_images([images[name] for name in recorded["images"]])
+    scores = scorer.scores(list(zip(encodings, recorded["texts"], strict=True)))
     np.testing.assert_allclose(
         [score.value for score in scores], recorded["scores_official_fp32"], atol=TOLERANCE, rtol=0
     )
@@ -115,7 +115,7 @@ def test_ragged_pairs_of_different_images_score_as_the_authors(load, golden, ima
 def test_the_logarithms_beside_the_score_are_those_of_the_record(load, golden, images, stages):
     case = golden["cases"][0]
     scorer = load()
-    (score,) = scorer.scores([(scorer.rows([images[case["images"][0]]])[0], case["texts"][0])])
+    (score,) = scorer.scores([(scorer.encode_images([images[case["images"][0]]])[0], case["texts"][0])])
     yes, end = golden["pair0_logprobs_yes_eos"]
     assert score.details["log_p_yes"] == pytest.approx(yes, abs=2e-5)
     assert score.details["log_p_eos"] == pytest.approx(end, abs=2e-5)
@@ -127,11 +127,11 @@ def test_the_logarithms_beside_the_score_are_those_of_the_record(load, golden, i
 
 def test_p_no_is_what_the_answer_no_begins_with(load, golden, images):
     case = next(case for case in golden["cases"] if case["id"] == "answer_no")
-    asked_yes, asked_no = load(), load(answer="No")
-    rows = asked_yes.rows([images[name] for name in case["images"]])
-    pairs = [(row, text) for row in rows for text in case["texts"]]
-    p_no = [score.details["p_no"] for score in asked_yes.scores(pairs)]
-    no = asked_no.scores(pairs)
+    plain, opposite = load(), load(answer="No")
+    encodings = plain.encode_images([images[name] for name in case["images"]])
+    pairs = [(encoding, text) for encoding in encodings for text in case["texts"]]
+    p_no = [score.details["p_no"] for score in plain.scores(pairs)]
+    no = opposite.scores(pairs)
     np.testing.assert_allclose(p_no, [math.exp(score.details["log_p_yes"]) for score in no], rtol=2e-5)
     # With the recorded score of the answer No, sqrt(p(No) p(end | No)), this closes the circle.
     recorded = np.ravel(case["scores_official_fp32"])
@@ -142,8 +142,8 @@ def test_p_no_is_what_the_answer_no_begins_with(load, golden, images):
 def test_a_pair_scores_the_same_alone_reordered_or_repeated(load, golden, images):
     case = golden["cases"][0]
     scorer = load()
-    rows = scorer.rows([images[name] for name in case["images"][:3]])
-    pairs = [(row, text) for row in rows for text in case["texts"]]
+    encodings = scorer.encode_images([images[name] for name in case["images"][:3]])
+    pairs = [(encoding, text) for encoding in encodings for text in case["texts"]]
     together = [score.value for score in scorer.scores(pairs)]
     alone = [scorer.scores([pair])[0].value for pair in pairs]
     backwards = [score.value for score in scorer.scores(pairs[::-1])][::-1]
@@ -153,10 +153,10 @@ def test_a_pair_scores_the_same_alone_reordered_or_repeated(load, golden, images
     np.testing.assert_allclose(twice, [*together, *together], atol=2e-6, rtol=0)
 
 
-def test_an_image_encoded_in_company_has_the_same_rows(load, images):
+def test_an_image_encoded_together_with_others_has_the_encoding_that_it_has_alone(load, images):
     scorer = load()
-    together = scorer.rows(list(images.values()))
-    alone = [scorer.rows([pixels])[0] for pixels in images.values()]
+    together = scorer.encode_images(list(images.values()))
+    alone = [scorer.encode_images([pixels])[0] for pixels in images.values()]
     np.testing.assert_allclose(np.stack(together), np.stack(alone), atol=1e-5, rtol=0)
 
 
@@ -165,8 +165,8 @@ def test_an_image_encoded_in_company_has_the_same_rows(load, images):
 )
 def test_captions_with_control_tokens_get_a_score_of_their_own(load, golden, images, hostile):
     scorer = load()
-    (row,) = scorer.rows([images["astronaut"]])
-    (score,) = scorer.scores([(row, hostile)])
+    (encoding,) = scorer.encode_images([images["astronaut"]])
+    (score,) = scorer.scores([(encoding, hostile)])
     recorded: dict[str, float] = next((entry for entry in golden["hostile"] if entry["text"] == hostile), {})
     assert 0 < score.value < 1
     # Read as plain text they are no longer what the authors' program makes of them.

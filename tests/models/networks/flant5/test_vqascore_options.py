@@ -17,7 +17,7 @@ from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.networks.likelihood import AnswerLikelihood
 from plumbline_models.scorers.vqascore import VqaScore
 
-ROWS = np.zeros((16, 32), dtype=np.float32)
+TOKENS = np.zeros((16, 32), dtype=np.float32)
 
 
 @pytest.fixture
@@ -51,10 +51,10 @@ def test_the_wording_and_the_aspect_are_part_of_the_keys(build):
     plain, worded, cropped = build(), build(question="{}?"), build(image_aspect_ratio="square")
     assert plain.pair.key != worded.pair.key
     assert plain.image.key == worded.image.key != cropped.image.key
-    assert plain.pair.key != cropped.pair.key  # the same image and caption have another row
+    assert plain.pair.key != cropped.pair.key  # the same image and caption have another encoding
 
 
-def test_a_checkpoint_that_says_how_it_was_trained_is_asked_so(copied, edit_config, build):
+def test_a_checkpoint_that_says_how_it_was_trained_has_its_conversation(copied, edit_config, build):
     edit_config(plumbline={"conversation": "t5_plain"})
     assert build(model=str(copied)).conventions["conversation"] == "t5_plain"
     assert build(model=str(copied), conversation="t5_chat").conventions["conversation"] == "t5_chat"
@@ -63,14 +63,14 @@ def test_a_checkpoint_that_says_how_it_was_trained_is_asked_so(copied, edit_conf
 
 def test_pairs_of_like_length_share_a_bucket(build):
     pair = build().pair
-    short, like, long = (pair.preprocess(PairInput(text, ROWS)) for text in ("a dog", "a cat", "a dog " * 40))
+    short, like, long = (pair.preprocess(PairInput(text, TOKENS)) for text in ("a dog", "a cat", "a dog " * 40))
     assert pair.bucket(short) == pair.bucket(like) != pair.bucket(long)
     assert 1.0 <= pair.cost(short) < pair.cost(long)
 
 
 def test_a_text_with_too_many_tokens_is_refused(build):
     with pytest.raises(TextTooLongError):
-        build().pair.preprocess(PairInput("dog " * 2000, ROWS))
+        build().pair.preprocess(PairInput("dog " * 2000, TOKENS))
 
 
 def test_encoders_refuse_what_is_not_theirs(build):
@@ -84,7 +84,7 @@ def test_encoders_refuse_what_is_not_theirs(build):
 def test_nothing_is_encoded_or_told_before_loading(build):
     scorer = build()
     with pytest.raises(EngineError):
-        scorer.pair.encode([scorer.pair.preprocess(PairInput("a dog", ROWS))])
+        scorer.pair.encode([scorer.pair.preprocess(PairInput("a dog", TOKENS))])
     with pytest.raises(SetupError):
         scorer.pair.info()
 
@@ -98,11 +98,11 @@ def test_loading_tells_what_was_loaded(build, golden):
     assert str(golden["scored_vocab"]) in info.notes["scored"]
 
 
-def test_a_row_that_is_no_number_does_not_harm_its_neighbours(build):
+def test_an_encoding_that_is_no_number_does_not_harm_its_neighbours(build):
     scorer = build()
     scorer.pair.load()
-    broken = np.full_like(ROWS, np.nan)
-    preprocessed = [scorer.pair.preprocess(PairInput("a dog", rows)) for rows in (ROWS, broken, ROWS)]
+    broken = np.full_like(TOKENS, np.nan)
+    preprocessed = [scorer.pair.preprocess(PairInput("a dog", tokens)) for tokens in (TOKENS, broken, TOKENS)]
     first, second, third = scorer.pair.encode(preprocessed)
     assert isinstance(second, EngineError)
     assert first == third

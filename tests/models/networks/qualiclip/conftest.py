@@ -48,7 +48,7 @@ def cases(golden: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def pictures(cases: list[Mapping[str, Any]]) -> Mapping[str, Pixels]:
+def images(cases: list[Mapping[str, Any]]) -> Mapping[str, Pixels]:
     """As the authors' program sees them, by case."""
     return {case["id"]: decode((GOLDEN / case["file"]).read_bytes(), AS_PUBLISHED) for case in cases}
 
@@ -117,5 +117,5 @@ def tiny_arch(tiny_quality: Path) -> Arch:
 
 
 @pytest.fixture
-def picture() -> Pixels:
+def image() -> Pixels:
     return np.random.default_rng(5).integers(0, 256, (70, 101, 3), dtype=np.uint8)

@@ -69,9 +69,9 @@ def value(margins: NDArray[np.float32], scale: float) -> float:
 
 
 def test_pixels_are_those_that_the_authors_program_sees(
-    cases: list[Mapping[str, Any]], pictures: Mapping[str, Pixels]
+    cases: list[Mapping[str, Any]], images: Mapping[str, Pixels]
 ) -> None:
-    found = {name: hashlib.sha256(pixels.tobytes()).hexdigest() for name, pixels in pictures.items()}
+    found = {name: hashlib.sha256(pixels.tobytes()).hexdigest() for name, pixels in images.items()}
     assert found == {case["id"]: case["rgb_sha256"] for case in cases}
 
 
@@ -87,13 +87,13 @@ def test_every_case_scores_as_the_authors_program_does(
     graphs: Mapping[str, QualiClipGraph],
     prompt_features: Mapping[str, Tensor],
     cases: list[Mapping[str, Any]],
-    pictures: Mapping[str, Pixels],
+    images: Mapping[str, Pixels],
     name: str,
 ) -> None:
     learned_scale = 100 if name == "spread" else 1 / 0.07  # exp(logit_scale), which CLIP-IQA takes; 1 / 0.07 untrained
     for case in (case for case in cases if case["height"] * case["width"] < TOO_LARGE[name]):
         with torch.inference_mode():
-            feature = graphs[name].embed(torch.tensor(pictures[case["id"]])[None])
+            feature = graphs[name].embed(torch.tensor(images[case["id"]])[None])
             margins = torch.matmul(feature, graphs[name].contrasts)[0].numpy()
             cosines = torch.matmul(feature, prompt_features[name].T)[0].numpy()
         expected = case[name]
@@ -105,17 +105,17 @@ def test_every_case_scores_as_the_authors_program_does(
 
 
 def test_features_are_the_authors(
-    graphs: Mapping[str, QualiClipGraph], features: Mapping[str, NDArray[Any]], pictures: Mapping[str, Pixels]
+    graphs: Mapping[str, QualiClipGraph], features: Mapping[str, NDArray[Any]], images: Mapping[str, Pixels]
 ) -> None:
     for name in ("tiny_33x47", "wide_40x640", "odd_333x517"):
         expected = features["features"][features["ids"].tolist().index(name)]
         with torch.inference_mode():
-            found = graphs["spread"].embed(torch.tensor(pictures[name])[None])[0]
+            found = graphs["spread"].embed(torch.tensor(images[name])[None])[0]
         np.testing.assert_allclose(found, expected, atol=FEATURE)
 
 
 def test_the_authors_checkpoint_scores_the_same_on_openvino(
-    published: Path, openvino_fp32: Backend, cases: list[Mapping[str, Any]], pictures: Mapping[str, Pixels]
+    published: Path, openvino_fp32: Backend, cases: list[Mapping[str, Any]], images: Mapping[str, Pixels]
 ) -> None:
     context = BuildContext(backend=openvino_fp32, registry=EncoderRegistry())
     scorer = QualiClip.build({"arch": "RN50-quickgelu", "checkpoint": published}, context)
@@ -124,8 +124,8 @@ def test_the_authors_checkpoint_scores_the_same_on_openvino(
     encoder.load()
     assert {case["id"] for case in cases} >= ON_OPENVINO
     for case in (case for case in cases if case["id"] in ON_OPENVINO):
-        rows = encoder.encode([encoder.preprocess(pictures[case["id"]])])
-        (answer,) = scorer.score(Embedded(images=rows))
+        encodings = encoder.encode([encoder.preprocess(images[case["id"]])])
+        (answer,) = scorer.score(Embedded(images=encodings))
         assert isinstance(answer, Score)
         assert answer.value == pytest.approx(case["spread"]["score"], abs=SCORE), case["id"]
         assert answer.details["pairs"] == pytest.approx(case["spread"]["pair_probs"], abs=1e-4), case["id"]

@@ -78,8 +78,8 @@ def test_folding_norms_and_pool_changes_nothing(
     np.testing.assert_allclose(folded, embed_in_full(tiny_clip.visual, tiny_arch, pixels), atol=ROUNDING)
 
 
-def test_an_image_scores_the_same_alone_and_in_a_batch(tiny_graph: QualiClip, picture: Pixels) -> None:
-    batch = torch.from_numpy(np.stack([picture, picture[::-1], 255 - picture]))
+def test_an_image_scores_the_same_alone_and_in_a_batch(tiny_graph: QualiClip, image: Pixels) -> None:
+    batch = torch.from_numpy(np.stack([image, image[::-1], 255 - image]))
     with torch.inference_mode():
         together = tiny_graph(batch)
         alone = torch.cat([tiny_graph(one[None]) for one in batch])

@@ -60,32 +60,32 @@ def stored(tiny_quality: Path, tmp_path: Path) -> Path:
 
 
 def test_the_score_is_the_mean_of_the_pairs_probabilities() -> None:
-    rows = [QualityEncoding(np.array([0.0, 0.02], dtype=np.float32))]
-    (answer,) = succeeded(QualiClip(None, scale=100, relative_cost=1).score(Embedded(images=rows)))  # type: ignore[arg-type]
+    encodings = [QualityEncoding(np.array([0.0, 0.02], dtype=np.float32))]
+    (answer,) = succeeded(QualiClip(None, scale=100, relative_cost=1).score(Embedded(images=encodings)))  # type: ignore[arg-type]
     assert answer.details["pairs"] == pytest.approx([0.5, 1 / (1 + np.exp(-2))], abs=1e-6)
     assert answer.value == pytest.approx(np.mean(answer.details["pairs"]), abs=1e-6)
 
 
 def test_the_widest_margins_stay_within_the_range() -> None:
-    rows = [QualityEncoding(np.array([2.0], dtype=np.float32)), QualityEncoding(np.array([-2.0], dtype=np.float32))]
-    answers = succeeded(QualiClip(None, scale=1000, relative_cost=1).score(Embedded(images=rows)))  # type: ignore[arg-type]
+    encodings = [QualityEncoding(np.array([margin], dtype=np.float32)) for margin in (2.0, -2.0)]
+    answers = succeeded(QualiClip(None, scale=1000, relative_cost=1).score(Embedded(images=encodings)))  # type: ignore[arg-type]
     assert [answer.value for answer in answers] == [1.0, 0.0]
 
 
-def test_stored_features_take_the_place_of_prompts(context: BuildContext, stored: Path, picture: Pixels) -> None:
-    assert len(score(context, stored, picture).details["pairs"]) == 2
+def test_stored_features_take_the_place_of_prompts(context: BuildContext, stored: Path, image: Pixels) -> None:
+    assert len(score(context, stored, image).details["pairs"]) == 2
 
 
-def test_prompts_that_are_not_stored_need_the_text_tower(context: BuildContext, stored: Path, picture: Pixels) -> None:
+def test_prompts_that_are_not_stored_need_the_text_tower(context: BuildContext, stored: Path, image: Pixels) -> None:
     with pytest.raises(StateDictError, match="no text tower"):
-        score(context, stored, picture, prompts="clipiqa")
+        score(context, stored, image, prompts="clipiqa")
 
 
-def test_prompts_can_be_chosen(context: BuildContext, tiny_quality: Path, picture: Pixels) -> None:
-    all_pairs = score(context, tiny_quality, picture).details["pairs"]
+def test_prompts_can_be_chosen(context: BuildContext, tiny_quality: Path, image: Pixels) -> None:
+    all_pairs = score(context, tiny_quality, image).details["pairs"]
     assert len(all_pairs) == len(QUALICLIP_PAIRS)
-    one_pair = score(context, tiny_quality, picture, prompts="clipiqa")
-    own_pairs = score(context, tiny_quality, picture, prompts=[["Sharp image.", "Blurry image."]])
+    one_pair = score(context, tiny_quality, image, prompts="clipiqa")
+    own_pairs = score(context, tiny_quality, image, prompts=[["Sharp image.", "Blurry image."]])
     assert one_pair.details["pairs"] == pytest.approx(all_pairs[:1], abs=1e-6)
     assert own_pairs.details["pairs"] == pytest.approx(all_pairs[1:2], abs=1e-6)
 
@@ -110,11 +110,11 @@ def test_a_section_that_does_not_fit_is_refused(
         build(context, tiny_quality, **options)
 
 
-def test_images_keep_their_size(context: BuildContext, tiny_quality: Path, picture: Pixels) -> None:
+def test_images_keep_their_size(context: BuildContext, tiny_quality: Path, image: Pixels) -> None:
     _, encoder = build(context, tiny_quality)
-    sized = encoder.preprocess(picture)
-    assert sized.pixels.shape == picture.shape
-    assert encoder.bucket(sized) != encoder.bucket(encoder.preprocess(picture.transpose(1, 0, 2)))
+    sized = encoder.preprocess(image)
+    assert sized.pixels.shape == image.shape
+    assert encoder.bucket(sized) != encoder.bucket(encoder.preprocess(image.transpose(1, 0, 2)))
     assert encoder.cost(encoder.preprocess(np.zeros((224, 448, 3), dtype=np.uint8))) == 2
 
 
@@ -139,9 +139,9 @@ def test_large_images_are_scaled_down(
 
 
 def test_the_answer_says_at_what_size_a_large_image_was_scored(
-    context: BuildContext, tiny_quality: Path, picture: Pixels
+    context: BuildContext, tiny_quality: Path, image: Pixels
 ) -> None:
-    large = np.tile(picture, (2, 2, 1))
+    large = np.tile(image, (2, 2, 1))
     assert "resized" not in score(context, tiny_quality, large).details
     limited = score(BuildContext(context.backend, EncoderRegistry()), tiny_quality, large, max_pixels=10_000)
     assert limited.details["resized"] == {"height": 83, "width": 120}
@@ -161,16 +161,16 @@ def test_what_is_no_image_is_refused(context: BuildContext, tiny_quality: Path) 
         build(context, tiny_quality)[0].score(Embedded())
 
 
-def test_batches_beyond_the_graphs_are_split(context: BuildContext, tiny_quality: Path, picture: Pixels) -> None:
+def test_batches_beyond_the_graphs_are_split(context: BuildContext, tiny_quality: Path, image: Pixels) -> None:
     _, encoder = build(context, tiny_quality)
     with pytest.raises(SetupError):
         encoder.info()
     encoder.load()
-    batch = [encoder.preprocess(np.roll(picture, shift, axis=1)) for shift in range(6)]
+    batch = [encoder.preprocess(np.roll(image, shift, axis=1)) for shift in range(6)]
     together = encoder.encode(pickle.loads(pickle.dumps(batch)))  # noqa: S301 - our own bytes
-    for one, row in zip(batch, together, strict=True):
+    for one, encoding in zip(batch, together, strict=True):
         (alone,) = encoder.encode([one])
-        assert isinstance(row, QualityEncoding)
+        assert isinstance(encoding, QualityEncoding)
         assert isinstance(alone, QualityEncoding)
-        np.testing.assert_allclose(row.margins, alone.margins, atol=2e-6)
+        np.testing.assert_allclose(encoding.margins, alone.margins, atol=2e-6)
     assert encoder.info().backend == "torch"
