@@ -88,7 +88,7 @@ PROGRAMS = (
     ),
     Program(
         "efficiency-32",
-        "service.efficiency --items 32 --callers 4",
+        "service.efficiency --items 32 --clients 4",
         quick="--rounds 1 --round-items 32",
         limit_s=600,
         aims=(
@@ -99,7 +99,7 @@ PROGRAMS = (
     ),
     Program(
         "efficiency-1",
-        "service.efficiency --items 1 --callers 64",
+        "service.efficiency --items 1 --clients 64",
         quick="--rounds 1 --round-items 32",
         limit_s=600,
         aims=(
@@ -121,7 +121,7 @@ PROGRAMS = (
     ),
     Program(
         "fastapi_open_clip",
-        "service.baseline --peer fastapi_open_clip --requests 128 --rounds 5",
+        "service.baseline --baseline fastapi_open_clip --requests 128 --rounds 5",
         quick="--requests 64 --rounds 5",
         limit_s=600,
         aims=(
@@ -132,7 +132,7 @@ PROGRAMS = (
     *(
         Program(
             name,
-            f"service.baseline --peer {name} --python .venv-baselines/{name}/bin/python --requests 128 --rounds 5",
+            f"service.baseline --baseline {name} --python .venv-baselines/{name}/bin/python --requests 128 --rounds 5",
             quick="--requests 64 --rounds 5",
             limit_s=600,
             aims=(Aim(f"rate against {what}, 64 clients", f"ratios/{name}/requests_a_second", 1.5),),

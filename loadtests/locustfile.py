@@ -1,11 +1,11 @@
-"""Plumbline's callers as locust users.
+"""Plumbline's clients as locust users.
 
     python -m locust -f loadtests/locustfile.py --host http://127.0.0.1:8000                  # its page: http://localhost:8089
     python -m locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 --headless --users 64 --run-time 60s Pairs
 
 Each class is a scenario; name those that should run, or pick them on the page (--class-picker). gRPC users call port
 9000 of the host, or --grpc-port. One locust process keeps one core busy: where a service is faster than that, add
---processes. Locust's users are a closed loop: for latency against offered load see road/latency.py.
+--processes. Locust's users are a closed loop: for latency against offered load see service/latency.py.
 """
 
 import itertools
@@ -20,8 +20,8 @@ import grpc.experimental.gevent
 from locust import FastHttpUser, User, events, task
 from locust.argument_parser import LocustArgumentParser
 
-from loadtests.service.callers import FORM, form, numbered
-from loadtests.service.pictures import captions, forms, messages, pictures
+from loadtests.service.images import captions, draw_images, forms, messages
+from loadtests.service.load_generators import FORM, form, numbered
 from plumbline_wire.v1 import scoring_pb2 as pb
 from plumbline_wire.v1 import scoring_pb2_grpc
 
@@ -29,7 +29,7 @@ grpc.experimental.gevent.init_gevent()  # gRPC's own threads would stop all of l
 
 NUM_IMAGES, NUM_TEXTS, NUM_PROMPTS = 16, 32, 50
 BATCHES, BATCH = 4, 16
-LEAST = 0.25  # of clipscore, for a picture to be kept
+LEAST = 0.25  # of clipscore, for an image to be kept
 
 
 @events.init_command_line_parser.add_listener
@@ -54,7 +54,7 @@ class RestUser(FastHttpUser):
 
 
 class Pairs(RestUser):
-    """A new picture and a new caption a request."""
+    """A new image and a new caption a request."""
 
     bodies = forms(1, is_new=True)
 
@@ -64,9 +64,9 @@ class Pairs(RestUser):
 
 
 class BestOf16(RestUser):
-    """16 pictures that were made for one prompt, ranked."""
+    """16 images that were made for one prompt, ranked."""
 
-    prompts, images = captions(), pictures(NUM_IMAGES, is_new=True)
+    prompts, images = captions(), draw_images(NUM_IMAGES, is_new=True)
 
     @task
     def _rank(self) -> None:
@@ -76,9 +76,9 @@ class BestOf16(RestUser):
 
 
 class OneImageManyTexts(RestUser):
-    """One picture held against 32 texts."""
+    """One image held against 32 texts."""
 
-    prompts, images = captions(), pictures(1, is_new=True)
+    prompts, images = captions(), draw_images(1, is_new=True)
 
     @task
     def _score(self) -> None:
@@ -88,10 +88,10 @@ class OneImageManyTexts(RestUser):
 
 
 class RepeatedPrompts(RestUser):
-    """New pictures, and prompts that many callers ask about."""
+    """New images, and prompts that many clients ask about."""
 
     prompts = itertools.cycle(list(itertools.islice(captions(), NUM_PROMPTS)))
-    images = pictures(1, is_new=True)
+    images = draw_images(1, is_new=True)
 
     @task
     def _score(self) -> None:
@@ -101,9 +101,9 @@ class RepeatedPrompts(RestUser):
 
 
 class Filters(RestUser):
-    """A generation pipeline that keeps or drops what it made, one picture at a time."""
+    """A generation pipeline that keeps or drops what it made, one image at a time."""
 
-    prompts, images = captions(), pictures(1, is_new=True)
+    prompts, images = captions(), draw_images(1, is_new=True)
 
     @task
     def _keep_or_drop(self) -> None:
@@ -128,12 +128,12 @@ class GrpcUser(User):
         """Hang up."""
         self._channel.close()
 
-    def call(self, name: str, ask: Callable[[], list[pb.ScoreReply]]) -> None:
-        """Ask, and tell locust how long it took and what went wrong."""
+    def call(self, name: str, send_one: Callable[[], list[pb.ScoreReply]]) -> None:
+        """ScorePair, and tell locust how long it took and what went wrong."""
         found: dict[str, Any] = {"request_type": "gRPC", "name": f"{type(self).__name__} {name}", "exception": None}
         started, replies = time.perf_counter(), list[pb.ScoreReply]()
         try:
-            replies = ask()
+            replies = send_one()
         except grpc.RpcError as error:
             found["exception"] = error
         if any(result.HasField("error") for reply in replies for result in reply.results):

@@ -1,7 +1,7 @@
 """Whether the embedded networks mean what they say: `make eval-mini`.
 
 Fresh scenes by the renderer that training never saw, each with a true caption and one foil, and photographs never
-trained on, spoiled step by step; all scored by the service's own road, from image bytes on. Prints Markdown, and
+trained on, spoiled step by step; all scored by the service's own path, from image bytes on. Prints Markdown, and
 writes JSON where `--json` says.
 
     python -m loadtests.accuracy.measure [--pairs 2000] [--crops 8] [--seed 77] [--json FILE]
@@ -12,18 +12,25 @@ import asyncio
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
 from rich.progress import track
 
-from loadtests.accuracy import quality, scenes
+from loadtests.accuracy import scenes
+from loadtests.accuracy.served import encoded, score
 from loadtests.accuracy.targets import Figure, markdown
+from plumbline_models.core.arrays import Pixels
 from plumbline_serve.assembly import assembled
+from plumbline_serve.requests.service import CoreService
 from plumbline_serve.settings import load_settings
+from plumbline_training.distortions import DISTORTIONS, NUM_LEVELS, distort
 from plumbline_training.evaluation.pairs import draw_pairs
-from plumbline_training.measure_quality import held_out_crops
+from plumbline_training.measure_quality import held_out_crops, spearman
 
 PAIRS_AT_ONCE = 128
 
@@ -40,7 +47,29 @@ async def measure(options: argparse.Namespace) -> list[Figure]:
                 scored += await scenes.score_pairs(service, pairs[first : first + PAIRS_AT_ONCE])
             rng = np.random.default_rng(options.seed)
             crops = list(held_out_crops(options.crops, rng))
-            return [*scenes.figures(scored), *await quality.figures(service, crops, rng)]
+            return [*scenes.figures(scored), *await quality_figures(service, crops, rng)]
+
+
+async def quality_figures(service: CoreService, crops: Sequence[Pixels], rng: Generator) -> list[Figure]:
+    """How qualiclip follows growing distortion: rank correlation with the level, and the mean score of clean crops."""
+    rows, correlations, clean = [], [], []
+    for kind in DISTORTIONS:
+        values = [
+            await _values(service, [distort(crop, kind, float(level), rng) for level in range(NUM_LEVELS + 1)])
+            for crop in crops
+        ]
+        clean += [one[0] for one in values]
+        correlations.append(float(np.mean([spearman(one[1:]) for one in values])))
+        rows.append(Figure("qualiclip", f"Spearman with the level, {kind}", correlations[-1], 0.70, len(crops)))
+        worst = float(np.mean([one[-1] for one in values]))
+        rows.append(Figure("qualiclip", f"mean score at level {NUM_LEVELS}, {kind}", worst, None, len(crops)))
+    rows.append(Figure("qualiclip", "Spearman with the level, mean", float(np.mean(correlations)), 0.85, len(crops)))
+    return [*rows, Figure("qualiclip", "mean score untouched", float(np.mean(clean)), None, len(crops))]
+
+
+async def _values(service: CoreService, images: Sequence[Pixels]) -> NDArray[np.float64]:
+    found = await score(service, [(encoded(image), None) for image in images], ("qualiclip",))
+    return np.array([one["qualiclip"].value for one in found])
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ class Figure:
     least: float | None
     """What it should reach; None: shown only."""
     num: int
-    """Pairs, captions or pictures behind it."""
+    """Pairs, captions or images behind it."""
 
     @property
     def is_reached(self) -> bool:

@@ -1,6 +1,7 @@
 """The CLIPScore server that most teams write: FastAPI, and open_clip called where the request is handled.
 
-    PLUMBLINE_PEER_CHECKPOINT=weights PLUMBLINE_PEER_THREADS=2 PLUMBLINE_PEER_PORT=8080 python fastapi_open_clip.py
+    PLUMBLINE_BASELINE_CHECKPOINT=weights PLUMBLINE_BASELINE_THREADS=2 PLUMBLINE_BASELINE_PORT=8080 \
+        python fastapi_open_clip.py
 
 A form of one JPEG file and its caption is decoded, preprocessed, tokenised and scored by itself, in FastAPI's thread
 pool, in float32 as open_clip loads it.
@@ -19,8 +20,10 @@ from PIL import Image
 ARCH = "ViT-B-32-quickgelu"
 WEIGHT = 2.5  # Hessel et al., arXiv:2104.08718
 
-torch.set_num_threads(int(os.environ["PLUMBLINE_PEER_THREADS"]))
-network, _, preprocess = open_clip.create_model_and_transforms(ARCH, pretrained=os.environ["PLUMBLINE_PEER_CHECKPOINT"])
+torch.set_num_threads(int(os.environ["PLUMBLINE_BASELINE_THREADS"]))
+network, _, preprocess = open_clip.create_model_and_transforms(
+    ARCH, pretrained=os.environ["PLUMBLINE_BASELINE_CHECKPOINT"]
+)
 network.eval()
 tokenize = open_clip.get_tokenizer(ARCH)
 app = FastAPI()
@@ -34,9 +37,9 @@ def ready() -> bool:
 
 @app.post("/score")
 @torch.inference_mode()
-def score(picture: Annotated[bytes, File()], text: Annotated[str, Form()]) -> dict[str, float]:
-    """The CLIPScore of one picture and one caption."""
-    pixels = preprocess(Image.open(io.BytesIO(picture)).convert("RGB"))[None]
+def score(image: Annotated[bytes, File()], text: Annotated[str, Form()]) -> dict[str, float]:
+    """The CLIPScore of one image and one caption."""
+    pixels = preprocess(Image.open(io.BytesIO(image)).convert("RGB"))[None]
     image = network.encode_image(pixels, normalize=True)
     caption = network.encode_text(tokenize([text]), normalize=True)
     cosine = float((image * caption).sum())
@@ -44,4 +47,4 @@ def score(picture: Annotated[bytes, File()], text: Annotated[str, Form()]) -> di
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, port=int(os.environ["PLUMBLINE_PEER_PORT"]), log_level="warning")
+    uvicorn.run(app, port=int(os.environ["PLUMBLINE_BASELINE_PORT"]), log_level="warning")

@@ -1,4 +1,4 @@
-"""An open_clip ViT as a folder of the Hugging Face library's CLIP, for peers that read nothing else.
+"""An open_clip ViT as a folder of the Hugging Face library's CLIP, for baselines that read nothing else.
 
     python -m loadtests.baselines.hugging_face_clip WEIGHTS.safetensors FOLDER [--arch ViT-B-32-quickgelu]
 

@@ -1,6 +1,6 @@
 """A CLIPScore server of LitServe: open_clip behind its own batching.
 
-    python -m loadtests.service.baseline --peer litserve_open_clip [PLUMBLINE_PEER_PRECISION=bf16 in the environment]
+    [PLUMBLINE_BASELINE_PRECISION=bf16] python -m loadtests.service.baseline --baseline litserve_open_clip
 
 As LitServe's documentation has it: forms are decoded in `decode_request`, `max_batch_size` and `batch_timeout` collect
 requests, one worker computes. float32, as open_clip loads it, or bf16 by torch's autocast.
@@ -25,12 +25,12 @@ BATCH_SIZE, BATCH_TIMEOUT_S = 16, 0.01
 
 
 class ClipScore(litserve.LitAPI):
-    """Scores a form of one picture and one caption; the methods are called in the order in which they stand."""
+    """Scores a form of one image and one caption; the methods are called in the order in which they stand."""
 
     def setup(self, device: str) -> None:
         """Load the network, once in a worker."""
-        torch.set_num_threads(int(os.environ["PLUMBLINE_PEER_THREADS"]))
-        checkpoint = os.environ["PLUMBLINE_PEER_CHECKPOINT"]
+        torch.set_num_threads(int(os.environ["PLUMBLINE_BASELINE_THREADS"]))
+        checkpoint = os.environ["PLUMBLINE_BASELINE_CHECKPOINT"]
         self.network, _, self.preprocess = open_clip.create_model_and_transforms(
             ARCH, pretrained=checkpoint, device=device
         )
@@ -39,8 +39,8 @@ class ClipScore(litserve.LitAPI):
 
     def decode_request(self, request: Request) -> tuple[Tensor, Tensor]:
         """`[3, 224, 224]` normalised pixels and `[77]` tokens of one form."""
-        picture = Image.open(io.BytesIO(request["picture"].file.read())).convert("RGB")
-        return self.preprocess(picture), self.tokenize([request["text"]])[0]
+        image = Image.open(io.BytesIO(request["image"].file.read())).convert("RGB")
+        return self.preprocess(image), self.tokenize([request["text"]])[0]
 
     def batch(self, inputs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Both of all forms."""
@@ -66,7 +66,7 @@ class ClipScore(litserve.LitAPI):
 
 
 def _precision() -> AbstractContextManager[Any]:
-    is_bf16 = os.environ.get("PLUMBLINE_PEER_PRECISION") == "bf16"
+    is_bf16 = os.environ.get("PLUMBLINE_BASELINE_PRECISION") == "bf16"
     return torch.autocast("cpu", torch.bfloat16, enabled=is_bf16)
 
 
@@ -76,7 +76,7 @@ if __name__ == "__main__":
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=False)
     server.run(
         host="127.0.0.1",
-        port=int(os.environ["PLUMBLINE_PEER_PORT"]),
+        port=int(os.environ["PLUMBLINE_BASELINE_PORT"]),
         log_level="warning",
         generate_client_file=False,
     )

@@ -41,8 +41,8 @@ class RepeatingVqa:
             image: `[H, H, 3]`, a square, so that nothing need be padded.
             prompts: What stands before and behind the image, for each text.
         """
-        pictures = [Image.fromarray(image) for _ in prompts]
-        pixels = self.processor(pictures, return_tensors="pt")["pixel_values"]
+        images = [Image.fromarray(image) for _ in prompts]
+        pixels = self.processor(images, return_tensors="pt")["pixel_values"]
         rows = self.projector(self.tower(pixels, output_hidden_states=True).hidden_states[-2][:, 1:])
         table = self.t5.get_input_embeddings()
         embedded = [

@@ -1,6 +1,6 @@
 """What decoding and resizing cost, beside what else could do it: `python -m loadtests.engine.decoding`.
 
-One photograph in several sizes and formats, one thread, all sides in one process and in turn, medians of CPU seconds.
+One photograph in several sizes and formats, one thread, all programs in one process in turn, medians of CPU seconds.
 The baseline is Pillow's own `convert("RGB")`. OpenCV is measured where `opencv-python-headless` is installed. Beside
 each ratio stands how far the pixels are from Pillow's, since only equal pixels give equal scores. `shortcuts` are what
 decodes or resizes less exactly, with how far they move a CLIPScore.
@@ -22,7 +22,7 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 
 from loadtests.engine.shortcuts import measure_shortcuts
-from loadtests.scorers.interleaved import Side, add_out, interleave, ratios, report
+from loadtests.scorers.interleaved import Program, add_out, interleave, ratios, report
 from plumbline_models.images.decode import DecodePolicy, decode
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -65,11 +65,11 @@ def open_decoders(kind: str) -> dict[str, Decoder]:
 
 def measure_files(num_rounds: int) -> dict[str, Any]:
     """Each file by each decoder."""
-    picture = Image.open(PHOTOGRAPH).convert("RGB")
+    image = Image.open(PHOTOGRAPH).convert("RGB")
     cases: dict[str, Any] = {}
     for name, (side_px, kind, options) in FILES.items():
         buffer = io.BytesIO()
-        picture.resize((side_px, side_px), Image.Resampling.BICUBIC).save(buffer, kind, **options)
+        image.resize((side_px, side_px), Image.Resampling.BICUBIC).save(buffer, kind, **options)
         data, decode_pool = buffer.getvalue(), open_decoders(kind)
         repeats = max(1, PIXELS_A_ROUND // side_px**2)
         measured = interleave({n: _repeat(d, data, repeats) for n, d in decode_pool.items()}, num_rounds=num_rounds)
@@ -88,16 +88,16 @@ def _decode_by_torchvision(data: bytes) -> Pixels:
     return pixels
 
 
-def _repeat(decoder: Decoder, data: bytes, repeats: int) -> Side:
+def _repeat(decoder: Decoder, data: bytes, repeats: int) -> Program:
     def decode_all(_: int) -> None:
         for _ in range(repeats):
-            decoder(data)  # let go of at once: pages of many pictures would cost more than their pixels
+            decoder(data)  # let go of at once: pages of many images would cost more than their pixels
 
     return decode_all
 
 
 def main() -> None:
-    """Measure, print, and write where asked."""
+    """Measure, print, and write where told."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     add_out(parser)

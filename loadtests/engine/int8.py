@@ -3,7 +3,7 @@
 Image towers in `auto` (bf16 where the CPU has it) and in int8 against float32, texts in float32 always: the embedded
 mini-clip, and ViT-B/32 with random weights and with those of the golden numbers. Engines are fitted to 96 scenes, and
 measured on scenes of another seed and on the photographs of the golden set, with its captions. The order of scores is
-Spearman's correlation with float32's: of all pairs, and of the pictures of each caption, where that of the worst
+Spearman's correlation with float32's: of all pairs, and of the images of each caption, where that of the worst
 caption is said.
 """
 
@@ -21,7 +21,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from loadtests.engine.towers import open_ours
-from loadtests.goldens.clips import build_golden, picture
+from loadtests.goldens.clips import build_golden, golden_image
 from loadtests.scorers.interleaved import add_out, report
 from loadtests.scorers.product import encode, write_clip
 from plumbline_models.backends import PrecisionChoice, Tuning
@@ -35,20 +35,20 @@ PRECISIONS: tuple[PrecisionChoice, ...] = ("auto", "int8")
 
 
 @dataclass(frozen=True, slots=True)
-class PictureSet:
-    """Pictures, and captions that each of them is scored with."""
+class ImageSet:
+    """Images, and captions that each of them is scored with."""
 
-    pictures: Sequence[Pixels]
+    images: Sequence[Pixels]
     captions: Sequence[str]
 
 
-def draw_sets(num_scenes: int, golden: Any) -> Mapping[str, PictureSet]:
+def draw_sets(num_scenes: int, golden: Any) -> Mapping[str, ImageSet]:
     """Fresh scenes, and the golden photographs."""
     scenes = list(draw_pairs(num_scenes, MEASURED_SEED))
     captions = list(dict.fromkeys(scene.truth for scene in scenes))[:NUM_CAPTIONS]
-    photographs = [picture(name) for name in golden.image_embeddings]
+    photographs = [golden_image(name) for name in golden.image_embeddings]
     texts = list(dict.fromkeys(golden.text_of(case) for case in golden.cases))
-    return {"scenes": PictureSet([scene.image for scene in scenes], captions), "golden": PictureSet(photographs, texts)}
+    return {"scenes": ImageSet([scene.image for scene in scenes], captions), "golden": ImageSet(photographs, texts)}
 
 
 def write_scenes(folder: Path) -> Path:
@@ -59,16 +59,16 @@ def write_scenes(folder: Path) -> Path:
     return folder
 
 
-def measure(section: Mapping[str, Any], sets: Mapping[str, PictureSet], tuning: Tuning) -> dict[str, Any]:
+def measure(section: Mapping[str, Any], sets: Mapping[str, ImageSet], tuning: Tuning) -> dict[str, Any]:
     """Every set in every precision."""
     image, text = open_ours(section, "fp32", tuning)
-    exact = {name: embed(image, each.pictures) for name, each in sets.items()}
+    exact = {name: embed(image, each.images) for name, each in sets.items()}
     texts = {name: embed(text, each.captions) for name, each in sets.items()}
     rows: dict[str, Any] = {}
     for precision in PRECISIONS:
         image, _ = open_ours(section, precision, tuning)
         for name, each in sets.items():
-            found = embed(image, each.pictures)
+            found = embed(image, each.images)
             rows[f"{name}, {image.info().precision}"] = compare(exact[name], found, texts[name])
     return rows
 
@@ -81,11 +81,11 @@ def embed(encoder: Encoder, inputs: Sequence[Any]) -> NDArray[np.float64]:
 
 
 def compare(exact: NDArray[np.float64], found: NDArray[np.float64], texts: NDArray[np.float64]) -> dict[str, float]:
-    """Of the same pictures, and of their scores with texts."""
+    """Of the same images, and of their scores with texts."""
     before, after = exact @ texts.T, found @ texts.T
     columns = [spearmanr(*pair).statistic for pair in zip(before.T, after.T, strict=True)]
     return {
-        "pictures": len(exact),
+        "images": len(exact),
         "captions": len(texts),
         "least_cosine": round(float(np.sum(exact * found, axis=1).min()), 5),
         "largest_move_of_a_cosine": round(float(np.abs(after - before).max()), 5),
@@ -95,7 +95,7 @@ def compare(exact: NDArray[np.float64], found: NDArray[np.float64], texts: NDArr
 
 
 def main() -> None:
-    """Measure, print, and write where asked."""
+    """Measure, print, and write where told."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=200)
     parser.add_argument("--only", choices=["mini-clip", "random", "golden"], help="one set of weights")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from loadtests.goldens.clips import build_golden, picture
+from loadtests.goldens.clips import build_golden, golden_image
 from loadtests.scorers.product import encode, open_context
 from plumbline_models.core.protocols import Embedded, PairInput, Score
 from plumbline_models.images.preprocess_pixels import preprocess_pixels
@@ -28,7 +28,7 @@ SHAPES = {"288 x 512 (9:16)": (288, 512), "426 x 1280 (1:3)": (426, 1280)}
 
 
 def cut(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """The middle of a picture that was brought to the height of `size`, which is width and height."""
+    """The middle of an image that was brought to the height of `size`, which is width and height."""
     width, height = size
     scaled = Image.fromarray(pixels).resize((round(pixels.shape[1] * height / pixels.shape[0]), height))
     left = (scaled.width - width) // 2
@@ -58,13 +58,13 @@ def loaded(encoder: Any) -> Any:
 
 
 def measure_clip(
-    options: Mapping[str, Any], pictures: Sequence[Pixels], captions: Sequence[str], folder: Path
+    options: Mapping[str, Any], images: Sequence[Pixels], captions: Sequence[str], folder: Path
 ) -> dict[str, Any]:
     """Embeddings and cosines."""
     scorer = ClipScore.build(options, open_context("openvino", precision="fp32", cache_dir=folder))
     image, text = loaded(scorer.image), loaded(scorer.text)
     spec = PreprocessSpec.from_config(image.checkpoint.arch.preprocess_config)
-    resized = [(preprocess_pixels(each, spec), narrow_first(each, spec)) for each in pictures]
+    resized = [(preprocess_pixels(each, spec), narrow_first(each, spec)) for each in images]
     new, old = (np.stack(encode(image, [pair[way] for pair in resized])) for way in (0, 1))
     words = np.stack(encode(text, [text.preprocess(caption) for caption in captions]))
     moves = np.abs((new - old) @ words.T)
@@ -76,13 +76,13 @@ def measure_clip(
     }
 
 
-def measure_vqa(pictures: Sequence[Pixels], captions: Sequence[str], folder: Path) -> dict[str, Any]:
+def measure_vqa(images: Sequence[Pixels], captions: Sequence[str], folder: Path) -> dict[str, Any]:
     """Probabilities by the embedded network, which squashes."""
     scorer = VqaScore.build({}, open_context("openvino", precision="fp32", cache_dir=folder))
     image, pair = loaded(scorer.image), loaded(scorer.pair)
-    side = image.preprocess(pictures[0]).shape[0]
+    side = image.preprocess(images[0]).shape[0]
     spec = PreprocessSpec((side, side), "squash")
-    resized = [(preprocess_pixels(each, spec), narrow_first(each, spec)) for each in pictures]
+    resized = [(preprocess_pixels(each, spec), narrow_first(each, spec)) for each in images]
     values = []
     for way in (0, 1):
         rows = encode(image, [each[way] for each in resized])
@@ -99,14 +99,14 @@ def main() -> None:
         golden = build_golden("b32_quickgelu", folder)
         captions = sorted({case["caption"] for case in golden.cases if "_of_text>" not in case["caption"]})
         for shape, size in SHAPES.items():
-            pictures = [cut(picture(each), size) for each in golden.image_embeddings]
-            print(json.dumps({"shape": shape, "network": "mini-clip", **measure_clip({}, pictures, captions, folder)}))
+            images = [cut(golden_image(each), size) for each in golden.image_embeddings]
+            print(json.dumps({"shape": shape, "network": "mini-clip", **measure_clip({}, images, captions, folder)}))
             print(
                 json.dumps(
-                    {"shape": shape, "network": "B/32", **measure_clip(golden.options, pictures, captions, folder)}
+                    {"shape": shape, "network": "B/32", **measure_clip(golden.options, images, captions, folder)}
                 )
             )
-            print(json.dumps({"shape": shape, "network": "mini-flant5", **measure_vqa(pictures, captions[:8], folder)}))
+            print(json.dumps({"shape": shape, "network": "mini-flant5", **measure_vqa(images, captions[:8], folder)}))
 
 
 if __name__ == "__main__":

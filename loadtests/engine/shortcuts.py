@@ -1,6 +1,6 @@
 """Ways to decode and resize less exactly: how much less work they are, and how far they move a CLIPScore.
 
-Photographs as JPEGs of 1024 pixels. The road is from bytes to what the encoder takes. Scores are those of the embedded
+Photographs as JPEGs of 1024 pixels. Each way is from bytes to what the encoder takes. Scores are those of the embedded
 encoder, which means something by them, and of a ViT-B/32 with random weights.
 """
 
@@ -23,7 +23,7 @@ from plumbline_models.images.decode import DecodePolicy, decode
 from plumbline_models.scorers.clipscore import ClipScore
 
 Pixels: TypeAlias = NDArray[np.uint8]
-Road: TypeAlias = Callable[[bytes, int], Pixels]
+Shortcut: TypeAlias = Callable[[bytes, int], Pixels]
 """From a JPEG to pixels that are fitted to a side, or that the encoder still fits."""
 
 FOLDER = Path(skimage.__file__).parent / "data"
@@ -46,7 +46,7 @@ def _reduced(data: bytes, size_px: int) -> Pixels:
     return np.asarray(image.resize((size_px, size_px), Image.Resampling.BICUBIC, reducing_gap=2.0))
 
 
-ROADS: Mapping[str, Road] = {
+SHORTCUTS: Mapping[str, Shortcut] = {
     "exact": lambda data, _: decode(data, POLICY),
     "fast transform": lambda data, _: simplejpeg.decode_jpeg(data, fastdct=True, fastupsample=True),
     "scaled to 1x or more": lambda data, size_px: _scaled(data, size_px, 1),
@@ -56,7 +56,7 @@ ROADS: Mapping[str, Road] = {
 
 
 def measure_shortcuts(num_rounds: int) -> dict[str, Any]:
-    """Ratios of the road to a fitted picture, and the largest change of a score."""
+    """Ratios of each way to a fitted image, and the largest change of a score."""
     files = [_as_jpeg(name) for name in PHOTOGRAPHS]
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_clip(ARCH, Path(folder))
@@ -70,27 +70,30 @@ def _measure(section: Mapping[str, Any], files: Sequence[bytes], num_rounds: int
     captions = encode(text, [text.preprocess(caption) for caption in CAPTIONS])
     size_px = image.preprocess(decode(files[0], POLICY)).shape[0]
 
-    def score(road: Road) -> NDArray[np.float64]:
-        rows = encode(image, [image.preprocess(road(data, size_px)) for data in files])
+    def score(shortcut: Shortcut) -> NDArray[np.float64]:
+        rows = encode(image, [image.preprocess(shortcut(data, size_px)) for data in files])
         answers = scorer.score(Embedded(images=rows, captions=captions))
         return np.array([answer.details["cosine"] for answer in answers if isinstance(answer, Score)])
 
-    exact = score(ROADS["exact"])
+    exact = score(SHORTCUTS["exact"])
     measured = interleave(
-        {name: _preprocess_images(road, image, files, size_px) for name, road in ROADS.items()}, num_rounds=num_rounds
+        {name: _preprocess_images(shortcut, image, files, size_px) for name, shortcut in SHORTCUTS.items()},
+        num_rounds=num_rounds,
     )
-    moved = {name: float(f"{2.5 * np.abs(score(road) - exact).max():.1e}") for name, road in ROADS.items()}
+    moved = {name: float(f"{2.5 * np.abs(score(shortcut) - exact).max():.1e}") for name, shortcut in SHORTCUTS.items()}
     return {"size_px": size_px, "ratio": ratios(measured, "exact"), "largest_change_of_clipscore": moved}
 
 
-def _preprocess_images(road: Road, image: Encoder, files: Sequence[bytes], size_px: int) -> Callable[[int], object]:
-    return lambda _: [image.preprocess(road(data, size_px)) for data in files]
+def _preprocess_images(
+    shortcut: Shortcut, image: Encoder, files: Sequence[bytes], size_px: int
+) -> Callable[[int], object]:
+    return lambda _: [image.preprocess(shortcut(data, size_px)) for data in files]
 
 
 def _as_jpeg(name: str) -> bytes:
     buffer = io.BytesIO()
-    picture = Image.open(FOLDER / name).convert("RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
-    picture.save(buffer, "JPEG", quality=90)
+    image = Image.open(FOLDER / name).convert("RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
+    image.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
 
 

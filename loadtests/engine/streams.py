@@ -2,8 +2,8 @@
 
 An engine has one caller, so a second stream helps only where a batch is cut in two and both halves run at once, each on
 half of the threads. ViT-B/32's image tower with random weights, two threads: one stream that takes the batch whole,
-against two that take a half each. Seconds on the clock, since CPU time cannot show how well two cores are used; sides
-in turn, the median of each round's ratio, so that what else the machine does falls on both.
+against two that take a half each. Seconds on the clock, since CPU time cannot show how well two cores are used; the
+two in turn, the median of each round's ratio, so that what else the machine does falls on both.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def _seconds(run: Callable[[np.ndarray], None], batch: np.ndarray) -> float:
 
 
 def main() -> None:
-    """Measure, print, and write where asked."""
+    """Measure, print, and write where told."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     add_out(parser)

@@ -1,9 +1,9 @@
 """What CLIP's towers cost, beside open_clip itself: `python -m loadtests.engine.towers`.
 
-ViT-B/32 with random weights, one thread, sides in one process and in turn, medians of CPU seconds. The image tower
-gets 16 pictures of 224 by 224 pixels that are normalised already in open_clip's case, raw in ours, which normalises
+ViT-B/32 with random weights, one thread, programs in one process and in turn, medians of CPU seconds. The image tower
+gets 16 images of 224 by 224 pixels that are normalised already in open_clip's case, raw in ours, which normalises
 inside the graph. The text tower gets 16 prompts of 8 to 16 words: open_clip computes all 77 positions of each, ours
-those that a batch has. Tokenising is left out on both sides. int8 is fitted to other pictures of the same kind, and
+those that a batch has. Tokenising is left out on both programs. int8 is fitted to other images of the same kind, and
 has no text tower of its own.
 """
 
@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from loadtests.scorers.interleaved import Side, add_out, interleave, ratios, report
+from loadtests.scorers.interleaved import Program, add_out, interleave, ratios, report
 from loadtests.scorers.product import encode, write_clip
 from plumbline_models.backends import PrecisionChoice, Tuning, open_backend
 from plumbline_models.core.protocols import BuildContext, Encoder
@@ -46,12 +46,12 @@ def open_eager(checkpoint: Path) -> Any:
 
 
 def draw_noise(seed: int) -> NDArray[np.uint8]:
-    """Pictures without any meaning, which weights without any do not mind."""
+    """Images without any meaning, which weights without any do not mind."""
     return np.random.default_rng(seed).integers(0, 256, (NUM_INPUTS, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
 
 
 def write_noise(folder: Path) -> Path:
-    """Pictures to fit int8 to."""
+    """Images to fit int8 to."""
     folder.mkdir()
     for number, pixels in enumerate(draw_noise(1)):
         Image.fromarray(pixels).save(folder / f"{number:03}.png")
@@ -76,13 +76,13 @@ def measure(folder: Path, num_rounds: int) -> dict[str, Any]:
     checkpoint = write_clip(ARCH, folder)
     eager = open_eager(checkpoint)
     pixels = draw_noise(0)
-    tuning = Tuning(folder, num_threads=1, calibration_dir=write_noise(folder / "pictures"))
+    tuning = Tuning(folder, num_threads=1, calibration_dir=write_noise(folder / "images"))
     section = {"arch": ARCH, "checkpoint": checkpoint}
     mean, std = (torch.tensor(part) for part in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
     planes = ((torch.from_numpy(pixels) / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
     ids = open_clip.get_tokenizer(ARCH)(prompts())
-    images: dict[str, Side] = {"open_clip": lambda _: eager.encode_image(planes, normalize=True).numpy()}
-    texts: dict[str, Side] = {"open_clip": lambda _: eager.encode_text(ids, normalize=True).numpy()}
+    images: dict[str, Program] = {"open_clip": lambda _: eager.encode_image(planes, normalize=True).numpy()}
+    texts: dict[str, Program] = {"open_clip": lambda _: eager.encode_text(ids, normalize=True).numpy()}
     for precision in PRECISIONS:
         image, text = open_ours(section, precision, tuning)
         resized, tokenised = [image.preprocess(each) for each in pixels], [text.preprocess(each) for each in prompts()]
@@ -93,16 +93,16 @@ def measure(folder: Path, num_rounds: int) -> dict[str, Any]:
     return {"image_16": _compare(images, num_rounds), "text_16": _compare(texts, num_rounds)}
 
 
-def _compare(sides: dict[str, Side], num_rounds: int) -> dict[str, Any]:
-    measured = interleave(sides, num_rounds=num_rounds)
-    exact = np.asarray(sides["open_clip"](0))
-    least = {name: float((np.asarray(side(0)) * exact).sum(axis=1).min()) for name, side in sides.items()}
+def _compare(programs: dict[str, Program], num_rounds: int) -> dict[str, Any]:
+    measured = interleave(programs, num_rounds=num_rounds)
+    exact = np.asarray(programs["open_clip"](0))
+    least = {name: float((np.asarray(program(0)) * exact).sum(axis=1).min()) for name, program in programs.items()}
     over_bf16 = {"ratio_over_bf16": ratios(measured, "bf16")["int8"]} if "int8" in measured else {}
     return {"ratio": ratios(measured, "open_clip"), **over_bf16, "least_cosine": least, **measured}
 
 
 def main() -> None:
-    """Measure, print, and write where asked."""
+    """Measure, print, and write where told."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     add_out(parser)

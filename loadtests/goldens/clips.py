@@ -24,7 +24,7 @@ from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 from plumbline_models.networks.clip.text_tower import TextTower
 
 GOLDEN = goldens.GOLDEN / "fclipscore"
-PICTURES = Path(skimage.__file__).parent / "data"
+PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 AS_PUBLISHED = DecodePolicy(exif_orientation="ignore", alpha="drop")
 TINY: Mapping[str, Any] = {
     "model_cfg": {
@@ -113,6 +113,6 @@ def shapes_of(arch: Arch) -> dict[str, tuple[int, ...]]:
     return {**shapes, "logit_scale": ()}
 
 
-def picture(name: str) -> Pixels:
+def golden_image(name: str) -> Pixels:
     """An image of scikit-image's, decoded as the papers' own programs do."""
-    return decode((PICTURES / name).read_bytes(), AS_PUBLISHED)
+    return decode((PHOTOGRAPHS / name).read_bytes(), AS_PUBLISHED)

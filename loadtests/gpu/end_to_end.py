@@ -25,7 +25,7 @@ def measure(backend: str, checkpoint: dict[str, str], cache_dir: Path) -> dict[s
 
 async def _measure(settings: Settings) -> dict[str, Any]:
     requests = [_request(number) for number in range(NUM_REQUESTS)]
-    # Of other images: rows of those that were seen are kept, and would cost nothing the second time.
+    # Of other images: encodings of those that were seen are kept, and would cost nothing the second time.
     warming = [_request(NUM_REQUESTS + number) for number in range(4)]
     async with assembled(settings) as assembly:
         score = assembly.service.score

@@ -75,12 +75,12 @@ def _measure(backend: str | None, wanted: set[str], folder: Path) -> dict[str, A
         "rates": [],
         "failures": failures,
     }
-    sides = rates.openers(backend, tuning)
+    openers = rates.openers(backend, tuning)
     for measured in _graphs(wanted, folder):
         print(f"measuring {measured.label}", file=sys.stderr)
-        rows = _tried(failures, measured.label, lambda: rates.measure(measured, sides, peak))  # noqa: B023 - run at once
+        rows = _tried(failures, measured.label, lambda: rates.measure(measured, openers, peak))  # noqa: B023 - run at once
         report["rates"] += rows
-        failures += [f"{row['graph']}, {side}: {why}" for row in rows for side, why in row["failures"].items()]
+        failures += [f"{row['graph']}, {engine}: {why}" for row in rows for engine, why in row["failures"].items()]
         torch.cuda.empty_cache()
     if backend is not None and END_TO_END in wanted:
         checkpoint = {"arch": END_TO_END, "checkpoint": str(folder / f"{END_TO_END}.safetensors")}
@@ -95,8 +95,8 @@ def _share(images_a_second: float, backend: str, rows: Sequence[Mapping[str, Any
         rate
         for row in rows
         if row["graph"] == f"{END_TO_END} clip_image"
-        for side, rate in row["rows_a_second"].items()
-        if side.startswith(backend)
+        for engine, rate in row["rows_a_second"].items()
+        if engine.startswith(backend)
     ]
     return {"share_of_the_engine": images_a_second / max(rates)} if rates else {}
 

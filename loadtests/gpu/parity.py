@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.gpu.rates import refuse
-from loadtests.scorers.precision import HEADS
+from loadtests.scorers.precision import SCORERS
 from plumbline_models.backends import Precision, Tuning, open_backend
 from plumbline_models.core.protocols import BuildContext
 from plumbline_models.networks.encoder_registry import EncoderRegistry
@@ -15,7 +15,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
 
 
 def measure(backend: str, folder: Path, tuning: Tuning) -> list[dict[str, Any]]:
-    """A row for each head, set of golden cases and precision: the largest error, and Spearman's correlation."""
+    """A row for each scorer, set of golden cases and precision: the largest error, and Spearman's correlation."""
     return _compare(folder, {precision: _context(backend, precision, tuning) for precision in PRECISIONS})
 
 
@@ -31,4 +31,4 @@ def _context(backend: str, precision: Precision, tuning: Tuning) -> BuildContext
 
 
 def _compare(folder: Path, engines: Mapping[str, BuildContext]) -> list[dict[str, Any]]:
-    return [{"head": head, **row} for head, compare in HEADS.items() for row in compare(folder, engines)]
+    return [{"scorer": scorer, **row} for scorer, compare in SCORERS.items() for row in compare(folder, engines)]

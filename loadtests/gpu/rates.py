@@ -37,14 +37,16 @@ def matrix_peak_flops() -> float:
 
 def openers(backend: str | None, tuning: Tuning) -> dict[str, OpenEngine]:
     """What is compared; torch eager and compiled always, ours where the backend works here."""
-    sides: dict[str, OpenEngine] = {"torch eager bf16": _eager(tuning), "torch.compile bf16": _compiled}
+    openers: dict[str, OpenEngine] = {"torch eager bf16": _eager(tuning), "torch.compile bf16": _compiled}
     if backend is not None:
         plain = replace(tuning, records_launches=False)
-        sides |= {f"{backend} {p}": open_backend(backend, precision=p, tuning=tuning).compile for p in ("fp16", "bf16")}
-        sides[f"{backend} fp16 without CUDA graphs"] = open_backend(backend, precision="fp16", tuning=plain).compile
+        openers |= {
+            f"{backend} {p}": open_backend(backend, precision=p, tuning=tuning).compile for p in ("fp16", "bf16")
+        }
+        openers[f"{backend} fp16 without CUDA graphs"] = open_backend(backend, precision="fp16", tuning=plain).compile
         apart = replace(tuning, strips_weights=True, on_fallback=refuse)
-        sides[f"{backend} fp16 without weights"] = open_backend(backend, precision="fp16", tuning=apart).compile
-    return sides
+        openers[f"{backend} fp16 without weights"] = open_backend(backend, precision="fp16", tuning=apart).compile
+    return openers
 
 
 def refuse(graph: str, backend: str) -> None:
@@ -52,11 +54,11 @@ def refuse(graph: str, backend: str) -> None:
     raise EngineError(f"The engine of {graph} without weights failed on {backend}.", graph=graph)  # the log says why
 
 
-def measure(measured: Measured, sides: Mapping[str, OpenEngine], peak_flops: float) -> list[dict[str, Any]]:
-    """A row for each batch size: every side's rows a second, medians of rounds taken in turn."""
+def measure(measured: Measured, openers: Mapping[str, OpenEngine], peak_flops: float) -> list[dict[str, Any]]:
+    """A row for each batch size: every engine's rows a second, medians of rounds taken in turn."""
     engines: dict[str, Engine] = {}
     failures: dict[str, str] = {}
-    for name, opener in sides.items():
+    for name, opener in openers.items():
         try:
             engine = opener(measured.graph)
         except (PlumblineError, RuntimeError) as error:

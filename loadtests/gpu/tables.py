@@ -25,16 +25,16 @@ def write_markdown(report: Mapping[str, Any], file: Path) -> None:
 
 
 def _rates(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    sides = list(dict.fromkeys(side for row in rows for side in row["rows_a_second"]))
-    header = ["graph", "batch", *(f"{side} / s (share of peak)" for side in sides)]
-    cells = [[row["graph"], str(row["batch"]), *(_rate(row, side) for side in sides)] for row in rows]
+    engines = list(dict.fromkeys(engine for row in rows for engine in row["rows_a_second"]))
+    header = ["graph", "batch", *(f"{engine} / s (share of peak)" for engine in engines)]
+    cells = [[row["graph"], str(row["batch"]), *(_rate(row, engine) for engine in engines)] for row in rows]
     return _table("Rates", header, cells)
 
 
-def _rate(row: Mapping[str, Any], side: str) -> str:
-    if side not in row["rows_a_second"]:
+def _rate(row: Mapping[str, Any], engine: str) -> str:
+    if engine not in row["rows_a_second"]:
         return "failed"
-    return f"{row['rows_a_second'][side]:.0f} ({row['share_of_peak'][side]:.0%})"
+    return f"{row['rows_a_second'][engine]:.0f} ({row['share_of_peak'][engine]:.0%})"
 
 
 def _records(title: str, records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,13 +1,13 @@
 """How much less CPU time our F-CLIPScore takes than the straightforward one: `python -m loadtests.scorers.fclipscore`.
 
-ViT-B/32 with random weights, one thread, all sides in one process and in turn, medians of CPU seconds. Cases:
+ViT-B/32 with random weights, one thread, all programs in one process and in turn, medians of CPU seconds. Cases:
 
 - `shared`: 16 pairs of 4 images and 4 captions, from decoded pixels to words;
 - `distinct`: 16 pairs of 16 images and 16 captions, the same;
 - `best_of_64`: one caption held against 64 images whose embeddings are given, another caption each round; and beside
   it `kept`, where the caption was asked about before.
 
-The sides `fp32` and `bf16` differ in the image tower's precision; attributions are computed in fp32 in both.
+The programs `fp32` and `bf16` differ in the image tower's precision; attributions are computed in fp32 in both.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from loadtests.baselines.fclipscore_eager import EagerFClipScore
-from loadtests.scorers.interleaved import Side, add_out, interleave, ratios, report
+from loadtests.scorers.interleaved import Program, add_out, interleave, ratios, report
 from loadtests.scorers.product import FClipScoring, open_fclipscore, write_clip
 
 ARCH = "ViT-B-32-quickgelu"
@@ -41,7 +41,7 @@ CAPTIONS = (
 Pixels = NDArray[np.uint8]
 
 
-class Peer:
+class Baseline:
     """The eager program, with open_clip's own preprocessing and tokenizer."""
 
     def __init__(self, checkpoint: Path) -> None:
@@ -65,10 +65,12 @@ def pairs_case(images: Sequence[Pixels], captions: Sequence[str], *, crossed: bo
     return list(zip(images, captions, strict=True))
 
 
-def measure(sides: Mapping[str, Side], results: Mapping[str, Callable[[], Any]], num_rounds: int) -> dict[str, Any]:
+def measure(
+    programs: Mapping[str, Program], results: Mapping[str, Callable[[], Any]], num_rounds: int
+) -> dict[str, Any]:
     expected = results["eager"]()
     errors = {name: _error(result(), expected) for name, result in results.items() if name != "eager"}
-    measured = interleave(sides, num_rounds=num_rounds)
+    measured = interleave(programs, num_rounds=num_rounds)
     return {"ratio": ratios(measured, "eager"), "largest_error_of_row_maximum": errors, **measured}
 
 
@@ -77,30 +79,32 @@ def _error(found: Sequence[NDArray[np.float32]], expected: Sequence[NDArray[np.f
     return float(f"{max(np.abs(ours - theirs).max() / np.abs(theirs).max() for ours, theirs in rows):.1e}")
 
 
-def _without_round(side: Any, pairs: list[Any]) -> Side:
-    return lambda _: side.score(pairs)
+def _without_round(program: Any, pairs: list[Any]) -> Program:
+    return lambda _: program.score(pairs)
 
 
-def score_pairs(ours: Mapping[str, FClipScoring], peer: Peer, pairs: list[Any], num_rounds: int) -> dict[str, Any]:
-    everyone: dict[str, Any] = {"eager": peer, **ours}
-    sides: dict[str, Side] = {name: _without_round(side, pairs) for name, side in everyone.items()}
-    results = {name: lambda side=side: side.score(pairs) for name, side in everyone.items()}
-    return measure(sides, results, num_rounds)
+def score_pairs(
+    ours: Mapping[str, FClipScoring], baseline: Baseline, pairs: list[Any], num_rounds: int
+) -> dict[str, Any]:
+    everyone: dict[str, Any] = {"eager": baseline, **ours}
+    programs: dict[str, Program] = {name: _without_round(program, pairs) for name, program in everyone.items()}
+    results = {name: lambda program=program: program.score(pairs) for name, program in everyone.items()}
+    return measure(programs, results, num_rounds)
 
 
-def best_of_64(ours: FClipScoring, peer: Peer, num_rounds: int) -> dict[str, Any]:
+def best_of_64(ours: FClipScoring, baseline: Baseline, num_rounds: int) -> dict[str, Any]:
     rows = np.random.default_rng(1).standard_normal((64, 512)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    sides: dict[str, Side] = {
-        "eager": lambda number: peer.attribute(rows, CAPTIONS[number]),
+    programs: dict[str, Program] = {
+        "eager": lambda number: baseline.attribute(rows, CAPTIONS[number]),
         "fp32": lambda number: ours.attribute(rows, CAPTIONS[number]),
         "kept": lambda _: ours.attribute(rows, CAPTIONS[-1]),
     }
     results = {
-        "eager": lambda: peer.attribute(rows, CAPTIONS[-1]),
+        "eager": lambda: baseline.attribute(rows, CAPTIONS[-1]),
         "fp32": lambda: ours.attribute(rows, CAPTIONS[-1]),
     }
-    return measure(sides, results, num_rounds)
+    return measure(programs, results, num_rounds)
 
 
 def main() -> None:
@@ -117,13 +121,13 @@ def main() -> None:
             precision: open_fclipscore(ARCH, checkpoint, precision=precision, cache_dir=Path(folder))
             for precision in ("fp32", "bf16")
         }
-        peer = Peer(checkpoint)
+        baseline = Baseline(checkpoint)
         shared = pairs_case(images[:4], CAPTIONS[:4], crossed=True)
         distinct = pairs_case(images, CAPTIONS, crossed=False)
         cases = {
-            "shared": score_pairs(ours, peer, shared, num_rounds),
-            "distinct": score_pairs(ours, peer, distinct, num_rounds),
-            "best_of_64": best_of_64(ours["fp32"], peer, num_rounds),
+            "shared": score_pairs(ours, baseline, shared, num_rounds),
+            "distinct": score_pairs(ours, baseline, distinct, num_rounds),
+            "best_of_64": best_of_64(ours["fp32"], baseline, num_rounds),
         }
     report("fclipscore", cases, out=arguments.out)
 

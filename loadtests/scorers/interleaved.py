@@ -1,4 +1,4 @@
-"""Sides of a comparison in one process, in turn, so that what the machine does meanwhile falls on all alike."""
+"""Programs of a comparison in one process, in turn, so that what the machine does meanwhile falls on all alike."""
 
 import argparse
 import json
@@ -10,24 +10,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-Side: TypeAlias = Callable[[int], object]
+Program: TypeAlias = Callable[[int], object]
 """Does the whole work of one round, whose number it is told."""
 
 
-def interleave(sides: Mapping[str, Side], *, num_rounds: int) -> dict[str, Any]:
-    """Run every side once to warm up, then in turn.
+def interleave(programs: Mapping[str, Program], *, num_rounds: int) -> dict[str, Any]:
+    """Run every program once to warm up, then in turn.
 
     Returns:
-        For each side its median and all its rounds, in CPU seconds of this process: on one thread that is what the
+        For each program its median and all its rounds, in CPU seconds of this process: on one thread that is what the
         clock shows on an idle machine, and on a busy one it is what the clock would have shown.
     """
-    for side in sides.values():
-        side(-1)
-    rounds: dict[str, list[float]] = {name: [] for name in sides}
+    for program in programs.values():
+        program(-1)
+    rounds: dict[str, list[float]] = {name: [] for name in programs}
     for number in range(num_rounds):
-        for name, side in sides.items():
+        for name, program in programs.items():
             started = time.process_time()
-            side(number)
+            program(number)
             rounds[name].append(time.process_time() - started)
     return {
         name: {"median_cpu_s": round(statistics.median(times), 6), "rounds_cpu_s": [round(each, 6) for each in times]}
@@ -36,9 +36,9 @@ def interleave(sides: Mapping[str, Side], *, num_rounds: int) -> dict[str, Any]:
 
 
 def ratios(measured: Mapping[str, Any], baseline: str) -> dict[str, float]:
-    """How many times less CPU time each side takes than the baseline, by medians of the same run."""
+    """How many times less CPU time each program takes than the baseline, by medians of the same run."""
     slow = measured[baseline]["median_cpu_s"]
-    return {name: round(slow / side["median_cpu_s"], 2) for name, side in measured.items() if name != baseline}
+    return {name: round(slow / program["median_cpu_s"], 2) for name, program in measured.items() if name != baseline}
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:

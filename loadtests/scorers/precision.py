@@ -1,4 +1,4 @@
-"""What bf16 does to the heads' scores and to their order: `python -m loadtests.scorers.precision qualiclip`.
+"""What bf16 does to scores and to their order: `python -m loadtests.scorers.precision qualiclip`.
 
 Against the numbers of the authors' programs in `tests/golden`, on weights that are rebuilt here. For each set it says
 the largest error, and Spearman's correlation of our order with theirs. `fclipscore` has two rows in bf16: as served,
@@ -17,7 +17,7 @@ import torch
 from scipy.stats import spearmanr
 
 from loadtests.goldens import GOLDEN, vqascore
-from loadtests.goldens.clips import build_golden, picture
+from loadtests.goldens.clips import build_golden, golden_image
 from loadtests.goldens.quality_weights import spread_state_dict, vanilla_state_dict
 from loadtests.scorers.product import encode, open_context
 from plumbline_models.core.protocols import BuildContext, Embedded, PairInput, Score
@@ -56,7 +56,7 @@ def measure_fclipscore(folder: Path, engines: Mapping[str, BuildContext]) -> lis
     for name in ("b32_quickgelu", "b16_gelu"):
         clip = build_golden(name, folder)
         cases = [case for case in clip.cases if "f_clipscore" in case and "_of_text>" not in case["caption"]]
-        pixels = {image: picture(image) for image in clip.image_embeddings}
+        pixels = {image: golden_image(image) for image in clip.image_embeddings}
         for precision, context in engines.items():
             scorer = FClipScore.build({**clip.options, "compat": True}, context)
             image, pair = _loaded(scorer.image), _loaded(scorer.pair)
@@ -73,12 +73,12 @@ def measure_fclipscore(folder: Path, engines: Mapping[str, BuildContext]) -> lis
 def measure_vqascore(folder: Path, engines: Mapping[str, BuildContext]) -> list[Encoding]:
     """Scores of images by texts."""
     record = json.loads((vqascore.FLANT5 / "golden.json").read_text(encoding="utf-8"))
-    pictures = {entry["name"]: vqascore.draw(entry) for entry in record["images"]}
+    images = {entry["name"]: vqascore.draw(entry) for entry in record["images"]}
     rows: list[Encoding] = []
     for precision, context in engines.items():
         scorer = VqaScore.build({"model": str(vqascore.FLANT5)}, context)
         _loaded(scorer.image), _loaded(scorer.pair)
-        found = _answers(scorer, record["cases"][0], pictures)
+        found = _answers(scorer, record["cases"][0], images)
         rows.append({"set": "clip-flant5", "precision": precision, **_compare(found, _expected(record))})
         for family in vqascore.FOLDERS:
             record_of = vqascore.record(family)
@@ -90,11 +90,11 @@ def measure_vqascore(folder: Path, engines: Mapping[str, BuildContext]) -> list[
     return rows
 
 
-def _answers(scorer: Any, case: Mapping[str, Any], pictures: Mapping[str, Any]) -> list[float]:
+def _answers(scorer: Any, case: Mapping[str, Any], images: Mapping[str, Any]) -> list[float]:
     """Scores of every image of a case with each of its texts, one pair at a time."""
     values = []
     for name in case["images"]:
-        [row] = encode(scorer.image, [scorer.image.preprocess(pictures[name])])
+        [row] = encode(scorer.image, [scorer.image.preprocess(images[name])])
         for text in case["texts"]:
             pairs = encode(scorer.pair, [scorer.pair.preprocess(PairInput(text, row))])
             values += _values(scorer.score(Embedded(pairs=pairs)))
@@ -133,7 +133,7 @@ def _loaded(encoder: Any) -> Any:
     return encoder
 
 
-HEADS: Mapping[str, Callable[[Path, Mapping[str, BuildContext]], list[Encoding]]] = {
+SCORERS: Mapping[str, Callable[[Path, Mapping[str, BuildContext]], list[Encoding]]] = {
     "qualiclip": measure_qualiclip,
     "fclipscore": measure_fclipscore,
     "vqascore": measure_vqascore,
@@ -141,18 +141,20 @@ HEADS: Mapping[str, Callable[[Path, Mapping[str, BuildContext]], list[Encoding]]
 
 
 def main() -> None:
-    """Measure one head and print."""
+    """Measure one scorer and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("head", choices=HEADS)
-    head = parser.parse_args().head
+    parser.add_argument("scorer", choices=SCORERS)
+    scorer = parser.parse_args().scorer
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         cache_dir = Path(folder)
         served = {p: open_context("openvino", precision=p, cache_dir=cache_dir) for p in ("fp32", "bf16")}
         engines = dict(served)
-        if head == "fclipscore":
+        if scorer == "fclipscore":
             engines["all bf16"] = BuildContext(served["bf16"].backend, EncoderRegistry())
-        print(json.dumps({"head": head, "backend": "openvino", "rows": HEADS[head](cache_dir, engines)}, indent=2))
+        print(
+            json.dumps({"scorer": scorer, "backend": "openvino", "rows": SCORERS[scorer](cache_dir, engines)}, indent=2)
+        )
 
 
 if __name__ == "__main__":

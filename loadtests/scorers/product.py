@@ -1,4 +1,4 @@
-"""The product's heads without the service around them: the same encoders and scorers, batched as the batcher would."""
+"""The product's scorers without the service around them: the same encoders, batched as the batcher would."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,8 +1,8 @@
 """How much less CPU time our QualiCLIP takes than the straightforward one: `python -m loadtests.scorers.qualiclip`.
 
-Sixteen images of mixed sizes, RN50 with the random weights of the golden scores, one thread, all sides in one process
-and in turn, medians of CPU seconds. `fp32` and `bf16` are our graph on OpenVINO; `folded` is the same graph in eager
-torch, which shows what its foldings give without a compiler. `by_size` is the work of single images of some sizes.
+Sixteen images of mixed sizes, RN50 with the random weights of the golden scores, one thread, all programs in one
+process and in turn, medians of CPU seconds. `fp32` and `bf16` are our graph on OpenVINO; `folded` is the same graph in
+eager torch, which shows what its foldings give without a compiler. `by_size`: single images of some sizes.
 
 The baseline is the published program as we write it down, or pyiqa's, in an environment that has it:
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from loadtests.baselines.qualiclip_eager import EagerQualiClip
 from loadtests.goldens import GOLDEN
 from loadtests.goldens.quality_weights import spread_state_dict, vanilla_state_dict
-from loadtests.scorers.interleaved import Side, add_out, interleave, ratios, report
+from loadtests.scorers.interleaved import Program, add_out, interleave, ratios, report
 from loadtests.scorers.product import open_qualiclip
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 from plumbline_models.networks.qualiclip.prompts import QUALICLIP
@@ -41,7 +41,7 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 
 class Scoring(Protocol):
-    """Any side."""
+    """Any program."""
 
     def score(self, images: Sequence[Pixels], /) -> list[float]:
         """Scores in order."""
@@ -67,7 +67,7 @@ def open_baseline(name: str, checkpoint: Path, folder: Path) -> Scoring:
 
 
 def open_ours(checkpoint: Path, cache_dir: Path) -> dict[str, Scoring]:
-    """Our sides, loaded."""
+    """Our programs, loaded."""
     engines = {"folded": ("torch", "fp32"), "fp32": ("openvino", "fp32"), "bf16": ("openvino", "bf16")}
     return {
         name: open_qualiclip(ARCH, checkpoint, backend=backend, precision=precision, cache_dir=cache_dir)
@@ -76,16 +76,18 @@ def open_ours(checkpoint: Path, cache_dir: Path) -> dict[str, Scoring]:
 
 
 def measure(scorings: Mapping[str, Scoring], images: Sequence[Pixels], num_rounds: int) -> dict[str, Any]:
-    """Times of every side, and how far its scores are from the baseline's, which is the first."""
+    """Times of every program, and how far its scores are from the baseline's, which is the first."""
     baseline = next(iter(scorings))
     expected = np.array(scorings[baseline].score(images))
-    errors = {name: np.abs(np.array(side.score(images)) - expected).max() for name, side in scorings.items()}
-    measured = interleave({name: _side(side, images) for name, side in scorings.items()}, num_rounds=num_rounds)
+    errors = {name: np.abs(np.array(program.score(images)) - expected).max() for name, program in scorings.items()}
+    measured = interleave(
+        {name: _program(program, images) for name, program in scorings.items()}, num_rounds=num_rounds
+    )
     largest = {name: float(f"{error:.1e}") for name, error in errors.items() if name != baseline}
     return {"ratio": ratios(measured, baseline), "largest_error_of_score": largest, **measured}
 
 
-def _side(scoring: Scoring, images: Sequence[Pixels]) -> Side:
+def _program(scoring: Scoring, images: Sequence[Pixels]) -> Program:
     ask: Callable[[Sequence[Pixels]], object] = scoring.score
     return lambda _: ask(images)
 
@@ -105,9 +107,9 @@ def main() -> None:
         folder = Path(name)
         checkpoint = write_weights(folder)
         baseline = open_baseline(arguments.baseline, checkpoint, folder)
-        sides = {arguments.baseline: baseline, **open_ours(checkpoint, folder)}
-        mixed = measure(sides, [images[size] for size in SIZES], num_rounds)
-        alone = {f"{size[0]}x{size[1]}": measure(sides, [images[size]], num_rounds)["ratio"] for size in ALONE}
+        programs = {arguments.baseline: baseline, **open_ours(checkpoint, folder)}
+        mixed = measure(programs, [images[size] for size in SIZES], num_rounds)
+        alone = {f"{size[0]}x{size[1]}": measure(programs, [images[size]], num_rounds)["ratio"] for size in ALONE}
     report("qualiclip", {"mixed_16": mixed, "by_size": alone}, out=arguments.out)
 
 

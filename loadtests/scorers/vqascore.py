@@ -1,7 +1,7 @@
 """How much less CPU time our VQAScore takes than the straightforward one: `python -m loadtests.scorers.vqascore`.
 
 One image by eight texts, from pixels to scores, another image each round, so that nothing is left of it from the last;
-one thread, both sides in one process and in turn, medians of CPU seconds. Cases:
+one thread, both programs in one process and in turn, medians of CPU seconds. Cases:
 
 - `smolvlm`: a tiny random SmolVLM (`tests/golden/vqascore/smolvlm_tiny`, 17 tiles), against one `generate` a pair;
 - `flant5`: a random CLIP-FlanT5 of T5-base's sizes (768 wide, 12 + 12 layers, 12 heads, 2048 in the feed-forward
@@ -26,7 +26,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, T5Config, T5ForCondi
 from loadtests.baselines.vqascore_generate import GeneratingVqa
 from loadtests.baselines.vqascore_t5 import RepeatingVqa
 from loadtests.goldens.vqascore import FLANT5, GOLDEN
-from loadtests.scorers.interleaved import Side, add_out, interleave, ratios, report
+from loadtests.scorers.interleaved import Program, add_out, interleave, ratios, report
 from loadtests.scorers.product import encode, open_context
 from plumbline_models.core.protocols import BuildContext, Embedded, PairInput, Score
 from plumbline_models.networks.causal.families import CAUSAL_FAMILIES
@@ -62,10 +62,10 @@ def open_ours(section: dict[str, Any], context: BuildContext) -> Scoring:
 
 def smolvlm(context: BuildContext) -> tuple[Scoring, Scoring]:
     folder, family = GOLDEN / "smolvlm_tiny", CAUSAL_FAMILIES["smolvlm"]
-    peer = GeneratingVqa(folder)
+    baseline = GeneratingVqa(folder)
 
     def theirs(pixels: NDArray[np.uint8], texts: Sequence[str]) -> list[float]:
-        return peer.score(pixels, [family.question.replace("{}", text) for text in texts], family.answer)
+        return baseline.score(pixels, [family.question.replace("{}", text) for text in texts], family.answer)
 
     return open_ours({"model": str(folder), "family": "smolvlm"}, context), theirs
 
@@ -74,10 +74,13 @@ def flant5(context: BuildContext, folder: Path) -> tuple[Scoring, Scoring]:
     tower, projector, t5 = write_flant5(folder)
     ours = VqaScore.build({"model": str(folder)}, context)
     pieces = ours.pair.checkpoint.pieces
-    peer, template = RepeatingVqa(tower, projector, t5, lambda text: pieces.encode(text).tolist()), QuestionTemplate()
+    baseline, template = (
+        RepeatingVqa(tower, projector, t5, lambda text: pieces.encode(text).tolist()),
+        QuestionTemplate(),
+    )
 
     def theirs(pixels: NDArray[np.uint8], texts: Sequence[str]) -> list[float]:
-        return peer.score(pixels, [(template.head, template.tail(text)) for text in texts], template.answer)
+        return baseline.score(pixels, [(template.head, template.tail(text)) for text in texts], template.answer)
 
     return open_ours({"model": str(folder)}, context), theirs
 
@@ -116,11 +119,11 @@ def write_flant5(folder: Path) -> tuple[CLIPVisionModel, nn.Module, T5ForConditi
 def measure(ours: Scoring, theirs: Scoring, num_rounds: int) -> dict[str, Any]:
     images = np.random.default_rng(0).integers(0, 256, (num_rounds + 1, 512, 512, 3), dtype=np.uint8)
     found: dict[str, list[float]] = {}
-    sides: dict[str, Side] = {
+    programs: dict[str, Program] = {
         "ours": lambda number: found.update(ours=ours(images[number], TEXTS)),
         "straightforward": lambda number: found.update(theirs=theirs(images[number], TEXTS)),
     }
-    measured = interleave(sides, num_rounds=num_rounds)
+    measured = interleave(programs, num_rounds=num_rounds)
     error = max(abs(a - b) / b for a, b in zip(found["ours"], found["theirs"], strict=True))  # of the last round
     return {"ratio": ratios(measured, "straightforward"), "largest_relative_error": float(f"{error:.1e}"), **measured}
 
@@ -137,11 +140,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "smolvlm" in (options.case or ("smolvlm",)):
-            sides = smolvlm(open_context(options.backend, precision="fp32", cache_dir=folder))
-            cases["smolvlm"] = {"backend": options.backend, **measure(*sides, options.rounds)}
+            programs = smolvlm(open_context(options.backend, precision="fp32", cache_dir=folder))
+            cases["smolvlm"] = {"backend": options.backend, **measure(*programs, options.rounds)}
         if "flant5" in (options.case or ("flant5",)):
-            sides = flant5(open_context(options.backend, precision="fp32", cache_dir=folder), folder)
-            cases["flant5"] = {"backend": options.backend, **measure(*sides, options.rounds)}
+            programs = flant5(open_context(options.backend, precision="fp32", cache_dir=folder), folder)
+            cases["flant5"] = {"backend": options.backend, **measure(*programs, options.rounds)}
     report("vqascore", cases, out=options.out)
 
 

@@ -1,11 +1,12 @@
 """Plumbline beside other servers of the same weights (loadtests/baselines), by default the one that most teams write.
 
-    python -m loadtests.service.baseline [--peer fastapi_open_clip ...] [--python PATH] [--callers 64] [--out FILE]
+    python -m loadtests.service.baseline [--baseline fastapi_open_clip ...] [--python PATH] [--clients 64] [--out FILE]
 
-The same random ViT-B/32, the same JPEG files and captions, as many threads for each, callers in a closed loop with one
-pair a request; no two pictures or captions are equal, and Plumbline keeps no rows. First all servers score a
-few pairs alike, or nothing is measured. They take turns, and rest while another is asked. Printed are, for each peer,
-the ratio of requests a second, by medians over the rounds, and that of the 99th percentiles over all rounds together.
+The same random ViT-B/32, the same JPEG files and captions, as many threads for each, clients in a closed loop with one
+pair per request; no two images or captions are equal, and Plumbline keeps no encodings. First all servers score a few
+pairs alike, or nothing is measured. They take turns, and rest while another is measured. Printed are, for each
+baseline, the ratio of requests per second, by medians over the rounds, and that of the 99th percentiles over all rounds
+together.
 """
 
 import argparse
@@ -20,14 +21,14 @@ from typing import Any
 
 import aiohttp
 
-from loadtests.service.baseline_server import peer_server
-from loadtests.service.callers import Window, open_session, repeat
+from loadtests.service.baseline_clients import BASELINES, ScorePair, score_by_plumbline
+from loadtests.service.baseline_server import baseline_server
+from loadtests.service.images import captions, draw_images
+from loadtests.service.load_generators import Window, open_session, repeat
 from loadtests.service.percentiles import in_ms, require
-from loadtests.service.pictures import captions, pictures
 from loadtests.service.random_clip import write_config
 from loadtests.service.report import add_out, report
 from loadtests.service.running import NOTHING_KEPT, running, workplace
-from loadtests.service.sides import PEERS, Ask, ask_plumbline
 
 OURS = "plumbline"
 ENVIRONMENTS = Path(__file__).parents[2] / ".venv-baselines"
@@ -37,74 +38,78 @@ LARGEST_DIFFERENCE = 5e-3  # of cosines: what bf16 moves them by at most (docs/p
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", nargs="+", choices=list(PEERS), default=["fastapi_open_clip"], metavar="NAME")
+    parser.add_argument("--baseline", nargs="+", choices=list(BASELINES), default=["fastapi_open_clip"], metavar="NAME")
     parser.add_argument(
-        "--python", type=Path, help="of all peers; by default each has what `make baselines` made for it, else this one"
+        "--python",
+        type=Path,
+        help="of all baselines; by default each has what `make baselines` made for it, else this one",
     )
-    parser.add_argument("--callers", type=int, default=64)
+    parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--requests", type=int, default=256, help="a round")
     parser.add_argument("--rounds", type=int, default=5)
     add_out(parser)
     options = parser.parse_args()
     require(options.requests * options.rounds, 99)
-    with workplace() as folder, ExitStack() as servers:
+    with workplace() as folder, ExitStack() as stack:
         config, checkpoint = write_config(folder)
-        ours = servers.enter_context(running(config.read_text(encoding="utf-8"), NOTHING_KEPT))
-        sides = {OURS: Side(ask_plumbline, f"http://127.0.0.1:{ours.port}")}
-        for name in options.peer:
-            peer = PEERS[name]
-            url = peer_server(name, checkpoint, ready_path=peer.ready_path, python=options.python or own_python(name))
-            sides[name] = Side(peer.ask, servers.enter_context(url))
-        cosines = asyncio.run(compare(sides))
-        found = _measure(sides, options)
+        ours = stack.enter_context(running(config.read_text(encoding="utf-8"), NOTHING_KEPT))
+        servers = {OURS: Server(score_by_plumbline, f"http://127.0.0.1:{ours.port}")}
+        for name in options.baseline:
+            baseline = BASELINES[name]
+            url = baseline_server(
+                name, checkpoint, ready_path=baseline.ready_path, python=options.python or own_python(name)
+            )
+            servers[name] = Server(baseline.score_pair, stack.enter_context(url))
+        cosines = asyncio.run(compare(servers))
+        found = _measure(servers, options)
     arguments = {name: value for name, value in vars(options).items() if name not in ("out", "python")}
-    ratios = {name: ratio(found[OURS], found[name]) for name in options.peer}
-    report({"arguments": arguments, "cosines": cosines, "sides": found, "ratios": ratios}, out=options.out)
+    ratios = {name: ratio(found[OURS], found[name]) for name in options.baseline}
+    report({"arguments": arguments, "cosines": cosines, "servers": found, "ratios": ratios}, out=options.out)
 
 
 def own_python(name: str) -> Path:
-    """The interpreter of a peer: of its own environment, where it has one."""
+    """The interpreter of a baseline: of its own environment, where it has one."""
     own = ENVIRONMENTS / name / "bin" / "python"
     return own if own.exists() else Path(sys.executable)
 
 
-class Side:
-    """A server, and the pairs that it is asked about: each new, and the same for every side."""
+class Server:
+    """A server, and the pairs that it scores: each new, and the same for every server."""
 
-    def __init__(self, ask: Ask, url: str) -> None:
-        self._ask, self._url = ask, url
-        self._pictures, self._captions = pictures(1, is_new=True), captions()
+    def __init__(self, score_pair: ScorePair, url: str) -> None:
+        self._score_pair, self._url = score_pair, url
+        self._images, self._captions = draw_images(1, is_new=True), captions()
 
     async def score(self, session: aiohttp.ClientSession) -> float:
         """The cosine of the next pair."""
-        [picture] = next(self._pictures).values()
-        return await self._ask(session, self._url, picture, next(self._captions))
+        [image] = next(self._images).values()
+        return await self._score_pair(session, self._url, image, next(self._captions))
 
-    async def run(self, *, num_requests: int, num_callers: int) -> Window:
+    async def run(self, *, num_requests: int, num_clients: int) -> Window:
         """Have as many pairs scored; an error ends the run."""
         async with open_session() as session:
-            return await repeat(partial(self.score, session), num_requests=num_requests, num_callers=num_callers)
+            return await repeat(partial(self.score, session), num_requests=num_requests, num_clients=num_clients)
 
 
-async def compare(sides: Mapping[str, Side]) -> dict[str, list[float]]:
-    """The cosines that each side gives its first pairs.
+async def compare(servers: Mapping[str, Server]) -> dict[str, list[float]]:
+    """The cosines that each server gives its first pairs.
 
     Raises:
         SystemExit: They are not of the same weights and the same pairs.
     """
     async with open_session() as session:
-        cosines = {name: [await side.score(session) for _ in range(NUM_COMPARED)] for name, side in sides.items()}
+        cosines = {name: [await server.score(session) for _ in range(NUM_COMPARED)] for name, server in servers.items()}
     for name, found in cosines.items():
         if max(abs(a - b) for a, b in zip(found, cosines[OURS], strict=True)) > LARGEST_DIFFERENCE:
             raise SystemExit(f"{name} scores the same pairs differently: {found}, not {cosines[OURS]}.")
     return cosines
 
 
-def _measure(sides: Mapping[str, Side], options: argparse.Namespace) -> dict[str, Any]:
-    rounds: dict[str, list[Window]] = {name: [] for name in sides}
+def _measure(servers: Mapping[str, Server], options: argparse.Namespace) -> dict[str, Any]:
+    rounds: dict[str, list[Window]] = {name: [] for name in servers}
     for number in range(options.rounds + 1):  # the first warms up
-        for name, side in sides.items():
-            window = asyncio.run(side.run(num_requests=options.requests, num_callers=options.callers))
+        for name, server in servers.items():
+            window = asyncio.run(server.run(num_requests=options.requests, num_clients=options.clients))
             if number:
                 rounds[name].append(window)
     return {name: summarise(windows) for name, windows in rounds.items()}

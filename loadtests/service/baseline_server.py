@@ -18,32 +18,32 @@ FOLDER = ROOT / "loadtests" / "baselines"
 START_S, ANSWER_S = 180.0, 5.0
 
 
-class PeerError(RuntimeError):
-    """A peer ended, or was not ready in time."""
+class BaselineError(RuntimeError):
+    """A baseline ended, or was not ready in time."""
 
 
 @contextmanager
-def peer_server(
+def baseline_server(
     name: str, checkpoint: Path, *, ready_path: str, python: Path, start_s: float = START_S
 ) -> Iterator[str]:
-    """Run a peer's file, wait until it is ready, stop it on leaving.
+    """Run a baseline's file, wait until it is ready, stop it on leaving.
 
-    The file finds its port, the checkpoint and the threads it may use in PLUMBLINE_PEER_PORT, …_CHECKPOINT and
+    The file finds its port, the checkpoint and the threads it may use in PLUMBLINE_BASELINE_PORT, …_CHECKPOINT and
     …_THREADS. What it writes goes to a log, which stays only if it does not become ready.
 
     Args:
-        python: The interpreter that has what the peer imports.
+        python: The interpreter that has what the baseline imports.
         start_s: Seconds that it may take to become ready.
 
     Yields:
         Its address.
 
     Raises:
-        PeerError: It did not become ready; the message names the log and ends with its last lines.
+        BaselineError: It did not become ready; the message names the log and ends with its last lines.
     """
     port = free_port()
     given = {"PORT": port, "CHECKPOINT": checkpoint, "THREADS": os.cpu_count() or 1}
-    environment = {f"PLUMBLINE_PEER_{key}": str(value) for key, value in given.items()}
+    environment = {f"PLUMBLINE_BASELINE_{key}": str(value) for key, value in given.items()}
     with tempfile.NamedTemporaryFile(prefix=f"{name}-", suffix=".log", delete=False) as out:
         log = Path(out.name)
         command = [str(python), "-m", f"loadtests.baselines.{name}"]
@@ -52,7 +52,7 @@ def peer_server(
         url = f"http://127.0.0.1:{port}"
         if not _is_ready(url + ready_path, process, until=time.monotonic() + start_s):
             end = log.read_text(encoding="utf-8", errors="replace")[-1000:]
-            raise PeerError(f"{name} was not ready within {start_s:g} s. Its log, {log}, ends with:\n{end}")
+            raise BaselineError(f"{name} was not ready within {start_s:g} s. Its log, {log}, ends with:\n{end}")
         yield url
     log.unlink()
 

@@ -2,10 +2,10 @@
 
     python -m loadtests.service.growth [--only items|sizes|texts|replicas] [--rounds 3] [--out FILE]
 
-One caller, rows not kept, limits raised where a step needs it. `items`: the embedded clipscore, requests of 1 to 4096
-pictures and captions, and 4096 as the default limits take them, 16 batches of 256 over one gRPC stream. `sizes`: one
+One client, encodings not kept, limits raised where a step needs it. `items`: the embedded clipscore, requests of 1 to
+4096 images and captions, and 4096 as the default limits take them, 16 batches of 256 over one gRPC stream. `sizes`: one
 square image a request, JPEG and PNG, 64 px to 4096 px. `texts`: embeddings of 32 texts a request of 3 to 77 tokens, by
-ViT-B/32 with random weights. `replicas`: 64 callers of one item each before 1 and 2 gateways that share the cores.
+ViT-B/32 with random weights. `replicas`: 64 clients of one item each before 1 and 2 gateways that share the cores.
 
 Printed of each step: CPU time of the whole service and wall time an item (medians over rounds, in which steps take
 turns), the CPU time over that of the step before, the ratio that is expected to bound it, and the most memory that the
@@ -23,11 +23,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from loadtests.service.batch_stream import ask_stream
-from loadtests.service.callers import ask_rest
+from loadtests.service.images import forms, messages
 from loadtests.service.ladders import Step, item_steps, size_steps, text_steps
+from loadtests.service.load_generators import send_rest, send_stream
 from loadtests.service.memory import Memory
-from loadtests.service.pictures import forms, messages
 from loadtests.service.random_clip import write_config
 from loadtests.service.report import add_out, report, table
 from loadtests.service.running import NOTHING_KEPT, Running, divide, running, workplace
@@ -40,7 +39,7 @@ LIMITS = {
 }
 SLACK = 1.2
 STREAMED, BATCH = 4096, 256
-NUM_CALLERS, NUM_REQUESTS = 64, 512
+NUM_CLIENTS, NUM_REQUESTS = 64, 512
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,11 @@ class Meter:
         self._memory.start_peak()
         self._ready_mib = self._memory.peak_mib()
 
-    def measure(self, name: str, num_items: int, ask: Callable[[], float]) -> Cost:
-        """Cost of what `ask` asks; it returns the seconds that it took."""
+    def measure(self, name: str, num_items: int, send_one: Callable[[], float]) -> Cost:
+        """Cost of what `send_one` sends; it returns the seconds that it took."""
         self._memory.start_peak()
         cpu_s = self._service.cpu_s()
-        seconds = ask()
+        seconds = send_one()
         cpu_s = self._service.cpu_s() - cpu_s
         peak_mib = max(0.0, self._memory.peak_mib() - self._ready_mib)
         return Cost(name, cpu_s / num_items * 1000, seconds / num_items * 1000, peak_mib)
@@ -134,7 +133,7 @@ def replicas(rounds: int) -> dict[str, list[Cost]]:
         bodies = list(itertools.islice(forms(1, is_new=True), NUM_REQUESTS))
         step = Step(f"{num_gateways}", num_gateways, bodies, NUM_REQUESTS)
         with _ready(EMBEDDED, divide(num_gateways)) as (service, meter):
-            costs += climb(service, meter, [step], rounds, num_callers=NUM_CALLERS)
+            costs += climb(service, meter, [step], rounds, num_clients=NUM_CLIENTS)
     return {"replicas": hold(costs, [SLACK])}
 
 
@@ -146,19 +145,19 @@ LADDERS: dict[str, Callable[[int], dict[str, list[Cost]]]] = {
 }
 
 
-def climb(service: Running, meter: Meter, steps: Sequence[Step], rounds: int, *, num_callers: int = 1) -> list[Cost]:
+def climb(service: Running, meter: Meter, steps: Sequence[Step], rounds: int, *, num_clients: int = 1) -> list[Cost]:
     """Medians of each step's costs over rounds, the steps taking turns."""
 
-    def ask(step: Step) -> float:
-        asked = ask_rest(
-            service.port, iter(step.bodies), num_requests=len(step.bodies), num_callers=num_callers, path=step.path
+    def send_one(step: Step) -> float:
+        sending = send_rest(
+            service.port, iter(step.bodies), num_requests=len(step.bodies), num_clients=num_clients, path=step.path
         )
-        return asyncio.run(asked).seconds
+        return asyncio.run(sending).seconds
 
     found: dict[str, list[Cost]] = {step.name: [] for step in steps}
     for _ in range(rounds):
         for step in steps:
-            found[step.name].append(meter.measure(step.name, step.num_items, lambda: ask(step)))  # noqa: B023 - at once
+            found[step.name].append(meter.measure(step.name, step.num_items, lambda: send_one(step)))  # noqa: B023 - at once
     return [middle(costs) for costs in found.values()]
 
 
@@ -200,13 +199,13 @@ def show(costs: Sequence[Cost]) -> str:
 def _ready(config: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[Running, Meter]]:
     """A service that keeps nothing, warm, and its meter."""
     with running(config, NOTHING_KEPT | LIMITS | dict(environment or {})) as service:
-        asyncio.run(ask_rest(service.port, forms(1, is_new=True), num_requests=NUM_CALLERS, num_callers=NUM_CALLERS))
+        asyncio.run(send_rest(service.port, forms(1, is_new=True), num_requests=NUM_CLIENTS, num_clients=NUM_CLIENTS))
         yield service, Meter(service)
 
 
 def _stream(service: Running, batches: Iterator[Any]) -> float:
     requests = list(itertools.islice(batches, STREAMED // BATCH))
-    return asyncio.run(ask_stream(service.grpc_port, requests)).seconds
+    return asyncio.run(send_stream(service.grpc_port, requests)).seconds
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from loadtests.service.callers import form
-from loadtests.service.pictures import WORDS, forms
+from loadtests.service.images import WORDS, forms
+from loadtests.service.load_generators import form
 
 ITEMS = (1, 4, 16, 64, 256, 1024, 4096)
 SIZES_PX = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -37,7 +37,7 @@ class Step:
 
 
 def item_steps() -> Iterator[Step]:
-    """Requests of more and more items, each a picture and a caption of its own."""
+    """Requests of more and more items, each an image and a caption of its own."""
     for num_items in ITEMS:
         num_requests = max(1, ITEMS_A_ROUND // num_items)
         bodies = list(itertools.islice(forms(num_items, is_new=True), num_requests))

@@ -5,7 +5,7 @@
 
 ViT-B/32 with random weights, one new pair a request over REST, nothing kept. Requests arrive as a Poisson process at a
 rate of their own, whether those before are answered or not, and latency counts from when each was due, so that a slow
-answer delays no later arrival (no coordinated omission). Rates are shares of what 64 callers in a closed loop get; each
+answer delays no later arrival (no coordinated omission). Rates are shares of what 64 clients in a closed loop get; each
 is offered a number of requests and not of seconds, since percentiles take a number of samples: a 99th, 300 or more.
 
 The knee is the last rate, from the lowest up, before the first at which the median is three times that of the lowest
@@ -22,22 +22,22 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from loadtests.service.callers import ask_rest
+from loadtests.service.images import forms
+from loadtests.service.load_generators import send_rest
 from loadtests.service.open_loop import offer, poisson
 from loadtests.service.percentiles import in_ms, require
-from loadtests.service.pictures import forms
 from loadtests.service.random_clip import write_config
 from loadtests.service.report import add_out, report
 from loadtests.service.running import NOTHING_KEPT, divide, running, workplace
 
 SHARES = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
-NUM_CALLERS, NUM_CLOSED = 64, 256
+NUM_CLIENTS, NUM_CLOSED = 64, 256
 KNEE_FACTOR, SHARE_OF_KNEE = 3.0, 0.7
 
 
 @dataclass(frozen=True)
 class Load:
-    """What callers saw at one offered rate."""
+    """What clients saw at one offered rate."""
 
     offered_a_second: float
     num_answered: int
@@ -62,8 +62,8 @@ def main() -> None:
         layout = divide(options.gateways, options.streams)
         with running(config.read_text(encoding="utf-8"), NOTHING_KEPT | layout) as service:
             bodies = forms(1, is_new=True)
-            ask = ask_rest(service.port, bodies, num_requests=NUM_CLOSED, num_callers=NUM_CALLERS)
-            window = asyncio.run(ask)
+            sending = send_rest(service.port, bodies, num_requests=NUM_CLOSED, num_clients=NUM_CLIENTS)
+            window = asyncio.run(sending)
             closed = window.num_requests / window.seconds
             url = f"http://127.0.0.1:{service.port}/v1/score"
             loads = [measure(url, bodies, share * closed, options.requests) for share in SHARES]

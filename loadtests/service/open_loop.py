@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 
-from loadtests.service.callers import open_session, send
+from loadtests.service.load_generators import open_session, send
 
 
 def poisson(rate: float, *, seed: int = 0) -> Iterator[float]:
@@ -29,22 +29,22 @@ async def offer(url: str, bodies: Iterator[bytes], due_s: Iterable[float]) -> li
         return await offer_all((partial(send, session, url, body) for body in bodies), due_s)
 
 
-async def offer_all(asks: Iterator[Callable[[], Awaitable[object]]], due_s: Iterable[float]) -> list[float]:
-    """Ask something at each due time and wait for all answers; an error of one ends the run.
+async def offer_all(senders: Iterator[Callable[[], Awaitable[object]]], due_s: Iterable[float]) -> list[float]:
+    """ScorePair something at each due time and wait for all answers; an error of one ends the run.
 
     Returns:
         The latency of each in seconds, in the order of their ends, counted from when it was due and not from when it
-        was sent: what a caller waits for because the machine is busy is part of it (no coordinated omission).
+        was sent: what a client waits for because the machine is busy is part of it (no coordinated omission).
     """
     latencies_s: list[float] = []
 
-    async def wait(due: float, ask: Callable[[], Awaitable[object]]) -> None:
-        await ask()
+    async def wait(due: float, send_one: Callable[[], Awaitable[object]]) -> None:
+        await send_one()
         latencies_s.append(time.perf_counter() - due)
 
     started = time.perf_counter()
-    async with asyncio.TaskGroup() as asked:
+    async with asyncio.TaskGroup() as sent:
         for after in due_s:
             await asyncio.sleep(max(0.0, started + after - time.perf_counter()))
-            asked.create_task(wait(started + after, next(asks)))
+            sent.create_task(wait(started + after, next(senders)))
     return latencies_s

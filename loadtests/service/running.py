@@ -17,7 +17,7 @@ import psutil
 from plumbline_serve.ports import free_port
 
 NOTHING_KEPT = {f"PLUMBLINE_CACHES__{kind}_BYTES": "0" for kind in ("IMAGE", "TEXT", "PAIR")}
-"""Makes every row anew; where rows are kept, inputs that repeat measure the cache."""
+"""Makes every encoding anew; where encodings are kept, inputs that repeat measure the cache."""
 START_TIMEOUT_S, STOP_TIMEOUT_S = 600, 120
 
 

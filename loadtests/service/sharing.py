@@ -2,11 +2,11 @@
 
     python -m loadtests.service.sharing [--rounds 5] [--out FILE]
 
-ViT-B/32 with random weights, clipscore and fclipscore, over REST, one caller. `best_of_16`: 16 pictures and one prompt
-in one request, against 16 requests of one pair each, that repeat the prompt. `texts_32`: one picture and 32 texts,
-likewise. `again`: a request of one pair that was sent before, against one that was not. All pictures and texts of a
-round are new to the service; the sides take turns. In the first two cases rows are not kept, so that what is shared is
-shared within a request, as for a service that is asked this once.
+ViT-B/32 with random weights, clipscore and fclipscore, over REST, one client. `best_of_16`: 16 images and one prompt
+in one request, against 16 requests of one pair each, that repeat the prompt. `texts_32`: one image and 32 texts,
+likewise. `again`: a request of one pair that was sent before, against one that was not. All images and texts of a
+round are new to the service; the cases take turns. In the first two cases encodings are not kept, so that what is
+shared is shared within a request, as for a service that is called this once.
 """
 
 import argparse
@@ -17,15 +17,15 @@ import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from loadtests.service.callers import ask_rest, form
-from loadtests.service.pictures import captions, pictures
+from loadtests.service.images import captions, draw_images
+from loadtests.service.load_generators import form, send_rest
 from loadtests.service.random_clip import ARCH, write_config
 from loadtests.service.report import add_out, report
 from loadtests.service.running import NOTHING_KEPT, running, workplace
 
 NUM_IMAGES, NUM_TEXTS = 16, 32
 SCORERS = ("clipscore", "fclipscore")
-Sides = Mapping[str, list[bytes]]
+Bodies = Mapping[str, list[bytes]]
 
 
 def main() -> None:
@@ -48,27 +48,27 @@ def main() -> None:
     report({"cases": cases}, out=options.out)
 
 
-def best_of_16() -> Iterator[Sides]:
-    """Rounds of one prompt and 16 pictures."""
+def best_of_16() -> Iterator[Bodies]:
+    """Rounds of one prompt and 16 images."""
     texts = captions()
-    for parts in pictures(NUM_IMAGES, is_new=True):
+    for parts in draw_images(NUM_IMAGES, is_new=True):
         text = next(texts)
         pairs = [(name, text) for name in parts]
         yield {"together": [_body(pairs, parts)], "apart": [_body([pair], {pair[0]: parts[pair[0]]}) for pair in pairs]}
 
 
-def texts_32() -> Iterator[Sides]:
-    """Rounds of one picture and 32 texts."""
+def texts_32() -> Iterator[Bodies]:
+    """Rounds of one image and 32 texts."""
     texts = captions()
-    for parts in pictures(1, is_new=True):
+    for parts in draw_images(1, is_new=True):
         pairs = [(next(iter(parts)), text) for text in itertools.islice(texts, NUM_TEXTS)]
         yield {"together": [_body(pairs, parts)], "apart": [_body([pair], parts) for pair in pairs]}
 
 
-def again() -> Iterator[Sides]:
-    """Rounds of one pair; the side that comes second has been answered before."""
+def again() -> Iterator[Bodies]:
+    """Rounds of one pair; the case that comes second has been answered before."""
     texts = captions()
-    for parts in pictures(1, is_new=True):
+    for parts in draw_images(1, is_new=True):
         body = _body([(next(iter(parts)), next(texts))], parts)
         yield {"apart": [body], "together": [body]}
 
@@ -78,14 +78,14 @@ def _body(pairs: list[tuple[str, str]], parts: Mapping[str, bytes]) -> bytes:
     return form({"request": json.dumps({"items": items, "scorers": SCORERS}).encode()}, parts)
 
 
-def _measure(port: int, rounds: Iterator[Sides], num_rounds: int) -> dict[str, Any]:
+def _measure(port: int, rounds: Iterator[Bodies], num_rounds: int) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {"together": [], "apart": []}
-    for number, sides in enumerate(itertools.islice(rounds, num_rounds + 1)):  # the first warms up
-        for side, bodies in sides.items():
-            window = asyncio.run(ask_rest(port, iter(bodies), num_requests=len(bodies), num_callers=1))
+    for number, bodies_of in enumerate(itertools.islice(rounds, num_rounds + 1)):  # the first warms up
+        for case, bodies in bodies_of.items():
+            window = asyncio.run(send_rest(port, iter(bodies), num_requests=len(bodies), num_clients=1))
             if number:
-                seconds[side].append(window.seconds)
-    medians = {side: statistics.median(found) for side, found in seconds.items()}
+                seconds[case].append(window.seconds)
+    medians = {case: statistics.median(found) for case, found in seconds.items()}
     return {"ratio": round(medians["apart"] / medians["together"], 2), "median_s": medians, "rounds_s": seconds}
 
 

@@ -4,7 +4,7 @@
     python -m loadtests.service.soak --read soak.jsonl
 
 The embedded models with all four scorers. Pairs come over REST and gRPC as a Poisson process, at nine tenths of what 64
-callers in a closed loop get; one picture in twenty is broken. All are new, and the caches of rows are small, so that
+clients in a closed loop get; one image in twenty is broken. All are new, and the caches of encodings are small, so that
 they are full after a minute and what is soaked includes their forgetting. Every quarter of a minute a line with the
 anonymous memory of each process (heap and stacks, which is where leaks are) goes to the log; the program can be killed
 at any time and its log read later. Printed is, for the time after the first six minutes, the Theil-Sen slope with its
@@ -27,21 +27,21 @@ import grpc
 import psutil
 from scipy.stats import theilslopes
 
-from loadtests.service.callers import ask_rest, open_session, send
+from loadtests.service.images import forms, messages
+from loadtests.service.load_generators import open_session, send, send_rest
 from loadtests.service.memory import anonymous_mib
 from loadtests.service.open_loop import offer_all, poisson
-from loadtests.service.pictures import forms, messages
 from loadtests.service.report import add_out, report
 from loadtests.service.running import Running, processes, running
 from plumbline_wire.v1 import scoring_pb2_grpc
 
 SMALL_CACHES = {f"PLUMBLINE_CACHES__{kind}_BYTES": str(2**20) for kind in ("IMAGE", "TEXT", "PAIR")}
-NUM_CALLERS, NUM_CLOSED = 64, 1024
+NUM_CLIENTS, NUM_CLOSED = 64, 1024
 SHARE = 0.9
 SEGMENT_S, WARM_S = 15.0, 360.0
 ONE_BROKEN_IN = 20
 TOTAL = "total"
-Ask: TypeAlias = Callable[[], Awaitable[object]]
+Send: TypeAlias = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def main() -> None:
 
 async def soak(service: Running, seconds: float, log: TextIO) -> None:
     """Load a service for some seconds and write a line to the log after each segment."""
-    closed = await ask_rest(service.port, forms(1, is_new=True), num_requests=NUM_CLOSED, num_callers=NUM_CALLERS)
+    closed = await send_rest(service.port, forms(1, is_new=True), num_requests=NUM_CLOSED, num_clients=NUM_CLIENTS)
     rate = SHARE * closed.num_requests / closed.seconds
     url, started = f"http://127.0.0.1:{service.port}/v1/score", time.monotonic()
     async with open_session() as session, grpc.aio.insecure_channel(f"127.0.0.1:{service.grpc_port}") as channel:
@@ -84,8 +84,8 @@ async def soak(service: Running, seconds: float, log: TextIO) -> None:
             log.flush()
 
 
-def _by_turns(*asks: Iterator[Ask]) -> Iterator[Ask]:
-    return itertools.chain.from_iterable(zip(*asks, strict=True))
+def _by_turns(*sends: Iterator[Send]) -> Iterator[Send]:
+    return itertools.chain.from_iterable(zip(*sends, strict=True))
 
 
 def _some_broken(bodies: Iterator[bytes]) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Stacks that py-spy sampled in a gateway, by the stage of a request's road that they were in."""
+"""Stacks that py-spy sampled in a gateway, by the stage of a request's path that they were in."""
 
 import re
 import shutil

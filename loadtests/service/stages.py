@@ -2,10 +2,10 @@
 
     python -m loadtests.service.stages [--requests-of 512] [--out FILE]
 
-Pictures and captions are all new, rows not kept, one compute thread. Loads: 64 callers of one item and 4 callers of 32,
-with ViT-B/32 (random weights), and 64 callers of one item with the embedded network. CPU time is the system's own count
-for each thread of the gateway and each process around it. Python's threads are sampled meanwhile by py-spy, and their
-time divided among the stages that they were seen in; so shares between threads are exact, those within one are
+Images and captions are all new, encodings not kept, one compute thread. Loads: 64 clients of one item and 4 clients of
+32, with ViT-B/32 (random weights), and 64 clients of one item with the embedded network. CPU time is the system's own
+count for each thread of the gateway and each process around it. Python's threads are sampled meanwhile by py-spy, and
+their time divided among the stages that they were seen in; so shares between threads are exact, those within one are
 estimates. Sampling needs root, or the capability SYS_PTRACE.
 """
 
@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 
 import psutil
 
-from loadtests.service.callers import ask_rest
-from loadtests.service.pictures import forms
+from loadtests.service.images import forms
+from loadtests.service.load_generators import send_rest
 from loadtests.service.random_clip import write_config
 from loadtests.service.report import add_out, report, table
 from loadtests.service.running import NOTHING_KEPT, Running, processes, running, workplace
@@ -36,17 +36,17 @@ Seconds: TypeAlias = Counter[Any]
 
 @dataclass(frozen=True)
 class Load:
-    """What callers ask for, all at once."""
+    """What clients ask for, all at once."""
 
     network: str
-    num_callers: int
+    num_clients: int
     num_items: int
     """A request."""
 
     @property
     def name(self) -> str:
         """For the head of a table."""
-        return f"{self.network}, {self.num_callers} x {self.num_items}"
+        return f"{self.network}, {self.num_clients} x {self.num_items}"
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,16 @@ def main() -> None:
 
 
 def measure(service: Running, load: Load, num_items: int) -> StageSeconds:
-    """Ask for as many items, and see where the time goes."""
-    num_requests = max(num_items // load.num_items, load.num_callers)
+    """ScorePair for as many items, and see where the time goes."""
+    num_requests = max(num_items // load.num_items, load.num_clients)
     bodies = forms(load.num_items, is_new=True)
     [gateway] = [each for each in processes(service.pid) if " ".join(each.cmdline()).startswith(GATEWAY)]
     asyncio.run(
-        ask_rest(service.port, bodies, num_requests=load.num_callers, num_callers=load.num_callers)  # warms up
+        send_rest(service.port, bodies, num_requests=load.num_clients, num_clients=load.num_clients)  # warms up
     )
     around, inside = around_s(service.pid, gateway), thread_s(gateway)
     with sampling(gateway.pid) as samples:
-        asyncio.run(ask_rest(service.port, bodies, num_requests=num_requests, num_callers=load.num_callers))
+        asyncio.run(send_rest(service.port, bodies, num_requests=num_requests, num_clients=load.num_clients))
         around, inside = around_s(service.pid, gateway) - around, thread_s(gateway) - inside
     stages = divide(inside, samples)
     for (_, stage), seconds in around.items():

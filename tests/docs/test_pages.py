@@ -19,7 +19,7 @@ CODES = {kind.code: kind.status for kind in error_classes()}
 SECTIONS = {each: field.annotation for each, field in Settings.model_fields.items()}
 SETTING = re.compile(rf"({'|'.join(SECTIONS)})\.(\w+)")
 VARIABLE = re.compile(r"PLUMBLINE_([A-Z_]+)")
-BESIDE_SETTINGS = {"CONFIG", "API_KEY", "PEER_PRECISION"}
+BESIDE_SETTINGS = {"CONFIG", "API_KEY", "BASELINE_PRECISION"}
 """Variables of the command, of the client, and of one baseline."""
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from loadtests.service.cells import GRID, Cell, why_refused, why_too_long
-from loadtests.service.efficiency import ratios, summarise
+from loadtests.service.efficiency import GRID, Cell, ratios, summarise, why_refused, why_too_long
 from loadtests.service.report import table
 from plumbline_serve.settings import Settings
 
@@ -17,12 +16,12 @@ def test_summaries_are_medians_of_rates_and_costs():
 
 
 def test_ratios_above_one_are_faster():
-    sides = {
+    measured = {
         "engines": {"items_a_second": 40.0, "cpu_ms": 45.0},
         "rest": {"items_a_second": 32.0, "cpu_ms": 50.0},
         "grpc": {"items_a_second": 36.0, "cpu_ms": 48.0},
     }
-    assert ratios(sides) == {
+    assert ratios(measured) == {
         "rest": {"rate": 0.8, "cpu": 0.9},
         "grpc": {"rate": 0.9, "cpu": 45 / 48},
         "grpc_over_rest": {"rate": 1.125, "cpu": 50 / 48},
@@ -60,7 +59,7 @@ def test_cells_that_take_longer_than_is_left_are_left_out():
     ("cell", "num_requests"),
     [
         pytest.param(Cell(1, 16), 64, id="as many as make the items"),
-        pytest.param(Cell(1, 256), 256, id="one a caller at least"),
+        pytest.param(Cell(1, 256), 256, id="one per client at least"),
         pytest.param(Cell(32, 1), 2, id="several items each"),
         pytest.param(Cell(48, 1), 2, id="never fewer items"),
     ],

@@ -1,4 +1,4 @@
-"""infinity-emb is asked as its schema has it: one kind of input a request, pictures as data URIs, base64 out."""
+"""infinity-emb gets what its schema says: one kind of input per request, images as data URIs, base64 out."""
 
 import base64
 
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from loadtests.service.pictures import pictures
-from loadtests.service.sides import ask_infinity
+from loadtests.service.baseline_clients import score_by_infinity
+from loadtests.service.images import draw_images
 
 
 def unit_rows(seed: int) -> np.ndarray:
@@ -17,21 +17,21 @@ def unit_rows(seed: int) -> np.ndarray:
 
 
 async def test_the_cosine_is_that_of_the_two_embeddings(routed):
-    image, text = unit_rows(0)
-    [picture] = next(pictures(1, is_new=True)).values()
+    of_image, of_text = unit_rows(0)
+    [image] = next(draw_images(1, is_new=True)).values()
     seen = {}
 
     async def answer(request):
-        asked = await request.json()
-        [seen[asked["modality"]]] = asked["input"]
-        row = image if asked["modality"] == "image" else text
-        embedding = base64.b64encode(row.astype("<f4").tobytes()).decode()
+        sent = await request.json()
+        [seen[sent["modality"]]] = sent["input"]
+        embedded = of_image if sent["modality"] == "image" else of_text
+        embedding = base64.b64encode(embedded.astype("<f4").tobytes()).decode()
         return web.json_response({"data": [{"embedding": embedding}]})
 
     url = await routed("/embeddings", answer)
     async with aiohttp.ClientSession() as session:
-        cosine = await ask_infinity(session, url, picture, "a red cup")
-    assert cosine == pytest.approx(float(image @ text), abs=1e-6)
+        cosine = await score_by_infinity(session, url, image, "a red cup")
+    assert cosine == pytest.approx(float(of_image @ of_text), abs=1e-6)
     assert seen.keys() == {"image", "text"}
     head, _, body = seen["image"].partition(",")
-    assert (head, base64.b64decode(body), seen["text"]) == ("data:image/jpeg;base64", picture, "a red cup")
+    assert (head, base64.b64decode(body), seen["text"]) == ("data:image/jpeg;base64", image, "a red cup")

@@ -21,7 +21,7 @@ def test_photographs_have_the_size_and_the_format_they_are_asked_for(kind):
     assert (image.size, image.format) == ((96, 96), kind)
 
 
-def test_photographs_are_no_flat_pictures():
+def test_photographs_are_no_flat_images():
     assert len(Image.open(io.BytesIO(photograph(256, "PNG"))).getcolors(2**16) or []) > 10_000
 
 

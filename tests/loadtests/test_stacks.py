@@ -40,7 +40,7 @@ RUN = "_run (asyncio/events.py:80)"
         pytest.param(
             [
                 "thread (9): decode_1",
-                "Picture.preprocess (plumbline_serve/requests/pictures.py:47)",
+                "Image.preprocess (plumbline_serve/requests/images.py:47)",
                 "ClipImageEncoder.preprocess (x.py:1)",
             ],
             "preprocess and tokenise",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from loadtests.goldens.clips import PICTURES, GoldenClip
+from loadtests.goldens.clips import PHOTOGRAPHS, GoldenClip
 from plumbline_models.backends import Tuning
 from plumbline_models.core.protocols import Score
 from plumbline_serve.assembly import assembled
@@ -16,7 +16,7 @@ CONTROL = "<end_of_text>"  # the official program takes it for the control token
 
 
 def item_of(case: Mapping[str, Any], index: int) -> Item:
-    return Item(str(index), EncodedImage((PICTURES / case["image"]).read_bytes()), case["caption"])
+    return Item(str(index), EncodedImage((PHOTOGRAPHS / case["image"]).read_bytes()), case["caption"])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtests.goldens.clips import GoldenClip, picture
+from loadtests.goldens.clips import GoldenClip, golden_image
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino
 from plumbline_models.core.protocols import Backend, BuildContext, Encoding
@@ -37,7 +37,7 @@ def open_clipscore(clip: GoldenClip, backend: Backend, *, with_template: bool = 
 def embed_images(scorer: ClipScore, clip: GoldenClip) -> Mapping[str, Encoding]:
     names = list(clip.image_embeddings)
     return dict(
-        zip(names, scorer.image.encode([scorer.image.preprocess(picture(name)) for name in names]), strict=True)
+        zip(names, scorer.image.encode([scorer.image.preprocess(golden_image(name)) for name in names]), strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""Callers in a closed loop, each asking again as soon as it is answered, over REST or gRPC."""
+"""Load generators: clients in a closed loop, each sending again as soon as it is answered, over REST or gRPC."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ import grpc
 from plumbline_wire.v1 import scoring_pb2 as pb
 from plumbline_wire.v1 import scoring_pb2_grpc
 
-BOUNDARY = "plumbline-road"
+BOUNDARY = "plumbline-loadtest"
 FORM = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
@@ -25,18 +25,18 @@ class Window:
     """Of each request, in the order of their ends."""
 
 
-async def repeat(ask: Callable[[], Awaitable[object]], *, num_requests: int, num_callers: int) -> Window:
-    """Have callers ask in turn until as many requests are answered; an error of one ends the run."""
+async def repeat(send_one: Callable[[], Awaitable[object]], *, num_requests: int, num_clients: int) -> Window:
+    """Have clients send in turn until as many requests are answered; an error of one ends the run."""
     left, latencies_s = iter(range(num_requests)), list[float]()
 
     async def call() -> None:
         for _ in left:
-            asked = time.perf_counter()
-            await ask()
-            latencies_s.append(time.perf_counter() - asked)
+            sent = time.perf_counter()
+            await send_one()
+            latencies_s.append(time.perf_counter() - sent)
 
     started = time.perf_counter()
-    await asyncio.gather(*(call() for _ in range(num_callers)))
+    await asyncio.gather(*(call() for _ in range(num_clients)))
     return Window(num_requests, time.perf_counter() - started, latencies_s)
 
 
@@ -47,7 +47,7 @@ def numbered(batches: Sequence[pb.ScoreRequest]) -> Iterator[pb.ScoreStreamReque
 
 
 def open_session() -> aiohttp.ClientSession:
-    """As many connections as there are callers; an answer other than 200 raises."""
+    """As many connections as there are clients; an answer other than 200 raises."""
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), raise_for_status=True)
 
 
@@ -57,27 +57,44 @@ async def send(session: aiohttp.ClientSession, url: str, body: bytes) -> None:
         await reply.read()
 
 
-async def ask_rest(
-    port: int, bodies: Iterator[bytes], *, num_requests: int, num_callers: int, path: str = "/v1/score"
+async def send_rest(
+    port: int, bodies: Iterator[bytes], *, num_requests: int, num_clients: int, path: str = "/v1/score"
 ) -> Window:
     """Send forms; an answer other than 200 ends the run."""
     async with open_session() as session:
 
-        async def ask() -> None:
+        async def send_one() -> None:
             await send(session, f"http://127.0.0.1:{port}{path}", next(bodies))
 
-        return await repeat(ask, num_requests=num_requests, num_callers=num_callers)
+        return await repeat(send_one, num_requests=num_requests, num_clients=num_clients)
 
 
-async def ask_grpc(port: int, messages: Iterator[pb.ScoreRequest], *, num_requests: int, num_callers: int) -> Window:
+async def send_grpc(port: int, messages: Iterator[pb.ScoreRequest], *, num_requests: int, num_clients: int) -> Window:
     """Send messages; an error ends the run."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = scoring_pb2_grpc.ScoringStub(channel)
 
-        async def ask() -> None:
+        async def send_one() -> None:
             await stub.Score(next(messages))
 
-        return await repeat(ask, num_requests=num_requests, num_callers=num_callers)
+        return await repeat(send_one, num_requests=num_requests, num_clients=num_clients)
+
+
+async def send_stream(port: int, requests: Sequence[pb.ScoreRequest]) -> Window:
+    """Send batches as the service takes them.
+
+    Raises:
+        RuntimeError: A batch was not answered with scores.
+    """
+    latencies_s, started = list[float](), time.perf_counter()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async for answer in scoring_pb2_grpc.ScoringStub(channel).ScoreStream(numbered(requests)):
+            if not answer.HasField("reply"):
+                raise RuntimeError(f"A batch failed: {answer.error.message}")
+            latencies_s.append(time.perf_counter() - started)
+    if len(latencies_s) != len(requests):
+        raise RuntimeError(f"{len(latencies_s)} of {len(requests)} batches were answered.")
+    return Window(len(requests), time.perf_counter() - started, latencies_s)
 
 
 def form(fields: Mapping[str, bytes], files: Mapping[str, bytes]) -> bytes:

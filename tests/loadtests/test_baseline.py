@@ -11,11 +11,11 @@ import pytest
 from aiohttp import BodyPartReader, web
 from PIL import Image
 
-from loadtests.service.baseline import Side, compare, ratio, summarise
-from loadtests.service.baseline_server import FOLDER, PeerError, peer_server
-from loadtests.service.callers import FORM, Window, form, repeat
-from loadtests.service.pictures import forms
-from loadtests.service.sides import PEERS, ask_form, ask_plumbline
+from loadtests.service.baseline import Server, compare, ratio, summarise
+from loadtests.service.baseline_clients import BASELINES, score_by_form, score_by_plumbline
+from loadtests.service.baseline_server import FOLDER, BaselineError, baseline_server
+from loadtests.service.images import forms
+from loadtests.service.load_generators import FORM, Window, form, repeat
 
 
 async def read_form(request: web.Request) -> dict[str, tuple[str | None, bytes]]:
@@ -37,39 +37,39 @@ async def test_a_form_is_what_a_multipart_parser_reads(serve):
     awkward = b"\r\n--plumbline\r\n\x00\xff" + bytes(range(256))
     url = await serve(keep)
     async with aiohttp.ClientSession() as session:
-        for body in (form({"text": "a café".encode()}, {"picture": awkward, "1": b""}), next(forms(3, is_new=True))):
+        for body in (form({"text": "a café".encode()}, {"image": awkward, "1": b""}), next(forms(3, is_new=True))):
             async with session.post(url, data=body, headers=FORM) as reply:
                 reply.raise_for_status()
-    assert seen[0] == {"text": (None, "a café".encode()), "picture": ("picture", awkward), "1": ("1", b"")}
+    assert seen[0] == {"text": (None, "a café".encode()), "image": ("image", awkward), "1": ("1", b"")}
     request = json.loads(seen[1].pop("request")[1])
     assert [item["image"]["part"] for item in request["items"]] == list(seen[1]) == ["0", "1", "2"]
     assert all(data.startswith(b"\xff\xd8") for _, data in seen[1].values())
     assert len({data for _, data in seen[1].values()}) == 3
 
 
-def seen_in(picture: bytes, text: str) -> float:
+def seen_in(image: bytes, text: str) -> float:
     """A number for the pixels and the words, whatever the comment in the file."""
-    return float(np.asarray(Image.open(io.BytesIO(picture))).mean()) + len(text) / 100
+    return float(np.asarray(Image.open(io.BytesIO(image))).mean()) + len(text) / 100
 
 
 async def answer_ours(request):
     parts = await read_form(request)
     text = json.loads(parts["request"][1])["items"][0]["text"]
-    scores = {"clipscore": {"value": 0.0, "cosine": seen_in(parts["picture"][1], text)}}
+    scores = {"clipscore": {"value": 0.0, "cosine": seen_in(parts["image"][1], text)}}
     return web.json_response({"results": [{"id": "0", "status": "ok", "scores": scores}]})
 
 
 async def answer_as_fastapi(request):
     parts = await read_form(request)
-    return web.json_response({"cosine": seen_in(parts["picture"][1], parts["text"][1].decode())})
+    return web.json_response({"cosine": seen_in(parts["image"][1], parts["text"][1].decode())})
 
 
-async def test_sides_are_asked_about_the_same_pairs(routed):
+async def test_servers_are_asked_about_the_same_pairs(routed):
     ours, theirs = await routed("/v1/score", answer_ours), await routed("/score", answer_as_fastapi)
-    sides = {"plumbline": Side(ask_plumbline, ours), "peer": Side(ask_form, theirs)}
-    cosines = await compare(sides)
-    assert cosines["plumbline"] == cosines["peer"]
-    assert len(set(cosines["peer"])) > 1
+    servers = {"plumbline": Server(score_by_plumbline, ours), "baseline": Server(score_by_form, theirs)}
+    cosines = await compare(servers)
+    assert cosines["plumbline"] == cosines["baseline"]
+    assert len(set(cosines["baseline"])) > 1
 
 
 async def test_nothing_is_measured_where_scores_differ(routed):
@@ -78,31 +78,31 @@ async def test_nothing_is_measured_where_scores_differ(routed):
         return web.json_response({"cosine": 0.3})
 
     ours, theirs = await routed("/v1/score", answer_ours), await routed("/score", answer_otherwise)
-    sides = {"plumbline": Side(ask_plumbline, ours), "peer": Side(ask_form, theirs)}
-    with pytest.raises(SystemExit, match="peer scores the same pairs differently"):
-        await compare(sides)
+    servers = {"plumbline": Server(score_by_plumbline, ours), "baseline": Server(score_by_form, theirs)}
+    with pytest.raises(SystemExit, match="baseline scores the same pairs differently"):
+        await compare(servers)
 
 
 async def test_an_item_that_failed_ends_the_run(routed):
     async def answer(_):
         return web.json_response({"results": [{"id": "0", "status": "error", "error": {"code": "overloaded"}}]})
 
-    side = Side(ask_plumbline, await routed("/v1/score", answer))
+    server = Server(score_by_plumbline, await routed("/v1/score", answer))
     with pytest.raises(KeyError):
-        await side.run(num_requests=1, num_callers=1)
+        await server.run(num_requests=1, num_clients=1)
 
 
-async def test_callers_in_a_closed_loop_wait_for_their_own_answers_alone():
+async def test_clients_in_a_closed_loop_wait_for_their_own_answers_alone():
     under_way, most = 0, 0
 
-    async def ask():
+    async def send_one():
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
         await asyncio.sleep(0)
         under_way -= 1
 
-    window = await repeat(ask, num_requests=20, num_callers=4)
+    window = await repeat(send_one, num_requests=20, num_clients=4)
     assert (most, window.num_requests, len(window.latencies_s)) == (4, 20, 20)
 
 
@@ -117,33 +117,33 @@ def test_rates_are_medians_of_rounds_and_percentiles_of_all_rounds_together():
     }
 
 
-def test_a_peer_that_ends_or_is_late_is_named_with_its_log(tmp_path):
+def test_a_baseline_that_ends_or_is_late_is_named_with_its_log(tmp_path):
     ends = tmp_path / "interpreter"
-    ends.write_text('#!/bin/sh\necho "no module named litserve for $PLUMBLINE_PEER_PORT" >&2\nexit 1\n')
+    ends.write_text('#!/bin/sh\necho "no module named litserve for $PLUMBLINE_BASELINE_PORT" >&2\nexit 1\n')
     ends.chmod(0o755)
     with (
         pytest.raises(
-            PeerError, match=r"fastapi_open_clip was not ready[^\n]*\.log, ends with:\nno module named"
+            BaselineError, match=r"fastapi_open_clip was not ready[^\n]*\.log, ends with:\nno module named"
         ) as error,
-        peer_server("fastapi_open_clip", tmp_path, ready_path="/ready", python=ends),
+        baseline_server("fastapi_open_clip", tmp_path, ready_path="/ready", python=ends),
     ):
         pass
     [log] = [word.rstrip(",") for word in str(error.value).split() if word.endswith(".log,")]
     Path(log).unlink()
 
 
-def test_a_peer_that_is_never_ready_is_stopped(tmp_path):
+def test_a_baseline_that_is_never_ready_is_stopped(tmp_path):
     sleeps = tmp_path / "interpreter"
     sleeps.write_text("#!/bin/sh\nexec sleep 60\n")
     sleeps.chmod(0o755)
     with (
-        pytest.raises(PeerError, match=r"not ready within 0\.5 s") as error,
-        peer_server("fastapi_open_clip", tmp_path, ready_path="/ready", python=sleeps, start_s=0.5),
+        pytest.raises(BaselineError, match=r"not ready within 0\.5 s") as error,
+        baseline_server("fastapi_open_clip", tmp_path, ready_path="/ready", python=sleeps, start_s=0.5),
     ):
         pass
     [log] = [word.rstrip(",") for word in str(error.value).split() if word.endswith(".log,")]
     Path(log).unlink()
 
 
-def test_every_peer_is_a_file():
-    assert all((FOLDER / f"{name}.py").is_file() for name in PEERS)
+def test_every_baseline_is_a_file():
+    assert all((FOLDER / f"{name}.py").is_file() for name in BASELINES)

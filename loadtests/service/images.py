@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from loadtests.service.callers import form
+from loadtests.service.load_generators import form
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 WORDS = (*string.ascii_lowercase, "red", "green", "blue", "cup", "table", "dog", "cat", "house", "tree")
@@ -21,7 +21,7 @@ _DISTINCT = 16
 def forms(num_items: int, *, is_new: bool) -> Iterator[bytes]:
     """Forms of as many items each."""
     texts = captions(is_new=is_new)
-    for parts in pictures(num_items, is_new=is_new):
+    for parts in draw_images(num_items, is_new=is_new):
         items = [{"image": {"part": name}, "text": next(texts)} for name in parts]
         yield form({"request": json.dumps({"items": items}).encode()}, parts)
 
@@ -29,7 +29,7 @@ def forms(num_items: int, *, is_new: bool) -> Iterator[bytes]:
 def messages(num_items: int, *, is_new: bool) -> Iterator[pb.ScoreRequest]:
     """Messages of as many items each."""
     texts = captions(is_new=is_new)
-    for parts in pictures(num_items, is_new=is_new):
+    for parts in draw_images(num_items, is_new=is_new):
         yield pb.ScoreRequest(
             items=[pb.Item(image=pb.ImageSource(data=data), text=next(texts)) for data in parts.values()]
         )
@@ -43,19 +43,19 @@ def captions(*, is_new: bool = True) -> Iterator[str]:
         yield " ".join(words)
 
 
-def pictures(num_pictures: int, *, is_new: bool) -> Iterator[dict[str, bytes]]:
-    """Pictures of a request, by name.
+def draw_images(num_images: int, *, is_new: bool) -> Iterator[dict[str, bytes]]:
+    """Images of a request, by name.
 
     New ones differ from all others, also of other runs, by a comment, so that their bytes are new; what they show is
     the same in every run.
     """
-    files = [_picture(seed) for seed in range(_DISTINCT if is_new else 1)]
+    files = [_image(seed) for seed in range(_DISTINCT if is_new else 1)]
     start = random.SystemRandom().getrandbits(64)
     for number in itertools.count():
         label = f"{start + number if is_new else 0}"
         yield {
             f"{index}": _commented(files[(number + index) % len(files)], f"{label}/{index}".encode())
-            for index in range(num_pictures)
+            for index in range(num_images)
         }
 
 
@@ -63,7 +63,7 @@ def _commented(jpeg: bytes, comment: bytes) -> bytes:
     return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
 
 
-def _picture(seed: int) -> bytes:
+def _image(seed: int) -> bytes:
     """A JPEG of 256 by 256 pixels, about 22 kB."""
     noise = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)
     out = io.BytesIO()
