@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self, TypeAlias
 
-from cachetools import LRUCache
-
+from plumbline_models.core.byte_bounded_cache import ByteBoundedCache
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Encoder, EncoderKind, Encoding
 
@@ -76,14 +75,14 @@ class EncodingStore:
     """
 
     def __init__(self, max_bytes: Mapping[EncoderKind, int]) -> None:
-        self._stored: dict[EncoderKind, LRUCache[EncodingKey, StoredEncoding]] = {
-            kind: LRUCache(size, getsizeof=lambda each: each.num_bytes) for kind, size in max_bytes.items() if size
+        self._stored: dict[EncoderKind, ByteBoundedCache[EncodingKey, StoredEncoding]] = {
+            kind: ByteBoundedCache(size, lambda each: each.num_bytes) for kind, size in max_bytes.items() if size
         }
 
     def num_bytes(self, kind: EncoderKind) -> int:
         """What the encodings of a kind take."""
         cache = self._stored.get(kind)
-        return 0 if cache is None else int(cache.currsize)
+        return 0 if cache is None else cache.num_bytes
 
     def get(self, key: EncodingKey) -> Encoding | None:
         """The encoding, if it is stored."""
@@ -99,8 +98,5 @@ class EncodingStore:
             encoding: It is copied.
         """
         cache = self._stored.get(key.kind)
-        if cache is None:
-            return
-        stored = StoredEncoding.of(encoding)
-        if stored.num_bytes <= cache.maxsize:
-            cache[key] = stored
+        if cache is not None:
+            cache.put(key, StoredEncoding.of(encoding))

@@ -14,9 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from cachetools import FIFOCache
-
 from plumbline_models.core.arrays import Pixels
+from plumbline_models.core.byte_bounded_cache import ByteBoundedCache
 from plumbline_models.core.errors import (
     ImageTooLargeError,
     ImageUndecodableError,
@@ -56,31 +55,31 @@ class DecodedImages:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._kept: FIFOCache[PixelsKey, Pixels] = FIFOCache(max_bytes, getsizeof=lambda pixels: pixels.nbytes)
-        self._lock = threading.Lock()
+        self._kept: ByteBoundedCache[PixelsKey, Pixels] = ByteBoundedCache(
+            max_bytes, lambda pixels: pixels.nbytes, evicts="oldest"
+        )
 
     @property
     def num_bytes(self) -> int:
         """What the pixels take."""
-        return int(self._kept.currsize)
+        return self._kept.num_bytes
 
     def open(self) -> "RequestPixels":
         """One request's part."""
-        return RequestPixels(self._kept, self._lock)
+        return RequestPixels(self._kept)
 
 
 class RequestPixels:
     """One request's part; for any thread. Once it is closed it keeps nothing, also of what is decoded only then."""
 
-    def __init__(self, kept: "FIFOCache[PixelsKey, Pixels]", lock: threading.Lock) -> None:
+    def __init__(self, kept: ByteBoundedCache[PixelsKey, Pixels]) -> None:
         self._kept = kept
-        self._lock = lock
+        self._lock = threading.Lock()
         self._keys: set[PixelsKey] | None = set()
 
     def get(self, key: PixelsKey) -> Pixels | None:
         """The pixels, if they are still here."""
-        with self._lock:
-            return self._kept.get(key)
+        return self._kept.get(key)
 
     def put(self, key: PixelsKey, pixels: Pixels) -> None:
         """Keep the pixels for a while, if there is room for them at all.
@@ -90,15 +89,15 @@ class RequestPixels:
             pixels: Of one image.
         """
         with self._lock:
-            if self._keys is not None and pixels.nbytes <= self._kept.maxsize:
+            if self._keys is not None:
                 self._keys.add(key)
-                self._kept[key] = pixels
+                self._kept.put(key, pixels)
 
     def close(self) -> None:
         """Let go of all of them, for good."""
         with self._lock:
             for key in self._keys or ():
-                self._kept.pop(key, None)
+                self._kept.pop(key)
             self._keys = None
 
 

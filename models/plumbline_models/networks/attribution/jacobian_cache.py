@@ -1,14 +1,13 @@
 """Captions that meet many images, kept as matrices."""
 
-import threading
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from plumbline_models.core.arrays import Array
+from plumbline_models.core.byte_bounded_cache import ByteBoundedCache
 from plumbline_models.core.protocols import OnLookup
 from plumbline_models.networks.attribution.pairs import cosines_of
 
@@ -36,20 +35,18 @@ class CaptionMatrices:
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES, *, on_lookup: OnLookup | None = None) -> None:
-        self._matrices: LRUCache[bytes, CaptionMatrix] = LRUCache(max_bytes, getsizeof=lambda each: each.vectors.nbytes)
+        self._matrices: ByteBoundedCache[bytes, CaptionMatrix] = ByteBoundedCache(
+            max_bytes, lambda each: each.vectors.nbytes
+        )
         self._on_lookup = on_lookup
-        self._lock = threading.Lock()
 
     def get(self, caption: bytes) -> CaptionMatrix | None:
         """The caption's matrix, if it is kept."""
-        with self._lock:
-            matrix = self._matrices.get(caption)
+        matrix = self._matrices.get(caption)
         if self._on_lookup is not None:
             self._on_lookup("caption", matrix is not None)
         return matrix
 
     def put(self, caption: bytes, matrix: CaptionMatrix) -> None:
         """Keep a matrix, unless it alone is too large; those unused for longest make room."""
-        if matrix.vectors.nbytes <= self._matrices.maxsize:
-            with self._lock:
-                self._matrices[caption] = matrix
+        self._matrices.put(caption, matrix)

@@ -104,7 +104,7 @@ class CausalAnswer(CausalModule):
     def __init__(self, language: Any, vocabulary: nn.Linear, rules: AnswerRules) -> None:
         super().__init__(language, vocabulary, rules)
         self._kept: ByteBoundedCache[tuple[int, ...], SharedPrefix] = ByteBoundedCache(
-            KEPT_BYTES, lambda prefix: prefix.num_bytes
+            KEPT_BYTES, lambda prefix: prefix.num_bytes, keeps_newest=True
         )
 
     def forward(  # noqa: PLR0917 - an engine gives a graph its inputs by position
@@ -135,7 +135,7 @@ class CausalAnswer(CausalModule):
             scored position.
         """
         shared = int(num_shared)
-        prefix = self._kept.get(
+        prefix = self._kept.get_or_make(
             tuple(image_key.tolist()), lambda: self.read_prefix(image_encodings, prefix_ids, prefix_positions)
         )
         start = prefix_positions[:, :shared].max()[None] + 1

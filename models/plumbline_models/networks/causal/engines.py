@@ -131,7 +131,7 @@ class TwoGraphEngine:
         )
         self._prefix, self._tails = backend.compile(first), backend.compile(second)
         self._kept: ByteBoundedCache[tuple[int, ...], Array] = ByteBoundedCache(
-            KEPT_BYTES, lambda states: int(states.nbytes)
+            KEPT_BYTES, lambda states: int(states.nbytes), keeps_newest=True
         )
 
     @property
@@ -142,7 +142,7 @@ class TwoGraphEngine:
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Score tails behind a prefix, as `arrange_questions` gives them."""
         key, shared = tuple(inputs["image_key"].tolist()), int(inputs["num_shared"][0])
-        states = self._kept.get(key, lambda: self._read({name: inputs[name] for name in _FIRST}))
+        states = self._kept.get_or_make(key, lambda: self._read({name: inputs[name] for name in _FIRST}))
         start = inputs["prefix_positions"][:, :shared].max() + 1
         tails = {name: inputs[name] for name in ("tail_ids", "scored_at", "answer_ids")}
         return self._tails.run(
