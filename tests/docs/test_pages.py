@@ -3,7 +3,9 @@
 import fnmatch
 import functools
 import importlib.util
+import itertools
 import re
+import tomllib
 import typing
 
 import pytest
@@ -11,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
 from plumbline_models.core.errors import error_classes
-from plumbline_models.scorers import SCORERS
+from plumbline_models.scorers import GROUP, SCORERS
 from plumbline_serve.settings import Settings, load_settings
 from tests.docs.pages import CHANGELOG, DOCS, PAGES, ROOT, Block, anchors, blocks, links, name, rows, spans, text_of
 
@@ -19,6 +21,7 @@ CODES = {kind.code: kind.status for kind in error_classes()}
 SECTIONS = {each: field.annotation for each, field in Settings.model_fields.items()}
 SETTING = re.compile(rf"({'|'.join(SECTIONS)})\.(\w+)")
 VARIABLE = re.compile(r"PLUMBLINE_([A-Z_]+)")
+SERVES = " → plumbline_models"
 BESIDE_SETTINGS = {"CONFIG", "API_KEY", "BASELINE_PRECISION"}
 """Variables of the command, of the client, and of one baseline."""
 
@@ -52,6 +55,28 @@ def test_reading_orders_are_short():
     request_path, new_scorer = (len(re.findall(r"^\d+\. ", each, re.MULTILINE)) for each in lists)
     assert request_path <= 25
     assert new_scorer <= 8
+
+
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", DOCS / "architecture.md"], ids=name)
+def test_arrows_between_layers_are_those_that_are_enforced(page):
+    tools = tomllib.loads(text_of(ROOT / "pyproject.toml"))["tool"]
+    depths = {
+        module: depth
+        for contract in tools["importlinter"]["contracts"]
+        if contract.get("containers") in (["plumbline_models"], ["plumbline_serve"])
+        for depth, layer in enumerate(contract["layers"])
+        for module in re.split(r" [|:] ", layer)
+    }
+    chains = re.findall(r"\w+(?:(?:, | → )\w+)*? → \w+(?:(?:, | → )\w+)*", text_of(page))
+    assert len(chains) == 2
+    for chain in chains:
+        layers = [{depths[each] for each in layer.split(", ")} for layer in chain.removesuffix(SERVES).split(" → ")]
+        assert all(max(above) < min(below) for above, below in itertools.pairwise(layers)), chain
+
+
+@pytest.mark.parametrize("block", blocks("toml"), ids=str)
+def test_an_entry_point_is_of_the_group_that_is_read(block: Block):
+    assert GROUP in tomllib.loads(block.text)["project"]["entry-points"]
 
 
 def test_every_page_is_linked_from_the_readme():
