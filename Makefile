@@ -37,7 +37,7 @@ check: $(STAMP)  ## lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-eval-mini: $(STAMP)  ## measure what the embedded weights know, through the service's own road (ARGS=--pairs 200)
+eval-mini: $(STAMP)  ## measure what the embedded weights know, through the service's own request path (ARGS=--pairs 200)
 	$(BIN)/python -m loadtests.accuracy.measure $(ARGS)
 
 bench: $(STAMP)  ## measure all that the service is held to, 40 minutes on two idle cores (ARGS="--only latency")

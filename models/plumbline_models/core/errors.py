@@ -83,7 +83,7 @@ class MalformedRequestError(RequestError):
 
 
 class InvalidFieldError(RequestError):
-    """The body parses but does not fit the schema; fact `errors` lists pointer and reason."""
+    """The body parses but does not match the schema; fact `errors` lists pointer and reason."""
 
     code, title = "invalid_field", "Invalid field"
 

@@ -53,6 +53,10 @@ class Container:
     def open(self, data: bytes, *, max_pixels: int) -> ImageFile:
         """Read the header; no pixel is decoded yet.
 
+        Args:
+            data: The whole file.
+            max_pixels: The most that the header may announce.
+
         Raises:
             ImageTooLargeError: The header announces more than `max_pixels`, or a side of more than 65536.
             ImageUndecodableError: The file is damaged in a way that Pillow would overlook.
@@ -69,7 +73,7 @@ class Container:
 
 
 class _QuietJpeg(JpegImageFile):
-    """A JPEG whose EXIF is not parsed for a resolution, which nobody asked for and which warns when malformed."""
+    """A JPEG whose EXIF is not parsed for a resolution, which is not used and which warns when malformed."""
 
     def _read_dpi_from_exif(self) -> None:
         return
@@ -83,7 +87,7 @@ def _check_tiff_tile(image: TiffImageFile, max_pixels: int) -> None:
 
 
 def _check_webp(data: bytes, max_pixels: int) -> None:
-    # The reader allocates the canvas as soon as it is made, before it could be asked for a size.
+    # The reader allocates the canvas as soon as it is made, before its size could be read.
     check_size(*read_webp_size(data), max_pixels)
 
 
@@ -118,11 +122,11 @@ NOT_READ: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
     ("PDF", lambda head: head.startswith(b"%PDF")),
     ("Photoshop", lambda head: head.startswith(b"8BPS")),
 )
-"""Formats that are told by name when they are refused."""
+"""Formats that are named when they are refused."""
 
 
 def recognise(data: bytes) -> Container:
-    """Find the format by the first bytes; names and content types are not asked.
+    """Find the format by the first bytes; names and content types do not count.
 
     Raises:
         ImageUndecodableError: The bytes begin like none of the formats that are read, or there are none.

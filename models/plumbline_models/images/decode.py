@@ -39,7 +39,7 @@ from plumbline_models.images.size import check_size
 
 _FROM_PILLOW = r"PIL\."
 _UNKNOWN_KIND = ("unknown pixel mode", "cannot handle", "Unsupported BMP")
-"""What Pillow says of files that are sound and of a kind that it does not read."""
+"""In what Pillow says of sound files of a kind that it does not read."""
 _JPEG_MODES = frozenset({"L", "RGB"})  # CMYK is converted by rounding of Pillow's own
 
 # EXIF 2.32 (CIPA DC-008), section 4.6.4: tag 0x0112 and its eight values.
@@ -80,6 +80,10 @@ class DecodePolicy:
 def decode(data: bytes, policy: DecodePolicy) -> Pixels:
     """Decode one image file. Thread-safe; most of the work is done without the interpreter lock.
 
+    Args:
+        data: The whole file.
+        policy: Its limits are checked before pixels are decoded.
+
     Returns:
         `[H, W, 3]`, upright or as stored according to the policy; usually not writeable.
 
@@ -107,6 +111,12 @@ def decode(data: bytes, policy: DecodePolicy) -> Pixels:
 
 def from_raw(data: bytes, *, height: int, width: int, policy: DecodePolicy) -> Pixels:
     """Take pixels that were never encoded: `height * width * 3` bytes of RGB, row by row.
+
+    Args:
+        data: The bytes, which are not copied.
+        height: In pixels.
+        width: In pixels.
+        policy: Only its `max_pixels` counts here.
 
     Returns:
         `[H, W, 3]`, a view of `data`, not writeable.
@@ -188,7 +198,7 @@ def _read_tag(exif: bytes) -> int:
 
 
 def _silence_pillow() -> None:
-    """Keep Pillow's remarks on odd metadata out of the log.
+    """Keep Pillow's warnings about odd metadata out of the log.
 
     A filter that stays: `warnings.catch_warnings` puts back what it found, for all threads, and so is not thread-safe.
     """

@@ -9,7 +9,7 @@ from itertools import islice
 from plumbline_models.core.errors import ImageTooLargeError, ImageUndecodableError
 
 MAX_JPEG_SCANS = 32
-"""Encoders write about ten. Each scan is a pass over every block, so a small file could ask for hours of them."""
+"""Encoders write about ten. Each scan is a pass over every block, so a small file could cost hours."""
 MAX_JPEG_SEGMENTS = 2_000
 """Before the first scan. A colour profile takes at most 255; Pillow reads each in Python."""
 MAX_JPEG_JUNK_BYTES = 65_536
@@ -64,7 +64,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 def check_png_chunks(data: bytes) -> None:
     """Check that a PNG is whole: every critical chunk's checksum is right and the end chunk is there.
 
-    Pillow checks neither for image data, and would score a damaged picture.
+    Pillow checks neither for image data, and would score a damaged image.
 
     Raises:
         ImageUndecodableError: It is not.

@@ -3,7 +3,7 @@
 Bit for bit open_clip 3.3's `image_transform(..., is_train=False)` before it makes a tensor, its quirk included: with
 a size that is not square, `shortest` ignores the interpolation and uses bicubic.
 
-Where a picture would be enlarged to far more than is kept of it (it is more than sixteen times as long as wide), only
+Where an image would be enlarged to far more than is kept of it (it is more than sixteen times as long as wide), only
 the kept part is computed, with the same result; so no image needs much more memory than its own pixels. Where
 open_clip raises, because the short side of `longest` would round to nothing, we refuse the image.
 """
@@ -29,7 +29,7 @@ def preprocess_pixels(pixels: Pixels, spec: PreprocessSpec) -> ResizedPixels:
         spec: The encoder's.
 
     Returns:
-        `[spec.size[0], spec.size[1], 3]`, contiguous; without a copy where `pixels` fits already.
+        `[spec.size[0], spec.size[1], 3]`, contiguous; without a copy where `pixels` has that size already.
 
     Raises:
         ImageTooSmallError: Resized in proportion, a side would have no pixel left.
@@ -50,7 +50,11 @@ def preprocess_pixels(pixels: Pixels, spec: PreprocessSpec) -> ResizedPixels:
 
 
 def normalise(resized: ResizedPixels, spec: PreprocessSpec) -> NDArray[np.float32]:
-    """Turn fitted pixels into the tensor that the published towers take; graphs do this themselves.
+    """Turn preprocessed pixels into the tensor that the published towers take; graphs do this themselves.
+
+    Args:
+        resized: `[h, w, 3]`, as `preprocess_pixels` returns them.
+        spec: The encoder's.
 
     Returns:
         `[3, h, w]` float32, as torchvision's `ToTensor` and `Normalize` give it.

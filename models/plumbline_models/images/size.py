@@ -17,6 +17,11 @@ MAX_SIDE_PX: Final = 65_536
 def check_size(width: int, height: int, max_pixels: int) -> None:
     """Compare a size in pixels with the limits.
 
+    Args:
+        width: As the header says.
+        height: As the header says.
+        max_pixels: The largest area.
+
     Raises:
         ImageUndecodableError: A side is not positive.
         ImageTooLargeError: There are more pixels than allowed, or a side is longer than 65536.
@@ -30,6 +35,10 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 
 def check_sides(width: int, height: int) -> None:
     """Compare the sides with what preprocessing can afford.
+
+    Args:
+        width: In pixels.
+        height: In pixels.
 
     Raises:
         ImageTooLargeError: A side is longer than 65536 pixels.

@@ -43,7 +43,7 @@ def build_scorers(sections: Mapping[str, Mapping[str, Any] | None] | None, conte
         In the order of the sections, or of `SCORERS`.
 
     Raises:
-        ConfigError: There is no such scorer, a section does not fit, or there is nothing to build.
+        ConfigError: There is no such scorer, a section is not valid, or there is nothing to build.
         SetupError: What a section names cannot be had; where several sections are wrong, the sentence tells all.
     """
     if sections is None:

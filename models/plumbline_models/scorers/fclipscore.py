@@ -49,7 +49,7 @@ class FClipScoreSection(ClipSection):
 
 
 class FClipScore:
-    """The sum of the misaligned words, less heavy the better the whole text fits.
+    """The sum of the misaligned words' attributions, weighed less the better the whole text matches.
 
     Args:
         image: Of the same CLIP as `pair`.
@@ -92,8 +92,12 @@ class FClipScore:
     def build(cls, options: Mapping[str, Any], context: BuildContext) -> Self:
         """Make the scorer from its section of the configuration; loads no weights.
 
+        Args:
+            options: The section, not validated yet.
+            context: What scorers are built with; encoders are shared through it.
+
         Raises:
-            ConfigError: The section does not fit, or the text tower does not show its attention.
+            ConfigError: The section is not valid, or the text tower does not show its attention.
             UnknownArchError: open_clip has no such architecture or tag.
             CheckpointError: There are no such weights, or they are not those that the section means.
         """

@@ -82,8 +82,12 @@ class QualiClip:
     def build(cls, options: Mapping[str, Any], context: BuildContext) -> Self:
         """Make the scorer from its section of the configuration; loads no weights.
 
+        Args:
+            options: The section, not validated yet.
+            context: What scorers are built with; encoders are shared through it.
+
         Raises:
-            ConfigError: The section does not fit.
+            ConfigError: The section is not valid.
             UnknownArchError: There is no such architecture or tag, or it is no CLIP ResNet.
             CheckpointError: There are no such weights, or they are not those that the section means.
         """

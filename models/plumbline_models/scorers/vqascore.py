@@ -85,8 +85,12 @@ class VqaScore:
     def build(cls, options: Mapping[str, Any], context: BuildContext) -> Self:
         """Make the scorer from its section of the configuration; loads no weights.
 
+        Args:
+            options: The section, not validated yet.
+            context: What scorers are built with; encoders are shared through it.
+
         Raises:
-            ConfigError: The section does not fit, or says another family than the checkpoint.
+            ConfigError: The section is not valid, or says another family than the checkpoint.
             CheckpointError: There is no such checkpoint, or it is of no family here.
         """
         try:

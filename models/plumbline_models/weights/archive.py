@@ -105,12 +105,23 @@ def check_types(file: Path) -> None:
 
 
 def has_scale(name: str, names: Container[str]) -> bool:
-    """Whether a scale of that tensor lies beside it: then its own numbers are not the weights."""
+    """Whether a scale of that tensor lies beside it: then its own numbers are not the weights.
+
+    Args:
+        name: Of the tensor.
+        names: Of all tensors of the checkpoint.
+    """
     return any(scale.format(name=name, layer=name.rpartition(".")[0]) in names for scale in _SCALES)
 
 
 def quantised(name: str, kind: str, **facts: object) -> StateDictError:
-    """The error for a tensor that is not of plain floating-point numbers."""
+    """The error for a tensor that is not of plain floating-point numbers.
+
+    Args:
+        name: Of the tensor.
+        kind: What it is stored as.
+        **facts: For the log.
+    """
     return StateDictError(
         f"The checkpoint's {name} is stored as {kind.removeprefix('torch.')}, not as floating-point numbers: "
         "quantised checkpoints are not read; take the one that it was made of.",
@@ -120,7 +131,12 @@ def quantised(name: str, kind: str, **facts: object) -> StateDictError:
 
 
 def more_than_tensors(file: Path, reason: Exception) -> UnsafeCheckpointError:
-    """The error for a pickle that weights-only reading refused: what it holds, and what to do."""
+    """The error for a pickle that weights-only reading refused: what it holds, and what to do.
+
+    Args:
+        file: The pickle.
+        reason: What torch raised.
+    """
     found = re.search(r"(?:GLOBAL|class) ([\w.]+\.\w+)", str(reason))
     what = f" ({found[1]})" if found else ""
     program = _CONVERT.format(source=file.name, target=f"{file.stem}.safetensors")

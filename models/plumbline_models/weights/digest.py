@@ -36,6 +36,10 @@ def _hash_now(file: Path) -> str:
 def verify(file: Path, sha256: str) -> None:
     """Check that a file is the one that the configuration means.
 
+    Args:
+        file: The weights, or an index of their shards.
+        sha256: Hex, as configured.
+
     Raises:
         ChecksumError: It is another.
     """

@@ -63,6 +63,10 @@ def has_weights(name: str) -> bool:
 def check_folder(name: str, seek: Seek) -> frozenset[str] | None:
     """Look at a checkpoint's weights as far as their headers tell.
 
+    Args:
+        name: A folder, or a hub name.
+        seek: Whether the hub may be asked for what is not here, or it may be fetched.
+
     Returns:
         The tensors' names, where they are here and known without unpickling.
 

@@ -62,6 +62,10 @@ def _read_state(file: Path) -> Mapping[str, Any]:
 def read_pickle(file: Path, kind: FileKind) -> Any:
     """What `torch.save` wrote, weights-only.
 
+    Args:
+        file: The pickle, whatever its ending.
+        kind: What `inspect` found it to be.
+
     Raises:
         UnsafeCheckpointError: It holds more than tensors.
         CheckpointError: The file is damaged.

@@ -74,6 +74,11 @@ class Shards:
     def read_rows(self, name: str, num_rows: int, width: int) -> Tensor:
         """The first rows of a table as float32 `[num_rows, width]`.
 
+        Args:
+            name: As stored.
+            num_rows: How many are read.
+            width: What that of the table must be.
+
         Raises:
             StateDictError: There is no such tensor, it has fewer rows, another width, or is quantised.
         """

@@ -155,6 +155,10 @@ def parse_hub_file(hub: str) -> HubFile:
 def find_in_folder(folder: Path, names: tuple[str, ...]) -> LocalFile:
     """The first of the names that a folder has.
 
+    Args:
+        folder: On this machine.
+        names: In order of preference.
+
     Raises:
         CheckpointNotFoundError: It has none of them, or is no folder.
     """

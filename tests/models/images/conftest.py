@@ -1,4 +1,4 @@
-"""One small picture, in every format that is read."""
+"""One small image, a ramp, in every format that is read."""
 
 import io
 from collections.abc import Callable
@@ -14,11 +14,11 @@ Encode = Callable[..., bytes]
 
 
 @pytest.fixture(scope="session")
-def picture() -> Pixels:
+def ramp() -> Pixels:
     """40 rows, 50 columns, a ramp with noise."""
     noise = np.random.default_rng(7).integers(0, 20, (40, 50, 3))
-    ramp = np.add.outer(np.arange(40) * 3, np.arange(50) * 2)[..., np.newaxis]
-    return (ramp + noise).astype(np.uint8)
+    slope = np.add.outer(np.arange(40) * 3, np.arange(50) * 2)[..., np.newaxis]
+    return (slope + noise).astype(np.uint8)
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +34,9 @@ def encode() -> Encode:
 
 
 @pytest.fixture(scope="session")
-def lossless_files(picture: Pixels, encode: Encode) -> dict[str, bytes]:
-    """Files that decode to exactly the picture."""
-    image = Image.fromarray(picture)
+def lossless_files(ramp: Pixels, encode: Encode) -> dict[str, bytes]:
+    """Files that decode to exactly the image."""
+    image = Image.fromarray(ramp)
     return {
         "png": encode(image, "PNG"),
         "webp": encode(image, "WEBP", lossless=True),
@@ -48,9 +48,9 @@ def lossless_files(picture: Pixels, encode: Encode) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def files(lossless_files: dict[str, bytes], picture: Pixels, encode: Encode) -> dict[str, bytes]:
-    """The picture in every format, lossy ones too."""
-    image = Image.fromarray(picture)
+def files(lossless_files: dict[str, bytes], ramp: Pixels, encode: Encode) -> dict[str, bytes]:
+    """The image in every format, lossy ones too."""
+    image = Image.fromarray(ramp)
     return lossless_files | {
         "jpeg": encode(image, "JPEG"),
         "jpeg-progressive": encode(image, "JPEG", progressive=True),

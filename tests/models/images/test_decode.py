@@ -25,9 +25,9 @@ def on_white(rgba: Pixels) -> Pixels:
     return np.floor(colour * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
 
 
-def rgba_picture(picture: Pixels) -> Image.Image:
+def rgba_picture(ramp: Pixels) -> Image.Image:
     alpha = np.add.outer(np.arange(40) * 6, np.zeros(50)).clip(0, 255).astype(np.uint8)
-    return Image.fromarray(np.dstack([picture, alpha]))
+    return Image.fromarray(np.dstack([ramp, alpha]))
 
 
 def assert_clear_parts_are_white(data: bytes) -> None:
@@ -36,9 +36,9 @@ def assert_clear_parts_are_white(data: bytes) -> None:
     np.testing.assert_array_equal(decode(data, POLICY), on_white(rgba))
 
 
-def test_lossless_files_decode_to_the_picture(lossless_files: dict[str, bytes], picture: Pixels) -> None:
+def test_lossless_files_decode_to_the_picture(lossless_files: dict[str, bytes], ramp: Pixels) -> None:
     for data in lossless_files.values():
-        np.testing.assert_array_equal(decode(data, POLICY), picture)
+        np.testing.assert_array_equal(decode(data, POLICY), ramp)
 
 
 def test_every_file_decodes_as_pillow_converts_it(files: dict[str, bytes]) -> None:
@@ -50,38 +50,36 @@ def test_every_file_decodes_as_pillow_converts_it(files: dict[str, bytes]) -> No
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr"])
-def test_other_modes_decode_as_pillow_converts_them(mode: str, picture: Pixels, encode: Encode) -> None:
-    data = encode(Image.fromarray(picture).convert(mode), "TIFF")
+def test_other_modes_decode_as_pillow_converts_them(mode: str, ramp: Pixels, encode: Encode) -> None:
+    data = encode(Image.fromarray(ramp).convert(mode), "TIFF")
     np.testing.assert_array_equal(decode(data, POLICY), as_pillow(data))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_orientation_tag_is_applied_or_ignored(
-    kind: str, orientation: int, picture: Pixels, encode: Encode
-) -> None:
+def test_the_orientation_tag_is_applied_or_ignored(kind: str, orientation: int, ramp: Pixels, encode: Encode) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encode(Image.fromarray(picture), kind, exif=exif)
+    data = encode(Image.fromarray(ramp), kind, exif=exif)
     upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
     np.testing.assert_array_equal(decode(data, POLICY), upright)
     np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), as_pillow(data))
     assert upright.shape == ((50, 40, 3) if orientation >= 5 else (40, 50, 3))
 
 
-def test_a_tiff_is_turned_always_as_by_pillow(picture: Pixels, encode: Encode) -> None:
-    data = encode(Image.fromarray(picture), "TIFF", tiffinfo={0x0112: 6})
-    turned = np.rot90(picture, k=-1)
+def test_a_tiff_is_turned_always_as_by_pillow(ramp: Pixels, encode: Encode) -> None:
+    data = encode(Image.fromarray(ramp), "TIFF", tiffinfo={0x0112: 6})
+    turned = np.rot90(ramp, k=-1)
     np.testing.assert_array_equal(decode(data, POLICY), turned)
     np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), turned)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_transparency_is_composited_on_white_or_dropped(kind: str, picture: Pixels, encode: Encode) -> None:
-    image = rgba_picture(picture)
+def test_transparency_is_composited_on_white_or_dropped(kind: str, ramp: Pixels, encode: Encode) -> None:
+    image = rgba_picture(ramp)
     data = encode(image, kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
     np.testing.assert_array_equal(decode(data, POLICY), on_white(np.asarray(image)))
-    np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), picture)
+    np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), ramp)
 
 
 @pytest.mark.parametrize(
@@ -94,30 +92,30 @@ def test_transparency_is_composited_on_white_or_dropped(kind: str, picture: Pixe
         pytest.param("PNG", "1", id="black and white, one clear"),
     ],
 )
-def test_one_clear_colour_is_found(kind: str, mode: str, picture: Pixels, encode: Encode) -> None:
-    image = Image.fromarray(picture).convert(mode)
+def test_one_clear_colour_is_found(kind: str, mode: str, ramp: Pixels, encode: Encode) -> None:
+    image = Image.fromarray(ramp).convert(mode)
     data = encode(image, kind, transparency=image.getpixel((5, 5)))
     assert_clear_parts_are_white(data)
     np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), np.asarray(image.convert("RGB")))
 
 
-def test_alpha_by_palette_entry_is_found(picture: Pixels, encode: Encode) -> None:
-    image = Image.fromarray(picture).quantize(64)
+def test_alpha_by_palette_entry_is_found(ramp: Pixels, encode: Encode) -> None:
+    image = Image.fromarray(ramp).quantize(64)
     data = encode(image, "PNG", transparency=bytes(range(0, 256, 4)))
     assert_clear_parts_are_white(data)
     np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), np.asarray(image.convert("RGB")))
 
 
-def test_grey_with_alpha_is_composited(picture: Pixels, encode: Encode) -> None:
-    image = rgba_picture(picture).convert("LA")
+def test_grey_with_alpha_is_composited(ramp: Pixels, encode: Encode) -> None:
+    image = rgba_picture(ramp).convert("LA")
     data = encode(image, "PNG")
     assert_clear_parts_are_white(data)
     np.testing.assert_array_equal(decode(data, AS_THE_PAPERS), np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16"])
-def test_a_large_image_is_converted_as_a_small_one(mode: str, picture: Pixels, encode: Encode) -> None:
-    small = rgba_picture(picture) if mode == "RGBA" else Image.fromarray(picture).convert("L" if ";" in mode else mode)
+def test_a_large_image_is_converted_as_a_small_one(mode: str, ramp: Pixels, encode: Encode) -> None:
+    small = rgba_picture(ramp) if mode == "RGBA" else Image.fromarray(ramp).convert("L" if ";" in mode else mode)
     small = small.convert(mode)
     large = Image.new(mode, (3000, 2700))
     if small.palette is not None:
@@ -128,9 +126,9 @@ def test_a_large_image_is_converted_as_a_small_one(mode: str, picture: Pixels, e
     np.testing.assert_array_equal(pixels[0, 0], decode(encode(large.crop((0, 0, 9, 9)), "TIFF"), POLICY)[0, 0])
 
 
-def test_opaque_alpha_changes_nothing(picture: Pixels, encode: Encode) -> None:
-    data = encode(Image.fromarray(picture).convert("RGBA"), "PNG")
-    np.testing.assert_array_equal(decode(data, POLICY), picture)
+def test_opaque_alpha_changes_nothing(ramp: Pixels, encode: Encode) -> None:
+    data = encode(Image.fromarray(ramp).convert("RGBA"), "PNG")
+    np.testing.assert_array_equal(decode(data, POLICY), ramp)
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("I;16", "PNG"), ("I;16", "TIFF"), ("I;16B", "TIFF")])
@@ -152,8 +150,8 @@ def test_a_clear_value_of_sixteen_bit_grey_is_white(encode: Encode) -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_the_first_frame_counts(kind: str, picture: Pixels, encode: Encode) -> None:
-    frames = [Image.fromarray(picture).convert("L"), Image.fromarray(255 - picture).convert("L")]
+def test_the_first_frame_counts(kind: str, ramp: Pixels, encode: Encode) -> None:
+    frames = [Image.fromarray(ramp).convert("L"), Image.fromarray(255 - ramp).convert("L")]
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     np.testing.assert_array_equal(decode(data, POLICY), np.asarray(frames[0].convert("RGB")))
@@ -181,10 +179,10 @@ def test_decoding_on_many_threads_gives_the_same_pixels(files: dict[str, bytes])
         np.testing.assert_array_equal(pixels, alone[name])
 
 
-def test_raw_pixels_are_taken_without_a_copy(picture: Pixels) -> None:
-    data = picture.tobytes()
+def test_raw_pixels_are_taken_without_a_copy(ramp: Pixels) -> None:
+    data = ramp.tobytes()
     pixels = from_raw(data, height=40, width=50, policy=POLICY)
-    np.testing.assert_array_equal(pixels, picture)
+    np.testing.assert_array_equal(pixels, ramp)
     assert np.shares_memory(pixels, np.frombuffer(data, dtype=np.uint8))
 
 

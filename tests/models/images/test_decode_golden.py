@@ -11,7 +11,7 @@ from plumbline_models.images.preprocess_pixels import normalise, preprocess_pixe
 from plumbline_models.images.preprocess_spec import PreprocessSpec
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-PICTURES = Path(skimage.__file__).parent / "data"
+PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 AS_THE_PAPERS = DecodePolicy(exif_orientation="ignore", alpha="drop")
 
 QUALICLIP = json.loads((GOLDEN / "qualiclip" / "golden.json").read_text())["cases"]
@@ -30,7 +30,7 @@ def test_qualiclip_images_decode_as_its_own_program_saw_them(case: dict[str, Any
 @pytest.mark.parametrize("name", FCLIPSCORE)
 def test_fclipscore_images_decode_and_fit_as_its_own_program_saw_them(name: str) -> None:
     expected = FCLIPSCORE[name]
-    pixels = decode((PICTURES / name).read_bytes(), AS_THE_PAPERS)
+    pixels = decode((PHOTOGRAPHS / name).read_bytes(), AS_THE_PAPERS)
     assert hashlib.sha256(pixels.tobytes()).hexdigest() == expected["rgb_sha256"]
     spec = PreprocessSpec()
     tensor = normalise(preprocess_pixels(pixels, spec), spec)

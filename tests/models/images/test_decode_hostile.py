@@ -208,9 +208,9 @@ def test_scan_markers_that_are_no_scans_do_not_count(files: dict[str, bytes]) ->
     ],
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_malformed_exif_is_passed_over_in_silence(exif: bytes, kind: str, picture: Pixels, encode: Encode) -> None:
-    plain = encode(Image.fromarray(picture), kind)
-    data = encode(Image.fromarray(picture), kind, exif=exif)
+def test_malformed_exif_is_passed_over_in_silence(exif: bytes, kind: str, ramp: Pixels, encode: Encode) -> None:
+    plain = encode(Image.fromarray(ramp), kind)
+    data = encode(Image.fromarray(ramp), kind, exif=exif)
     assert len(data) > len(plain)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -218,8 +218,8 @@ def test_malformed_exif_is_passed_over_in_silence(exif: bytes, kind: str, pictur
     assert caught == []
 
 
-def test_large_profiles_and_exif_do_not_matter(picture: Pixels, encode: Encode) -> None:
-    image = Image.fromarray(picture)
+def test_large_profiles_and_exif_do_not_matter(ramp: Pixels, encode: Encode) -> None:
+    image = Image.fromarray(ramp)
     data = encode(image, "JPEG", icc_profile=bytes(500_000), exif=b"Exif\0\0II*\0" + bytes(60_000))
     np.testing.assert_array_equal(decode(data, POLICY), decode(encode(image, "JPEG"), POLICY))
 

@@ -48,22 +48,22 @@ def read(data: bytes) -> Pixels | None:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("size", [(1, 1), (7, 17), (50, 40), (257, 131)])
 def test_pixels_are_those_of_pillow(
-    options: dict[str, int], mode: str, size: tuple[int, int], picture: Pixels, encode: Encode
+    options: dict[str, int], mode: str, size: tuple[int, int], ramp: Pixels, encode: Encode
 ) -> None:
-    data = encode(Image.fromarray(picture).convert(mode).resize(size), "JPEG", **options)
+    data = encode(Image.fromarray(ramp).convert(mode).resize(size), "JPEG", **options)
     pixels = read(data)
     assert pixels is not None
     np.testing.assert_array_equal(pixels, by_pillow(data))
 
 
-def test_four_channels_are_left_to_pillow(picture: Pixels, encode: Encode) -> None:
-    data = encode(Image.fromarray(picture).convert("CMYK"), "JPEG")
+def test_four_channels_are_left_to_pillow(ramp: Pixels, encode: Encode) -> None:
+    data = encode(Image.fromarray(ramp).convert("CMYK"), "JPEG")
     assert read(data) is None
     np.testing.assert_array_equal(decode(data, POLICY), by_pillow(data))
 
 
-def test_a_file_that_the_library_complains_of_is_left_to_pillow(picture: Pixels, encode: Encode) -> None:
-    data = encode(Image.fromarray(picture), "JPEG")
+def test_a_file_that_the_library_complains_of_is_left_to_pillow(ramp: Pixels, encode: Encode) -> None:
+    data = encode(Image.fromarray(ramp), "JPEG")
     scan = data.rindex(b"\xff\xda")
     odd = data[: scan + 40] + b"\xff\xd9"  # ends early, and says so: Pillow fills the rest with grey
     assert read(odd) is None
@@ -71,14 +71,14 @@ def test_a_file_that_the_library_complains_of_is_left_to_pillow(picture: Pixels,
     assert read(data[:-20]) is None
 
 
-def test_nothing_larger_than_the_checked_size_is_filled(picture: Pixels, encode: Encode) -> None:
-    small, large = (encode(Image.fromarray(picture).resize(size), "JPEG") for size in ((8, 8), (400, 400)))
+def test_nothing_larger_than_the_checked_size_is_filled(ramp: Pixels, encode: Encode) -> None:
+    small, large = (encode(Image.fromarray(ramp).resize(size), "JPEG") for size in ((8, 8), (400, 400)))
     assert read_jpeg(large, header_of(small)) is None
     assert read_jpeg(small, header_of(large)) is None
 
 
-def test_a_second_frame_header_gives_what_pillow_gives(picture: Pixels, encode: Encode) -> None:
-    data = encode(Image.fromarray(picture), "JPEG")
+def test_a_second_frame_header_gives_what_pillow_gives(ramp: Pixels, encode: Encode) -> None:
+    data = encode(Image.fromarray(ramp), "JPEG")
     frame = data.index(b"\xff\xc0")
     (length,) = struct.unpack_from(">H", data, frame + 2)
     second = bytearray(data[frame : frame + 2 + length])

@@ -160,10 +160,10 @@ def test_other_modes_are_refused(mode: str) -> None:
         pytest.param(b"msf1\0\0\0\0msf1hevc", "HEIF", id="a sequence"),
     ],
 )
-def test_heif_is_told_from_avif(brands: bytes, name: str, picture: Pixels, encode: Encode) -> None:
+def test_heif_is_told_from_avif(brands: bytes, name: str, ramp: Pixels, encode: Encode) -> None:
     with pytest.raises(ImageUndecodableError, match=f"{name}.*not read; these are: jpeg, png"):
         decode(struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands + bytes(64), POLICY)
-    avif = bytearray(encode(Image.fromarray(picture), "AVIF"))
+    avif = bytearray(encode(Image.fromarray(ramp), "AVIF"))
     avif[8:12] = b"mif1"  # the compatible brands go on to say avif
     assert decode(bytes(avif), POLICY).shape == (40, 50, 3)
 
