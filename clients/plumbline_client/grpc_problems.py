@@ -62,14 +62,26 @@ def problem_document(status: status_pb2.Status) -> Document:
 
 
 def status_error(status: status_pb2.Status, request_id: str | None = None) -> PlumblineClientError:
-    """Make the error that a status with details stands for."""
+    """Make the error that a status with details stands for.
+
+    Args:
+        status: What the service sent.
+        request_id: The call's name.
+    """
     return problem_error(Problem.model_validate(problem_document(status) | {"request_id": request_id}))
 
 
 def call_error(
     code: grpc.StatusCode, detail: str | None, trailing: Metadata | None, *, address: str
 ) -> PlumblineClientError:
-    """Make the error of a failed call: the service's own where it sent details, else the transport's."""
+    """Make the error of a failed call: the service's own where it sent details, else the transport's.
+
+    Args:
+        code: The call's status code.
+        detail: The sentence beside it.
+        trailing: Metadata after the reply.
+        address: What the error calls the service by.
+    """
     metadata = dict(trailing or ())
     named = metadata.get(REQUEST_ID_KEY)
     request_id = named if isinstance(named, str) else None

@@ -58,6 +58,11 @@ _GRPC_CODES = {
 def refuse(error: Exception, request_id: str, observer: EdgeObserver) -> PlumblineError:
     """Log and count why a whole request fails, and let go of the frames that the error passed.
 
+    Args:
+        error: Why it fails.
+        request_id: Names it in the log.
+        observer: Counts.
+
     Returns:
         The error that the caller may see; what is not Plumbline's own becomes an internal one.
     """
@@ -75,7 +80,12 @@ def problem_type(error: PlumblineError | type[PlumblineError]) -> str:
 
 
 def problem(error: PlumblineError, request_id: str | None = None) -> Problem:
-    """The problem document of an error; of one item where there is no request id."""
+    """The problem document of an error.
+
+    Args:
+        error: What failed.
+        request_id: Of the request that failed as a whole; None: one of its items did.
+    """
     document: Problem = {
         "type": problem_type(error),
         "title": error.title,
@@ -130,7 +140,11 @@ def status(error: PlumblineError) -> Status:
 def report(error: Exception, request_id: str) -> None:
     """Log why a whole request failed: in full where it is our fault, in a line where it is not.
 
-    What is refused for lack of capacity is counted, and logged only by who asks for it: it comes in floods.
+    What is refused for lack of capacity is counted, and logged at DEBUG only: it comes in floods.
+
+    Args:
+        error: Why it failed.
+        request_id: Names it in the log.
     """
     if isinstance(error, PlumblineError) and error.status != INTERNAL_STATUS:
         level = logging.DEBUG if isinstance(error, CapacityError) else logging.INFO
@@ -140,7 +154,12 @@ def report(error: Exception, request_id: str) -> None:
 
 
 def report_items(reply: Reply, request_id: str) -> None:
-    """Log why parts of an answer failed inside the service: a line for each cause."""
+    """Log why parts of a reply failed inside the service: a line for each cause.
+
+    Args:
+        reply: What the service replied.
+        request_id: Names the request in the log.
+    """
     places: dict[str, list[str]] = {}
     for place, error in errors_of(reply):
         if error.status == INTERNAL_STATUS:

@@ -120,7 +120,7 @@ class RuleService:
                 vectors.append(np.full(DIM, thirds(image), np.float32))
             except PlumblineError as error:
                 vectors.append(error)
-        return EmbedReply("mini/image", DIM, vectors, TIMING)
+        return EmbedReply("mini/image", DIM, vectors, TIMING, truncated=[])
 
     async def scorers(self):
         return SCORERS

@@ -23,7 +23,12 @@ class UnreadableMessage:
 
 
 def add_scoring(servicer: Any, server: Any) -> None:
-    """As `add_ScoringServicer_to_server`, for a servicer that takes `UnreadableMessage` and streams of one message."""
+    """As `add_ScoringServicer_to_server`, for a servicer that takes `UnreadableMessage` and streams of one message.
+
+    Args:
+        servicer: Its methods are named as the schema's.
+        server: Of grpc.aio, or one of Ray Serve.
+    """
     lenient: Any = _Lenient(server)
     add_ScoringServicer_to_server(servicer, lenient)
 

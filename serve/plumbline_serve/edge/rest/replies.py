@@ -4,7 +4,7 @@ A message's fields go out under their names; those that JSON writes otherwise st
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any, Literal, TypeAlias
@@ -107,7 +107,9 @@ def _members(message: object, **otherwise: Any) -> Document:
         if name not in otherwise:
             otherwise[name] = getattr(message, name)
     for name, default in optional.items():
-        if name not in otherwise and (value := getattr(message, name)) != default:
+        value = getattr(message, name)
+        is_empty = isinstance(default, Collection) and not default and not value  # a list that is no tuple, say
+        if name not in otherwise and value != default and not is_empty:
             otherwise[name] = value
     return otherwise
 

@@ -132,6 +132,7 @@ def test_embeddings_come_as_numbers_or_as_bytes_with_errors_in_place(edge, encod
     images = [{"b64": "aGFsbG8h"}, {"url": "x"}]
     reply = edge.post("/v1/embed", {"images": images, "encoding": encoding}).json()
     assert (reply["model"], reply["dim"], reply["encoding"]) == ("mini/image", 3, encoding)
+    assert "truncated" not in reply
     number = np.float32(sum(b"hallo!") / 3)
     vector, failed = reply["vectors"]
     assert failed["error"]["code"] == "image_undecodable"
