@@ -75,7 +75,7 @@ def measure(section: Mapping[str, Any], sets: Mapping[str, ImageSet], tuning: Tu
 
 def embed(encoder: Encoder, inputs: Sequence[Any]) -> NDArray[np.float64]:
     """Unit-norm embeddings `[N, D]`."""
-    return np.stack([np.asarray(row) for row in encode(encoder, [encoder.preprocess(each) for each in inputs])]).astype(
+    return np.stack([np.asarray(each) for each in encode(encoder, [encoder.preprocess(one) for one in inputs])]).astype(
         float
     )
 

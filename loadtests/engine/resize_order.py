@@ -85,8 +85,10 @@ def measure_vqa(images: Sequence[Pixels], captions: Sequence[str], folder: Path)
     resized = [(preprocess_pixels(each, spec), narrow_first(each, spec)) for each in images]
     values = []
     for way in (0, 1):
-        rows = encode(image, [each[way] for each in resized])
-        pairs = encode(pair, [pair.preprocess(PairInput(caption, row)) for row in rows for caption in captions])
+        encodings = encode(image, [each[way] for each in resized])
+        pairs = encode(
+            pair, [pair.preprocess(PairInput(caption, encoding)) for encoding in encodings for caption in captions]
+        )
         values.append([score.value for score in scorer.score(Embedded(pairs=pairs)) if isinstance(score, Score)])
     moved = np.abs(np.subtract(values[0], values[1])).max()
     return {"preprocessing": f"squash, {side} px", **compare_pixels(resized), "a_score_moves_by": float(f"{moved:.1e}")}

@@ -66,13 +66,15 @@ def measure_shortcuts(num_rounds: int) -> dict[str, Any]:
 
 def _measure(section: Mapping[str, Any], files: Sequence[bytes], num_rounds: int, folder: Path) -> dict[str, Any]:
     scorer = ClipScore.build(section, open_context("torch", precision="fp32", cache_dir=folder))
-    image, text = _loaded(scorer.image), _loaded(scorer.text)
+    image, text = scorer.image, scorer.text
+    image.load()
+    text.load()
     captions = encode(text, [text.preprocess(caption) for caption in CAPTIONS])
     size_px = image.preprocess(decode(files[0], POLICY)).shape[0]
 
     def score(shortcut: Shortcut) -> NDArray[np.float64]:
-        rows = encode(image, [image.preprocess(shortcut(data, size_px)) for data in files])
-        answers = scorer.score(Embedded(images=rows, captions=captions))
+        encodings = encode(image, [image.preprocess(shortcut(data, size_px)) for data in files])
+        answers = scorer.score(Embedded(images=encodings, captions=captions))
         return np.array([answer.details["cosine"] for answer in answers if isinstance(answer, Score)])
 
     exact = score(SHORTCUTS["exact"])
@@ -95,10 +97,3 @@ def _as_jpeg(name: str) -> bytes:
     image = Image.open(FOLDER / name).convert("RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
     image.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
-
-
-def _loaded(encoder: Encoder | None) -> Encoder:
-    if encoder is None:
-        raise SystemExit("The scorer lacks an encoder.")
-    encoder.load()
-    return encoder

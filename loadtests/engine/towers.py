@@ -63,8 +63,6 @@ def open_ours(section: Mapping[str, Any], precision: PrecisionChoice, tuning: Tu
     scorer = ClipScore.build(
         section, BuildContext(open_backend("openvino", precision=precision, tuning=tuning), EncoderRegistry())
     )
-    if scorer.image is None or scorer.text is None:
-        raise SystemExit("The scorer lacks an encoder.")
     scorer.image.load()
     scorer.text.load()
     return scorer.image, scorer.text

@@ -14,7 +14,7 @@ from PIL import Image
 from loadtests import goldens
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.core.arrays import Pixels
-from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, PairInput, Score
+from plumbline_models.core.protocols import BuildContext, Embedded, PairInput, Score
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers.vqascore import VqaScore
 from plumbline_serve.encoding_cache.store import StoredEncoding
@@ -63,15 +63,14 @@ def load(family: str, within: BuildContext, **options: Any) -> VqaScore:
     """A VQAScore of a causal family with its encoders loaded."""
     options.setdefault("model", str(GOLDEN / FOLDERS.get(family, "")))
     scorer = VqaScore.build({"family": family, **options}, within)
-    _encoder(scorer.image).load()
-    _encoder(scorer.pair).load()
+    scorer.image.load()
+    scorer.pair.load()
     return scorer
 
 
 def encode_images(scorer: VqaScore, images: Sequence[Pixels]) -> list[Any]:
     """Encodings of images, each encoded by itself."""
-    image = _encoder(scorer.image)
-    return [image.encode([image.preprocess(each)])[0] for each in images]
+    return [scorer.image.encode([scorer.image.preprocess(each)])[0] for each in images]
 
 
 def from_cache(encodings: Sequence[Any]) -> list[Any]:
@@ -84,13 +83,7 @@ def from_cache(encodings: Sequence[Any]) -> list[Any]:
 
 def scores(scorer: VqaScore, pairs: Sequence[tuple[Any, str]]) -> list[Score]:
     """Scores of encodings of images with texts, all pairs in one batch."""
-    pair = _encoder(scorer.pair)
+    pair = scorer.pair
     preprocessed = [pair.preprocess(PairInput(caption, encoding)) for encoding, caption in pairs]
     found = scorer.score(Embedded(pairs=pair.encode(preprocessed)))
     return [each for each in found if isinstance(each, Score)]
-
-
-def _encoder(encoder: Encoder | None) -> Encoder:
-    if encoder is None:
-        raise TypeError("The scorer has no such encoder.")
-    return encoder

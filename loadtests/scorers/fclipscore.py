@@ -55,8 +55,8 @@ class Baseline:
 
     def attribute(self, embeddings: NDArray[np.float32], caption: str) -> list[NDArray[np.float32]]:
         """The same for one caption and images embedded already."""
-        rows = torch.from_numpy(embeddings)
-        return [self._eager.attribute(row[None], caption)[1].numpy() for row in rows]
+        images = torch.from_numpy(embeddings)
+        return [self._eager.attribute(image[None], caption)[1].numpy() for image in images]
 
 
 def pairs_case(images: Sequence[Pixels], captions: Sequence[str], *, crossed: bool) -> list[tuple[Pixels, str]]:
@@ -75,8 +75,8 @@ def measure(
 
 
 def _error(found: Sequence[NDArray[np.float32]], expected: Sequence[NDArray[np.float32]]) -> float:
-    rows = zip(found, expected, strict=True)
-    return float(f"{max(np.abs(ours - theirs).max() / np.abs(theirs).max() for ours, theirs in rows):.1e}")
+    both = zip(found, expected, strict=True)
+    return float(f"{max(np.abs(ours - theirs).max() / np.abs(theirs).max() for ours, theirs in both):.1e}")
 
 
 def _without_round(program: Any, pairs: list[Any]) -> Program:
@@ -93,16 +93,16 @@ def score_pairs(
 
 
 def best_of_64(ours: FClipScoring, baseline: Baseline, num_rounds: int) -> dict[str, Any]:
-    rows = np.random.default_rng(1).standard_normal((64, 512)).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    embeddings = np.random.default_rng(1).standard_normal((64, 512)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     programs: dict[str, Program] = {
-        "eager": lambda number: baseline.attribute(rows, CAPTIONS[number]),
-        "fp32": lambda number: ours.attribute(rows, CAPTIONS[number]),
-        "kept": lambda _: ours.attribute(rows, CAPTIONS[-1]),
+        "eager": lambda number: baseline.attribute(embeddings, CAPTIONS[number]),
+        "fp32": lambda number: ours.attribute(embeddings, CAPTIONS[number]),
+        "kept": lambda _: ours.attribute(embeddings, CAPTIONS[-1]),
     }
     results = {
-        "eager": lambda: baseline.attribute(rows, CAPTIONS[-1]),
-        "fp32": lambda: ours.attribute(rows, CAPTIONS[-1]),
+        "eager": lambda: baseline.attribute(embeddings, CAPTIONS[-1]),
+        "fp32": lambda: ours.attribute(embeddings, CAPTIONS[-1]),
     }
     return measure(programs, results, num_rounds)
 

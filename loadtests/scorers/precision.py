@@ -28,16 +28,16 @@ from plumbline_models.scorers.qualiclip import QualiClip
 from plumbline_models.scorers.vqascore import VqaScore
 
 AS_PUBLISHED = DecodePolicy(exif_orientation="ignore", alpha="drop")
-Encoding: TypeAlias = dict[str, Any]
+Row: TypeAlias = dict[str, Any]
 
 
-def measure_qualiclip(folder: Path, engines: Mapping[str, BuildContext]) -> list[Encoding]:
+def measure_qualiclip(folder: Path, engines: Mapping[str, BuildContext]) -> list[Row]:
     """Scores of 31 images under two sets of weights."""
     golden = json.loads((GOLDEN / "qualiclip" / "golden.json").read_text(encoding="utf-8"))
     cases = [case for case in golden["cases"] if "policy" not in case["tags"]]
     images = [decode((GOLDEN / "qualiclip" / case["file"]).read_bytes(), AS_PUBLISHED) for case in cases]
     vanilla = vanilla_state_dict(golden["seed"])
-    rows: list[Encoding] = []
+    rows: list[Row] = []
     for name, state in {"spread": spread_state_dict(vanilla, golden["seed"]), "vanilla": vanilla}.items():
         checkpoint = folder / f"qualiclip-{name}.pth"
         torch.save(dict(state), checkpoint)
@@ -50,9 +50,9 @@ def measure_qualiclip(folder: Path, engines: Mapping[str, BuildContext]) -> list
     return rows
 
 
-def measure_fclipscore(folder: Path, engines: Mapping[str, BuildContext]) -> list[Encoding]:
+def measure_fclipscore(folder: Path, engines: Mapping[str, BuildContext]) -> list[Row]:
     """Cosines, attributions and scores of pairs under two architectures."""
-    rows: list[Encoding] = []
+    rows: list[Row] = []
     for name in ("b32_quickgelu", "b16_gelu"):
         clip = build_golden(name, folder)
         cases = [case for case in clip.cases if "f_clipscore" in case and "_of_text>" not in case["caption"]]
@@ -70,11 +70,11 @@ def measure_fclipscore(folder: Path, engines: Mapping[str, BuildContext]) -> lis
     return rows
 
 
-def measure_vqascore(folder: Path, engines: Mapping[str, BuildContext]) -> list[Encoding]:
+def measure_vqascore(folder: Path, engines: Mapping[str, BuildContext]) -> list[Row]:
     """Scores of images by texts."""
     record = json.loads((vqascore.FLANT5 / "golden.json").read_text(encoding="utf-8"))
     images = {entry["name"]: vqascore.draw(entry) for entry in record["images"]}
-    rows: list[Encoding] = []
+    rows: list[Row] = []
     for precision, context in engines.items():
         scorer = VqaScore.build({"model": str(vqascore.FLANT5)}, context)
         _loaded(scorer.image), _loaded(scorer.pair)
@@ -94,9 +94,9 @@ def _answers(scorer: Any, case: Mapping[str, Any], images: Mapping[str, Any]) ->
     """Scores of every image of a case with each of its texts, one pair at a time."""
     values = []
     for name in case["images"]:
-        [row] = encode(scorer.image, [scorer.image.preprocess(images[name])])
+        [encoding] = encode(scorer.image, [scorer.image.preprocess(images[name])])
         for text in case["texts"]:
-            pairs = encode(scorer.pair, [scorer.pair.preprocess(PairInput(text, row))])
+            pairs = encode(scorer.pair, [scorer.pair.preprocess(PairInput(text, encoding))])
             values += _values(scorer.score(Embedded(pairs=pairs)))
     return values
 
@@ -105,7 +105,7 @@ def _expected(record: Mapping[str, Any]) -> list[float]:
     return [float(value) for value in np.ravel(record["cases"][0]["scores_ref_f64"])]
 
 
-def _compare_pairs(cases: Sequence[Mapping[str, Any]], found: Sequence[Any], values: Sequence[float]) -> Encoding:
+def _compare_pairs(cases: Sequence[Mapping[str, Any]], found: Sequence[Any], values: Sequence[float]) -> Row:
     cosines = _compare([each.cosine for each in found], [case["cos"] for case in cases])
     tokens = [(each.tokens, np.array(case["token_attr"])) for each, case in zip(found, cases, strict=True)]
     relative = [np.abs(ours - theirs).max(initial=0) / np.abs(theirs).max(initial=1e-9) for ours, theirs in tokens]
@@ -118,7 +118,7 @@ def _compare_pairs(cases: Sequence[Mapping[str, Any]], found: Sequence[Any], val
     }
 
 
-def _compare(found: Sequence[float], expected: Sequence[float]) -> Encoding:
+def _compare(found: Sequence[float], expected: Sequence[float]) -> Row:
     error = np.abs(np.array(found) - np.array(expected)).max()
     order = spearmanr(found, expected).statistic
     return {"cases": len(expected), "largest_error": float(f"{error:.1e}"), "spearman": round(float(order), 5)}
@@ -133,7 +133,7 @@ def _loaded(encoder: Any) -> Any:
     return encoder
 
 
-SCORERS: Mapping[str, Callable[[Path, Mapping[str, BuildContext]], list[Encoding]]] = {
+SCORERS: Mapping[str, Callable[[Path, Mapping[str, BuildContext]], list[Row]]] = {
     "qualiclip": measure_qualiclip,
     "fclipscore": measure_fclipscore,
     "vqascore": measure_vqascore,

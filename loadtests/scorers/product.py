@@ -37,26 +37,24 @@ def open_context(backend: str, *, precision: str, cache_dir: Path) -> BuildConte
 
 
 def encode(encoder: Encoder, inputs: Sequence[Preprocessed]) -> list[Encoding]:
-    """Rows in order; inputs of one bucket go together, up to the encoder's cost."""
-    rows: dict[int, Encoding] = {}
+    """Encodings in order; inputs of one bucket go together, up to the encoder's cost."""
+    encodings: dict[int, Encoding] = {}
     for bucket in dict.fromkeys(encoder.bucket(each) for each in inputs):
         waiting = [index for index, each in enumerate(inputs) if encoder.bucket(each) == bucket]
         size = max(1, int(encoder.max_batch_cost // max(encoder.cost(inputs[index]) for index in waiting)))
         for first in range(0, len(waiting), size):
             chosen = waiting[first : first + size]
-            rows.update(zip(chosen, encoder.encode([inputs[index] for index in chosen]), strict=True))
-    for row in rows.values():
-        if isinstance(row, PlumblineError):
-            raise row
-    return [rows[index] for index in range(len(inputs))]
+            encodings.update(zip(chosen, encoder.encode([inputs[index] for index in chosen]), strict=True))
+    for encoding in encodings.values():
+        if isinstance(encoding, PlumblineError):
+            raise encoding
+    return [encodings[index] for index in range(len(inputs))]
 
 
 class FClipScoring:
     """F-CLIPScore from pixels, or from image embeddings, to words."""
 
     def __init__(self, scorer: FClipScore) -> None:
-        if scorer.image is None or scorer.pair is None:
-            raise SystemExit("The scorer lacks an encoder.")
         self._scorer, self._image, self._pair = scorer, scorer.image, scorer.pair
         self._image.load()
         self._pair.load()
@@ -64,18 +62,18 @@ class FClipScoring:
     def score(self, pairs: Sequence[tuple[Pixels, str]]) -> list[NDArray[np.float32]]:
         """Attributions of each pair's tokens; an image that comes often is prepared and encoded once."""
         distinct = {id(pixels): pixels for pixels, _ in pairs}
-        rows = encode(self._image, [self._image.preprocess(pixels) for pixels in distinct.values()])
-        row_of = dict(zip(distinct, rows, strict=True))
-        return self._finish([PairInput(caption, row_of[id(pixels)]) for pixels, caption in pairs])
+        encodings = encode(self._image, [self._image.preprocess(pixels) for pixels in distinct.values()])
+        encoding_of = dict(zip(distinct, encodings, strict=True))
+        return self._finish([PairInput(caption, encoding_of[id(pixels)]) for pixels, caption in pairs])
 
     def attribute(self, embeddings: NDArray[np.float32], caption: str) -> list[NDArray[np.float32]]:
         """The same for one caption and images embedded already."""
-        return self._finish([PairInput(caption, row) for row in embeddings])
+        return self._finish([PairInput(caption, encoding) for encoding in embeddings])
 
     def _finish(self, pairs: Sequence[PairInput]) -> list[NDArray[np.float32]]:
-        rows = encode(self._pair, [self._pair.preprocess(pair) for pair in pairs])
-        self._scorer.score(Embedded(pairs=rows, texts=[pair.caption for pair in pairs]))
-        return [row.tokens for row in rows]
+        encodings = encode(self._pair, [self._pair.preprocess(pair) for pair in pairs])
+        self._scorer.score(Embedded(pairs=encodings, texts=[pair.caption for pair in pairs]))
+        return [encoding.tokens for encoding in encodings]
 
 
 def open_fclipscore(arch: str, checkpoint: Path, *, precision: str, cache_dir: Path) -> FClipScoring:
@@ -88,8 +86,6 @@ class ClipScoring:
     """CLIPScore from pixels and captions to cosines."""
 
     def __init__(self, scorer: ClipScore) -> None:
-        if scorer.image is None or scorer.text is None:
-            raise SystemExit("The scorer lacks an encoder.")
         self._scorer, self._image, self._text = scorer, scorer.image, scorer.text
         self._image.load()
         self._text.load()
@@ -112,15 +108,13 @@ class QualityScoring:
     """QualiCLIP from pixels to scores."""
 
     def __init__(self, scorer: QualiClip) -> None:
-        if scorer.image is None:
-            raise SystemExit("The scorer lacks an encoder.")
         self._scorer, self._image = scorer, scorer.image
         self._image.load()
 
     def score(self, images: Sequence[Pixels]) -> list[float]:
         """Scores in order."""
-        rows = encode(self._image, [self._image.preprocess(pixels) for pixels in images])
-        answers = self._scorer.score(Embedded(images=rows))
+        encodings = encode(self._image, [self._image.preprocess(pixels) for pixels in images])
+        answers = self._scorer.score(Embedded(images=encodings))
         return [answer.value for answer in answers if isinstance(answer, Score)]
 
 

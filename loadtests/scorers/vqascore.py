@@ -47,15 +47,13 @@ Scoring = Callable[[NDArray[np.uint8], Sequence[str]], list[float]]
 def open_ours(section: dict[str, Any], context: BuildContext) -> Scoring:
     scorer = VqaScore.build(section, context)
     image, pair = scorer.image, scorer.pair
-    if image is None or pair is None:
-        raise SystemExit("The scorer lacks an encoder.")
     image.load()
     pair.load()
 
     def score(pixels: NDArray[np.uint8], texts: Sequence[str]) -> list[float]:
-        (row,) = encode(image, [image.preprocess(pixels)])
-        rows = encode(pair, [pair.preprocess(PairInput(text, row)) for text in texts])
-        return [each.value for each in scorer.score(Embedded(pairs=rows)) if isinstance(each, Score)]
+        (encoding,) = encode(image, [image.preprocess(pixels)])
+        encodings = encode(pair, [pair.preprocess(PairInput(text, encoding)) for text in texts])
+        return [each.value for each in scorer.score(Embedded(pairs=encodings)) if isinstance(each, Score)]
 
     return score
 

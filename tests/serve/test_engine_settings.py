@@ -32,8 +32,9 @@ async def test_replicas_count_the_engines_that_their_backends_replace(name: str,
     with pytest.raises(BackendUnavailableError):  # no GPU here; by then everything is put together
         await replica.__init__(settings)
     compute = replica._compute if name == "EncoderReplica" else replica._local
-    backend = next(iter(compute._encoders.values()))._backend
-    backend._fall_back(Graph("clip_image", (), ("rows",), "", build=nn.Identity), EngineError("No engine."))
+    backend = next(iter(compute._encoders.values()))._open_backend()
+    graph = Graph("clip_image", (), ("rows",), "", build=nn.Identity)
+    backend._report(graph, EngineError("No engine."), instead="torch runs it")
     found = exposition([await replica.metrics_snapshot()])
     assert b'plumbline_engine_fallbacks_total{backend="tensorrt-rtx",graph="clip_image"} 1.0' in found
 

@@ -38,7 +38,7 @@ async def embed(pipeline: Pipeline, request: EmbedRequest) -> EmbedReply:
     vectors = [each if isinstance(each, PlumblineError) else np.asarray(each, np.float32) for each in encodings]
     dim = next((vector.size for vector in vectors if not isinstance(vector, PlumblineError)), 0)
     encoder = image if request.images else text
-    return EmbedReply(encoder.key, dim, vectors, session.timing(), truncated=truncated)
+    return EmbedReply(encoder.key, dim, vectors, session.timing(), truncated=tuple(truncated))
 
 
 def _encoders(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
