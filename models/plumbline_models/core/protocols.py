@@ -49,7 +49,6 @@ class Engine(Protocol):
     @property
     def info(self) -> EngineInfo:
         """What was compiled, by what, for which device."""
-        ...
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch.
@@ -63,7 +62,6 @@ class Engine(Protocol):
         Raises:
             EngineError: The backend refused the batch.
         """
-        ...
 
 
 class Backend(Protocol):
@@ -72,12 +70,10 @@ class Backend(Protocol):
     @property
     def name(self) -> str:
         """As in the configuration: `torch`, `openvino`, `tensorrt`, or `fake`."""
-        ...
 
     @property
     def precision(self) -> str:
         """As resolved for this device: `fp32`, `bf16`, `fp16`; `int8` where graphs that have such a form run in it."""
-        ...
 
     def compile(self, graph: Graph) -> Engine:
         """Fetch the engine from the cache, or build and cache it.
@@ -85,7 +81,6 @@ class Backend(Protocol):
         Raises:
             EngineError: The graph does not compile here.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +131,14 @@ class Encoder(Protocol):
     @property
     def key(self) -> str:
         """Names the encoder in metrics and between processes, for example `mini-clip/image`."""
-        ...
 
     @property
     def kind(self) -> EncoderKind:
         """What `preprocess` takes: `Pixels` for `image`, `str` for `text`, `PairInput` for `pair`."""
-        ...
 
     @property
     def max_batch_cost(self) -> float:
         """The most cost that one batch may carry; a single dearer input still goes alone."""
-        ...
 
     def preprocess(self, raw: Pixels | str | PairInput) -> Preprocessed:
         """Resize an image or tokenise a text; needs no weights; thread-safe.
@@ -154,27 +146,21 @@ class Encoder(Protocol):
         Raises:
             RequestError: This input cannot be encoded (too small, say); its neighbours can.
         """
-        ...
 
     def load_preprocessing(self) -> None:
         """Fetch and read what `preprocess` needs, such as a tokenizer; no weights. Idempotent; blocks."""
-        ...
 
     def bucket(self, preprocessed: Preprocessed) -> Hashable:
         """Only inputs of one bucket share a batch."""
-        ...
 
     def cost(self, preprocessed: Preprocessed) -> float:
         """What the input adds to a batch, in units of a typical input; at least a small positive number."""
-        ...
 
     def origin(self) -> Origin:
         """Where the weights come from; loads and fetches nothing."""
-        ...
 
     def load(self) -> None:
         """Load weights, compile or fetch the engine, and run a first batch. Idempotent; blocks."""
-        ...
 
     def info(self) -> EncoderInfo:
         """What was loaded.
@@ -182,7 +168,6 @@ class Encoder(Protocol):
         Raises:
             SetupError: Before `load`.
         """
-        ...
 
     def encode(self, batch: Sequence[Preprocessed]) -> Sequence[Encoding | PlumblineError]:
         """Encode inputs of one bucket; called from at most `info().num_streams` threads at a time.
@@ -193,7 +178,6 @@ class Encoder(Protocol):
         Raises:
             EngineError: The batch as a whole could not be run.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +219,6 @@ class SharedEncoders(Protocol):
 
     def take(self, encoder: Encoder) -> Encoder:
         """Return the encoder that is already kept under this key, or keep this one."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,27 +266,26 @@ class Scorer(Protocol):
     @property
     def image(self) -> Encoder | None:
         """Encodes images; none where the scorer reads none."""
-        ...
 
     @property
     def text(self) -> Encoder | None:
         """Encodes texts by themselves."""
-        ...
 
     @property
     def pair(self) -> Encoder | None:
         """Encodes a caption together with an image's encoding."""
-        ...
 
     @classmethod
     def build(cls, options: Mapping[str, Any], context: BuildContext) -> Self:
         """Make the scorer from its section of the configuration; loads no weights.
 
+        Args:
+            options: The section.
+            context: What encoders are built with, and where they are shared.
+
         Raises:
             ConfigError: The section does not fit.
         """
-        ...
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each item; pure arithmetic on numpy, no input or output."""
-        ...

@@ -59,6 +59,10 @@ def settle_family(name: str, stated: Family | None) -> Family:
 def family_of(config: Mapping[str, Any], name: str) -> Family:
     """The family that a `config.json` describes.
 
+    Args:
+        config: As read.
+        name: The checkpoint's, for the error.
+
     Raises:
         CheckpointError: It is none that is known.
     """
@@ -77,8 +81,13 @@ def family_of(config: Mapping[str, Any], name: str) -> Family:
     return found
 
 
-def check_family(config: Mapping[str, Any], name: str, family: Family) -> None:
+def check_family(config: Mapping[str, Any], name: str, *, family: Family) -> None:
     """Check that a `config.json` describes that family.
+
+    Args:
+        config: As read.
+        name: The checkpoint's, for the error.
+        family: What it must be.
 
     Raises:
         CheckpointError: It describes another, which the sentence names.

@@ -183,7 +183,7 @@ class AttributionEncoder(CompiledEncoder[ClipSpec, PreprocessedCaption, CaptionA
     def _read(self, preprocessed: PreprocessedCaption, outputs: Mapping[str, Array]) -> CaptionAttribution:
         image = np.asarray(preprocessed.image_embedding, dtype=np.float32)
         cosine = float(cosines_of(outputs["pair_caption"], image))
-        return read_attribution(preprocessed, cosine, outputs["pair_attribution"])
+        return read_attribution(preprocessed, outputs["pair_attribution"], cosine=cosine)
 
     def _numbers(self, encoding: CaptionAttribution) -> Iterable[Any]:
         return encoding.cosine, encoding.tokens
@@ -195,7 +195,7 @@ class AttributionEncoder(CompiledEncoder[ClipSpec, PreprocessedCaption, CaptionA
             matrix = self._make_matrix(engine, part[0].tail_ids)
             self._matrices.put(part[0].caption, matrix)
         cosines, tokens = matrix.read(np.stack([pair.image_embedding for pair in part]))
-        return [read_attribution(pair, float(cosines[i]), tokens[i]) for i, pair in enumerate(part)]
+        return [read_attribution(pair, tokens[i], cosine=float(cosines[i])) for i, pair in enumerate(part)]
 
     def _make_matrix(self, engine: Engine, ids: TokenIds) -> CaptionMatrix:
         outputs = engine.run({"token_ids": self._pad([ids])})

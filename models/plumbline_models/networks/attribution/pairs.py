@@ -52,13 +52,13 @@ def cosines_of(captions: Array, images: Array) -> Array:
     return np.asarray((captions.astype(np.float64) * images.astype(np.float64)).sum(axis=-1))
 
 
-def read_attribution(pair: PreprocessedCaption, cosine: float, columns: Array) -> CaptionAttribution:
+def read_attribution(pair: PreprocessedCaption, columns: Array, *, cosine: float) -> CaptionAttribution:
     """A pair's attribution, without what padding adds.
 
     Args:
         pair: Whose attribution it is.
-        cosine: With its image.
         columns: At least one value per token, start of text first.
+        cosine: With its image.
     """
     tokens = np.asarray(columns[1 : len(pair.tokenised.ids) - 1], dtype=np.float32)
     return CaptionAttribution(cosine, tokens, pair.tokenised)

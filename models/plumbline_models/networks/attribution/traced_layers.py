@@ -131,17 +131,34 @@ def leave(trace: Trace) -> Tensor:
 
 
 def norm_derivative(norm: LayerNorm, at: Tensor, gradient: Tensor) -> Tensor:
-    """Gradient through a layer norm, from its output back to its input; `at` and `gradient` end in W."""
+    """Gradient through a layer norm, from its output back to its input; `at` and `gradient` end in W.
+
+    Args:
+        norm: The layer.
+        at: Its input.
+        gradient: With respect to its output.
+    """
     return _norm_core(norm, at, gradient * norm.weight)
 
 
 def norm_tangent(norm: LayerNorm, at: Tensor, tangent: Tensor) -> Tensor:
-    """Tangent through a layer norm, from its input on to its output; `at` and `tangent` end in W."""
+    """Tangent through a layer norm, from its input on to its output; `at` and `tangent` end in W.
+
+    Args:
+        norm: The layer.
+        at: Its input.
+        tangent: Of its input.
+    """
     return _norm_core(norm, at, tangent) * norm.weight
 
 
 def activation_slope(mlp: FeedForward, hidden: Tensor) -> Tensor:
-    """Derivative of QuickGELU or of the exact GELU; same shape."""
+    """Derivative of QuickGELU or of the exact GELU; same shape.
+
+    Args:
+        mlp: Says which activation.
+        hidden: Before the activation.
+    """
     if mlp.has_quick_gelu:
         gate = torch.sigmoid(QUICK_GELU_SLOPE * hidden)
         return gate * (1 + QUICK_GELU_SLOPE * hidden * (1 - gate))

@@ -40,7 +40,12 @@ def split_words(text: str) -> list[Word]:
 
 
 def count_words(text: str, *, most: int) -> int:
-    """How many words a text has, as `split_words` counts them; counting stops at `most`."""
+    """How many words a text has, as `split_words` counts them; counting stops at `most`.
+
+    Args:
+        text: Any text.
+        most: At least 0.
+    """
     return sum(1 for _ in itertools.islice(_WORD.finditer(text), most))
 
 

@@ -115,7 +115,7 @@ class CausalCheckpoint:
             CheckpointError: It describes another family.
         """
         config = read_json(self.folder / "config.json")
-        check_family(config, self.name, self.family.name)
+        check_family(config, self.name, family=self.family.name)
         return config
 
     @cached_property
@@ -294,4 +294,4 @@ class CausalCheckpoint:
 
     @cached_property
     def _pixels(self) -> tuple[PixelPolicy, PixelRules]:
-        return read_pixels(self.family, self.vision_config, self.folder / "preprocessor_config.json")
+        return read_pixels(self.family, self.vision_config, file=self.folder / "preprocessor_config.json")

@@ -35,7 +35,12 @@ class PromptPrefix:
 
 
 def count_shared(batch: Sequence[PreprocessedQuestion], stock_ids: TokenIds) -> int:
-    """How much of the stock beginning every tail of a batch has, with at least one token left to read in each."""
+    """How much of the stock beginning every tail of a batch has, with at least one token left to read in each.
+
+    Args:
+        batch: At least one, all about one image.
+        stock_ids: What nearly all tails begin with.
+    """
     return min(min(num_shared(stock_ids, each.tail.ids), each.tail.num_prompt - 1) for each in batch)
 
 
@@ -62,10 +67,15 @@ def arrange_questions(batch: Sequence[PreprocessedQuestion], prefix: PromptPrefi
     }
 
 
-def lay_out(head_ids: TokenIds, stock_ids: TokenIds, placeholder_id: int, grid: tuple[int, int] | None) -> PromptPrefix:
+def lay_out(
+    head_ids: TokenIds, stock_ids: TokenIds, *, placeholder_id: int, grid: tuple[int, int] | None
+) -> PromptPrefix:
     """The prefix with its positions.
 
     Args:
+        head_ids: Up to and including the image.
+        stock_ids: What nearly all tails begin with.
+        placeholder_id: What stands for the image's tokens.
         grid: Rows and columns of the image where positions have three axes (M-RoPE): each of its tokens then stands
             at the image's start plus (0, row, column), and what follows goes on after the largest. None: one axis.
     """

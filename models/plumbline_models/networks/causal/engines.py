@@ -47,7 +47,12 @@ class CausalNetwork:
         return OneGraphEngine(self, backend) if backend.name == _KEEPS_TENSORS else TwoGraphEngine(self, backend)
 
     def graph(self, name: str, inputs: tuple[TensorSpec, ...]) -> Graph:
-        """One of the graphs of `causal_answer`."""
+        """One of the graphs of `causal_answer`.
+
+        Args:
+            name: `causal_answer`, `causal_prefix` or `causal_tails`.
+            inputs: In the order of the module's arguments.
+        """
         facts = (name, self.checkpoint.sha256, self.checkpoint.facts, repr(self.rules))
         build = partial(_build, self, name)
         batch, scored = self.tail_inputs[-1].shape

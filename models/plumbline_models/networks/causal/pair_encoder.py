@@ -132,7 +132,7 @@ class CausalPairEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedQuestion, 
         prompt = self._prompt
         head_ids = prompt.head_ids(image.grid, self.checkpoint.num_tile_tokens or image.tokens.shape[1])
         axes_grid = image.grid if self._family.num_axes > 1 else None
-        return lay_out(head_ids, prompt.stock_ids, prompt.placeholder_id, axes_grid)
+        return lay_out(head_ids, prompt.stock_ids, placeholder_id=prompt.placeholder_id, grid=axes_grid)
 
     @cached_property
     def _prompt(self) -> CausalPrompt:

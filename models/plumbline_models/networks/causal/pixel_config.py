@@ -19,10 +19,11 @@ _OPENAI: Final[tuple[Three, Three]] = (
 _HALVES: Final[tuple[Three, Three]] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def read_pixels(family: CausalFamily, vision: Mapping[str, Any], file: Path) -> tuple[PixelPolicy, PixelRules]:
+def read_pixels(family: CausalFamily, vision: Mapping[str, Any], *, file: Path) -> tuple[PixelPolicy, PixelRules]:
     """The policy by which images are resized, and the rules by which the tower takes them.
 
     Args:
+        family: Says how to read them.
         vision: The tower's configuration.
         file: `preprocessor_config.json`, which may be missing.
 

@@ -92,6 +92,10 @@ class WholePatches:
     def size_of(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the resized image.
 
+        Args:
+            height: Of the image, in pixels.
+            width: Of the image, in pixels.
+
         Raises:
             ImageError: One side is more than 200 times the other.
         """

@@ -119,7 +119,12 @@ def write_tiles(grid: tuple[int, int]) -> str:
 
 
 def num_shared(first: TokenIds, second: TokenIds) -> int:
-    """How many tokens two prompts have in common from their beginning."""
+    """How many tokens two prompts have in common from their beginning.
+
+    Args:
+        first: Token ids `[L]`.
+        second: Token ids, of any other length.
+    """
     length = min(len(first), len(second))
     differing = np.flatnonzero(first[:length] != second[:length])
     return int(differing[0]) if len(differing) else length

@@ -34,7 +34,13 @@ class Alignment:
     ends: list[int] = field(default_factory=list)
 
     def add(self, original: str, cleaned: str, start: int) -> None:
-        """Append the stretch `original`, which begins at `start` and was cleaned to `cleaned`."""
+        """Append the stretch `original`, which begins at `start` and was cleaned to `cleaned`.
+
+        Args:
+            original: A stretch of the text as sent.
+            cleaned: What became of it.
+            start: Where it begins in the text as sent.
+        """
         if original == cleaned:
             self.add_same(len(cleaned), start)
             return
@@ -52,12 +58,23 @@ class Alignment:
             start = end
 
     def add_same(self, length: int, start: int) -> None:
-        """Append characters that each became one, from the original's `start` on."""
+        """Append characters that each became one, from the original's `start` on.
+
+        Args:
+            length: In characters.
+            start: Where they begin in the text as sent.
+        """
         self.starts += range(start, start + length)
         self.ends += range(start + 1, start + length + 1)
 
     def add_whole(self, num_cleaned: int, start: int, end: int) -> None:
-        """Append cleaned characters that were all made of the same stretch."""
+        """Append cleaned characters that were all made of the same stretch.
+
+        Args:
+            num_cleaned: Characters of the cleaned text.
+            start: Where the stretch begins in the text as sent.
+            end: Where it ends.
+        """
         if start == end:  # made of nothing: let the neighbour stand for it
             start, end = (start - 1, end) if start > 0 else (start, end + 1)
         self.starts += [start] * num_cleaned
@@ -82,6 +99,11 @@ def align_fixed(original: str, fixed: str, limit: int) -> Alignment:
     Each piece between spaces is repaired alone. While the results follow one another in `fixed`, the pieces are
     aligned one by one. Where they do not, because the repair of one piece hung on another, everything up to the
     next plain word that is found again counts as one.
+
+    Args:
+        original: As sent.
+        fixed: What became of it.
+        limit: In characters of `fixed`.
     """
     alignment = Alignment()
     done, waiting = 0, 0  # in `fixed`, in `original`
@@ -105,7 +127,12 @@ def align_fixed(original: str, fixed: str, limit: int) -> Alignment:
 
 
 def align_unescaped(original: str, limit: int) -> Alignment:
-    """Align a text with what `html.unescape` makes of it, for at least the first `limit` characters of the latter."""
+    """Align a text with what `html.unescape` makes of it, for at least the first `limit` characters of the latter.
+
+    Args:
+        original: As sent.
+        limit: In characters of the unescaped text.
+    """
     alignment = Alignment()
     done = 0
     for entity in _ENTITY.finditer(original):
@@ -123,7 +150,12 @@ def align_unescaped(original: str, limit: int) -> Alignment:
 
 
 def align_lowered(original: str, limit: int) -> Alignment:
-    """Align a text with its lower case, for at least the first `limit` characters of the latter."""
+    """Align a text with its lower case, for at least the first `limit` characters of the latter.
+
+    Args:
+        original: As sent.
+        limit: In characters of the original.
+    """
     alignment = Alignment()
     for index, char in enumerate(original[:limit]):
         alignment.add_whole(len(char.lower()), index, index + 1)

@@ -47,7 +47,13 @@ class Attention(nn.Module):
         return self.join(functional.scaled_dot_product_attention(query, key, value, attn_mask=mask))
 
     def read(self, reader: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """What a few tokens `[N, R, W]` read of all of them; `mask` is `[N, 1, R, L]`."""
+        """What a few tokens `[N, R, W]` read of all of them.
+
+        Args:
+            reader: Those few.
+            tokens: `[N, L, W]`, all.
+            mask: `[N, 1, R, L]`, added to the scores.
+        """
         weight, bias = self.in_proj_weight, self.in_proj_bias
         query = self._heads(functional.linear(reader, weight[: self.width], bias[: self.width]))
         both = functional.linear(tokens, weight[self.width :], bias[self.width :])
@@ -61,7 +67,13 @@ class Attention(nn.Module):
         return query, key, value
 
     def weigh(self, query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
-        """Attention weights `[N, heads, R, L]` in plain products; they sum to 1 for each reader."""
+        """Attention weights `[N, heads, R, L]` in plain products; they sum to 1 for each reader.
+
+        Args:
+            query: `[N, heads, R, W / heads]`.
+            key: `[N, heads, L, W / heads]`.
+            mask: Added to the scores.
+        """
         scores = torch.matmul(query, key.transpose(-1, -2)) * (1 / math.sqrt(self.head_width))
         return torch.softmax(scores + mask, dim=-1)
 

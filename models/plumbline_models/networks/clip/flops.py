@@ -34,7 +34,12 @@ def image_gflop(arch: Arch) -> float:
 
 
 def text_gflop(arch: Arch, num_tokens: int) -> float:
-    """GFLOP a text of that many tokens, both ends included; other towers than CLIP's take the whole context."""
+    """GFLOP a text of that many tokens, both ends included; other towers than CLIP's take the whole context.
+
+    Args:
+        arch: Says the sizes.
+        num_tokens: Of the text.
+    """
     text = arch.text
     length = num_tokens if arch.has_clip_text else arch.context_length
     return _blocks(text, length, int(text.get("width", 512)), num_blocks=int(text.get("layers", 12)))

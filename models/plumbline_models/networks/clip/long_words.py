@@ -40,7 +40,13 @@ class _Beginnings:
     """Where the first so many tokens end that are wanted; 0 where there are fewer."""
 
     def add(self, token: int, start: int, num_tokens: int) -> None:
-        """Append the next beginning: what is encoded up to `start`, and the token."""
+        """Append the next beginning: what is encoded up to `start`, and the token.
+
+        Args:
+            token: The last one.
+            start: The byte at which it begins.
+            num_tokens: Of the head that is wanted.
+        """
         depth = self.depths[start] + 1
         self.heads.append(len(self.last) if depth == num_tokens else self.heads[start])
         self.last.append(token)

@@ -75,6 +75,11 @@ class ClipSection(BaseModel):
 def parse_section(section: type[SectionT], options: Mapping[str, Any], *, scorer: str) -> SectionT:
     """Read a scorer's section of the configuration.
 
+    Args:
+        section: Its class.
+        options: As configured.
+        scorer: Its name, for the error.
+
     Raises:
         ConfigError: It does not fit; the sentence names every field that is wrong.
     """

@@ -36,6 +36,10 @@ class Tag:
 def find_tag(arch: str, tag: str) -> Tag:
     """Look a tag up; `-` and `_` are alike, and so are capitals, as in open_clip.
 
+    Args:
+        arch: An architecture of open_clip.
+        tag: One of its tags.
+
     Raises:
         UnknownArchError: open_clip has no such tag for this architecture; the sentence lists those that it has.
     """

@@ -74,7 +74,12 @@ class TextTower(nn.Module):
 
 
 def causal_mask(length: int, like: Tensor) -> Tensor:
-    """`[length, length]`, reader first: 0 where it may read, and very negative at what comes later."""
+    """`[length, length]`, reader first: 0 where it may read, and very negative at what comes later.
+
+    Args:
+        length: In tokens.
+        like: Of the mask's dtype and device.
+    """
     positions = torch.arange(length, device=like.device)
     return (positions[None, :] > positions[:, None]).to(like.dtype) * FORBIDDEN
 
@@ -83,6 +88,10 @@ def end_of_text(token_ids: Tensor, like: Tensor) -> Tensor:
     """Where each text ends: `[N, L]`, 1 at the first largest id of the text, else 0.
 
     In whole numbers, and without ties: an earlier position makes a larger rank, whatever a backend's argmax does.
+
+    Args:
+        token_ids: `[N, L]`.
+        like: Of the result's dtype.
     """
     ids = token_ids.to(torch.int32)
     length = ids.shape[1]
@@ -91,5 +100,10 @@ def end_of_text(token_ids: Tensor, like: Tensor) -> Tensor:
 
 
 def pick(ends: Tensor, values: Tensor) -> Tensor:
-    """The values at each text's end, `[N, 1, W]` of `[N, L, W]` or `[L, W]`; a product, which any compiler can undo."""
+    """The values at each text's end, `[N, 1, W]` of `[N, L, W]` or `[L, W]`; a product, which any compiler can undo.
+
+    Args:
+        ends: As `end_of_text` gives them.
+        values: Of each position.
+    """
     return torch.matmul(ends[:, None, :], values)

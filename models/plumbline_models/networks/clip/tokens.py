@@ -36,7 +36,12 @@ class CutsTexts(Protocol):
 
 
 def is_cut(encoder: object, text: str) -> bool:
-    """Whether an encoder leaves out the end of a text."""
+    """Whether an encoder leaves out the end of a text.
+
+    Args:
+        encoder: Any; one that cuts no texts leaves nothing out.
+        text: As sent.
+    """
     return isinstance(encoder, CutsTexts) and encoder.cuts(text)
 
 

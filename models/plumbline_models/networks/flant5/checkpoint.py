@@ -95,7 +95,7 @@ class FlanT5Checkpoint:
             CheckpointError: It describes something else than a CLIP-FlanT5.
         """
         config = read_json(self._folder / "config.json")
-        check_family(config, self.name, "clip-flant5")
+        check_family(config, self.name, family="clip-flant5")
         _demand(config, "feed_forward_proj", {"gated-gelu"}, default="gated-gelu")
         _demand(config, "mm_projector_type", {"mlp2x_gelu"}, default=None)
         _demand(config, "mm_vision_select_feature", {"patch"}, default="patch")

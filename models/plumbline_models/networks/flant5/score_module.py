@@ -116,16 +116,32 @@ class FlanT5Score(nn.Module):
         return answer, logits[:, 0, self.rival_id : self.rival_id + 1] - total[:, :1]
 
     def join(self, image_encodings: Tensor, head_ids: Tensor, tail_ids: Tensor) -> Tensor:
-        """The encoder's input, `[N, S, D]`: head, image, tail."""
+        """The encoder's input, `[N, S, D]`: head, image, tail.
+
+        Args:
+            image_encodings: `[N, P, D]`.
+            head_ids: `[N, H]`.
+            tail_ids: `[N, L]`.
+        """
         return torch.cat([self.tokens[head_ids], image_encodings, self.tokens[tail_ids]], dim=1)
 
     def mask_padding(self, tail_ids: Tensor, num_before: int) -> Tensor:
-        """`[N, 1, S]`: 0, and very negative at padding; the tail has `num_before` tokens before it."""
+        """`[N, 1, S]`: 0, and very negative at padding; the tail has `num_before` tokens before it.
+
+        Args:
+            tail_ids: `[N, L]`.
+            num_before: Tokens before the tail.
+        """
         padding = (tail_ids == PAD_ID).to(self.tokens.dtype) * _FORBIDDEN
         return functional.pad(padding, (num_before, 0))[:, None, :]
 
     def encode(self, tokens: Tensor, memory_bias: Tensor) -> Tensor:
-        """`[N, S, D]` to the same, normed."""
+        """`[N, S, D]` to the same, normed.
+
+        Args:
+            tokens: `[N, S, D]`, as `join` gives them.
+            memory_bias: As `mask_padding` gives it.
+        """
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         bias = self.encoder_bias(positions) + memory_bias[:, None]
         for block in self.encoder_blocks:
@@ -133,7 +149,13 @@ class FlanT5Score(nn.Module):
         return self.encoder_norm(tokens)
 
     def decode(self, read_ids: Tensor, memory: Tensor, memory_bias: Tensor) -> Tensor:
-        """Hidden vectors `[N, K, D]` from which each answer token is predicted."""
+        """Hidden vectors `[N, K, D]` from which each answer token is predicted.
+
+        Args:
+            read_ids: `[N, K]`, what the decoder reads.
+            memory: `[N, S, D]`, what the encoder gives.
+            memory_bias: As `mask_padding` gives it.
+        """
         tokens = self.tokens[read_ids]
         steps = torch.arange(tokens.shape[1], device=tokens.device)
         later = (steps[None, :] > steps[:, None]).to(tokens.dtype) * _FORBIDDEN

@@ -21,6 +21,10 @@ _OPEN_CLIP: Final = "visual."
 def tower_state(shards: Shards, arch: TowerArch) -> Iterator[tuple[str, Tensor]]:
     """The tower's tensors, by the names of `FlanT5Image`.
 
+    Args:
+        shards: Of the tower, or of the checkpoint that it is part of.
+        arch: Sizes.
+
     Raises:
         StateDictError: A tensor is missing or has the wrong shape.
     """
@@ -69,7 +73,14 @@ def _from_open_clip(shards: Shards, arch: TowerArch) -> Iterator[tuple[str, Tens
 
 
 def affine(shards: Shards, source: str, target: str, shape: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
-    """A weight of that shape, and its bias."""
+    """A weight of that shape, and its bias.
+
+    Args:
+        shards: Where they are read.
+        source: The layer's name there.
+        target: Its name here.
+        shape: Of the weight.
+    """
     yield f"{target}.weight", shards.read(f"{source}.weight", shape)
     yield f"{target}.bias", shards.read(f"{source}.bias", shape[:1])
 

@@ -40,6 +40,10 @@ def build_image_graph(checkpoint: FlanT5Checkpoint) -> FlanT5Image:
 def build_score_graph(checkpoint: FlanT5Checkpoint, rival_id: int) -> FlanT5Score:
     """The encoder and decoder with the checkpoint's weights, float32, in eval mode.
 
+    Args:
+        checkpoint: Whose weights.
+        rival_id: First token of the answer to compare with.
+
     Raises:
         StateDictError: A tensor is missing or has the wrong shape.
     """

@@ -30,6 +30,10 @@ _OF_CLIP, _OF_IMAGE = "clip_model.", "visual."
 def load_qualiclip(spec: ClipSpec, prompts: QualityPrompts) -> QualiClipTensors:
     """Fetch, check and read the weights; make the prompts' features where they are not stored.
 
+    Args:
+        spec: Where the weights are.
+        prompts: Which prompts.
+
     Raises:
         CheckpointError: The weights cannot be had, are not those that the configuration means, would run code, or
             lack a tower that is needed.
