@@ -55,6 +55,10 @@ class AheadCompiler(Protocol):
     def keep(self, graph: Graph, on_progress: Progress | None = None) -> KeptEngine:
         """Find the engine in the folder, or build it there.
 
+        Args:
+            graph: What is compiled.
+            on_progress: Told how building goes, where the compiler says so.
+
         Raises:
             EngineError: The graph does not compile, or the folder cannot be written.
         """

@@ -24,7 +24,12 @@ RunHook: TypeAlias = Callable[[str, Mapping[str, Array]], None]
 
 
 def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "FakeBackend":
-    """Open the fake backend; both arguments are taken and ignored."""
+    """Open the fake backend; both arguments are taken and ignored.
+
+    Args:
+        precision: Ignored.
+        tuning: Ignored.
+    """
     del precision, tuning
     return FakeBackend()
 

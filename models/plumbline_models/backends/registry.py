@@ -22,7 +22,12 @@ class BackendModule(Protocol):
     """What the module of a backend defines, or one of its variants."""
 
     def open_backend(self, precision: PrecisionChoice, tuning: Tuning) -> Backend:
-        """Open it for the device and precision that the tuning and this machine settle on."""
+        """Open it for the device and precision that the tuning and this machine settle on.
+
+        Args:
+            precision: What the configuration asks for.
+            tuning: As for every backend.
+        """
         ...
 
     def devices(self) -> tuple[str, ...]:
@@ -34,7 +39,12 @@ class AheadModule(BackendModule, Protocol):
     """A backend's module that also compiles ahead of time."""
 
     def open_compiler(self, precision: PrecisionChoice, tuning: Tuning) -> AheadCompiler:
-        """Open what builds engines into `tuning.cache_dir`; needs a device only where the compiler does."""
+        """Open what builds engines into `tuning.cache_dir`; needs a device only where the compiler does.
+
+        Args:
+            precision: What the configuration asks for.
+            tuning: As for every backend.
+        """
         ...
 
 
@@ -156,7 +166,13 @@ class BackendRegistry:
         self._find_gpus = find_gpus
 
     def open(self, name: str, *, precision: PrecisionChoice, tuning: Tuning) -> Backend:
-        """Open a backend; see `open_backend`."""
+        """Open a backend; see `open_backend`.
+
+        Args:
+            name: As in `BACKENDS`, or `auto`.
+            precision: What the configuration asks for.
+            tuning: As for every backend.
+        """
         backend = self._load(self._entry(name, tuning)).open_backend(precision, tuning)
         logger.info(
             "Compiling with the %s backend in %s.",
@@ -167,7 +183,13 @@ class BackendRegistry:
         return backend
 
     def open_compiler(self, name: str, *, precision: PrecisionChoice, tuning: Tuning) -> AheadCompiler:
-        """Open what compiles ahead of time; see `open_compiler`."""
+        """Open what compiles ahead of time; see `open_compiler`.
+
+        Args:
+            name: As in `BACKENDS`, or `auto`.
+            precision: What the configuration asks for.
+            tuning: As for every backend.
+        """
         entry = self._entry(name, tuning)
         if not entry.compiles_ahead:
             raise ConfigError(f"The {entry.name} backend compiles nothing ahead of time.", backend=entry.name)

@@ -24,6 +24,10 @@ _NATIVE_BF16 = ("avx512_bf16", "amx_bf16")
 def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "TorchBackend":
     """Open torch's CUDA device if there is one and the tuning allows it, else its CPU device.
 
+    Args:
+        precision: `auto` is fp16 on a GPU, bf16 on a CPU that computes it natively, else fp32.
+        tuning: As for every backend.
+
     Raises:
         BackendUnavailableError: A GPU is asked for and torch finds none.
         ConfigError: int8 is asked for.

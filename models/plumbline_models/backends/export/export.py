@@ -58,6 +58,10 @@ class OnnxGraph:
     def save_stripped(self, path: Path, weights_file: Path) -> None:
         """Write the graph to `path` with its weights as inputs, and the weights beside it; it has none from here on.
 
+        Args:
+            path: The graph's file.
+            weights_file: Of safetensors, by the names of the graph's inputs.
+
         Raises:
             OSError: The disk refuses.
         """

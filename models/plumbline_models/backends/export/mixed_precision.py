@@ -38,6 +38,10 @@ _TYPES: Final = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 def lower_precision(model: ir.Model, precision: LowPrecision) -> int:
     """Rewrite the graph in place; its inputs and outputs keep their types.
 
+    Args:
+        model: In float32; rewritten.
+        precision: That products are to run in.
+
     Returns:
         How many products run in 16 bits.
 

@@ -65,6 +65,10 @@ def _drop_notes(model: ir.Model) -> None:
 def save_weights(weights: Weights, path: Path) -> None:
     """Write weights as safetensors; they are in memory once more meanwhile.
 
+    Args:
+        weights: By name.
+        path: The file, safetensors.
+
     Raises:
         OSError: The disk refuses.
     """

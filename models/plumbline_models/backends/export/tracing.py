@@ -23,6 +23,10 @@ def trace(graph: Graph, module: nn.Module) -> ExportedProgram:
     Where the tracer needs guards that a plain range cannot express, it is asked to infer relations between sizes
     instead, and what it then traced is run beside the module: inferred guards may hide a branch.
 
+    Args:
+        graph: Its inputs and their bounds.
+        module: As the graph builds it.
+
     Raises:
         EngineError: The module does not serve the sizes that the graph promises.
         Exception: Whatever the tracer raises for a module that it cannot trace.

@@ -43,6 +43,10 @@ _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend":
     """Open OpenVINO's CPU device.
 
+    Args:
+        precision: `auto` is bf16 where the CPU computes it natively, else fp32.
+        tuning: As for every backend.
+
     Raises:
         BackendUnavailableError: OpenVINO is not installed, the CPU lacks the precision, or a GPU is asked for.
         ConfigError: OpenVINO has no such precision on a CPU, or int8 has neither images nor engines to use.
@@ -70,7 +74,12 @@ def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend
 
 
 def open_compiler(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend":
-    """Open what compiles ahead of time: the backend itself, since its engines serve every CPU."""
+    """Open what compiles ahead of time: the backend itself, since its engines serve every CPU.
+
+    Args:
+        precision: As for `open_backend`.
+        tuning: As for every backend.
+    """
     return open_backend(precision, tuning)
 
 
@@ -122,7 +131,12 @@ class OpenVinoBackend:
         return self._make_engine(graph, self._find_or_build(graph))
 
     def keep(self, graph: Graph, on_progress: Progress | None = None) -> KeptEngine:
-        """As `AheadCompiler.keep`; what is not int8 serves every precision, and layers are counted at this one."""
+        """As `AheadCompiler.keep`; what is not int8 serves every precision, and layers are counted at this one.
+
+        Args:
+            graph: What is compiled.
+            on_progress: Not told: OpenVINO says nothing on the way.
+        """
         del on_progress  # OpenVINO tells none
         started = time.perf_counter()
         entry = self._find_or_build(graph)

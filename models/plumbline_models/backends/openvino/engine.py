@@ -47,7 +47,12 @@ class Filling:
 
 
 def fill_rows(array: Array, largest: int) -> Array:
-    """An array with its last row repeated until its length is one of the sizes."""
+    """An array with its last row repeated until its length is one of the sizes.
+
+    Args:
+        array: Batch first.
+        largest: The most that the graph takes.
+    """
     missing = bucket_of(len(array), largest, num_an_octave=NUM_AN_OCTAVE) - len(array)
     return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1), mode="edge") if missing else array
 

@@ -195,7 +195,13 @@ def _without_images(facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def measure_loss(before: _Embeddings, after: _Embeddings, others: _Embeddings) -> Loss:
-    """Compare embeddings `[N, D]` of the same images, and their scores against others `[M, D]`; all of unit norm."""
+    """Compare embeddings `[N, D]` of the same images, and their scores against others `[M, D]`; all of unit norm.
+
+    Args:
+        before: In float32.
+        after: In int8.
+        others: In float32, of other images.
+    """
     stats = importlib.import_module("scipy.stats")  # comes with NNCF, which only building needs
     cosines = np.sum(before.astype(np.float64) * after, axis=1)
     return Loss(float(cosines.min()), float(stats.spearmanr(before @ others.T, after @ others.T, axis=None).statistic))

@@ -23,6 +23,10 @@ class BrokenEntryError(Exception):
 def seal(folder: Path, key: EngineKey) -> None:
     """Write the manifest of the files in `folder`, owner-only modes, everything flushed to disk.
 
+    Args:
+        folder: Holds plain files and nothing else.
+        key: What they were made for.
+
     Raises:
         OSError: The disk is full, or the folder holds more than plain files.
     """
@@ -56,6 +60,10 @@ def flush_folder(folder: Path) -> None:
 
 def verify(folder: Path, key: EngineKey) -> None:
     """Read every byte of a sealed folder.
+
+    Args:
+        folder: The entry.
+        key: What it is to be made for.
 
     Raises:
         BrokenEntryError: Something is missing, altered, added, or made for another key.

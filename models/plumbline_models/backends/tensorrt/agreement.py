@@ -65,6 +65,10 @@ def draw_batch(graph: Graph, profile: Sequence[InputProfile]) -> dict[str, Array
     """Two rows of the sizes that an engine was tuned to, the same at every call.
 
     Pixels and unit rows are random. Token ids and positions are 0 or 1, which all graphs take.
+
+    Args:
+        graph: Whose inputs are drawn.
+        profile: The sizes that the engine takes.
     """
     rng, rows = np.random.default_rng(0), split_dimension(graph)
     shapes = {spec.name: list(sizes.typical) for spec, sizes in zip(graph.inputs, profile, strict=True)}
@@ -101,7 +105,12 @@ def _compare(engine: Engine, graph: Graph, batch: Mapping[str, Array]) -> Built[
 
 
 def relative_difference(found: Array, expected: Array) -> float:
-    """Norm of the difference by the norm of what is expected; NaN where either holds anything but numbers."""
+    """Norm of the difference by the norm of what is expected; NaN where either holds anything but numbers.
+
+    Args:
+        found: Of the engine.
+        expected: Of torch.
+    """
     wanted = expected.astype(np.float64)
     difference = float(np.linalg.norm(found.astype(np.float64) - wanted))
     return difference / max(float(np.linalg.norm(wanted)), _LEAST_NORM)

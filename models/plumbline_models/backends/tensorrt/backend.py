@@ -87,8 +87,7 @@ class TensorRtVariant:
         if tuning.device == "cpu":
             detail = f"The {self.name} backend runs on NVIDIA GPUs, not on the CPU."
             raise BackendUnavailableError(detail, backend=self.name)
-        library = open_library(*self.packages)
-        return TensorRtBackend(library, name=self.name, precision=_resolve(precision), tuning=tuning)
+        return TensorRtBackend(self, precision=_resolve(precision), tuning=tuning)
 
     def open_compiler(self, precision: PrecisionChoice, tuning: Tuning) -> TensorRtCompiler:
         """Open what builds engines; `tensorrt` builds on the GPU that it builds for, `tensorrt_rtx` needs none.
@@ -121,8 +120,7 @@ class TensorRtBackend:
     """Compiles and runs graphs on the GPU; see `TensorRtVariant`.
 
     Args:
-        library: Builds and deserialises engines.
-        name: As in the configuration.
+        variant: Names it and the packages of which one builds and deserialises its engines.
         precision: Of graphs whose values it holds.
         tuning: As for every backend.
         find_devices: Lists the GPUs that this process may use.
@@ -131,16 +129,15 @@ class TensorRtBackend:
 
     def __init__(
         self,
-        library: TensorRtLibrary,
+        variant: TensorRtVariant,
         *,
-        name: str,
         precision: Precision,
         tuning: Tuning,
         find_devices: Callable[[], tuple[str, ...]] = cuda_devices,
         loader: PlanLoader | None = None,
     ) -> None:
-        self.name = name
-        self._library = library
+        self.name = variant.name
+        self._library = open_library(*variant.packages)
         self._precision: Precision = precision
         self._tuning = tuning
         self._find_devices = find_devices

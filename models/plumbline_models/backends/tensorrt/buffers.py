@@ -50,17 +50,34 @@ class EngineBuffers:
         return pinned
 
     def upload(self, name: str, staged: torch.Tensor) -> int:
-        """Start copying to the device, on the current stream; the address there."""
+        """Start copying to the device, on the current stream; the address there.
+
+        Args:
+            name: Of the input.
+            staged: Its pinned copy.
+        """
         target = self._device[name].take(staged.nbytes)
         target.copy_(staged.view(-1).view(torch.uint8), non_blocking=True)
         return target.data_ptr()
 
     def place(self, name: str, shape: Sequence[int], dtype: str) -> int:
-        """Make room for an output on the device; the address there."""
+        """Make room for an output on the device; the address there.
+
+        Args:
+            name: Of the output.
+            shape: As the engine inferred it.
+            dtype: Its name in numpy.
+        """
         return _shaped(self._device[name], shape, dtype).data_ptr()
 
     def download(self, name: str, shape: Sequence[int], dtype: str) -> torch.Tensor:
-        """Start copying an output to new pinned memory, on the current stream."""
+        """Start copying an output to new pinned memory, on the current stream.
+
+        Args:
+            name: Of the output.
+            shape: As for `place`.
+            dtype: As for `place`.
+        """
         source = _shaped(self._device[name], shape, dtype)
         # torch keeps pinned memory that was let go, so that a new array costs no call of the driver.
         result = torch.empty(tuple(shape), dtype=_DTYPES[dtype], pin_memory=True)

@@ -21,7 +21,12 @@ logger = logging.getLogger(__name__)
 
 
 def read_timings(config: Any, file: Path) -> None:
-    """Give a builder's configuration the timings of earlier builds; none where there are none, or not of use."""
+    """Give a builder's configuration the timings of earlier builds; none where there are none, or not of use.
+
+    Args:
+        config: The library's `IBuilderConfig`.
+        file: That `write_timings` wrote.
+    """
     try:
         kept = file.read_bytes()
     except OSError:
@@ -32,7 +37,12 @@ def read_timings(config: Any, file: Path) -> None:
 
 
 def write_timings(config: Any, file: Path) -> None:
-    """Keep a configuration's timings, whole or not at all; what cannot be written is only slower next time."""
+    """Keep a configuration's timings, whole or not at all; what cannot be written is only slower next time.
+
+    Args:
+        config: The library's `IBuilderConfig`, after a build.
+        file: Replaced.
+    """
     content = bytes(config.get_timing_cache().serialize())
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -85,7 +95,12 @@ def _refusal(parser: Any, graph: str, library: TensorRtLibrary) -> EngineError:
 
 
 def find_layer(network: Any, message: str) -> str | None:
-    """The layer that a message of the builder is about: of those whose name it holds, the one named longest."""
+    """The layer that a message of the builder is about: of those whose name it holds, the one named longest.
+
+    Args:
+        network: The library's `INetworkDefinition`.
+        message: Of its log.
+    """
     names = (network.get_layer(index).name for index in range(network.num_layers))
     return max((name for name in names if name and name in message), key=len, default=None)
 
@@ -122,6 +137,11 @@ class BuiltPlan:
 
 def build_plan(library: TensorRtLibrary, order: BuildOrder, *, on_progress: Progress | None = None) -> BuiltPlan:
     """Build an engine; takes seconds to minutes, and a GPU where the library times kernels.
+
+    Args:
+        library: Which builds.
+        order: What to build.
+        on_progress: Told how it goes.
 
     Raises:
         EngineError: TensorRT refuses the graph; fact `node` names the place where it is known.

@@ -152,7 +152,12 @@ class TensorRtCompiler:
         )
 
     def keep(self, graph: Graph, on_progress: Progress | None = None) -> KeptEngine:
-        """As `AheadCompiler.keep`."""
+        """As `AheadCompiler.keep`.
+
+        Args:
+            graph: What is compiled.
+            on_progress: Told how building goes.
+        """
         spec = self.specify(graph, is_stripped=self._strips_weights)
         entry = self.find_or_build(spec, on_progress=on_progress)
         if entry.folder is None:

@@ -18,7 +18,13 @@ logger = logging.getLogger(__name__)
 
 
 def new_context(library: TensorRtLibrary, engine: Any, *, records: bool) -> Any:
-    """An execution context whose scratch memory the caller brings, and which records launches if it can itself."""
+    """An execution context whose scratch memory the caller brings, and which records launches if it can itself.
+
+    Args:
+        library: Which deserialised the engine.
+        engine: The library's `ICudaEngine`.
+        records: Whether launches are to be recorded.
+    """
     config = engine.create_runtime_config()
     config.set_execution_context_allocation_strategy(library.api.ExecutionContextAllocationStrategy.USER_MANAGED)
     if records and library.captures_graphs:

@@ -42,7 +42,12 @@ class TensorRtLoader:
         return cuda_devices()[torch.cuda.current_device()]
 
     def open(self, graph: Graph, content: Any) -> Any:
-        """Deserialise a plan; see `PlanLoader.open`."""
+        """Deserialise a plan; see `PlanLoader.open`.
+
+        Args:
+            graph: Whose plan it is.
+            content: Its bytes.
+        """
         log = self._library.new_logger()
         try:
             opened = self._library.api.Runtime(log).deserialize_cuda_engine(content)
@@ -59,7 +64,12 @@ class TensorRtLoader:
         return opened
 
     def start(self, spec: PlanSpec, opened: Any) -> TensorRtEngine:
-        """Make an engine ready to run; see `PlanLoader.start`."""
+        """Make an engine ready to run; see `PlanLoader.start`.
+
+        Args:
+            spec: The plan's.
+            opened: As `open` gave it.
+        """
         graph = spec.graph
         weights = _read_weights(graph, spec.parts.weights_file) if spec.parts is not None else {}
         _check_names(opened, graph, weights)

@@ -53,6 +53,10 @@ class InputProfile:
 def profile_of(graph: Graph, choices: SizeChoices) -> tuple[InputProfile, ...]:
     """The three shapes of every input, in the graph's order.
 
+    Args:
+        graph: Whose inputs.
+        choices: What the configuration says of their sizes.
+
     Raises:
         ConfigError: A choice lies outside of what the graph computes.
     """
@@ -65,7 +69,13 @@ def show_profile(profile: Sequence[InputProfile]) -> str:
 
 
 def add_profile(profile: Sequence[InputProfile], builder: Any, config: Any) -> None:
-    """Give a builder's configuration the profile."""
+    """Give a builder's configuration the profile.
+
+    Args:
+        profile: Of every input.
+        builder: The library's `Builder`.
+        config: Its `IBuilderConfig`.
+    """
     made = builder.create_optimization_profile()
     for shapes in profile:
         made.set_shape(shapes.name, shapes.smallest, shapes.typical, shapes.largest)

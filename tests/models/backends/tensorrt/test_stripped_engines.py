@@ -12,9 +12,8 @@ from safetensors.numpy import load_file
 
 from plumbline_models.backends import Tuning, open_compiler
 from plumbline_models.backends.tensorrt.agreement import draw_batch
-from plumbline_models.backends.tensorrt.backend import TensorRtBackend
+from plumbline_models.backends.tensorrt.backend import TENSORRT_RTX, TensorRtBackend
 from plumbline_models.backends.tensorrt.compiler import TensorRtCompiler
-from plumbline_models.backends.tensorrt.library import open_library
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
 from tests.models.backends.other_weights import (
@@ -53,8 +52,7 @@ def cache_dir(stripped_dir: Path, tmp_path: Path) -> Path:
 def load(cache_dir: Path, graph: Graph, loader: EvaluatingLoader | None = None) -> Any:
     tuning = Tuning(cache_dir, strips_weights=True)
     backend = TensorRtBackend(
-        open_library("tensorrt_rtx"),
-        name="tensorrt-rtx",
+        TENSORRT_RTX,
         precision="fp32",
         tuning=tuning,
         find_devices=lambda: ("A GPU",),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from plumbline_models.backends import Tuning, open_backend, open_compiler
-from plumbline_models.backends.tensorrt.backend import TensorRtBackend
+from plumbline_models.backends.tensorrt.backend import TENSORRT_RTX, TensorRtBackend
 from plumbline_models.backends.tensorrt.builder import parse_network
 from plumbline_models.backends.tensorrt.library import open_library, rtx_refusal
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
@@ -89,9 +89,7 @@ def test_a_refused_node_is_named(tmp_path: Path, node: str, operator: str) -> No
 def test_a_gateway_without_a_gpu_may_open_the_backend_but_not_compile(tmp_path: Path) -> None:
     backend = open_backend(RTX, precision="auto", tuning=Tuning(tmp_path))
     assert (backend.name, backend.precision) == (RTX, "fp16")
-    unseen = TensorRtBackend(
-        open_library("tensorrt_rtx"), name=RTX, precision="fp16", tuning=Tuning(tmp_path), find_devices=lambda: ()
-    )
+    unseen = TensorRtBackend(TENSORRT_RTX, precision="fp16", tuning=Tuning(tmp_path), find_devices=lambda: ())
     with pytest.raises(BackendUnavailableError, match="no NVIDIA GPU"):
         unseen.compile(LIFT_GRAPH)
 
@@ -99,9 +97,7 @@ def test_a_gateway_without_a_gpu_may_open_the_backend_but_not_compile(tmp_path: 
 @pytest.mark.parametrize("capability", ["75", "80", "90", "100"])
 def test_a_gpu_that_the_package_does_not_run_on_is_refused_by_name(tmp_path: Path, capability: str) -> None:
     gpu = f"Plumb 100 (sm_{capability})"
-    backend = TensorRtBackend(
-        open_library("tensorrt_rtx"), name=RTX, precision="fp16", tuning=Tuning(tmp_path), find_devices=lambda: (gpu,)
-    )
+    backend = TensorRtBackend(TENSORRT_RTX, precision="fp16", tuning=Tuning(tmp_path), find_devices=lambda: (gpu,))
     with pytest.raises(BackendUnavailableError, match=r"8\.6, 8\.9, 12\.0, 12\.1, and Plumb 100 .* install tensorrt "):
         backend.compile(LIFT_GRAPH)
 
@@ -124,8 +120,7 @@ def test_an_engine_that_does_not_load_is_run_by_torch_and_said_so(
 ) -> None:
     told: list[tuple[str, str]] = []
     tuning = Tuning(rtx_dir, on_fallback=lambda graph, backend: told.append((graph, backend)))
-    library = open_library("tensorrt_rtx")
-    backend = TensorRtBackend(library, name=RTX, precision="fp32", tuning=tuning, find_devices=lambda: ("a GPU",))
+    backend = TensorRtBackend(TENSORRT_RTX, precision="fp32", tuning=tuning, find_devices=lambda: ("a GPU",))
     engine = backend.compile(LIFT_GRAPH)
     assert engine.info.backend == "torch"
     assert engine.run({"rows": np.ones((2, 4), np.float32)})["lifted"].shape == (2, 6)
