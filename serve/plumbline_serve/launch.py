@@ -25,7 +25,9 @@ from ray.serve.api import RunTarget
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
+from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.app import APP_NAME, build, grpc_options
+from plumbline_serve.deployments.transport import translated
 from plumbline_serve.haproxy import LOOPBACK
 from plumbline_serve.ports import ANY_HOST
 from plumbline_serve.ray_environment import shortage
@@ -195,8 +197,9 @@ async def _stop() -> None:
     In one event loop: Serve's handles belong to the loop that they were first used on.
     """
     try:
-        await ray_serve.get_app_handle(APP_NAME).broadcast("drain").results_async()
-    except (RayError, RayServeException) as error:
+        with translated(APP_NAME):
+            await ray_serve.get_app_handle(APP_NAME).broadcast("drain").results_async()
+    except (PlumblineError, RayError) as error:
         log.warning("the service was stopped without draining: %s", type(error).__name__)
     await ray_serve.shutdown_async()  # type: ignore[no-untyped-call]
 

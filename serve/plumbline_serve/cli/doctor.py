@@ -11,6 +11,7 @@ from plumbline_models.core.errors import ConfigError, SetupError
 from plumbline_serve.assembly import make_scorers, num_cpus
 from plumbline_serve.cli.results import literally, paragraphs, show_table
 from plumbline_serve.cli.weights import describe, find_weights
+from plumbline_serve.edge.api_keys import ApiKeys
 from plumbline_serve.ports import held_block, obstacle
 from plumbline_serve.ray_environment import listening
 from plumbline_serve.settings import Settings
@@ -32,7 +33,7 @@ class Finding:
 
 def examine(settings: Settings) -> int:
     """Look at everything that `plumbline serve` will need; 1 if something it cannot do without is missing."""
-    findings = [*_backends(settings), *_encoders(settings), *_ports(settings), _cache(settings)]
+    findings = [*_backends(settings), *_encoders(settings), *_ports(settings), *_keys(settings), _cache(settings)]
     table = Table("", "what", "found", "what to do")
     for finding in findings:
         mark = "[green]ok[/]" if finding.is_fine else "[red]no[/]" if finding.is_needed else "[yellow]-[/]"
@@ -79,11 +80,26 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         reason = obstacle(host, port)
         found = f"{host}:{port} is free" if reason is None else f"{host}:{port}: {reason}"
         yield Finding(f"{name} port", reason is None, found, f"Choose another with {where}, or another --host.")
+    if settings.port == settings.grpc_port:
+        found = f"both protocols have {settings.port}"
+        yield Finding("ports", is_fine=False, found=found, advice="Give REST and gRPC a port each.")
     try:
         with held_block(avoid=frozenset({settings.port, settings.grpc_port})) as block:
             yield Finding("inner ports", is_fine=True, found=f"{len(block)} in a row are free, such as {block[0]}")
     except ConfigError as error:
         yield Finding("inner ports", is_fine=False, found=error.detail, advice="End what listens there.")
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    if settings.auth.keys_file is None:
+        return
+    try:
+        ApiKeys.read(settings.auth.keys_file)
+    except ConfigError as error:
+        advice = "Correct auth.keys_file: one key per line, readable by the service."
+        yield Finding("API keys", is_fine=False, found=error.detail, advice=advice)
+    else:
+        yield Finding("API keys", is_fine=True, found=str(settings.auth.keys_file))
 
 
 def _cache(settings: Settings) -> Finding:

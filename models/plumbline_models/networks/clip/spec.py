@@ -1,6 +1,7 @@
 """Which CLIP: an architecture and its weights, as a section of the configuration names them."""
 
 import dataclasses
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -188,7 +189,10 @@ def _of_tag(arch: Arch, tag: str, sha256: str | None) -> ClipSpec:
 
 def _of_folder(folder: Path, sha256: str | None) -> ClipSpec:
     arch = read_arch(find_in_folder(folder, CONFIG_NAMES).path)
-    return _of_file(arch, find_in_folder(folder, WEIGHT_NAMES), sha256)
+    spec = _of_file(arch, find_in_folder(folder, WEIGHT_NAMES), sha256)
+    # The folder says itself how images are preprocessed: equal weights under equal names may compute something else.
+    facts = f"{sha256_of(spec.fetch())} {arch.canonical}"
+    return dataclasses.replace(spec, name=f"{arch.name}@{hashlib.sha256(facts.encode()).hexdigest()[:SHORT]}")
 
 
 def _of_checkpoint(name: str | None, checkpoint: Path, sha256: str | None) -> ClipSpec:

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,17 @@ def test_a_folder_brings_architecture_weights_and_preprocessing(options: str, ti
     assert spec.arch.embed_dim == 24
     assert spec.arch.preprocess_config["resize_mode"] == "squash"
     assert spec.weights == LocalFile(tiny_folder / "open_clip_model.safetensors")
+
+
+def test_folders_of_equal_weights_that_preprocess_in_two_ways_are_two_encoders(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / tiny_folder.name
+    shutil.copytree(tiny_folder, other)
+    assert spec_of(checkpoint=other).name == spec_of(checkpoint=tiny_folder).name
+    config = other / "open_clip_config.json"
+    config.write_text(config.read_text().replace('"squash"', '"shortest"'))
+    assert spec_of(checkpoint=other).name != spec_of(checkpoint=tiny_folder).name
 
 
 def test_a_file_without_an_architecture_is_refused(tiny_folder: Path) -> None:

@@ -1,0 +1,46 @@
+"""`plumbline doctor` finds what would stop `plumbline serve`, which says the same before anything is started."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plumbline_models.core.errors import ConfigError
+from plumbline_serve.cli.doctor import BROKEN, OK, examine
+from plumbline_serve.cli.serve_command import serve
+from plumbline_serve.ports import free_port
+from plumbline_serve.settings import AuthSettings, Settings
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # so that the table's cells stay on one line
+
+
+def settings_of(tmp_path: Path, **changes: Any) -> Settings:
+    ports: dict[str, Any] = {"port": free_port(), "grpc_port": free_port(), "host": "127.0.0.1"}
+    return Settings(scorers={"clipscore": {}}, cache_dir=tmp_path, **{**ports, **changes})
+
+
+def test_a_sound_configuration_is_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("0123456789abcdef0123456789abcdef\n")
+    assert examine(settings_of(tmp_path, auth=AuthSettings(keys_file=keys))) == OK
+    assert "API keys" in capsys.readouterr().out
+
+
+def test_a_missing_file_of_keys_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = settings_of(tmp_path, auth=AuthSettings(keys_file=tmp_path / "nowhere"))
+    assert examine(settings) == BROKEN
+    assert "cannot be read" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(ConfigError, match="API keys"):
+        serve(settings)
+
+
+def test_one_port_for_both_protocols_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    settings = settings_of(tmp_path, port=port, grpc_port=port)
+    assert examine(settings) == BROKEN
+    assert "a port each" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(ConfigError, match="cannot share"):
+        serve(settings)
