@@ -9,6 +9,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -284,5 +285,5 @@ def pad_tokens(texts: Sequence[TokenIds], length: int) -> TokenIds:
     return padded
 
 
-def _are_finite(arrays: Iterable[ArrayLike]) -> bool:
-    return all(np.isfinite(array).all() for array in arrays)
+def _are_finite(found: Iterable[ArrayLike]) -> bool:
+    return all(isfinite(each) if isinstance(each, float) else np.isfinite(each).all() for each in found)
