@@ -16,7 +16,7 @@ from plumbline_client import requests
 from plumbline_client.calls import Call
 from plumbline_client.errors import UnexpectedReplyError, UsageError
 from plumbline_client.grpc_problems import problem_document
-from plumbline_client.images import Image
+from plumbline_client.images import RGB, Image
 from plumbline_client.replies import ScoreReply
 from plumbline_client.requests import Document, Request
 from plumbline_wire import SCORING_SERVICE
@@ -142,6 +142,8 @@ def _fill_source(source: pb.ImageSource, image: Image) -> None:
     else:
         source.raw.data = image.content
         source.raw.height, source.raw.width = image.shape
+        if image.channels != RGB:  # else left out: older services do not know it
+            source.raw.channels = image.channels
 
 
 def _read_message(message: Message) -> Document:

@@ -1,7 +1,6 @@
 """Images as a caller has them: files, bytes, pixels, or addresses."""
 
 import ctypes
-import io
 import os
 import sys
 from dataclasses import dataclass
@@ -10,9 +9,12 @@ from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 from plumbline_client.errors import UsageError
 
-_CHANNELS = 3
-_PLAIN_ALPHA = {"LA": "LA", "RGBA": "RGBA", "La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
-"""Pillow's modes with an alpha channel, and those in which a PNG can hold it."""
+RGB = 3
+"""Channels of pixels, unless it is said otherwise."""
+_RGBA = 4
+_DIMENSIONS = 3
+_ALPHA_MODES = frozenset({"LA", "RGBA", "La", "RGBa", "PA"})
+"""Pillow's modes with an alpha channel."""
 _GREY_16 = {"I;16": "little", "I;16L": "little", "I;16B": "big", "I;16N": sys.byteorder}
 _NO_RANGE = frozenset({"I", "F"})
 _OPAQUE = (255, 255)
@@ -53,10 +55,6 @@ class PillowImage(Protocol):
         """Return the pixels."""
         ...
 
-    def save(self, fp: io.BytesIO, *, format: str) -> None:  # noqa: A002 - Pillow's own parameter
-        """Write the image as a file."""
-        ...
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Image:
@@ -70,6 +68,8 @@ class Image:
     shape: tuple[int, int] | None = None
     """Height and width of pixels."""
     address: str | None = None
+    channels: int = RGB
+    """Bytes of each pixel: 3 of RGB, or 4 of RGBA."""
 
     @classmethod
     def file(cls, path: str | os.PathLike[str]) -> Self:
@@ -91,31 +91,35 @@ class Image:
         return cls(address=address)
 
     @classmethod
-    def raw(cls, pixels: Any, height: int | None = None, width: int | None = None) -> Self:
-        """Take RGB pixels; they score like a PNG of them and need no encoding.
+    def raw(cls, pixels: Any, height: int | None = None, width: int | None = None, channels: int | None = None) -> Self:
+        """Take RGB or RGBA pixels; they score like a PNG of them and need no encoding.
 
         Args:
-            pixels: `[height, width, 3]` uint8 with a buffer or an `__array_interface__` (a numpy array, say), or
-                flat bytes, row by row, with height and width given.
+            pixels: `[height, width, 3]` or `[height, width, 4]` uint8 with a buffer or an `__array_interface__` (a
+                numpy array, say), or flat bytes, row by row, with height and width given. The colours of RGBA are
+                not multiplied by their alpha.
             height: Pixels; may be left out where `pixels` has a shape.
             width: Pixels; likewise.
+            channels: 3 or 4; may be left out, and is 3 for flat bytes then.
 
         Raises:
-            UsageError: Not uint8, not RGB, or of another size.
+            UsageError: Not uint8, neither RGB nor RGBA, or of another size.
         """
         content, shape = _read_pixels(pixels)
         given = (height, width) if height is not None and width is not None else None
-        size = given or (shape[:2] if len(shape) == _CHANNELS else None)
+        size = given or (shape[:2] if len(shape) == _DIMENSIONS else None)
         if size is None:
             raise UsageError("Flat pixels need a height and a width.")
-        fits = len(shape) == 1 or shape == (*size, _CHANNELS)
-        if not fits or min(size) < 1 or len(content) != size[0] * size[1] * _CHANNELS:
-            raise UsageError(f"Pixels must be {size[0]} x {size[1]} x 3 uint8; these are {shape}.")
-        return cls(content=content, shape=(size[0], size[1]))
+        depth = channels if channels is not None else shape[2] if len(shape) == _DIMENSIONS else RGB
+        fits = len(shape) == 1 or shape == (*size, depth)
+        if depth not in (RGB, _RGBA) or not fits or min(size) < 1 or len(content) != size[0] * size[1] * depth:
+            expected = channels if channels in (RGB, _RGBA) else "3 or 4"
+            raise UsageError(f"Pixels must be {size[0]} x {size[1]} x {expected} uint8; these are {shape}.")
+        return cls(content=content, shape=(size[0], size[1]), channels=depth)
 
     @classmethod
     def pil(cls, image: PillowImage) -> Self:
-        """Take a Pillow image: as pixels, or with transparency as PNG, which the service treats as it does files.
+        """Take a Pillow image as pixels: RGBA if anything of it is transparent, which the service treats as in files.
 
         Pixels are taken as they are: an orientation tag of the file that they came from is not applied. 16-bit grey
         keeps its upper 8 bits, as the service does with files.
@@ -125,14 +129,15 @@ class Image:
         """
         if image.mode in _NO_RANGE:
             raise UsageError(f"The range of samples of mode {image.mode} is not agreed on; scale them to 8 or 16 bits.")
-        plain_mode = _PLAIN_ALPHA.get(image.mode, image.mode)
-        plain = image if image.mode == plain_mode else image.convert(plain_mode)
-        if _is_transparent(plain):
-            return cls(content=_png(plain))
         width, height = image.size
         if image.mode in _GREY_16:
-            return cls.raw(_upper_bytes(image), height, width)
-        return cls.raw(_rgb(plain).tobytes(), height, width)
+            content, channels = _read_grey16(image)
+            return cls.raw(content, height, width, channels)
+        if _may_be_transparent(image):
+            image = _converted(image.convert("LA") if image.mode == "La" else image, "RGBA")
+            if image.getchannel("A").getextrema() != _OPAQUE:
+                return cls.raw(image.tobytes(), height, width, _RGBA)
+        return cls.raw(_converted(image, "RGB").tobytes(), height, width)
 
     def __repr__(self) -> str:
         # Neither contents nor addresses, which may be signed.
@@ -177,33 +182,43 @@ def image_of(given: ImageLike) -> Image:
     raise UsageError(f"{type(given).__name__} is no image{hint}.")
 
 
-def _is_transparent(image: PillowImage) -> bool:
-    if image.mode in _PLAIN_ALPHA:
-        return bool(image.getchannel("A").getextrema() != _OPAQUE)
-    return "transparency" in image.info
+def _may_be_transparent(image: PillowImage) -> bool:
+    if image.mode == "P" and getattr(getattr(image, "palette", None), "mode", "") == "RGBA":
+        return True  # as Pillow makes one of RGBA; a PNG of it keeps the alpha
+    return image.mode in _ALPHA_MODES or "transparency" in image.info
 
 
-def _png(image: PillowImage) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def _rgb(image: PillowImage) -> PillowImage:
-    if image.mode == "RGB":
+def _converted(image: PillowImage, mode: str) -> PillowImage:
+    if image.mode == mode:
         return image
     try:
-        return image.convert("RGB")
+        return image.convert(mode)
     except ValueError as error:
-        raise UsageError(f"Pillow makes no RGB of the mode {image.mode}.") from error
+        raise UsageError(f"Pillow makes no {mode} of the mode {image.mode}.") from error
 
 
-def _upper_bytes(image: PillowImage) -> bytes:
-    upper = image.tobytes()[_GREY_16[image.mode] == "little" :: 2]
-    pixels = bytearray(_CHANNELS * len(upper))
-    for channel in range(_CHANNELS):
-        pixels[channel::_CHANNELS] = upper
-    return bytes(pixels)
+def _read_grey16(image: PillowImage) -> tuple[bytes, int]:
+    """The pixels of 16-bit grey, by the upper bytes of its samples, and the number of their channels."""
+    samples, order = image.tobytes(), _GREY_16[image.mode]
+    upper = samples[order == "little" :: 2]
+    clear = image.info.get("transparency")
+    channels = [upper] * RGB
+    if isinstance(clear, int):
+        sample = min(max(clear, 0), 0xFFFF).to_bytes(2, "big")
+        channels.append(_opaque_where_not(sample, upper, samples[order == "big" :: 2]))
+    pixels = bytearray(len(channels) * len(upper))
+    for number, channel in enumerate(channels):
+        pixels[number :: len(channels)] = channel
+    return bytes(pixels), len(channels)
+
+
+def _opaque_where_not(sample: bytes, upper: bytes, lower: bytes) -> bytes:
+    """255 for each sample of two bytes that is another than the given one, 0 for each that is this one."""
+    differ = [
+        int.from_bytes(each.translate(bytes(255 * (value != byte) for value in range(256))), "big")
+        for byte, each in zip(sample, (upper, lower), strict=True)
+    ]
+    return (differ[0] | differ[1]).to_bytes(len(upper), "big")
 
 
 def _read_pixels(pixels: Any) -> tuple[bytes, tuple[int, ...]]:

@@ -18,7 +18,7 @@ from plumbline_client.errors import (
     UsageError,
     problem_error,
 )
-from plumbline_client.images import Image
+from plumbline_client.images import RGB, Image
 from plumbline_client.problems import Problem, problem_of
 from plumbline_client.requests import Request
 from plumbline_wire import REQUEST_ID_KEY
@@ -110,7 +110,10 @@ def _source(image: Image, parts: _Parts) -> dict[str, Any]:
     name, _ = parts.setdefault(id(image), (f"part-{len(parts)}", image.content))
     if image.shape is None:
         return {"part": name}
-    return {"part": name, "raw": {"height": image.shape[0], "width": image.shape[1]}}
+    raw = {"height": image.shape[0], "width": image.shape[1]}
+    if image.channels != RGB:  # else left out: older services do not know it
+        raw["channels"] = image.channels
+    return {"part": name, "raw": raw}
 
 
 def _multipart(content: bytes, parts: _Parts) -> tuple[str, bytes]:

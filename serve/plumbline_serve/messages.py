@@ -35,11 +35,12 @@ class Base64Image:
 
 @dataclass(frozen=True, slots=True)
 class RawImage:
-    """RGB uint8, row by row: `height * width * 3` bytes."""
+    """RGB or RGBA uint8, row by row: `height * width * channels` bytes; alpha is straight, not multiplied in."""
 
     data: bytes
     height: int
     width: int
+    channels: Literal[3, 4] = 3
 
 
 @dataclass(frozen=True, slots=True)

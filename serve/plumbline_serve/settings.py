@@ -29,6 +29,7 @@ from plumbline_models.scorers import anchor_sections
 from plumbline_models.weights.paths import anchored
 
 CONFIG_VARIABLE = "PLUMBLINE_CONFIG"
+_RAW_CHANNELS = 4  # at most: with transparency
 _FORM_OVERHEAD_BYTES = 2**16  # one item's text and a form's boundaries
 PATHS = (("cache_dir", None), ("engines", "dir"), ("engines", "calibration_dir"), ("auth", "keys_file"))
 """Settings that name files or folders; scorers say of their own options which do."""
@@ -90,7 +91,7 @@ class Limits(_Section):
     @property
     def max_form_bytes(self) -> int:
         """Bytes of a form or a gRPC message: one image may always come as raw pixels, if its file may."""
-        return max(int(self.max_request_bytes), 3 * self.max_pixels + _FORM_OVERHEAD_BYTES)
+        return max(int(self.max_request_bytes), _RAW_CHANNELS * self.max_pixels + _FORM_OVERHEAD_BYTES)
 
 
 class AuthSettings(_Section):

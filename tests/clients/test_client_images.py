@@ -1,4 +1,3 @@
-import io
 from array import array
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from plumbline_client import Image, UsageError
 
 PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+RGBA = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 
 
 class Described:
@@ -50,6 +50,12 @@ def test_raw_pixels_are_taken_row_by_row(pixels: object, size: tuple[int, ...]) 
     assert image.shape == (2, 3)
 
 
+@pytest.mark.parametrize(("pixels", "size"), [(RGBA, ()), (RGBA, (2, 3, 4)), (RGBA.tobytes(), (2, 3, 4))])
+def test_raw_pixels_may_have_transparency(pixels: object, size: tuple[int, ...]) -> None:
+    image = Image.raw(pixels, *size)
+    assert (image.content, image.shape, image.channels) == (RGBA.tobytes(), (2, 3), 4)
+
+
 def test_raw_pixels_are_a_copy() -> None:
     pixels = PIXELS.copy()
     image = Image.raw(pixels)
@@ -63,7 +69,11 @@ def test_raw_pixels_are_a_copy() -> None:
         pytest.param(PIXELS.astype(np.float32), (), id="float pixels"),
         pytest.param(PIXELS.astype(np.int8), (), id="signed pixels"),
         pytest.param(PIXELS[..., 0], (), id="no channels"),
-        pytest.param(np.zeros((2, 3, 4), np.uint8), (), id="four channels"),
+        pytest.param(np.zeros((2, 3, 2), np.uint8), (), id="two channels"),
+        pytest.param(PIXELS, (2, 3, 4), id="three channels for four"),
+        pytest.param(PIXELS.tobytes(), (2, 3, 4), id="too few bytes for four channels"),
+        pytest.param(bytes(12), (2, 3, 2), id="flat with two channels"),
+        pytest.param(PIXELS, (2, 3, 0), id="no channel at all"),
         pytest.param(np.zeros((0, 3, 3), np.uint8), (), id="no rows"),
         pytest.param(PIXELS, (3, 2), id="height and width swapped"),
         pytest.param(PIXELS.tobytes(), (), id="flat without size"),
@@ -74,7 +84,7 @@ def test_raw_pixels_are_a_copy() -> None:
         pytest.param(Described(PIXELS[::-1].__array_interface__), (), id="strides in an array interface"),
     ],
 )
-def test_other_than_rgb_uint8_is_refused(pixels: object, size: tuple[int | None, ...]) -> None:
+def test_other_than_rgb_or_rgba_uint8_is_refused(pixels: object, size: tuple[int | None, ...]) -> None:
     with pytest.raises(UsageError):
         Image.raw(pixels, *size)
 
@@ -95,44 +105,41 @@ def test_sixteen_bit_grey_keeps_its_upper_bits(mode: str) -> None:
     assert image.content == np.repeat((samples >> 8).astype(np.uint8), 3).tobytes()
 
 
-def sent_of(image: Image) -> bytes:
-    assert image.content is not None
-    return image.content
-
-
-@pytest.mark.parametrize(("mode", "sent"), [("RGBA", "RGBA"), ("LA", "LA"), ("La", "LA"), ("RGBa", "RGBA")])
-def test_a_picture_with_transparency_is_sent_as_png_of_the_same_pixels(mode: str, sent: str) -> None:
-    alpha = PIL.Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3) * 50)
-    picture = PIL.Image.fromarray(PIXELS).convert(sent)
-    picture.putalpha(alpha)
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "La", "RGBa"])
+def test_a_picture_with_transparency_is_sent_as_rgba_pixels(mode: str) -> None:
+    plain = {"La": "LA", "RGBa": "RGBA"}.get(mode, mode)
+    picture = PIL.Image.fromarray(PIXELS).convert(plain)
+    picture.putalpha(PIL.Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3) * 50))
     picture = picture.convert(mode)
     image = Image.pil(picture)
-    assert image.shape is None
-    reread = PIL.Image.open(io.BytesIO(sent_of(image)))
-    assert reread.mode == sent
-    assert reread.tobytes() == picture.convert(sent).tobytes()
+    assert (image.shape, image.channels) == ((2, 3), 4)
+    assert image.content == picture.convert(plain).convert("RGBA").tobytes()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
-def test_a_picture_with_a_clear_colour_is_sent_as_png(mode: str) -> None:
+def test_a_picture_with_a_clear_colour_is_sent_as_rgba_pixels(mode: str) -> None:
     picture = PIL.Image.fromarray(PIXELS).convert(mode)
     picture.info["transparency"] = picture.getpixel((0, 0))
     image = Image.pil(picture)
-    assert image.shape is None
-    with PIL.Image.open(io.BytesIO(sent_of(image))) as reread:
-        assert reread.info["transparency"] == picture.info["transparency"]
+    assert image.channels == 4
+    assert image.content == picture.convert("RGBA").tobytes()
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B"])
+def test_a_clear_sample_of_sixteen_bits_is_compared_whole(mode: str) -> None:
+    samples = np.array([[0x1234, 0x1235, 0x2234], [0x3412, 0x1234, 0]], ">u2" if mode == "I;16B" else "<u2")
+    picture = PIL.Image.frombytes(mode, (3, 2), samples.tobytes())
+    picture.info["transparency"] = 0x1234
+    image = Image.pil(picture)
+    pixels = np.frombuffer(image.content or b"", np.uint8).reshape(2, 3, 4)
+    np.testing.assert_array_equal(pixels[..., 0], samples >> 8)
+    np.testing.assert_array_equal(pixels[..., 3] == 0, samples == 0x1234)
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_samples_without_an_agreed_range_are_refused(mode: str) -> None:
     with pytest.raises(UsageError, match="range"):
         Image.pil(PIL.Image.new(mode, (2, 2)))
-
-
-def test_no_orientation_tag_travels_with_a_picture() -> None:
-    picture = PIL.Image.fromarray(np.dstack([PIXELS, PIXELS[..., :1]]))
-    picture.getexif()[0x0112] = 6
-    assert 0x0112 not in PIL.Image.open(io.BytesIO(sent_of(Image.pil(picture)))).getexif()
 
 
 @pytest.mark.parametrize(

@@ -58,10 +58,12 @@ def test_items_arrive_as_they_were_given(grpc_server, client) -> None:
         Item(Image.url("https://host/a.png"), ""),
         Item(Image.raw(pixels)),
         Item(text="no image"),
+        Item(Image.raw(pixels.tobytes()[:12], 1, 3, channels=4)),
     ]
     client.score(items, scorers=["clipscore"], timeout_ms=None)
     (arrived,) = grpc_server.arrived
     raw = pb.RawImage(data=pixels.tobytes(), height=2, width=3)
+    rgba = pb.RawImage(data=pixels.tobytes()[:12], height=1, width=3, channels=4)
     assert arrived == pb.ScoreRequest(
         scorers=["clipscore"],
         items=[
@@ -69,6 +71,7 @@ def test_items_arrive_as_they_were_given(grpc_server, client) -> None:
             pb.Item(image=pb.ImageSource(url="https://host/a.png"), text=""),
             pb.Item(image=pb.ImageSource(raw=raw)),
             pb.Item(text="no image"),
+            pb.Item(image=pb.ImageSource(raw=rgba)),
         ],
     )
     assert arrived.items[1].HasField("text")

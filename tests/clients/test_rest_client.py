@@ -89,6 +89,13 @@ def test_raw_pixels_carry_their_size(rest_server, client) -> None:
     assert arrived.parts[source["part"]] == pixels.tobytes()
 
 
+def test_raw_pixels_with_transparency_carry_their_channels(rest_server, client) -> None:
+    rest_server.answer(SCORES)
+    client.score([Item(Image.raw(np.zeros((2, 3, 4), np.uint8)), "a")])
+    (arrived,) = rest_server.arrived
+    assert arrived.document["items"][0]["image"]["raw"] == {"height": 2, "width": 3, "channels": 4}
+
+
 def test_without_image_bytes_the_body_is_json(rest_server, client) -> None:
     rest_server.answer(SCORES)
     client.score([Item(Image.url("https://host/a.png"), "ä ☃"), Item(text="")])

@@ -97,31 +97,37 @@ Global___ImageSource: _TypeAlias = ImageSource  # noqa: Y015
 
 @_typing.final
 class RawImage(_message.Message):
-    """RGB pixels without compression."""
+    """Pixels without compression: RGB, or RGBA."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DATA_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """uint8, row by row from the top left, three bytes a pixel: height * width * 3 bytes."""
+    """uint8, row by row from the top left: height * width * channels bytes."""
     height: _builtins.int
     """Pixels, at least 1."""
     width: _builtins.int
     """Pixels, at least 1."""
+    channels: _builtins.int
+    """Bytes a pixel. 3, or unset: RGB. 4: RGBA with straight alpha, treated as the transparency of a file."""
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
         height: _builtins.int = ...,
         width: _builtins.int = ...,
+        channels: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_channels", b"_channels", "channels", b"channels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "height", b"height", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_channels", b"_channels", "channels", b"channels", "data", b"data", "height", b"height", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__channels: _TypeAlias = _typing.Literal["channels"]  # noqa: Y015
+    _WhichOneofArgType__channels: _TypeAlias = _typing.Literal["_channels", b"_channels"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__channels) -> _WhichOneofReturnType__channels | None: ...
 
 Global___RawImage: _TypeAlias = RawImage  # noqa: Y015
 

@@ -24,7 +24,7 @@ from typing import Literal
 
 import numpy as np
 import simplejpeg
-from PIL.Image import DecompressionBombError, Transpose
+from PIL.Image import DecompressionBombError, Transpose, frombuffer
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -41,6 +41,8 @@ _FROM_PILLOW = r"PIL\."
 _UNKNOWN_KIND = ("unknown pixel mode", "cannot handle", "Unsupported BMP")
 """In what Pillow says of sound files of a kind that it does not read."""
 _JPEG_MODES = frozenset({"L", "RGB"})  # CMYK is converted by rounding of Pillow's own
+
+_RGBA = 4
 
 # EXIF 2.32 (CIPA DC-008), section 4.6.4: tag 0x0112 and its eight values.
 _TAG = 0x0112
@@ -109,27 +111,29 @@ def decode(data: bytes, policy: DecodePolicy) -> Pixels:
         raise ImageUndecodableError(detail, container=container.name, reason=repr(error)) from error
 
 
-def from_raw(data: bytes, *, height: int, width: int, policy: DecodePolicy) -> Pixels:
-    """Take pixels that were never encoded: `height * width * 3` bytes of RGB, row by row.
+def from_raw(data: bytes, *, height: int, width: int, policy: DecodePolicy, channels: Literal[3, 4] = 3) -> Pixels:
+    """Take pixels that were never encoded: `height * width * channels` bytes, row by row.
 
     Args:
-        data: The bytes, which are not copied.
+        data: The bytes; RGB is not copied.
         height: In pixels.
         width: In pixels.
-        policy: Only its `max_pixels` counts here.
+        policy: Its `max_pixels` counts here, and with four channels its `alpha`.
+        channels: 3 for RGB, 4 for RGBA, whose colours are not multiplied by their alpha.
 
     Returns:
-        `[H, W, 3]`, a view of `data`, not writeable.
+        `[H, W, 3]`, not writeable; of RGB a view of `data`.
 
     Raises:
         ImageTooLargeError: More pixels than the policy allows, or a side of more than 65536.
         ImageUndecodableError: The number of bytes does not fit the size, or a side is not positive.
     """
     check_size(width, height, policy.max_pixels)
-    if len(data) != height * width * 3:
-        raise ImageUndecodableError(
-            "The number of raw bytes is not height * width * 3.", num_bytes=len(data), height=height, width=width
-        )
+    if len(data) != height * width * channels:
+        detail = f"The number of raw bytes is not height * width * {channels}."
+        raise ImageUndecodableError(detail, num_bytes=len(data), height=height, width=width)
+    if channels == _RGBA:
+        return to_pixels(frombuffer("RGBA", (width, height), data, "raw", "RGBA", 0, 1), alpha=policy.alpha)
     return np.frombuffer(data, dtype=np.uint8).reshape(height, width, 3)
 
 

@@ -5,7 +5,7 @@ REST's schemas are made of these types; gRPC's reader, whose wire holds the type
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -28,6 +28,7 @@ MAX_WORDS = 2**16  # that a condition may ask of a text; far more than any text 
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 Timeout: TypeAlias = Annotated[Finite, Field(gt=0)]
 AtLeastOne: TypeAlias = Annotated[int, Field(ge=1)]
+Channels: TypeAlias = Literal[3, 4]
 NumWords: TypeAlias = Annotated[int, Field(ge=1, le=MAX_WORDS)]
 ScorerNames: TypeAlias = Annotated[list[str], Field(max_length=MAX_SCORERS)]
 Conditions: TypeAlias = Annotated[list[T], Field(min_length=1, max_length=MAX_SCORERS)]

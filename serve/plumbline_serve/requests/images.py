@@ -222,8 +222,8 @@ def read_pixels(image: OpenedImage, policy: DecodePolicy) -> Pixels:
     match image:
         case EncodedImage(data):
             return decode(data, policy)
-        case RawImage(data, height, width):
-            return from_raw(data, height=height, width=width, policy=policy)
+        case RawImage(data, height, width, channels):
+            return from_raw(data, height=height, width=width, channels=channels, policy=policy)
 
 
 def is_data_url(url: str) -> bool:
@@ -233,8 +233,8 @@ def is_data_url(url: str) -> bool:
 
 def _content_digest(image: OpenedImage) -> bytes:
     """Of what makes the image this one: how its bytes are to be read, and the bytes."""
-    how = f"{image.height}x{image.width}".encode() if isinstance(image, RawImage) else b"file"
-    return hashlib.sha256(how + b" " + _sha256(image.data)).digest()
+    how = f"{image.height}x{image.width}x{image.channels}" if isinstance(image, RawImage) else "file"
+    return hashlib.sha256(how.encode() + b" " + _sha256(image.data)).digest()
 
 
 def _sha256(content: bytes) -> bytes:

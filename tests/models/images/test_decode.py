@@ -204,5 +204,11 @@ def test_raw_pixels_that_do_not_fit_are_refused(
         from_raw(bytes(num_bytes), height=height, width=width, policy=DecodePolicy(max_pixels=2000))
 
 
+def test_the_bytes_of_raw_pixels_with_transparency_are_counted_by_four() -> None:
+    assert from_raw(bytes(24), height=2, width=3, policy=POLICY, channels=4).shape == (2, 3, 3)
+    with pytest.raises(ImageUndecodableError, match=r"width \* 4"):
+        from_raw(bytes(18), height=2, width=3, policy=POLICY, channels=4)
+
+
 def test_raw_pixels_are_bounded_by_their_number_and_not_by_the_bytes_of_a_file() -> None:
     assert from_raw(bytes(300), height=10, width=10, policy=DecodePolicy(max_bytes=299)).shape == (10, 10, 3)

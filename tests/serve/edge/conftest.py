@@ -266,6 +266,7 @@ class Edge:
     notebook: Notebook
     url: str
     address: tuple[str, int]
+    target: str
     http: httpx.Client
     channel: grpc.Channel
     rpc: scoring_pb2_grpc.ScoringStub
@@ -300,7 +301,8 @@ def open_edge(settings: Settings, service: Any = None, *, slow_after_s: float = 
     address = listener.getsockname()
     url = f"http://{address[0]}:{address[1]}"
     http = httpx.Client(base_url=url, timeout=WAIT_S, trust_env=False)
-    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    target = f"127.0.0.1:{port}"
+    channel = grpc.insecure_channel(target)
 
     def stop_rest() -> None:
         rest.should_exit = True
@@ -308,7 +310,7 @@ def open_edge(settings: Settings, service: Any = None, *, slow_after_s: float = 
 
     closers = [http.close, channel.close, stop_rest, lambda: loop.run(server.stop(None)), loop.close]
     rpc = scoring_pb2_grpc.ScoringStub(channel)
-    return Edge(service, notebook, url, address, http, channel, rpc, settings, loop, closers)
+    return Edge(service, notebook, url, address, target, http, channel, rpc, settings, loop, closers)
 
 
 def close_edge(edge: Edge) -> None:

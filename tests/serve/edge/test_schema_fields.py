@@ -58,6 +58,14 @@ SCORE_CASES = [
         {"/items/0/image/raw/height": "must be an integer", "/items/0/image/raw/width": "must be an integer"},
         id="raw of broken size",
     ),
+    *(
+        pytest.param(
+            item(image={"part": "a", "raw": {"height": 1, "width": 1, "channels": channels}}),
+            {"/items/0/image/raw/channels": "must be 3 or 4"},
+            id=f"raw of {channels!r} channels",
+        )
+        for channels in (0, 1, 5, 3.5, "4", True, None)
+    ),
     pytest.param(
         {"items": [], "images": {"a/b~c": {"url": 1}}},
         {"/images/a~1b~0c/url": "must be a string"},

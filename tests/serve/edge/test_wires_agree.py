@@ -45,6 +45,8 @@ def test_embeddings_are_equal_bit_by_bit(edge, encoding: str) -> None:
 B64, DATA, NO_IMAGE = {"b64": ""}, pb.ImageSource(data=b""), pb.ImageSource()
 FLAT = {"part": "a", "raw": {"height": 0, "width": 0}}
 RAW = pb.ImageSource(raw=pb.RawImage())
+TWO = {"part": "a", "raw": {"height": 1, "width": 1, "channels": 2}}
+RAW_TWO = pb.ImageSource(raw=pb.RawImage(height=1, width=1, channels=2))
 INF = float("inf")
 
 
@@ -69,6 +71,7 @@ SCORE = [
     pytest.param({"items": [{}], "timeout_ms": INF}, {"items": [pb.Item()], "timeout_ms": INF}, id="endless timeout"),
     pytest.param({"items": [{"image": {}}]}, {"items": [pb.Item(image=NO_IMAGE)]}, id="no source"),
     pytest.param({"items": [{"image": FLAT}]}, {"items": [pb.Item(image=RAW)]}, id="raw without a size"),
+    pytest.param({"items": [{"image": TWO}]}, {"items": [pb.Item(image=RAW_TWO)]}, id="raw of two channels"),
     pytest.param({"items": [], "scorers": ["a"] * 65}, {"scorers": ["a"] * 65}, id="scorers without end"),
     pytest.param(
         {"items": [{"image": FLAT}, {}, {"image": {}}], "images": {"a/b": {}}, "timeout_ms": 0, "scorers": ["a"] * 65},

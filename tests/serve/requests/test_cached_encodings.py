@@ -55,7 +55,8 @@ async def test_raw_pixels_of_another_shape_are_another_image(pipeline, scorers):
     pixels = bytes(range(24))
     await pipeline.score(one_item(RawImage(pixels, 2, 4)))
     await pipeline.score(one_item(RawImage(pixels, 4, 2)))
-    assert len(scorers["mean"].image.batches) == 2
+    await pipeline.score(one_item(RawImage(pixels, 3, 2, channels=4)))
+    assert len(scorers["mean"].image.batches) == 3
 
 
 async def test_what_embed_made_serves_score(pipeline, scorers, png):

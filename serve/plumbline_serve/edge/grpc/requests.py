@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 from plumbline_serve import messages
 from plumbline_serve.edge.parsing import (
     AtLeastOne,
+    Channels,
     Conditions,
     Faults,
     Finite,
@@ -30,6 +31,7 @@ _TIMEOUT: TypeAdapter[Any] = TypeAdapter(Timeout)
 _BOUND: TypeAdapter[Any] = TypeAdapter(Finite)
 _NUM_WORDS: TypeAdapter[Any] = TypeAdapter(NumWords)
 _AT_LEAST_ONE: TypeAdapter[Any] = TypeAdapter(AtLeastOne)
+_CHANNELS: TypeAdapter[Any] = TypeAdapter(Channels)
 _SCORERS: TypeAdapter[Any] = TypeAdapter(ScorerNames)
 _CONDITIONS: TypeAdapter[Any] = TypeAdapter(Conditions[Any])
 
@@ -143,14 +145,19 @@ def _source(source: pb.ImageSource, faults: Faults, location: Location) -> Image
         case "url":
             return url_image(source.url)
         case "raw":
-            height, width = (
-                faults.check(_AT_LEAST_ONE, size, (*location, "raw", name))
-                for name, size in (("height", source.raw.height), ("width", source.raw.width))
-            )
-            return RawImage(source.raw.data, height=height, width=width)
+            return _raw_image(source.raw, faults, (*location, "raw"))
         case _:
             faults.add(location, choice_fault(b64=None, url=None, part=None))
             return EncodedImage(b"")  # never read: the request is refused
+
+
+def _raw_image(raw: pb.RawImage, faults: Faults, location: Location) -> RawImage:
+    height = faults.check(_AT_LEAST_ONE, raw.height, (*location, "height"))
+    width = faults.check(_AT_LEAST_ONE, raw.width, (*location, "width"))
+    if not raw.HasField("channels"):
+        return RawImage(raw.data, height, width)
+    channels: Any = faults.check(_CHANNELS, raw.channels, (*location, "channels"))
+    return RawImage(raw.data, height, width, channels)
 
 
 def _policy(policy: pb.Policy, faults: Faults) -> list[Threshold]:

@@ -119,5 +119,5 @@ def _source(source: schemas.ImageSource, parts: Parts) -> ImageSource:
     if data is None:
         return BrokenImage(UnknownImageError("The request has no part of the name that the image gives."))
     if source.raw is not None:
-        return RawImage(data, height=source.raw.height, width=source.raw.width)
+        return RawImage(data, source.raw.height, source.raw.width, source.raw.channels)
     return EncodedImage(data)

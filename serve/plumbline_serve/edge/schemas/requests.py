@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from plumbline_serve.edge.parsing import (
     AtLeastOne,
+    Channels,
     Conditions,
     Finite,
     NumWords,
@@ -29,10 +30,13 @@ class Strict(BaseModel):
 
 
 class RawShape(Strict):
-    """The shape of raw pixels: the part holds `height * width * 3` bytes, RGB uint8, row by row."""
+    """The shape of raw pixels: the part holds `height * width * channels` bytes, uint8, row by row."""
 
     height: AtLeastOne = Field(description="Pixels.")
     width: AtLeastOne = Field(description="Pixels.")
+    channels: Channels = Field(
+        3, description="3: RGB. 4: RGBA with straight alpha, treated as the transparency of a file."
+    )
 
 
 class ImageSource(Strict):

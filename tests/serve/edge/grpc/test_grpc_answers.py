@@ -10,7 +10,7 @@ from plumbline_wire.v1 import scoring_pb2 as pb
 
 HALLO = b"hallo"
 IMAGE = pb.ImageSource(data=HALLO)
-RAW = pb.ImageSource(raw=pb.RawImage(data=HALLO, height=1, width=2))
+RAW = pb.ImageSource(raw=pb.RawImage(data=HALLO, height=1, width=2, channels=4))
 
 
 def items(*texts: str | None) -> list[pb.Item]:
@@ -50,7 +50,7 @@ def test_every_source_reaches_the_service_as_what_it_is(edge) -> None:
     assert received.images == {"k": EncodedImage(HALLO)}
     assert received.items == [
         Item("0", "k", None),
-        Item("", RawImage(HALLO, height=1, width=2), ""),
+        Item("", RawImage(HALLO, height=1, width=2, channels=4), ""),
         Item("2", UrlImage("https://example.com/a.png"), None),
         Item("3", "", "a"),
         Item("4", None, None),

@@ -52,7 +52,7 @@ def test_one_bad_item_does_not_fail_its_neighbours(edge) -> None:
 
 def test_every_source_reaches_the_service_as_what_it_is(edge, form) -> None:
     document = {
-        "images": {"k": {"part": "a"}, "r": {"part": "a", "raw": {"height": 1, "width": 2}}},
+        "images": {"k": {"part": "a"}, "r": {"part": "a", "raw": {"height": 1, "width": 2, "channels": 4}}},
         "items": [
             {"image": "k"},
             {"image": {"part": "a"}, "text": ""},
@@ -67,7 +67,7 @@ def test_every_source_reaches_the_service_as_what_it_is(edge, form) -> None:
     }
     edge.http.post("/v1/score", **form(orjson.dumps(document), a=HALLO))
     (received,) = edge.service.received
-    assert received.images == {"k": EncodedImage(HALLO), "r": RawImage(HALLO, height=1, width=2)}
+    assert received.images == {"k": EncodedImage(HALLO), "r": RawImage(HALLO, height=1, width=2, channels=4)}
     assert received.scorers == ["sum"]
     assert 0 < received.timeout_ms <= 60_000
     assert received.items[:4] == [
