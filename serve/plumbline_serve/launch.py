@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from types import FrameType
+from typing import Any
 
 import grpc
 import ray
@@ -157,7 +158,8 @@ def _answers_grpc(host: str, port: int) -> bool:
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     with grpc.insecure_channel(target) as channel:
         try:
-            health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=POLL_S * 20)
+            stub: Any = health_pb2_grpc.HealthStub(channel)  # its methods are made at run time
+            stub.Check(health_pb2.HealthCheckRequest(), timeout=POLL_S * 20)
         except grpc.RpcError:
             return False
     return True

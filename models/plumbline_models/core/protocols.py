@@ -49,6 +49,7 @@ class Engine(Protocol):
     @property
     def info(self) -> EngineInfo:
         """What was compiled, by what, for which device."""
+        ...
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run one batch.
@@ -62,6 +63,7 @@ class Engine(Protocol):
         Raises:
             EngineError: The backend refused the batch.
         """
+        ...
 
 
 class Backend(Protocol):
@@ -70,10 +72,12 @@ class Backend(Protocol):
     @property
     def name(self) -> str:
         """As in the configuration: `torch`, `openvino`, `tensorrt`, or `fake`."""
+        ...
 
     @property
     def precision(self) -> str:
         """As resolved for this device: `fp32`, `bf16`, `fp16`; `int8` where graphs that have such a form run in it."""
+        ...
 
     def compile(self, graph: Graph) -> Engine:
         """Fetch the engine from the cache, or build and cache it.
@@ -81,6 +85,7 @@ class Backend(Protocol):
         Raises:
             EngineError: The graph does not compile here.
         """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +136,17 @@ class Encoder(Protocol):
     @property
     def key(self) -> str:
         """Names the encoder in metrics and between processes, for example `mini-clip/image`."""
+        ...
 
     @property
     def kind(self) -> EncoderKind:
         """What `preprocess` takes: `Pixels` for `image`, `str` for `text`, `PairInput` for `pair`."""
+        ...
 
     @property
     def max_batch_cost(self) -> float:
         """The most cost that one batch may carry; a single dearer input still goes alone."""
+        ...
 
     def preprocess(self, raw: Pixels | str | PairInput) -> Preprocessed:
         """Resize an image or tokenise a text; needs no weights; thread-safe.
@@ -146,6 +154,7 @@ class Encoder(Protocol):
         Raises:
             RequestError: This input cannot be encoded (too small, say); its neighbours can.
         """
+        ...
 
     def load_preprocessing(self) -> None:
         """Fetch and read what `preprocess` needs, such as a tokenizer; no weights. Idempotent; blocks."""
@@ -155,9 +164,11 @@ class Encoder(Protocol):
 
     def cost(self, preprocessed: Preprocessed) -> float:
         """What the input adds to a batch, in units of a typical input; at least a small positive number."""
+        ...
 
     def origin(self) -> Origin:
         """Where the weights come from; loads and fetches nothing."""
+        ...
 
     def load(self) -> None:
         """Load weights, compile or fetch the engine, and run a first batch. Idempotent; blocks."""
@@ -168,6 +179,7 @@ class Encoder(Protocol):
         Raises:
             SetupError: Before `load`.
         """
+        ...
 
     def encode(self, batch: Sequence[Preprocessed]) -> Sequence[Encoding | PlumblineError]:
         """Encode inputs of one bucket; called from at most `info().num_streams` threads at a time.
@@ -178,6 +190,7 @@ class Encoder(Protocol):
         Raises:
             EngineError: The batch as a whole could not be run.
         """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +232,7 @@ class SharedEncoders(Protocol):
 
     def take(self, encoder: Encoder) -> Encoder:
         """Return the encoder that is already kept under this key, or keep this one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,14 +280,17 @@ class Scorer(Protocol):
     @property
     def image(self) -> Encoder | None:
         """Encodes images; none where the scorer reads none."""
+        ...
 
     @property
     def text(self) -> Encoder | None:
         """Encodes texts by themselves."""
+        ...
 
     @property
     def pair(self) -> Encoder | None:
         """Encodes a caption together with an image's encoding."""
+        ...
 
     @classmethod
     def build(cls, options: Mapping[str, Any], context: BuildContext) -> Self:
@@ -286,6 +303,8 @@ class Scorer(Protocol):
         Raises:
             ConfigError: The section does not fit.
         """
+        ...
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each item; pure arithmetic on numpy, no input or output."""
+        ...

@@ -99,7 +99,6 @@ class CompiledEncoder(ABC, Generic[CheckpointT, PreprocessedT, EncodingT]):
     def cost(self, preprocessed: PreprocessedT) -> float:
         """In units of a usual input."""
 
-    @property
     @abstractmethod
     def _max_inputs(self) -> int:
         """The most that one run of the engine takes."""
@@ -207,7 +206,7 @@ class CompiledEncoder(ABC, Generic[CheckpointT, PreprocessedT, EncodingT]):
 
     def _parts(self, batch: Sequence[PreprocessedT]) -> Iterable[Sequence[int]]:
         """The inputs of each run of the engine, by their index in the batch."""
-        return cut(range(len(batch)), self._max_inputs)
+        return cut(range(len(batch)), self._max_inputs())
 
     def _run(self, engine: Engine, part: Sequence[PreprocessedT]) -> Sequence[EncodingT]:
         outputs = engine.run(self._collate(part))

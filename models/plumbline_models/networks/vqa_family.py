@@ -46,13 +46,15 @@ def settle_family(name: str, stated: Family | None) -> Family:
     config = _find_config(name)
     if config is not None:
         found = family_of(config, name)
-        if stated not in {None, found}:
+        if stated is not None and stated != found:
             raise ConfigError(
                 f"The checkpoint {name} is no {stated}: by its config.json it is a {found}. Leave family out.",
                 found=found,
             )
         return found
-    published = next((family for pattern, family in _PUBLISHED if re.search(pattern, name.lower())), None)
+    published: Family | None = next(
+        (family for pattern, family in _PUBLISHED if re.search(pattern, name.lower())), None
+    )
     return stated or published or family_of(read_json(HubFile(name, ("config.json",)).fetch()), name)
 
 

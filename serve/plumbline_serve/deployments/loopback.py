@@ -30,7 +30,7 @@ def keep_grpc_local() -> None:
     """
     if ray.util.get_node_ip_address() == LOOPBACK:  # type: ignore[no-untyped-call]
         Server.add_insecure_port = lambda self, address: _add_insecure_port(self, _local(address))
-        Server.add_secure_port = lambda self, address, keys: _add_secure_port(self, _local(address), keys)
+        Server.add_secure_port = lambda self, address, keys: _add_secure_port(self, _local(address), keys)  # pyright: ignore[reportAttributeAccessIssue] - its stubs have another signature
 
 
 def _local(address: str) -> str:

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, Protocol, TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.protocols import EncoderKind
 from plumbline_serve.concurrency import Deadline
 from plumbline_serve.encoding_cache.store import EncodingKey, EncodingOrError, EncodingStore
 
@@ -86,7 +87,8 @@ class EncodingCache:
         for key, encoding in encodings.items():
             if not isinstance(encoding, PlumblineError):
                 self._store.put(key, encoding)
-        for kind in {key.kind for key in encodings}:
+        kinds: set[EncoderKind] = {key.kind for key in encodings}
+        for kind in kinds:
             self._observer.kept(kind, self._store.num_bytes(kind))
 
     def forget(self, work: "_InFlight") -> None:

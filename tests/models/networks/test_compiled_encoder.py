@@ -50,11 +50,14 @@ class Weights:
 
 
 class DoublingEncoder(CompiledEncoder[Weights, float, np.float32]):
-    kind, key, max_batch_cost, _max_inputs = "text", "doubles/text", 8.0, 2
+    kind, key, max_batch_cost = "text", "doubles/text", 8.0
 
     def __init__(self, backend: Doubles) -> None:
         super().__init__(Weights(), lambda: backend)
         self._warm = backend.warm
+
+    def _max_inputs(self) -> int:
+        return 2
 
     def bucket(self, preprocessed: float) -> int:
         return 0

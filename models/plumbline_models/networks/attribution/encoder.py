@@ -79,7 +79,6 @@ class AttributionEncoder(CompiledEncoder[ClipSpec, PreprocessedCaption, CaptionA
     """
 
     kind: EncoderKind = "pair"
-    _max_inputs = MAX_PAIRS
 
     def __init__(
         self,
@@ -128,6 +127,9 @@ class AttributionEncoder(CompiledEncoder[ClipSpec, PreprocessedCaption, CaptionA
         del preprocessed
         return 1.0
 
+    def _max_inputs(self) -> int:
+        return MAX_PAIRS
+
     def _preprocess(self, raw: PairInput) -> PreprocessedCaption:
         """Tokenise the caption behind its template."""
         tokenised = self._tokenizer.encode(self._template + raw.caption)
@@ -160,7 +162,7 @@ class AttributionEncoder(CompiledEncoder[ClipSpec, PreprocessedCaption, CaptionA
                 yield indices
             else:
                 by_gradient += indices
-        for part in cut(sorted(by_gradient), self._max_inputs):
+        for part in cut(sorted(by_gradient), self._max_inputs()):
             yield from _halved(part, batch)
 
     def _run(self, engine: Engine, part: Sequence[PreprocessedCaption]) -> Sequence[CaptionAttribution]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from plumbline_models.core.protocols import Origin
@@ -276,9 +276,9 @@ class CausalCheckpoint:
         Raises:
             CheckpointError: The weights are not there, or do not fit.
         """
-        from plumbline_models.networks.causal.loading import open_network  # noqa: PLC0415 - torch, when compiling
+        from plumbline_models.networks.causal.loading import NetworkSource, open_network  # noqa: PLC0415 - torch
 
-        return open_network(self)
+        return open_network(cast("NetworkSource", self))  # pyright takes no cached property for a property
 
     @property
     def _pieces_name(self) -> str:

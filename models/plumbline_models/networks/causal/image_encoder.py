@@ -54,7 +54,6 @@ class CausalImageEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedImage, Im
     """Encodes images for `CausalPairEncoder`."""
 
     kind: EncoderKind = "image"
-    _max_inputs = _MAX_IMAGES
 
     @property
     def key(self) -> str:
@@ -73,6 +72,9 @@ class CausalImageEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedImage, Im
     def cost(self, preprocessed: PreprocessedImage) -> float:
         """By pixels."""
         return max(0.1, preprocessed.resized.tiles.size / 3 / _TYPICAL_PIXELS)
+
+    def _max_inputs(self) -> int:
+        return _MAX_IMAGES
 
     def _preprocess(self, raw: Pixels) -> PreprocessedImage:
         """Resize the image as its family does.

@@ -43,7 +43,6 @@ class CausalPairEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedQuestion, 
     """
 
     kind: EncoderKind = "pair"
-    _max_inputs = MAX_BATCH
 
     def __init__(
         self,
@@ -82,6 +81,9 @@ class CausalPairEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedQuestion, 
         num_keys: int = preprocessed.image.tokens.shape[1] + length
         return max(1.0, MAX_BATCH * length * num_keys / _MAX_SCORE_CELLS)
 
+    def _max_inputs(self) -> int:
+        return MAX_BATCH
+
     def _preprocess(self, raw: PairInput) -> PreprocessedQuestion:
         """Tokenise the caption's question and answer.
 
@@ -116,7 +118,7 @@ class CausalPairEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedQuestion, 
         of_image: dict[tuple[int, int], list[int]] = {}
         for index, question in enumerate(batch):
             of_image.setdefault(question.image.key, []).append(index)
-        return [part for indices in of_image.values() for part in cut(indices, self._max_inputs)]
+        return [part for indices in of_image.values() for part in cut(indices, self._max_inputs())]
 
     def _collate(self, part: Sequence[PreprocessedQuestion]) -> Mapping[str, Array]:
         return arrange_questions(part, self._prefix(part[0].image))

@@ -42,7 +42,6 @@ class ClipEncoder(CompiledEncoder[ClipSpec, PreprocessedT, Embedding]):
 
     warm_up_sizes = (1, 4)
     output_name: ClassVar[str]
-    _max_inputs = MAX_BATCH
 
     def __init__(self, spec: ClipSpec, backend: Backend) -> None:
         super().__init__(spec, lambda: backend)
@@ -63,6 +62,9 @@ class ClipEncoder(CompiledEncoder[ClipSpec, PreprocessedT, Embedding]):
     @abstractmethod
     def gflop(self) -> float:
         """Work of one usual input."""
+
+    def _max_inputs(self) -> int:
+        return MAX_BATCH
 
     def _read(self, preprocessed: PreprocessedT, outputs: Mapping[str, Array]) -> Embedding:
         del preprocessed

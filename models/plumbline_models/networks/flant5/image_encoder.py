@@ -44,7 +44,6 @@ class FlanT5ImageEncoder(CompiledEncoder[FlanT5Checkpoint, ResizedPixels, ImageT
     """
 
     kind: EncoderKind = "image"
-    _max_inputs = _MAX_BATCH
 
     def __init__(self, checkpoint: FlanT5Checkpoint, backend: Backend, *, aspect: Aspect | None = None) -> None:
         super().__init__(checkpoint, lambda: backend)
@@ -69,6 +68,9 @@ class FlanT5ImageEncoder(CompiledEncoder[FlanT5Checkpoint, ResizedPixels, ImageT
         """One each."""
         del preprocessed
         return 1.0
+
+    def _max_inputs(self) -> int:
+        return _MAX_BATCH
 
     @property
     def _aspect(self) -> str:

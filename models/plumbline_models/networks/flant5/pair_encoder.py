@@ -87,10 +87,13 @@ class FlanT5PairEncoder(CompiledEncoder[FlanT5Checkpoint, PreprocessedPair, Answ
     @property
     def max_batch_cost(self) -> float:
         """Pairs of typical length."""
-        return float(self._max_inputs)
+        return float(self._num_pairs)
+
+    def _max_inputs(self) -> int:
+        return self._num_pairs
 
     @cached_property
-    def _max_inputs(self) -> int:
+    def _num_pairs(self) -> int:
         num_tokens = self._num_tokens(_TYPICAL_TAIL_TOKENS)
         bias_bytes = self.checkpoint.t5_arch.num_heads * num_tokens**2 * 4
         return max(1, min(_MAX_BATCH, _MAX_BIAS_BYTES // bias_bytes))
@@ -160,7 +163,7 @@ class FlanT5PairEncoder(CompiledEncoder[FlanT5Checkpoint, PreprocessedPair, Answ
     def _graph(self) -> Graph:
         checkpoint, arch = self.checkpoint, self.checkpoint.t5_arch
         rival_id = int(checkpoint.pieces.encode(RIVAL_ANSWER)[0])
-        high = self._max_inputs
+        high = self._num_pairs
         batch = Dim("batch", 1, high, high)
         head = Dim("head", 1, 35, MAX_HEAD_TOKENS)
         tail = Dim("tail", TAIL_STEP, _TYPICAL_TAIL_TOKENS, MAX_TAIL_TOKENS)

@@ -82,7 +82,6 @@ class QualiClipEncoder(CompiledEncoder[ClipSpec, SizedPixels, QualityEncoding]):
     """
 
     kind: EncoderKind = "image"
-    _max_inputs = _MAX_BATCH
 
     def __init__(
         self, spec: ClipSpec, prompts: QualityPrompts, *, backend: Backend, max_pixels: int = MAX_PIXELS
@@ -120,6 +119,9 @@ class QualiClipEncoder(CompiledEncoder[ClipSpec, SizedPixels, QualityEncoding]):
         """In units of 224x224 pixels."""
         height, width = preprocessed.pixels.shape[:2]
         return float(height * width / UNIT_PX)
+
+    def _max_inputs(self) -> int:
+        return _MAX_BATCH
 
     def _preprocess(self, raw: Pixels) -> SizedPixels:
         """Take the pixels as they are, or scaled down if they are too many.
