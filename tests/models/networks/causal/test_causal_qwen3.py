@@ -10,7 +10,7 @@ import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from loadtests.goldens.vqascore import GOLDEN, context, encode_images, load, scores
-from plumbline_models.core.errors import CheckpointError, StateDictError
+from plumbline_models.core.errors import ConfigError, StateDictError
 
 TEXTS = ("a dog", "", "Two dogs, one red car & 3 coins!", "(odd) beginning", "a cup of coffee " * 8)
 SHAPES = ((96, 160), (200, 64))
@@ -57,7 +57,7 @@ def test_scores_are_those_of_whole_prompts(folder, backend, tmp_path):
 
 
 def test_a_checkpoint_of_another_family_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="is no qwen3-vl"):
+    with pytest.raises(ConfigError, match="is no qwen3-vl"):
         load("qwen3-vl", context(tmp_path), model=str(GOLDEN / "qwen25vl_tiny"))
 
 
