@@ -18,6 +18,8 @@ from plumbline_wire.v1 import scoring_pb2_grpc
 
 pytestmark = pytest.mark.ray
 
+OWN = {"503 not_ready", "UNAVAILABLE", "qualiclip", "DEADLINE_EXCEEDED"}
+"""What a service may say of itself while it starts or has lost its gateway; on a busy machine a call may also hang."""
 NUM_CALLS = 8  # HAProxy takes turns; one call alone might meet the right one by chance
 
 
@@ -27,7 +29,7 @@ def test_callers_of_one_service_are_never_answered_by_another(start, png_of, tmp
     services = {"clipscore": start("scorers: {clipscore: {}}")}
     with watched(port := free_port(), grpc_port := free_port()) as seen:
         services["qualiclip"] = start("scorers: {qualiclip: {}}", ports=(port, grpc_port), TMPDIR=long_tmp)
-    assert seen <= {"503 not_ready", "UNAVAILABLE", "qualiclip"}
+    assert seen <= OWN
     assert "503 not_ready" in seen
 
     item = Item(image=Image.data(png_of(1)), text="a red circle")
@@ -43,7 +45,7 @@ def test_callers_of_one_service_are_never_answered_by_another(start, png_of, tmp
         os.kill(gateway, signal.SIGKILL)
         wait_until(lambda: len(gateways_of(services["qualiclip"].process.pid) - {gateway}) == 1)
         wait_until(lambda: scorers_by_rest(port) == scorers_by_grpc(grpc_port) == "qualiclip")
-    assert seen <= {"503 not_ready", "UNAVAILABLE", "qualiclip"}
+    assert seen <= OWN
 
 
 @contextmanager

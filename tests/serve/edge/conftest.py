@@ -319,7 +319,7 @@ def close_edge(edge: Edge) -> None:
 
 
 def small_settings(**changes: Any) -> Settings:
-    limits = Limits(max_items=8, max_request_bytes=2**20, max_pixels=300_000, max_text_chars=64)
+    limits = Limits(max_items=8, max_request_bytes=2**20, max_pixels=240_000, max_text_chars=64)
     return Settings(**{"limits": limits} | changes)
 
 
