@@ -18,8 +18,8 @@ from plumbline_wire.v1 import scoring_pb2_grpc
 
 pytestmark = pytest.mark.ray
 
-OWN = {"503 not_ready", "UNAVAILABLE", "qualiclip", "DEADLINE_EXCEEDED"}
-"""What a service may say of itself while it starts or has lost its gateway; on a busy machine a call may also hang."""
+OWN = {"503 not_ready", "UNAVAILABLE", "qualiclip"}
+"""What a service may say of itself while it has no gateway."""
 NUM_CALLS = 8  # HAProxy takes turns; one call alone might meet the right one by chance
 
 
@@ -29,7 +29,8 @@ def test_callers_of_one_service_are_never_answered_by_another(start, png_of, tmp
     services = {"clipscore": start("scorers: {clipscore: {}}")}
     with watched(port := free_port(), grpc_port := free_port()) as seen:
         services["qualiclip"] = start("scorers: {qualiclip: {}}", ports=(port, grpc_port), TMPDIR=long_tmp)
-    assert seen <= OWN
+    # Once, on a busy machine, a call hung for its whole minute; it was no neighbour's answer.
+    assert seen <= OWN | {"DEADLINE_EXCEEDED"}
     assert "503 not_ready" in seen
 
     item = Item(image=Image.data(png_of(1)), text="a red circle")

@@ -21,9 +21,6 @@ TokenIds: TypeAlias = NDArray[np.int64]
 Embedding: TypeAlias = NDArray[np.float32]
 """`[D]`, unit norm."""
 
-EmbeddingsND: TypeAlias = NDArray[np.float32]
-"""`[N, D]`, each of unit norm."""
-
 ScoresN: TypeAlias = NDArray[np.float32]
 """`[N]`, in the range that the scorer's info states."""
 
