@@ -1,4 +1,4 @@
-"""What `make session` runs, in this order, and what each figure of it is held to."""
+"""What `make bench` runs, in this order, and what each figure of it is held to."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every figure that Plumbline is held to, by one command: `make session`.
+"""Every figure that Plumbline is held to, by one command: `make bench`.
 
     python -m loadtests.bench [--only latency sharing] [--quick] [--out bench]
 

@@ -1,0 +1,30 @@
+"""Who a request is from, how urgent it is and when its caller goes: what every stage of the request path shares by."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from plumbline_serve.concurrency import Deadline
+
+Priority: TypeAlias = Literal["interactive", "normal", "batch"]
+"""`batch` is refused first where there is more work than time."""
+PRIORITIES: tuple[Priority, ...] = ("interactive", "normal", "batch")
+"""The most urgent first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, as far as sharing goes."""
+
+    tenant: str = ""
+    """The name of the caller's key; empty where the service asks for none. Tenants share by weight."""
+    weight: float = 1.0
+    """Of the tenant, above 0: one of weight 2 gets twice as much as one of weight 1 while both wait."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RequestContext:
+    """One request's claims; it is equal to itself alone, so that what waits can be told apart by request."""
+
+    deadline: Deadline = Deadline()
+    caller: Caller = Caller()
+    priority: Priority = "normal"
