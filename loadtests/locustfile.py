@@ -129,7 +129,7 @@ class GrpcUser(User):
         self._channel.close()
 
     def call(self, name: str, send_one: Callable[[], list[pb.ScoreReply]]) -> None:
-        """ScorePair, and tell locust how long it took and what went wrong."""
+        """Send one, and tell locust how long it took and what went wrong."""
         found: dict[str, Any] = {"request_type": "gRPC", "name": f"{type(self).__name__} {name}", "exception": None}
         started, replies = time.perf_counter(), list[pb.ScoreReply]()
         try:

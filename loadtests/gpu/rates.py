@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from loadtests.gpu.shapes import Measured
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.backends.torch_backend import TorchEngine
+from plumbline_models.core.engines import Engine, EngineInfo
 from plumbline_models.core.errors import EngineError, PlumblineError
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import Engine, EngineInfo
 
 OpenEngine: TypeAlias = Callable[[Graph], Engine]
 PEAK_SIDE = 8192

@@ -30,7 +30,7 @@ async def offer(url: str, bodies: Iterator[bytes], due_s: Iterable[float]) -> li
 
 
 async def offer_all(senders: Iterator[Callable[[], Awaitable[object]]], due_s: Iterable[float]) -> list[float]:
-    """ScorePair something at each due time and wait for all answers; an error of one ends the run.
+    """Send something at each due time and wait for all answers; an error of one ends the run.
 
     Returns:
         The latency of each in seconds, in the order of their ends, counted from when it was due and not from when it

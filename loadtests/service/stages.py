@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def measure(service: Running, load: Load, num_items: int) -> StageSeconds:
-    """ScorePair for as many items, and see where the time goes."""
+    """Send requests of as many items, and see where the time goes."""
     num_requests = max(num_items // load.num_items, load.num_clients)
     bodies = forms(load.num_items, is_new=True)
     [gateway] = [each for each in processes(service.pid) if " ".join(each.cmdline()).startswith(GATEWAY)]

@@ -1,6 +1,6 @@
 """Who a request is from, how urgent it is and when its caller goes: what every stage of the request path shares by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from plumbline_serve.concurrency import Deadline
@@ -25,6 +25,6 @@ class Caller:
 class RequestContext:
     """One request's claims; it is equal to itself alone, so that what waits can be told apart by request."""
 
-    deadline: Deadline = Deadline()
+    deadline: Deadline = field(default_factory=Deadline)
     caller: Caller = Caller()
     priority: Priority = "normal"

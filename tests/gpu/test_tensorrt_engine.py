@@ -10,8 +10,8 @@ import pytest
 
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.core.arrays import Array
+from plumbline_models.core.engines import Engine
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import Engine
 from tests.models.backends.other_weights import with_other_weights
 from tests.models.backends.tiny_graphs import IMAGE_GRAPH, IMAGE_PX, TEXT_GRAPH, VOCABULARY, unbuildable
 

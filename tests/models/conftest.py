@@ -6,7 +6,7 @@ import pytest
 
 from loadtests.goldens.clips import GoldenClip, build_golden, build_tiny
 from plumbline_models.backends import Tuning, open_backend
-from plumbline_models.core.protocols import Backend
+from plumbline_models.core.engines import Backend
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 
 

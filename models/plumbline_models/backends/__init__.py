@@ -4,7 +4,7 @@ from plumbline_models.backends.ahead import AheadCompiler, KeptEngine, ListingBa
 from plumbline_models.backends.fake import FakeBackend, FakeEngine
 from plumbline_models.backends.registry import BACKENDS, BackendEntry, BackendRegistry, BackendStatus
 from plumbline_models.backends.tuning import Device, Precision, PrecisionChoice, Tuning
-from plumbline_models.core.protocols import Backend
+from plumbline_models.core.engines import Backend
 
 __all__ = [
     "BACKENDS",

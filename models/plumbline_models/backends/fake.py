@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from plumbline_models.backends.inputs import arrange_inputs
 from plumbline_models.backends.tuning import PrecisionChoice, Tuning
 from plumbline_models.core.arrays import Array
+from plumbline_models.core.engines import EngineInfo
 from plumbline_models.core.graph import Dim, Graph
-from plumbline_models.core.protocols import EngineInfo
 
 DEFAULT_WIDTH = 64
 

@@ -12,8 +12,8 @@ from plumbline_models.backends.ahead import AheadCompiler
 from plumbline_models.backends.devices import cuda_devices
 from plumbline_models.backends.tensorrt.library import rtx_refusal
 from plumbline_models.backends.tuning import PrecisionChoice, Tuning
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, PlumblineError
-from plumbline_models.core.protocols import Backend
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from plumbline_models.backends.devices import cpu_quota
 from plumbline_models.backends.inputs import arrange_inputs
 from plumbline_models.backends.tuning import Precision, PrecisionChoice, Tuning
 from plumbline_models.core.arrays import Array
+from plumbline_models.core.engines import EngineInfo
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import EngineInfo
 
 logger = logging.getLogger(__name__)
 

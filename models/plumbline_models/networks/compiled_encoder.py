@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from plumbline_models.core.arrays import Array, Pixels, TokenIds
+from plumbline_models.core.engines import Backend, Engine, EngineInfo
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import Backend, EncoderInfo, EncoderKind, Engine, EngineInfo, Origin, PairInput
+from plumbline_models.core.protocols import EncoderInfo, EncoderKind, Origin, PairInput
 from plumbline_models.core.weights import Checkpoint
 
 OpenBackend: TypeAlias = Callable[[], Backend]

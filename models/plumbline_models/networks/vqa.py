@@ -10,8 +10,9 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final
 
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import ConfigError
-from plumbline_models.core.protocols import Backend, BuildContext, Encoder
+from plumbline_models.core.protocols import BuildContext, Encoder
 from plumbline_models.networks.causal.checkpoint import CausalCheckpoint, PixelOverrides
 from plumbline_models.networks.causal.families import ANSWER_CONVENTIONS, CAUSAL_FAMILIES, CausalFamily
 from plumbline_models.networks.causal.image_encoder import CausalImageEncoder

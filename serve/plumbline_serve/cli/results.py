@@ -29,6 +29,10 @@ def show_json(document: Any) -> None:
 def show_table(table: Table, *lines: RenderableType) -> None:
     """Print a table and lines below it for people; where a terminal is narrow, cells are folded, never cut.
 
+    Args:
+        table: With its cells.
+        *lines: Below it.
+
     Raises:
         OSError: They cannot be written.
     """

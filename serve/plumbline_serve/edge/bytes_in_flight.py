@@ -158,7 +158,12 @@ class BytesInFlight:
                 share.stop()
 
     def give_back(self, share: Share, num_bytes: int) -> None:
-        """Hold so many bytes less."""
+        """Hold so many bytes less.
+
+        Args:
+            share: What held them.
+            num_bytes: How many.
+        """
         share.num_bytes -= num_bytes
         self._hold(self.num_bytes - num_bytes)
 

@@ -9,7 +9,7 @@ import torch
 
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.core.arrays import Array
-from plumbline_models.core.protocols import Backend, Engine
+from plumbline_models.core.engines import Backend, Engine
 from tests.models.backends.tiny_graphs import IMAGE_GRAPH, IMAGE_PX, LIFT_GRAPH, TEXT_GRAPH, VOCABULARY
 
 Batch = dict[str, Array]

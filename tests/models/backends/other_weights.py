@@ -13,9 +13,9 @@ from safetensors.numpy import load_file
 
 from plumbline_models.backends.tensorrt.compiler import PlanSpec
 from plumbline_models.core.arrays import Array
+from plumbline_models.core.engines import EngineInfo
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import EngineInfo
 
 Weights = dict[str, Array]
 

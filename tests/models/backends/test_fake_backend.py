@@ -8,8 +8,8 @@ import pytest
 
 from plumbline_models.backends import FakeBackend
 from plumbline_models.core.arrays import Array
+from plumbline_models.core.engines import Engine
 from plumbline_models.core.errors import EngineError
-from plumbline_models.core.protocols import Engine
 from tests.models.backends.tiny_graphs import BATCH, IMAGE_GRAPH, LIFT_GRAPH, TEXT_GRAPH, unbuildable
 
 Batch = dict[str, Array]

@@ -8,8 +8,8 @@ import pytest
 
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.core.arrays import Array
+from plumbline_models.core.engines import Engine
 from plumbline_models.core.errors import EngineError
-from plumbline_models.core.protocols import Engine
 from tests.models.backends.tiny_graphs import BLEND_GRAPH, BLEND_PX
 
 NUM_ROWS = 6

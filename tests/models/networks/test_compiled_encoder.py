@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from plumbline_models.core.arrays import Array
+from plumbline_models.core.engines import EngineInfo
 from plumbline_models.core.errors import EngineError, SetupError
 from plumbline_models.core.graph import Graph, TensorSpec
-from plumbline_models.core.protocols import EngineInfo, Origin
+from plumbline_models.core.protocols import Origin
 from plumbline_models.core.weights import Seek
 from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts
 from tests.results import succeeded

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import ConfigError
-from plumbline_models.core.protocols import Backend, BuildContext, Scorer
+from plumbline_models.core.protocols import BuildContext, Scorer
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import SCORERS, build_scorers
 

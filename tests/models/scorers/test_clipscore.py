@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import ConfigError, MissingTextError
-from plumbline_models.core.protocols import Backend, BuildContext, Embedded, Encoding
+from plumbline_models.core.protocols import BuildContext, Embedded, Encoding
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers.clipscore import ClipScore
 from tests.results import succeeded

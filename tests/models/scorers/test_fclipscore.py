@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import ConfigError
-from plumbline_models.core.protocols import Backend, BuildContext, Embedded, PairInput, Score
+from plumbline_models.core.protocols import BuildContext, Embedded, PairInput, Score
 from plumbline_models.networks.attribution.jacobian_cache import CaptionMatrices, CaptionMatrix
 from plumbline_models.networks.attribution.pairs import CaptionAttribution
 from plumbline_models.networks.encoder_registry import EncoderRegistry

@@ -26,9 +26,9 @@ from plumbline_models.backends.store.engine_store import Built, EngineStore, Ent
 from plumbline_models.backends.store.key import EngineKey, Recipe, engine_key
 from plumbline_models.backends.store.manifest import BrokenEntryError
 from plumbline_models.backends.tuning import Precision, PrecisionChoice, Tuning
+from plumbline_models.core.engines import EngineInfo
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import EngineInfo
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from plumbline_models.backends.buckets import bucket_of
 from plumbline_models.backends.inputs import arrange_inputs
 from plumbline_models.backends.openvino.runtime import import_openvino
 from plumbline_models.core.arrays import Array
+from plumbline_models.core.engines import EngineInfo
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Dim, Graph
-from plumbline_models.core.protocols import EngineInfo
 
 # Sizes that batches of texts and pairs are filled up to, so that OpenVINO meets few shapes.
 #

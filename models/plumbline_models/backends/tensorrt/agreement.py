@@ -19,9 +19,9 @@ from plumbline_models.backends.tensorrt.compiler import PlanSpec
 from plumbline_models.backends.tensorrt.profiles import InputProfile
 from plumbline_models.backends.tensorrt.splitting import split_dimension
 from plumbline_models.core.arrays import Array
+from plumbline_models.core.engines import Engine
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import DType, Graph
-from plumbline_models.core.protocols import Engine
 from plumbline_models.core.source_digest import source_digest
 
 Differences: TypeAlias = Mapping[str, float]

@@ -22,9 +22,9 @@ from plumbline_models.backends.tensorrt.library import (
     rtx_refusal,
 )
 from plumbline_models.backends.tuning import Precision, PrecisionChoice, Tuning
+from plumbline_models.core.engines import Backend, Engine
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import Backend, Engine
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from plumbline_models.backends.tensorrt.launches import Launcher
 from plumbline_models.backends.tensorrt.profiles import InputProfile
 from plumbline_models.backends.tensorrt.splitting import BatchSplitter, Outputs, split_dimension
 from plumbline_models.core.arrays import Array
+from plumbline_models.core.engines import EngineInfo
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import EngineInfo
 
 
 class TensorRtEngine:

@@ -14,9 +14,9 @@ from plumbline_models.backends.tensorrt.device import gpu_lane
 from plumbline_models.backends.tensorrt.engine import TensorRtEngine
 from plumbline_models.backends.tensorrt.launches import Launcher, new_context
 from plumbline_models.backends.tensorrt.library import TensorRtLibrary
+from plumbline_models.core.engines import EngineInfo
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import EngineInfo
 
 _MAX_REASON: Final = 2000
 _ALIGNMENT: Final = 256  # bytes, of every address that TensorRT is given

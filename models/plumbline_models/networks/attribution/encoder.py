@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from plumbline_models.core.arrays import Array, TokenIds
+from plumbline_models.core.engines import Backend, Engine, EngineInfo
 from plumbline_models.core.errors import ConfigError, InvalidFieldError
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import Backend, EncoderKind, Engine, EngineInfo, PairInput
+from plumbline_models.core.protocols import EncoderKind, PairInput
 from plumbline_models.networks.attribution.graph import (
     MAX_CAPTIONS,
     MAX_PAIRS,

@@ -48,5 +48,10 @@ class CaptionMatrices:
         return matrix
 
     def put(self, caption: bytes, matrix: CaptionMatrix) -> None:
-        """Keep a matrix, unless it alone is too large; those unused for longest make room."""
+        """Keep a matrix, unless it alone is too large; those unused for longest make room.
+
+        Args:
+            caption: Its bytes, which it is found by.
+            matrix: What the caption's tokens contribute.
+        """
         self._matrices.put(caption, matrix)

@@ -87,7 +87,12 @@ class TracedBlock(nn.Module):
         self.reversed = Reversed(block)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """`[T, L, W]` to the same, under a `[L, J]` mask."""
+        """`[T, L, W]` to the same.
+
+        Args:
+            tokens: `[T, L, W]`.
+            mask: `[L, J]`, added to the scores.
+        """
         attention = self.block.attn
         query, keys, values = self._split(tokens)
         tokens = tokens + attention.join(functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask))

@@ -9,8 +9,8 @@ import numpy as np
 
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.byte_bounded_cache import ByteBoundedCache
+from plumbline_models.core.engines import Backend, Engine, EngineInfo
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.core.protocols import Backend, Engine, EngineInfo
 from plumbline_models.networks.causal.checkpoint import CausalCheckpoint
 from plumbline_models.networks.causal.collate import MIN_TAIL_TOKENS
 from plumbline_models.networks.causal.rules import KEPT_BYTES, AnswerRules

@@ -9,9 +9,10 @@ from typing import Any, Final
 import numpy as np
 
 from plumbline_models.core.arrays import Array
+from plumbline_models.core.engines import Backend, Engine
 from plumbline_models.core.errors import InvalidFieldError, TextTooLongError
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import Backend, EncoderKind, Engine, PairInput
+from plumbline_models.core.protocols import EncoderKind, PairInput
 from plumbline_models.networks.causal.checkpoint import CausalCheckpoint
 from plumbline_models.networks.causal.collate import PreprocessedQuestion, PromptPrefix, arrange_questions, lay_out
 from plumbline_models.networks.causal.engines import (

@@ -42,7 +42,12 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(arch.width, arch.width)
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """`[N, L, W]` to the same; `mask` is added to the scores, reader first: `[L, L]` or `[N, 1, L, L]`."""
+        """`[N, L, W]` to the same.
+
+        Args:
+            tokens: `[N, L, W]`.
+            mask: Added to the scores, reader first: `[L, L]` or `[N, 1, L, L]`.
+        """
         query, key, value = self.split(tokens)
         return self.join(functional.scaled_dot_product_attention(query, key, value, attn_mask=mask))
 
@@ -118,7 +123,12 @@ class Block(nn.Module):
         self.mlp = FeedForward(arch)
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """`[N, L, W]` to the same."""
+        """`[N, L, W]` to the same.
+
+        Args:
+            tokens: `[N, L, W]`.
+            mask: As the attention takes it.
+        """
         return self._feed(tokens + self.attn(self.ln_1(tokens), mask))
 
     def read(self, reader: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:

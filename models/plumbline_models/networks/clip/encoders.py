@@ -12,8 +12,9 @@ from typing import ClassVar, Final, TypeVar
 import numpy as np
 
 from plumbline_models.core.arrays import Array, Embedding, Pixels, ResizedPixels, TokenIds
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.protocols import Backend, EncoderKind
+from plumbline_models.core.protocols import EncoderKind
 from plumbline_models.images.preprocess_pixels import preprocess_pixels
 from plumbline_models.images.preprocess_spec import PreprocessSpec
 from plumbline_models.images.resample import pillow_arithmetic

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plumbline_models.core.arrays import Array, Pixels, ResizedPixels
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.core.protocols import Backend, EncoderKind
+from plumbline_models.core.protocols import EncoderKind
 from plumbline_models.images.preprocess_pixels import preprocess_pixels
 from plumbline_models.images.preprocess_spec import PreprocessSpec
 from plumbline_models.images.resample import pillow_arithmetic

@@ -53,7 +53,12 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(arch.inner_width, arch.width, bias=False)
 
     def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
-        """`[N, S, D]` to the same; `bias` is `[N or 1, heads, S, S]`, minus infinity where nothing may be read."""
+        """`[N, S, D]` to the same.
+
+        Args:
+            tokens: `[N, S, D]`.
+            bias: `[N or 1, heads, S, S]`, minus infinity where nothing may be read.
+        """
         query, key, value = (
             part.unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)
             for part in self.query_key_value(self.norm(tokens)).chunk(3, dim=-1)

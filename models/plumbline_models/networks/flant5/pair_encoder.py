@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from plumbline_models.core.arrays import Array, TokenIds
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import TextTooLongError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.core.protocols import Backend, EncoderKind, PairInput
+from plumbline_models.core.protocols import EncoderKind, PairInput
 from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts, pad_tokens
 from plumbline_models.networks.fingerprint import fingerprint
 from plumbline_models.networks.flant5.checkpoint import FlanT5Checkpoint

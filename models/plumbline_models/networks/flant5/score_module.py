@@ -30,7 +30,12 @@ class EncoderBlock(nn.Module):
         self.ffn = GatedFeedForward(arch)
 
     def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
-        """`[N, S, D]` to the same."""
+        """`[N, S, D]` to the same.
+
+        Args:
+            tokens: `[N, S, D]`.
+            bias: As the attention takes it.
+        """
         return self.ffn(self.attention(tokens, bias))
 
 
@@ -47,7 +52,13 @@ class FoldedCrossAttention(nn.Module):
         self.out = nn.Linear(arch.inner_width, arch.width, bias=False)
 
     def forward(self, tokens: Tensor, memory: Tensor, memory_bias: Tensor) -> Tensor:
-        """`[N, K, D]` tokens read `[N, S, D]` memory; `memory_bias` is `[N, 1, S]`."""
+        """`[N, K, D]` to the same.
+
+        Args:
+            tokens: `[N, K, D]`, which read.
+            memory: `[N, S, D]`, which is read.
+            memory_bias: `[N, 1, S]`, added to the scores.
+        """
         num_steps = tokens.shape[1]
         query = self.query(self.norm(tokens)).unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)
         reach = torch.matmul(query, self.key).flatten(1, 2)
@@ -66,7 +77,14 @@ class DecoderBlock(nn.Module):
         self.ffn = GatedFeedForward(arch)
 
     def forward(self, tokens: Tensor, bias: Tensor, memory: Tensor, memory_bias: Tensor) -> Tensor:
-        """`[N, K, D]` to the same."""
+        """`[N, K, D]` to the same.
+
+        Args:
+            tokens: `[N, K, D]`, which read.
+            bias: Of the attention among them.
+            memory: `[N, S, D]`, which they read.
+            memory_bias: `[N, 1, S]`, added to the scores.
+        """
         return self.ffn(self.cross(self.attention(tokens, bias), memory, memory_bias))
 
 

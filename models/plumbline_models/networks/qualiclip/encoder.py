@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from plumbline_models.core.arrays import Array, Pixels
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import ImageTooSmallError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.core.protocols import Backend, EncoderKind
+from plumbline_models.core.protocols import EncoderKind
 from plumbline_models.images.resample import pillow_arithmetic
 from plumbline_models.networks.clip.encoders import clip_facts
 from plumbline_models.networks.clip.flops import image_gflop

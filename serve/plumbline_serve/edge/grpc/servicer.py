@@ -3,8 +3,10 @@
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
+from google.protobuf.message import Message as ProtoMessage
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from plumbline_models.core.errors import InvalidFieldError, MalformedRequestError
@@ -27,10 +29,53 @@ from plumbline_wire.v1 import scoring_pb2 as pb
 
 M = TypeVar("M", bound=Request)
 T = TypeVar("T", bound=Reply)
-Q = TypeVar("Q", pb.ScoreRequest, pb.FilterRequest, pb.RankRequest, pb.EmbedRequest)
+Q = TypeVar("Q", bound=ProtoMessage)
+R = TypeVar("R", bound=ProtoMessage)
 
 MAX_BATCHES_UNDER_WAY = 16  # of one stream; the sender waits with further ones
 MAX_CORRELATION_CHARS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class _Method(Generic[Q, M, T, R]):
+    """A method with one request and one reply: what it is called, and what stands between the wire and the service."""
+
+    name: str
+    read: Callable[[Q, Limits], M]
+    call: Callable[[Service, M], Awaitable[T]]
+    write: Callable[[T, str], R]
+    failed: Callable[[], R]
+    """Makes what is returned beside an error."""
+
+
+SCORE = _Method(
+    "Score",
+    grpc_requests.score_request,
+    lambda service, message: service.score(message),
+    grpc_replies.score_reply,
+    pb.ScoreReply,
+)
+FILTER = _Method(
+    "Filter",
+    grpc_requests.filter_request,
+    lambda service, message: service.filter(message),
+    grpc_replies.filter_reply,
+    pb.FilterReply,
+)
+RANK = _Method(
+    "Rank",
+    grpc_requests.rank_request,
+    lambda service, message: service.rank(message),
+    grpc_replies.rank_reply,
+    pb.RankReply,
+)
+EMBED = _Method(
+    "Embed",
+    grpc_requests.embed_request,
+    lambda service, message: service.embed(message),
+    grpc_replies.embed_reply,
+    pb.EmbedReply,
+)
 
 
 class GrpcEdge:
@@ -67,45 +112,48 @@ class GrpcEdge:
         self._health = GrpcHealth(service, self._interceptor)
 
     async def score(self, request: pb.ScoreRequest, context: CallContext) -> pb.ScoreReply:
-        """Score items in one batch."""
+        """Score items in one batch.
 
-        async def answer(call: GrpcCall) -> pb.ScoreReply:
-            return await self._score(request, call.request_id, call.timeout)
-
-        return await self._interceptor.run(f"{SCORING_SERVICE}/Score", context, answer, failed=pb.ScoreReply())
+        Args:
+            request: The message.
+            context: The call's.
+        """
+        return await self._answer(SCORE, request, context)
 
     async def filter(self, request: pb.FilterRequest, context: CallContext) -> pb.FilterReply:
-        """Accept or reject items by thresholds, cheapest scorer first."""
+        """Accept or reject items by thresholds, cheapest scorer first.
 
-        async def answer(call: GrpcCall) -> pb.FilterReply:
-            async with self._read(request, grpc_requests.filter_request, call.timeout) as message:
-                reply = await _reported(self._service.filter(message), call.request_id)
-                return grpc_replies.filter_reply(reply, call.request_id)
-
-        return await self._interceptor.run(f"{SCORING_SERVICE}/Filter", context, answer, failed=pb.FilterReply())
+        Args:
+            request: The message.
+            context: The call's.
+        """
+        return await self._answer(FILTER, request, context)
 
     async def rank(self, request: pb.RankRequest, context: CallContext) -> pb.RankReply:
-        """Order N images for one text, or N texts for one image."""
+        """Order N images for one text, or N texts for one image.
 
-        async def answer(call: GrpcCall) -> pb.RankReply:
-            async with self._read(request, grpc_requests.rank_request, call.timeout) as message:
-                reply = await _reported(self._service.rank(message), call.request_id)
-                return grpc_replies.rank_reply(reply, call.request_id)
-
-        return await self._interceptor.run(f"{SCORING_SERVICE}/Rank", context, answer, failed=pb.RankReply())
+        Args:
+            request: The message.
+            context: The call's.
+        """
+        return await self._answer(RANK, request, context)
 
     async def embed(self, request: pb.EmbedRequest, context: CallContext) -> pb.EmbedReply:
-        """Make unit-norm vectors of images or texts."""
+        """Make unit-norm vectors of images or texts.
 
-        async def answer(call: GrpcCall) -> pb.EmbedReply:
-            async with self._read(request, grpc_requests.embed_request, call.timeout) as message:
-                reply = await _reported(self._service.embed(message), call.request_id)
-                return grpc_replies.embed_reply(reply, call.request_id)
-
-        return await self._interceptor.run(f"{SCORING_SERVICE}/Embed", context, answer, failed=pb.EmbedReply())
+        Args:
+            request: The message.
+            context: The call's.
+        """
+        return await self._answer(EMBED, request, context)
 
     async def list_scorers(self, request: pb.ListScorersRequest, context: CallContext) -> pb.ListScorersReply:
-        """List the loaded scorers."""
+        """List the loaded scorers.
+
+        Args:
+            request: Empty.
+            context: The call's.
+        """
         del request
 
         async def answer(call: GrpcCall) -> pb.ListScorersReply:
@@ -117,7 +165,12 @@ class GrpcEdge:
         )
 
     async def list_models(self, request: pb.ListModelsRequest, context: CallContext) -> pb.ListModelsReply:
-        """List the loaded encoders."""
+        """List the loaded encoders.
+
+        Args:
+            request: Empty.
+            context: The call's.
+        """
         del request
 
         async def answer(call: GrpcCall) -> pb.ListModelsReply:
@@ -131,7 +184,12 @@ class GrpcEdge:
     async def score_stream(
         self, requests: AsyncIterator[pb.ScoreStreamRequest], context: CallContext
     ) -> AsyncIterator[pb.ScoreStreamReply]:
-        """Score a long run of batches; each is answered as soon as it is ready, or with an error of its own."""
+        """Score a long run of batches; each is answered as soon as it is ready, or with an error of its own.
+
+        Args:
+            requests: The batches, each with a name of its own.
+            context: The call's.
+        """
         names: set[str] = set()
 
         def answers(call: GrpcCall) -> AsyncGenerator[pb.ScoreStreamReply, None]:
@@ -144,11 +202,21 @@ class GrpcEdge:
             yield reply
 
     async def check(self, request: HealthCheckRequest, context: CallContext) -> HealthCheckResponse:
-        """Say whether the service takes work; needs no key."""
+        """Say whether the service takes work; needs no key.
+
+        Args:
+            request: Names the service.
+            context: The call's.
+        """
         return await self._health.check(request, context)
 
     async def watch(self, request: HealthCheckRequest, context: CallContext) -> AsyncIterator[HealthCheckResponse]:
-        """Say whether the service takes work, now and at each change; needs no key."""
+        """Say whether the service takes work, now and at each change; needs no key.
+
+        Args:
+            request: Names the service.
+            context: The call's.
+        """
         async for response in self._health.watch(request, context):
             yield response
 
@@ -160,7 +228,7 @@ class GrpcEdge:
             _check_name(name, names)
             names.add(name)
             is_ours = True
-            reply = await self._score(request.request, request_id, CallerTimeout(time.monotonic()))
+            reply = await self._reply(SCORE, request.request, request_id, CallerTimeout(time.monotonic()))
             return pb.ScoreStreamReply(correlation_id=name, reply=reply)
         except Exception as error:  # noqa: BLE001 - whatever fails one batch, the others of the stream go on
             return pb.ScoreStreamReply(correlation_id=name, error=status(refuse(error, request_id, self._observer)))
@@ -168,10 +236,20 @@ class GrpcEdge:
             if is_ours:
                 names.discard(name)
 
-    async def _score(self, request: pb.ScoreRequest, request_id: str, caller_timeout: CallerTimeout) -> pb.ScoreReply:
-        async with self._read(request, grpc_requests.score_request, caller_timeout) as message:
-            reply = await _reported(self._service.score(message), request_id)
-            return grpc_replies.score_reply(reply, request_id)
+    async def _answer(self, method: "_Method[Q, M, T, R]", request: Q, context: CallContext) -> R:
+        async def answer(call: GrpcCall) -> R:
+            return await self._reply(method, request, call.request_id, call.timeout)
+
+        name = f"{SCORING_SERVICE}/{method.name}"
+        return await self._interceptor.run(name, context, answer, failed=method.failed())
+
+    async def _reply(
+        self, method: "_Method[Q, M, T, R]", request: Q, request_id: str, caller_timeout: CallerTimeout
+    ) -> R:
+        async with self._read(request, method.read, caller_timeout) as message:
+            reply = await method.call(self._service, message)
+            report_items(reply, request_id)
+            return method.write(reply, request_id)
 
     @asynccontextmanager
     async def _read(
@@ -184,13 +262,6 @@ class GrpcEdge:
             _check_readable(received)
             share.settle(received.ByteSize())
             yield with_remaining_time(read(received, self._limits), caller_timeout)
-
-
-async def _reported(answer: Awaitable[T], request_id: str) -> T:
-    """The reply, once the log knows what failed in it."""
-    reply = await answer
-    report_items(reply, request_id)
-    return reply
 
 
 def _check_readable(request: Any) -> None:

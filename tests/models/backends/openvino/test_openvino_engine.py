@@ -13,8 +13,8 @@ from plumbline_models.backends import Backend, Tuning, open_backend
 from plumbline_models.backends.openvino.conversion import convert
 from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino
 from plumbline_models.core.arrays import Array
+from plumbline_models.core.engines import Engine
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
-from plumbline_models.core.protocols import Engine
 from tests.models.backends.tiny_graphs import IMAGE_GRAPH, LIFT_GRAPH, TEXT_GRAPH, TWICE_GRAPH, TWICE_PX
 
 Batch = dict[str, Array]

@@ -10,8 +10,8 @@ from plumbline_models.backends import Backend
 from plumbline_models.backends.buckets import bucket_of
 from plumbline_models.backends.openvino.engine import NUM_AN_OCTAVE, Filling, fill_rows
 from plumbline_models.core.arrays import Array
+from plumbline_models.core.engines import Engine
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.core.protocols import Engine
 from plumbline_models.networks.attribution.graph import AttributionSpec, attribution_graph, vectors_graph
 from plumbline_models.networks.clip.graph import clip_image_graph, clip_text_graph
 from plumbline_models.networks.clip.spec import ClipSpec

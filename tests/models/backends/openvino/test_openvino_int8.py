@@ -22,8 +22,8 @@ from plumbline_models.backends.openvino.backend import OpenVinoBackend
 from plumbline_models.backends.openvino.int8 import MIN_COSINE, measure_loss
 from plumbline_models.backends.openvino.runtime import import_openvino, saturates_in_int8
 from plumbline_models.core.arrays import Array, Pixels
+from plumbline_models.core.engines import Engine
 from plumbline_models.core.errors import ConfigError, EngineError
-from plumbline_models.core.protocols import Engine
 from tests.models.backends.calibration_images import draw_calibration_images
 from tests.models.backends.tiny_graphs import IMAGE_GRAPH, IMAGE_PX, LIFT_GRAPH, unbuildable
 from tests.programs import program_environment

@@ -13,7 +13,7 @@ import pytest
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.backends.store.key import EngineKey
 from plumbline_models.backends.store.manifest import seal
-from plumbline_models.core.protocols import Engine
+from plumbline_models.core.engines import Engine
 from tests.models.backends.tiny_graphs import LIFT_GRAPH, unbuildable
 from tests.programs import program_environment
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from loadtests.goldens.clips import GoldenClip
-from plumbline_models.core.protocols import Backend, BuildContext, Embedded, PairInput, Score
+from plumbline_models.core.engines import Backend
+from plumbline_models.core.protocols import BuildContext, Embedded, PairInput, Score
 from plumbline_models.networks.attribution.encoder import AttributionEncoder
 from plumbline_models.networks.attribution.pairs import CaptionAttribution
 from plumbline_models.networks.encoder_registry import EncoderRegistry

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import EngineError, InvalidFieldError, SetupError
-from plumbline_models.core.protocols import Backend, Encoder, PairInput
+from plumbline_models.core.protocols import Encoder, PairInput
 from plumbline_models.images.resample import pillow_arithmetic
 from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
 from plumbline_models.networks.clip.spec import ClipSpec

@@ -7,8 +7,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from loadtests.goldens.clips import build_tiny
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import EngineError
-from plumbline_models.core.protocols import Backend
 from plumbline_models.networks.clip.encoders import ClipTextEncoder
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 from tests.results import succeeded

@@ -9,7 +9,8 @@ import pytest
 from loadtests.goldens.clips import GoldenClip, golden_image
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino
-from plumbline_models.core.protocols import Backend, BuildContext, Encoding
+from plumbline_models.core.engines import Backend
+from plumbline_models.core.protocols import BuildContext, Encoding
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers.clipscore import RESCALE, ClipScore
 from plumbline_models.scorers.fclipscore import FClipScore

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import UnknownArchError
-from plumbline_models.core.protocols import Backend
 from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
 from plumbline_models.networks.clip.graph import clip_image_graph
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import InvalidFieldError
-from plumbline_models.core.protocols import Backend
 from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
 from plumbline_models.networks.clip.spec import ClipSpec
 from plumbline_models.networks.clip.templated import TemplatedTextEncoder

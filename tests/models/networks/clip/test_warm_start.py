@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from plumbline_models.backends import Tuning
-from plumbline_models.core.protocols import Backend
+from plumbline_models.core.engines import Backend
 from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
 from plumbline_models.networks.clip.spec import ClipSpec
 from tests.results import succeeded

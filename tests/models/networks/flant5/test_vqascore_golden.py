@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from plumbline_models.backends import Tuning, open_backend
-from plumbline_models.core.protocols import Backend, BuildContext, Embedded, Encoder, PairInput, Score
+from plumbline_models.core.engines import Backend
+from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, PairInput, Score
 from plumbline_models.scorers.vqascore import VqaScore
 from tests.results import succeeded
 

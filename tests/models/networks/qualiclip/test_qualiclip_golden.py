@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plumbline_models.core.arrays import Pixels
-from plumbline_models.core.protocols import Backend, BuildContext, Embedded, Score
+from plumbline_models.core.engines import Backend
+from plumbline_models.core.protocols import BuildContext, Embedded, Score
 from plumbline_models.networks.clip.archs import Arch
 from plumbline_models.networks.clip.state_dicts import sort_tensors
 from plumbline_models.networks.encoder_registry import EncoderRegistry

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from plumbline_models.core.arrays import Pixels
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import StateDictError, UnknownArchError
-from plumbline_models.core.protocols import Backend
 from plumbline_models.networks.clip.archs import Arch, find_arch
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 from plumbline_models.networks.qualiclip.arch import TrunkArch

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from plumbline_models.core.arrays import Pixels
+from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import (
     ConfigError,
     ImageTooSmallError,
@@ -19,7 +20,7 @@ from plumbline_models.core.errors import (
     SetupError,
     StateDictError,
 )
-from plumbline_models.core.protocols import Backend, BuildContext, Embedded, Score
+from plumbline_models.core.protocols import BuildContext, Embedded, Score
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.networks.qualiclip.encoder import QualiClipEncoder, QualityEncoding
 from plumbline_models.networks.qualiclip.prompts import QUALICLIP_PAIRS
