@@ -37,6 +37,7 @@ from plumbline_training.clip_parts import (
     window_parts,
 )
 from plumbline_training.labels import NAMES, NOTHING
+from plumbline_training.options import read_options
 from plumbline_training.pool import read_pool
 from plumbline_training.reading import label_pool
 from plumbline_training.schedule import new_optimizers, rate_at, take_step
@@ -142,23 +143,21 @@ def train(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Train, resume where checkpoints are found, and write `config.json` and `weights.safetensors`."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--pool", type=Path, required=True, help="a folder filled by training.pool")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--texts-steps", type=int, default=600)
-    parser.add_argument("--teacher-steps", type=int, default=1800)
-    parser.add_argument("--windows-steps", type=int, default=2500)
-    parser.add_argument("--joint-steps", type=int, default=1400)
-    parser.add_argument("--whole-steps", type=int, default=900)
-    parser.add_argument("--retell-steps", type=int, default=150)
-    parser.add_argument("--last-steps", type=int, default=1500)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(options.threads)
-    train(options)
+    train(
+        read_options(
+            main.__doc__,
+            steps={
+                "--texts-steps": 600,
+                "--teacher-steps": 1800,
+                "--windows-steps": 2500,
+                "--joint-steps": 1400,
+                "--whole-steps": 900,
+                "--retell-steps": 150,
+                "--last-steps": 1500,
+            },
+            folders={"--pool": "a folder filled by plumbline_training.pool"},
+        )
+    )
 
 
 if __name__ == "__main__":

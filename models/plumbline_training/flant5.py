@@ -22,6 +22,7 @@ from plumbline_models.text.questions import DEFAULT_ANSWER, RIVAL_ANSWER
 from plumbline_training.answering import Answering, parts_of
 from plumbline_training.embedded_clip import load_clip
 from plumbline_training.flant5_layout import t5_arch, tower_arch, tower_state, write_checkpoint
+from plumbline_training.options import read_options
 from plumbline_training.pool import Pool, read_pool
 from plumbline_training.questions import QuestionBatch, QuestionDrawer
 from plumbline_training.reading_start import start_reading
@@ -130,18 +131,16 @@ def _resume(checkpoint: Path, answering: Answering, optimizers: list[torch.optim
 
 def main() -> None:
     """Train, resume where a checkpoint is found, and write a folder of the published layout."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--pool", type=Path, required=True, help="a folder filled by training.pool")
-    parser.add_argument("--clip", type=Path, required=True, help="the folder of mini-clip, whose tower is used")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=2300)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(options.threads)
-    train(options)
+    train(
+        read_options(
+            main.__doc__,
+            steps={"--steps": 2300},
+            folders={
+                "--pool": "a folder filled by plumbline_training.pool",
+                "--clip": "the folder of mini-clip, whose tower is used",
+            },
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from plumbline_models.core.arrays import Pixels
 from plumbline_training.distortions import DISTORTIONS, NUM_LEVELS
+from plumbline_training.options import read_options
 from plumbline_training.pristine import pristine
 from plumbline_training.spoiling import draw_way
 from plumbline_training.towers import CONFIG as CLIP_CONFIG
@@ -190,16 +191,7 @@ def train(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Train, resume where a checkpoint is found, and write `config.json` and `weights.safetensors`."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=3300)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(options.threads)
-    train(options)
+    train(read_options(main.__doc__, steps={"--steps": 3300}, folders={}))
 
 
 if __name__ == "__main__":
