@@ -26,7 +26,7 @@ class Share:
         self._fresh_bytes = 0
         self.num_bytes = 0
         self.may_hold_pixels = False
-        """Whether it may be as large as one raw picture, because its wire carries these."""
+        """Whether it may be as large as one raw image, because its wire carries these."""
         self.progressed_s = time.monotonic()
         self.stop: Callable[[], None] | None = None
         """Ends the wait for the body; None where it is not waited for."""
