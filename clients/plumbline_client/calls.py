@@ -6,8 +6,15 @@ import uuid
 from typing import Any
 
 from plumbline_client.errors import DeadlineError, PlumblineClientError, ProblemError, UsageError
-from plumbline_client.options import CallOptions, Profile, check_call_options, check_header, check_timeout_ms
-from plumbline_client.requests import Document, Request
+from plumbline_client.options import (
+    CallOptions,
+    Profile,
+    check_call_options,
+    check_header,
+    check_priority,
+    check_timeout_ms,
+)
+from plumbline_client.requests import Document, Request, claims_document
 from plumbline_client.retry import RetryBudget
 from plumbline_wire import REQUEST_ID_KEY
 
@@ -25,6 +32,7 @@ class Call:
         self._profile = profile
         self._budget = core.budget
         self._timeout_ms = timeout_ms
+        self._priority = check_priority(options.get("priority", profile.priority))
         self._ends_at = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000.0
         self._num_failed = 0
 
@@ -59,7 +67,7 @@ class Call:
     def document(self, request: Request[Any]) -> Document:
         """Make an attempt's JSON body, with the time that is left to answer it."""
         left = self.remaining_s()
-        return request.document() | ({} if left is None else {"timeout_ms": left * 1000.0})
+        return request.document() | claims_document(None if left is None else left * 1000.0, self._priority)
 
     def succeeded(self) -> None:
         """Book that an attempt was answered."""

@@ -78,7 +78,7 @@ class GrpcClient(SyncScoring):
             PlumblineClientError: The call broke. It is not retried: send again what had no reply.
         """
         call = self._core.begin({"timeout_ms": None, **options})
-        feed = Feed(_checked(batches), _positive(max_in_flight), self._core.profile.timeout_ms)
+        feed = Feed(_checked(batches), _positive(max_in_flight), self._core.profile)
         stream: Any = self._channel.stream_stream(  # the call's methods have no types
             grpc_wire.STREAM_PATH, pb.ScoreStreamRequest.SerializeToString, pb.ScoreStreamReply.FromString
         )(iter(feed), timeout=call.remaining_s(), metadata=tuple(call.headers.items()))
@@ -149,7 +149,7 @@ class AsyncGrpcClient(AsyncScoring):
             try:
                 async for batch in _each(_checked(batches)):
                     await room.acquire()
-                    yield batch_message(batch, index, self._core.profile.timeout_ms)
+                    yield batch_message(batch, index, self._core.profile)
                     index += 1
             except Exception as error:  # noqa: BLE001 - raised to the caller below, whatever it is
                 failures.append(error)

@@ -24,6 +24,7 @@ from plumbline_wire.v1 import scoring_pb2 as pb
 
 T = TypeVar("T", bound=BaseModel)
 M = TypeVar("M", bound=Message)
+_ENUMS = frozenset({"priority"})  # words in JSON
 _REST_ONLY = frozenset({"encoding"})  # gRPC carries vectors as bytes
 _SERVING = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus
 
@@ -112,7 +113,12 @@ def _fill(message: Any, document: Document) -> None:
         elif isinstance(value, Mapping):
             _fill_map(getattr(message, name), value)
         elif name not in _REST_ONLY:
-            setattr(message, name, value)
+            setattr(message, name, _enum_number(message, name, value) if name in _ENUMS else value)
+
+
+def _enum_number(message: Any, name: str, value: str) -> int:
+    numbers = message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_name
+    return int(numbers[f"{name}_{value}".upper()].number)
 
 
 def _extend(repeated: Any, values: list[Any]) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import TypedDict
+from typing import Literal, TypeAlias, TypedDict, get_args
 
 from plumbline_client.errors import UsageError
 from plumbline_client.retry import RetryPolicy
@@ -12,6 +12,9 @@ from plumbline_client.retry import RetryPolicy
 MAX_TIMEOUT_MS = 86_400_000_000.0  # 1000 days; more, infinity too, is no limit: transports count in fewer bits
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # what RFC 9110 calls a token
 _VISIBLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+
+Priority: TypeAlias = Literal["interactive", "normal", "batch"]
+"""How urgent a call is among those that wait; the service refuses `batch` first."""
 
 
 class ClientOptions(TypedDict, total=False):
@@ -21,6 +24,8 @@ class ClientOptions(TypedDict, total=False):
     """Sent as `Authorization: Bearer KEY`."""
     timeout_ms: float | None
     """Time of a call, all its attempts together; None: no limit. Default 30 000."""
+    priority: Priority
+    """Of every call. Default `normal`."""
     retry: RetryPolicy
     headers: Mapping[str, str]
     """Sent with every call: HTTP headers, or gRPC metadata (then with lower-case names)."""
@@ -31,6 +36,8 @@ class CallOptions(TypedDict, total=False):
 
     timeout_ms: float | None
     """Time of this call, in place of the client's."""
+    priority: Priority
+    """Of this call, in place of the client's."""
     request_id: str
     """Names the call in the service's logs; default: a random one."""
 
@@ -41,6 +48,7 @@ class Profile:
 
     api_key: str | None = field(default=None, repr=False)
     timeout_ms: float | None = 30_000.0
+    priority: Priority = "normal"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -53,6 +61,7 @@ class Profile:
                 raise UsageError(f"{name!r} cannot be the name of a header.")
             check_header(f"The header {name}", value)
         check_timeout_ms(self.timeout_ms)
+        check_priority(self.priority)
 
 
 def check_header(name: str, value: str) -> None:
@@ -82,6 +91,17 @@ def check_timeout_ms(timeout_ms: float | None) -> float | None:
     return float(timeout_ms) if timeout_ms <= MAX_TIMEOUT_MS else None
 
 
+def check_priority(priority: Priority) -> Priority:
+    """Read a priority.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    if priority not in get_args(Priority):
+        raise UsageError(f"A priority is one of {', '.join(get_args(Priority))}; this is {priority!r}.")
+    return priority
+
+
 def check_call_options(options: CallOptions) -> None:
     """Refuse options that a call does not have: ignored, they would be missed.
 
@@ -91,4 +111,4 @@ def check_call_options(options: CallOptions) -> None:
     known = CallOptions.__annotations__
     unknown = sorted(options.keys() - known.keys())
     if unknown:
-        raise UsageError(f"A call has no option {', '.join(unknown)}; it has {' and '.join(known)}.")
+        raise UsageError(f"A call has no option {', '.join(unknown)}; it has {', '.join(known)}.")

@@ -22,6 +22,7 @@ from plumbline_client.items import (
     texts_of,
     texts_or_images_of,
 )
+from plumbline_client.options import Priority
 from plumbline_client.problems import ReplyModel
 from plumbline_client.replies import (
     EmbedReply,
@@ -165,6 +166,16 @@ class ReadinessRequest(Request[Readiness]):
     method = "GET"
     path = "/readyz"
     reply = Readiness
+
+
+def claims_document(timeout_ms: float | None, priority: Priority) -> Document:
+    """Make what every request may say of itself; what is as by default is left out: older services do not know it.
+
+    Args:
+        timeout_ms: When an answer is of no use any more; None: never.
+        priority: How urgent it is.
+    """
+    return _given(timeout_ms=timeout_ms, priority=None if priority == "normal" else priority)
 
 
 def _given(**entries: Any) -> Document:

@@ -8,9 +8,9 @@ from plumbline_client.errors import PlumblineClientError, UnexpectedReplyError, 
 from plumbline_client.grpc_problems import status_error
 from plumbline_client.grpc_wire import read_score, write_message
 from plumbline_client.items import ItemLike
-from plumbline_client.options import check_timeout_ms
+from plumbline_client.options import Priority, Profile, check_priority, check_timeout_ms
 from plumbline_client.replies import ScoreReply
-from plumbline_client.requests import ScoreRequest
+from plumbline_client.requests import ScoreRequest, claims_document
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 
@@ -24,6 +24,8 @@ class Batch:
     """Comes back in the reply; unique among the batches under way; None: the batch's index, as a string."""
     timeout_ms: float | None = None
     """From when the service received the batch; None: the client's."""
+    priority: Priority | None = None
+    """None: the client's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +49,25 @@ class BatchReply:
         return self.response
 
 
-def batch_message(batch: Batch, index: int, timeout_ms: float | None) -> pb.ScoreStreamRequest:
+def batch_message(batch: Batch, index: int, profile: Profile) -> pb.ScoreStreamRequest:
     """Write one batch.
 
     Args:
         batch: What to score.
         index: Its place in the run, from 0.
-        timeout_ms: The client's, for batches without their own.
+        profile: The client's, for what batches do not say themselves.
 
     Raises:
         UsageError: A value does not fit its field.
     """
     if not isinstance(batch, Batch):
         raise UsageError(f"A stream takes batches: {type(batch).__name__} is no Batch.")
-    timeout = check_timeout_ms(timeout_ms if batch.timeout_ms is None else batch.timeout_ms)
-    document = ScoreRequest(batch.items, batch.scorers).document()
+    timeout_ms = check_timeout_ms(profile.timeout_ms if batch.timeout_ms is None else batch.timeout_ms)
+    claims = claims_document(timeout_ms, check_priority(batch.priority or profile.priority))
+    document = ScoreRequest(batch.items, batch.scorers).document() | claims
     named = str(index) if batch.correlation_id is None else batch.correlation_id
     try:
-        request = write_message(pb.ScoreRequest, document | ({} if timeout is None else {"timeout_ms": timeout}))
+        request = write_message(pb.ScoreRequest, document)
         return pb.ScoreStreamRequest(correlation_id=named, request=request)
     except (TypeError, ValueError) as error:
         raise UsageError(f"Batch {named} cannot be written as a message: {error}.") from error
@@ -91,10 +94,10 @@ class Feed:
     says why, to be raised where the replies are read.
     """
 
-    def __init__(self, batches: Iterable[Batch], max_in_flight: int, timeout_ms: float | None) -> None:
+    def __init__(self, batches: Iterable[Batch], max_in_flight: int, profile: Profile) -> None:
         self.failure: BaseException | None = None
         self._batches = batches
-        self._timeout_ms = timeout_ms
+        self._profile = profile
         self._room = threading.Semaphore(max_in_flight)
         self._is_over = False
 
@@ -104,7 +107,7 @@ class Feed:
                 self._room.acquire()
                 if self._is_over:
                     return
-                yield batch_message(batch, index, self._timeout_ms)
+                yield batch_message(batch, index, self._profile)
         except Exception as error:  # noqa: BLE001 - whatever the caller's iterable raises, it is raised to the caller
             self.failure = error
 

@@ -36,7 +36,7 @@ log = logging.getLogger("plumbline_client")
 class SyncScoring(ABC):
     """A blocking client; safe to share between threads.
 
-    Every method takes `timeout_ms` and `request_id` (`CallOptions`) and may raise any error of
+    Every method takes `timeout_ms`, `priority` and `request_id` (`CallOptions`) and may raise any error of
     `plumbline_client.errors`; what concerns one item stands in its result.
     """
 
@@ -52,7 +52,7 @@ class SyncScoring(ABC):
         Args:
             items: At least one. An `Image` object that several share is sent once.
             scorers: By id; None: every loaded scorer that an item allows.
-            options: `timeout_ms`, `request_id`.
+            options: `timeout_ms`, `priority`, `request_id`.
 
         Returns:
             Results in the order of the items.
@@ -73,7 +73,7 @@ class SyncScoring(ABC):
             items: At least one.
             policy: At least one threshold.
             explain: Whether items that are rejected already run through the other scorers too.
-            options: `timeout_ms`, `request_id`.
+            options: `timeout_ms`, `priority`, `request_id`.
 
         Returns:
             Verdicts in the order of the items.
@@ -96,7 +96,7 @@ class SyncScoring(ABC):
             candidates: Images where the query is a text, texts where it is an image.
             scorer: None: the first loaded scorer that takes an image and a text.
             top_k: Places to answer; None: all.
-            options: `timeout_ms`, `request_id`.
+            options: `timeout_ms`, `priority`, `request_id`.
 
         Returns:
             Best first, ties by index.
@@ -115,7 +115,7 @@ class SyncScoring(ABC):
         Args:
             inputs: Either images or texts.
             scorer: Whose encoder to use; None: the first loaded scorer that has one for texts.
-            options: `timeout_ms`, `request_id`.
+            options: `timeout_ms`, `priority`, `request_id`.
 
         Returns:
             Vectors in the order of the inputs.

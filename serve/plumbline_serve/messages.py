@@ -1,8 +1,7 @@
 """The service's requests and replies, each defined once, for REST, gRPC and the command line.
 
-The edges translate their wire format to these and back; the pipeline sees nothing else. Requests hold what the
-caller sent, unchecked beyond its shape: limits, names and images are checked on the request path, so that REST and gRPC
-refuse the same things with the same words.
+Requests hold what the caller sent, unchecked beyond its shape: limits, names and images are checked on the request
+path, so that all wires refuse the same with the same words.
 
 Replies are written field by field: a field goes out under its name, and where it has a default, only if it differs from
 it (REST). REST's schema takes types and descriptions from here; protobuf and client are held against it by a test.
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Score
+from plumbline_serve.request_context import Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,7 @@ class ScoreRequest:
     scorers: Sequence[str] | None = None
     """None: every loaded scorer that an item allows."""
     timeout_ms: float | None = None
+    priority: Priority = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class FilterRequest:
     images: Mapping[str, ImageSource] = field(default_factory=dict)
     explain: bool = False
     timeout_ms: float | None = None
+    priority: Priority = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class RankRequest:
     """None: the first loaded scorer that takes an image and a text."""
     top_k: int | None = None
     timeout_ms: float | None = None
+    priority: Priority = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class EmbedRequest:
     scorer: str | None = None
     """Whose encoder to use; None: the first loaded scorer with a text encoder."""
     timeout_ms: float | None = None
+    priority: Priority = "normal"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,14 @@ class Caller:
     """Of the tenant, above 0: one of weight 2 gets twice as much as one of weight 1 while both wait."""
 
 
+ANYONE = Caller()
+"""Whoever calls a service that asks for no key."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RequestContext:
     """One request's claims; it is equal to itself alone, so that what waits can be told apart by request."""
 
     deadline: Deadline = field(default_factory=Deadline)
-    caller: Caller = Caller()
+    caller: Caller = ANYONE
     priority: Priority = "normal"

@@ -155,6 +155,7 @@ ITEM, IMAGE = Item(text="a"), Image.data(PNG)
         pytest.param("score", [[ITEM]], {"timeout_ms": -1}, "greater than 0", id="less than no time"),
         pytest.param("score", [[ITEM]], {"timeout_ms": float("nan")}, "greater than 0", id="NaN"),
         pytest.param("score", [[ITEM]], {"timeout_ms": "5"}, "greater than 0", id="a str as time"),
+        pytest.param("score", [[ITEM]], {"priority": "urgent"}, "interactive, normal, batch", id="no priority"),
         pytest.param("score", [[ITEM]], {"request_id": 5}, "printable ASCII", id="a number as id"),
         pytest.param("filter", [[ITEM], Threshold("q", min=0)], {}, "come in a list", id="a threshold as policy"),
         pytest.param("filter", [[ITEM], [{"scorer": "q"}]], {}, "Threshold", id="a mapping as threshold"),

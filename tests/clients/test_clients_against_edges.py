@@ -38,6 +38,7 @@ from plumbline_models.core.protocols import Score
 from plumbline_serve import messages
 from plumbline_serve.edge.grpc.servicer import GrpcEdge
 from plumbline_serve.edge.rest.app import create_app
+from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.settings import AuthSettings, Settings
 from plumbline_wire.v1 import scoring_pb2_grpc
 
@@ -64,7 +65,7 @@ class CountingService:
     def __init__(self) -> None:
         self.requests: list[Any] = []
 
-    async def score(self, request: messages.ScoreRequest) -> messages.ScoreReply:
+    async def score(self, request: messages.ScoreRequest, caller: Caller = ANYONE) -> messages.ScoreReply:
         self.requests.append(request)
         if request.scorers is not None and "unknown" in request.scorers:
             raise UnknownScorerError("There is no such scorer.")
@@ -79,7 +80,7 @@ class CountingService:
         spoken = MissingTextError("There is no text.") if item.text is None else Score(len(item.text) / 7)
         return messages.ItemScores(item.id, {"weight": Score(value, details), "length": spoken})
 
-    async def filter(self, request: messages.FilterRequest) -> messages.FilterReply:
+    async def filter(self, request: messages.FilterRequest, caller: Caller = ANYONE) -> messages.FilterReply:
         (threshold,) = request.policy
         results = []
         for item in request.items:
@@ -90,7 +91,7 @@ class CountingService:
             results.append(messages.ItemVerdict(item.id, verdict, failed, {threshold.scorer: Score(value)}))
         return messages.FilterReply(results, TIMING)
 
-    async def rank(self, request: messages.RankRequest) -> messages.RankReply:
+    async def rank(self, request: messages.RankRequest, caller: Caller = ANYONE) -> messages.RankReply:
         values: dict[int, float] = dict(enumerate(map(len, request.texts)))
         errors = {}
         if len(request.images) > 1:
@@ -104,7 +105,7 @@ class CountingService:
         places = [messages.Ranked(index, float(values[index])) for index in order]
         return messages.RankReply(request.scorer or "weight", places, errors, TIMING)
 
-    async def embed(self, request: messages.EmbedRequest) -> messages.EmbedReply:
+    async def embed(self, request: messages.EmbedRequest, caller: Caller = ANYONE) -> messages.EmbedReply:
         if request.texts == ["late"]:
             raise ServiceDeadlineError("The deadline passed.")
         if request.texts == ["busy"]:
@@ -224,7 +225,7 @@ async def test_every_byte_and_every_bit_gets_through(ask, running) -> None:
     content = b"\x00\r\n--\xff shared"
     shared = Image.data(content)
     items = [Item(shared, "a", id="x"), Item(Image.raw(PIXELS), "bb"), Item(shared), Item(Image.data(b"broken"), "c")]
-    response = await ask("score", items, scorers=["weight", "length"], request_id="mine", timeout_ms=60_000)
+    response = await ask("score", items, scorers=["weight", "length"], request_id="mine", timeout_ms=60_000, priority="batch")
     assert response.request_id == "mine"
     assert [result.id for result in response.results] == ["x", "1", "2", "3"]
     first, second, third, fourth = response.results
@@ -242,6 +243,7 @@ async def test_every_byte_and_every_bit_gets_through(ask, running) -> None:
     request = running.service.requests[-1]
     assert len(request.images) == 1
     assert 0 < request.timeout_ms <= 60_000
+    assert request.priority == "batch"
 
 
 async def test_filter_rank_embed_and_the_lists_are_understood(ask) -> None:

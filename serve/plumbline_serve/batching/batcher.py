@@ -25,7 +25,7 @@ from plumbline_models.core.protocols import Encoder, Preprocessed
 from plumbline_serve.batching.lanes import LANES, Entry, Lane, LaneQueue
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.runner import BatchRunner, EncodingOrError
-from plumbline_serve.concurrency import Deadline
+from plumbline_serve.request_context import RequestContext
 
 BULK_LEADS_EVERY = 4  # batches; bounds how long bulk work can starve
 BULK_FROM = 32  # inputs of one call; fewer are interactive
@@ -103,17 +103,18 @@ class Batcher:
         if self._num_expected == 0:
             self._arrival.set()
 
-    async def encode(self, inputs: Sequence[Preprocessed], deadline: Deadline) -> EncodedBatch:
+    async def encode(self, inputs: Sequence[Preprocessed], context: RequestContext) -> EncodedBatch:
         """Encode inputs together with those of other callers.
 
         Args:
             inputs: As the encoder preprocesses them.
-            deadline: When the caller goes; an input whose turn does not come by then has that error.
+            context: Of the request; an input whose turn does not come by its deadline has that error.
 
         Raises:
             OverloadedError: The queue has no room for all of them.
         """
-        entries = self._enqueue(inputs, deadline)
+        entries = self._enqueue(inputs, context)
+        deadline = context.deadline
         loop, is_bound = asyncio.get_running_loop(), math.isfinite(deadline.at_s)
         expiry = loop.call_at(deadline.at_s + EXPIRY_GRACE_S, self._expire, entries) if is_bound else None
         try:
@@ -143,7 +144,7 @@ class Batcher:
             for entry in [entry for queue in self._lanes.values() for entry in queue.drain_all()]:
                 entry.answer(_stopped())
 
-    def _enqueue(self, inputs: Sequence[Preprocessed], deadline: Deadline) -> list[Entry]:
+    def _enqueue(self, inputs: Sequence[Preprocessed], context: RequestContext) -> list[Entry]:
         if all(map(asyncio.Task.done, self._streams)):
             raise _stopped()
         if self.num_queued + len(inputs) > self._limits.max_queued and (self.num_queued or not inputs):
@@ -156,7 +157,7 @@ class Batcher:
         loop, now = asyncio.get_running_loop(), time.monotonic()
         encoder = self._encoder
         entries = [
-            Entry(each, encoder.cost(each), encoder.bucket(each), deadline, loop.create_future(), now)
+            Entry(each, encoder.cost(each), encoder.bucket(each), context.deadline, loop.create_future(), now)
             for each in inputs
         ]
         for entry in entries:

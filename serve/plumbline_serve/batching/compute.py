@@ -9,19 +9,19 @@ from plumbline_models.core.errors import EngineError, NotReadyError
 from plumbline_models.core.protocols import Encoder, EncoderInfo, Preprocessed
 from plumbline_serve.batching.batcher import Batcher, BatchLimits, EncodedBatch
 from plumbline_serve.batching.observer import BatchObserver
-from plumbline_serve.concurrency import Deadline
+from plumbline_serve.request_context import RequestContext
 
 
 class Compute(Protocol):
     """Runs encoders by key."""
 
-    async def encode(self, key: str, inputs: Sequence[Preprocessed], deadline: Deadline) -> EncodedBatch:
+    async def encode(self, key: str, inputs: Sequence[Preprocessed], context: RequestContext) -> EncodedBatch:
         """Encode inputs, sharing batches with every other caller.
 
         Args:
             key: Of the encoder.
             inputs: As the encoder preprocesses them.
-            deadline: When the caller goes.
+            context: Of the request that they belong to.
 
         Raises:
             OverloadedError: The encoder's queue has no room for them.
@@ -90,9 +90,9 @@ class LocalCompute:
         if failing := self._failing():
             raise EngineError("An encoder has stopped answering.", encoders=failing)
 
-    async def encode(self, key: str, inputs: Sequence[Preprocessed], deadline: Deadline) -> EncodedBatch:
+    async def encode(self, key: str, inputs: Sequence[Preprocessed], context: RequestContext) -> EncodedBatch:
         """As `Compute.encode`."""
-        return await self._batcher(key).encode(inputs, deadline)
+        return await self._batcher(key).encode(inputs, context)
 
     def expect(self, key: str, num_inputs: int) -> None:
         """As `Compute.expect`."""

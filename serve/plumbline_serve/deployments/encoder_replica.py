@@ -7,8 +7,7 @@ from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Preprocessed
 from plumbline_serve.assembly import local_compute, make_scorers
 from plumbline_serve.batching import EncodedBatch
-from plumbline_serve.concurrency import Deadline
-from plumbline_serve.deployments.hop import Description, EncodingsTooLarge, message_limit, num_bytes
+from plumbline_serve.deployments.hop import Description, EncodingsTooLarge, RemoteContext, message_limit, num_bytes
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.loopback import keep_grpc_local
 from plumbline_serve.metrics import Instruments, Snapshot
@@ -31,18 +30,18 @@ class EncoderReplica:
         await self._compute.start()
 
     async def encode(
-        self, key: str, inputs: Sequence[Preprocessed], remaining_s: float | None, max_reply_bytes: int | None
+        self, key: str, inputs: Sequence[Preprocessed], claims: RemoteContext, max_reply_bytes: int | None
     ) -> EncodedBatch | EncodingsTooLarge | PlumblineError:
         """As `Compute.encode`; what it raises is returned, so that no transport wraps it.
 
         Args:
             key: Of the encoder.
             inputs: As the encoder preprocesses them.
-            remaining_s: Of the caller's time; None: there is no deadline.
+            claims: Of the request that they belong to.
             max_reply_bytes: What the reply has room for; None: for anything.
         """
         try:
-            encoded = await self._compute.encode(key, inputs, Deadline.after_s(remaining_s))
+            encoded = await self._compute.encode(key, inputs, claims.context())
         except PlumblineError as error:
             return error
         if max_reply_bytes is not None and (size := num_bytes(encoded.encodings)) > max_reply_bytes:

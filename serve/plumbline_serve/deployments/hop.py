@@ -3,11 +3,13 @@
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from ray.serve._private.constants import RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH
 
 from plumbline_models.core.protocols import EncoderInfo, Preprocessed
+from plumbline_serve.concurrency import Deadline
+from plumbline_serve.request_context import Caller, Priority, RequestContext
 
 LIMIT_VARIABLE = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
 USUAL_BYTES = 32 * 2**20
@@ -33,6 +35,25 @@ class Description:
     message_limit: int
     is_ready: bool
     """Whether its encoders do their work."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteContext:
+    """A request's context as it crosses: clocks are not shared, so that the deadline is what is left until it."""
+
+    remaining_s: float | None
+    """None: there is no deadline."""
+    caller: Caller
+    priority: Priority
+
+    @classmethod
+    def of(cls, context: RequestContext) -> Self:
+        """What is sent for a context, at this moment."""
+        return cls(context.deadline.remaining_s, context.caller, context.priority)
+
+    def context(self) -> RequestContext:
+        """The context on this side, at this moment."""
+        return RequestContext(Deadline.after_s(self.remaining_s), self.caller, self.priority)
 
 
 @dataclass(frozen=True, slots=True)

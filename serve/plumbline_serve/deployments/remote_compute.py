@@ -11,18 +11,20 @@ from ray.serve.handle import DeploymentHandle
 from plumbline_models.core.errors import CapacityError, PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Preprocessed
 from plumbline_serve.batching import EncodedBatch
-from plumbline_serve.concurrency import Deadline, together
+from plumbline_serve.concurrency import together
 from plumbline_serve.deployments.hop import (
     LIMIT_VARIABLE,
     USUAL_BYTES,
     Description,
     EncodingsTooLarge,
     Part,
+    RemoteContext,
     cut,
     message_limit,
     room_in,
 )
 from plumbline_serve.deployments.transport import AWAY_RETRY_AFTER_S, Replicas
+from plumbline_serve.request_context import RequestContext
 
 log = logging.getLogger(__name__)
 
@@ -71,13 +73,13 @@ class RemoteCompute:
             )
         self._watching = asyncio.create_task(self._watch(), name="watch encoders")
 
-    async def encode(self, key: str, inputs: Sequence[Preprocessed], deadline: Deadline) -> EncodedBatch:
+    async def encode(self, key: str, inputs: Sequence[Preprocessed], context: RequestContext) -> EncodedBatch:
         """As `Compute.encode`.
 
         Args:
             key: As there.
             inputs: As there.
-            deadline: As there.
+            context: As there.
 
         Raises:
             CapacityError: No encoder replica could answer; a retry may find another.
@@ -89,7 +91,7 @@ class RemoteCompute:
         async def send(part: Part) -> tuple[float, EncodedBatch]:
             async with turn:
                 sent_s = time.monotonic() - started
-                return sent_s, await self._send(key, part, deadline)
+                return sent_s, await self._send(key, part, context)
 
         replies = await together(send(part) for part in cut(inputs, max_bytes=usual, max_items=max_items))
         first_s = min((sent_s + reply.queue_s for sent_s, reply in replies), default=0.0)
@@ -139,23 +141,23 @@ class RemoteCompute:
             waiting.reschedule(now)
         self._waiting.clear()
 
-    async def _send(self, key: str, part: Part, deadline: Deadline) -> EncodedBatch:
+    async def _send(self, key: str, part: Part, context: RequestContext) -> EncodedBatch:
         room = self._room if self._replicas.is_limited else None
         by_reference = room is not None and max(part.num_bytes, self._encoding_bytes.get(key, 0)) > room
-        reply = await self._call(key, part, deadline, max_reply_bytes=None if by_reference else room)
+        reply = await self._call(key, part, context, max_reply_bytes=None if by_reference else room)
         if isinstance(reply, EncodingsTooLarge):
             self._encoding_bytes[key] = max(reply.encoding_bytes, self._encoding_bytes.get(key, 0))
-            reply = await self._call(key, part, deadline, max_reply_bytes=None)
+            reply = await self._call(key, part, context, max_reply_bytes=None)
         if isinstance(reply, PlumblineError):
             raise reply
         encoded: EncodedBatch = reply
         return encoded
 
-    async def _call(self, key: str, part: Part, deadline: Deadline, *, max_reply_bytes: int | None) -> Any:
+    async def _call(self, key: str, part: Part, context: RequestContext, *, max_reply_bytes: int | None) -> Any:
         if not self.is_ready:
             raise _away()
         by_reference = max_reply_bytes is None and self._replicas.is_limited
-        args = key, part.inputs, deadline.remaining_s, max_reply_bytes
+        args = key, part.inputs, RemoteContext.of(context), max_reply_bytes
         try:
             async with asyncio.timeout(None) as waiting:
                 self._waiting.add(waiting)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from plumbline_models.core.errors import ConfigError, UnauthenticatedError
+from plumbline_serve.request_context import ANYONE, Caller
 
 _KEY = re.compile(r"[\x21-\x7e]+")
 _SCHEME = "bearer"
@@ -40,23 +41,27 @@ class ApiKeys:
             raise ConfigError("The file of API keys holds no key.", path=str(path))
         return cls(key for _, key in keys)
 
-    def check(self, authorization: str | None) -> None:
+    def check(self, authorization: str | None) -> Caller:
         """Let the caller pass or not, in the same time for every wrong key.
 
         Args:
             authorization: The header or metadata of that name: `Bearer KEY`.
 
+        Returns:
+            Who calls.
+
         Raises:
             UnauthenticatedError: There is no key in it, or one that is not known.
         """
         if self._digests is None:
-            return
+            return ANYONE
         scheme, _, key = (authorization or "").strip().partition(" ")
         if scheme.lower() != _SCHEME or not key.strip():
             raise UnauthenticatedError("The call needs an API key: send 'authorization: Bearer KEY'.")
         digest = _digest(key.strip())
         if not any([hmac.compare_digest(digest, known) for known in self._digests]):  # noqa: C419 - looks at every key
             raise UnauthenticatedError("The API key is not known.")
+        return ANYONE
 
 
 def _digest(key: str) -> bytes:

@@ -1,14 +1,14 @@
 """Single flight: an encoding is stored, in flight for another caller, or the asking caller's to compute.
 
-    claim = cache.claim(keys, deadline)
+    claim = cache.claim(keys, context)
     if claim.mine:
         claim.start(work())  # which computes the encodings of `claim.mine` and then calls `claim.publish`
     encodings = await claim.encodings()
 
 Work in flight does not belong to the caller that started it: it goes on while anyone waits for it. A caller joins only
-work whose deadline is no earlier than its own. What stops that work as a whole (a full queue, say) is raised for the
-caller that started it alone; the others claim what is missing once more. Errors of single inputs are shared with
-those who wait, and never stored.
+work whose deadline is no earlier than its own and that is no less urgent. What stops that work as a whole (a full queue,
+say) is raised for the caller that started it alone; the others claim what is missing once more. Errors of single inputs
+are shared with those who wait, and never stored.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import EncoderKind
-from plumbline_serve.concurrency import Deadline
 from plumbline_serve.encoding_cache.store import EncodingKey, EncodingOrError, EncodingStore
+from plumbline_serve.request_context import PRIORITIES, RequestContext
 
 LookupResult: TypeAlias = Literal["hit", "joined", "miss"]
 """Stored, in flight for another caller, or to be computed."""
@@ -63,24 +63,23 @@ class EncodingCache:
         self._observer = observer
         self._in_flight: dict[EncodingKey, _InFlight] = {}
 
-    def claim(self, keys: Sequence[EncodingKey], deadline: Deadline, *, owner: object = None) -> "Claim":
+    def claim(self, keys: Sequence[EncodingKey], context: RequestContext) -> "Claim":
         """Look up encodings, and claim those that are neither stored nor in flight.
 
         Args:
             keys: Distinct, of one kind, at least one.
-            deadline: When the caller goes; it bounds the work that the caller starts.
-            owner: Stands for the caller, which may claim several times; waiting for its own work is not counted.
+            context: The request's, which may claim several times; it bounds the work that the request starts.
 
         Returns:
             A claim on all of them; where some are the caller's to compute, it must start the work at once.
         """
         found = {key: encoding for key in keys if (encoding := self._store.get(key)) is not None}
-        joined = {key: work for key in keys if key not in found and (work := self._joinable(key, deadline))}
+        joined = {key: work for key in keys if key not in found and (work := self._joinable(key, context))}
         mine = [key for key in keys if key not in found and key not in joined]
         self._count(keys[0].kind, {"hit": len(found), "joined": len(joined), "miss": len(mine)})
-        own = _InFlight(mine, deadline, owner) if mine else None
+        own = _InFlight(mine, context) if mine else None
         self._in_flight.update((key, own) for key in mine if own)
-        return Claim(self, found, joined, own=own, owner=owner)
+        return Claim(self, found, joined, own=own, context=context)
 
     def store(self, encodings: Encodings) -> None:
         """Keep what was computed, errors excepted."""
@@ -97,9 +96,9 @@ class EncodingCache:
             if self._in_flight.get(key) is work:
                 del self._in_flight[key]
 
-    def _joinable(self, key: EncodingKey, deadline: Deadline) -> "_InFlight | None":
+    def _joinable(self, key: EncodingKey, context: RequestContext) -> "_InFlight | None":
         work = self._in_flight.get(key)
-        return None if work is None or work.is_stopped or work.deadline.at_s < deadline.at_s else work
+        return None if work is None or work.is_stopped or not _outlasts(work.context, context) else work
 
     def _count(self, kind: str, results: Mapping[LookupResult, int]) -> None:
         for result, num_lookups in results.items():
@@ -117,7 +116,7 @@ class Claim:
         joined: "Mapping[EncodingKey, _InFlight]",
         *,
         own: "_InFlight | None",
-        owner: object,
+        context: RequestContext,
     ) -> None:
         self.found = found
         """Stored before."""
@@ -128,7 +127,7 @@ class Claim:
         self._cache = cache
         self._joined = joined
         self._own = own
-        self._owner = owner
+        self._context = context
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Compute what is `mine`, in a task of its own: it is cancelled when nobody waits for it any more.
@@ -167,7 +166,7 @@ class Claim:
                 waiting.enter_context(work.awaited())
             started = time.perf_counter()
             for work in joined:
-                if work.owner is None or work.owner is not self._owner:
+                if work.context is not self._context:  # waiting for what the request itself started is not counted
                     await work.done.wait()
                     self.joined_s = time.perf_counter() - started
             for work in joined:
@@ -196,10 +195,9 @@ class Claim:
 class _InFlight:
     """Encodings that are being computed, for as long as anyone waits for them."""
 
-    def __init__(self, keys: Sequence[EncodingKey], deadline: Deadline, owner: object) -> None:
+    def __init__(self, keys: Sequence[EncodingKey], context: RequestContext) -> None:
         self.keys = keys
-        self.deadline = deadline
-        self.owner = owner
+        self.context = context
         self.task: asyncio.Task[None] | None = None
         self.done = asyncio.Event()
         """Set once there are encodings, or there will be none."""
@@ -232,3 +230,9 @@ class _InFlight:
         """The error, of which nothing may stay here: it holds the frames that it passes, and they this work."""
         error, self.error = self.error, None
         return error or asyncio.CancelledError()
+
+
+def _outlasts(work: RequestContext, other: RequestContext) -> bool:
+    """Whether work under way is there in time for another request, and in no later lane."""
+    is_as_urgent = PRIORITIES.index(work.priority) <= PRIORITIES.index(other.priority)
+    return is_as_urgent and work.deadline.at_s >= other.deadline.at_s

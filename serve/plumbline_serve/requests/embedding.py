@@ -10,17 +10,19 @@ from plumbline_models.core.protocols import Encoder, Scorer
 from plumbline_models.networks.clip.tokens import is_cut
 from plumbline_serve.encoding_cache import EncodingOrError
 from plumbline_serve.messages import EmbedReply, EmbedRequest
+from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.session import RequestSession
 from plumbline_serve.requests.validation import Checks
 
 
-async def embed(pipeline: Pipeline, request: EmbedRequest) -> EmbedReply:
+async def embed(pipeline: Pipeline, request: EmbedRequest, caller: Caller = ANYONE) -> EmbedReply:
     """Embed images or texts; raises as `Service.embed` does.
 
     Args:
         pipeline: Of the process.
         request: As the caller sent it.
+        caller: Who calls.
     """
     if request.images and request.texts:
         raise InvalidFieldError(
@@ -29,7 +31,7 @@ async def embed(pipeline: Pipeline, request: EmbedRequest) -> EmbedReply:
         )
     pipeline.checks.count(len(request.images) or len(request.texts))
     image, text = _encoders(pipeline, request.scorer)
-    async with pipeline.session(request.timeout_ms) as session:
+    async with pipeline.session(request, caller) as session:
         if request.images:
             encodings = await _image_encodings(session, image, request)
         else:

@@ -14,6 +14,7 @@ from plumbline_serve.messages import (
     ScoreOrError,
     Threshold,
 )
+from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.validation import Case
 
@@ -27,18 +28,19 @@ class _Judged:
     error: PlumblineError | None = None
 
 
-async def filter_items(pipeline: Pipeline, request: FilterRequest) -> FilterReply:
+async def filter_items(pipeline: Pipeline, request: FilterRequest, caller: Caller = ANYONE) -> FilterReply:
     """Judge items by thresholds that must all hold; raises as `Service.filter` does.
 
     Args:
         pipeline: Of the process.
         request: As the caller sent it.
+        caller: Who calls.
     """
     order = _cheapest_first(pipeline, request.policy)
     judged = [_Judged(case) for case in pipeline.checks.cases(request.items, request.images)]
     for each in judged:
         _count_words(each, order, request.policy)
-    async with pipeline.session(request.timeout_ms) as session:
+    async with pipeline.session(request, caller) as session:
         for scorer in order:
             open_cases = [each for each in judged if each.error is None and (request.explain or not each.failed)]
             found = await pipeline.run(session, [each.case for each in open_cases], [scorer])

@@ -9,7 +9,16 @@ from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Embedded, Scorer
 from plumbline_serve.concurrency import Deadline, together
 from plumbline_serve.encoding_cache import EncodingOrError
-from plumbline_serve.messages import ItemFailure, ItemResult, ItemScores, ScoreOrError, ScoreReply, ScoreRequest
+from plumbline_serve.messages import (
+    ItemFailure,
+    ItemResult,
+    ItemScores,
+    Request,
+    ScoreOrError,
+    ScoreReply,
+    ScoreRequest,
+)
+from plumbline_serve.request_context import ANYONE, Caller, RequestContext
 from plumbline_serve.requests.session import RequestSession, SessionTools
 from plumbline_serve.requests.validation import Case, Checks
 
@@ -69,24 +78,34 @@ class Pipeline:
         self._tools = tools
         self._observer = observer
 
-    async def score(self, request: ScoreRequest) -> ScoreReply:
-        """Score items in one batch; raises as `Service.score` does."""
+    async def score(self, request: ScoreRequest, caller: Caller = ANYONE) -> ScoreReply:
+        """Score items in one batch; raises as `Service.score` does.
+
+        Args:
+            request: As the caller sent it.
+            caller: Who calls.
+        """
         scorers = self.checks.scorers(request.scorers)
         cases = self.checks.cases(request.items, request.images)
-        async with self.session(request.timeout_ms) as session:
+        async with self.session(request, caller) as session:
             scores = await self.run(session, cases, scorers)
         results = [self._result(case, found) for case, found in zip(cases, scores, strict=True)]
         return ScoreReply(results=results, timing_ms=session.timing())
 
     @asynccontextmanager
-    async def session(self, timeout_ms: float | None) -> AsyncIterator[RequestSession]:
+    async def session(self, request: Request, caller: Caller = ANYONE) -> AsyncIterator[RequestSession]:
         """One request's shared state, under its deadline.
+
+        Args:
+            request: How long its caller waits, and how urgent it is.
+            caller: Who calls.
 
         Raises:
             DeadlineExceededError: The deadline passed; work that still waits is dropped.
         """
-        deadline = Deadline.after_ms(timeout_ms)
-        session = RequestSession(self._tools, deadline, on_stage=self._observer.stage)
+        deadline = Deadline.after_ms(request.timeout_ms)
+        context = RequestContext(deadline, caller, request.priority)
+        session = RequestSession(self._tools, context, on_stage=self._observer.stage)
         try:
             async with asyncio.timeout(deadline.remaining_s):
                 yield session

@@ -5,20 +5,22 @@ from collections.abc import Iterable, Mapping
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
 from plumbline_models.core.protocols import Scorer
 from plumbline_serve.messages import Ranked, RankReply, RankRequest, ScoreOrError
+from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.validation import Case
 
 
-async def rank(pipeline: Pipeline, request: RankRequest) -> RankReply:
+async def rank(pipeline: Pipeline, request: RankRequest, caller: Caller = ANYONE) -> RankReply:
     """Score N images for one text, or N texts for one image, best first; raises as `Service.rank` does.
 
     Args:
         pipeline: Of the process.
         request: As the caller sent it.
+        caller: Who calls.
     """
     scorer = _scorer(pipeline, request.scorer)
     cases = _cases(pipeline, request)
-    async with pipeline.session(request.timeout_ms) as session:
+    async with pipeline.session(request, caller) as session:
         found = await pipeline.run(session, cases, [scorer])
     ranked, errors = _ranked(pipeline, scorer, zip(cases, found, strict=True))
     return RankReply(scorer.info.name, ranked[: request.top_k], errors, session.timing())

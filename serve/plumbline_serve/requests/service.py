@@ -21,6 +21,7 @@ from plumbline_serve.messages import (
     ScoreReply,
     ScoreRequest,
 )
+from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.embedding import embed
 from plumbline_serve.requests.filtering import filter_items
 from plumbline_serve.requests.pipeline import Pipeline
@@ -65,21 +66,21 @@ class CoreService:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         return self._num_active
 
-    async def score(self, request: ScoreRequest) -> ScoreReply:
+    async def score(self, request: ScoreRequest, caller: Caller = ANYONE) -> ScoreReply:
         """As `Service.score`."""
-        return await self._admitted(self._pipeline.score(request))
+        return await self._admitted(self._pipeline.score(request, caller))
 
-    async def filter(self, request: FilterRequest) -> FilterReply:
+    async def filter(self, request: FilterRequest, caller: Caller = ANYONE) -> FilterReply:
         """As `Service.filter`."""
-        return await self._admitted(filter_items(self._pipeline, request))
+        return await self._admitted(filter_items(self._pipeline, request, caller))
 
-    async def rank(self, request: RankRequest) -> RankReply:
+    async def rank(self, request: RankRequest, caller: Caller = ANYONE) -> RankReply:
         """As `Service.rank`."""
-        return await self._admitted(rank(self._pipeline, request))
+        return await self._admitted(rank(self._pipeline, request, caller))
 
-    async def embed(self, request: EmbedRequest) -> EmbedReply:
+    async def embed(self, request: EmbedRequest, caller: Caller = ANYONE) -> EmbedReply:
         """As `Service.embed`."""
-        reply = await self._admitted(embed(self._pipeline, request))
+        reply = await self._admitted(embed(self._pipeline, request, caller))
         if reply.dim:
             return reply
         dims = {info.key: info.dim for info in await self._compute.infos()}

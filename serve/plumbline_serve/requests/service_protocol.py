@@ -15,28 +15,29 @@ from plumbline_serve.messages import (
     ScoreReply,
     ScoreRequest,
 )
+from plumbline_serve.request_context import ANYONE, Caller
 
 
 class Service(Protocol):
     """The whole product, in this process or behind it.
 
-    Every method may raise any `RequestError` that concerns the request as a whole, `CapacityError` and
+    What scores takes the request and who calls: by default anyone. Every method may raise any `RequestError` that concerns the request as a whole, `CapacityError` and
     `DeadlineExceededError`; what concerns one item stands in its result.
     """
 
-    async def score(self, request: ScoreRequest) -> ScoreReply:
+    async def score(self, request: ScoreRequest, caller: Caller = ANYONE) -> ScoreReply:
         """Score items in one batch."""
         ...
 
-    async def filter(self, request: FilterRequest) -> FilterReply:
+    async def filter(self, request: FilterRequest, caller: Caller = ANYONE) -> FilterReply:
         """Judge items by thresholds, cheapest scorer first."""
         ...
 
-    async def rank(self, request: RankRequest) -> RankReply:
+    async def rank(self, request: RankRequest, caller: Caller = ANYONE) -> RankReply:
         """Order images for a text or texts for an image."""
         ...
 
-    async def embed(self, request: EmbedRequest) -> EmbedReply:
+    async def embed(self, request: EmbedRequest, caller: Caller = ANYONE) -> EmbedReply:
         """Embed images or texts."""
         ...
 

@@ -16,9 +16,10 @@ from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Encoder, PairInput, Preprocessed
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.batching import Compute
-from plumbline_serve.concurrency import CpuPools, Deadline, together
+from plumbline_serve.concurrency import CpuPools, together
 from plumbline_serve.encoding_cache import Claim, EncodingCache, EncodingKey, EncodingOrError, encoding_key
 from plumbline_serve.messages import ImageSource, Timing
+from plumbline_serve.request_context import RequestContext
 from plumbline_serve.requests.images import DecodedImages, OnStage, RequestImage, are_quick, attempt, open_image
 
 IMAGES_PER_CALL = 32
@@ -63,18 +64,17 @@ class RequestSession:
 
     Args:
         tools: What requests share.
-        deadline: When the caller goes.
+        context: Who asks, how urgently and until when.
         on_stage: Hears how long each image took to decode and to preprocess, from several threads.
     """
 
-    def __init__(self, tools: SessionTools, deadline: Deadline, *, on_stage: OnStage) -> None:
+    def __init__(self, tools: SessionTools, context: RequestContext, *, on_stage: OnStage) -> None:
         self.stage_seconds = StageSeconds()
         self._started = time.perf_counter()
         self._tools = tools
-        self._deadline = deadline
+        self._context = context
         self._on_stage = on_stage
         self._adding = threading.Lock()
-        self._owner = object()
         self._decode, self._tokenise = tools.pools.decode.turns(), tools.pools.tokenise.turns()
         self._score = tools.pools.score.turns()
         self._decoded = tools.decoded.open()
@@ -167,7 +167,7 @@ class RequestSession:
     async def _look_up(self, encoder: Encoder, inputs: Mapping[EncodingKey, Any]) -> None:
         """Put the encodings of inputs into `_encodings`: stored, in flight for another request, or computed here."""
         while wanted := [key for key in inputs if key not in self._encodings]:
-            claim = self._tools.cache.claim(wanted, self._deadline, owner=self._owner)
+            claim = self._tools.cache.claim(wanted, self._context)
             if claim.mine:
                 claim.start(self._compute(encoder, claim, [inputs[key] for key in claim.mine]))
             self._encodings |= await claim.encodings()
@@ -198,8 +198,8 @@ class RequestSession:
 
     def _preprocess_one(self, encoder: Encoder, given: Input) -> Preprocessed | PlumblineError:
         """Runs on a thread."""
-        if self._deadline.has_passed:
-            return self._deadline.error("decode" if encoder.kind == "image" else "tokenise")
+        if self._context.deadline.has_passed:
+            return self._context.deadline.error("decode" if encoder.kind == "image" else "tokenise")
         if isinstance(given, RequestImage):
             return given.preprocess(encoder, self._spend)
         preprocessed: Preprocessed | PlumblineError = attempt(encoder.preprocess, given)
@@ -212,7 +212,7 @@ class RequestSession:
         sound = [each for each in preprocessed if not isinstance(each, PlumblineError)]
         if not sound:
             return list(preprocessed)
-        encoded = await self._tools.compute.encode(encoder.key, sound, self._deadline)
+        encoded = await self._tools.compute.encode(encoder.key, sound, self._context)
         self.stage_seconds.queue = max(self.stage_seconds.queue, encoded.queue_s)
         self.stage_seconds.compute = max(self.stage_seconds.compute, encoded.compute_s)
         encodings = iter(encoded.encodings)

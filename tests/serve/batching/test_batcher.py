@@ -8,8 +8,9 @@ import pytest
 from plumbline_models.core.errors import DeadlineExceededError, EngineError, OverloadedError
 from plumbline_serve.batching import Batcher, BatchLimits, LocalCompute
 from plumbline_serve.concurrency import Deadline
+from plumbline_serve.request_context import RequestContext
 
-NEVER = Deadline()
+NEVER = RequestContext()
 LIMITS = BatchLimits(max_queued=64, max_linger_s=0.0)
 
 
@@ -173,7 +174,7 @@ async def test_a_full_queue_refuses_with_a_time_to_retry(gated):
 
 async def test_an_input_whose_deadline_passed_is_answered_and_not_computed(gated, observer):
     encoder, batcher = gated
-    late = asyncio.create_task(batcher.encode([7.0], Deadline.after_ms(0)))
+    late = asyncio.create_task(batcher.encode([7.0], RequestContext(Deadline.after_ms(0))))
     kept = asyncio.create_task(batcher.encode([8.0], NEVER))
     await asyncio.sleep(0)
     encoder.gate.set()
@@ -212,7 +213,7 @@ async def test_what_callers_left_behind_is_out_of_the_queue_at_once(gated, obser
 async def test_a_deadline_that_passes_in_the_queue_is_answered_while_the_encoder_is_busy(gated, observer):
     _, batcher = gated
     async with asyncio.timeout(20):  # the encoder stays busy until the test ends
-        late = await batcher.encode([7.0] * 64, Deadline.after_ms(1))
+        late = await batcher.encode([7.0] * 64, RequestContext(Deadline.after_ms(1)))
     assert all(isinstance(each, DeadlineExceededError) for each in late.encodings)
     assert (batcher.num_queued, observer.expired_stages) == (0, ["queue"] * 64)
 

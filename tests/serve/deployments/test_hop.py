@@ -19,15 +19,15 @@ from plumbline_models.core.errors import CapacityError, EngineError, OverloadedE
 from plumbline_models.core.protocols import EncoderKind
 from plumbline_serve.assembly import encoders_of, make_scorers
 from plumbline_serve.batching import BatchLimits, LocalCompute
-from plumbline_serve.concurrency import Deadline
 from plumbline_serve.deployments.encoder_replica import EncoderReplica
 from plumbline_serve.deployments.hop import cut, num_bytes, room_in
 from plumbline_serve.deployments.remote_compute import RemoteCompute
 from plumbline_serve.deployments.transport import translated
+from plumbline_serve.request_context import RequestContext
 from plumbline_serve.settings import Settings
 from tests.results import succeeded
 
-NEVER = Deadline()
+NEVER = RequestContext()
 FAKE = Settings(backend="fake", scorers={"clipscore": {}})
 
 
@@ -136,11 +136,11 @@ class Observed(EncoderReplica):
     was_asked = threading.Event()
     answers = threading.Event()
 
-    async def encode(self, key, inputs, remaining_s, max_reply_bytes):
+    async def encode(self, key, inputs, claims, max_reply_bytes):
         self.calls.append(len(inputs))
         self.was_asked.set()
         await asyncio.to_thread(self.answers.wait)
-        return await super().encode(key, inputs, remaining_s, max_reply_bytes)
+        return await super().encode(key, inputs, claims, max_reply_bytes)
 
     async def describe(self):
         if Observed.is_away:

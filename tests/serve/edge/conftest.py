@@ -45,6 +45,7 @@ from plumbline_serve.messages import (
     ScoreReply,
     Timing,
 )
+from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.settings import AuthSettings, Limits, Settings
 from plumbline_wire.v1 import scoring_pb2_grpc
 
@@ -89,21 +90,22 @@ class RuleService:
 
     def __init__(self) -> None:
         self.received: list[Any] = []
+        self.callers: list[Caller] = []
         self.is_ready = True
         self.hanging = threading.Semaphore(0)
         self.cancelled = threading.Semaphore(0)
 
-    async def score(self, request):
-        await self._obey(request, [item.text for item in request.items])
+    async def score(self, request, caller=ANYONE):
+        await self._obey(request, caller, [item.text for item in request.items])
         return ScoreReply([self._result(item, request.images) for item in request.items], TIMING)
 
-    async def filter(self, request):
-        await self._obey(request, [item.text for item in request.items])
+    async def filter(self, request, caller=ANYONE):
+        await self._obey(request, caller, [item.text for item in request.items])
         results = [self._result(item, request.images) for item in request.items]
         return FilterReply([self._verdict(result, request.policy[0]) for result in results], TIMING)
 
-    async def rank(self, request):
-        await self._obey(request, request.texts)
+    async def rank(self, request, caller=ANYONE):
+        await self._obey(request, caller, request.texts)
         values, errors = [], {}
         for index, image in enumerate(request.images if len(request.texts) == 1 else request.images * 2):
             try:
@@ -112,8 +114,8 @@ class RuleService:
                 errors[index] = error
         return RankReply("sum", sorted(values, key=lambda each: -each.value)[: request.top_k], errors, TIMING)
 
-    async def embed(self, request):
-        await self._obey(request, request.texts)
+    async def embed(self, request, caller=ANYONE):
+        await self._obey(request, caller, request.texts)
         vectors: list[Any] = [np.full(DIM, len(text) / 3, np.float32) for text in request.texts]
         for image in request.images:
             try:
@@ -131,8 +133,9 @@ class RuleService:
     async def metrics(self):
         return b"# HELP plumbline_requests_total Requests answered.\n"
 
-    async def _obey(self, request, texts) -> None:
+    async def _obey(self, request, caller, texts) -> None:
         self.received.append(request)
+        self.callers.append(caller)
         for text in filter(None, texts):
             if text.startswith("raise "):
                 kind = next(kind for kind in error_classes() if kind.code == text.split()[1])
@@ -334,6 +337,7 @@ def _edge() -> Iterator[Edge]:
 def edge(_edge: Edge) -> Edge:
     """Both edges, with small limits and no keys."""
     _edge.service.received.clear()
+    _edge.service.callers.clear()
     _edge.service.is_ready = True
     _edge.notebook.requests.clear()
     _edge.notebook.rejections.clear()

@@ -37,7 +37,7 @@ class Forms:
 
 IMAGE = Image.data(b"x")
 ITEMS = [Item(IMAGE, "a"), Item(IMAGE, "b")]  # share an image, so that the request has `images`
-TIME = {"timeout_ms": 1.0}  # a call adds it
+CLAIMS = client_requests.claims_document(1.0, "batch")  # a call adds them
 RANK = (
     client_requests.RankRequest("a", [IMAGE], scorer="a", top_k=1).document()
     | client_requests.RankRequest(IMAGE, ["a"]).document()
@@ -50,7 +50,7 @@ FORMS = {
         messages.ScoreRequest,
         pb.ScoreRequest,
         schemas.ScoreRequest,
-        client_requests.ScoreRequest(ITEMS, ["a"]).document() | TIME,
+        client_requests.ScoreRequest(ITEMS, ["a"]).document() | CLAIMS,
     ),
     "Threshold": Forms(messages.Threshold, pb.Threshold, schemas.Threshold, Threshold),
     "Policy": Forms(None, pb.Policy, request_schemas.Policy, {"all": []}),
@@ -58,10 +58,10 @@ FORMS = {
         messages.FilterRequest,
         pb.FilterRequest,
         schemas.FilterRequest,
-        client_requests.FilterRequest(ITEMS, [Threshold("a", min=1)], explain=True).document() | TIME,
+        client_requests.FilterRequest(ITEMS, [Threshold("a", min=1)], explain=True).document() | CLAIMS,
     ),
-    "RankRequest": Forms(messages.RankRequest, pb.RankRequest, schemas.RankRequest, RANK | TIME),
-    "EmbedRequest": Forms(messages.EmbedRequest, pb.EmbedRequest, schemas.EmbedRequest, EMBED | TIME),
+    "RankRequest": Forms(messages.RankRequest, pb.RankRequest, schemas.RankRequest, RANK | CLAIMS),
+    "EmbedRequest": Forms(messages.EmbedRequest, pb.EmbedRequest, schemas.EmbedRequest, EMBED | CLAIMS),
     "Timing": Forms(messages.Timing, pb.Timing, reply_schemas.Timing, client.Timing),
     "Word": Forms(None, pb.Word, reply_schemas.Word, client.Word),
     "ScoreValue": Forms(None, pb.ScoreValue, (reply_schemas.ScoreValue, reply_schemas.Failed), client.ScoreValue),

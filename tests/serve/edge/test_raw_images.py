@@ -108,7 +108,7 @@ def test_raw_pixels_beyond_the_bytes_of_a_request_are_taken_over_either_wire(ope
 class ReadingService:
     """Reads images as the request path does, and gives the mean of each."""
 
-    async def embed(self, request):
+    async def embed(self, request, caller):
         policy = DecodePolicy(max_bytes=10_000)
         vectors: list[Any] = [attempt(read_pixels, image, policy) for image in request.images]
         means = [each if isinstance(each, PlumblineError) else np.full(3, each.mean(), np.float32) for each in vectors]

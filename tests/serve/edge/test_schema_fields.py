@@ -83,6 +83,11 @@ SCORE_CASES = [
     pytest.param({"items": [], "timeout_ms": -1.5}, {"/timeout_ms": "must be greater than 0"}, id="negative timeout"),
     pytest.param({"items": [], "timeout_ms": True}, {"/timeout_ms": "must be a number"}, id="timeout as boolean"),
     pytest.param(
+        {"items": [], "priority": "urgent"},
+        {"/priority": "must be 'interactive', 'normal' or 'batch'"},
+        id="another priority",
+    ),
+    pytest.param(
         {"items": [], "timeout_ms": float("inf")}, {"/timeout_ms": "must be a finite number"}, id="endless timeout"
     ),
     pytest.param({"items": [], "timeout_ms": 10**400}, {"/timeout_ms": "must be a number"}, id="huge integer"),

@@ -69,6 +69,7 @@ SCORE = [
     ),
     pytest.param({"items": [{}], "timeout_ms": -1}, {"items": [pb.Item()], "timeout_ms": -1}, id="negative timeout"),
     pytest.param({"items": [{}], "timeout_ms": INF}, {"items": [pb.Item()], "timeout_ms": INF}, id="endless timeout"),
+    pytest.param({"items": [{}], "priority": "7"}, {"items": [pb.Item()], "priority": 7}, id="another priority"),
     pytest.param({"items": [{"image": {}}]}, {"items": [pb.Item(image=NO_IMAGE)]}, id="no source"),
     pytest.param({"items": [{"image": FLAT}]}, {"items": [pb.Item(image=RAW)]}, id="raw without a size"),
     pytest.param({"items": [{"image": TWO}]}, {"items": [pb.Item(image=RAW_TWO)]}, id="raw of two channels"),

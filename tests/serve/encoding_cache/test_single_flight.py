@@ -8,8 +8,8 @@ import pytest
 from plumbline_models.core.errors import EngineError, OverloadedError
 from plumbline_serve.concurrency import Deadline
 from plumbline_serve.encoding_cache import Claim, EncodingCache, EncodingKey, EncodingStore
+from plumbline_serve.request_context import Priority, RequestContext
 
-NEVER = Deadline()
 A, B, C = (EncodingKey("text", "arithmetic/text", name) for name in (b"a", b"b", b"c"))
 
 
@@ -23,16 +23,17 @@ class Requests:
         self.num_cancelled = 0
         self.error: Exception | None = None
         self.bad: EncodingKey | None = None
-        self.joined_s: dict[object, float] = {}
+        self.joined_s: dict[RequestContext, float] = {}
 
-    async def get(self, keys: Sequence[EncodingKey], deadline: Deadline = NEVER, owner: object = None) -> dict:
+    async def get(self, keys: Sequence[EncodingKey], context: RequestContext | None = None) -> dict:
+        context = context or RequestContext()
         found: dict[EncodingKey, object] = {}
         while wanted := [key for key in keys if key not in found]:
-            claim = self.cache.claim(wanted, deadline, owner=owner)
+            claim = self.cache.claim(wanted, context)
             if claim.mine:
                 claim.start(self.compute(claim))
             found |= await claim.encodings()
-            self.joined_s[owner] = max(self.joined_s.get(owner, 0.0), claim.joined_s)
+            self.joined_s[context] = max(self.joined_s.get(context, 0.0), claim.joined_s)
         return found
 
     async def compute(self, claim: Claim) -> None:
@@ -81,17 +82,18 @@ async def test_what_is_under_way_is_waited_for_and_not_computed_again(requests, 
 
 
 async def test_only_a_wait_for_what_another_computes_is_noted(requests):
+    mine, theirs = RequestContext(), RequestContext()
     calls = [
-        asyncio.create_task(requests.get(keys, owner=owner))
-        for keys, owner in (([A, B], "mine"), ([B], "mine"), ([A, C], "theirs"))
+        asyncio.create_task(requests.get(keys, context))
+        for keys, context in (([A, B], mine), ([B], mine), ([A, C], theirs))
     ]
     await settled()
     await asyncio.sleep(0.01)
     requests.may_go.set()
     await asyncio.gather(*calls)
     assert requests.computed == [[A, B], [C]]
-    assert requests.joined_s["mine"] == 0
-    assert requests.joined_s["theirs"] > 0.005
+    assert requests.joined_s[mine] == 0
+    assert requests.joined_s[theirs] > 0.005
 
 
 async def test_who_asked_first_may_leave_while_another_waits(requests):
@@ -128,15 +130,34 @@ async def test_work_that_is_stopped_before_it_began_leaves_nothing_behind(reques
 
 
 async def test_nobody_joins_work_that_ends_before_its_own_deadline(requests):
-    hurried = asyncio.create_task(requests.get([A], Deadline.after_ms(60_000)))
+    hurried = asyncio.create_task(requests.get([A], RequestContext(Deadline.after_ms(60_000))))
     await settled()
     patient = asyncio.create_task(requests.get([A]))
     await settled()
-    also_hurried = asyncio.create_task(requests.get([A], Deadline.after_ms(30_000)))
+    also_hurried = asyncio.create_task(requests.get([A], RequestContext(Deadline.after_ms(30_000))))
     await settled()
     requests.may_go.set()
     assert [await call for call in (hurried, patient, also_hurried)] == [{A: b"A"}] * 3
     assert requests.computed == [[A], [A]]
+
+
+@pytest.mark.parametrize(
+    ("of_work", "of_request", "num_computed"),
+    [
+        pytest.param("batch", "normal", 2, id="less urgent work is not waited for"),
+        pytest.param("interactive", "batch", 1, id="more urgent work is"),
+    ],
+)
+async def test_nobody_joins_work_that_is_less_urgent(
+    requests, of_work: Priority, of_request: Priority, num_computed: int
+):
+    calls = []
+    for priority in (of_work, of_request):
+        calls.append(asyncio.create_task(requests.get([A], RequestContext(priority=priority))))
+        await settled()
+    requests.may_go.set()
+    assert [await call for call in calls] == [{A: b"A"}] * 2
+    assert len(requests.computed) == num_computed
 
 
 async def test_what_stops_one_caller_s_work_is_tried_again_by_those_who_waited(requests):
@@ -174,7 +195,7 @@ async def test_work_is_shared_where_nothing_is_kept(observer):
 async def test_work_that_ends_without_encodings_is_an_error_and_no_endless_wait(observer):
     async def nothing() -> None: ...
 
-    claim = EncodingCache(EncodingStore({}), observer).claim([A], NEVER)
+    claim = EncodingCache(EncodingStore({}), observer).claim([A], RequestContext())
     claim.start(nothing())
     with pytest.raises(RuntimeError, match="without encodings"):
         await claim.encodings()

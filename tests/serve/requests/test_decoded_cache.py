@@ -89,7 +89,7 @@ def test_images_are_kept_decoded_only_where_another_encoder_could_ask_for_them(n
 
 async def test_nothing_stays_decoded_once_a_request_is_answered(open_pipeline, png):
     pipeline = await open_pipeline()
-    async with pipeline.session(None) as session:
+    async with pipeline.session(EmbedRequest()) as session:
         images = [EncodedImage(png(value)) for value in range(5)]
         await session.open(images)
         await session.image_encodings(pipeline.scorers["mean"].image, images)
@@ -111,7 +111,7 @@ async def test_a_long_request_holds_few_preprocessed_images_while_its_encoder_is
     pipeline, encoder = await open_pipeline(), scorers["mean"].image
     encoder.gate = threading.Event()
     images = [RawImage(bytes([value % 251, value // 251, 0]) * 4, 2, 2) for value in range(10 * IMAGES_PER_CALL)]
-    async with pipeline.session(None) as session:
+    async with pipeline.session(EmbedRequest()) as session:
         await session.open(images)
         encodings = asyncio.create_task(session.image_encodings(encoder, images))
         await asyncio.to_thread(encoder.entered.wait, 30)

@@ -238,7 +238,7 @@ async def test_a_long_request_is_encoded_while_its_last_images_are_decoded(pipel
     encoder = scorers["mean"].image
     encoder.awaits_a_batch = 99.0
     images = [EncodedImage(png(value)) for value in range(100)]
-    async with pipeline.session(None) as session:
+    async with pipeline.session(EmbedRequest()) as session:
         await session.open(images)
         encodings = await session.image_encodings(encoder, images)
     assert [encodings[image] for image in images] == [float(value) for value in range(100)]

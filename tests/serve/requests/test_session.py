@@ -8,8 +8,8 @@ import pytest
 
 from plumbline_models.core.errors import DeadlineExceededError
 from plumbline_models.core.protocols import Score
-from plumbline_serve.concurrency import Deadline
 from plumbline_serve.messages import EmbedRequest, Item, RawImage, ScoreRequest
+from plumbline_serve.request_context import RequestContext
 from plumbline_serve.requests.embedding import embed
 from plumbline_serve.requests.session import RequestSession
 
@@ -34,7 +34,7 @@ async def test_no_seconds_are_lost_where_threads_spend_at_once(open_pipeline, st
     spoken: list[float] = []
     session = RequestSession(
         (await open_pipeline())._tools,
-        Deadline.after_ms(None),
+        RequestContext(),
         on_stage=lambda _, seconds: spoken.append(float(seconds)),
     )
     other = threading.Thread(target=session._spend, args=(stage, 2.0))

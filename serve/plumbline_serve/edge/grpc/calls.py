@@ -19,6 +19,7 @@ from plumbline_serve.edge.api_keys import ApiKeys
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.parsing import CallerTimeout
 from plumbline_serve.edge.problems import grpc_code, refuse, status
+from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.request_ids import request_id
 from plumbline_wire import REQUEST_ID_KEY, STATUS_DETAILS_KEY
 
@@ -58,6 +59,7 @@ class GrpcCall:
     request_id: str
     authorization: str | None
     timeout: CallerTimeout
+    caller: Caller = ANYONE
     code: grpc.StatusCode = grpc.StatusCode.CANCELLED
     """Until it succeeds or fails."""
 
@@ -118,7 +120,7 @@ class CallInterceptor:
         call = GrpcCall.of(context)
         try:
             if not is_open:
-                self._keys.check(call.authorization)
+                call.caller = self._keys.check(call.authorization)
             reply = await answer(call)
             call.succeed()
         except asyncio.CancelledError as stopped:
@@ -143,7 +145,7 @@ class CallInterceptor:
         call = GrpcCall.of(context)
         try:
             if not is_open:
-                self._keys.check(call.authorization)
+                call.caller = self._keys.check(call.authorization)
             async with aclosing(answers(call)) as replies:
                 async for reply in replies:
                     yield reply

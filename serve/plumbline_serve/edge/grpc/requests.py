@@ -22,11 +22,16 @@ from plumbline_serve.edge.parsing import (
     url_image,
 )
 from plumbline_serve.messages import EncodedImage, ImageSource, Item, RawImage, Threshold
+from plumbline_serve.request_context import PRIORITIES, Priority
 from plumbline_serve.settings import Limits
 from plumbline_wire.v1 import scoring_pb2 as pb
 
-_Message: TypeAlias = pb.ScoreRequest | pb.FilterRequest | pb.RankRequest | pb.EmbedRequest | pb.Item | pb.Threshold
+_Request: TypeAlias = pb.ScoreRequest | pb.FilterRequest | pb.RankRequest | pb.EmbedRequest
+_Message: TypeAlias = _Request | pb.Item | pb.Threshold
 
+_PRIORITIES: dict[int, Any] = {pb.Priority.Value(f"PRIORITY_{name.upper()}"): name for name in PRIORITIES}
+_PRIORITIES[pb.PRIORITY_UNSPECIFIED] = "normal"
+_PRIORITY: TypeAdapter[Any] = TypeAdapter(Priority)
 _TIMEOUT: TypeAdapter[Any] = TypeAdapter(Timeout)
 _BOUND: TypeAdapter[Any] = TypeAdapter(Finite)
 _NUM_WORDS: TypeAdapter[Any] = TypeAdapter(NumWords)
@@ -51,6 +56,7 @@ def score_request(request: pb.ScoreRequest, limits: Limits) -> messages.ScoreReq
     faults = Faults()
     message = messages.ScoreRequest(
         timeout_ms=_timeout_ms(request, faults),
+        priority=_priority(request, faults),
         images=_images(request, faults),
         items=_items(request, faults),
         scorers=faults.check(_SCORERS, list(request.scorers), ("scorers",)) or None,
@@ -65,6 +71,7 @@ def filter_request(request: pb.FilterRequest, limits: Limits) -> messages.Filter
     faults = Faults()
     message = messages.FilterRequest(
         timeout_ms=_timeout_ms(request, faults),
+        priority=_priority(request, faults),
         images=_images(request, faults),
         items=_items(request, faults),
         policy=_policy(request.policy, faults),
@@ -78,7 +85,7 @@ def rank_request(request: pb.RankRequest, limits: Limits) -> messages.RankReques
     """What a call of `Rank` asks for; see `score_request`."""
     check_counts(limits, request.images, request.texts)
     faults = Faults()
-    timeout_ms = _timeout_ms(request, faults)
+    timeout_ms, priority = _timeout_ms(request, faults), _priority(request, faults)
     text = _given(request, "text")
     images = [_source(each, faults, ("images", index)) for index, each in enumerate(request.images)]
     image = [_source(request.image, faults, ("image",))] if request.HasField("image") else []
@@ -92,6 +99,7 @@ def rank_request(request: pb.RankRequest, limits: Limits) -> messages.RankReques
         scorer=_given(request, "scorer"),
         top_k=top_k,
         timeout_ms=timeout_ms,
+        priority=priority,
     )
 
 
@@ -101,6 +109,7 @@ def embed_request(request: pb.EmbedRequest, limits: Limits) -> messages.EmbedReq
     faults = Faults()
     message = messages.EmbedRequest(
         timeout_ms=_timeout_ms(request, faults),
+        priority=_priority(request, faults),
         images=[_source(each, faults, ("images", index)) for index, each in enumerate(request.images)],
         texts=list(request.texts),
         scorer=_given(request, "scorer"),
@@ -114,6 +123,11 @@ def embed_request(request: pb.EmbedRequest, limits: Limits) -> messages.EmbedReq
 def _timeout_ms(request: _Message, faults: Faults) -> float | None:
     timeout_ms: float | None = faults.check(_TIMEOUT, _given(request, "timeout_ms"), ("timeout_ms",))
     return timeout_ms
+
+
+def _priority(request: _Request, faults: Faults) -> Priority:
+    priority: Priority = faults.check(_PRIORITY, _PRIORITIES.get(request.priority, str(request.priority)), ("priority",))
+    return priority
 
 
 def _images(request: pb.ScoreRequest | pb.FilterRequest, faults: Faults) -> dict[str, ImageSource]:

@@ -22,6 +22,7 @@ from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.parsing import CallerTimeout, with_remaining_time
 from plumbline_serve.edge.problems import refuse, report_items, status
 from plumbline_serve.messages import Reply, Request
+from plumbline_serve.request_context import Caller
 from plumbline_serve.requests.service_protocol import Service
 from plumbline_serve.settings import Limits, Settings
 from plumbline_wire import SCORING_SERVICE
@@ -42,7 +43,7 @@ class _Method(Generic[Q, M, T, R]):
 
     name: str
     read: Callable[[Q, Limits], M]
-    call: Callable[[Service, M], Awaitable[T]]
+    call: Callable[[Service, M, Caller], Awaitable[T]]
     write: Callable[[T, str], R]
     failed: Callable[[], R]
     """Makes what is returned beside an error."""
@@ -51,28 +52,28 @@ class _Method(Generic[Q, M, T, R]):
 SCORE = _Method(
     "Score",
     grpc_requests.score_request,
-    lambda service, message: service.score(message),
+    lambda service, message, caller: service.score(message, caller),
     grpc_replies.score_reply,
     pb.ScoreReply,
 )
 FILTER = _Method(
     "Filter",
     grpc_requests.filter_request,
-    lambda service, message: service.filter(message),
+    lambda service, message, caller: service.filter(message, caller),
     grpc_replies.filter_reply,
     pb.FilterReply,
 )
 RANK = _Method(
     "Rank",
     grpc_requests.rank_request,
-    lambda service, message: service.rank(message),
+    lambda service, message, caller: service.rank(message, caller),
     grpc_replies.rank_reply,
     pb.RankReply,
 )
 EMBED = _Method(
     "Embed",
     grpc_requests.embed_request,
-    lambda service, message: service.embed(message),
+    lambda service, message, caller: service.embed(message, caller),
     grpc_replies.embed_reply,
     pb.EmbedReply,
 )
@@ -194,7 +195,7 @@ class GrpcEdge:
 
         def answers(call: GrpcCall) -> AsyncGenerator[pb.ScoreStreamReply, None]:
             async def answer(request: pb.ScoreStreamRequest) -> pb.ScoreStreamReply:
-                return await self._batch(request, call.request_id, names)
+                return await self._batch(request, call, names)
 
             return answer_each(requests, answer, most=MAX_BATCHES_UNDER_WAY)
 
@@ -220,7 +221,7 @@ class GrpcEdge:
         async for response in self._health.watch(request, context):
             yield response
 
-    async def _batch(self, request: pb.ScoreStreamRequest, request_id: str, names: set[str]) -> pb.ScoreStreamReply:
+    async def _batch(self, request: pb.ScoreStreamRequest, call: GrpcCall, names: set[str]) -> pb.ScoreStreamReply:
         name = getattr(request, "correlation_id", "")
         is_ours = False
         try:
@@ -228,28 +229,29 @@ class GrpcEdge:
             _check_name(name, names)
             names.add(name)
             is_ours = True
-            reply = await self._reply(SCORE, request.request, request_id, CallerTimeout(time.monotonic()))
+            reply = await self._reply(SCORE, request.request, call, CallerTimeout(time.monotonic()))
             return pb.ScoreStreamReply(correlation_id=name, reply=reply)
         except Exception as error:  # noqa: BLE001 - whatever fails one batch, the others of the stream go on
-            return pb.ScoreStreamReply(correlation_id=name, error=status(refuse(error, request_id, self._observer)))
+            visible = refuse(error, call.request_id, self._observer)
+            return pb.ScoreStreamReply(correlation_id=name, error=status(visible))
         finally:
             if is_ours:
                 names.discard(name)
 
     async def _answer(self, method: "_Method[Q, M, T, R]", request: Q, context: CallContext) -> R:
         async def answer(call: GrpcCall) -> R:
-            return await self._reply(method, request, call.request_id, call.timeout)
+            return await self._reply(method, request, call, call.timeout)
 
         name = f"{SCORING_SERVICE}/{method.name}"
         return await self._interceptor.run(name, context, answer, failed=method.failed())
 
     async def _reply(
-        self, method: "_Method[Q, M, T, R]", request: Q, request_id: str, caller_timeout: CallerTimeout
+        self, method: "_Method[Q, M, T, R]", request: Q, call: GrpcCall, caller_timeout: CallerTimeout
     ) -> R:
         async with self._read(request, method.read, caller_timeout) as message:
-            reply = await method.call(self._service, message)
-            report_items(reply, request_id)
-            return method.write(reply, request_id)
+            reply = await method.call(self._service, message, call.caller)
+            report_items(reply, call.request_id)
+            return method.write(reply, call.request_id)
 
     @asynccontextmanager
     async def _read(

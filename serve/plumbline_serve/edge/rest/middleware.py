@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import orjson
@@ -16,6 +16,7 @@ from plumbline_serve.concurrency import release
 from plumbline_serve.edge.api_keys import ApiKeys
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.problems import http_headers, problem, refuse, report
+from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.request_ids import request_id
 from plumbline_wire import REQUEST_ID_KEY
 
@@ -31,6 +32,7 @@ class Call:
     request_id: str
     started_s: float
     """On the monotonic clock."""
+    caller: Caller = ANYONE
 
 
 def call_of(request: Request) -> Call:
@@ -67,7 +69,7 @@ class EdgeMiddleware:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         try:
             if path not in self._paths.open:
-                self._keys.check(headers.get("authorization"))
+                call = replace(call, caller=self._keys.check(headers.get("authorization")))
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             await self._app({**scope, _CALL: call, "method": method}, receive, reply.send)
         except ClientDisconnect as gone:

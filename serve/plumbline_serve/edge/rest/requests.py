@@ -55,6 +55,7 @@ def score_request(body: schemas.ScoreRequest, parts: Parts) -> messages.ScoreReq
         images=_images(body.images, parts),
         scorers=body.scorers,
         timeout_ms=body.timeout_ms,
+        priority=body.priority,
     )
 
 
@@ -66,6 +67,7 @@ def filter_request(body: schemas.FilterRequest, parts: Parts) -> messages.Filter
         images=_images(body.images, parts),
         explain=body.explain,
         timeout_ms=body.timeout_ms,
+        priority=body.priority,
     )
 
 
@@ -79,6 +81,7 @@ def rank_request(body: schemas.RankRequest, parts: Parts) -> messages.RankReques
         scorer=body.scorer,
         top_k=body.top_k,
         timeout_ms=body.timeout_ms,
+        priority=body.priority,
     )
 
 
@@ -89,6 +92,7 @@ def embed_request(body: schemas.EmbedRequest, parts: Parts) -> messages.EmbedReq
         texts=body.texts or [],
         scorer=body.scorer,
         timeout_ms=body.timeout_ms,
+        priority=body.priority,
     )
 
 

@@ -46,25 +46,25 @@ class Routes:
     async def score(self, request: Request) -> Response:
         """Score items in one batch."""
         async with self._read(request, schemas.ScoreRequest, rest_requests.score_request) as (message, _):
-            reply = await _unless_gone(request, self._service.score(message))
+            reply = await _unless_gone(request, self._service.score(message, call_of(request).caller))
             return _reply(request, reply, rest_replies.score_document(reply))
 
     async def filter(self, request: Request) -> Response:
         """Accept or reject items by a policy over scorers, cheapest scorer first."""
         async with self._read(request, schemas.FilterRequest, rest_requests.filter_request) as (message, _):
-            reply = await _unless_gone(request, self._service.filter(message))
+            reply = await _unless_gone(request, self._service.filter(message, call_of(request).caller))
             return _reply(request, reply, rest_replies.filter_document(reply))
 
     async def rank(self, request: Request) -> Response:
         """Order N images for one text, or N texts for one image."""
         async with self._read(request, schemas.RankRequest, rest_requests.rank_request) as (message, _):
-            reply = await _unless_gone(request, self._service.rank(message))
+            reply = await _unless_gone(request, self._service.rank(message, call_of(request).caller))
             return _reply(request, reply, rest_replies.rank_document(reply))
 
     async def embed(self, request: Request) -> Response:
         """Make unit-norm vectors of images or texts."""
         async with self._read(request, schemas.EmbedRequest, rest_requests.embed_request) as (message, body):
-            reply = await _unless_gone(request, self._service.embed(message))
+            reply = await _unless_gone(request, self._service.embed(message, call_of(request).caller))
             return _reply(request, reply, rest_replies.embed_document(reply, body.encoding))
 
     async def scorers(self) -> Response:

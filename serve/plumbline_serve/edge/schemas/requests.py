@@ -17,6 +17,7 @@ from plumbline_serve.edge.parsing import (
     choice_fault,
     query_fault,
 )
+from plumbline_serve.request_context import Priority
 
 _IMAGES = "Images that items name by their key: sent, decoded and encoded once for all items that name them."
 _EXAMPLE_IMAGE: dict[str, JsonValue] = {"b64": "iVBORw0KGgo…"}
@@ -94,6 +95,11 @@ class Request(Strict):
         None,
         description="Milliseconds, from when the service received the request, after which an answer is of no use: "
         "it is 504 by then. The header `x-request-timeout-seconds` says the same in seconds; the smaller one wins.",
+    )
+    priority: Priority = Field(
+        "normal",
+        description="How urgent the request is among those that wait. `batch` is refused first where there is more "
+        "work than time.",
     )
 
 

@@ -45,7 +45,7 @@ def test_every_source_reaches_the_service_as_what_it_is(edge) -> None:
         pb.Item(image_key="", text="a"),
         pb.Item(),
     ]
-    edge.rpc.Score(pb.ScoreRequest(items=wanted, images={"k": IMAGE}, scorers=["sum"], timeout_ms=60_000))
+    edge.rpc.Score(pb.ScoreRequest(items=wanted, images={"k": IMAGE}, scorers=["sum"], timeout_ms=60_000, priority=pb.PRIORITY_BATCH))
     (received,) = edge.service.received
     assert received.images == {"k": EncodedImage(HALLO)}
     assert received.items == [
@@ -57,12 +57,14 @@ def test_every_source_reaches_the_service_as_what_it_is(edge) -> None:
     ]
     assert received.scorers == ["sum"]
     assert 0 < received.timeout_ms <= 60_000
+    assert received.priority == "batch"
 
 
 def test_no_scorers_means_those_that_the_items_allow(edge) -> None:
     edge.rpc.Score(pb.ScoreRequest(items=items("a")))
     assert edge.service.received[0].scorers is None
     assert edge.service.received[0].timeout_ms is None
+    assert edge.service.received[0].priority == "normal"
 
 
 def test_filter_answers_accept_reject_or_neither(edge) -> None:

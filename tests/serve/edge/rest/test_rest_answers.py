@@ -64,12 +64,14 @@ def test_every_source_reaches_the_service_as_what_it_is(edge, form) -> None:
         ],
         "scorers": ["sum"],
         "timeout_ms": 60_000,
+        "priority": "interactive",
     }
     edge.http.post("/v1/score", **form(orjson.dumps(document), a=HALLO))
     (received,) = edge.service.received
     assert received.images == {"k": EncodedImage(HALLO), "r": RawImage(HALLO, height=1, width=2, channels=4)}
     assert received.scorers == ["sum"]
     assert 0 < received.timeout_ms <= 60_000
+    assert received.priority == "interactive"
     assert received.items[:4] == [
         Item("0", "k", None),
         Item("1", EncodedImage(HALLO), ""),
