@@ -225,7 +225,9 @@ async def test_every_byte_and_every_bit_gets_through(ask, running) -> None:
     content = b"\x00\r\n--\xff shared"
     shared = Image.data(content)
     items = [Item(shared, "a", id="x"), Item(Image.raw(PIXELS), "bb"), Item(shared), Item(Image.data(b"broken"), "c")]
-    response = await ask("score", items, scorers=["weight", "length"], request_id="mine", timeout_ms=60_000, priority="batch")
+    response = await ask(
+        "score", items, scorers=["weight", "length"], request_id="mine", timeout_ms=60_000, priority="batch"
+    )
     assert response.request_id == "mine"
     assert [result.id for result in response.results] == ["x", "1", "2", "3"]
     first, second, third, fourth = response.results

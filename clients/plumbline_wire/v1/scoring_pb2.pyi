@@ -41,6 +41,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """As PRIORITY_NORMAL."""
+    PRIORITY_INTERACTIVE: _Priority.ValueType  # 1
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    PRIORITY_BATCH: _Priority.ValueType  # 3
+    """Refused first where there is more work than time."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """How urgent a request is, among those that wait."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""As PRIORITY_NORMAL."""
+PRIORITY_INTERACTIVE: Priority.ValueType  # 1
+PRIORITY_NORMAL: Priority.ValueType  # 2
+PRIORITY_BATCH: Priority.ValueType  # 3
+"""Refused first where there is more work than time."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
 class _Verdict:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -242,10 +266,12 @@ class ScoreRequest(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     timeout_ms: _builtins.float
     """Milliseconds after which an answer is of no use, greater than 0. Clients that set a gRPC deadline set this as
     well: the process that scores cannot see the transport's deadline, and drops dead work by this field.
     """
+    priority: Global___Priority.ValueType
     @_builtins.property
     def scorers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Scorers to run, by id; empty: every loaded scorer that an item allows."""
@@ -265,10 +291,11 @@ class ScoreRequest(_message.Message):
         images: _abc.Mapping[_builtins.str, Global___ImageSource] | None = ...,
         items: _abc.Iterable[Global___Item] | None = ...,
         timeout_ms: _builtins.float | None = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "images", b"images", "items", b"items", "scorers", b"scorers", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "images", b"images", "items", b"items", "priority", b"priority", "scorers", b"scorers", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
     _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
@@ -535,10 +562,12 @@ class FilterRequest(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     explain: _builtins.bool
     """Run every scorer of the policy even on items that are rejected already."""
     timeout_ms: _builtins.float
     """As in ScoreRequest."""
+    priority: Global___Priority.ValueType
     @_builtins.property
     def policy(self) -> Global___Policy: ...
     @_builtins.property
@@ -555,10 +584,11 @@ class FilterRequest(_message.Message):
         items: _abc.Iterable[Global___Item] | None = ...,
         explain: _builtins.bool = ...,
         timeout_ms: _builtins.float | None = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "policy", b"policy", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "explain", b"explain", "images", b"images", "items", b"items", "policy", b"policy", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "explain", b"explain", "images", b"images", "items", b"items", "policy", b"policy", "priority", b"priority", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
     _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
@@ -764,6 +794,7 @@ class RankRequest(_message.Message):
     SCORER_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     scorer: _builtins.str
     """Unset: the first loaded scorer that takes an image and a text."""
@@ -771,6 +802,7 @@ class RankRequest(_message.Message):
     """Places to answer, at least 1; unset: all."""
     timeout_ms: _builtins.float
     """As in ScoreRequest."""
+    priority: Global___Priority.ValueType
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSource]: ...
     @_builtins.property
@@ -787,10 +819,11 @@ class RankRequest(_message.Message):
         scorer: _builtins.str | None = ...,
         top_k: _builtins.int | None = ...,
         timeout_ms: _builtins.float | None = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_text", b"_text", "_timeout_ms", b"_timeout_ms", "_top_k", b"_top_k", "image", b"image", "scorer", b"scorer", "text", b"text", "timeout_ms", b"timeout_ms", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_text", b"_text", "_timeout_ms", b"_timeout_ms", "_top_k", b"_top_k", "image", b"image", "images", b"images", "scorer", b"scorer", "text", b"text", "texts", b"texts", "timeout_ms", b"timeout_ms", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_text", b"_text", "_timeout_ms", b"_timeout_ms", "_top_k", b"_top_k", "image", b"image", "images", b"images", "priority", b"priority", "scorer", b"scorer", "text", b"text", "texts", b"texts", "timeout_ms", b"timeout_ms", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__scorer: _TypeAlias = _typing.Literal["scorer"]  # noqa: Y015
     _WhichOneofArgType__scorer: _TypeAlias = _typing.Literal["_scorer", b"_scorer"]  # noqa: Y015
@@ -914,10 +947,12 @@ class EmbedRequest(_message.Message):
     TEXTS_FIELD_NUMBER: _builtins.int
     SCORER_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     scorer: _builtins.str
     """Whose encoder to use; unset: the first loaded scorer that has one for texts."""
     timeout_ms: _builtins.float
     """As in ScoreRequest."""
+    priority: Global___Priority.ValueType
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSource]: ...
     @_builtins.property
@@ -929,10 +964,11 @@ class EmbedRequest(_message.Message):
         texts: _abc.Iterable[_builtins.str] | None = ...,
         scorer: _builtins.str | None = ...,
         timeout_ms: _builtins.float | None = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "images", b"images", "scorer", b"scorer", "texts", b"texts", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "images", b"images", "priority", b"priority", "scorer", b"scorer", "texts", b"texts", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__scorer: _TypeAlias = _typing.Literal["scorer"]  # noqa: Y015
     _WhichOneofArgType__scorer: _TypeAlias = _typing.Literal["_scorer", b"_scorer"]  # noqa: Y015

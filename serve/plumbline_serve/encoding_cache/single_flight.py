@@ -5,10 +5,10 @@
         claim.start(work())  # which computes the encodings of `claim.mine` and then calls `claim.publish`
     encodings = await claim.encodings()
 
-Work in flight does not belong to the caller that started it: it goes on while anyone waits for it. A caller joins only
-work whose deadline is no earlier than its own and that is no less urgent. What stops that work as a whole (a full queue,
-say) is raised for the caller that started it alone; the others claim what is missing once more. Errors of single inputs
-are shared with those who wait, and never stored.
+Work in flight does not belong to the caller that started it: it goes on while anyone waits for it. A caller joins
+only work whose deadline is no earlier than its own and that is no less urgent. What stops that work as a whole (a full
+queue, say) is raised for the caller that started it alone; the others claim what is missing once more. Errors of single
+inputs are shared with those who wait, and never stored.
 """
 
 import asyncio

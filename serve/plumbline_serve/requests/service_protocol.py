@@ -21,24 +21,44 @@ from plumbline_serve.request_context import ANYONE, Caller
 class Service(Protocol):
     """The whole product, in this process or behind it.
 
-    What scores takes the request and who calls: by default anyone. Every method may raise any `RequestError` that concerns the request as a whole, `CapacityError` and
+    Every method may raise any `RequestError` that concerns the request as a whole, `CapacityError` and
     `DeadlineExceededError`; what concerns one item stands in its result.
     """
 
     async def score(self, request: ScoreRequest, caller: Caller = ANYONE) -> ScoreReply:
-        """Score items in one batch."""
+        """Score items in one batch.
+
+        Args:
+            request: As the caller sent it.
+            caller: Who calls.
+        """
         ...
 
     async def filter(self, request: FilterRequest, caller: Caller = ANYONE) -> FilterReply:
-        """Judge items by thresholds, cheapest scorer first."""
+        """Judge items by thresholds, cheapest scorer first.
+
+        Args:
+            request: As the caller sent it.
+            caller: Who calls.
+        """
         ...
 
     async def rank(self, request: RankRequest, caller: Caller = ANYONE) -> RankReply:
-        """Order images for a text or texts for an image."""
+        """Order images for a text or texts for an image.
+
+        Args:
+            request: As the caller sent it.
+            caller: Who calls.
+        """
         ...
 
     async def embed(self, request: EmbedRequest, caller: Caller = ANYONE) -> EmbedReply:
-        """Embed images or texts."""
+        """Embed images or texts.
+
+        Args:
+            request: As the caller sent it.
+            caller: Who calls.
+        """
         ...
 
     async def scorers(self) -> Sequence[ScorerEntry]:

@@ -8,7 +8,7 @@ import pytest
 
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.assembly import decoded_images, make_scorers
-from plumbline_serve.messages import EncodedImage, Item, RawImage, ScoreRequest
+from plumbline_serve.messages import EmbedRequest, EncodedImage, Item, RawImage, ScoreRequest
 from plumbline_serve.requests.images import DecodedImages, RequestImage, open_image
 from plumbline_serve.requests.session import CALLS_UNDER_WAY, IMAGES_PER_CALL
 from plumbline_serve.settings import Settings

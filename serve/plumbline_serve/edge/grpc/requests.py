@@ -126,7 +126,9 @@ def _timeout_ms(request: _Message, faults: Faults) -> float | None:
 
 
 def _priority(request: _Request, faults: Faults) -> Priority:
-    priority: Priority = faults.check(_PRIORITY, _PRIORITIES.get(request.priority, str(request.priority)), ("priority",))
+    priority: Priority = faults.check(
+        _PRIORITY, _PRIORITIES.get(request.priority, str(request.priority)), ("priority",)
+    )
     return priority
 
 

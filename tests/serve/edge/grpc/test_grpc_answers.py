@@ -45,7 +45,11 @@ def test_every_source_reaches_the_service_as_what_it_is(edge) -> None:
         pb.Item(image_key="", text="a"),
         pb.Item(),
     ]
-    edge.rpc.Score(pb.ScoreRequest(items=wanted, images={"k": IMAGE}, scorers=["sum"], timeout_ms=60_000, priority=pb.PRIORITY_BATCH))
+    edge.rpc.Score(
+        pb.ScoreRequest(
+            items=wanted, images={"k": IMAGE}, scorers=["sum"], timeout_ms=60_000, priority=pb.PRIORITY_BATCH
+        )
+    )
     (received,) = edge.service.received
     assert received.images == {"k": EncodedImage(HALLO)}
     assert received.items == [
