@@ -8,6 +8,7 @@ from typing import Any
 from plumbline_client.errors import DeadlineError, PlumblineClientError, ProblemError, UsageError
 from plumbline_client.options import (
     CallOptions,
+    Priority,
     Profile,
     check_call_options,
     check_header,
@@ -32,7 +33,7 @@ class Call:
         self._profile = profile
         self._budget = core.budget
         self._timeout_ms = timeout_ms
-        self._priority = check_priority(options.get("priority", profile.priority))
+        self._priority: Priority = check_priority(options.get("priority", profile.priority))
         self._ends_at = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000.0
         self._num_failed = 0
 
