@@ -6,8 +6,9 @@ import shlex
 
 import pytest
 
+from plumbline_models.scorers import SCORERS
 from plumbline_wire.v1 import scoring_pb2
-from tests.docs.pages import README, ROOT, Block, blocks, rows, text_of
+from tests.docs.pages import README, ROOT, Block, blocks, text_of
 
 TOLERANCE = 1e-4  # the README shows five digits
 (REPLY,) = (block for block in blocks("json") if block.page == README)
@@ -53,8 +54,11 @@ def test_the_first_screen_is_a_sentence_two_commands_and_a_request():
 
 
 def test_every_scorer_has_a_row_and_no_other(served):
-    listed = {cells[0].strip("`") for cells in rows(README) if "arXiv" in cells[-1]}
-    assert listed == set(served.assembly.scorers)
+    table = text_of(README).partition("## Scorers")[2].partition("## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert listed == [scorer.info.name for scorer in SCORERS]
+    assert {scorer.info.name for scorer in SCORERS if scorer.info.has_embedded_weights} == set(served.assembly.scorers)
+    assert len(served.assembly.scorers) == 4  # as the sentence below the table says
 
 
 def test_every_route_and_every_method_has_a_row_and_no_other(served):

@@ -10,8 +10,9 @@ import numpy as np
 
 from plumbline_models.core.errors import MissingTextError, PlumblineError
 from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
+from plumbline_models.core.sections import parse_section
 from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
-from plumbline_models.networks.clip.spec import ClipSection, ClipSpec, parse_section
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 
 
 class Agreement:

@@ -15,6 +15,9 @@ Pixels: TypeAlias = NDArray[np.uint8]
 ResizedPixels: TypeAlias = NDArray[np.uint8]
 """`[H, W, 3]` RGB, resized and cropped to what an encoder takes. Normalised inside the graph, not before."""
 
+LetterboxedPixels: TypeAlias = NDArray[np.float32]
+"""`[H, W, 3]` RGB, resized as floats, about 0 to 1. Normalised inside the graph."""
+
 TokenIds: TypeAlias = NDArray[np.int64]
 """`[L]` from start-of-text to end-of-text, both included, without padding."""
 

@@ -143,7 +143,9 @@ class ScorerInfo:
     high: float | None
     higher_is_better: bool
     source: str
-    """The paper, as an arXiv identifier."""
+    """The paper, as an arXiv identifier; empty where there is none."""
+    has_embedded_weights: bool = False
+    """Whether the package holds weights for it: then it is built without a configuration."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,30 @@
 """What is wrong with a configuration, all of it and not the first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from plumbline_models.core.errors import SetupError
+from plumbline_models.core.errors import ConfigError, SetupError
+
+SectionT = TypeVar("SectionT", bound=BaseModel)
+
+
+def parse_section(section: type[SectionT], options: Mapping[str, Any], *, scorer: str) -> SectionT:
+    """Read a scorer's section of the configuration.
+
+    Args:
+        section: Its class.
+        options: As configured.
+        scorer: Its name, for the error.
+
+    Raises:
+        ConfigError: It does not fit; the sentence names every field that is wrong.
+    """
+    try:
+        return section.model_validate(dict(options))
+    except ValidationError as error:
+        raise ConfigError(explain(error, "scorers", scorer), scorer=scorer) from error
 
 
 def explain(error: ValidationError, *within: str) -> str:

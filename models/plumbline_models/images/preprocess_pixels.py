@@ -43,7 +43,7 @@ def preprocess_pixels(pixels: Pixels, spec: PreprocessSpec) -> ResizedPixels:
         return _centre(pixels, spec)
     is_enlarged = resized[0] >= height and resized[1] >= width
     if is_enlarged and resized[0] * resized[1] > _MAX_WASTE * spec.size[0] * spec.size[1]:
-        window = Window(*_offsets(resized, spec.size), *spec.size)
+        window = Window(*_offsets(resized, spec), *spec.size)
         return enlarge_window(pixels, resized, window=window, interpolation=interpolation)
     image = Image.fromarray(pixels).resize((resized[1], resized[0]), _RESAMPLING[interpolation])
     return _centre(np.asarray(image), spec)
@@ -84,18 +84,21 @@ def _interpolation(spec: PreprocessSpec) -> Interpolation:
     return spec.interpolation
 
 
-def _offsets(resized: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+def _offsets(resized: tuple[int, int], spec: PreprocessSpec) -> tuple[int, int]:
     # Negative where the image is smaller than the size: that much is padded before it.
+    def cut(rest: int) -> int:
+        return rest // 2 if spec.crop == "down" else round(rest / 2)
+
     top, left = (
-        round((has - wants) / 2) if has >= wants else -((wants - has) // 2)
-        for has, wants in zip(resized, size, strict=True)
+        cut(has - wants) if has >= wants else -((wants - has) // 2)
+        for has, wants in zip(resized, spec.size, strict=True)
     )
     return top, left
 
 
 def _centre(pixels: Pixels, spec: PreprocessSpec) -> ResizedPixels:
     height, width = spec.size
-    top, left = _offsets((pixels.shape[0], pixels.shape[1]), spec.size)
+    top, left = _offsets((pixels.shape[0], pixels.shape[1]), spec)
     kept = pixels[max(top, 0) : max(top, 0) + height, max(left, 0) : max(left, 0) + width]
     if kept.shape[:2] == spec.size:
         return np.ascontiguousarray(kept)

@@ -8,7 +8,8 @@ from typing import Any, Literal, Self, TypeAlias, TypeGuard
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.images.resample import Interpolation
 
-ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
+ResizeMode: TypeAlias = Literal["shortest", "longest", "squash", "letterbox"]
+CropRounding: TypeAlias = Literal["even", "down"]
 Triple: TypeAlias = tuple[float, float, float]
 
 # Radford et al., arXiv:2103.00020: the means and deviations published with the CLIP weights.
@@ -16,7 +17,7 @@ OPENAI_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
 
 _MAX_SAMPLE = 255
-_MODES: tuple[ResizeMode, ...] = ("shortest", "longest", "squash")
+_MODES: tuple[ResizeMode, ...] = ("shortest", "longest", "squash", "letterbox")
 _INTERPOLATIONS: dict[object, Interpolation] = {
     "bicubic": "bicubic",
     "bilinear": "bilinear",
@@ -31,11 +32,15 @@ class PreprocessSpec:
     Args:
         size: Height and width in pixels.
         mode: `shortest`: the short side fits and the rest is cut off around the centre; `longest`: the long side
-            fits and the rest is padded; `squash`: both sides fit, whatever the proportions.
+            fits and the rest is padded; `squash`: both sides fit, whatever the proportions; `letterbox`: as
+            `longest`, but in floats, which open_clip does not have and HPSv2 needs.
         interpolation: Of the resize.
         fill_color: 0 to 255, all channels; what `longest` pads with.
         mean: By channel, of samples in [0, 1].
         std: By channel, of samples in [0, 1].
+        crop: How half a pixel rounds where `shortest` cuts off an odd rest: to even, as open_clip and torchvision do,
+            or down, as the transformers library does.
+        antialias: Whether `letterbox` smooths images that shrink.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -44,10 +49,12 @@ class PreprocessSpec:
     fill_color: int = 0
     mean: Triple = OPENAI_MEAN
     std: Triple = OPENAI_STD
+    crop: CropRounding = "even"
+    antialias: bool = True
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Read open_clip's `preprocess_cfg`; what is missing or None has open_clip's default.
+        """Read open_clip's `preprocess_cfg`, our `crop` and `antialias` among it; what is missing has its default.
 
         Args:
             config: `size` may be a number, or a sequence of one or two; `mean` and `std` a number or three.
@@ -66,6 +73,8 @@ class PreprocessSpec:
             fill_color=_read_fill(given.get("fill_color", 0)),
             mean=_read_triple("mean", given.get("mean", OPENAI_MEAN)),
             std=_read_std(given.get("std", OPENAI_STD)),
+            crop="down" if given.get("crop") == "down" else "even",
+            antialias=bool(given.get("antialias", True)),
         )
 
 
@@ -81,7 +90,7 @@ def _read_mode(value: object) -> ResizeMode:
     for mode in _MODES:
         if value == mode:
             return mode
-    raise ConfigError("The resize mode must be shortest, longest or squash.", resize_mode=value)
+    raise ConfigError("The resize mode must be shortest, longest, squash or letterbox.", resize_mode=value)
 
 
 def _read_interpolation(value: object) -> Interpolation:

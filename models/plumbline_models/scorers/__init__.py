@@ -20,6 +20,8 @@ from plumbline_models.core.protocols import BuildContext, Scorer, ScorerInfo
 from plumbline_models.core.sections import all_of
 from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.fclipscore import FClipScore
+from plumbline_models.scorers.hpsv2 import HpsV2
+from plumbline_models.scorers.pickscore import PickScore
 from plumbline_models.scorers.qualiclip import QualiClip
 from plumbline_models.scorers.vqascore import VqaScore
 from plumbline_models.weights.paths import anchored
@@ -27,7 +29,7 @@ from plumbline_models.weights.paths import anchored
 __all__ = ["SCORERS", "anchor_sections", "build_each", "build_scorers"]
 
 log = logging.getLogger(__name__)
-SCORERS: Final[tuple[type[Scorer], ...]] = (ClipScore, FClipScore, VqaScore, QualiClip)
+SCORERS: Final[tuple[type[Scorer], ...]] = (ClipScore, FClipScore, VqaScore, QualiClip, PickScore, HpsV2)
 """Plumbline's own, in the order in which they are listed."""
 GROUP: Final = "plumbline.scorers"
 
@@ -148,7 +150,7 @@ def _package(entry: EntryPoint) -> str:
 
 def _build_embedded(context: BuildContext) -> list[Scorer]:
     built: list[Scorer] = []
-    for scorer in SCORERS:
+    for scorer in (each for each in SCORERS if each.info.has_embedded_weights):
         try:
             built.append(scorer.build({}, context))
         except CheckpointNotFoundError as error:

@@ -14,8 +14,9 @@ import numpy as np
 
 from plumbline_models.core.errors import MissingTextError, PlumblineError
 from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
+from plumbline_models.core.sections import parse_section
 from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
-from plumbline_models.networks.clip.spec import ClipSection, ClipSpec, parse_section
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 from plumbline_models.networks.clip.templated import TemplatedTextEncoder
 from plumbline_models.networks.clip.tokens import is_cut
 from plumbline_models.weights.paths import CLIP_PATHS, Paths
@@ -48,6 +49,7 @@ class ClipScore:
         high=RESCALE,
         higher_is_better=True,
         source="arXiv:2104.08718",
+        has_embedded_weights=True,
     )
 
     paths: ClassVar[Paths] = CLIP_PATHS

@@ -20,12 +20,13 @@ from pydantic import Field
 
 from plumbline_models.core.errors import MissingTextError, PlumblineError
 from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
+from plumbline_models.core.sections import parse_section
 from plumbline_models.networks.attribution.encoder import NUM_BLOCKS, TEMPLATE, AttributionEncoder
 from plumbline_models.networks.attribution.jacobian_cache import CaptionMatrices
 from plumbline_models.networks.attribution.pairs import CaptionAttribution
 from plumbline_models.networks.attribution.words import Word, compat_words, split_words, words_from_tokens
 from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
-from plumbline_models.networks.clip.spec import ClipSection, ClipSpec, parse_section
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 from plumbline_models.networks.clip.tokenizer import ClipTokenizer
 from plumbline_models.weights.paths import CLIP_PATHS, Paths
 
@@ -67,6 +68,7 @@ class FClipScore:
         high=0.0,
         higher_is_better=True,
         source="arXiv:2412.18404",
+        has_embedded_weights=True,
     )
 
     paths: ClassVar[Paths] = CLIP_PATHS

@@ -19,7 +19,8 @@ from pydantic import Field
 
 from plumbline_models.core.errors import MissingImageError, PlumblineError
 from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
-from plumbline_models.networks.clip.spec import ClipSection, ClipSpec, parse_section
+from plumbline_models.core.sections import parse_section
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 from plumbline_models.networks.qualiclip.encoder import MAX_PIXELS, QualiClipEncoder, QualityEncoding
 from plumbline_models.networks.qualiclip.prompts import CLIPIQA, QUALICLIP, QualityPrompts
 from plumbline_models.weights.digest import SHORT
@@ -63,6 +64,7 @@ class QualiClip:
         high=1.0,
         higher_is_better=True,
         source="arXiv:2403.11176",
+        has_embedded_weights=True,
     )
 
     paths: ClassVar[Paths] = CLIP_PATHS

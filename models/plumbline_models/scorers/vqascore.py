@@ -14,11 +14,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError, MissingTextError, PlumblineError
 from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
-from plumbline_models.core.sections import explain
+from plumbline_models.core.sections import parse_section
 from plumbline_models.networks.causal.checkpoint import PixelOverrides
 from plumbline_models.networks.likelihood import AnswerLikelihood
 from plumbline_models.networks.vqa import FAMILIES, VqaEncoders, VqaSpec
@@ -71,6 +71,7 @@ class VqaScore:
         high=1.0,
         higher_is_better=True,
         source="arXiv:2404.01291",
+        has_embedded_weights=True,
     )
     paths: ClassVar[Paths] = dict.fromkeys(("model", "tokenizer", "vision_tower"), "folder or hub name")
     relative_cost: float = 2000.0  # of the XL checkpoint: 373 GFLOP an image and 1579 a pair
@@ -93,10 +94,7 @@ class VqaScore:
             ConfigError: The section is not valid, or says another family than the checkpoint.
             CheckpointError: There is no such checkpoint, or it is of no family here.
         """
-        try:
-            section = VqaOptions.model_validate(dict(options))
-        except ValidationError as error:
-            raise ConfigError(explain(error, "scorers", cls.info.name)) from error
+        section = parse_section(VqaOptions, options, scorer=cls.info.name)
         name, family = _checkpoint(section)
         spec = _spec(section, name, family)
         return cls(FAMILIES[family].open(spec, context), _conventions(family, spec))

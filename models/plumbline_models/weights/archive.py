@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import zipfile
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -89,6 +89,28 @@ def stored_types(file: Path) -> Mapping[str, str]:
             f"The checkpoint {file.name} is damaged: it holds {num_found} of its {num_wanted} bytes.", path=str(file)
         )
     return types
+
+
+def tensor_bytes(file: Path, wants: Callable[[str], bool]) -> Mapping[str, tuple[str, bytes]]:
+    """Some tensors of a safetensors file: what each is stored as, and its bytes.
+
+    Args:
+        file: Its header is whole, as `stored_types` finds.
+        wants: Whether a name is wanted.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
+    types = stored_types(file)
+    found: dict[str, tuple[str, bytes]] = {}
+    with file.open("rb") as opened:
+        num_header = _header_bytes(opened.read(_LENGTH_BYTES))
+        header = json.loads(opened.read(num_header))
+        for name in filter(wants, types):
+            begin, end = (int(offset) for offset in header[name]["data_offsets"])
+            opened.seek(_LENGTH_BYTES + num_header + begin)
+            found[name] = types[name], opened.read(end - begin)
+    return found
 
 
 def check_types(file: Path) -> None:

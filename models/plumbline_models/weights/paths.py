@@ -19,8 +19,8 @@ def anchored(named: str, folder: Path, kind: PathKind) -> str:
     Args:
         named: As it stands there.
         folder: Where the configuration lies.
-        kind: A hub name has one slash; it stays as it is unless there is such a folder. An architecture is a path only
-            behind `local-dir:`.
+        kind: A hub name has one slash; it stays as it is unless there is such a folder or file. An architecture is a
+            path only behind `local-dir:`.
 
     Raises:
         ConfigError: It is in a home folder that does not exist.
@@ -33,4 +33,4 @@ def anchored(named: str, folder: Path, kind: PathKind) -> str:
     except RuntimeError as error:
         raise ConfigError(f"{named} is in a home folder, and there is none here.") from error
     is_hub_name = named.count("/") == 1 and not named.startswith((".", "/", "~"))
-    return named if kind == "folder or hub name" and is_hub_name and not seen.is_dir() else str(seen)
+    return named if kind == "folder or hub name" and is_hub_name and not seen.exists() else str(seen)

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
 from plumbline_models.core.protocols import Encoder, Scorer
@@ -14,6 +16,8 @@ from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.session import RequestSession
 from plumbline_serve.requests.validation import Checks
+
+_ROUNDING: Final = 1e-3  # what encoders of unit norm stay within, also at 16 bits
 
 
 async def embed(pipeline: Pipeline, request: EmbedRequest, caller: Caller = ANYONE) -> EmbedReply:
@@ -37,10 +41,16 @@ async def embed(pipeline: Pipeline, request: EmbedRequest, caller: Caller = ANYO
         else:
             encodings = await _text_encodings(session, text, checks=pipeline.checks, texts=request.texts)
         truncated = await _truncated_texts(session, text, texts=request.texts, encodings=encodings)
-    vectors = [each if isinstance(each, PlumblineError) else np.asarray(each, np.float32) for each in encodings]
+    vectors = [each if isinstance(each, PlumblineError) else _unit(np.asarray(each, np.float32)) for each in encodings]
     dim = next((vector.size for vector in vectors if not isinstance(vector, PlumblineError)), 0)
     encoder = image if request.images else text
     return EmbedReply(encoder.key, dim, vectors, session.timing(), truncated=tuple(truncated))
+
+
+def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Some scorers' encodings carry a scale as their length."""
+    length = float(np.linalg.norm(vector))
+    return vector if abs(length - 1) < _ROUNDING or length == 0 else vector / np.float32(length)
 
 
 def _encoders(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:

@@ -46,7 +46,8 @@ class Arch:
     Args:
         name: As open_clip spells it, or the folder's name.
         config: What open_clip calls `model_cfg`: sizes of both towers.
-        preprocess: What differs from `CLIP_PREPROCESS`, in open_clip's words.
+        preprocess: What differs from `CLIP_PREPROCESS`, in open_clip's words; besides, what `PreprocessSpec` adds to
+            them, and `"text": "transformers"` where texts are cleaned as that library does.
         home: The folder whose files the configuration may name; None for open_clip's own.
         epsilon: Below which a word is misaligned to these weights, where that was measured: it goes with the size of
             an encoder's attributions.
@@ -95,6 +96,11 @@ class Arch:
         """How images are resized, cropped and normalised, in open_clip's words."""
         given = {key: value for key, value in self.preprocess.items() if value is not None}
         return {**CLIP_PREPROCESS, **given, "size": self.image_size_px}
+
+    @property
+    def cleans_as_transformers(self) -> bool:
+        """Whether texts are cleaned as the transformers library does, not as open_clip."""
+        return self.preprocess.get("text") == "transformers"
 
     @property
     def has_clip_text(self) -> bool:

@@ -5,17 +5,20 @@ one, squeezing runs of spaces, is left out: no token holds a space, so the token
 """
 
 import html
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import ftfy
+import regex
 
 from plumbline_models.networks.clip.alignment import Alignment, align_fixed, align_lowered, align_unescaped
 
 Span: TypeAlias = tuple[int, int]
 """Begin and end, in characters, the end excluded."""
 
+_WHITE_SPACE = regex.compile(r"\p{White_Space}+")
 _NUM_UNESCAPES = 2  # once for the text, once more for text that was escaped twice
 
 
@@ -65,6 +68,15 @@ def clean(text: str) -> CleanedText:
     if len(lowered) != len(current):
         steps.append(lambda limit: align_lowered(current, limit))
     return CleanedText(lowered, tuple(steps))
+
+
+def squeeze(text: str) -> str:
+    """Clean a text as the transformers library does for CLIP: NFC, white space to single spaces, lower case.
+
+    Letter by letter: a sigma at a word's end is lowered like any other.
+    """
+    spaced = _WHITE_SPACE.sub(" ", unicodedata.normalize("NFC", text))
+    return "".join(char.lower() for char in spaced)
 
 
 def _unescape_step(original: str) -> Callable[[int], Alignment]:

@@ -11,15 +11,15 @@ from typing import ClassVar, Final, TypeVar
 
 import numpy as np
 
-from plumbline_models.core.arrays import Array, Embedding, Pixels, ResizedPixels, TokenIds
+from plumbline_models.core.arrays import Array, Embedding, Pixels, TokenIds
 from plumbline_models.core.engines import Backend
 from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import EncoderKind
-from plumbline_models.images.preprocess_pixels import preprocess_pixels
 from plumbline_models.images.preprocess_spec import PreprocessSpec
 from plumbline_models.images.resample import pillow_arithmetic
 from plumbline_models.networks.clip.flops import image_gflop, text_gflop
 from plumbline_models.networks.clip.graph import MAX_BATCH, TYPICAL_TOKENS, clip_image_graph, clip_text_graph
+from plumbline_models.networks.clip.pixels import TowerPixels, fit_pixels, pixel_type
 from plumbline_models.networks.clip.spec import ClipSpec
 from plumbline_models.networks.clip.tokens import open_tokens
 from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts, pad_tokens
@@ -72,7 +72,7 @@ class ClipEncoder(CompiledEncoder[ClipSpec, PreprocessedT, Embedding]):
         return np.asarray(outputs[self.output_name], dtype=np.float32)
 
 
-class ClipImageEncoder(ClipEncoder[ResizedPixels]):
+class ClipImageEncoder(ClipEncoder[TowerPixels]):
     """Images to embeddings."""
 
     kind: EncoderKind = "image"
@@ -87,31 +87,37 @@ class ClipImageEncoder(ClipEncoder[ResizedPixels]):
         """Of one image."""
         return image_gflop(self.checkpoint.arch)
 
-    def bucket(self, preprocessed: ResizedPixels) -> Hashable:
+    def bucket(self, preprocessed: TowerPixels) -> Hashable:
         """One for all: resized images have one size."""
         return preprocessed.shape
 
-    def cost(self, preprocessed: ResizedPixels) -> float:
+    def cost(self, preprocessed: TowerPixels) -> float:
         """One each."""
         del preprocessed
         return 1.0
 
-    def _preprocess(self, raw: Pixels) -> ResizedPixels:
-        return preprocess_pixels(raw, self._preprocess_spec)
+    def _preprocess(self, raw: Pixels) -> TowerPixels:
+        return fit_pixels(raw, self._preprocess_spec)
 
-    def _usual_input(self) -> ResizedPixels:
-        return np.zeros((*self._preprocess_spec.size, 3), dtype=np.uint8)
+    def _usual_input(self) -> TowerPixels:
+        return np.zeros((*self._preprocess_spec.size, 3), dtype=pixel_type(self._preprocess_spec))
 
     def _graph(self) -> Graph:
         return clip_image_graph(self.checkpoint)
 
-    def _collate(self, part: Sequence[ResizedPixels]) -> Mapping[str, Array]:
+    def _collate(self, part: Sequence[TowerPixels]) -> Mapping[str, Array]:
         return {"pixels": np.stack(part)}
 
     def _facts(self) -> NetworkFacts:
         spec = self._preprocess_spec
         height, width = spec.size
-        notes = {"pixels": f"{height}x{width}, {spec.mode}, {spec.interpolation}", "resize": pillow_arithmetic()}
+        pixels = f"{height}x{width}, {spec.mode}, {spec.interpolation}"
+        if spec.mode == "letterbox":
+            notes = {"pixels": f"{pixels}, floats", "resize": "antialiased" if spec.antialias else "not antialiased"}
+        else:
+            notes = {"pixels": pixels, "resize": pillow_arithmetic()}
+        if spec.crop == "down":
+            notes["crop"] = "half a pixel rounds down"
         return clip_facts(self.checkpoint, notes)
 
 

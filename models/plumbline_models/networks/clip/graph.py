@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.errors import UnknownArchError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
-from plumbline_models.images.preprocess_pixels import preprocess_pixels
 from plumbline_models.images.preprocess_spec import PreprocessSpec
 from plumbline_models.networks.clip.archs import Arch
+from plumbline_models.networks.clip.pixels import fit_pixels, pixel_type, white
 from plumbline_models.networks.clip.spec import ClipSpec
 from plumbline_models.networks.fingerprint import fingerprint
 from plumbline_models.weights.digest import sha256_of
@@ -28,20 +28,21 @@ _SMALL_TEXT: Final = {"context_length": 2, "vocab_size": 2, "width": 64, "heads"
 
 
 def clip_image_graph(spec: ClipSpec) -> Graph:
-    """`pixels` uint8 `[N, H, W, 3]` to `image_embedding` float32 `[N, D]` of unit norm.
+    """`pixels` `[N, H, W, 3]`, as `fit_pixels` gives them, to `image_embedding` float32 `[N, D]` of unit norm.
 
     Raises:
         CheckpointError: The weights cannot be had; what is wrong inside of them shows when the graph is built.
     """
     height, width = spec.arch.image_size_px
+    preprocess = PreprocessSpec.from_config(spec.arch.preprocess_config)
     return Graph(
         name="clip_image",
-        inputs=(TensorSpec("pixels", "uint8", (BATCH, height, width, 3)),),
+        inputs=(TensorSpec("pixels", pixel_type(preprocess), (BATCH, height, width, 3)),),
         outputs=("image_embedding",),
         fingerprint=fingerprint("clip_image", sha256_of(spec.fetch()), spec.arch.canonical, packages=_PACKAGES),
         build=partial(_build_image, spec),
         output_shapes=((BATCH, spec.arch.embed_dim),),
-        preprocess=partial(_preprocess, PreprocessSpec.from_config(spec.arch.preprocess_config)),
+        preprocess=partial(_preprocess, preprocess),
     )
 
 
@@ -68,7 +69,7 @@ def clip_text_graph(spec: ClipSpec) -> Graph:
 
 
 def _preprocess(spec: PreprocessSpec, image: Pixels) -> Mapping[str, Array]:
-    return {"pixels": preprocess_pixels(image, spec)[None]}
+    return {"pixels": fit_pixels(image, spec)[None]}
 
 
 # Below, imports stand inside: a process that finds its engines in the cache never imports torch.
@@ -81,8 +82,8 @@ def _build_image(spec: ClipSpec) -> "nn.Module":
 
     tower = _image_tower(spec.arch)
     fill(tower, load_clip(spec).image, name="image")
-    config = spec.arch.preprocess_config
-    return ClipImage(tower, mean=config["mean"], std=config["std"]).eval()
+    preprocess = PreprocessSpec.from_config(spec.arch.preprocess_config)
+    return ClipImage(tower, mean=preprocess.mean, std=preprocess.std, white=white(preprocess)).eval()
 
 
 def _image_tower(arch: Arch) -> "nn.Module":

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from plumbline_models.networks.clip.arch import ImageArch
 from plumbline_models.networks.clip.blocks import Blocks, LayerNorm, unit_norm
+from plumbline_models.networks.clip.pixels import MAX_SAMPLE
 
 
 class ClipImage(nn.Module):
@@ -19,18 +20,21 @@ class ClipImage(nn.Module):
         tower: Takes `[N, 3, H, W]`, gives `[N, D]` or a tuple that begins with it.
         mean: Of pixels in 0..1, red, green, blue.
         std: The same.
+        white: The sample that stands for 1.
     """
 
-    def __init__(self, tower: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, tower: nn.Module, *, mean: Sequence[float], std: Sequence[float], white: float = MAX_SAMPLE
+    ) -> None:
         super().__init__()
         self.tower = tower
         # Kept out of the state dict: they come from the configuration, not from the weights.
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.mean, self.std, self.white = tuple(mean), tuple(std), white
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """`[N, H, W, 3]` uint8 to `[N, D]` float32 of unit norm."""
+        """`[N, H, W, 3]`, uint8 or float32, to `[N, D]` float32 of unit norm."""
         mean, std = (pixels.new_tensor(values, dtype=torch.float32) for values in (self.mean, self.std))
-        normal = (pixels.to(torch.float32) / 255.0 - mean) / std
+        normal = (pixels.to(torch.float32) / self.white - mean) / std
         dtype = next(self.tower.parameters()).dtype
         made = self.tower(normal.permute(0, 3, 1, 2).to(dtype))
         return unit_norm(made[0] if isinstance(made, tuple | list) else made)

@@ -3,16 +3,14 @@
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Self, TypeVar
+from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError
 from plumbline_models.core.protocols import Origin
-from plumbline_models.core.sections import explain
 from plumbline_models.core.weights import Seek
 from plumbline_models.networks.clip.activations import doubt_activation
 from plumbline_models.networks.clip.archs import Arch, find_arch, is_known, read_arch, unknown_arch
@@ -34,7 +32,6 @@ from plumbline_models.weights.weight_files import check_weights
 
 log = logging.getLogger(__name__)
 HUB: Final = "hf-hub:"
-SectionT = TypeVar("SectionT", bound="ClipSection")
 
 
 class ClipSection(BaseModel):
@@ -71,23 +68,6 @@ class ClipSection(BaseModel):
                 raise ValueError(unknown_arch(self.arch).detail.rstrip("."))
             raise ValueError(f"{self.arch} needs weights: give pretrained or checkpoint")
         return self
-
-
-def parse_section(section: type[SectionT], options: Mapping[str, Any], *, scorer: str) -> SectionT:
-    """Read a scorer's section of the configuration.
-
-    Args:
-        section: Its class.
-        options: As configured.
-        scorer: Its name, for the error.
-
-    Raises:
-        ConfigError: It does not fit; the sentence names every field that is wrong.
-    """
-    try:
-        return section.model_validate(dict(options))
-    except ValidationError as error:
-        raise ConfigError(explain(error, "scorers", scorer), scorer=scorer) from error
 
 
 @dataclass(frozen=True)
@@ -129,6 +109,14 @@ class ClipSpec:
         if checkpoint is not None:
             return _of_checkpoint(arch, checkpoint.expanduser(), section.sha256)
         return _of_embedded(arch or MINI_CLIP, section.sha256)
+
+    @property
+    def as_transformers(self) -> "ClipSpec":
+        """The same towers, with texts cleaned and images cropped as the transformers library's processor does."""
+        arch = dataclasses.replace(
+            self.arch, preprocess={**self.arch.preprocess, "text": "transformers", "crop": "down"}
+        )
+        return dataclasses.replace(self, name=f"{self.name}+transformers", arch=arch)
 
     @property
     def origin(self) -> Origin:

@@ -1,16 +1,16 @@
 """A text encoder that puts words of its own before every text."""
 
 import hashlib
-from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from plumbline_models.core.arrays import Pixels
-from plumbline_models.core.errors import InvalidFieldError, PlumblineError
-from plumbline_models.core.protocols import Encoder, EncoderInfo, EncoderKind, Encoding, Origin, PairInput, Preprocessed
+from plumbline_models.core.errors import InvalidFieldError
+from plumbline_models.core.protocols import Encoder, EncoderInfo, PairInput, Preprocessed
 from plumbline_models.networks.clip.tokens import is_cut
+from plumbline_models.networks.clip.wrapped import WrappedTextEncoder
 
 
-class TemplatedTextEncoder:
+class TemplatedTextEncoder(WrappedTextEncoder):
     """Another encoder's encodings of `template + text`; its engine is shared, its encodings are not.
 
     Args:
@@ -18,21 +18,14 @@ class TemplatedTextEncoder:
         template: Ends in a space where the text is to be a word of its own.
     """
 
-    kind: EncoderKind = "text"
-
     def __init__(self, inner: Encoder, template: str) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self._template = template
 
     @property
     def key(self) -> str:
         """The inner encoder's, and a digest of the template, since the same text has another encoding."""
         return f"{self.inner.key}+{hashlib.sha256(self._template.encode()).hexdigest()[:8]}"
-
-    @property
-    def max_batch_cost(self) -> float:
-        """The inner encoder's."""
-        return self.inner.max_batch_cost
 
     def preprocess(self, raw: Pixels | str | PairInput) -> Preprocessed:
         """Preprocess template and text as one.
@@ -48,31 +41,7 @@ class TemplatedTextEncoder:
         """Whether the end of a text is left out behind the template."""
         return is_cut(self.inner, self._template + text)
 
-    def load_preprocessing(self) -> None:
-        """The inner encoder's."""
-        self.inner.load_preprocessing()
-
-    def bucket(self, preprocessed: Preprocessed) -> Hashable:
-        """The inner encoder's."""
-        return self.inner.bucket(preprocessed)
-
-    def cost(self, preprocessed: Preprocessed) -> float:
-        """The inner encoder's."""
-        return self.inner.cost(preprocessed)
-
-    def origin(self) -> Origin:
-        """The inner encoder's."""
-        return self.inner.origin()
-
-    def load(self) -> None:
-        """Load the inner encoder."""
-        self.inner.load()
-
     def info(self) -> EncoderInfo:
         """The inner encoder's, under this key."""
         found = self.inner.info()
         return replace(found, key=self.key, notes={**found.notes, "template": self._template})
-
-    def encode(self, batch: Sequence[Preprocessed]) -> Sequence[Encoding | PlumblineError]:
-        """Encode with the inner encoder."""
-        return self.inner.encode(batch)

@@ -113,6 +113,18 @@ class ClipTokenizer:
         return min(len(ids), most)
 
 
+def encode_chunk(chunk: str, most: int) -> tuple[int, ...]:
+    """Ids of a piece of cleaned text that holds no spaces: all of them, or somewhat more than `most`.
+
+    Args:
+        chunk: What stands between two spaces.
+        most: How many are wanted.
+    """
+    if len(chunk) <= _MAX_CACHED_BYTES and len(chunk.encode("utf-8")) <= _MAX_CACHED_BYTES:
+        return _encode_cached(chunk, compat=False)[0]
+    return _encode_chunk(chunk, compat=False, most=most)[0]
+
+
 def _clean(text: str) -> CleanedText:
     return CleanedText(text.lower(), ()) if _PLAIN.fullmatch(text) else clean(text)
 

@@ -9,7 +9,10 @@ import numpy as np
 from plumbline_models.core.arrays import TokenIds
 from plumbline_models.core.errors import BackendUnavailableError, CheckpointNotFoundError
 from plumbline_models.networks.clip.archs import Arch
-from plumbline_models.networks.clip.tokenizer import ClipTokenizer
+from plumbline_models.networks.clip.byte_pairs import END_OF_TEXT, START_OF_TEXT
+from plumbline_models.networks.clip.cleaning import squeeze
+from plumbline_models.networks.clip.tokenizer import ClipTokenizer, encode_chunk
+from plumbline_models.text.plain_text import require_utf8
 
 _CLIPS_FRAME: Final = 3  # begin, end and class
 
@@ -60,6 +63,35 @@ class ClipTokens:
         return self._tokenizer.cuts(text)
 
 
+class TransformersTokens:
+    """CLIP's own byte pairs of a text that is cleaned as by the transformers library: nothing in it is repaired.
+
+    Full-width letters and punctuation, HTML entities, control characters and mojibake have other ids than with
+    open_clip's cleaning. Strings that look like control tokens are plain text, in both.
+    """
+
+    def __init__(self, context_length: int) -> None:
+        self._room = context_length - 2
+
+    def encode(self, text: str) -> TokenIds:
+        """`[L]`, without padding."""
+        ids = self._ids(text, self._room)
+        return np.array([START_OF_TEXT, *ids[: self._room], END_OF_TEXT], dtype=np.int64)
+
+    def cuts(self, text: str) -> bool:
+        """As `Tokens.cuts`."""
+        return len(self._ids(text, self._room + 1)) > self._room
+
+    def _ids(self, text: str, most: int) -> list[int]:
+        ids: list[int] = []
+        require_utf8(text)
+        for chunk in squeeze(text).split(" "):
+            if len(ids) >= most:
+                break
+            ids += encode_chunk(chunk, most - len(ids))
+        return ids
+
+
 class HubTokens:
     """A Hugging Face tokenizer as open_clip calls it, for architectures whose text tower is not CLIP's.
 
@@ -99,7 +131,9 @@ class HubTokens:
 
 def open_tokens(arch: Arch) -> Tokens:
     """The tokenizer of an architecture."""
-    return HubTokens(arch) if arch.text.get("hf_tokenizer_name") else ClipTokens(arch.context_length)
+    if arch.text.get("hf_tokenizer_name"):
+        return HubTokens(arch)
+    return (TransformersTokens if arch.cleans_as_transformers else ClipTokens)(arch.context_length)
 
 
 def _open_hub(arch: Arch) -> Any:

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from plumbline_models.core.errors import CheckpointNotFoundError, ChecksumError, ConfigError, UnknownArchError
+from plumbline_models.core.sections import parse_section
 from plumbline_models.networks.clip.graph import clip_image_graph, clip_text_graph
-from plumbline_models.networks.clip.spec import ClipSection, ClipSpec, parse_section
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 from plumbline_models.networks.clip.weights import load_clip
 from plumbline_models.weights.sources import HubFile, LocalFile
 

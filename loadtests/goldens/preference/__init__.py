@@ -1,0 +1,1 @@
+"""The tiny models behind the golden numbers of `tests/golden/preference`, rebuilt from their seeds."""

@@ -1,0 +1,84 @@
+"""What each backend and precision does to preference scores: `python -m loadtests.scorers.preference_precision`.
+
+Against the float64 numbers of `tests/golden/preference`, on weights that are rebuilt here: the largest error over all
+texts and images, the least Spearman's correlation over the images of a text, and for how many texts another image comes
+first.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from loadtests.goldens.preference.clips import build_hpsv2, build_pickscore
+from loadtests.goldens.preference.drawing import image, record
+from loadtests.scorers.product import encode, open_context
+from plumbline_models.core.protocols import BuildContext, Embedded, Score, Scorer
+from plumbline_models.scorers.hpsv2 import HpsV2
+from plumbline_models.scorers.pickscore import PickScore
+
+BACKENDS: Final = ("torch", "openvino")
+PRECISIONS: Final = ("fp32", "bf16")
+
+
+def by_captions(scorer: Any, images: list[str], texts: list[str]) -> NDArray[np.float64]:
+    """`[texts, images]`: scores of a scorer that compares encodings of both."""
+    encoded = encode(scorer.image, [scorer.image.preprocess(image(name)) for name in images])
+    rows = []
+    for text in texts:
+        [caption] = encode(scorer.text, [scorer.text.preprocess(text)])
+        rows.append(_values(scorer, Embedded(images=encoded, captions=[caption] * len(images))))
+    return np.array(rows)
+
+
+def measure(name: str, folder: Path, context: BuildContext) -> dict[str, Any]:
+    """One scorer under one backend and precision."""
+    build, scorer_class, score = SCORERS[name]
+    golden = record(name)
+    scorer = scorer_class.build({"model": str(build(folder))}, context)
+    for encoder in (scorer.image, scorer.text, scorer.pair):
+        if encoder is not None:
+            encoder.load()
+    matrix = golden["matrix"]
+    found = score(scorer, matrix["images"], [entry["text"] for entry in golden["texts"]])
+    expected = np.array(matrix[next(key for key in ("score_f64", "reward_f64") if key in matrix)])
+    orders = [spearmanr(ours, theirs).statistic for ours, theirs in zip(found, expected, strict=True)]
+    return {
+        "largest_error": float(f"{np.abs(found - expected).max():.1e}"),
+        "mean_error": float(f"{np.abs(found - expected).mean():.1e}"),
+        "least_spearman": round(float(min(orders)), 4),
+        "texts_with_another_first_image": int((found.argmax(1) != expected.argmax(1)).sum()),
+    }
+
+
+def _values(scorer: Scorer, batch: Embedded) -> list[float]:
+    return [answer.value for answer in scorer.score(batch) if isinstance(answer, Score)]
+
+
+SCORERS: Mapping[str, tuple[Callable[[Path], Path], type[Scorer], Callable[..., NDArray[np.float64]]]] = {
+    "pickscore": (build_pickscore, PickScore, by_captions),
+    "hpsv2": (build_hpsv2, HpsV2, by_captions),
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scorers", nargs="*", default=list(SCORERS))
+    torch.set_num_threads(1)
+    for name in parser.parse_args().scorers:
+        for backend in BACKENDS:
+            for precision in PRECISIONS:
+                with tempfile.TemporaryDirectory() as folder:
+                    context = open_context(backend, precision=precision, cache_dir=Path(folder) / "engines")
+                    print(name, backend, precision, measure(name, Path(folder), context), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""HPSv2: which image people prefer for a prompt.
+
+Wu et al., "Human Preference Score v2: A Solid Benchmark for Evaluating Human Preferences of Text-to-Image Synthesis",
+arXiv:2306.09341, section 4: the cosine of a ViT-H/14 that was trained further on preferences. Versions 2 and 2.1 are
+other weights on other scales. Images are letterboxed in floats (`images/letterbox.py`). The authors' program smooths
+images that shrink or not, by the torchvision that is installed: since 0.17 it does, which is the default here; the
+published tables are older. It fails on images with an alpha channel, which are converted here, and on those whose
+longest side is 224 pixels and the other is not, which are letterboxed here.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from plumbline_models.core.errors import MissingTextError, PlumblineError
+from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
+from plumbline_models.core.sections import parse_section
+from plumbline_models.networks.clip.archs import Arch, find_arch, read_arch
+from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
+from plumbline_models.networks.clip.spec import ClipSpec
+from plumbline_models.networks.clip.tokens import is_cut
+from plumbline_models.weights.digest import SHORT, sha256_of, verify
+from plumbline_models.weights.folders import is_folder_name
+from plumbline_models.weights.paths import Paths
+from plumbline_models.weights.sources import CONFIG_NAMES, HubFile, LocalFile, find_in_folder
+
+PUBLISHED: Final = "xswu/HPSv2"
+LICENCE: Final = "Apache-2.0"
+ARCH: Final = "ViT-H-14"  # of every published file; none says so itself
+
+
+class HpsV2Section(BaseModel):
+    """The section `hpsv2` of the configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(PUBLISHED, min_length=1)
+    """A hub name, a folder, or a file of weights; a folder may hold an `open_clip_config.json` of another size."""
+    version: Literal["v2.1", "v2"] = "v2.1"
+    """Which of the two published files; their scores do not compare."""
+    antialias: bool = True
+    """Whether images that shrink are smoothed; false gives what environments before torchvision 0.17 gave."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    """Hex digest that the weights must have."""
+
+
+class HpsV2:
+    """Cosine of an image and its prompt, as preferences have trained it.
+
+    Args:
+        image: Of the same CLIP as `text`.
+        text: Of the same CLIP as `image`.
+        section: The scorer's settings.
+        relative_cost: GFLOP per item.
+    """
+
+    info: ClassVar[ScorerInfo] = ScorerInfo(
+        name="hpsv2",
+        summary="Which image people prefer for the text. Compare images of one text only.",
+        needs=frozenset({"image", "text"}),
+        low=-1.0,
+        high=1.0,
+        higher_is_better=True,
+        source="arXiv:2306.09341",
+    )
+    paths: ClassVar[Paths] = {"model": "folder or hub name"}
+
+    def __init__(self, image: Encoder, text: Encoder, section: HpsV2Section, *, relative_cost: float) -> None:
+        self.image: Encoder = image
+        self.text: Encoder = text
+        self.pair: Encoder | None = None
+        self.conventions: Mapping[str, str] = {
+            "value": "cosine",
+            "version": section.version,
+            "antialias": str(section.antialias).lower(),
+        }
+        self.relative_cost = relative_cost
+
+    @classmethod
+    def build(cls, options: Mapping[str, Any], context: BuildContext) -> Self:
+        """Make the scorer from its section of the configuration; loads no weights.
+
+        Args:
+            options: The section, not validated yet.
+            context: What scorers are built with; encoders are shared through it.
+
+        Raises:
+            ConfigError: The section is not valid.
+            CheckpointError: There are no such weights, or they are not those that the section means.
+        """
+        section = parse_section(HpsV2Section, options, scorer=cls.info.name)
+        spec = _spec(section)
+        image, text = ClipImageEncoder(spec, context.backend), ClipTextEncoder(spec, context.backend)
+        take = context.registry.take
+        return cls(take(image), take(text), section, relative_cost=image.gflop + text.gflop)
+
+    def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
+        """Score each image for the prompt at the same index.
+
+        Args:
+            batch: Unit-norm `images` and `captions`, index i belonging together, and the `texts` of the captions.
+
+        Returns:
+            Cosines in [-1, 1], higher is better; `truncated` where the prompt was cut.
+
+        Raises:
+            MissingTextError: The batch has no images or no captions.
+        """
+        if batch.images is None or batch.captions is None:
+            raise MissingTextError("hpsv2 needs an image and a text.", scorer=self.info.name)
+        cut = [is_cut(self.text, text) for text in batch.texts or [""] * len(batch.images)]
+        return [_score(*each) for each in zip(batch.images, batch.captions, cut, strict=True)]
+
+
+def _score(image: Any, caption: Any, is_truncated: bool) -> Score:  # noqa: FBT001 - of one item
+    product = float(np.dot(np.asarray(image, np.float32), np.asarray(caption, np.float32)))
+    cosine = min(1.0, max(-1.0, product))  # rounding can carry it past its range
+    return Score(value=cosine, details={"truncated": True} if is_truncated else {})
+
+
+def _spec(section: HpsV2Section) -> ClipSpec:
+    names = _names(section.version)
+    variant = "+letterbox" if section.antialias else "+letterbox-aliased"
+    if not is_folder_name(section.model) and not Path(section.model).is_file():
+        arch = _letterboxed(find_arch(ARCH), section)
+        licence = LICENCE if section.model == PUBLISHED else f"see https://huggingface.co/{section.model}"
+        name, source = f"{section.model}@{section.version}{variant}", f"{section.model} {section.version}"
+        return ClipSpec(name, arch, HubFile(section.model, names), source, licence, section.sha256)
+    path = Path(section.model).expanduser()
+    weights = find_in_folder(path, names) if path.is_dir() else LocalFile(path)
+    file = weights.fetch()
+    if section.sha256 is not None:
+        verify(file, section.sha256)
+    arch = _letterboxed(_arch_beside(file), section)
+    return ClipSpec(f"{arch.name}@{sha256_of(file)[:SHORT]}{variant}", arch, weights, file.name, sha256=section.sha256)
+
+
+def _names(version: str) -> tuple[str, ...]:
+    """The published file, after what it may have been converted to."""
+    return f"HPS_{version}_compressed.safetensors", f"HPS_{version}_compressed.pt"
+
+
+def _arch_beside(file: Path) -> Arch:
+    config = file.with_name(CONFIG_NAMES[0])
+    # The home says that the activation is known: the file alone could be taken for one of OpenAI's.
+    return read_arch(config) if config.is_file() else dataclasses.replace(find_arch(ARCH), home=file.parent)
+
+
+def _letterboxed(arch: Arch, section: HpsV2Section) -> Arch:
+    preprocess = {**arch.preprocess, "resize_mode": "letterbox", "antialias": section.antialias}
+    return dataclasses.replace(arch, preprocess=preprocess)
