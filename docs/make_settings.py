@@ -6,10 +6,10 @@ import re
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
-from pydantic import BaseModel, ByteSize
+from pydantic import BaseModel, ByteSize, SecretStr
 from pydantic.fields import FieldInfo
 
 from plumbline_serve import settings
@@ -32,7 +32,15 @@ What goes into `scorers` is on the page of each scorer: [real weights](real_weig
 """
 PIXELS = "_pixels"
 TABLE = "| setting | type | default | meaning |\n| --- | --- | --- | --- |"
-NAMES = {ByteSize: "bytes", Path: "path", str: "text", int: "whole number", float: "number", bool: "true or false"}
+NAMES = {
+    ByteSize: "bytes",
+    Path: "path",
+    str: "text",
+    SecretStr: "text, kept secret",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+}
 
 
 def page() -> str:
@@ -41,8 +49,7 @@ def page() -> str:
     top: list[str] = []
     sections: list[str] = []
     for name, field in settings.Settings.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if (kind := _sections().get(name)) is not None:
             rows = [_row(f"{name}.{inner}", each, documents[kind, inner]) for inner, each in kind.model_fields.items()]
             sections.append("\n".join((f"## {name}", "", inspect.getdoc(kind) or "", "", TABLE, *rows)))
         else:
@@ -50,12 +57,17 @@ def page() -> str:
     return "\n\n".join((HEAD.rstrip(), "\n".join(("## Top level", "", TABLE, *top)), *sections)) + "\n"
 
 
+def _sections() -> dict[str, type[BaseModel]]:
+    """Classes of the sections, by name."""
+    kinds = {name: field.annotation for name, field in settings.Settings.model_fields.items()}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
+
+
 def _docstrings() -> Iterator[tuple[tuple[type, str], str]]:
     """The string below each field of each class; an error names a field that has none."""
-    for definition in ast.parse(inspect.getsource(settings)).body:
-        if not isinstance(definition, ast.ClassDef):
-            continue
-        owner = getattr(settings, definition.name)
+    owners: list[type] = [settings.Settings, *_sections().values()]
+    for owner in owners:
+        definition: Any = ast.parse(inspect.getsource(owner)).body[0]  # of a class
         for field, below in zip(definition.body, [*definition.body[1:], None], strict=True):
             if not isinstance(field, ast.AnnAssign):
                 continue
@@ -76,10 +88,12 @@ def _kind(annotation: Any) -> str:
         return _kind(arguments[0])
     if origin is Literal:
         return ", ".join(f"`{each}`" for each in arguments)
-    if origin is types.UnionType:
+    if origin in {types.UnionType, Union}:
         return " or ".join(_kind(each) for each in arguments if each is not type(None))
     if origin is dict:
         return "mapping"
+    if origin is tuple:
+        return "list"
     return NAMES[annotation]
 
 
@@ -100,7 +114,7 @@ def _default(name: str, field: FieldInfo) -> str:
         return f"`{re.sub(r'[.]0(?=[A-Z])', '', value.human_readable())}`"
     if name.endswith(PIXELS):
         return f"`{value // 10**6}MP`"
-    if value is None:
+    if value is None or value == ():
         return "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

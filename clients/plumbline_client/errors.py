@@ -4,8 +4,11 @@
     ├── UsageError                 wrong arguments, or a closed client; nothing was sent (also a ValueError)
     ├── ProblemError               the service answered with a problem
     │   ├── InvalidRequestError    400, 404, 405, 413, 415, 422
-    │   ├── AccessError            401, 403
+    │   ├── AccessError
+    │   │   ├── UnauthenticatedError  401
+    │   │   └── ForbiddenError     403
     │   ├── CapacityError          429, 503: later it may work; retried
+    │   │   └── RateLimitedError   429, where the key has used what it may
     │   └── DeadlineExceededError  504 (also a DeadlineError)
     ├── TransportError             no reply: not reached, or the connection broke
     │   ├── ConnectError           not reached; retried
@@ -70,13 +73,30 @@ class AccessError(ProblemError):
     """No API key, an unknown one, or one that may not do this."""
 
 
+class UnauthenticatedError(AccessError):
+    """No API key, or an unknown or expired one."""
+
+
+class ForbiddenError(AccessError):
+    """The API key is not for this."""
+
+
 class CapacityError(ProblemError):
     """The service is busy, not ready, or about to stop."""
+
+    @property
+    def retry_after_ms(self) -> float | None:
+        """When a retry is likely to be served, from the reply on, as the service says."""
+        return self.problem.retry_after_ms
 
     @property
     def is_retryable(self) -> bool:
         """Always: another moment or another replica may answer."""
         return True
+
+
+class RateLimitedError(CapacityError):
+    """The API key has used its items, or has as many calls under way as it may."""
 
 
 class DeadlineError(PlumblineClientError):
@@ -104,14 +124,18 @@ class UnexpectedReplyError(TransportError):
     """The reply is not one of this service; the address may be another server's."""
 
 
+RATE_LIMITED = "rate_limited"
 _BY_STATUS: dict[int, type[ProblemError]] = {
     **dict.fromkeys((400, 404, 405, 413, 415, 422), InvalidRequestError),
-    **dict.fromkeys((401, 403), AccessError),
+    401: UnauthenticatedError,
+    403: ForbiddenError,
     **dict.fromkeys((429, 503), CapacityError),
     504: DeadlineExceededError,
 }
 
 
 def problem_error(problem: Problem) -> ProblemError:
-    """Make the error class that fits the problem's status."""
+    """Make the error class that fits the problem's status, and its code where that says more."""
+    if problem.code == RATE_LIMITED:
+        return RateLimitedError(problem)
     return _BY_STATUS.get(problem.status, ProblemError)(problem)

@@ -12,10 +12,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ByteSize,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
@@ -27,11 +25,17 @@ from plumbline_models.core.protocols import EncoderKind
 from plumbline_models.core.sections import explain
 from plumbline_models.scorers import anchor_sections
 from plumbline_models.weights.paths import anchored
+from plumbline_serve.access_settings import AuthSettings, EdgeSettings, Section, TlsSettings
 
 CONFIG_VARIABLE = "PLUMBLINE_CONFIG"
 _RAW_CHANNELS = 4  # at most: with transparency
 _FORM_OVERHEAD_BYTES = 2**16  # one item's text and a form's boundaries
-PATHS = (("cache_dir", None), ("engines", "dir"), ("engines", "calibration_dir"), ("auth", "keys_file"))
+PATHS = (
+    ("cache_dir", None),
+    *(("engines", name) for name in ("dir", "calibration_dir")),
+    ("auth", "keys_file"),
+    *(("tls", name) for name in ("cert", "key", "client_ca")),
+)
 """Settings that name files or folders; scorers say of their own options which do."""
 _PIXELS = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(MP|MPX|KP|P)?\s*$", re.IGNORECASE)
 _PIXEL_UNITS = {"MP": 10**6, "MPX": 10**6, "KP": 10**3, "P": 1, "": 1}
@@ -57,11 +61,7 @@ HomePath = Annotated[Path, AfterValidator(_at_home), Field(validate_default=True
 PixelCount = Annotated[int, BeforeValidator(_parse_pixels), Field(gt=0)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ImageSettings(_Section):
+class ImageSettings(Section):
     """How image files become pixels."""
 
     exif_orientation: Literal["apply", "ignore"] = "apply"
@@ -70,7 +70,7 @@ class ImageSettings(_Section):
     """Whether transparency is composited on white or dropped. The papers' own programs drop it."""
 
 
-class Limits(_Section):
+class Limits(Section):
     """What one request may carry, and all requests together."""
 
     max_items: int = Field(default=256, ge=1)
@@ -94,14 +94,7 @@ class Limits(_Section):
         return max(int(self.max_request_bytes), _RAW_CHANNELS * self.max_pixels + _FORM_OVERHEAD_BYTES)
 
 
-class AuthSettings(_Section):
-    """Who may call."""
-
-    keys_file: Path | None = None
-    """File of API keys, one per line, `#` starts a comment. Without it everyone may call."""
-
-
-class BatchSettings(_Section):
+class BatchSettings(Section):
     """How requests share batches."""
 
     max_batch: int = Field(default=64, ge=1)
@@ -112,7 +105,7 @@ class BatchSettings(_Section):
     """Milliseconds at most that a batch waits for inputs still being decoded, and only where that saves time."""
 
 
-class CacheSettings(_Section):
+class CacheSettings(Section):
     """What each gateway keeps of past requests. The least recently used is dropped first; 0 keeps nothing."""
 
     image_bytes: ByteSize = ByteSize(64 * 2**20)
@@ -130,22 +123,22 @@ class CacheSettings(_Section):
         return {"image": int(self.image_bytes), "text": int(self.text_bytes), "pair": int(self.pair_bytes)}
 
 
-class EngineSettings(_Section):
+class EngineSettings(Section):
     """Compiled engines: where they come from, and which sizes they are built for."""
 
     dir: Path | None = None
     """Folder of engines from `plumbline compile --out`. Looked up before the cache, never written to."""
     calibration_dir: Path | None = None
     """Folder of 16 or more images like those to be scored. `precision: int8` is calibrated on the first 128."""
-    typical: dict[str, Annotated[int, Field(ge=1)]] = {}
+    typical: dict[str, Annotated[int, Field(ge=1)]] = {}  # noqa: RUF012 - pydantic copies it
     """Sizes that TensorRT tunes engines to, by dimension: `batch`, `length` (tokens), `height` and `width` (px), …"""
-    largest: dict[str, Annotated[int, Field(ge=1)]] = {}
+    largest: dict[str, Annotated[int, Field(ge=1)]] = {}  # noqa: RUF012 - pydantic copies it
     """Largest sizes of TensorRT engines, by dimension. Larger batches run in parts, other larger sizes are refused."""
     strip_weights: bool = False
     """Whether TensorRT engines are built without weights, so that another checkpoint needs no build."""
 
 
-class ReplicaSettings(_Section):
+class ReplicaSettings(Section):
     """How the application is laid out over processes and machines."""
 
     layout: Literal["fused", "split"] = "fused"
@@ -183,6 +176,7 @@ class Settings(BaseSettings):
         frozen=True,
         extra="forbid",
         nested_model_default_partial_update=True,
+        hide_input_in_errors=True,
     )
 
     backend: Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "torch", "fake"] = "auto"
@@ -196,6 +190,8 @@ class Settings(BaseSettings):
     images: ImageSettings = ImageSettings()
     limits: Limits = Limits()
     auth: AuthSettings = AuthSettings()
+    tls: TlsSettings = TlsSettings()
+    edge: EdgeSettings = EdgeSettings()
     batching: BatchSettings = BatchSettings()
     caches: CacheSettings = CacheSettings()
     engines: EngineSettings = EngineSettings()

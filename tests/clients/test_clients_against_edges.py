@@ -17,30 +17,34 @@ import uvicorn
 from grpc_health.v1 import health_pb2_grpc
 
 from plumbline_client import (
-    AccessError,
     AsyncClient,
     AsyncGrpcClient,
     Batch,
     CapacityError,
     Client,
     DeadlineExceededError,
+    ForbiddenError,
     GrpcClient,
     Image,
     InvalidRequestError,
     Item,
     ProblemError,
+    RateLimitedError,
     RetryPolicy,
     Threshold,
+    UnauthenticatedError,
 )
 from plumbline_models.core.errors import DeadlineExceededError as ServiceDeadlineError
 from plumbline_models.core.errors import ImageUndecodableError, MissingTextError, OverloadedError, UnknownScorerError
 from plumbline_models.core.protocols import Score
 from plumbline_serve import messages
+from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.edge.grpc.servicer import GrpcEdge
 from plumbline_serve.edge.rest.app import create_app
 from plumbline_serve.request_context import ANYONE, Caller
-from plumbline_serve.settings import AuthSettings, Settings
+from plumbline_serve.settings import Settings
 from plumbline_wire.v1 import scoring_pb2_grpc
+from tests.keys import add_key
 
 KEY = "a-key-of-the-tests"
 PIXELS = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
@@ -178,8 +182,10 @@ async def serve(running: Running, settings: Settings, listening: socket.socket, 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory) -> Iterator[Running]:
-    keys = Path(tmp_path_factory.mktemp("keys")) / "keys"
-    keys.write_text(f"{KEY}\n")
+    keys = add_key(Path(tmp_path_factory.mktemp("keys")) / "keys.yaml", KEY)
+    add_key(keys, "operator-key", scopes=("admin",))
+    for kind in (Client, AsyncClient, GrpcClient, AsyncGrpcClient):
+        add_key(keys, f"poor-{kind.__name__.lower()}", rate="1/day")
     settings = Settings(auth=AuthSettings(keys_file=keys))
     is_up: Future[None] = Future()
 
@@ -268,7 +274,7 @@ async def test_filter_rank_embed_and_the_lists_are_understood(ask) -> None:
     assert await ask("ready", change={"api_key": None}) is True
 
 
-async def test_refusals_are_the_same_over_both_protocols(ask) -> None:
+async def test_refusals_are_the_same_over_both_protocols(ask, kind) -> None:
     with pytest.raises(InvalidRequestError, match="no such scorer") as unknown:
         await ask("score", [Item(text="a")], scorers=["unknown"], request_id="mine")
     assert (unknown.value.code, unknown.value.problem.status) == ("unknown_scorer", 422)
@@ -277,8 +283,17 @@ async def test_refusals_are_the_same_over_both_protocols(ask) -> None:
         await ask("filter", [Item(text="a")], [Threshold("weight")])
     assert field.value.code == "invalid_field"
     assert [fault.pointer for fault in field.value.problem.errors] == ["/policy/all/0"]
-    with pytest.raises(AccessError):
+    with pytest.raises(UnauthenticatedError):
         await ask("score", [Item(text="a")], change={"api_key": "another"})
+    with pytest.raises(ForbiddenError) as forbidden:
+        await ask("score", [Item(text="a")], change={"api_key": "operator-key"})
+    assert forbidden.value.code == "missing_scope"
+    poor = {"api_key": f"poor-{kind.__name__.lower()}"}
+    await ask("scorers", change=poor)
+    with pytest.raises(RateLimitedError) as limited:
+        await ask("scorers", change=poor)
+    assert limited.value.code == "rate_limited"
+    assert 0 < (limited.value.retry_after_ms or 0) <= 2 * 86_400_000
     with pytest.raises(DeadlineExceededError):
         await ask("embed", ["late"])
     with pytest.raises(CapacityError) as busy:

@@ -7,18 +7,19 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
 from plumbline_client import (
-    AccessError,
     AsyncGrpcClient,
     CapacityError,
     ConnectError,
     DeadlineError,
     DeadlineExceededError,
+    ForbiddenError,
     GrpcClient,
     Image,
     InvalidRequestError,
     Item,
     ProblemError,
     Threshold,
+    UnauthenticatedError,
     UnexpectedReplyError,
     UsageError,
 )
@@ -145,8 +146,8 @@ def test_the_deadline_travels_as_a_field_too(grpc_server, client) -> None:
     [
         (Code.INVALID_ARGUMENT, 422, InvalidRequestError),
         (Code.INVALID_ARGUMENT, 413, InvalidRequestError),
-        (Code.UNAUTHENTICATED, 401, AccessError),
-        (Code.PERMISSION_DENIED, 403, AccessError),
+        (Code.UNAUTHENTICATED, 401, UnauthenticatedError),
+        (Code.PERMISSION_DENIED, 403, ForbiddenError),
         (Code.NOT_FOUND, 404, InvalidRequestError),
         (Code.UNIMPLEMENTED, 405, InvalidRequestError),
         (Code.RESOURCE_EXHAUSTED, 429, CapacityError),
@@ -181,8 +182,8 @@ def test_status_details_become_the_rest_problem(grpc_server, client, code, http:
     ("code", "kind"),
     [
         (Code.INVALID_ARGUMENT, InvalidRequestError),
-        (Code.UNAUTHENTICATED, AccessError),
-        (Code.PERMISSION_DENIED, AccessError),
+        (Code.UNAUTHENTICATED, UnauthenticatedError),
+        (Code.PERMISSION_DENIED, ForbiddenError),
         (Code.NOT_FOUND, InvalidRequestError),
         (Code.RESOURCE_EXHAUSTED, CapacityError),
         (Code.UNAVAILABLE, ConnectError),

@@ -9,18 +9,19 @@ import pytest
 from starlette.responses import StreamingResponse
 
 from plumbline_client import (
-    AccessError,
     AsyncClient,
     CapacityError,
     Client,
     ConnectError,
     DeadlineError,
     DeadlineExceededError,
+    ForbiddenError,
     Image,
     InvalidRequestError,
     Item,
     ProblemError,
     Threshold,
+    UnauthenticatedError,
     UnexpectedReplyError,
     UsageError,
 )
@@ -141,8 +142,8 @@ def test_the_service_is_told_how_much_time_is_left(rest_server, client) -> None:
     ("status", "kind"),
     [
         (400, InvalidRequestError),
-        (401, AccessError),
-        (403, AccessError),
+        (401, UnauthenticatedError),
+        (403, ForbiddenError),
         (404, InvalidRequestError),
         (413, InvalidRequestError),
         (415, InvalidRequestError),

@@ -53,6 +53,8 @@ def check_plumbline(words: list[str]) -> None:
     group = typer.main.get_command(cli)
     assert isinstance(group, TyperGroup)
     command = group.commands[words[0]]
+    if isinstance(command, TyperGroup) and len(words) > 1:
+        command = command.commands[words[1]]
     known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
     assert set(options(words[1:])) <= known
 

@@ -21,9 +21,11 @@
     │       ├── UnknownImageError        422  unknown_image          names no entry and no part
     │       └── UrlSourceRefusedError    422  url_source_refused
     ├── AccessError                      403  forbidden
-    │   └── UnauthenticatedError         401  unauthenticated
+    │   ├── UnauthenticatedError         401  unauthenticated
+    │   └── MissingScopeError            403  missing_scope
     ├── CapacityError                    503  unavailable            carries `retry_after_s`
     │   ├── OverloadedError              429  overloaded             the queue is full
+    │   ├── RateLimitedError             429  rate_limited           the caller's key has used what it may
     │   ├── NotReadyError                503  not_ready              still loading
     │   └── DrainingError                503  draining               about to stop
     ├── DeadlineExceededError            504  deadline_exceeded
@@ -196,6 +198,12 @@ class UnauthenticatedError(AccessError):
     status, code, title = 401, "unauthenticated", "Unauthenticated"
 
 
+class MissingScopeError(AccessError):
+    """The key is known, and not for this."""
+
+    code, title = "missing_scope", "Missing scope"
+
+
 class CapacityError(PlumblineError):
     """Try again later: fact `retry_after_s` says when."""
 
@@ -212,6 +220,12 @@ class OverloadedError(CapacityError):
     """The queue is full."""
 
     status, code, title = 429, "overloaded", "Overloaded"
+
+
+class RateLimitedError(CapacityError):
+    """The caller's key has used as many items, or has as many requests under way, as it may."""
+
+    status, code, title = 429, "rate_limited", "Rate limited"
 
 
 class NotReadyError(CapacityError):

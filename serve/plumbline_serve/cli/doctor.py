@@ -11,7 +11,7 @@ from plumbline_models.core.errors import ConfigError, SetupError
 from plumbline_serve.assembly import make_scorers, num_cpus
 from plumbline_serve.cli.results import literally, paragraphs, show_table
 from plumbline_serve.cli.weights import describe, find_weights
-from plumbline_serve.edge.api_keys import ApiKeys
+from plumbline_serve.edge.access import read_keys
 from plumbline_serve.ports import held_block, obstacle
 from plumbline_serve.ray_environment import listening
 from plumbline_serve.settings import Settings
@@ -94,12 +94,15 @@ def _keys(settings: Settings) -> Iterator[Finding]:
     if settings.auth.keys_file is None:
         return
     try:
-        ApiKeys.read(settings.auth.keys_file)
+        num_keys = len(read_keys(settings.auth.keys_file))
     except ConfigError as error:
-        advice = "Correct auth.keys_file: one key per line, readable by the service."
+        advice = "Make it with plumbline keys, as the user that the service runs as."
         yield Finding("API keys", is_fine=False, found=error.detail, advice=advice)
     else:
-        yield Finding("API keys", is_fine=True, found=str(settings.auth.keys_file))
+        found = f"{num_keys} in {settings.auth.keys_file}"
+        yield Finding(
+            "API keys", num_keys > 0, found, "Nobody may call: plumbline keys new makes one.", is_needed=False
+        )
 
 
 def _cache(settings: Settings) -> Finding:

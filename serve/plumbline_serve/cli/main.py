@@ -14,6 +14,7 @@ from plumbline_models.backends import PrecisionChoice
 from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.cli import compile_command, score_command, serve_command
 from plumbline_serve.cli import doctor as doctor_command
+from plumbline_serve.cli.keys_command import keys
 from plumbline_serve.cli.weights import describe, show_encoders
 from plumbline_serve.settings import load_settings
 
@@ -25,6 +26,7 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+cli.add_typer(keys, name="keys")
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML settings; default: $PLUMBLINE_CONFIG.")]
 
 

@@ -10,7 +10,7 @@ from plumbline_models.core.errors import ConfigError, SetupError
 from plumbline_models.core.weights import Seek
 from plumbline_serve.assembly import make_scorers
 from plumbline_serve.cli.weights import describe, find_weights
-from plumbline_serve.edge.api_keys import ApiKeys
+from plumbline_serve.edge.access import read_keys
 from plumbline_serve.ports import held_block, held_ports, obstacle
 from plumbline_serve.ray_environment import inner_host, listening, set_ray_environment, temp_dir
 from plumbline_serve.settings import Settings
@@ -31,7 +31,8 @@ def serve(settings: Settings) -> int:
         SetupError: The configuration cannot work; nothing was started.
     """
     _check_ports(settings)
-    ApiKeys.read(settings.auth.keys_file)  # the gateways read it too, where nobody would see what is wrong with it
+    if settings.auth.keys_file is not None:
+        read_keys(settings.auth.keys_file)  # the gateways read it too, where nobody would see what is wrong with it
     _check_weights(settings)
     scorers = list(make_scorers(settings))
     _warn_if_open(settings)

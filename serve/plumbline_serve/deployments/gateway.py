@@ -14,7 +14,7 @@ from plumbline_serve.batching import LocalCompute
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.remote_compute import RemoteCompute
 from plumbline_serve.deployments.transport import DeploymentMetrics
-from plumbline_serve.edge import BytesInFlight, GrpcEdge, create_app
+from plumbline_serve.edge import Access, BytesInFlight, GrpcEdge, create_app
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
 from plumbline_serve.request_ids import WithoutRequestId
 from plumbline_serve.settings import Settings
@@ -84,14 +84,19 @@ class Gateway(_Rpcs):
         assembly = assemble(settings, scorers, compute=compute, instruments=self._instruments, scrape=self._scrape)
         self._service = assembly.service
         self._bytes = BytesInFlight(settings.limits, self._instruments)
-        self._grpc = GrpcEdge(self._service, settings, self._instruments, bytes_in_flight=self._bytes)
+        self._access = Access.open(settings.auth, self._instruments)
+        self._grpc = GrpcEdge(
+            self._service, settings, self._instruments, bytes_in_flight=self._bytes, access=self._access
+        )
         await compute.start()
         self._instruments.loaded(await self._service.scorers(), await compute.infos())
         self._service.is_loaded = True
 
     def __serve_build_asgi_app__(self) -> WithoutRequestId:
         """Called by Ray once the constructor has returned."""
-        app = create_app(self._service, self._settings, self._instruments, bytes_in_flight=self._bytes)
+        app = create_app(
+            self._service, self._settings, self._instruments, bytes_in_flight=self._bytes, access=self._access
+        )
         return WithoutRequestId(app)
 
     async def metrics_snapshot(self) -> Snapshot:

@@ -27,6 +27,10 @@ class EdgeObserver(Protocol):
         """The requests under way hold so many bytes."""
         ...
 
+    def limits_failed(self) -> None:
+        """What keys have used could not be asked of the Redis that gateways share; it is counted here for a while."""
+        ...
+
 
 class Unobserved:
     """Tells nobody."""
@@ -39,3 +43,6 @@ class Unobserved:
 
     def in_flight(self, num_bytes: int) -> None:
         """As `EdgeObserver.in_flight`."""
+
+    def limits_failed(self) -> None:
+        """As `EdgeObserver.limits_failed`."""

@@ -45,6 +45,9 @@ class _EdgeMetrics:
         self.scores = registry.histogram("plumbline_score", "Values given.", SCORES, "scorer")
         self.bytes_in_flight = registry.gauge("plumbline_bytes_in_flight", "Of requests under way.")
         self.rejections = registry.counter("plumbline_rejections", "Requests refused, by code.", "reason")
+        self.limits_failures = registry.counter(
+            "plumbline_limits_failures", "Times that the Redis of auth.limits_url could not be used."
+        )
         self.expired = registry.counter("plumbline_deadline_expired", "Deadlines passed, by stage.", "stage")
 
 
@@ -113,6 +116,10 @@ class Instruments:
     def in_flight(self, num_bytes: int) -> None:
         """The requests under way hold so many bytes."""
         self._edge.bytes_in_flight.set(num_bytes)
+
+    def limits_failed(self) -> None:
+        """As `EdgeObserver.limits_failed`."""
+        self._edge.limits_failures.inc()
 
     def stage(self, stage: str, seconds: float) -> None:
         """As `PipelineObserver.stage`."""

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from plumbline_models.core.errors import ConfigError
+from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.cli.doctor import BROKEN, OK, examine
 from plumbline_serve.cli.serve_command import serve
 from plumbline_serve.ports import free_port
-from plumbline_serve.settings import AuthSettings, Settings
+from plumbline_serve.settings import Settings
+from tests.keys import add_key
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +25,7 @@ def settings_of(tmp_path: Path, **changes: Any) -> Settings:
 
 
 def test_a_sound_configuration_is_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    keys = tmp_path / "keys"
-    keys.write_text("0123456789abcdef0123456789abcdef\n")
+    keys = add_key(tmp_path / "keys", "a-key")
     assert examine(settings_of(tmp_path, auth=AuthSettings(keys_file=keys))) == OK
     assert "API keys" in capsys.readouterr().out
 
@@ -43,4 +44,14 @@ def test_one_port_for_both_protocols_is_found(tmp_path: Path, capsys: pytest.Cap
     assert examine(settings) == BROKEN
     assert "a port each" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(ConfigError, match="cannot share"):
+        serve(settings)
+
+
+def test_a_file_of_keys_that_others_can_read_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = add_key(tmp_path / "keys", "a-key")
+    keys.chmod(0o640)
+    settings = settings_of(tmp_path, auth=AuthSettings(keys_file=keys))
+    assert examine(settings) == BROKEN
+    assert "chmod 600" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(ConfigError, match="mode 0640"):
         serve(settings)

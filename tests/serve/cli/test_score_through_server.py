@@ -22,6 +22,7 @@ from plumbline_serve.assembly import assembled
 from plumbline_serve.cli.main import cli
 from plumbline_serve.edge import create_app
 from plumbline_serve.settings import load_settings
+from tests.keys import add_key
 
 KEY = "a-key-of-the-tests"
 TEXT = "a red circle above a blue square, which the picture may not show"
@@ -49,7 +50,7 @@ async def serve(running: Running, config: Path, listening: socket.socket, is_up:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("service")
-    (folder / "keys").write_text(f"{KEY}\n")
+    add_key(folder / "keys", KEY)
     settings = {
         "backend": "torch",
         "precision": "fp32",

@@ -25,7 +25,8 @@ from plumbline_models.core.errors import (
     error_classes,
 )
 from plumbline_models.core.protocols import Score
-from plumbline_serve.edge import BytesInFlight, GrpcEdge, create_app
+from plumbline_serve.access_settings import AuthSettings
+from plumbline_serve.edge import Access, BytesInFlight, GrpcEdge, create_app
 from plumbline_serve.edge.bytes_in_flight import SLOW_AFTER_S
 from plumbline_serve.edge.grpc.unreadable import add_scoring
 from plumbline_serve.messages import (
@@ -46,8 +47,9 @@ from plumbline_serve.messages import (
     Timing,
 )
 from plumbline_serve.request_context import ANYONE, Caller
-from plumbline_serve.settings import AuthSettings, Limits, Settings
+from plumbline_serve.settings import Limits, Settings
 from plumbline_wire.v1 import scoring_pb2_grpc
+from tests.keys import add_key
 
 WAIT_S = 30.0
 TIMING = Timing(decode=0.1, queue=0.2, compute=1 / 3, total=2.5)
@@ -183,6 +185,7 @@ class Notebook:
         self.requests: list[tuple[str, str, str]] = []
         self.rejections: list[str] = []
         self.num_bytes = 0
+        self.num_limits_failures = 0
         self._changed = threading.Condition()
 
     def request(self, route: str, protocol: str, code: str, seconds: float) -> None:
@@ -198,6 +201,9 @@ class Notebook:
         with self._changed:
             self.num_bytes = num_bytes
             self._changed.notify_all()
+
+    def limits_failed(self) -> None:
+        self.num_limits_failures += 1
 
     def wait_until_in_flight(self, is_so: Callable[[int], bool]) -> None:
         with self._changed:
@@ -286,14 +292,15 @@ def open_edge(settings: Settings, service: Any = None, *, slow_after_s: float = 
     service, notebook, loop = service or RuleService(), Notebook(), Loop()
     in_flight = BytesInFlight(settings.limits, notebook, slow_after_s=slow_after_s)
     listener = socket.create_server(("127.0.0.1", 0))
-    app = create_app(service, settings, notebook, bytes_in_flight=in_flight)
+    access = Access.open(settings.auth, notebook)
+    app = create_app(service, settings, notebook, bytes_in_flight=in_flight, access=access)
     config = uvicorn.Config(app, log_config=None, lifespan="off")
     rest = uvicorn.Server(config)
     serving = asyncio.run_coroutine_threadsafe(rest.serve([listener]), loop.loop)
 
     async def start_grpc() -> tuple[grpc.aio.Server, int]:
         server = grpc.aio.server()
-        rpcs = Rpcs(GrpcEdge(service, settings, notebook, bytes_in_flight=in_flight))
+        rpcs = Rpcs(GrpcEdge(service, settings, notebook, bytes_in_flight=in_flight, access=access))
         add_scoring(rpcs, server)
         health_pb2_grpc.add_HealthServicer_to_server(rpcs, server)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -311,7 +318,7 @@ def open_edge(settings: Settings, service: Any = None, *, slow_after_s: float = 
         rest.should_exit = True
         serving.result(WAIT_S)
 
-    closers = [http.close, channel.close, stop_rest, lambda: loop.run(server.stop(None)), loop.close]
+    closers = [http.close, channel.close, stop_rest, lambda: loop.run(server.stop(None)), access.close, loop.close]
     rpc = scoring_pb2_grpc.ScoringStub(channel)
     return Edge(service, notebook, url, address, target, http, channel, rpc, settings, loop, closers)
 
@@ -347,8 +354,10 @@ def edge(_edge: Edge) -> Edge:
 @pytest.fixture(scope="session")
 def guarded_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     """Both edges, open to those who know a key."""
-    keys = tmp_path_factory.mktemp("keys") / "keys.txt"
-    keys.write_text("# who\nfirst-key\n\n  second-key  # rotated in\n", encoding="utf-8")
+    keys = tmp_path_factory.mktemp("keys") / "keys.yaml"
+    add_key(keys, "first-key", scopes=("score", "admin"))
+    add_key(keys, "second-key")
+    add_key(keys, "operator-key", scopes=("admin",))
     edge = open_edge(small_settings(auth=AuthSettings(keys_file=keys)))
     yield edge
     close_edge(edge)

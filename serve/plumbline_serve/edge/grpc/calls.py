@@ -15,11 +15,10 @@ import grpc
 from google.protobuf.message import Message
 
 from plumbline_serve.concurrency import release
-from plumbline_serve.edge.api_keys import ApiKeys
+from plumbline_serve.edge.access import NO_KEY, Access, Grant
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.parsing import CallerTimeout
 from plumbline_serve.edge.problems import grpc_code, refuse, status
-from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.request_ids import request_id
 from plumbline_wire import REQUEST_ID_KEY, STATUS_DETAILS_KEY
 
@@ -59,7 +58,8 @@ class GrpcCall:
     request_id: str
     authorization: str | None
     timeout: CallerTimeout
-    caller: Caller = ANYONE
+    grant: Grant = NO_KEY
+    """What its caller was let in with."""
     code: grpc.StatusCode = grpc.StatusCode.CANCELLED
     """Until it succeeds or fails."""
 
@@ -73,7 +73,7 @@ class GrpcCall:
     def succeed(self) -> None:
         """Finish without an error."""
         self.code = grpc.StatusCode.OK
-        self.context.set_trailing_metadata([(REQUEST_ID_KEY, self.request_id)])
+        self.context.set_trailing_metadata([(REQUEST_ID_KEY, self.request_id), *self.grant.headers()])
 
     def fail(self, error: Exception, observer: EdgeObserver) -> None:
         """Finish with an error.
@@ -88,15 +88,19 @@ class GrpcCall:
         self.context.set_code(self.code)
         self.context.set_details(details.message)
         self.context.set_trailing_metadata(
-            [(REQUEST_ID_KEY, self.request_id), (STATUS_DETAILS_KEY, details.SerializeToString())]
+            [
+                (REQUEST_ID_KEY, self.request_id),
+                (STATUS_DETAILS_KEY, details.SerializeToString()),
+                *self.grant.headers(),
+            ]
         )
 
 
 class CallInterceptor:
     """Where every call passes: checks the key, keeps exceptions in, counts."""
 
-    def __init__(self, keys: ApiKeys, observer: EdgeObserver) -> None:
-        self._keys = keys
+    def __init__(self, access: Access, observer: EdgeObserver) -> None:
+        self._access = access
         self._observer = observer
 
     async def run(
@@ -120,9 +124,10 @@ class CallInterceptor:
         call = GrpcCall.of(context)
         try:
             if not is_open:
-                call.caller = self._keys.check(call.authorization)
-            reply = await answer(call)
-            call.succeed()
+                call.grant = self._access.check(call.authorization, "score")
+            async with call.grant.entered():
+                reply = await answer(call)
+                call.succeed()
         except asyncio.CancelledError as stopped:
             release(stopped)
             raise
@@ -145,8 +150,8 @@ class CallInterceptor:
         call = GrpcCall.of(context)
         try:
             if not is_open:
-                call.caller = self._keys.check(call.authorization)
-            async with aclosing(answers(call)) as replies:
+                call.grant = self._access.check(call.authorization, "score")
+            async with call.grant.entered(is_stream=True), aclosing(answers(call)) as replies:
                 async for reply in replies:
                     yield reply
             call.succeed()

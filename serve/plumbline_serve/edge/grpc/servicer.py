@@ -3,14 +3,14 @@
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from plumbline_models.core.errors import InvalidFieldError, MalformedRequestError
-from plumbline_serve.edge.api_keys import ApiKeys
+from plumbline_serve.edge.access import Access
 from plumbline_serve.edge.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.grpc import replies as grpc_replies
 from plumbline_serve.edge.grpc import requests as grpc_requests
@@ -93,23 +93,25 @@ class GrpcEdge:
         observer: EdgeObserver | None = None,
         *,
         bytes_in_flight: BytesInFlight | None = None,
+        access: Access | None = None,
     ) -> None:
-        """Read the file of API keys.
+        """Read the file of API keys, unless it is read already.
 
         Args:
             service: What replies.
-            settings: The limits, and the file of API keys.
+            settings: The limits, and who may call.
             observer: What hears of calls; default: nothing does.
             bytes_in_flight: The budget that is shared with the REST edge; default: one of its own.
+            access: What lets callers in, shared likewise; default: one of its own.
 
         Raises:
-            ConfigError: It cannot be used.
+            ConfigError: The file cannot be used.
         """
         self._service = service
         self._limits = settings.limits
         self._observer = observer or Unobserved()
         self._bytes = bytes_in_flight or BytesInFlight(settings.limits, observer)
-        self._interceptor = CallInterceptor(ApiKeys.read(settings.auth.keys_file), self._observer)
+        self._interceptor = CallInterceptor(access or Access.open(settings.auth, self._observer), self._observer)
         self._health = GrpcHealth(service, self._interceptor)
 
     async def score(self, request: pb.ScoreRequest, context: CallContext) -> pb.ScoreReply:
@@ -197,7 +199,8 @@ class GrpcEdge:
             async def answer(request: pb.ScoreStreamRequest) -> pb.ScoreStreamReply:
                 return await self._batch(request, call, names)
 
-            return answer_each(requests, answer, most=MAX_BATCHES_UNDER_WAY)
+            allowed = call.grant.concurrency or MAX_BATCHES_UNDER_WAY
+            return answer_each(requests, answer, most=min(MAX_BATCHES_UNDER_WAY, allowed))
 
         async for reply in self._interceptor.stream(f"{SCORING_SERVICE}/ScoreStream", context, answers):
             yield reply
@@ -229,7 +232,9 @@ class GrpcEdge:
             _check_name(name, names)
             names.add(name)
             is_ours = True
-            reply = await self._reply(SCORE, request.request, call, CallerTimeout(time.monotonic()))
+            part = replace(call, timeout=CallerTimeout(time.monotonic()))
+            with call.grant.under_way():
+                reply = await self._reply(SCORE, request.request, part, num_counted=0)
             return pb.ScoreStreamReply(correlation_id=name, reply=reply)
         except Exception as error:  # noqa: BLE001 - whatever fails one batch, the others of the stream go on
             visible = refuse(error, call.request_id, self._observer)
@@ -240,16 +245,16 @@ class GrpcEdge:
 
     async def _answer(self, method: "_Method[Q, M, T, R]", request: Q, context: CallContext) -> R:
         async def answer(call: GrpcCall) -> R:
-            return await self._reply(method, request, call, call.timeout)
+            return await self._reply(method, request, call)
 
         name = f"{SCORING_SERVICE}/{method.name}"
         return await self._interceptor.run(name, context, answer, failed=method.failed())
 
-    async def _reply(
-        self, method: "_Method[Q, M, T, R]", request: Q, call: GrpcCall, caller_timeout: CallerTimeout
-    ) -> R:
-        async with self._read(request, method.read, caller_timeout) as message:
-            reply = await method.call(self._service, message, call.caller)
+    async def _reply(self, method: "_Method[Q, M, T, R]", request: Q, call: GrpcCall, *, num_counted: int = 1) -> R:
+        """Make the reply to a request, of whose items so many were counted already."""
+        async with self._read(request, method.read, call.timeout) as message:
+            await call.grant.spend_on(message, num_counted=num_counted)
+            reply = await method.call(self._service, message, call.grant.caller)
             report_items(reply, call.request_id)
             return method.write(reply, call.request_id)
 

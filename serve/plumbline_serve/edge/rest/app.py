@@ -16,11 +16,12 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from plumbline_models.core.errors import MalformedRequestError, MethodNotAllowedError, RouteNotFoundError
-from plumbline_serve.edge.api_keys import ApiKeys
+from plumbline_serve.edge.access import Access, Scope
 from plumbline_serve.edge.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.rest import openapi
 from plumbline_serve.edge.rest.body import JSON
+from plumbline_serve.edge.rest.browsers import Browsers
 from plumbline_serve.edge.rest.middleware import EdgeMiddleware, Paths
 from plumbline_serve.edge.rest.replies import write_json
 from plumbline_serve.edge.rest.routes import Routes
@@ -53,7 +54,8 @@ PAGES: Mapping[str, tuple[Folder, str, str]] = {
 """Folder, file and content security policy by path."""
 
 OPENAPI = "/openapi.json"
-OPEN_PATHS = frozenset({"/livez", "/readyz", OPENAPI, *PAGES})
+PROBES = frozenset({"/livez", "/readyz"})
+OPEN_PATHS = PROBES | {OPENAPI, *PAGES}
 """What needs no key: probes send none, and the pages and the schema hold nothing of a caller's."""
 _NOT_FOUND = 404
 _NOT_ALLOWED = 405
@@ -66,18 +68,21 @@ def create_app(
     observer: EdgeObserver | None = None,
     *,
     bytes_in_flight: BytesInFlight | None = None,
+    access: Access | None = None,
 ) -> FastAPI:
     """The application with every route of the contract.
 
     Args:
         service: What replies.
-        settings: The limits, and the file of API keys, which is read here and now.
+        settings: The limits, who may call, and what is there for browsers.
         observer: What hears of requests; default: nothing does.
         bytes_in_flight: The budget that is shared with the gRPC edge; default: one of its own.
+        access: What lets callers in, shared likewise; default: one of its own.
 
     Raises:
         ConfigError: The file of API keys cannot be used.
     """
+    told = observer or Unobserved()
     app = FastAPI(
         title="Plumbline",
         version=version("plumbline-serve"),
@@ -87,38 +92,58 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,
     )
-    _add_routes(app, Routes(service, settings.limits, bytes_in_flight or BytesInFlight(settings.limits, observer)))
-    for path in PAGES:
-        app.add_route(path, _page(path), methods=["GET"], include_in_schema=False)
-    app.add_route(OPENAPI, _openapi_handler(app), methods=["GET"], include_in_schema=False)
+    routes = Routes(service, settings.limits, bytes_in_flight or BytesInFlight(settings.limits, observer))
+    scopes = _add_routes(app, routes, has_metrics=settings.edge.metrics)
+    if settings.edge.pages:
+        for path in PAGES:
+            app.add_route(path, _page(path), methods=["GET"], include_in_schema=False)
+        app.add_route(OPENAPI, _openapi_handler(app), methods=["GET"], include_in_schema=False)
     app.add_exception_handler(HTTPException, _refuse)
-    paths = Paths(known=frozenset(getattr(route, "path", "") for route in app.routes), open=OPEN_PATHS)
-    keys = ApiKeys.read(settings.auth.keys_file)
-    app.add_middleware(EdgeMiddleware, keys=keys, paths=paths, observer=observer or Unobserved())
+    known = frozenset(getattr(route, "path", "") for route in app.routes)
+    app.add_middleware(
+        EdgeMiddleware,
+        access=access or Access.open(settings.auth, told),
+        browsers=Browsers(settings),
+        paths=Paths(known, OPEN_PATHS & known, scopes),
+        observer=told,
+    )
     return app
 
 
-def _add_routes(app: FastAPI, routes: Routes) -> None:
-    def add(method: str, path: str, handler: Callable[..., Awaitable[Response]], tag: str) -> None:
+def _add_routes(app: FastAPI, routes: Routes, *, has_metrics: bool) -> Mapping[str, Scope]:
+    """Add the routes of the contract.
+
+    Returns:
+        What the key of each must be for, by its path, but for probes.
+    """
+    scopes: dict[str, Scope] = {}
+
+    def add(
+        method: str, path: str, handler: Callable[..., Awaitable[Response]], *, tag: str, scope: Scope = "score"
+    ) -> None:
         name = handler.__name__
         app.add_api_route(path, handler, methods=[method], tags=[tag], operation_id=name, response_class=Response)
+        if path not in PROBES:
+            scopes[path] = scope
 
-    add("POST", "/v1/score", routes.score, "scoring")
-    add("POST", "/v1/rank", routes.rank, "scoring")
-    add("POST", "/v1/filter", routes.filter, "scoring")
-    add("POST", "/v1/embed", routes.embed, "scoring")
-    add("GET", "/v1/scorers", routes.scorers, "what is loaded")
-    add("GET", "/v1/models", routes.models, "what is loaded")
-    add("GET", "/livez", routes.livez, "operation")
-    add("GET", "/readyz", routes.readyz, "operation")
-    add("GET", "/metrics", routes.metrics, "operation")
+    add("POST", "/v1/score", routes.score, tag="scoring")
+    add("POST", "/v1/rank", routes.rank, tag="scoring")
+    add("POST", "/v1/filter", routes.filter, tag="scoring")
+    add("POST", "/v1/embed", routes.embed, tag="scoring")
+    add("GET", "/v1/scorers", routes.scorers, tag="what is loaded")
+    add("GET", "/v1/models", routes.models, tag="what is loaded")
+    add("GET", "/livez", routes.livez, tag="operation")
+    add("GET", "/readyz", routes.readyz, tag="operation")
+    if has_metrics:
+        add("GET", "/metrics", routes.metrics, tag="operation", scope="admin")
+    return scopes
 
 
 def _page(path: str) -> Callable[[Request], Awaitable[Response]]:
     """The handler of one page; browsers ask each time, with the etag, so that an upgrade shows at once."""
     folder, file, policy = PAGES[path]
     files = StaticFiles(packages=[folder])
-    headers = {"content-security-policy": policy, "cache-control": "no-cache", "referrer-policy": "no-referrer"}
+    headers = {"content-security-policy": policy, "cache-control": "no-cache"}
 
     async def show(request: Request) -> Response:
         response = await files.get_response(file, request.scope)
@@ -145,7 +170,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == _NOT_FOUND:
-        raise RouteNotFoundError("There is no such route; GET /openapi.json lists them.")
+        raise RouteNotFoundError("There is no such route.")
     if error.status_code == _NOT_ALLOWED:
         allowed = _allowed(error)
         if request.method == "OPTIONS":

@@ -2,22 +2,24 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import orjson
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as Connection
 
 from plumbline_serve.concurrency import release
-from plumbline_serve.edge.api_keys import ApiKeys
+from plumbline_serve.edge.access import NO_KEY, Access, Grant, Scope
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.problems import http_headers, problem, refuse, report
-from plumbline_serve.request_context import ANYONE, Caller
-from plumbline_serve.request_ids import request_id
+from plumbline_serve.edge.rest.browsers import Browsers
+from plumbline_serve.request_ids import HEADER, request_id
 from plumbline_wire import REQUEST_ID_KEY
 
 UNMATCHED = "unmatched"
@@ -32,7 +34,8 @@ class Call:
     request_id: str
     started_s: float
     """On the monotonic clock."""
-    caller: Caller = ANYONE
+    grant: Grant
+    """What its caller was let in with."""
 
 
 def call_of(request: Request) -> Call:
@@ -47,31 +50,42 @@ class Paths:
     known: AbstractSet[str]
     open: AbstractSet[str]
     """Those that need no key."""
+    scopes: Mapping[str, Scope]
+    """What the others need; any key will do for paths that there are not."""
 
 
 class EdgeMiddleware:
     """Pure ASGI; nothing gets past it without a request id, and no exception either."""
 
-    def __init__(self, app: ASGIApp, *, keys: ApiKeys, paths: Paths, observer: EdgeObserver) -> None:
+    def __init__(
+        self, app: ASGIApp, *, access: Access, browsers: Browsers, paths: Paths, observer: EdgeObserver
+    ) -> None:
         self._app = app
-        self._keys = keys
+        self._access = access
+        self._browsers = browsers
         self._paths = paths
         self._observer = observer
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Pass a request on, and answer where that fails."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        call = Call(request_id(headers.get(REQUEST_ID_KEY)), time.monotonic())
-        reply = _Reply(send, call.request_id, has_body=scope["method"] != "HEAD")
+        started_s = time.monotonic()
+        reply = _Reply(send, request_id(headers.get(REQUEST_ID_KEY)), self._browsers, headers.get("origin"))
+        reply.has_body = scope["method"] != "HEAD"
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         try:
+            if (allowed := self._browsers.preflight(scope["method"], headers)) is not None:
+                await Response(status_code=204, headers=allowed)(scope, receive, reply.send)
+                return
             if path not in self._paths.open:
-                call = replace(call, caller=self._keys.check(headers.get("authorization")))
+                reply.grant = self._access.check(headers.get("authorization"), self._paths.scopes.get(path))
+            call = Call(reply.request_id, started_s, reply.grant)
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            await self._app({**scope, _CALL: call, "method": method}, receive, reply.send)
+            async with reply.grant.entered():
+                await self._app({**scope, _CALL: call, "method": method}, receive, reply.send)
         except ClientDisconnect as gone:
             release(gone)  # nobody is there to be told
         except asyncio.CancelledError as stopped:
@@ -79,27 +93,30 @@ class EdgeMiddleware:
             raise
         except Exception as error:
             if reply.status is not None:
-                report(error, call.request_id)
+                report(error, reply.request_id)
                 raise
-            await self._refuse(error, call)(scope, receive, reply.send)
+            await self._refuse(error, reply.request_id)(scope, receive, reply.send)
         finally:
             route = path if path in self._paths.known else UNMATCHED
             code = GONE if reply.status is None else str(reply.status)
-            self._observer.request(route, "rest", code, time.monotonic() - call.started_s)
+            self._observer.request(route, "rest", code, time.monotonic() - started_s)
 
-    def _refuse(self, error: Exception, call: Call) -> Response:
-        visible = refuse(error, call.request_id, self._observer)
-        body = orjson.dumps(problem(visible, call.request_id))
+    def _refuse(self, error: Exception, request_id: str) -> Response:
+        visible = refuse(error, request_id, self._observer)
+        body = orjson.dumps(problem(visible, request_id))
         return Response(body, status_code=visible.status, headers=http_headers(visible))
 
 
 class _Reply:
     """Adds what every reply carries, and drops the body where the caller asked for the head alone."""
 
-    def __init__(self, send: Send, request_id: str, *, has_body: bool) -> None:
+    def __init__(self, send: Send, request_id: str, browsers: Browsers, origin: str | None) -> None:
         self._send = send
-        self._request_id = request_id
-        self._has_body = has_body
+        self._browsers = browsers
+        self._origin = origin
+        self.request_id = request_id
+        self.has_body = True
+        self.grant = NO_KEY
         self.status: int | None = None
         """None: not begun."""
 
@@ -107,9 +124,10 @@ class _Reply:
         """Pass a message of the reply on."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers[REQUEST_ID_KEY] = self._request_id
-            headers["x-content-type-options"] = "nosniff"
-        elif message["type"] == "http.response.body" and not self._has_body:
+            own = [(name, value) for name, value in message["headers"] if name != HEADER]
+            granted = [(name.encode(), value.encode()) for name, value in self.grant.headers()]
+            added = self._browsers.headers(self._origin, own)
+            message = {**message, "headers": [*own, *granted, *added, (HEADER, self.request_id.encode())]}
+        elif message["type"] == "http.response.body" and not self.has_body:
             message = {**message, "body": b""}
         await self._send(message)

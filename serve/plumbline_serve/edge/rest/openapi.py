@@ -31,13 +31,14 @@ REPLIES: Mapping[str, type[BaseModel]] = {
     "/v1/scorers": schemas.ScorersReply,
     "/v1/models": schemas.ModelsReply,
 }
-_TEMPLATE = (400, 401, 413, 415, 422, 429, 500, 503, 504)
-_READING = (401, 500, 503)
+_TEMPLATE = (400, 401, 403, 413, 415, 422, 429, 500, 503, 504)
+_READING = (401, 403, 429, 500, 503)
 _FORM_NOTE = (
     f"The part `{DOCUMENT_PART}` holds the JSON; every other part is the raw bytes of an image, named by "
     '`{"part": "name"}`. No base64: the fast way.'
 )
 _EXAMPLE_ID = "7f1c0f3e5b1d4f0c9c0a1b2c3d4e5f60"
+_LIMITS = {"ratelimit": "RateLimit", "ratelimit-policy": "RateLimitPolicy"}
 _SCHEMES = {"key": {"type": "http", "scheme": "bearer", "description": "An API key, where the service asks for one."}}
 
 
@@ -59,8 +60,14 @@ def describe(app: FastAPI, *, open_paths: frozenset[str]) -> Document:
     components["securitySchemes"] = _SCHEMES
     components["responses"] = {f"Problem{status}": _problem_response(status) for status in sorted({*_TEMPLATE})}
     components["headers"] = {
-        "RequestId": {"description": "The caller's, if it sent a usable one.", "schema": {"type": "string"}},
-        "RetryAfter": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}},
+        "RequestId": {
+            "description": "The caller's, if it sent a usable one.",
+            "required": True,
+            "schema": {"type": "string"},
+        },
+        "RetryAfter": {"description": "Seconds.", "required": True, "schema": {"type": "integer", "minimum": 1}},
+        "RateLimit": {"description": "What the key may still use, where it has limits.", "schema": {"type": "string"}},
+        "RateLimitPolicy": {"description": "What it may use in all.", "schema": {"type": "string"}},
     }
     components["parameters"] = _parameters()
     for path, operations in document["paths"].items():
@@ -100,7 +107,13 @@ def _success(path: str) -> Document:
     content: Document = {JSON: {"schema": _schema(REPLIES[path])}} if path in REPLIES else {JSON: {"schema": _STATUS}}
     if path == "/metrics":
         content = {EXPOSITION: {"schema": {"type": "string"}}}
-    return {"description": "Done.", "headers": {REQUEST_ID_KEY: _ref("headers", "RequestId")}, "content": content}
+    return {"description": "Done.", "headers": _headers(), "content": content}
+
+
+def _headers(**others: str) -> Document:
+    """References to those of every reply, and to others by name."""
+    names = {REQUEST_ID_KEY: "RequestId", **_LIMITS, **others}
+    return {name: _ref("headers", described) for name, described in names.items()}
 
 
 _STATUS = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
@@ -109,9 +122,8 @@ _STATUS = {"type": "object", "properties": {"status": {"type": "string"}}, "requ
 def _problem_response(status: int) -> Document:
     kinds = [kind for kind in error_classes() if kind.status == status]
     shown = kinds[:1] if status == PlumblineError.status else kinds  # those below 500 are found at start-up
-    headers = {REQUEST_ID_KEY: _ref("headers", "RequestId")}
-    if any(issubclass(kind, CapacityError) for kind in shown):
-        headers["retry-after"] = _ref("headers", "RetryAfter")
+    is_later = any(issubclass(kind, CapacityError) for kind in shown)
+    headers = _headers(**({"retry-after": "RetryAfter"} if is_later else {}))
     examples = {kind.code: {"value": problem(kind(f"{kind.title}."), _EXAMPLE_ID)} for kind in shown}
     return {
         "description": "; ".join(kind.title for kind in shown) + ".",

@@ -46,25 +46,25 @@ class Routes:
     async def score(self, request: Request) -> Response:
         """Score items in one batch."""
         async with self._read(request, schemas.ScoreRequest, rest_requests.score_request) as (message, _):
-            reply = await _unless_gone(request, self._service.score(message, call_of(request).caller))
+            reply = await _unless_gone(request, self._service.score(message, call_of(request).grant.caller))
             return _reply(request, reply, rest_replies.score_document(reply))
 
     async def filter(self, request: Request) -> Response:
         """Accept or reject items by a policy over scorers, cheapest scorer first."""
         async with self._read(request, schemas.FilterRequest, rest_requests.filter_request) as (message, _):
-            reply = await _unless_gone(request, self._service.filter(message, call_of(request).caller))
+            reply = await _unless_gone(request, self._service.filter(message, call_of(request).grant.caller))
             return _reply(request, reply, rest_replies.filter_document(reply))
 
     async def rank(self, request: Request) -> Response:
         """Order N images for one text, or N texts for one image."""
         async with self._read(request, schemas.RankRequest, rest_requests.rank_request) as (message, _):
-            reply = await _unless_gone(request, self._service.rank(message, call_of(request).caller))
+            reply = await _unless_gone(request, self._service.rank(message, call_of(request).grant.caller))
             return _reply(request, reply, rest_replies.rank_document(reply))
 
     async def embed(self, request: Request) -> Response:
         """Make unit-norm vectors of images or texts."""
         async with self._read(request, schemas.EmbedRequest, rest_requests.embed_request) as (message, body):
-            reply = await _unless_gone(request, self._service.embed(message, call_of(request).caller))
+            reply = await _unless_gone(request, self._service.embed(message, call_of(request).grant.caller))
             return _reply(request, reply, rest_replies.embed_document(reply, body.encoding))
 
     async def scorers(self) -> Response:
@@ -98,7 +98,9 @@ class Routes:
         with self._bytes.share() as share:
             received = await self._receive(request, caller_timeout, share)
             body = rest_requests.read_document(received.document, schema, self._limits)
-            yield with_remaining_time(read(body, received.parts), caller_timeout), body
+            message = read(body, received.parts)
+            await call_of(request).grant.spend_on(message)
+            yield with_remaining_time(message, caller_timeout), body
 
     async def _receive(self, request: Request, caller_timeout: CallerTimeout, share: Share) -> Body:
         max_s = min(self._limits.max_upload_s, (caller_timeout.timeout_ms or math.inf) / 1000)

@@ -183,6 +183,14 @@ def test_calls_without_a_known_key_are_refused(guarded_edge, metadata) -> None:
     assert guarded_edge.service.received == []
 
 
+def test_calls_with_a_key_that_is_not_for_scoring_are_refused(guarded_edge) -> None:
+    guarded_edge.service.received.clear()
+    request, metadata = pb.ScoreRequest(items=[pb.Item(text="a")]), [("authorization", "Bearer operator-key")]
+    code, _, details, _ = failure(guarded_edge.rpc.Score, request, metadata=metadata)
+    assert (code, details["ErrorInfo"].reason) == (grpc.StatusCode.PERMISSION_DENIED, "MISSING_SCOPE")
+    assert guarded_edge.service.received == []
+
+
 def test_calls_with_a_known_key_pass(guarded_edge) -> None:
     metadata = [("authorization", "Bearer second-key")]
     assert guarded_edge.rpc.ListScorers(pb.ListScorersRequest(), metadata=metadata).scorers

@@ -22,6 +22,25 @@ def test_everything_else_does(guarded_edge, path: str, headers: dict[str, str]) 
     assert reply.json()["request_id"] == reply.headers["x-request-id"]
 
 
+def test_metrics_take_a_key_for_operators(guarded_edge) -> None:
+    def asked(path: str, key: str) -> tuple[int, str]:
+        reply = guarded_edge.http.get(path, headers={"authorization": f"Bearer {key}"})
+        return reply.status_code, "" if reply.status_code == 200 else reply.json()["code"]
+
+    assert asked("/metrics", "first-key") == asked("/metrics", "operator-key") == (200, "")
+    assert asked("/metrics", "second-key") == (403, "missing_scope")
+    assert asked("/v1/scorers", "operator-key") == (403, "missing_scope")
+    assert asked("/nope", "operator-key") == (404, "not_found")
+
+
+def test_no_work_is_done_for_a_key_that_is_not_for_scoring(guarded_edge) -> None:
+    guarded_edge.service.received.clear()
+    operator = {"authorization": "Bearer operator-key"}
+    reply = guarded_edge.post("/v1/score", {"items": [{"text": "a"}]}, headers=operator)
+    assert (reply.status_code, reply.json()["code"]) == (403, "missing_scope")
+    assert guarded_edge.service.received == []
+
+
 @pytest.mark.parametrize("key", ["first-key", "second-key"])
 def test_each_listed_key_opens(guarded_edge, key: str) -> None:
     assert guarded_edge.http.get("/v1/scorers", headers={"authorization": f"Bearer {key}"}).status_code == 200

@@ -1,0 +1,6 @@
+"""Who may call, and how much: API keys hashed in a file, their scopes and their quotas."""
+
+from plumbline_serve.edge.access.access import NO_KEY, Access, Grant
+from plumbline_serve.edge.access.keys_file import Scope, read_keys
+
+__all__ = ["NO_KEY", "Access", "Grant", "Scope", "read_keys"]

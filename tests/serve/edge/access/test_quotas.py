@@ -1,0 +1,170 @@
+"""What keys may use: windows that slide, in this process and in a Redis, and requests under way."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from plumbline_models.core.errors import ConfigError, RateLimitedError
+from plumbline_serve.edge.access.keys_file import KeyEntry
+from plumbline_serve.edge.access.quotas import Quotas, Window, shared_store
+from plumbline_serve.edge.observe import Unobserved
+from plumbline_serve.ports import free_port
+from tests.redis_server import RedisServer, running_redis
+
+
+class Counting(Unobserved):
+    num_failures = 0
+
+    def limits_failed(self) -> None:
+        self.num_failures += 1
+
+
+def entry(name: str = "a", **changes) -> KeyEntry:
+    return KeyEntry(name=name, hash=f"sha256:{'0' * 64}", scopes=("score",), **changes)
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory):
+    with running_redis(tmp_path_factory.mktemp("redis"), password="canary-password") as server:
+        yield server
+
+
+async def let_go(*quotas: Quotas) -> None:
+    """Close what they hold open."""
+    for each in quotas:
+        if each._shared is not None:
+            await each._shared.storage.bridge.storage.aclose()  # type: ignore[attr-defined]  # of its Redis
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def quotas(request: pytest.FixtureRequest) -> AsyncIterator[Quotas]:
+    """Quotas over each store, with nothing used."""
+    if request.param == "memory":
+        yield Quotas(None, Unobserved())
+        return
+    server: RedisServer = request.getfixturevalue("redis")
+    server.clear()
+    over_redis = Quotas(shared_store(SecretStr(server.url)), Unobserved())
+    yield over_redis
+    await let_go(over_redis)
+
+
+async def test_a_window_holds_so_many_items_and_no_more(quotas: Quotas) -> None:
+    spend = [await quotas.spend(entry(), 30, amount=100, length_s=3600) for _ in range(4)]
+    assert [is_counted for is_counted, _ in spend] == [True, True, True, False]
+    assert [window.remaining(100) for _, window in spend] == [70, 40, 10, 10]
+    is_counted, window = await quotas.spend(entry(), 10, amount=100, length_s=3600)
+    assert (is_counted, window.remaining(100)) == (True, 0)
+    assert 0 < window.seconds_until(1, 100) <= 2 * 3600
+
+
+async def test_keys_do_not_use_what_is_another_s(quotas: Quotas) -> None:
+    for name in ("a", "b"):
+        is_counted, _ = await quotas.spend(entry(name), 100, amount=100, length_s=3600)
+        assert is_counted
+
+
+async def test_calls_at_the_same_time_use_no_more_than_there_is(quotas: Quotas) -> None:
+    spent = await asyncio.gather(*(quotas.spend(entry(), 7, amount=100, length_s=3600) for _ in range(40)))
+    assert sum(is_counted for is_counted, _ in spent) == 100 // 7
+
+
+async def test_after_the_time_that_a_refusal_names_the_items_are_there(quotas: Quotas) -> None:
+    while (await quotas.spend(entry(), 1, amount=5, length_s=1))[0]:
+        pass
+    is_counted, window = await quotas.spend(entry(), 3, amount=5, length_s=1)
+    assert not is_counted
+    await asyncio.sleep(window.seconds_until(3, 5) + 0.01)
+    is_counted, _ = await quotas.spend(entry(), 3, amount=5, length_s=1)
+    assert is_counted
+
+
+@given(
+    amount=st.integers(1, 1000),
+    counts=st.tuples(st.integers(0, 1000), st.integers(0, 1000)),
+    left=st.floats(0, 60),
+    wanted=st.integers(1, 1000),
+)
+def test_a_wait_is_as_long_as_it_must_be_and_no_longer(amount: int, counts, left: float, wanted: int) -> None:
+    """The window `later` is what the store has after a wait in which nobody used anything."""
+    wanted, previous, current = min(wanted, amount), min(counts[0], amount), min(counts[1], amount)
+    window = Window(60, previous, left, current, left)
+    wait_s = window.seconds_until(wanted, amount)
+    assert 0 <= wait_s <= 120
+
+    def later(seconds: float) -> Window:
+        if seconds < left:
+            return Window(60, previous, left - seconds, current, left - seconds)
+        return Window(60, current, max(0.0, 60 - (seconds - left)), 0, max(0.0, 60 - (seconds - left)))
+
+    assert later(wait_s + 1e-3).remaining(amount) >= wanted
+    if wait_s > 1e-3:
+        assert later(wait_s - 1e-3).remaining(amount) < wanted
+
+
+async def test_two_gateways_share_what_a_key_may_use(redis: RedisServer) -> None:
+    redis.clear()
+    gateways = [Quotas(shared_store(SecretStr(redis.url)), Unobserved()) for _ in range(2)]
+    spent = [await gateways[number % 2].spend(entry(), 1, amount=5, length_s=3600) for number in range(8)]
+    assert [is_counted for is_counted, _ in spent] == [True] * 5 + [False] * 3
+    remaining = [window.remaining(5) for _, window in spent]
+    assert all(earlier >= then for earlier, then in pairwise(remaining))
+    await let_go(*gateways)
+
+
+@pytest.mark.parametrize("away", ["nobody listens", "the password is wrong", "it hangs"])
+async def test_while_redis_is_away_each_gateway_counts_by_itself(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture, away: str
+) -> None:
+    url = {
+        "nobody listens": f"redis://:canary-password@127.0.0.1:{free_port()}/0",
+        "the password is wrong": redis.url.replace("canary-password", "canary-other"),
+        "it hangs": redis.url,
+    }[away]
+    observer = Counting()
+    quotas = Quotas(shared_store(SecretStr(url)), observer)
+    with caplog.at_level(logging.DEBUG), redis.stopped(is_needed=away == "it hangs"):
+        spent = [await quotas.spend(entry(), 1, amount=3, length_s=3600) for _ in range(5)]
+    assert [is_counted for is_counted, _ in spent] == [True, True, True, False, False]
+    assert observer.num_failures == 1
+    assert "auth.limits_url cannot be used" in caplog.text
+    assert "canary" not in caplog.text
+    await let_go(quotas)
+
+
+async def test_redis_is_asked_again_once_it_is_back(redis: RedisServer) -> None:
+    redis.clear()
+    quotas, other = (Quotas(shared_store(SecretStr(redis.url)), Counting()) for _ in range(2))
+    with redis.stopped():
+        await quotas.spend(entry(), 1, amount=5, length_s=3600)
+    quotas._resumes_at = 0.0  # as when the pause is over
+    for _ in range(5):
+        assert (await other.spend(entry(), 1, amount=5, length_s=3600))[0]
+    is_counted, _ = await quotas.spend(entry(), 1, amount=5, length_s=3600)
+    assert not is_counted
+    await let_go(quotas, other)
+
+
+def test_an_address_that_is_none_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigError) as caught:
+        shared_store(SecretStr("redis://:canary@host:port/x"))
+    assert "canary" not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
+def test_so_many_requests_are_under_way_and_no_more() -> None:
+    quotas = Quotas(None, Unobserved())
+    key = entry(concurrency=2)
+    with quotas.under_way(key):
+        assert quotas.free(key) == 1
+        with quotas.under_way(key), pytest.raises(RateLimitedError, match="as it may: 2"), quotas.under_way(key):
+            pass
+        with quotas.under_way(entry("b", concurrency=1)):
+            pass
+    assert quotas.free(key) == 2
+    assert not quotas._under_way
