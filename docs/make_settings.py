@@ -116,6 +116,8 @@ def _default(name: str, field: FieldInfo) -> str:
         return f"`{value // 10**6}MP`"
     if value is None or value == ():
         return "none"
+    if isinstance(value, tuple):
+        return f"`{list(value)}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

@@ -28,6 +28,7 @@ BREAKS = {
     "torch": ("plumbline_models.images.decode", "torch"),
     "compilers": ("plumbline_models.networks.clip.graph", "openvino"),
     "ray": ("plumbline_serve.requests.pipeline", "ray"),
+    "network": ("plumbline_serve.requests.images", "httpcore"),
     "training": ("plumbline_serve.settings", "plumbline_training.scenes"),
     "clients": ("plumbline_client.images", "plumbline_models.core.arrays"),
 }

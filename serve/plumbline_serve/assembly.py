@@ -13,8 +13,10 @@ from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_scorers
 from plumbline_serve.batching import BatchLimits, Compute, LocalCompute
+from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.concurrency import CpuPools
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
+from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.metrics import Instruments, exposition
 from plumbline_serve.requests.images import DecodedImages
 from plumbline_serve.requests.pipeline import Pipeline
@@ -31,6 +33,8 @@ class Assembly:
     service: CoreService
     instruments: Instruments
     scorers: dict[str, Scorer]
+    bytes_in_flight: BytesInFlight
+    """Of all requests, for the edges to share."""
 
 
 def make_scorers(
@@ -170,12 +174,14 @@ def assemble(
     Args:
         scrape: Makes the exposition of the whole application; default: of this process alone.
     """
+    bytes_in_flight = BytesInFlight(settings.limits, instruments)
     tools = SessionTools(
         compute=compute,
         cache=EncodingCache(EncodingStore(settings.caches.max_bytes_by_kind), instruments),
         pools=CpuPools.of(num_decoders=settings.replicas.decode_threads or num_cpus()),
         policy=_policy(settings),
         decoded=decoded_images(settings, scorers.values()),
+        fetcher=_fetcher(settings, bytes_in_flight),
     )
     checks = Checks(settings.limits, scorers)
     pipeline = Pipeline(scorers, checks, tools=tools, observer=instruments)
@@ -184,7 +190,7 @@ def assemble(
         return exposition([instruments.snapshot()])
 
     service = CoreService(pipeline, compute, exposition=scrape or scrape_alone)
-    return Assembly(service, instruments, scorers)
+    return Assembly(service, instruments, scorers, bytes_in_flight)
 
 
 def decoded_images(settings: Settings, scorers: Iterable[Scorer]) -> DecodedImages:
@@ -201,6 +207,13 @@ def decoded_images(settings: Settings, scorers: Iterable[Scorer]) -> DecodedImag
 def num_cpus() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _fetcher(settings: Settings, bytes_in_flight: BytesInFlight) -> UrlFetcher | None:
+    if not settings.urls.enabled:
+        return None
+    max_image_bytes = int(settings.limits.max_image_bytes)
+    return UrlFetcher(settings.urls, max_image_bytes=max_image_bytes, bytes_in_flight=bytes_in_flight)
 
 
 def _policy(settings: Settings) -> DecodePolicy:

@@ -26,6 +26,7 @@ from plumbline_models.core.sections import explain
 from plumbline_models.scorers import anchor_sections
 from plumbline_models.weights.paths import anchored
 from plumbline_serve.access_settings import AuthSettings, EdgeSettings, Section, TlsSettings
+from plumbline_serve.url_settings import UrlSettings
 
 CONFIG_VARIABLE = "PLUMBLINE_CONFIG"
 _RAW_CHANNELS = 4  # at most: with transparency
@@ -35,6 +36,7 @@ PATHS = (
     *(("engines", name) for name in ("dir", "calibration_dir")),
     ("auth", "keys_file"),
     *(("tls", name) for name in ("cert", "key", "client_ca")),
+    ("urls", "ca_file"),
 )
 """Settings that name files or folders; scorers say of their own options which do."""
 _PIXELS = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(MP|MPX|KP|P)?\s*$", re.IGNORECASE)
@@ -189,6 +191,7 @@ class Settings(BaseSettings):
     """Scorers to load, each with its own section. Default: all four on the embedded networks."""
     images: ImageSettings = ImageSettings()
     limits: Limits = Limits()
+    urls: UrlSettings = UrlSettings()
     auth: AuthSettings = AuthSettings()
     tls: TlsSettings = TlsSettings()
     edge: EdgeSettings = EdgeSettings()

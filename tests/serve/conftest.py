@@ -18,6 +18,7 @@ from plumbline_serve.assembly import encoders_of
 from plumbline_serve.batching import BatchLimits, LocalCompute
 from plumbline_serve.concurrency import CpuPools
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
+from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.requests.images import DecodedImages
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.session import SessionTools
@@ -202,7 +203,9 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
     """Pipelines over the small scorers; they keep encodings only where they are given bytes for them."""
     async with AsyncExitStack() as stack:
 
-        async def open_one(*, decoded_bytes: int = 2**20, max_queued: int = 1000, **max_bytes: int) -> Pipeline:
+        async def open_one(
+            *, decoded_bytes: int = 2**20, max_queued: int = 1000, fetcher: UrlFetcher | None = None, **max_bytes: int
+        ) -> Pipeline:
             limits = BatchLimits(max_queued=max_queued, max_linger_s=0.0)
             compute = LocalCompute(encoders_of(scorers.values()), limits, observer)
             await compute.start()
@@ -216,6 +219,7 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
                 pools=pools,
                 policy=DecodePolicy(max_bytes=10_000, max_pixels=10_000),
                 decoded=DecodedImages(decoded_bytes),
+                fetcher=fetcher,
             )
             checks = Checks(Limits(max_items=10, max_text_chars=20), scorers)
             return Pipeline(scorers, checks, tools=tools, observer=observer)

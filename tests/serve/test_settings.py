@@ -1,5 +1,7 @@
 """Settings come from a file and the environment, validated, with clear words where they are wrong."""
 
+from ipaddress import ip_network
+
 import pytest
 
 from plumbline_models.core.errors import ConfigError
@@ -41,6 +43,38 @@ def test_the_contract_s_example_is_read(tmp_path):
     assert settings.limits.max_image_bytes == 2**20
     assert settings.images.alpha == "drop"
     assert settings.scorers == {"clipscore": {"arch": "ViT-L-14-336-quickgelu", "pretrained": "openai"}}
+
+
+def test_images_by_url_come_from_hosts_that_are_named(tmp_path):
+    hosts = '["Images.Example.com", "*.cdn.example.com", "2001:DB8:0::1", "*"]'
+    path = write(
+        tmp_path, f"urls: {{enabled: true, allow_hosts: {hosts}, allow_networks: [10.1.0.0/16], ca_file: a.pem}}"
+    )
+    urls = load_settings(path).urls
+    assert urls.allow_hosts == ("images.example.com", "*.cdn.example.com", "2001:db8::1", "*")
+    assert urls.allow_networks == (ip_network("10.1.0.0/16"),)
+    assert urls.ca_file == tmp_path / "a.pem"
+    assert not load_settings().urls.enabled
+
+
+@pytest.mark.parametrize(
+    ("section", "why"),
+    [
+        pytest.param("{enabled: true}", "enabled needs allow_hosts", id="no hosts"),
+        pytest.param('{allow_hosts: ["https://a.example"]}', "not a host", id="a URL"),
+        pytest.param('{allow_hosts: ["a.example:443"]}', "not a host", id="a port"),
+        pytest.param('{allow_hosts: ["a.*.example"]}', "not a host", id="an asterisk within"),
+        pytest.param('{allow_hosts: ["*a.example"]}', "not a host", id="an asterisk before letters"),
+        pytest.param('{allow_hosts: ["a.example."]}', "not a host", id="a dot behind"),
+        pytest.param('{allow_hosts: ["0x7f.1"]}', "not a host", id="an odd address"),
+        pytest.param('{allow_hosts: ["bücher.example"]}', "not a host in ASCII", id="not in ASCII"),
+        pytest.param("{allow_networks: [10.1.0.1/16]}", "allow_networks", id="a network with bits of a host"),
+        pytest.param("{allow_ports: [0]}", "allow_ports", id="port 0"),
+    ],
+)
+def test_hosts_and_networks_of_images_are_checked(tmp_path, section: str, why: str):
+    with pytest.raises(ConfigError, match=why):
+        load_settings(write(tmp_path, f"urls: {section}"))
 
 
 def test_the_environment_wins_over_the_file_and_arguments_over_both(tmp_path, monkeypatch):

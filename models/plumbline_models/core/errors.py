@@ -19,7 +19,9 @@
     │       ├── ImageTooLargeError       413  image_too_large        in bytes, in pixels or by a side
     │       ├── ImageTooSmallError       422  image_too_small
     │       ├── UnknownImageError        422  unknown_image          names no entry and no part
-    │       └── UrlSourceRefusedError    422  url_source_refused
+    │       ├── UrlSourceRefusedError    422  url_source_refused
+    │       ├── UrlUnreachableError      422  url_unreachable        no host, no image, or no sound reply
+    │       └── UrlTimeoutError          504  url_timeout
     ├── AccessError                      403  forbidden
     │   ├── UnauthenticatedError         401  unauthenticated
     │   └── MissingScopeError            403  missing_scope
@@ -181,9 +183,21 @@ class UnknownImageError(ImageError):
 
 
 class UrlSourceRefusedError(ImageError):
-    """Images by URL are not fetched."""
+    """Images by URL are not fetched, or not from there."""
 
     code, title = "url_source_refused", "URL source refused"
+
+
+class UrlUnreachableError(ImageError):
+    """The image's URL leads to no host, to no image, or to a reply that is broken."""
+
+    code, title = "url_unreachable", "URL unreachable"
+
+
+class UrlTimeoutError(ImageError):
+    """The image's URL was not answered in time."""
+
+    status, code, title = 504, "url_timeout", "URL timeout"
 
 
 class AccessError(PlumblineError):

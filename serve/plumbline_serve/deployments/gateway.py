@@ -14,7 +14,7 @@ from plumbline_serve.batching import LocalCompute
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.remote_compute import RemoteCompute
 from plumbline_serve.deployments.transport import DeploymentMetrics
-from plumbline_serve.edge import Access, BytesInFlight, GrpcEdge, create_app
+from plumbline_serve.edge import Access, GrpcEdge, create_app
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
 from plumbline_serve.request_ids import WithoutRequestId
 from plumbline_serve.settings import Settings
@@ -83,7 +83,7 @@ class Gateway(_Rpcs):
             await _load_preprocessing(encoders_of(scorers.values()))
         assembly = assemble(settings, scorers, compute=compute, instruments=self._instruments, scrape=self._scrape)
         self._service = assembly.service
-        self._bytes = BytesInFlight(settings.limits, self._instruments)
+        self._bytes = assembly.bytes_in_flight
         self._access = Access.open(settings.auth, self._instruments)
         self._grpc = GrpcEdge(
             self._service, settings, self._instruments, bytes_in_flight=self._bytes, access=self._access

@@ -57,7 +57,7 @@ class _ComputeMetrics:
     def __init__(self, registry: _Registry) -> None:
         self.stage_s = registry.histogram(
             "plumbline_stage_duration_seconds",
-            "Time in decode and fit per image, in queue per input, in compute per batch.",
+            "Time in fetch, decode and fit per image, in queue per input, in compute per batch.",
             STAGE_SECONDS,
             "stage",
         )

@@ -37,7 +37,7 @@ class PipelineObserver(Protocol):
         """A stage has handled an image.
 
         Args:
-            stage: `decode`, or `fit`: preprocessing.
+            stage: `fetch`, `decode`, or `fit`: preprocessing.
             seconds: What it took.
         """
         ...
@@ -129,7 +129,8 @@ class Pipeline:
             Scores by scorer for each case; empty for one that is wrong or that nothing applies to.
         """
         scores, plan = self._plan(cases, scorers)
-        await session.open([case.image for case in cases if case.image is not None])
+        used = sorted({index for indices in plan.values() for index in indices})
+        await session.open([image for index in used if (image := cases[index].image) is not None])
         found = await together(
             _score_cases(session, self.scorers[name], [cases[index] for index in indices])
             for name, indices in plan.items()

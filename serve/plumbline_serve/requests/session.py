@@ -18,7 +18,8 @@ from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.batching import Compute
 from plumbline_serve.concurrency import CpuPools, together
 from plumbline_serve.encoding_cache import Claim, EncodingCache, EncodingKey, EncodingOrError, encoding_key
-from plumbline_serve.messages import ImageSource, Timing
+from plumbline_serve.fetching import UrlFetcher
+from plumbline_serve.messages import ImageSource, Timing, UrlImage
 from plumbline_serve.request_context import RequestContext
 from plumbline_serve.requests.images import DecodedImages, OnStage, RequestImage, are_quick, attempt, open_image
 
@@ -44,6 +45,8 @@ class SessionTools:
     pools: CpuPools
     policy: DecodePolicy
     decoded: DecodedImages
+    fetcher: UrlFetcher | None = None
+    """None: images by URL are refused."""
 
 
 @dataclass(slots=True)
@@ -65,7 +68,7 @@ class RequestSession:
     Args:
         tools: What requests share.
         context: Who asks, how urgently and until when.
-        on_stage: Hears how long each image took to decode and to preprocess, from several threads.
+        on_stage: Hears how long each image took to fetch, to decode and to preprocess, from several threads.
     """
 
     def __init__(self, tools: SessionTools, context: RequestContext, *, on_stage: OnStage) -> None:
@@ -78,12 +81,15 @@ class RequestSession:
         self._decode, self._tokenise = tools.pools.decode.turns(), tools.pools.tokenise.turns()
         self._score = tools.pools.score.turns()
         self._decoded = tools.decoded.open()
+        self._fetches = tools.fetcher.open(partial(on_stage, "fetch")) if tools.fetcher else None
         self._images: dict[ImageSource, RequestImage | PlumblineError] = {}
         self._encodings: dict[EncodingKey, EncodingOrError] = {}
 
     def close(self) -> None:
-        """Let go of what is decoded, and of what is decoded only after this."""
+        """Let go of what is fetched and decoded, and of what is decoded only after this."""
         self._decoded.close()
+        if self._fetches is not None:
+            self._fetches.close()
 
     def timing(self) -> Timing:
         """Where the request's time went so far."""
@@ -98,8 +104,10 @@ class RequestSession:
     async def open(self, images: Sequence[ImageSource]) -> None:
         """Open images, which `image_encodings` and `pair_encodings` may then be asked about."""
         new = [image for image in dict.fromkeys(images) if image not in self._images]
+        sources = await self._fetched(new)
         open_one = partial(open_image, policy=self._tools.policy, decoded=self._decoded)
-        opened = [open_one(image) for image in new] if are_quick(new) else await self._decode.each(open_one, new)
+        is_quick = are_quick(sources)
+        opened = [open_one(each) for each in sources] if is_quick else await self._decode.each(open_one, sources)
         self._images.update(zip(new, opened, strict=True))
 
     async def image_encodings(
@@ -163,6 +171,14 @@ class RequestSession:
             *args: From what.
         """
         return await self._score.run(function, *args)
+
+    async def _fetched(self, images: Sequence[ImageSource]) -> Sequence[ImageSource]:
+        """The images, those by URL replaced by their files, or by what is wrong with them."""
+        urls = [image for image in images if isinstance(image, UrlImage)]
+        if self._fetches is None or not urls:
+            return images
+        files = dict(zip(urls, await self._fetches.each(urls), strict=True))
+        return [files[image] if isinstance(image, UrlImage) else image for image in images]
 
     async def _look_up(self, encoder: Encoder, inputs: Mapping[EncodingKey, Any]) -> None:
         """Put the encodings of inputs into `_encodings`: stored, in flight for another request, or computed here."""

@@ -26,8 +26,8 @@ from plumbline_models.core.errors import (
 )
 from plumbline_models.core.protocols import Score
 from plumbline_serve.access_settings import AuthSettings
-from plumbline_serve.edge import Access, BytesInFlight, GrpcEdge, create_app
-from plumbline_serve.edge.bytes_in_flight import SLOW_AFTER_S
+from plumbline_serve.bytes_in_flight import SLOW_AFTER_S, BytesInFlight
+from plumbline_serve.edge import Access, GrpcEdge, create_app
 from plumbline_serve.edge.grpc.unreadable import add_scoring
 from plumbline_serve.messages import (
     Base64Image,

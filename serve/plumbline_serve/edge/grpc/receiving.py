@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from plumbline_models.core.errors import CapacityError, DeadlineExceededError, MalformedRequestError
-from plumbline_serve.edge.bytes_in_flight import Share
+from plumbline_serve.bytes_in_flight import Share
 
 PROMPT_S = 0.5
 """What comes within is counted once it is there: it is small, or the link is fast."""

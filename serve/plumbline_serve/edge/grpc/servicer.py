@@ -10,8 +10,8 @@ from google.protobuf.message import Message as ProtoMessage
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from plumbline_models.core.errors import InvalidFieldError, MalformedRequestError
+from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.access import Access
-from plumbline_serve.edge.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.grpc import replies as grpc_replies
 from plumbline_serve.edge.grpc import requests as grpc_requests
 from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCall, answer_each

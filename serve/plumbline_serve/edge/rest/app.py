@@ -16,8 +16,8 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from plumbline_models.core.errors import MalformedRequestError, MethodNotAllowedError, RouteNotFoundError
+from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.access import Access, Scope
-from plumbline_serve.edge.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.rest import openapi
 from plumbline_serve.edge.rest.body import JSON

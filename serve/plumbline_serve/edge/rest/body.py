@@ -13,7 +13,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from plumbline_models.core.errors import MalformedRequestError, RequestTooLargeError, UnsupportedMediaTypeError
-from plumbline_serve.edge.bytes_in_flight import Share
+from plumbline_serve.bytes_in_flight import Share
 from plumbline_serve.edge.rest.multipart import FormReader, boundary_of
 from plumbline_serve.settings import Limits
 

@@ -11,8 +11,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from plumbline_models.core.errors import DeadlineExceededError, InvalidFieldError, NotReadyError
+from plumbline_serve.bytes_in_flight import BytesInFlight, Share
 from plumbline_serve.edge import schemas
-from plumbline_serve.edge.bytes_in_flight import BytesInFlight, Share
 from plumbline_serve.edge.parsing import CallerTimeout, with_remaining_time
 from plumbline_serve.edge.problems import report_items
 from plumbline_serve.edge.rest import replies as rest_replies

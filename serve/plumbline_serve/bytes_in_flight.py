@@ -7,15 +7,23 @@ may be. Used on one event loop.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 from plumbline_models.core.errors import CapacityError, RequestTooLargeError
-from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.settings import Limits
 
 RETRY_AFTER_S = 1.0
 PROGRESS_BYTES = 2**16
 SLOW_AFTER_S = 5.0
 """A body that brings fewer than `PROGRESS_BYTES` in this time is slow: it is given up where others need room."""
+
+
+class BytesObserver(Protocol):
+    """Hears of the bytes."""
+
+    def in_flight(self, num_bytes: int) -> None:
+        """The requests under way hold so many bytes."""
+        ...
 
 
 class Share:
@@ -56,7 +64,11 @@ class Share:
             self.take(num_more)
         else:
             self.check()
-            self._budget.give_back(self, -num_more)
+            self.give_back(-num_more)
+
+    def give_back(self, num_bytes: int) -> None:
+        """Hold so many bytes less."""
+        self._budget.give_back(self, num_bytes)
 
     def check_size(self, num_bytes: int) -> None:
         """Hold the request's size against the limits.
@@ -86,13 +98,13 @@ class BytesInFlight:
     """What all requests under way may hold, and what they do."""
 
     def __init__(
-        self, limits: Limits, observer: EdgeObserver | None = None, *, slow_after_s: float = SLOW_AFTER_S
+        self, limits: Limits, observer: BytesObserver | None = None, *, slow_after_s: float = SLOW_AFTER_S
     ) -> None:
         self._slow_after_s = slow_after_s
         self._max = int(limits.max_bytes_in_flight)
         self.max_of_one = min(int(limits.max_request_bytes), self._max)
         self._max_of_form = min(limits.max_form_bytes, self._max)
-        self._observer = observer or Unobserved()
+        self._observer = observer
         self._arriving: set[Share] = set()
         self.num_bytes = 0
         """Held at the moment."""
@@ -170,4 +182,5 @@ class BytesInFlight:
     def _hold(self, num_bytes: int) -> None:
         if num_bytes != self.num_bytes:
             self.num_bytes = num_bytes
-            self._observer.in_flight(num_bytes)
+            if self._observer is not None:
+                self._observer.in_flight(num_bytes)
