@@ -6,6 +6,7 @@ from ray.serve.config import gRPCOptions
 from ray.serve.schema import LoggingConfig
 
 from plumbline_serve.deployments import EncoderReplica, Gateway
+from plumbline_serve.haproxy import GRPC_PLACES, PROBE_PLACES, REST_PLACES
 from plumbline_serve.settings import Settings
 
 APP_NAME = "plumbline"
@@ -13,7 +14,7 @@ GRPC_SERVICERS = (
     "plumbline_serve.edge.grpc.unreadable.add_scoring",
     "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
 )
-MAX_ONGOING_REQUESTS = 1024  # a backstop: the queues of the batchers refuse work long before
+MAX_ONGOING_REQUESTS = REST_PLACES + GRPC_PLACES + 2 * PROBE_PLACES  # HAProxy lets no more through
 HEALTH_PERIOD_S = 10.0
 HEALTH_TIMEOUT_S = 30.0  # a batch on a busy machine may hold the interpreter for seconds
 LOGGING = LoggingConfig(enable_access_log=False)  # the edge counts requests; one log line each costs more than the hop

@@ -4,6 +4,7 @@ Without it only the number of connections bounds what unfinished uploads hold, f
 may be. Used on one event loop.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +17,9 @@ RETRY_AFTER_S = 1.0
 PROGRESS_BYTES = 2**16
 SLOW_AFTER_S = 5.0
 """A body that brings fewer than `PROGRESS_BYTES` in this time is slow: it is given up where others need room."""
+LOOK_AGAIN_S = 1.0
+MAX_ARRIVING = 256
+"""Bodies that may arrive at the same time, whatever they hold: a slow one also takes a place from HAProxy's."""
 
 
 class BytesObserver(Protocol):
@@ -98,14 +102,21 @@ class BytesInFlight:
     """What all requests under way may hold, and what they do."""
 
     def __init__(
-        self, limits: Limits, observer: BytesObserver | None = None, *, slow_after_s: float = SLOW_AFTER_S
+        self,
+        limits: Limits,
+        observer: BytesObserver | None = None,
+        *,
+        slow_after_s: float = SLOW_AFTER_S,
+        max_arriving: int = MAX_ARRIVING,
     ) -> None:
         self._slow_after_s = slow_after_s
+        self._max_arriving = max_arriving
         self._max = int(limits.max_bytes_in_flight)
         self.max_of_one = min(int(limits.max_request_bytes), self._max)
         self._max_of_form = min(limits.max_form_bytes, self._max)
         self._observer = observer
         self._arriving: set[Share] = set()
+        self._waiting: set[asyncio.Future[None]] = set()
         self.num_bytes = 0
         """Held at the moment."""
 
@@ -126,8 +137,13 @@ class BytesInFlight:
             stop: Ends the wait for it.
 
         Raises:
-            CapacityError: It was given up.
+            CapacityError: It was given up, or too many others arrive already.
         """
+        self._give_up_slow(lambda: len(self._arriving) < self._max_arriving)
+        if len(self._arriving) >= self._max_arriving:
+            raise CapacityError(
+                "Too many requests are arriving at this moment; try again.", retry_after_s=RETRY_AFTER_S
+            )
         share.stop = stop
         self._arriving.add(share)
         try:
@@ -146,22 +162,36 @@ class BytesInFlight:
     def take(self, share: Share, num_bytes: int) -> None:
         """As `Share.take`."""
         share.check_size(share.num_bytes + num_bytes)
-        self._make_room(share, num_bytes)
-        if self.num_bytes + num_bytes > self._max:
+        self._give_up_slow(lambda: self._has_room(num_bytes), but=share)
+        if not self._has_room(num_bytes):
             raise CapacityError(
                 "The service holds as many bytes of requests as it may; try again.", retry_after_s=RETRY_AFTER_S
             )
         share.num_bytes += num_bytes
         self._hold(self.num_bytes + num_bytes)
 
-    def _make_room(self, asker: Share, num_bytes: int) -> None:
-        """Give up other bodies that are slow, the slowest first, until so many more bytes fit."""
-        if self.num_bytes + num_bytes <= self._max:
+    async def room(self) -> None:
+        """Wait until one more of the largest requests without pixels would fit; bodies that are slow give way."""
+        while not self._has_room(self.max_of_one):
+            self._give_up_slow(lambda: self._has_room(self.max_of_one))
+            change = asyncio.get_running_loop().create_future()
+            self._waiting.add(change)
+            try:
+                await asyncio.wait({change}, timeout=LOOK_AGAIN_S)  # others may have become slow
+            finally:
+                self._waiting.discard(change)
+
+    def _has_room(self, num_bytes: int) -> bool:
+        return self.num_bytes + num_bytes <= self._max
+
+    def _give_up_slow(self, is_enough: Callable[[], bool], *, but: Share | None = None) -> None:
+        """Give up bodies that are slow, the slowest first, until that is enough."""
+        if is_enough():
             return
         latest_s = time.monotonic() - self._slow_after_s
-        slow = [each for each in self._arriving if each.progressed_s < latest_s and each is not asker]
+        slow = [each for each in self._arriving if each.progressed_s < latest_s and each is not but]
         for share in sorted(slow, key=lambda each: each.progressed_s):
-            if self.num_bytes + num_bytes <= self._max:
+            if is_enough():
                 return
             share.is_given_up = True
             self._arriving.discard(share)
@@ -181,6 +211,10 @@ class BytesInFlight:
 
     def _hold(self, num_bytes: int) -> None:
         if num_bytes != self.num_bytes:
+            is_less = num_bytes < self.num_bytes
             self.num_bytes = num_bytes
             if self._observer is not None:
                 self._observer.in_flight(num_bytes)
+            for change in self._waiting if is_less else ():
+                if not change.done():
+                    change.set_result(None)

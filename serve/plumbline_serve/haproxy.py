@@ -1,43 +1,97 @@
-"""The HAProxy that Ray starts in front, through a launcher that edits the configuration which Ray wrote for it.
+"""The HAProxy that Ray starts in front: its limits, its words, and the launcher that puts both into its configuration.
 
-Ray binds HAProxy's own pages to every interface. While no gateway is up it sends callers to a Python proxy that keeps
-them waiting, and answers 404 or 500 in plain text where that is not there either. Here they get the service's own
-problem with 503 and `Retry-After`, and HAProxy alone listens to other machines.
+Ray lets a caller take an hour over the head of a request, has one limit of connections for both ports, and binds
+HAProxy's own pages to every interface. While no gateway is up it sends callers to a Python proxy that keeps them
+waiting, and answers 404 or 500 in plain text where that is not there either. Here a slow head is ended, no address
+takes all connections, a gateway gets no more requests than it has places for, probes pass those who wait, callers get
+the service's own problem with 503 and `Retry-After`, and HAProxy alone listens to other machines.
+
+HAProxy also says when it took a request (`received`), so that time spent waiting for a place counts.
 """
 
 import json
+import resource
 import shlex
 import shutil
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import grpc
+
 from plumbline_models.core.errors import NotReadyError
+from plumbline_serve import haproxy_config
 from plumbline_serve.edge.problems import http_headers, problem
+from plumbline_serve.edge.received import GRPC_TIMEOUT, RECEIVED
+from plumbline_serve.settings import Settings
 
 LOOPBACK = "127.0.0.1"
 RETRY_AFTER_S = 5.0
-NOBODY_THERE = "No gateway of the service can answer at this moment: it is starting, or replaces one that failed."
+NOBODY_THERE = (
+    "No gateway of the service can take the request at this moment: it is starting, replaces one that failed, or has "
+    "as much to do as it may."
+)
+
+REST_PLACES, GRPC_PLACES = 768, 256
+"""Requests that one gateway is given at a time; further ones wait for `QUEUE_S`."""
+PROBE_PLACES = 64
+"""The same of probes, for each wire, in addition."""
+QUEUE_S = 2
+HEAD_S, IDLE_S, CLIENT_S = 10, 30, 60
+GRPC_IDLE_S = 300
+"""How long a connection without a call is kept; clients open another without being told."""
+LONGEST_S = 3600
+"""How long an answer may be under way without a byte, and a stream without a message."""
+DETACHED = "option clitcpka", "clitcpka-idle 30s", "clitcpka-intvl 10s", "clitcpka-cnt 3"
+"""Notices within a minute that a caller's machine is gone."""
+FAILURES = (502, 503, 504)
+"""HAProxy's own: a gateway is away, broke off, or has no place."""
+SPARE_CONNECTIONS = 64  # for HAProxy's own pages
+SPARE_DESCRIPTORS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where HAProxy listens."""
+class Front:
+    """How callers of one wire are let in, in HAProxy's words; `haproxy_config` applies it."""
 
-    host: str
-    """For callers; the ports below are for them."""
     port: int
-    grpc_port: int
-    inner_ports: Sequence[int]
-    """HAProxy's own pages."""
+    bind: str
+    rules: Sequence[str]
+    """Of the frontend; what follows is set in place of what Ray has."""
+    frontend: Sequence[str]
+    backend: Sequence[str]
+    probes: str
+    """The condition by which probes are known."""
+    server: str
+    """What is said of a gateway, which may be given so many requests."""
+    probe_server: str
+    """The same for probes."""
 
 
-def write_launcher(folder: Path, addresses: Addresses) -> Path | None:
-    """A program that edits the configuration named after `-f`, and then starts HAProxy.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What Ray's configuration is rewritten by."""
+
+    # named as HAProxy's sections are
+    globals: Sequence[str]
+    defaults: Sequence[str]
+    fronts: Sequence[Front]
+    pages: Sequence[int]
+    """HAProxy's own, for this machine alone."""
+
+    def as_json(self) -> str:
+        """For `haproxy_config`."""
+        return json.dumps(asdict(self), indent=1)
+
+
+def write_launcher(folder: Path, settings: Settings, pages: Sequence[int]) -> Path | None:
+    """A program that edits the configuration named after `-f`, and then becomes HAProxy.
 
     Args:
         folder: For the program and its files.
-        addresses: Where HAProxy listens.
+        settings: Where HAProxy listens, and how many it lets in.
+        pages: Ports of HAProxy's own pages.
 
     Returns:
         Where it is; None where there is no HAProxy that it could start.
@@ -45,46 +99,123 @@ def write_launcher(folder: Path, addresses: Addresses) -> Path | None:
     binary = _binary()
     if binary is None:
         return None
-    answer = folder / "503.http"
-    answer.write_bytes(_unavailable())
-    edits = folder / "haproxy.sed"
-    edits.write_text("\n".join(_edits(addresses, answer)) + "\n", encoding="utf-8")
+    plan = folder / "haproxy.json"
+    plan.write_text(make_plan(folder, settings, pages).as_json(), encoding="utf-8")
     launcher = folder / "haproxy"
-    launcher.write_text(
-        "#!/bin/sh\n"
-        'before=""\n'
-        'for word in "$@"; do\n'
-        f'  if [ "$before" = "-f" ]; then sed -i -f {shlex.quote(str(edits))} "$word"; fi\n'
-        '  before="$word"\n'
-        "done\n"
-        f'exec {shlex.quote(binary)} "$@"\n',
-        encoding="utf-8",
-    )
+    command = [sys.executable, "-I", "-S", haproxy_config.__file__, str(plan), binary]
+    launcher.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
     launcher.chmod(0o700)
     return launcher
 
 
-def _edits(addresses: Addresses, answer: Path) -> list[str]:
-    """For `sed`, by lines of Ray's template."""
-    host = f"[{addresses.host}]" if ":" in addresses.host else addresses.host
-    callers = [
-        f"s/bind [^ ]*:{port}\\( proto h2\\)*$/bind {host}:{port}\\1/" for port in (addresses.port, addresses.grpc_port)
+def make_plan(folder: Path, settings: Settings, pages: Sequence[int]) -> Plan:
+    """What the launcher has HAProxy do; writes the answers that HAProxy gives by itself.
+
+    Args:
+        folder: For the answers.
+        settings: Where HAProxy listens, and how many it lets in.
+        pages: Ports of HAProxy's own pages.
+    """
+    unavailable = _write_answer(folder)
+    rest, rpcs = _connections(settings)
+    defaults = [
+        *(f"errorfile {status} {unavailable}" for status in FAILURES),
+        f"timeout http-request {HEAD_S}s",
+        f"timeout http-keep-alive {IDLE_S}s",
+        f"timeout client {CLIENT_S}s",
+        f"timeout server {LONGEST_S}s",
+        f"timeout queue {QUEUE_S}s",
+        *DETACHED,
     ]
-    pages = [f"s/bind [*]*:{port}$/bind {LOOPBACK}:{port}/" for port in addresses.inner_ports]
-    python_proxy = "/ check backup$/d"
-    failures = f"s|errorfile \\(50[234]\\) .*|errorfile \\1 {answer}|"
-    no_application = "s/http-request return status 404 .*/http-request return status 503 default-errorfiles/"
-    no_grpc_application = f's/grpc-status 5 hdr grpc-message ".*"/grpc-status 14 hdr grpc-message "{NOBODY_THERE}"/'
-    return [*callers, *pages, python_proxy, failures, no_application, no_grpc_application]
+    fronts = [_rest(settings, rest), _grpc(settings, rpcs, _write_grpc_answer(folder))]
+    return Plan([f"maxconn {rest + rpcs + SPARE_CONNECTIONS}"], defaults, fronts, pages)
 
 
-def _unavailable() -> bytes:
-    """A whole answer, as HAProxy sends it."""
+def _rest(settings: Settings, max_connections: int) -> Front:
+    return Front(
+        port=settings.port,
+        bind=_address(settings, settings.port),
+        rules=[
+            *_admission(max_connections, settings.limits.max_connections_per_address),
+            "http-after-response set-header x-request-id %[uuid] if !{ res.hdr(x-request-id) -m found }",
+        ],
+        frontend=[],
+        backend=[f"timeout http-keep-alive {IDLE_S}s"],
+        probes="path /livez /readyz /metrics",
+        server=f"maxconn {REST_PLACES}",
+        probe_server=f"maxconn {PROBE_PLACES}",
+    )
+
+
+def _grpc(settings: Settings, max_connections: int, unavailable: Path) -> Front:
+    answers = [f"errorfile {status} {unavailable}" for status in FAILURES]
+    return Front(
+        port=settings.grpc_port,
+        bind=f"{_address(settings, settings.grpc_port)} proto h2",
+        rules=[
+            *_admission(max_connections, settings.limits.max_connections_per_address),
+            f"http-request del-header {GRPC_TIMEOUT}",
+            f"http-request set-header {GRPC_TIMEOUT} %[req.hdr(grpc-timeout)] if {{ req.hdr(grpc-timeout) -m found }}",
+        ],
+        frontend=[*answers, f"timeout client {LONGEST_S}s", f"timeout http-keep-alive {GRPC_IDLE_S}s"],
+        backend=answers,
+        probes="path /grpc.health.v1.Health/Check",
+        server=f"maxconn {GRPC_PLACES}",
+        probe_server=f"maxconn {PROBE_PLACES}",
+    )
+
+
+def _admission(max_connections: int, max_per_address: int) -> list[str]:
+    """Who is let in, and since when: the caller's own word for that is overwritten."""
+    per_address = [
+        "stick-table type ipv6 size 64k expire 1m store conn_cur",
+        "tcp-request connection track-sc0 src",
+        f"tcp-request connection reject if {{ sc0_conn_cur gt {max_per_address} }}",
+    ]
+    return [
+        f"maxconn {max_connections}",
+        *(per_address if max_per_address else []),
+        f"http-request set-header {RECEIVED} %[date(0,ms)]",
+    ]
+
+
+def _connections(settings: Settings) -> tuple[int, int]:
+    """Connections to each port, fewer where the system gives too few descriptors: each takes two, one behind."""
+    wanted = settings.limits.max_connections, max(1, settings.limits.max_connections // 4)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if limit == resource.RLIM_INFINITY:
+        return wanted
+    places = max(2, (limit - SPARE_DESCRIPTORS) // 2 - SPARE_CONNECTIONS)
+    part = min(1.0, places / sum(wanted))
+    return max(1, int(wanted[0] * part)), max(1, int(wanted[1] * part))
+
+
+def _address(settings: Settings, port: int) -> str:
+    return f"[{settings.host}]:{port}" if ":" in settings.host else f"{settings.host}:{port}"
+
+
+def _write_answer(folder: Path) -> Path:
+    """What HAProxy answers where no gateway does, as it is sent; returns its file."""
     error = NotReadyError(NOBODY_THERE, retry_after_s=RETRY_AFTER_S)
     body = json.dumps(problem(error)).encode()
-    headers = http_headers(error) | {"content-length": str(len(body)), "cache-control": "no-store"}
+    headers = http_headers(error) | {
+        "content-length": str(len(body)),
+        "cache-control": "no-store",
+        "connection": "close",
+    }
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {error.status} Service Unavailable\r\n{lines}\r\n".encode() + body
+    file = folder / f"{error.status}.http"
+    file.write_bytes(f"HTTP/1.1 {error.status} {error.title}\r\n{lines}\r\n".encode() + body)
+    return file
+
+
+def _write_grpc_answer(folder: Path) -> Path:
+    """The same to callers of gRPC: an answer without a body, whose status stands among its headers."""
+    code, _ = grpc.StatusCode.UNAVAILABLE.value
+    file = folder / "grpc.http"
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: {code}\r\ngrpc-message: {NOBODY_THERE}"
+    file.write_bytes(f"{head}\r\n\r\n".encode())
+    return file
 
 
 def _binary() -> str | None:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from plumbline_serve.haproxy import LOOPBACK, Addresses, write_launcher
+from plumbline_serve.haproxy import LOOPBACK, write_launcher
 from plumbline_serve.ports import ANY_HOST
 from plumbline_serve.settings import Settings
 
@@ -115,7 +115,7 @@ def _throughput(max_message_bytes: int) -> dict[str, str]:
         "RAY_raylet_report_resources_period_milliseconds": "1000",
         # Ray's 5 s is less than a busy machine needs to start one; it would end it and begin anew.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "plumbline_serve.deployments.loopback.http_middlewares",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "plumbline_serve.deployments.http_servers.http_middlewares",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",  # Ray's 15 is for batch work: any other process of the machine would go first
         "OMP_WAIT_POLICY": "PASSIVE",
@@ -136,7 +136,7 @@ def _inner_ports(ports: range) -> dict[str, str]:
 
 def _haproxy(settings: Settings, folder: Path, pages: Sequence[int]) -> dict[str, str]:
     """HAProxy in front, with files of its own so that several services can share a machine."""
-    launcher = write_launcher(folder, Addresses(settings.host, settings.port, settings.grpc_port, pages))
+    launcher = write_launcher(folder, settings, pages)
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1" if (os.cpu_count() or 1) <= 2 else "4",  # noqa: PLR2004 - a small machine

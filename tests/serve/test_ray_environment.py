@@ -1,8 +1,7 @@
-"""What Ray is given to start with, and the launcher that edits what Ray has HAProxy do."""
+"""What Ray is given to start with."""
 
 import os
 import socket
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -15,33 +14,6 @@ from plumbline_serve.settings import Settings
 
 SETTINGS = Settings(host="0.0.0.0", port=free_port(), grpc_port=free_port())
 BLOCK = range(BLOCKS.start, BLOCKS.start + BLOCKS.step)
-CONFIG = """
-defaults
-    mode http
-    timeout client 1s
-    timeout server 1s
-    timeout connect 1s
-    errorfile 503 /ray/500.http
-listen stats
-  bind *:{stats}
-  stats enable
-frontend metrics
-    bind :{metrics}
-frontend callers
-    bind 127.0.0.1:{rest}
-    default_backend none_yet
-frontend grpc_callers
-    bind 127.0.0.1:{grpc} proto h2
-    default_backend default_grpc_backend
-backend none_yet
-    http-request return status 404 content-type text/plain lf-string "Path \'%[path]\' not found."
-backend gateways
-    server SERVE_REPLICA 127.0.0.1:20100 check
-    server SERVE_PROXY_ACTOR-fallback 127.0.0.1:8500 check backup
-backend default_grpc_backend
-    mode http
-    http-request return status 200 content-type application/grpc hdr grpc-status 5 hdr grpc-message "Not found."
-"""
 
 
 @pytest.fixture
@@ -51,57 +23,13 @@ def preprocessed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, s
     return dict(os.environ)
 
 
-@pytest.fixture
-def edited(preprocessed: dict[str, str], tmp_path: Path) -> list[str]:
-    """The lines of a configuration like Ray's after the launcher has had it, which HAProxy accepts."""
-    file = tmp_path / "haproxy.cfg"
-    stats, metrics = (preprocessed[f"RAY_SERVE_HAPROXY_{name}_PORT"] for name in ("STATS", "METRICS"))
-    text = CONFIG.format(stats=stats, metrics=metrics, rest=SETTINGS.port, grpc=SETTINGS.grpc_port)
-    file.write_text(text, encoding="utf-8")
-    checked = subprocess.run(
-        [preprocessed["RAY_SERVE_HAPROXY_BINARY_PATH"], "-c", "-f", str(file)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert checked.returncode == 0, checked.stderr
-    return file.read_text(encoding="utf-8").splitlines()
-
-
 def test_what_the_caller_has_set_stays(preprocessed: dict[str, str]) -> None:
     assert preprocessed["OMP_WAIT_POLICY"] == "ACTIVE"
     assert preprocessed["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
 
 
-def test_haproxy_alone_listens_to_other_machines_and_its_own_pages_do_not(
-    preprocessed: dict[str, str], edited: list[str]
-) -> None:
-    bound = [line.split()[1] for line in edited if "bind" in line]
-    pages = [f"127.0.0.1:{preprocessed[f'RAY_SERVE_HAPROXY_{name}_PORT']}" for name in ("STATS", "METRICS")]
-    assert bound == [*pages, f"0.0.0.0:{SETTINGS.port}", f"0.0.0.0:{SETTINGS.grpc_port}"]
+def test_ray_itself_listens_on_the_loopback_interface_where_haproxy_is_in_front(preprocessed: dict[str, str]) -> None:
     assert inner_host(SETTINGS, preprocessed) == "127.0.0.1"
-
-
-def test_without_a_gateway_callers_get_the_services_own_answer(edited: list[str], tmp_path: Path) -> None:
-    text = "\n".join(edited)
-    assert "SERVE_REPLICA" in text
-    assert "SERVE_PROXY_ACTOR" not in text
-    assert "status 404" not in text
-    assert "grpc-status 14" in text
-    assert f"errorfile 503 {tmp_path / '503.http'}" in text
-    head, _, body = (tmp_path / "503.http").read_bytes().decode().partition("\r\n\r\n")
-    assert head.startswith("HTTP/1.1 503 ")
-    assert "retry-after: 5\r\n" in head
-    assert '"code": "not_ready"' in body
-
-
-@pytest.mark.parametrize("host", ["::1", "::"])
-def test_an_ipv6_host_is_written_as_haproxy_reads_it(
-    host: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(os, "environ", {"PATH": os.environ["PATH"]})
-    set_ray_environment(SETTINGS.model_copy(update={"host": host}), tmp_path, BLOCK)
-    assert f"bind [{host}]:{SETTINGS.port}" in (tmp_path / "haproxy.sed").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -6,21 +6,12 @@ HAProxy, the Python proxy's, and the one on which replicas unpickle what gateway
 
 import ray
 from grpc.aio._server import Server  # what `grpc.aio.server` makes, and Ray's own is derived from
-from starlette.middleware import Middleware
-
-from plumbline_serve import request_ids
 
 EVERY_INTERFACE, LOOPBACK = "[::]", "127.0.0.1"
 
 
 _add_insecure_port = Server.add_insecure_port
 _add_secure_port = Server.add_secure_port
-
-
-def http_middlewares() -> list[Middleware]:
-    """As `request_ids.http_middlewares`; Ray calls it before it starts the gRPC server of a gateway or a proxy."""
-    keep_grpc_local()
-    return request_ids.http_middlewares()
 
 
 def keep_grpc_local() -> None:

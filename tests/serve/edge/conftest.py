@@ -26,7 +26,7 @@ from plumbline_models.core.errors import (
 )
 from plumbline_models.core.protocols import Score
 from plumbline_serve.access_settings import AuthSettings
-from plumbline_serve.bytes_in_flight import SLOW_AFTER_S, BytesInFlight
+from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge import Access, GrpcEdge, create_app
 from plumbline_serve.edge.grpc.unreadable import add_scoring
 from plumbline_serve.messages import (
@@ -287,10 +287,16 @@ class Edge:
         return self.http.post(path, **({"json": document} if document is not None else {}), **kwargs)
 
 
-def open_edge(settings: Settings, service: Any = None, *, slow_after_s: float = SLOW_AFTER_S) -> Edge:
-    """Both edges over the service, by default the one of rules."""
+def open_edge(settings: Settings, service: Any = None, **budget: Any) -> Edge:
+    """Both edges over the service, by default the one of rules.
+
+    Args:
+        settings: Of both.
+        service: What replies.
+        **budget: As `BytesInFlight` takes it.
+    """
     service, notebook, loop = service or RuleService(), Notebook(), Loop()
-    in_flight = BytesInFlight(settings.limits, notebook, slow_after_s=slow_after_s)
+    in_flight = BytesInFlight(settings.limits, notebook, **budget)
     listener = socket.create_server(("127.0.0.1", 0))
     access = Access.open(settings.auth, notebook)
     app = create_app(service, settings, notebook, bytes_in_flight=in_flight, access=access)

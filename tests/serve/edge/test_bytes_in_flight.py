@@ -149,14 +149,30 @@ def stream_batch(name: str, text: str) -> pb.ScoreStreamRequest:
     return pb.ScoreStreamRequest(correlation_id=name, request=pb.ScoreRequest(items=[pb.Item(text=text)]))
 
 
-def test_a_batch_of_a_stream_is_refused_alone(small) -> None:
+def test_a_stream_waits_for_room_before_its_next_batch_is_read(small) -> None:
+    read = threading.Event()
     with ExitStack() as stack:
         hold(small, stack, BUDGET)
-        replies = list(
-            small.rpc.ScoreStream(iter([stream_batch("a", "abc"), stream_batch("b", "abc")]), timeout=WAIT_S)
-        )
-    assert {reply.error.code for reply in replies} == {grpc.StatusCode.UNAVAILABLE.value[0]}
+        call = small.rpc.ScoreStream(iter([stream_batch("a", "abc"), stream_batch("b", "abc")]), timeout=WAIT_S)
+        call.add_callback(read.set)
+        refused = small.rpc.Embed.future(pb.EmbedRequest(texts=["abc"]), timeout=WAIT_S)
+        assert refused.code() == grpc.StatusCode.UNAVAILABLE  # one that cannot wait, for it has been read
+        assert not read.is_set()
+    replies = list(call)
     assert {reply.correlation_id for reply in replies} == {"a", "b"}
+    assert {reply.WhichOneof("result") for reply in replies} == {"reply"}
+
+
+def test_more_bodies_than_may_arrive_at_a_time_are_refused_and_the_slow_give_way(open_over) -> None:
+    with ExitStack() as stack:
+        edge = open_over(Settings(), max_arriving=2)
+        hold(edge, stack, 2 * MIB)
+        refused = edge.http.post("/v1/embed", content=EMBED, headers=JSON)
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    with ExitStack() as stack:
+        edge = open_over(Settings(), max_arriving=2, slow_after_s=0.0)
+        hold(edge, stack, 2 * MIB)
+        assert edge.http.post("/v1/embed", content=EMBED, headers=JSON).status_code == 200
 
 
 ENDS = [

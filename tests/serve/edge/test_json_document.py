@@ -3,7 +3,8 @@ import json
 import pytest
 
 from plumbline_models.core.errors import MalformedRequestError, RequestTooLargeError
-from plumbline_serve.edge.rest.body import read_json
+from plumbline_serve.edge.rest import json_document
+from plumbline_serve.edge.rest.json_document import SCAN_BYTES, count_values, read_json
 from plumbline_serve.settings import Limits
 
 LIMITS = Limits(max_items=2, max_text_chars=10)
@@ -38,38 +39,57 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("body", MALFORMED)
-def test_what_is_no_strict_json_is_refused(body: bytes) -> None:
+async def test_what_is_no_strict_json_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedRequestError):
-        read_json(body, LIMITS)
+        await read_json(body, LIMITS)
 
 
-def test_the_refusal_says_where_but_not_what() -> None:
+async def test_the_refusal_says_where_but_not_what() -> None:
     with pytest.raises(MalformedRequestError) as caught:
-        read_json(b'{"secret": 1,\n "secret": 2}', LIMITS)
+        await read_json(b'{"secret": 1,\n "secret": 2}', LIMITS)
     assert caught.value.detail == "The request's JSON has a member twice at line 2 column 11."
 
 
 @pytest.mark.parametrize("body", ["[1, 2.5, -0.0, true, null]", '{"ä": "\\u00e4😀"}'])
-def test_other_json_is_read_as_it_is(body: str) -> None:
-    assert read_json(body.encode(), LIMITS) == eval(body, {"true": True, "null": None})  # noqa: S307 - our own text
+async def test_other_json_is_read_as_it_is(body: str) -> None:
+    assert await read_json(body.encode(), LIMITS) == eval(body, {"true": True, "null": None})  # noqa: S307 - our own text
 
 
-def test_a_byte_order_mark_is_skipped() -> None:
-    assert read_json(b'\xef\xbb\xbf{"a": 1}', LIMITS) == {"a": 1}
+async def test_a_byte_order_mark_is_skipped() -> None:
+    assert await read_json(b'\xef\xbb\xbf{"a": 1}', LIMITS) == {"a": 1}
 
 
 @pytest.mark.parametrize("half", ["\\ud83d", "\\ud83d!", "\\ud83d\\ud83d\\ude00", "\\udE00", "\\ude00\\uD83D"])
-def test_half_a_surrogate_pair_may_stand_in_a_text(half: str) -> None:
+async def test_half_a_surrogate_pair_may_stand_in_a_text(half: str) -> None:
     text = json.loads(f'"{half}"')
     document = {"text": text, "texts": ["a", text], "items": [{"id": "1", "text": text}]}
-    assert read_json(json.dumps(document).encode(), LIMITS) == document
+    assert await read_json(json.dumps(document).encode(), LIMITS) == document
 
 
-def test_more_values_than_any_request_needs_are_refused_before_they_are_made() -> None:
+MANY = [
+    pytest.param(b"[" + b"{}," * 3000 + b"{}]", id="values"),
+    pytest.param(b"{%s}" % b",".join(b'"%d":0' % number for number in range(200)), id="members"),
+    pytest.param(b'["\\\\",%s{}]' % (b"{}," * 3000), id="values behind an escaped backslash"),
+    pytest.param(b'[" %s",%s{}]' % (b"\\\\" * SCAN_BYTES, b"{}," * 3000), id="values behind a text of backslashes"),
+]
+
+
+@pytest.mark.parametrize("body", MANY)
+async def test_more_values_than_any_request_needs_are_refused_before_they_are_made(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(json_document, "jiter")
     with pytest.raises(RequestTooLargeError):
-        read_json(b"[" + b"{}," * 1000 + b"{}]", LIMITS)
+        await read_json(body, LIMITS)
 
 
-def test_texts_as_long_as_allowed_may_consist_of_commas() -> None:
+async def test_texts_as_long_as_allowed_may_consist_of_commas() -> None:
     body = b'{"items": [{"text": ",,,,,,,,,,"}, {"text": ",,,,,,,,,,"}]}'
-    assert len(read_json(body, LIMITS)["items"]) == 2
+    assert len((await read_json(body, LIMITS))["items"]) == 2
+
+
+@pytest.mark.parametrize("shift", range(4))
+@pytest.mark.parametrize("text", [',:"\\', "\\\\", '\\"', ":,"], ids=["all", "backslashes", "escaped quote", "plain"])
+async def test_commas_and_colons_in_strings_are_no_values(text: str, shift: int) -> None:
+    document = {"a" * shift: [text * (SCAN_BYTES // len(text)), text], "b": text}
+    assert count_values(json.dumps(document).encode()) == (2, 2)

@@ -19,6 +19,7 @@ from plumbline_serve.edge.access import NO_KEY, Access, Grant
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.parsing import CallerTimeout
 from plumbline_serve.edge.problems import grpc_code, refuse, status
+from plumbline_serve.edge.received import GRPC_TIMEOUT, RECEIVED, timeout_ms, waited_s
 from plumbline_serve.request_ids import request_id
 from plumbline_wire import REQUEST_ID_KEY, STATUS_DETAILS_KEY
 
@@ -67,7 +68,10 @@ class GrpcCall:
     def of(cls, context: CallContext) -> "GrpcCall":
         """The call of a context."""
         metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
-        timeout = CallerTimeout(time.monotonic(), _deadline_ms(context))
+        waited = waited_s(metadata.get(RECEIVED))
+        remaining_ms = _remaining_ms(context)
+        total_ms = timeout_ms(metadata.get(GRPC_TIMEOUT)) if remaining_ms is None else remaining_ms + waited * 1000
+        timeout = CallerTimeout(time.monotonic() - waited, total_ms)
         return cls(context, request_id(metadata.get(REQUEST_ID_KEY)), metadata.get("authorization"), timeout)
 
     def succeed(self) -> None:
@@ -167,14 +171,14 @@ class CallInterceptor:
         self._observer.request(rpc, "grpc", call.code.name, time.monotonic() - call.timeout.started_s)
 
 
-def _deadline_ms(context: CallContext) -> float | None:
+def _remaining_ms(context: CallContext) -> float | None:
     time_remaining = getattr(context, "time_remaining", None)
     remaining_s = None if time_remaining is None else time_remaining()
     return None if remaining_s is None else float(remaining_s) * 1000
 
 
 async def answer_each(
-    requests: AsyncIterator[Q], answer: Callable[[Q], Awaitable[A]], *, most: int
+    requests: AsyncIterator[Q], answer: Callable[[Q], Awaitable[A]], *, most: int, room: Callable[[], Awaitable[None]]
 ) -> AsyncGenerator[A, None]:
     """Answer the requests of a stream at the same time, in the order in which the replies become ready.
 
@@ -182,22 +186,25 @@ async def answer_each(
         requests: The stream.
         answer: Makes the reply to one.
         most: Requests that may be under way; further ones are not read, so that the sender waits.
+        room: Waits until there is room for another; nothing is read before that either.
     """
     under_way: set[asyncio.Future[A]] = set()
-    reading: asyncio.Future[Q | None] | None = asyncio.ensure_future(_next(requests))
+    reading: asyncio.Future[Q | None] | None = None
+    is_over = False
     try:
-        while reading or under_way:
-            is_full = len(under_way) >= most
-            waited: set[asyncio.Future[Any]] = {*under_way}
-            if reading is not None and not is_full:
-                waited.add(reading)
+        while not is_over or under_way:
+            if reading is None and not is_over and len(under_way) < most:
+                reading = asyncio.ensure_future(_next(requests, room))
+            waited: set[asyncio.Future[Any]] = {*under_way} if reading is None else {reading, *under_way}
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if reading is not None and reading.done():
                 request = reading.result()
                 reading = None
-                if request is not None:
+                if request is None:
+                    is_over = True
+                else:
                     under_way.add(asyncio.ensure_future(answer(request)))
-                    reading = asyncio.ensure_future(_next(requests))
+                    del request  # the task has it now, until it is answered
             for task in [each for each in under_way if each.done()]:
                 under_way.remove(task)
                 yield task.result()
@@ -208,5 +215,6 @@ async def answer_each(
         await asyncio.gather(*left, return_exceptions=True)
 
 
-async def _next(requests: AsyncIterator[Q]) -> Q | None:
+async def _next(requests: AsyncIterator[Q], room: Callable[[], Awaitable[None]]) -> Q | None:
+    await room()
     return await anext(requests, None)

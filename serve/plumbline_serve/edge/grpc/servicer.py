@@ -199,8 +199,8 @@ class GrpcEdge:
             async def answer(request: pb.ScoreStreamRequest) -> pb.ScoreStreamReply:
                 return await self._batch(request, call, names)
 
-            allowed = call.grant.concurrency or MAX_BATCHES_UNDER_WAY
-            return answer_each(requests, answer, most=min(MAX_BATCHES_UNDER_WAY, allowed))
+            most = min(MAX_BATCHES_UNDER_WAY, call.grant.concurrency or MAX_BATCHES_UNDER_WAY)
+            return answer_each(requests, answer, most=most, room=self._bytes.room)
 
         async for reply in self._interceptor.stream(f"{SCORING_SERVICE}/ScoreStream", context, answers):
             yield reply
@@ -232,7 +232,7 @@ class GrpcEdge:
             _check_name(name, names)
             names.add(name)
             is_ours = True
-            part = replace(call, timeout=CallerTimeout(time.monotonic()))
+            part = replace(call, timeout=CallerTimeout(time.monotonic(), call.timeout.remaining_ms(None)))
             with call.grant.under_way():
                 reply = await self._reply(SCORE, request.request, part, num_counted=0)
             return pb.ScoreStreamReply(correlation_id=name, reply=reply)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,11 +19,15 @@ from plumbline_serve.concurrency import release
 from plumbline_serve.edge.access import NO_KEY, Access, Grant, Scope
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.problems import http_headers, problem, refuse, report
+from plumbline_serve.edge.received import RECEIVED, waited_s
 from plumbline_serve.edge.rest.browsers import Browsers
 from plumbline_serve.request_ids import HEADER, request_id
 from plumbline_wire import REQUEST_ID_KEY
 
 UNMATCHED = "unmatched"
+LINGER_S, LINGER_BYTES = 1.0, 64 * 2**20
+"""How much of a request is still read once it was refused: a connection that is closed over unread bytes is reset, and
+its caller may never see the reply."""
 GONE = "499"  # what proxies write where the caller went away before the reply
 _CALL = "plumbline_call"
 
@@ -33,7 +38,7 @@ class Call:
 
     request_id: str
     started_s: float
-    """On the monotonic clock."""
+    """On the monotonic clock; before this process saw the request, where it waited on its way."""
     grant: Grant
     """What its caller was let in with."""
 
@@ -72,8 +77,9 @@ class EdgeMiddleware:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        started_s = time.monotonic()
-        reply = _Reply(send, request_id(headers.get(REQUEST_ID_KEY)), self._browsers, headers.get("origin"))
+        started_s = time.monotonic() - waited_s(headers.get(RECEIVED))
+        body = _Body(receive, headers)
+        reply = _Reply(send, request_id(headers.get(REQUEST_ID_KEY)), self._browsers, headers.get("origin"), body=body)
         reply.has_body = scope["method"] != "HEAD"
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         try:
@@ -85,7 +91,7 @@ class EdgeMiddleware:
             call = Call(reply.request_id, started_s, reply.grant)
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             async with reply.grant.entered():
-                await self._app({**scope, _CALL: call, "method": method}, receive, reply.send)
+                await self._app({**scope, _CALL: call, "method": method}, body.receive, reply.send)
         except ClientDisconnect as gone:
             release(gone)  # nobody is there to be told
         except asyncio.CancelledError as stopped:
@@ -95,7 +101,7 @@ class EdgeMiddleware:
             if reply.status is not None:
                 report(error, reply.request_id)
                 raise
-            await self._refuse(error, reply.request_id)(scope, receive, reply.send)
+            await self._refuse(error, reply.request_id)(scope, body.receive, reply.send)
         finally:
             route = path if path in self._paths.known else UNMATCHED
             code = GONE if reply.status is None else str(reply.status)
@@ -107,13 +113,41 @@ class EdgeMiddleware:
         return Response(body, status_code=visible.status, headers=http_headers(visible))
 
 
-class _Reply:
-    """Adds what every reply carries, and drops the body where the caller asked for the head alone."""
+class _Body:
+    """Hands the request's body on, and knows whether any of it is still to come."""
 
-    def __init__(self, send: Send, request_id: str, browsers: Browsers, origin: str | None) -> None:
+    def __init__(self, receive: Receive, headers: Headers) -> None:
+        self._receive = receive
+        self.is_over = "transfer-encoding" not in headers and headers.get("content-length", "0").strip() == "0"
+
+    async def receive(self) -> Message:
+        """The next message of the request."""
+        message = await self._receive()
+        if not message.get("more_body", False):  # the last part, or the end of the connection
+            self.is_over = True
+        return message
+
+    async def drop(self) -> None:
+        """Read what is still to come, for a moment."""
+        num_bytes = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while not self.is_over and num_bytes < LINGER_BYTES:
+                    num_bytes += len((await self.receive()).get("body", b""))
+
+
+class _Reply:
+    """Adds what every reply carries, and drops the body where the caller asked for the head alone.
+
+    A reply that begins before the request has ended also ends the connection: what is still to come of a refused
+    request would else be read for as long as the caller likes to send.
+    """
+
+    def __init__(self, send: Send, request_id: str, browsers: Browsers, origin: str | None, *, body: _Body) -> None:
         self._send = send
         self._browsers = browsers
         self._origin = origin
+        self._body = body
         self.request_id = request_id
         self.has_body = True
         self.grant = NO_KEY
@@ -127,7 +161,13 @@ class _Reply:
             own = [(name, value) for name, value in message["headers"] if name != HEADER]
             granted = [(name.encode(), value.encode()) for name, value in self.grant.headers()]
             added = self._browsers.headers(self._origin, own)
-            message = {**message, "headers": [*own, *granted, *added, (HEADER, self.request_id.encode())]}
-        elif message["type"] == "http.response.body" and not self.has_body:
-            message = {**message, "body": b""}
+            last = [] if self._body.is_over else [(b"connection", b"close")]
+            message = {**message, "headers": [*own, *granted, *added, (HEADER, self.request_id.encode()), *last]}
+        elif message["type"] == "http.response.body":
+            if not self.has_body:
+                message = {**message, "body": b""}
+            if not message.get("more_body", False) and not self._body.is_over:
+                await self._send({**message, "more_body": True})
+                await self._body.drop()
+                message = {**message, "body": b""}
         await self._send(message)

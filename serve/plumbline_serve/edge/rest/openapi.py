@@ -11,8 +11,9 @@ from pydantic.json_schema import models_json_schema
 from plumbline_models.core.errors import CapacityError, PlumblineError, error_classes
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.problems import PROBLEM_JSON, problem
+from plumbline_serve.edge.received import TIMEOUT
 from plumbline_serve.edge.rest.body import DOCUMENT_PART, FORM, JSON
-from plumbline_serve.edge.rest.routes import EXPOSITION, TIMEOUT_HEADER
+from plumbline_serve.edge.rest.routes import EXPOSITION
 from plumbline_wire import REQUEST_ID_KEY
 
 Document: TypeAlias = dict[str, Any]
@@ -142,7 +143,7 @@ def _parameters() -> Document:
             "schema": {"type": "string", "maxLength": 128},
         },
         "Timeout": {
-            "name": TIMEOUT_HEADER,
+            "name": TIMEOUT,
             "in": "header",
             "required": False,
             "description": "As `timeout_ms`, in seconds; the smaller one wins.",

@@ -15,6 +15,7 @@ from plumbline_serve.bytes_in_flight import BytesInFlight, Share
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.parsing import CallerTimeout, with_remaining_time
 from plumbline_serve.edge.problems import report_items
+from plumbline_serve.edge.received import OWN_TIMEOUT, TIMEOUT
 from plumbline_serve.edge.rest import replies as rest_replies
 from plumbline_serve.edge.rest import requests as rest_requests
 from plumbline_serve.edge.rest.body import JSON, Body, read_body
@@ -29,7 +30,6 @@ T = TypeVar("T")
 B = TypeVar("B", bound=schemas.Request)
 M = TypeVar("M", bound=Message)
 
-TIMEOUT_HEADER = "x-request-timeout-seconds"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 LOADING_RETRY_AFTER_S = 2.0
 _SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?|\.\d{1,9}")
@@ -103,7 +103,7 @@ class Routes:
             yield with_remaining_time(message, caller_timeout), body
 
     async def _receive(self, request: Request, caller_timeout: CallerTimeout, share: Share) -> Body:
-        max_s = min(self._limits.max_upload_s, (caller_timeout.timeout_ms or math.inf) / 1000)
+        max_s = min(self._limits.max_upload_s, (caller_timeout.remaining_ms(None) or math.inf) / 1000)
         try:
             async with asyncio.timeout(max_s) as timeout:
                 with share.arriving(lambda: timeout.reschedule(-math.inf)):
@@ -114,12 +114,12 @@ class Routes:
 
 
 def _header_timeout_ms(request: Request) -> float | None:
-    value = request.headers.get(TIMEOUT_HEADER)
+    value = request.headers.get(TIMEOUT, request.headers.get(OWN_TIMEOUT))
     if value is None:
         return None
     seconds = float(value) if _SECONDS.fullmatch(value) else math.nan
     if not seconds > 0:
-        raise InvalidFieldError(f"The header {TIMEOUT_HEADER} must be a number of seconds above 0.")
+        raise InvalidFieldError(f"The header {TIMEOUT} must be a number of seconds above 0.")
     return seconds * 1000
 
 

@@ -4,6 +4,8 @@ import socket
 
 import pytest
 
+from plumbline_serve.edge.rest import middleware
+
 WAIT_S = 30.0
 HANG = b'{"items":[{"text":"hang"}]}'
 
@@ -67,6 +69,54 @@ def test_a_declared_length_over_the_limit_is_refused_before_a_byte_of_it_is_sent
 def test_a_caller_that_waits_for_leave_is_refused_without_it(edge) -> None:
     declared = head("/v1/score", "Content-Type: application/json", f"Content-Length: {2**30}", "Expect: 100-continue")
     assert exchange(edge, declared).startswith(b"HTTP/1.1 413 ")
+
+
+TOO_LARGE = ("Content-Type: application/json", f"Content-Length: {2**40}")
+REFUSED = [
+    pytest.param(head("/v1/score", *TOO_LARGE), 413, id="too large"),
+    pytest.param(head("/v1/score", "Content-Type: text/plain", "Transfer-Encoding: chunked"), 415, id="wrong type"),
+    pytest.param(head("/v1/nothing", *TOO_LARGE), 404, id="no such route"),
+    pytest.param(head("/livez", *TOO_LARGE), 405, id="wrong method"),
+]
+
+
+@pytest.mark.parametrize(("sent", "status"), REFUSED)
+def test_a_refusal_before_the_body_ends_the_connection(
+    edge, sent: bytes, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middleware, "LINGER_BYTES", 2**20)
+    chunk = b"10000\r\n" + bytes(2**16) + b"\r\n"
+    with socket.create_connection(edge.address, timeout=WAIT_S) as connection:
+        connection.sendall(sent)
+        answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert b"\r\nconnection: close\r\n" in answer
+        with pytest.raises(ConnectionError):
+            connection.sendall(chunk * 2**14)
+
+
+def test_a_refusal_of_what_is_already_there_is_read_before_the_connection_ends(edge) -> None:
+    body = bytes(2**20)
+    lines = ("Content-Type: text/plain", f"Content-Length: {len(body)}")
+    with socket.create_connection(edge.address, timeout=WAIT_S) as connection:
+        connection.sendall(head("/v1/score", *lines) + body)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+    assert received.startswith(b"HTTP/1.1 415 ")
+    assert received.endswith(b"}")
+
+
+def test_a_request_that_was_read_to_its_end_leaves_the_connection_open(edge) -> None:
+    body = b"{"
+    one = head("/v1/embed", "Content-Type: application/json", f"Content-Length: {len(body)}") + body
+    with socket.create_connection(edge.address, timeout=WAIT_S) as connection:
+        for _ in range(2):
+            connection.sendall(one)
+            received = b""
+            while not received.endswith(b"}"):
+                received += connection.recv(65536)
+            assert received.startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("length", ["-1", "abc", "1" * 30, "9" * 5000])
