@@ -27,7 +27,8 @@ variables over the file, and the file over the defaults below. An unknown field 
 Sizes in bytes take a unit (`20MiB`), numbers of pixels too (`50MP`). Relative paths in a file start at its folder,
 those in variables at the working directory.
 
-What goes into `scorers` is on the page of each scorer: [real weights](real_weights.md), [fclipscore](fclipscore.md),
+What goes into `scorers` is on the page of each scorer: [which score answers which question](scorers.md),
+[real weights](real_weights.md), [fclipscore](fclipscore.md),
 [qualiclip](qualiclip.md), [vqascore](vqascore.md).
 """
 PIXELS = "_pixels"

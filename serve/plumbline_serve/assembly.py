@@ -10,11 +10,12 @@ from plumbline_models.backends import Backend, ListingBackend, PrecisionChoice, 
 from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import BuildContext, Encoder, OnLookup, Scorer
 from plumbline_models.images.decode import DecodePolicy
+from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_scorers
 from plumbline_serve.batching import BatchLimits, Compute, LocalCompute
 from plumbline_serve.bytes_in_flight import BytesInFlight
-from plumbline_serve.concurrency import CpuPools
+from plumbline_serve.cpu_pools import CpuPools
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.metrics import Instruments, exposition
@@ -33,6 +34,7 @@ class Assembly:
     service: CoreService
     instruments: Instruments
     scorers: dict[str, Scorer]
+    decoder: ImageDecoder
     bytes_in_flight: BytesInFlight
     """Of all requests, for the edges to share."""
 
@@ -159,6 +161,7 @@ async def assembled(settings: Settings, scorers: Mapping[str, Scorer] | None = N
         yield assembly
     finally:
         await compute.close()
+        assembly.decoder.close()
 
 
 def assemble(
@@ -179,7 +182,7 @@ def assemble(
         compute=compute,
         cache=EncodingCache(EncodingStore(settings.caches.max_bytes_by_kind), instruments),
         pools=CpuPools.of(num_decoders=settings.replicas.decode_threads or num_cpus()),
-        policy=_policy(settings),
+        decoder=ImageDecoder(_policy(settings), max_decode_s=settings.limits.max_decode_s),
         decoded=decoded_images(settings, scorers.values()),
         fetcher=_fetcher(settings, bytes_in_flight),
     )
@@ -190,7 +193,7 @@ def assemble(
         return exposition([instruments.snapshot()])
 
     service = CoreService(pipeline, compute, exposition=scrape or scrape_alone)
-    return Assembly(service, instruments, scorers, bytes_in_flight)
+    return Assembly(service, instruments, scorers, tools.decoder, bytes_in_flight)
 
 
 def decoded_images(settings: Settings, scorers: Iterable[Scorer]) -> DecodedImages:

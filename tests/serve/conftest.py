@@ -14,9 +14,10 @@ from PIL import Image
 from plumbline_models.core.errors import EngineError, ImageTooSmallError, PlumblineError
 from plumbline_models.core.protocols import Embedded, EncoderInfo, EncoderKind, Origin, PairInput, Score, ScorerInfo
 from plumbline_models.images.decode import DecodePolicy
+from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_serve.assembly import encoders_of
 from plumbline_serve.batching import BatchLimits, LocalCompute
-from plumbline_serve.concurrency import CpuPools
+from plumbline_serve.cpu_pools import CpuPools
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.requests.images import DecodedImages
@@ -211,13 +212,12 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
             await compute.start()
             stack.push_async_callback(compute.close)
             pools = CpuPools.of(num_decoders=2)
-            for pool in (pools.decode, pools.tokenise, pools.score):
-                stack.enter_context(pool.executor)
+            stack.callback(pools.close)
             tools = SessionTools(
                 compute=compute,
                 cache=EncodingCache(EncodingStore(cast("dict[EncoderKind, int]", max_bytes)), observer),
                 pools=pools,
-                policy=DecodePolicy(max_bytes=10_000, max_pixels=10_000),
+                decoder=ImageDecoder(DecodePolicy(max_bytes=10_000, max_pixels=10_000)),
                 decoded=DecodedImages(decoded_bytes),
                 fetcher=fetcher,
             )

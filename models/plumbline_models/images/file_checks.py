@@ -20,6 +20,8 @@ MAX_PNG_CHUNKS = 65_536
 _SCAN = b"\xff\xda"
 _END_OF_IMAGE = 0xD9
 _START_OF_SCAN = 0xDA
+_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_FRAME_HEADER_BYTES = 11
 _MARKER = re.compile(rb"\xff([\xc0-\xc7\xc9-\xcf\xd9-\xef\xfe])")  # those that begin a segment, and the end
 
 _PNG_MAGIC_BYTES = 8
@@ -47,10 +49,32 @@ def check_jpeg_segments(data: bytes) -> None:
             break
     else:
         raise ImageUndecodableError("The JPEG has no image data.")
-    if data.count(_SCAN) > MAX_JPEG_SCANS:  # hardly ever; or it is in a thumbnail, a comment, a film behind the image
-        scans = (start for marker, start, _ in _segments(data) if marker == _START_OF_SCAN)
-        if next(islice(scans, MAX_JPEG_SCANS, None), None) is not None:
-            raise ImageTooLargeError("The JPEG has more scans than allowed.", limit=MAX_JPEG_SCANS)
+    if count_jpeg_scans(data) > MAX_JPEG_SCANS:
+        raise ImageTooLargeError("The JPEG has more scans than allowed.", limit=MAX_JPEG_SCANS)
+
+
+def count_jpeg_scans(data: bytes) -> int:
+    """Scans of a JPEG; never fewer than a decoder will find, and no more than one above the limit."""
+    num_markers = data.count(_SCAN)  # a few may stand in a thumbnail, a comment, a film behind the image
+    if num_markers <= MAX_JPEG_SCANS:
+        return num_markers
+    scans = (start for marker, start, _ in _segments(data) if marker == _START_OF_SCAN)
+    return sum(1 for _ in islice(scans, MAX_JPEG_SCANS + 1))
+
+
+def read_jpeg_size(data: bytes) -> tuple[int, int]:
+    """Read a JPEG's size from the last frame header before its data, which is the one that counts.
+
+    Returns:
+        Width and height in pixels; 0 where there is no frame header.
+    """
+    width = height = 0
+    for marker, start, end in islice(_segments(data), MAX_JPEG_SEGMENTS):
+        if marker == _START_OF_SCAN:
+            break
+        if marker in _FRAME_HEADERS and end - start >= _FRAME_HEADER_BYTES:
+            height, width = struct.unpack_from(">HH", data, start + 5)
+    return width, height
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -22,14 +22,19 @@ from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.fclipscore import FClipScore
 from plumbline_models.scorers.hpsv2 import HpsV2
 from plumbline_models.scorers.pickscore import PickScore
+from plumbline_models.scorers.probe import Aesthetic, Nsfw, Probe
 from plumbline_models.scorers.qualiclip import QualiClip
 from plumbline_models.scorers.vqascore import VqaScore
-from plumbline_models.weights.paths import anchored
+from plumbline_models.weights.paths import Paths, anchored
 
 __all__ = ["SCORERS", "anchor_sections", "build_each", "build_scorers"]
 
 log = logging.getLogger(__name__)
-SCORERS: Final[tuple[type[Scorer], ...]] = (ClipScore, FClipScore, VqaScore, QualiClip, PickScore, HpsV2)
+SCORERS: Final[tuple[type[Scorer], ...]] = (
+    *(ClipScore, FClipScore, VqaScore, QualiClip),
+    *(PickScore, HpsV2),
+    *(Aesthetic, Nsfw, Probe),
+)
 """Plumbline's own, in the order in which they are listed."""
 GROUP: Final = "plumbline.scorers"
 
@@ -97,8 +102,18 @@ def _anchor(name: str, options: Any, folder: Path) -> Any:
         return options  # building it says what is wrong with the name
     if not isinstance(options, Mapping):
         return options
-    named = {option: paths[option] for option in options if option in paths and isinstance(options[option], str)}
-    return {**options, **{option: anchored(options[option], folder, kind) for option, kind in named.items()}}
+    return _anchor_within(options, paths, folder)
+
+
+def _anchor_within(options: Mapping[str, Any], paths: Paths, folder: Path) -> dict[str, Any]:
+    found = dict(options)
+    for option, kind in paths.items():
+        value = options.get(option)
+        if isinstance(kind, Mapping) and isinstance(value, Mapping):
+            found[option] = _anchor_within(value, kind, folder)
+        elif not isinstance(kind, Mapping) and isinstance(value, str):
+            found[option] = anchored(value, folder, kind)
+    return found
 
 
 def _find(name: str) -> type[Scorer]:

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError
 from plumbline_models.weights.weight_files import INDEX, files_of, is_index, shards_of
 
+_HUB_FILE_SLASHES: Final = 2
 CONFIG_NAMES: Final = ("open_clip_config.json", "config.json")
 _WHOLE: Final = (
     "open_clip_model.safetensors",
@@ -150,6 +151,18 @@ def parse_hub_file(hub: str) -> HubFile:
     organisation, repository, name = hub.split("/", 2)
     names = _safe_first(name) if name else WEIGHT_NAMES
     return HubFile(f"{organisation}/{repository}", names)
+
+
+def find_file(named: str) -> Path:
+    """A file on this machine, or `org/repository/file` of the hub, fetched.
+
+    Raises:
+        CheckpointNotFoundError: There is neither, or the hub cannot be reached.
+    """
+    path = Path(named).expanduser()
+    if path.is_file() or named.count("/") != _HUB_FILE_SLASHES or named.startswith((".", "/", "~")):
+        return LocalFile(path).fetch()
+    return parse_hub_file(named).fetch()
 
 
 def find_in_folder(folder: Path, names: tuple[str, ...]) -> LocalFile:

@@ -23,9 +23,12 @@ from plumbline_models.core.errors import (
     UrlSourceRefusedError,
 )
 from plumbline_models.core.protocols import Encoder, Preprocessed
-from plumbline_models.images.decode import DecodePolicy, decode, from_raw
+from plumbline_models.images.decode import DecodePolicy, from_raw
+from plumbline_models.images.headers import read_header
+from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_serve.concurrency import release
 from plumbline_serve.messages import Base64Image, BrokenImage, EncodedImage, ImageSource, RawImage, UrlImage
+from plumbline_serve.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,8 @@ PixelsKey: TypeAlias = object
 
 QUICK_BYTES = 2**18
 """So many are hashed in 200 microseconds, about what a hop to another thread costs."""
+_LEAST_PIXELS = 20_000
+"""What every image takes beside its pixels: reading its header, going to the encoder."""
 _QUIET_BYTES = 2047
 """For longer pieces hashlib gives the interpreter lock away; an event loop would wait up to 5 ms to have it back."""
 _TO_STANDARD = str.maketrans("-_", "+/", "\r\n\t ")
@@ -106,18 +111,23 @@ class RequestImage:
 
     Args:
         image: Its bytes.
-        policy: How it is decoded, and how large it may be.
+        decoder: Decodes it.
         decoded: Where its pixels are kept for a second encoder.
     """
 
-    def __init__(self, image: OpenedImage, policy: DecodePolicy, decoded: RequestPixels) -> None:
+    def __init__(self, image: OpenedImage, decoder: ImageDecoder, decoded: RequestPixels) -> None:
         self.digest = _content_digest(image)
+        self._kind, self._num_pixels = _expected(image)
         self._image = image
-        self._policy = policy
+        self._decoder = decoder
         self._decoded = decoded
         self._key: PixelsKey = object()
         self._error: PlumblineError | None = None
         self._lock = threading.Lock()
+
+    def work(self, encoder: Encoder) -> Work:
+        """What `preprocess` asks of the pool."""
+        return Work((self._kind, encoder.key), self._num_pixels)
 
     def preprocess(self, encoder: Encoder, on_stage: OnStage) -> Preprocessed | PlumblineError:
         """What the encoder takes of it, or what is wrong with it.
@@ -139,7 +149,7 @@ class RequestImage:
             if (found := self._error or self._decoded.get(self._key)) is not None:
                 return found
             started = time.perf_counter()
-            pixels: Pixels | PlumblineError = attempt(read_pixels, self._image, self._policy)
+            pixels: Pixels | PlumblineError = attempt(read_pixels, self._image, self._decoder)
             on_stage("decode", time.perf_counter() - started)
             if isinstance(pixels, PlumblineError):
                 self._error = pixels
@@ -148,20 +158,26 @@ class RequestImage:
             return pixels
 
 
-def open_image(source: ImageSource, policy: DecodePolicy, decoded: RequestPixels) -> RequestImage | PlumblineError:
+def open_image(source: ImageSource, decoder: ImageDecoder, decoded: RequestPixels) -> RequestImage | PlumblineError:
     """Open an image and compute what it is known by, or say what is wrong with it.
 
     Args:
         source: As the caller sent it.
-        policy: How it is decoded, and how large it may be.
+        decoder: Decodes it later; its policy says how large it may be.
         decoded: Where its pixels are kept for a second encoder.
     """
 
     def open_it() -> RequestImage:
-        return RequestImage(open_source(source, policy), policy, decoded)
+        return RequestImage(open_source(source, decoder.policy), decoder, decoded)
 
     image: RequestImage | PlumblineError = attempt(open_it)
     return image
+
+
+def opening_work(source: ImageSource) -> Work:
+    """What `open_image` asks of the pool."""
+    content = source.text if isinstance(source, Base64Image) else getattr(source, "data", b"")
+    return Work("open", len(content) + _LEAST_PIXELS)
 
 
 def are_quick(sources: Sequence[ImageSource]) -> bool:
@@ -212,18 +228,26 @@ def open_source(source: ImageSource, policy: DecodePolicy) -> OpenedImage:
             raise error
 
 
-def read_pixels(image: OpenedImage, policy: DecodePolicy) -> Pixels:
-    """Decode an image; raises as `images.decode` does.
+def read_pixels(image: OpenedImage, decoder: ImageDecoder) -> Pixels:
+    """Decode an image; raises as `ImageDecoder.decode` does.
 
     Args:
         image: Its bytes.
-        policy: How it is decoded, and how large it may be.
+        decoder: Decodes files.
     """
     match image:
         case EncodedImage(data):
-            return decode(data, policy)
+            return decoder.decode(data)
         case RawImage(data, height, width, channels):
-            return from_raw(data, height=height, width=width, channels=channels, policy=policy)
+            return from_raw(data, height=height, width=width, channels=channels, policy=decoder.policy)
+
+
+def _expected(image: OpenedImage) -> tuple[str, int]:
+    """The kind of image, and its number of pixels as far as its header says."""
+    if isinstance(image, RawImage):
+        return "raw", image.height * image.width + _LEAST_PIXELS
+    header = read_header(image.data)
+    return header.container, header.num_pixels + _LEAST_PIXELS
 
 
 def is_data_url(url: str) -> bool:

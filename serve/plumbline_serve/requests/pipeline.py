@@ -188,7 +188,7 @@ async def _score_cases(session: RequestSession, scorer: Scorer, cases: Sequence[
         piece = sound[first : first + CASES_PER_PIECE]
         chosen = {name: [column[index] for index in piece] for name, column in encodings.items()}
         batch = Embedded(texts=[cases[index].text or "" for index in piece], **chosen)
-        for index, score in zip(piece, await session.score(scorer.score, batch), strict=True):
+        for index, score in zip(piece, await session.score(scorer, batch), strict=True):
             scores[index] = score
     return [score for score in scores if score is not None]
 

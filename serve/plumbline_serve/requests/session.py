@@ -13,20 +13,32 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_models.core.protocols import Encoder, PairInput, Preprocessed
-from plumbline_models.images.decode import DecodePolicy
+from plumbline_models.core.protocols import Embedded, Encoder, PairInput, Preprocessed, Scorer
+from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_serve.batching import Compute
-from plumbline_serve.concurrency import CpuPools, together
+from plumbline_serve.concurrency import together
+from plumbline_serve.cpu_pools import CpuPools
 from plumbline_serve.encoding_cache import Claim, EncodingCache, EncodingKey, EncodingOrError, encoding_key
 from plumbline_serve.fetching import UrlFetcher
-from plumbline_serve.messages import ImageSource, Timing, UrlImage
+from plumbline_serve.messages import ImageSource, ScoreOrError, Timing, UrlImage
 from plumbline_serve.request_context import RequestContext
-from plumbline_serve.requests.images import DecodedImages, OnStage, RequestImage, are_quick, attempt, open_image
+from plumbline_serve.requests.images import (
+    DecodedImages,
+    OnStage,
+    RequestImage,
+    are_quick,
+    attempt,
+    open_image,
+    opening_work,
+)
+from plumbline_serve.work import Work
 
 IMAGES_PER_CALL = 32
 """Images that go to their encoder together: it works on the first of a long request while the next are decoded."""
 CALLS_UNDER_WAY = 4
 """Of one request to an encoder of images: enough to keep it busy; more would only hold more images in memory."""
+LEAST_CHARS = 20
+"""What every text takes beside its characters."""
 
 R = TypeVar("R")
 T = TypeVar("T", bound=Hashable)
@@ -43,7 +55,7 @@ class SessionTools:
     compute: Compute
     cache: EncodingCache
     pools: CpuPools
-    policy: DecodePolicy
+    decoder: ImageDecoder
     decoded: DecodedImages
     fetcher: UrlFetcher | None = None
     """None: images by URL are refused."""
@@ -78,8 +90,6 @@ class RequestSession:
         self._context = context
         self._on_stage = on_stage
         self._adding = threading.Lock()
-        self._decode, self._tokenise = tools.pools.decode.turns(), tools.pools.tokenise.turns()
-        self._score = tools.pools.score.turns()
         self._decoded = tools.decoded.open()
         self._fetches = tools.fetcher.open(partial(on_stage, "fetch")) if tools.fetcher else None
         self._images: dict[ImageSource, RequestImage | PlumblineError] = {}
@@ -105,9 +115,12 @@ class RequestSession:
         """Open images, which `image_encodings` and `pair_encodings` may then be asked about."""
         new = [image for image in dict.fromkeys(images) if image not in self._images]
         sources = await self._fetched(new)
-        open_one = partial(open_image, policy=self._tools.policy, decoded=self._decoded)
-        is_quick = are_quick(sources)
-        opened = [open_one(each) for each in sources] if is_quick else await self._decode.each(open_one, sources)
+        open_one = partial(open_image, decoder=self._tools.decoder, decoded=self._decoded)
+        if are_quick(sources):
+            opened = [open_one(image) for image in sources]
+        else:
+            works = [opening_work(image) for image in sources]
+            opened = await self._tools.pools.decode.each(open_one, sources, context=self._context, works=works)
         self._images.update(zip(new, opened, strict=True))
 
     async def image_encodings(
@@ -155,22 +168,24 @@ class RequestSession:
         return self._of(keys)
 
     async def read_texts(self, function: Callable[[str], R], texts: Sequence[str]) -> list[R]:
-        """Call a function with each text, off the event loop and as many at a time as leave others their turn.
+        """Call a function with each text, off the event loop, in fair turns with other requests.
 
         Args:
             function: Reads one text.
             texts: In order.
         """
-        return await self._tokenise.each(function, texts)
+        works = [Work("read", len(text) + LEAST_CHARS) for text in texts]
+        return await self._tools.pools.tokenise.each(function, texts, context=self._context, works=works)
 
-    async def score(self, function: Callable[..., R], *args: Any) -> R:
+    async def score(self, scorer: Scorer, batch: Embedded) -> Sequence[ScoreOrError]:
         """Compute scores off the event loop, behind neither images nor texts.
 
         Args:
-            function: Computes them.
-            *args: From what.
+            scorer: Computes them.
+            batch: From what.
         """
-        return await self._score.run(function, *args)
+        work = Work(scorer.info.name, len(batch.texts or ()) + 1)
+        return await self._tools.pools.score.run(scorer.score, batch, context=self._context, work=work)
 
     async def _fetched(self, images: Sequence[ImageSource]) -> Sequence[ImageSource]:
         """The images, those by URL replaced by their files, or by what is wrong with them."""
@@ -206,16 +221,14 @@ class RequestSession:
 
     async def _preprocess(self, encoder: Encoder, inputs: Sequence[Input]) -> list[Preprocessed | PlumblineError]:
         """What the encoder takes of inputs; images are decoded first, each on a thread."""
+        preprocess, works = partial(self._preprocess_one, encoder), [_work(encoder, each) for each in inputs]
         if encoder.kind != "image":
-            return await self._tokenise.each(partial(self._preprocess_one, encoder), inputs)
+            return await self._tools.pools.tokenise.each(preprocess, inputs, context=self._context, works=works)
         with self._announced(encoder, len(inputs)):
-            turns = (self._decode.run(self._preprocess_one, encoder, image) for image in inputs)
-            return await asyncio.gather(*turns)
+            return await self._tools.pools.decode.each(preprocess, inputs, context=self._context, works=works)
 
     def _preprocess_one(self, encoder: Encoder, given: Input) -> Preprocessed | PlumblineError:
         """Runs on a thread."""
-        if self._context.deadline.has_passed:
-            return self._context.deadline.error("decode" if encoder.kind == "image" else "tokenise")
         if isinstance(given, RequestImage):
             return given.preprocess(encoder, self._spend)
         preprocessed: Preprocessed | PlumblineError = attempt(encoder.preprocess, given)
@@ -260,6 +273,14 @@ class RequestSession:
     def _of(self, keys: Mapping[T, EncodingKey | PlumblineError]) -> Mapping[T, EncodingOrError]:
         """The encodings under the keys, and the errors that stand in the place of one."""
         return {each: self._encodings[key] if isinstance(key, EncodingKey) else key for each, key in keys.items()}
+
+
+def _work(encoder: Encoder, given: Input) -> Work:
+    """What preprocessing asks of its pool."""
+    if isinstance(given, RequestImage):
+        return given.work(encoder)
+    text = given.caption if isinstance(given, PairInput) else given
+    return Work(encoder.key, len(text) + LEAST_CHARS)
 
 
 def _error(encoding: EncodingOrError) -> PlumblineError | None:

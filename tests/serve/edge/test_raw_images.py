@@ -13,23 +13,24 @@ from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import ImageTooLargeError, PlumblineError, RequestTooLargeError
 from plumbline_models.images.colour import READ_MODES
 from plumbline_models.images.decode import DecodePolicy
+from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.messages import EmbedReply, EncodedImage, RawImage, Timing
 from plumbline_serve.requests.images import attempt, read_pixels
 from plumbline_serve.settings import Limits, Settings
 from plumbline_wire.v1 import scoring_pb2 as pb
 
-POLICIES = [DecodePolicy(alpha=alpha, max_pixels=10_000, max_bytes=10_000) for alpha in ("white", "drop")]
+DECODERS = [ImageDecoder(DecodePolicy(alpha=alpha, max_pixels=10_000, max_bytes=10_000)) for alpha in ("white", "drop")]
 NOISE = np.random.default_rng(3).integers(0, 256, (100, 100, 4), dtype=np.uint8)
 
 
-def sent(image: client.Image, policy: DecodePolicy) -> Pixels:
+def sent(image: client.Image, decoder: ImageDecoder) -> Pixels:
     assert image.content is not None
     if image.shape is None:
-        return read_pixels(EncodedImage(image.content), policy)
+        return read_pixels(EncodedImage(image.content), decoder)
     assert image.channels in (3, 4)
     channels: Literal[3, 4] = 3 if image.channels == 3 else 4
-    return read_pixels(RawImage(image.content, *image.shape, channels), policy)
+    return read_pixels(RawImage(image.content, *image.shape, channels), decoder)
 
 
 def picture_of(mode: str) -> PIL.Image.Image:
@@ -38,18 +39,18 @@ def picture_of(mode: str) -> PIL.Image.Image:
     return PIL.Image.fromarray(NOISE[:40, :40]).convert("LA" if mode == "La" else "RGB" if mode == "LAB" else mode)
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=["white", "drop"])
+@pytest.mark.parametrize("decoder", DECODERS, ids=["white", "drop"])
 @pytest.mark.parametrize("mode", sorted(READ_MODES))
-def test_a_picture_in_any_mode_is_seen_as_its_file(mode: str, policy: DecodePolicy, tmp_path: Path) -> None:
+def test_a_picture_in_any_mode_is_seen_as_its_file(mode: str, decoder: ImageDecoder, tmp_path: Path) -> None:
     path = tmp_path / "picture.tiff"
     picture_of(mode).save(path, compression="tiff_deflate")
     with PIL.Image.open(path) as picture:
-        np.testing.assert_array_equal(sent(client.Image.pil(picture), policy), sent(client.Image.file(path), policy))
+        np.testing.assert_array_equal(sent(client.Image.pil(picture), decoder), sent(client.Image.file(path), decoder))
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=["white", "drop"])
+@pytest.mark.parametrize("decoder", DECODERS, ids=["white", "drop"])
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "P of RGB", "RGB", "L", "1", "I;16"])
-def test_a_transparent_picture_is_seen_as_its_png(mode: str, policy: DecodePolicy) -> None:
+def test_a_transparent_picture_is_seen_as_its_png(mode: str, decoder: ImageDecoder) -> None:
     picture = picture_of("RGB").quantize() if mode == "P of RGB" else picture_of(mode)
     if mode not in {"RGBA", "LA", "P"}:  # a palette made of RGBA has transparency of its own
         picture.info["transparency"] = picture.getpixel((0, 0))
@@ -60,24 +61,24 @@ def test_a_transparent_picture_is_seen_as_its_png(mode: str, policy: DecodePolic
     with PIL.Image.open(io.BytesIO(file.getvalue())) as read:
         assert client.Image.pil(read).content == image.content
     assert image.shape is not None
-    seen = sent(client.Image.data(file.getvalue()), policy)
-    np.testing.assert_array_equal(sent(image, policy), seen)
+    seen = sent(client.Image.data(file.getvalue()), decoder)
+    np.testing.assert_array_equal(sent(image, decoder), seen)
     pixels = np.frombuffer(image.content or b"", np.uint8).reshape(*image.shape, 4)
-    np.testing.assert_array_equal(sent(client.Image.raw(pixels), policy), seen)
+    np.testing.assert_array_equal(sent(client.Image.raw(pixels), decoder), seen)
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=["white", "drop"])
-def test_pixels_are_bounded_by_their_number_alone(policy: DecodePolicy) -> None:
+@pytest.mark.parametrize("decoder", DECODERS, ids=["white", "drop"])
+def test_pixels_are_bounded_by_their_number_alone(decoder: ImageDecoder) -> None:
     picture = PIL.Image.fromarray(NOISE).convert("RGB")  # 30,000 bytes raw, where files have 10,000
     file = io.BytesIO()
     picture.save(file, format="JPEG", quality=30)
-    assert sent(client.Image.data(file.getvalue()), policy).shape == (100, 100, 3)
+    assert sent(client.Image.data(file.getvalue()), decoder).shape == (100, 100, 3)
     for image in (client.Image.pil(picture), client.Image.raw(np.asarray(picture))):
-        np.testing.assert_array_equal(sent(image, policy), np.asarray(picture))
+        np.testing.assert_array_equal(sent(image, decoder), np.asarray(picture))
     for image in (client.Image.pil(PIL.Image.fromarray(NOISE)), client.Image.raw(NOISE)):  # 40,000 bytes raw
-        assert sent(image, policy).shape == (100, 100, 3)
+        assert sent(image, decoder).shape == (100, 100, 3)
     with pytest.raises(ImageTooLargeError):
-        sent(client.Image.raw(np.zeros((101, 100, 3), np.uint8)), policy)
+        sent(client.Image.raw(np.zeros((101, 100, 3), np.uint8)), decoder)
 
 
 def test_one_picture_fits_into_a_form_and_a_message_in_any_way_that_it_may_come() -> None:
@@ -109,8 +110,8 @@ class ReadingService:
     """Reads images as the request path does, and gives the mean of each."""
 
     async def embed(self, request, caller):
-        policy = DecodePolicy(max_bytes=10_000)
-        vectors: list[Any] = [attempt(read_pixels, image, policy) for image in request.images]
+        decoder = ImageDecoder(DecodePolicy(max_bytes=10_000))
+        vectors: list[Any] = [attempt(read_pixels, image, decoder) for image in request.images]
         means = [each if isinstance(each, PlumblineError) else np.full(3, each.mean(), np.float32) for each in vectors]
         return EmbedReply("mini/image", 3, means, Timing(0, 0, 0, 0), truncated=[])
 
@@ -126,7 +127,7 @@ def test_a_large_transparent_picture_is_scored_over_either_wire(clients) -> None
     picture = PIL.Image.fromarray(NOISE).resize((1000, 1000), PIL.Image.Resampling.NEAREST)
     file = io.BytesIO()
     picture.save(file, format="PNG")
-    mean = read_pixels(EncodedImage(file.getvalue()), DecodePolicy()).mean()
+    mean = read_pixels(EncodedImage(file.getvalue()), ImageDecoder(DecodePolicy())).mean()
     for each in clients:
         (vector,) = each.embed([picture]).vectors
         assert vector.data == np.full(3, mean, np.float32).tobytes()

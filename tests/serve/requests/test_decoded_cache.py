@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from plumbline_models.images.decode import DecodePolicy
+from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_serve.assembly import decoded_images, make_scorers
 from plumbline_serve.messages import EmbedRequest, EncodedImage, Item, RawImage, ScoreRequest
 from plumbline_serve.requests.images import DecodedImages, RequestImage, open_image
 from plumbline_serve.requests.session import CALLS_UNDER_WAY, IMAGES_PER_CALL
 from plumbline_serve.settings import Settings
+from plumbline_serve.work import Work
 
 SIDE_PX = 32
 IMAGE_BYTES = SIDE_PX * SIDE_PX * 3
@@ -100,7 +102,8 @@ async def test_nothing_stays_decoded_once_a_request_is_answered(open_pipeline, p
 def test_an_image_that_is_decoded_after_its_request_has_ended_leaves_nothing(scorers, png):
     decoded = DecodedImages(2**20)
     request = decoded.open()
-    image = open_image(EncodedImage(png(7)), DecodePolicy(max_bytes=10_000, max_pixels=10_000), request)
+    decoder = ImageDecoder(DecodePolicy(max_bytes=10_000, max_pixels=10_000))
+    image = open_image(EncodedImage(png(7)), decoder, request)
     request.close()
     assert isinstance(image, RequestImage)
     assert image.preprocess(scorers["mean"].image, lambda *_: None) == 7.0
@@ -115,9 +118,8 @@ async def test_a_long_request_holds_few_preprocessed_images_while_its_encoder_is
         await session.open(images)
         encodings = asyncio.create_task(session.image_encodings(encoder, images))
         await asyncio.to_thread(encoder.entered.wait, 30)
-        await asyncio.get_running_loop().run_in_executor(
-            session._tools.pools.decode.executor, int
-        )  # behind all that are asked for
+        behind_all = Work("nothing", 1)
+        await session._tools.pools.decode.run(int, context=session._context, work=behind_all)
         assert observer.stages.count("fit") <= CALLS_UNDER_WAY * IMAGES_PER_CALL
         encoder.gate.set()
         assert len(await encodings) == len(images)

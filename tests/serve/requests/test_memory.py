@@ -9,8 +9,10 @@ import pytest
 from plumbline_models.core.errors import DeadlineExceededError, ImageUndecodableError, OverloadedError
 from plumbline_serve.concurrency import release
 from plumbline_serve.messages import EncodedImage, Item, ScoreRequest
+from plumbline_serve.request_context import RequestContext
 from plumbline_serve.requests.images import RequestImage
 from plumbline_serve.requests.session import RequestSession
+from plumbline_serve.work import Work
 
 
 def num_kept() -> int:
@@ -61,7 +63,7 @@ async def test_a_request_that_was_stopped_is_let_go(open_pipeline, scorers, png,
     first = asyncio.create_task(ask(pipeline, [png(8)]))
     await asyncio.to_thread(encoder.entered.wait, 30)
     second = asyncio.create_task(ask(pipeline, [png(9)]))
-    await pipeline._tools.pools.decode.turns().run(int)  # behind the second's image
+    await pipeline._tools.pools.decode.run(int, context=RequestContext(), work=Work("nothing", 1))  # behind the image
     await asyncio.sleep(0.05)
     assert await ask(pipeline, [png(1), png(2)], **how) is kind
     encoder.gate.set()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from plumbline_models.networks.clip.archs import CONTEXT_LENGTH, VOCAB_SIZE, Arch
+from plumbline_models.networks.clip.archs import CONTEXT_LENGTH, SIGLIP, VOCAB_SIZE, Arch
 
 _HEAD_WIDTH = 64  # open_clip's default for image towers
 
@@ -18,6 +18,8 @@ class BlockArch:
     ffn_width: int
     norm_epsilon: float
     has_quick_gelu: bool
+    has_tanh_gelu: bool = False
+    """Whether GELU is its approximation by tanh."""
 
     @property
     def head_width(self) -> int:
@@ -84,4 +86,5 @@ def _block(arch: Arch, tower: Mapping[str, Any], width: int, *, num_heads: int) 
         ffn_width=int(width * ratio) if isinstance(ratio, int | float) else 4 * width,
         norm_epsilon=float(norm.get("eps", 1e-5)) if isinstance(norm, dict) else 1e-5,
         has_quick_gelu=arch.has_quick_gelu,
+        has_tanh_gelu=bool(tower.get(SIGLIP)),
     )

@@ -18,6 +18,7 @@ from plumbline_models.networks.clip.hugging_face_arch import (
     model_config,
     preprocess_config,
 )
+from plumbline_models.networks.clip.siglip_arch import SIGLIP_PREPROCESS, is_transformers_siglip, siglip_config
 
 CONTEXT_LENGTH: Final = 77
 VOCAB_SIZE: Final = 49408
@@ -29,14 +30,23 @@ CLIP_PREPROCESS: Final[Mapping[str, Any]] = {
     "fill_color": 0,
 }
 """What open_clip does where neither the tag nor the folder says otherwise; mean and std of pixels in 0..1."""
+SIGLIP: Final = "siglip"
+"""Set in the settings of both towers of a SigLIP whose files the transformers library wrote."""
 _HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _OTHER_BLOCK: Final = (
     *("block_type", "qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"),
     *("ls_init_value", "act_kwargs"),
 )
 """Settings that, where set, make a tower's blocks others than CLIP's; likewise the towers, below."""
-_OTHER_TEXT: Final = (*_OTHER_BLOCK, "hf_model_name", "no_causal_mask", "embed_cls", "proj_bias")
-_OTHER_VISION: Final = (*_OTHER_BLOCK, "timm_model_name", "attentional_pool", "no_ln_pre", "final_ln_after_pool")
+_OTHER_TEXT: Final = (*_OTHER_BLOCK, SIGLIP, "hf_model_name", "no_causal_mask", "embed_cls", "proj_bias")
+_OTHER_VISION: Final = (
+    *_OTHER_BLOCK,
+    SIGLIP,
+    "timm_model_name",
+    "attentional_pool",
+    "no_ln_pre",
+    "final_ln_after_pool",
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,16 @@ class Arch:
     def has_quick_gelu(self) -> bool:
         """Whether both towers use QuickGELU in place of GELU."""
         return bool(self.config.get("quick_gelu", False))
+
+    @property
+    def is_siglip(self) -> bool:
+        """Whether the towers are SigLIP's, in the transformers library's layout."""
+        return bool(self.vision.get(SIGLIP))
+
+    @property
+    def has_sigmoid(self) -> bool:
+        """Whether the towers were trained by a sigmoid of scale and bias, not by a softmax."""
+        return self.is_siglip or "init_logit_bias" in self.config
 
     @property
     def image_size_px(self) -> tuple[int, int]:
@@ -141,8 +161,8 @@ def find_arch(name: str) -> Arch:
 def read_arch(file: Path) -> Arch:
     """Read an architecture from a file as `open_clip_config.json`: `model_cfg`, and `preprocess_cfg` if there is one.
 
-    Beside open_clip's own keys it may have `plumbline: {"fclipscore_epsilon": …}`. The `config.json` of a `CLIPModel`,
-    of the transformers library, is read too, with the `preprocessor_config.json` beside it.
+    Beside open_clip's own keys it may have `plumbline: {"fclipscore_epsilon": …}`. The `config.json` of a `CLIPModel`
+    or a `SiglipModel`, of the transformers library, is read too, with the `preprocessor_config.json` beside it.
 
     Raises:
         CheckpointError: The file is not such a file.
@@ -150,6 +170,9 @@ def read_arch(file: Path) -> Arch:
     values = _read_object(file)
     if is_transformers_clip(values):
         values = {"model_cfg": model_config(values), "preprocess_cfg": _preprocessor(file.with_name(PREPROCESSOR))}
+    elif is_transformers_siglip(values):
+        stated = _preprocessor(file.with_name(PREPROCESSOR))
+        values = {"model_cfg": siglip_config(values), "preprocess_cfg": {**SIGLIP_PREPROCESS, **stated}}
     preprocess = values.get("preprocess_cfg") or {}
     if not isinstance(preprocess, dict):
         raise CheckpointError(f"The preprocess_cfg of {file.name} is not an object.", path=str(file))

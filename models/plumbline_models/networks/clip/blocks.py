@@ -97,6 +97,7 @@ class FeedForward(nn.Module):
     def __init__(self, arch: BlockArch) -> None:
         super().__init__()
         self.has_quick_gelu = arch.has_quick_gelu
+        self.approximate = "tanh" if arch.has_tanh_gelu else "none"
         self.c_fc = nn.Linear(arch.width, arch.ffn_width)
         self.c_proj = nn.Linear(arch.ffn_width, arch.width)
 
@@ -106,10 +107,10 @@ class FeedForward(nn.Module):
         return projected
 
     def activate(self, values: Tensor) -> Tensor:
-        """QuickGELU, or the exact GELU; same shape."""
+        """QuickGELU, the exact GELU, or its approximation by tanh; same shape."""
         if self.has_quick_gelu:
             return values * torch.sigmoid(QUICK_GELU_SLOPE * values)
-        return functional.gelu(values)
+        return functional.gelu(values, approximate=self.approximate)
 
 
 class Block(nn.Module):

@@ -24,6 +24,7 @@ from plumbline_models.networks.clip.spec import ClipSpec
 from plumbline_models.networks.clip.tokens import open_tokens
 from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts, pad_tokens
 from plumbline_models.weights.digest import sha256_of
+from plumbline_models.weights.scalars import read_scalars
 
 LENGTH_STEP: Final = 8
 """Texts are padded to a multiple of this, so that engines meet few shapes and little padding is computed."""
@@ -168,7 +169,10 @@ class ClipTextEncoder(ClipEncoder[TokenIds]):
 
     def _facts(self) -> NetworkFacts:
         context = self.checkpoint.arch.context_length
-        return clip_facts(self.checkpoint, {"context_length": str(context)}, context_length=context)
+        notes = {"context_length": str(context)}
+        if self.checkpoint.arch.has_sigmoid:
+            notes |= sigmoid_notes(self.checkpoint)
+        return clip_facts(self.checkpoint, notes, context_length=context)
 
 
 def clip_facts(spec: ClipSpec, notes: Mapping[str, str], *, context_length: int | None = None) -> NetworkFacts:
@@ -186,3 +190,10 @@ def clip_facts(spec: ClipSpec, notes: Mapping[str, str], *, context_length: int 
         notes=notes,
         context_length=context_length,
     )
+
+
+def sigmoid_notes(spec: ClipSpec) -> dict[str, str]:
+    """Scale and bias that cosines were trained with, as `sigmoid(exp_logit_scale * cosine + logit_bias)`."""
+    stored = read_scalars(spec.fetch(), {"logit_scale", "logit_bias"})
+    notes = {"exp_logit_scale": f"{math.exp(stored['logit_scale']):.6g}"} if "logit_scale" in stored else {}
+    return {**notes, **({"logit_bias": f"{stored['logit_bias']:.6g}"} if "logit_bias" in stored else {})}

@@ -89,6 +89,12 @@ def _build_image(spec: ClipSpec) -> "nn.Module":
 def _image_tower(arch: Arch) -> "nn.Module":
     import torch  # noqa: PLC0415
 
+    if arch.is_siglip:
+        from plumbline_models.networks.clip.arch import ImageArch  # noqa: PLC0415
+        from plumbline_models.networks.clip.siglip_towers import SiglipImageTower  # noqa: PLC0415
+
+        with torch.device("meta"):
+            return SiglipImageTower(ImageArch.of(arch))
     if not arch.has_clip_image:
         tower: nn.Module = _open_clip(arch, vision=arch.vision, text=_SMALL_TEXT).visual
         return tower
@@ -112,6 +118,12 @@ def _build_text(spec: ClipSpec) -> "nn.Module":
 def _text_tower(arch: Arch) -> "nn.Module":
     import torch  # noqa: PLC0415
 
+    if arch.is_siglip:
+        from plumbline_models.networks.clip.arch import TextArch  # noqa: PLC0415
+        from plumbline_models.networks.clip.siglip_towers import SiglipTextTower  # noqa: PLC0415
+
+        with torch.device("meta"):
+            return SiglipTextTower(TextArch.of(arch))
     if not arch.has_clip_text:
         tower: nn.Module = _open_clip(arch, vision=_SMALL_IMAGE, text=arch.text).text
         return tower

@@ -1,4 +1,4 @@
-"""Tensors of a Hugging Face `CLIPModel`, under open_clip's names.
+"""Tensors of a Hugging Face `CLIPModel` or `SiglipModel`, under open_clip's names.
 
 The two hold the same numbers: queries, keys and values lie in three matrices there and in one here, and both output
 projections are transposed.
@@ -26,6 +26,9 @@ _RENAMED: Final = (
     ("vision_model.pre_layrnorm.", "visual.ln_pre."),  # spelt so in the published files
     ("vision_model.pre_layernorm.", "visual.ln_pre."),
     ("vision_model.post_layernorm.", "visual.ln_post."),
+    ("vision_model.head.attention.", "visual.head.attn."),  # of SigLIP, as the next two
+    ("vision_model.head.", "visual.head."),
+    ("text_model.head.", "text_projection."),
 )
 _IN_BLOCKS: Final = (
     (".self_attn.out_proj.", ".attn.out_proj."),
@@ -39,7 +42,7 @@ _PARTS: Final = ("q", "k", "v")
 
 
 def is_hugging_face(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of a `CLIPModel`."""
+    """Whether the names are those of a `CLIPModel` or a `SiglipModel`."""
     return any(name.startswith(("text_model.", "vision_model.")) for name in tensors)
 
 

@@ -27,6 +27,8 @@ _USUAL_VISION: Final[Mapping[str, Any]] = {
     "image_size": 224,
     "patch_size": 32,
 }
+_UNCROPPED: Final = ("SiglipImageProcessor", "SiglipImageProcessorFast")
+"""Processors that crop nothing where nothing is said."""
 _VOCAB_SIZE: Final = 49408
 _FILTERS: Final = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
@@ -81,7 +83,8 @@ def preprocess_config(settings: Mapping[str, Any]) -> dict[str, Any]:
             raise CheckpointError(f"The {PREPROCESSOR} resizes with a filter that is neither bicubic nor bilinear.")
         found["interpolation"] = _FILTERS[settings["resample"]]
     size = settings.get("size")
-    is_squashed = isinstance(size, Mapping) and "height" in size and not settings.get("do_center_crop", True)
+    is_cropped = settings.get("do_center_crop", settings.get("image_processor_type") not in _UNCROPPED)
+    is_squashed = isinstance(size, Mapping) and "height" in size and not is_cropped
     found["resize_mode"] = "squash" if is_squashed else "shortest"
     return {**found, **{ours: settings[f"image_{ours}"] for ours in ("mean", "std") if f"image_{ours}" in settings}}
 

@@ -1,0 +1,265 @@
+"""Who decodes an image: this process, or one beside it that a hostile file may crash or hang.
+
+JPEG, PNG and WebP are decoded here: their decoders are those of every browser, and the limits of pixels and scans bound
+the time that they take. The others are decoded in processes that start when they are first needed, are bound in time
+and memory, and are replaced after a crash (docs/images.md has the measurements).
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import plumbline_models
+from plumbline_models.core.arrays import Pixels
+from plumbline_models.core.errors import (
+    CapacityError,
+    ImageError,
+    ImageTooLargeError,
+    ImageUndecodableError,
+    error_classes,
+)
+from plumbline_models.images.containers import recognise
+from plumbline_models.images.decode import DecodePolicy, decode
+from plumbline_models.images.decoder_process import PIXELS, READY, REPLY, REQUEST, ProcessLimits, arguments
+from plumbline_models.images.file_checks import count_jpeg_scans, read_jpeg_size
+
+log = logging.getLogger(__name__)
+
+MAX_DECODE_S: Final = 10.0
+"""By default; the slowest image within the default limits takes about a third on one core."""
+MAX_SCAN_PIXELS: Final = 4 * 10**8
+"""A JPEG of more pixels times scans is decoded beside this process."""
+PROGRAM: Final = ("-P", "-m", "plumbline_models.images.decoder_process")
+"""What Python runs."""
+
+_DECODED_HERE: Final = frozenset({"jpeg", "png", "webp"})
+_START_S: Final = 30.0
+_GRACE_S: Final = 1.0  # the process ends itself at the limit; one that was stopped cannot
+_LEAST_WAIT_S: Final = 0.001  # 0 would mean not to wait at all
+_MAX_ERROR_BYTES: Final = 65_536
+_PASSED_ON: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR")
+"""Of the environment: what Python may need to start, and nothing secret."""
+
+
+class ImageDecoder:
+    """Decodes image files; for any thread.
+
+    Args:
+        policy: How files are decoded, and which are too large.
+        max_decode_s: Seconds for an image that is not decoded in this process.
+        program: Arguments of Python for that process.
+    """
+
+    def __init__(
+        self, policy: DecodePolicy, *, max_decode_s: float = MAX_DECODE_S, program: Sequence[str] = PROGRAM
+    ) -> None:
+        self.policy = policy
+        self._max_decode_s = max_decode_s
+        self._program = program
+        self._lock = threading.Lock()
+        self._idle: list[_Process] = []
+        self._end = weakref.finalize(self, _close_all, self._lock, self._idle)
+
+    def decode(self, data: bytes) -> Pixels:
+        """Decode one image file, as `images.decode` does.
+
+        Args:
+            data: The whole file.
+
+        Raises:
+            ImageTooLargeError: Also where it takes too long.
+            ImageUndecodableError: Also where its decoder crashes.
+            CapacityError: No process could be started to decode it in.
+        """
+        if len(data) > self.policy.max_bytes or _is_decoded_here(data):
+            return decode(data, self.policy)
+        try:
+            return self._decode_beside(data)
+        except _CrashedError:
+            log.warning("a decoder crashed; once more in a new process")
+        try:
+            return self._decode_beside(data)
+        except _CrashedError as error:
+            raise ImageUndecodableError("The image makes its decoder crash.", reason=str(error)) from None
+
+    def close(self) -> None:
+        """End the processes; the same happens when nobody holds the decoder any more, and when Python ends."""
+        self._end()
+
+    def _decode_beside(self, data: bytes) -> Pixels:
+        process = self._take()
+        try:
+            pixels = process.decode(data, self.policy.max_pixels)
+        except ImageError:
+            if process.is_alive:
+                self._give_back(process)
+            raise
+        except BaseException:
+            process.close()
+            raise
+        self._give_back(process)
+        return pixels
+
+    def _take(self) -> "_Process":
+        """One that waits for work, or a new one."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    break
+                process = self._idle.pop()
+            if process.is_alive:
+                return process
+            process.close()
+        try:
+            return _Process(self.policy, self._max_decode_s, self._program)
+        except (OSError, _CrashedError) as error:
+            log.exception("no process could be started to decode an image in")
+            raise CapacityError("The image cannot be decoded right now.", reason=repr(error)) from error
+
+    def _give_back(self, process: "_Process") -> None:
+        with self._lock:
+            if self._end.alive:
+                self._idle.append(process)
+                return
+        process.close()
+
+
+def _close_all(lock: threading.Lock, processes: "list[_Process]") -> None:
+    with lock:
+        for process in processes:
+            process.close()
+        processes.clear()
+
+
+def _is_decoded_here(data: bytes) -> bool:
+    try:
+        name = recognise(data).name
+    except ImageUndecodableError:
+        return True  # which is told by its first bytes
+    if name == "jpeg":
+        width, height = read_jpeg_size(data)
+        return width * height * count_jpeg_scans(data) <= MAX_SCAN_PIXELS
+    return name in _DECODED_HERE
+
+
+class _CrashedError(Exception):
+    """The process has ended, or speaks otherwise than ours does."""
+
+
+class _Process:
+    """The other process; for one thread at a time."""
+
+    def __init__(self, policy: DecodePolicy, max_decode_s: float, program: Sequence[str]) -> None:
+        limits = ProcessLimits(max_decode_s=max_decode_s, parent=os.getpid())
+        self._max_decode_s = max_decode_s
+        self._connection, theirs = socket.socketpair()
+        with theirs:
+            self._child = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, *program, *arguments(policy, limits)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # what libraries remark on hostile files
+                env=_environment(),
+            )
+        try:
+            self._connection.settimeout(_START_S)
+            has_started = self._connection.recv(len(READY)) == READY
+        except BaseException:
+            self.close()
+            raise
+        if not has_started:
+            self.close()
+            raise _CrashedError(f"It has ended at its start, with exit status {self._child.returncode}.")
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._child.poll() is None
+
+    def decode(self, data: bytes, max_pixels: int) -> Pixels:
+        """As `ImageDecoder.decode`.
+
+        Raises:
+            _CrashedError: It has ended before it had an answer.
+        """
+        until = time.monotonic() + self._max_decode_s + _GRACE_S
+        try:
+            self._connection.settimeout(self._max_decode_s + _GRACE_S)
+            self._connection.sendall(REQUEST.pack(len(data)))
+            self._connection.sendall(data)
+            kind, height, width = REPLY.unpack(self._receive(REPLY.size, until))
+            if kind == PIXELS and 0 < height * width <= max_pixels:
+                return self._receive_pixels(height, width, until)
+            said = json.loads(self._receive(min(height, _MAX_ERROR_BYTES), until))
+        except TimeoutError:
+            raise self._too_slow() from None
+        except (OSError, EOFError, ValueError) as error:
+            raise self._end(error) from None
+        raise _error(said)
+
+    def close(self) -> None:
+        """End it."""
+        self._connection.close()
+        self._child.kill()
+        self._child.wait()
+
+    def _receive_pixels(self, height: int, width: int, until: float) -> Pixels:
+        pixels = np.empty((height, width, 3), dtype=np.uint8)
+        self._receive_into(pixels.reshape(-1).data, until)
+        return pixels
+
+    def _receive(self, num_bytes: int, until: float) -> bytes:
+        received = bytearray(num_bytes)
+        self._receive_into(memoryview(received), until)
+        return bytes(received)
+
+    def _receive_into(self, rest: memoryview, until: float) -> None:
+        while rest:
+            self._connection.settimeout(max(_LEAST_WAIT_S, until - time.monotonic()))
+            num_received = self._connection.recv_into(rest)
+            if not num_received:
+                raise EOFError("It has closed its end.")
+            rest = rest[num_received:]
+
+    def _end(self, error: Exception) -> Exception:
+        """What its end means, which came before its answer."""
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(_GRACE_S)
+        if self._child.returncode == -signal.SIGALRM:
+            return self._too_slow()
+        return _CrashedError(f"{error!r}, exit status {self._child.returncode}")
+
+    def _too_slow(self) -> ImageTooLargeError:
+        self.close()
+        return ImageTooLargeError("The image takes longer than allowed to decode.", limit_s=self._max_decode_s)
+
+
+def _error(said: Any) -> ImageError:
+    """The error that the process tells of, if it is one that an image can have."""
+    match said:
+        case {"code": str(code), "detail": str(detail), "facts": dict(facts)}:
+            kinds = {kind.code: kind for kind in error_classes(ImageError) if issubclass(kind, ImageError)}
+            return kinds.get(code, ImageUndecodableError)(detail, **facts)
+    return ImageUndecodableError("The image is damaged or incomplete.", reason=repr(said))
+
+
+def _environment() -> dict[str, str]:
+    """Python's own, our packages first; one arena of memory and no threads, as both count against the limit."""
+    own = str(Path(plumbline_models.__file__).parents[1])
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    paths = [own, *filter(None, passed_on.get("PYTHONPATH", "").split(os.pathsep))]
+    alone = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return {**passed_on, **alone, "PYTHONPATH": os.pathsep.join(paths)}

@@ -1,0 +1,95 @@
+"""SigLIP's towers from the transformers library's layout, against that library's own modules on random weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from plumbline_models.core.errors import CheckpointError
+from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
+from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
+from tests.results import succeeded
+
+transformers = pytest.importorskip("transformers")
+SAME = 3e-6  # unit-norm embeddings, float32
+BLOCK = {"hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+@pytest.fixture(scope="module", params=[32000, 256000], ids=["siglip", "siglip2"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    torch.manual_seed(2)
+    config = transformers.SiglipConfig(
+        text_config={**BLOCK, "vocab_size": request.param, "max_position_embeddings": 16, "projection_size": 48},
+        vision_config={**BLOCK, "image_size": 40, "patch_size": 12},
+    )
+    made = transformers.SiglipModel(config).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    folder = tmp_path_factory.mktemp("siglip")
+    made.save_pretrained(folder)
+    return folder, made.requires_grad_(requires_grad=False)
+
+
+def unit(made: Any) -> np.ndarray:
+    vectors = made.pooler_output if hasattr(made, "pooler_output") else made
+    return (vectors / vectors.norm(dim=-1, keepdim=True)).numpy()
+
+
+@pytest.mark.parametrize("backend", ["torch_fp32", "openvino_fp32"])
+def test_images_are_embedded_as_by_transformers(
+    model: tuple[Path, Any], backend: str, request: pytest.FixtureRequest
+) -> None:
+    folder, reference = model
+    spec = ClipSpec.of(ClipSection(checkpoint=folder))
+    encoder = ClipImageEncoder(spec, request.getfixturevalue(backend))
+    encoder.load()
+    pixels = np.random.default_rng(2).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
+    normal = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.inference_mode():
+        expected = unit(reference.get_image_features(normal))
+    found = np.stack(succeeded(encoder.encode(list(pixels))))
+    assert np.abs(found - expected).max() <= SAME
+    assert encoder.info().notes["pixels"] == "40x40, squash, bicubic"
+
+
+@pytest.mark.parametrize("backend", ["torch_fp32", "openvino_fp32"])
+def test_texts_are_embedded_as_by_transformers(
+    model: tuple[Path, Any], backend: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, reference = model
+    spec = ClipSpec.of(ClipSection(checkpoint=folder))
+    encoder = ClipTextEncoder(spec, request.getfixturevalue(backend))
+    ids = np.random.default_rng(3).integers(0, 32000, (3, 16))
+    monkeypatch.setattr(encoder, "_usual_input", lambda: ids[0])  # the folder has no tokenizer
+    encoder.load()
+    with torch.inference_mode():
+        expected = unit(reference.get_text_features(torch.from_numpy(ids)))
+    assert np.abs(np.stack(succeeded(encoder.encode(list(ids)))) - expected).max() <= SAME
+    notes = encoder.info().notes
+    assert float(notes["exp_logit_scale"]) == pytest.approx(float(reference.logit_scale.exp()), rel=1e-4)
+    assert float(notes["logit_bias"]) == pytest.approx(float(reference.logit_bias), rel=1e-4)
+
+
+def test_the_vocabulary_tells_whose_tokenizer_stands_in(model: tuple[Path, Any]) -> None:
+    folder, reference = model
+    text = ClipSpec.of(ClipSection(checkpoint=folder)).arch.text
+    assert ("siglip2" in text["hf_tokenizer_name"]) == (reference.config.text_config.vocab_size == 256000)
+
+
+def test_a_siglip_of_variable_resolution_is_refused(model: tuple[Path, Any], tmp_path: Path) -> None:
+    config = json.loads((model[0] / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "siglip2"}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="variable resolution"):
+        ClipSpec.of(ClipSection(checkpoint=tmp_path))
+
+
+def test_other_layers_are_refused(model: tuple[Path, Any], tmp_path: Path) -> None:
+    config = json.loads((model[0] / "config.json").read_text(encoding="utf-8"))
+    config["vision_config"]["hidden_act"] = "relu"
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="no SigLIP has"):
+        ClipSpec.of(ClipSection(checkpoint=tmp_path))
