@@ -40,6 +40,7 @@ from plumbline_client.replies import (
 from plumbline_client.rest_clients import AsyncClient, Client
 from plumbline_client.retry import RetryPolicy
 from plumbline_client.streams import Batch, BatchReply
+from plumbline_client.tls import Tls
 
 __all__ = [
     "AccessError",
@@ -79,6 +80,7 @@ __all__ = [
     "ScorerEntry",
     "Threshold",
     "Timing",
+    "Tls",
     "TransportError",
     "UnauthenticatedError",
     "UnexpectedReplyError",

@@ -9,6 +9,7 @@ from plumbline_client.errors import UsageError
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _GRPC_NAME = re.compile(r"(?:dns|unix|unix-abstract|vsock|ipv4|ipv6|xds):.+")
 _HOST_AND_PORT = re.compile(r"(?:[^\s:/@\[\]]+|\[[0-9a-fA-F:.]+(?:%\w+)?\]):(\d{1,5})", re.ASCII)
+_GRPC_OVER_TLS = "grpcs://"
 _MAX_PORT = 65535
 
 
@@ -41,12 +42,14 @@ def base_url(address: str) -> str:
 def grpc_target(address: str) -> str:
     """Read the address of a gRPC service: `host:port`, or a name of gRPC's own such as `dns:///host:9000`.
 
+    With TLS it may be `grpcs://host:port`.
+
     Raises:
         UsageError: It is none.
     """
     if not isinstance(address, str):
         raise UsageError("The gRPC target must be a text, such as localhost:9000.")
-    target = address.strip()
+    target = address.strip().removeprefix(_GRPC_OVER_TLS)
     if _GRPC_NAME.fullmatch(target):
         return target
     if _SCHEME.match(target):
@@ -55,6 +58,11 @@ def grpc_target(address: str) -> str:
     if match is None or not 0 < int(match[1]) <= _MAX_PORT:
         raise UsageError(f"{shown(address)!r} is no gRPC target, which is host:port, such as localhost:9000.")
     return target
+
+
+def is_grpc_over_tls(address: str) -> bool:
+    """Whether the address says so."""
+    return address.strip().startswith(_GRPC_OVER_TLS)
 
 
 def shown(address: str) -> str:

@@ -20,6 +20,7 @@ from plumbline_client.options import CallOptions, ClientOptions, Profile
 from plumbline_client.requests import Request
 from plumbline_client.streams import Batch, BatchReply, Feed, batch_message, batch_reply
 from plumbline_client.sync_scoring import SyncScoring
+from plumbline_client.tls import Tls
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 T = TypeVar("T", bound=BaseModel)
@@ -37,10 +38,10 @@ class GrpcClient(SyncScoring):
     """A blocking gRPC client.
 
     Args:
-        target: Where the service answers: `localhost:9000`.
-        credentials: For TLS, `grpc.ssl_channel_credentials()`; None: no TLS.
+        target: Where the service answers: `localhost:9000`, or with TLS `grpcs://localhost:9000`.
+        credentials: For TLS of another kind than `tls` offers.
         sleep: Waits between attempts.
-        options: `api_key`, `timeout_ms`, `retry`, `headers`.
+        options: `api_key`, `timeout_ms`, `retry`, `headers`, `tls`.
     """
 
     def __init__(
@@ -53,10 +54,11 @@ class GrpcClient(SyncScoring):
     ) -> None:
         checked = addresses.grpc_target(target)
         super().__init__(Core(Profile(**options), checked), sleep)
-        if credentials is None:
+        chosen = _credentials(target, credentials, self._core.profile)
+        if chosen is None:
             self._channel = grpc.insecure_channel(checked, options=_CHANNEL)
         else:
-            self._channel = grpc.secure_channel(checked, credentials, options=_CHANNEL)
+            self._channel = grpc.secure_channel(checked, chosen, options=_CHANNEL)
 
     def __repr__(self) -> str:
         return f"GrpcClient({self._core.address!r})"
@@ -120,7 +122,7 @@ class AsyncGrpcClient(AsyncScoring):
         **options: Unpack[ClientOptions],
     ) -> None:
         super().__init__(Core(Profile(**options), addresses.grpc_target(target)), sleep)
-        self._credentials = credentials
+        self._credentials = _credentials(target, credentials, self._core.profile)
 
     def __repr__(self) -> str:
         return f"AsyncGrpcClient({self._core.address!r})"
@@ -181,6 +183,17 @@ class AsyncGrpcClient(AsyncScoring):
         except grpc.RpcError as error:
             raise _call_error(error, call) from error
         return grpc_wire.decode(request, reply)
+
+
+def _credentials(
+    target: str, given: grpc.ChannelCredentials | None, profile: Profile
+) -> grpc.ChannelCredentials | None:
+    """What a channel is made with; None: no TLS."""
+    if given is not None:
+        return given
+    if profile.tls is None and not addresses.is_grpc_over_tls(target):
+        return None
+    return (profile.tls or Tls()).credentials()
 
 
 async def _each(batches: Iterable[Batch] | AsyncIterable[Batch]) -> AsyncIterator[Batch]:

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, TypedDict, get_args
 
 from plumbline_client.errors import UsageError
 from plumbline_client.retry import RetryPolicy
+from plumbline_client.tls import Tls
 
 MAX_TIMEOUT_MS = 86_400_000_000.0  # 1000 days; more, infinity too, is no limit: transports count in fewer bits
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # what RFC 9110 calls a token
@@ -29,6 +30,8 @@ class ClientOptions(TypedDict, total=False):
     retry: RetryPolicy
     headers: Mapping[str, str]
     """Sent with every call: HTTP headers, or gRPC metadata (then with lower-case names)."""
+    tls: Tls | None
+    """Certificates, where those of public authorities will not do."""
 
 
 class CallOptions(TypedDict, total=False):
@@ -51,6 +54,7 @@ class Profile:
     priority: Priority = "normal"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tls: Tls | None = None
 
     def __post_init__(self) -> None:
         # Here and without the value: what the transports say of a header that they refuse shows all of it.

@@ -36,7 +36,7 @@ class Client(SyncScoring):
         base_url: Where the service answers: `http://localhost:8000`; without a scheme, `http://` is meant.
         http: An httpx client of the caller's (own TLS, proxies, limits); it stays the caller's to close.
         sleep: Waits between attempts.
-        options: `api_key`, `timeout_ms`, `retry`, `headers`.
+        options: `api_key`, `timeout_ms`, `retry`, `headers`, `tls`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Client(SyncScoring):
     ) -> None:
         self._base_url = addresses.base_url(base_url)
         super().__init__(Core(Profile(**options), addresses.shown(self._base_url)), sleep)
-        self._http = http or httpx.Client()
+        self._http = http or httpx.Client(verify=_verify(self._base_url, self._core))
         self._owns_http = http is None
 
     def __repr__(self) -> str:
@@ -89,7 +89,7 @@ class AsyncClient(AsyncScoring):
     ) -> None:
         self._base_url = addresses.base_url(base_url)
         super().__init__(Core(Profile(**options), addresses.shown(self._base_url)), sleep)
-        self._http = http or httpx.AsyncClient()
+        self._http = http or httpx.AsyncClient(verify=_verify(self._base_url, self._core))
         self._owns_http = http is None
 
     def __repr__(self) -> str:
@@ -117,6 +117,16 @@ class AsyncClient(AsyncScoring):
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _no_reply(error, call) from error
         return rest_wire.decode(request, _reply(response), call.address)
+
+
+def _verify(base_url: str, core: Core) -> ssl.SSLContext | bool:
+    """What httpx checks the service's certificate by."""
+    tls = core.profile.tls
+    if tls is None:
+        return True
+    if not base_url.startswith("https://"):
+        raise UsageError("With tls the base URL is one of https://.")
+    return tls.context()
 
 
 def _timeout(left_s: float | None) -> httpx.Timeout:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from plumbline_serve.haproxy import LOOPBACK, write_launcher
 from plumbline_serve.ports import ANY_HOST
+from plumbline_serve.ray_token import own_token
 from plumbline_serve.settings import Settings
 
 HAPROXY_PAGES = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT")
@@ -48,6 +49,7 @@ def set_ray_environment(settings: Settings, folder: Path, ports: range) -> Mappi
         _throughput(settings.limits.max_form_bytes)
         | inner
         | _haproxy(settings, folder, [int(inner[name]) for name in HAPROXY_PAGES])
+        | own_token(folder)
         | {"RAY_TMPDIR": temp_dir(), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     )
     chosen = {name: value for name, value in wanted.items() if name not in os.environ}

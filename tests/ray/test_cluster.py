@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from plumbline_serve.ray_token import own_token
+
 pytestmark = pytest.mark.ray
 DRIVER = Path(__file__).with_name("two_nodes.py")
 
@@ -21,7 +23,7 @@ ENVIRONMENT = {
 }
 
 
-def test_a_replica_on_the_second_node_answers(engine_cache, unused_port, png_of, large_png):
+def test_a_replica_on_the_second_node_answers(engine_cache, unused_port, png_of, large_png, tmp_path):
     """Also what is larger than a message between replicas; and while it is away, callers are told at once."""
     image = {"b64": base64.b64encode(png_of(1)).decode()}
     large = {"b64": base64.b64encode(large_png).decode()}
@@ -35,7 +37,7 @@ def test_a_replica_on_the_second_node_answers(engine_cache, unused_port, png_of,
         input=json.dumps(bodies),
         capture_output=True,
         text=True,
-        env=os.environ | ENVIRONMENT,
+        env=os.environ | ENVIRONMENT | own_token(tmp_path),
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-4000:]

@@ -53,13 +53,14 @@ def score(
     api_key: Annotated[
         str | None, typer.Option(envvar="PLUMBLINE_API_KEY", help="For the server; other users see arguments.")
     ] = None,
+    ca: Annotated[Path | None, typer.Option(help="PEM file of the authority of the server's certificate.")] = None,
 ) -> None:
     """Score image files, in this process or through a server."""
     inputs = score_command.FilesToScore.parse(images, text, scorers)
     if server is None:
         reply = score_command.in_process(inputs, load_settings(config))
     else:
-        reply = score_command.through_server(inputs, score_command.Server(server, api_key))
+        reply = score_command.through_server(inputs, score_command.Server(server, api_key, ca))
     raise typer.Exit(score_command.show(reply, as_json=as_json))
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from rich.table import Column, Table
 from rich.text import Text
 
-from plumbline_client import Client, Image, PlumblineClientError, ProblemError
+from plumbline_client import Client, Image, PlumblineClientError, ProblemError, Tls
 from plumbline_client import Item as ClientItem
 from plumbline_models.core.errors import MalformedRequestError, PlumblineError
 from plumbline_serve.assembly import Assembly, assembled, make_scorers
@@ -68,6 +68,8 @@ class Server:
 
     url: str
     api_key: str | None = None
+    ca: Path | None = None
+    """Authorities that its certificate may come from, where they are not public."""
 
 
 def in_process(inputs: FilesToScore, settings: Settings) -> Document:
@@ -108,7 +110,8 @@ def through_server(inputs: FilesToScore, server: Server) -> Document:
     request_id = uuid.uuid4().hex
     cutter = Cutter(CHUNK, CHUNK_BYTES, MAX_FILE_BYTES)
     try:
-        with Client(server.url, api_key=server.api_key, timeout_ms=REQUEST_MS) as client:
+        tls = None if server.ca is None else Tls(ca=server.ca)
+        with Client(server.url, api_key=server.api_key, timeout_ms=REQUEST_MS, tls=tls) as client:
 
             def score(files: Sequence[File]) -> Document:
                 items = [ClientItem(Image.data(file.data), inputs.text) for file in files]

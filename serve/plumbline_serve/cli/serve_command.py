@@ -1,6 +1,7 @@
 """`plumbline serve`: the service in the foreground."""
 
 import ipaddress
+import os
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from plumbline_serve.cli.weights import describe, find_weights
 from plumbline_serve.edge.access import read_keys
 from plumbline_serve.ports import held_block, held_ports, obstacle
 from plumbline_serve.ray_environment import inner_host, listening, set_ray_environment, temp_dir
+from plumbline_serve.ray_token import check_own_start
 from plumbline_serve.settings import Settings
 from plumbline_serve.supervisor import supervise
 
@@ -33,6 +35,7 @@ def serve(settings: Settings) -> int:
     _check_ports(settings)
     if settings.auth.keys_file is not None:
         read_keys(settings.auth.keys_file)  # the gateways read it too, where nobody would see what is wrong with it
+    check_own_start(os.environ, is_required=settings.auth.require_ray_token)
     _check_weights(settings)
     scorers = list(make_scorers(settings))
     _warn_if_open(settings)
@@ -53,6 +56,11 @@ def _run(settings: Settings, scorers: Iterable[str], folder: Path, block: range)
     from plumbline_serve import launch  # noqa: PLC0415 - Ray reads the environment when it is imported
 
     print(f"Starting with {', '.join(scorers)} …", file=sys.stderr)
+    print(
+        f"Beside {settings.port} and {settings.grpc_port}, the ports {block[0]} to {block[-1]} (gateways, HAProxy's "
+        "pages) and Ray's own, which ask for its token, are for this machine alone.",
+        file=sys.stderr,
+    )
     try:
         with launch.running(settings, inner_host(settings, chosen)) as wait_until_told:
             shown = launch.shown_host(settings)

@@ -13,6 +13,7 @@ from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_
 from plumbline_serve.batching import LocalCompute
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.remote_compute import RemoteCompute
+from plumbline_serve.deployments.token_check import require_token
 from plumbline_serve.deployments.transport import DeploymentMetrics
 from plumbline_serve.edge import Access, GrpcEdge, create_app
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
@@ -69,10 +70,12 @@ class Gateway(_Rpcs):
         self, settings: Settings, encoders: DeploymentHandle[Any] | None = None
     ) -> None:
         log_as_ray_serve_does()
+        require_token(settings.auth)
         self._settings = settings
         self._encoders = encoders
         self._scraped: list[DeploymentMetrics] = []
         self._instruments = Instruments()
+        self._access = Access.open(settings.auth, self._instruments)
         scorers = make_scorers(settings, on_fallback=self._instruments.fell_back, on_lookup=self._instruments.looked_up)
         self._local: LocalCompute | None = None
         compute: LocalCompute | RemoteCompute
@@ -84,7 +87,6 @@ class Gateway(_Rpcs):
         assembly = assemble(settings, scorers, compute=compute, instruments=self._instruments, scrape=self._scrape)
         self._service = assembly.service
         self._bytes = assembly.bytes_in_flight
-        self._access = Access.open(settings.auth, self._instruments)
         self._grpc = GrpcEdge(
             self._service, settings, self._instruments, bytes_in_flight=self._bytes, access=self._access
         )

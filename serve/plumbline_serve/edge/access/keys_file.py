@@ -8,7 +8,6 @@ import hashlib
 import os
 import re
 import secrets
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,13 +20,13 @@ from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from plumbline_models.core.errors import ConfigError
+from plumbline_serve.private_files import check_private
 from plumbline_serve.request_context import Caller
 
 Scope: TypeAlias = Literal["score", "decide", "admin"]
 """What a key may do: score and read what is loaded; keep and change decisions; see metrics and operate."""
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 PREFIX = "plumb_"  # by which scanners of repositories and logs find a key
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
 SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _KEY_BYTES = 32
 _HEAD = "# API keys of Plumbline, hashed. `plumbline keys` changes this file; services read it again when it changes.\n"
@@ -119,24 +118,6 @@ def read_keys(path: Path) -> tuple[KeyEntry, ...]:
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f" in line {mark.line + 1}"
         raise ConfigError(f"The file of API keys is not YAML in UTF-8{where}.", path=str(path)) from None
-
-
-def check_private(file: int | Path, what: str, path: Path) -> None:
-    """See that nobody but its owner can read or write a file.
-
-    Args:
-        file: Its descriptor, or where it is.
-        what: What the error calls it.
-        path: Where it is, for the error.
-
-    Raises:
-        ConfigError: Others can.
-    """
-    mode = stat.S_IMODE(os.stat(file).st_mode)  # noqa: PTH116 - of a descriptor as well
-    if mode & OTHERS:
-        raise ConfigError(
-            f"{what} can be used by others than its owner (mode {mode:04o}): chmod 600 {path}.", path=str(path)
-        )
 
 
 @contextmanager
