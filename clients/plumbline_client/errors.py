@@ -11,7 +11,7 @@
     │   │   └── RateLimitedError   429, where the key has used what it may
     │   └── DeadlineExceededError  504 (also a DeadlineError)
     ├── TransportError             no reply: not reached, or the connection broke
-    │   ├── ConnectError           not reached; retried
+    │   ├── ConnectError           not reached, or the connection broke before the reply; retried
     │   └── UnexpectedReplyError   a reply that is not of this service, or no TLS with it
     └── DeadlineError              the call's time is over
 
@@ -112,11 +112,11 @@ class TransportError(PlumblineClientError):
 
 
 class ConnectError(TransportError):
-    """The service was not reached."""
+    """The service was not reached, or the connection broke before the reply."""
 
     @property
     def is_retryable(self) -> bool:
-        """Always: nothing was sent, or nothing was taken up."""
+        """Always: a call leaves nothing behind in the service, so one that was answered to nobody may come again."""
         return True
 
 

@@ -15,7 +15,6 @@ from plumbline_client.calls import Call, Core
 from plumbline_client.errors import (
     ConnectError,
     PlumblineClientError,
-    TransportError,
     UnexpectedReplyError,
     UsageError,
 )
@@ -154,7 +153,7 @@ def _no_reply(error: httpx.HTTPError | httpx.InvalidURL, call: Call) -> Plumblin
     if isinstance(error, httpx.RemoteProtocolError) and not reason.startswith(_HUNG_UP):
         sentence = f"What answers at {call.address} does not speak HTTP: {reason}."
         return UnexpectedReplyError(sentence, request_id=call.request_id)
-    return TransportError(f"{call.address} did not answer: {reason}.", request_id=call.request_id)
+    return ConnectError(f"{call.address} did not answer: {reason}.", request_id=call.request_id)
 
 
 def _is_of_tls(error: BaseException | None) -> bool:

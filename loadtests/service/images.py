@@ -49,21 +49,27 @@ def draw_images(num_images: int, *, is_new: bool) -> Iterator[dict[str, bytes]]:
     New ones differ from all others, also of other runs, by a comment, so that their bytes are new; what they show is
     the same in every run.
     """
-    files = [_image(seed) for seed in range(_DISTINCT if is_new else 1)]
+    files = [image_of(seed) for seed in range(_DISTINCT if is_new else 1)]
     start = random.SystemRandom().getrandbits(64)
     for number in itertools.count():
         label = f"{start + number if is_new else 0}"
         yield {
-            f"{index}": _commented(files[(number + index) % len(files)], f"{label}/{index}".encode())
+            f"{index}": commented(files[(number + index) % len(files)], f"{label}/{index}".encode())
             for index in range(num_images)
         }
 
 
-def _commented(jpeg: bytes, comment: bytes) -> bytes:
+def commented(jpeg: bytes, comment: bytes) -> bytes:
+    """Other bytes that show the same.
+
+    Args:
+        jpeg: A file.
+        comment: Of at most 65,533 bytes.
+    """
     return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
 
 
-def _image(seed: int) -> bytes:
+def image_of(seed: int) -> bytes:
     """A JPEG of 256 by 256 pixels, about 22 kB."""
     noise = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)
     out = io.BytesIO()

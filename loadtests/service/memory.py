@@ -1,6 +1,10 @@
 """How much memory a service's processes hold, and the most that they held since they were last asked (Linux)."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+
+import psutil
 
 from loadtests.service.running import processes
 
@@ -36,6 +40,25 @@ class Memory:
 def anonymous_mib(pid: int) -> float:
     """Heap and stacks of a process: unlike its share of libraries, the same whatever else runs on the machine."""
     return _kib(pid, "status", "RssAnon") * 1024 / MIB
+
+
+def held_mib(root: int) -> dict[str, float]:
+    """Anonymous memory in MiB of a process and all that it started, summed by name."""
+    held: defaultdict[str, float] = defaultdict(float)
+    for process in processes(root):
+        try:
+            command = process.cmdline() or [process.name()]
+            held[process_name(command)] += anonymous_mib(process.pid)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # it ended meanwhile
+    return dict(held)
+
+
+def process_name(command: Sequence[str]) -> str:
+    """`ray::ServeReplica:…` without its method, the script or module of an interpreter, else the program's file."""
+    parts = [part for part in " ".join(command).split() if not part.startswith("-")]
+    chosen = parts[1] if len(parts) > 1 and "python" in Path(parts[0]).name else parts[0]
+    return chosen.partition(".")[0] if chosen.startswith("ray::") else Path(chosen).name
 
 
 def _kib(pid: int, file: str, field: str) -> int:

@@ -74,20 +74,33 @@ def running(config: str, environment: Mapping[str, str]) -> Iterator[Running]:
         RuntimeError: It did not become ready.
     """
     with workplace() as folder:
-        (folder / "plumbline.yaml").write_text(config, encoding="utf-8")
-        port, grpc_port = free_port(), free_port()
-        command = [
-            *(sys.executable, "-m", "plumbline_serve.cli", "serve", "--config", str(folder / "plumbline.yaml")),
-            *("--host", "127.0.0.1", "--port", str(port), "--grpc-port", str(grpc_port)),
-        ]
-        with (folder / "stderr.log").open("w") as log:
-            process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | environment
-            )
+        ports = free_port(), free_port()
+        process = started(folder, config, environment, ports=ports)
         with stopping(process):
-            if not _is_ready(process):
+            if not becomes_ready(process):
                 raise RuntimeError((folder / "stderr.log").read_text(encoding="utf-8")[-2000:])
-            yield Running(process.pid, port, grpc_port)
+            yield Running(process.pid, *ports)
+
+
+def started(
+    folder: Path, config: str, environment: Mapping[str, str], *, ports: tuple[int, int]
+) -> "subprocess.Popen[str]":
+    """Start `plumbline serve`, and do not wait.
+
+    Args:
+        folder: For its configuration and `stderr.log`.
+        config: YAML.
+        environment: Further variables.
+        ports: Of REST and gRPC.
+    """
+    (folder / "plumbline.yaml").write_text(config, encoding="utf-8")
+    port, grpc_port = ports
+    command = [
+        *(sys.executable, "-m", "plumbline_serve.cli", "serve", "--config", str(folder / "plumbline.yaml")),
+        *("--host", "127.0.0.1", "--port", str(port), "--grpc-port", str(grpc_port)),
+    ]
+    with (folder / "stderr.log").open("w") as log:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | environment)
 
 
 @contextmanager
@@ -114,7 +127,7 @@ def _leave(signal_number: int, _: FrameType | None) -> None:
     raise SystemExit(128 + signal_number)
 
 
-def _is_ready(process: "subprocess.Popen[str]") -> bool:
+def becomes_ready(process: "subprocess.Popen[str]") -> bool:
     """Wait for the line that says so; a service that does not write it in time is ended, which ends the waiting."""
     if process.stdout is None:
         return False

@@ -2,6 +2,7 @@
 
     python -m loadtests.service.soak [--minutes 30] [--log soak.jsonl]
     python -m loadtests.service.soak --read soak.jsonl
+    python -m loadtests.service.soak --faults [--minutes 30] [--out report.md]
 
 The embedded models with all four scorers. Pairs come over REST and gRPC as a Poisson process, at nine tenths of what 64
 clients in a closed loop get; one image in twenty is broken. All are new, and the caches of encodings are small, so that
@@ -9,6 +10,8 @@ they are full after a minute and what is soaked includes their forgetting. Every
 anonymous memory of each process (heap and stacks, which is where leaks are) goes to the log; the program can be killed
 at any time and its log read later. Printed is, for the time after the first six minutes, the Theil-Sen slope with its
 95 % interval (Sen, JASA 63, 1968), over all processes and for each.
+
+With `--faults` processes are killed and stopped meanwhile, and the report is another: `fault_soak`.
 """
 
 import argparse
@@ -16,7 +19,6 @@ import asyncio
 import itertools
 import json
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,15 +26,15 @@ from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
 import grpc
-import psutil
 from scipy.stats import theilslopes
 
+from loadtests.service.fault_soak import soak_with_faults
 from loadtests.service.images import forms, messages
 from loadtests.service.load_generators import open_session, send, send_rest
-from loadtests.service.memory import anonymous_mib
+from loadtests.service.memory import held_mib
 from loadtests.service.open_loop import offer_all, poisson
 from loadtests.service.report import add_out, report
-from loadtests.service.running import Running, processes, running
+from loadtests.service.running import Running, exit_on_sigterm, running
 from plumbline_wire.v1 import scoring_pb2_grpc
 
 SMALL_CACHES = {f"PLUMBLINE_CACHES__{kind}_BYTES": str(2**20) for kind in ("IMAGE", "TEXT", "PAIR")}
@@ -59,8 +61,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--log", type=Path, default=Path("soak.jsonl"))
     parser.add_argument("--read", type=Path, help="a log of before, instead of a run")
+    parser.add_argument("--faults", action="store_true", help="kill and stop processes meanwhile")
     add_out(parser)
     options = parser.parse_args()
+    if options.faults:
+        exit_on_sigterm()
+        text = soak_with_faults(options.minutes)
+        print(text)
+        if options.out is not None:
+            options.out.write_text(text + "\n", encoding="utf-8")
+        return
     if options.read is None:
         with options.log.open("w", encoding="utf-8") as log, running("{}", SMALL_CACHES) as service:
             asyncio.run(soak(service, options.minutes * 60, log))
@@ -91,25 +101,6 @@ def _by_turns(*sends: Iterator[Send]) -> Iterator[Send]:
 def _some_broken(bodies: Iterator[bytes]) -> Iterator[bytes]:
     for number, body in enumerate(bodies):
         yield body.replace(b"\xff\xd8\xff", b"\x00\x00\x00", 1) if number % ONE_BROKEN_IN == 0 else body
-
-
-def held_mib(root: int) -> dict[str, float]:
-    """Anonymous memory in MiB of a process and all that it started, summed by name."""
-    held: defaultdict[str, float] = defaultdict(float)
-    for process in processes(root):
-        try:
-            command = process.cmdline() or [process.name()]
-            held[process_name(command)] += anonymous_mib(process.pid)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue  # it ended meanwhile
-    return dict(held)
-
-
-def process_name(command: Sequence[str]) -> str:
-    """`ray::ServeReplica:…` without its method, the script or module of an interpreter, else the program's file."""
-    parts = [part for part in " ".join(command).split() if not part.startswith("-")]
-    chosen = parts[1] if len(parts) > 1 and "python" in Path(parts[0]).name else parts[0]
-    return chosen.partition(".")[0] if chosen.startswith("ray::") else Path(chosen).name
 
 
 def summarise(samples: Sequence[Sample]) -> dict[str, Any]:

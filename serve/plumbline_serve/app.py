@@ -15,8 +15,9 @@ GRPC_SERVICERS = (
     "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
 )
 MAX_ONGOING_REQUESTS = REST_PLACES + GRPC_PLACES + 2 * PROBE_PLACES  # HAProxy lets no more through
-HEALTH_PERIOD_S = 10.0
-HEALTH_TIMEOUT_S = 30.0  # a batch on a busy machine may hold the interpreter for seconds
+HEALTH_PERIOD_S = 5.0
+HEALTH_TIMEOUT_S = 8.0
+"""Three in a row are taken for a hang; a batch on a busy machine may hold the interpreter for one."""
 LOGGING = LoggingConfig(enable_access_log=False)  # the edge counts requests; one log line each costs more than the hop
 
 

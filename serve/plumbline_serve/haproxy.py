@@ -37,6 +37,8 @@ REST_PLACES, GRPC_PLACES = 768, 256
 """Requests that one gateway is given at a time; further ones wait for `QUEUE_S`."""
 PROBE_PLACES = 64
 """The same of probes, for each wire, in addition."""
+GIVEN_UP = "on-marked-down shutdown-sessions"
+"""Callers of a gateway that does not answer HAProxy's checks any more are told, not kept."""
 QUEUE_S = 2
 HEAD_S, IDLE_S, CLIENT_S = 10, 30, 60
 GRPC_IDLE_S = 300
@@ -142,8 +144,8 @@ def _rest(settings: Settings, max_connections: int) -> Front:
         frontend=[],
         backend=[f"timeout http-keep-alive {IDLE_S}s"],
         probes="path /livez /readyz /metrics",
-        server=f"maxconn {REST_PLACES}",
-        probe_server=f"maxconn {PROBE_PLACES}",
+        server=f"maxconn {REST_PLACES} {GIVEN_UP}",
+        probe_server=f"maxconn {PROBE_PLACES} {GIVEN_UP}",
     )
 
 
@@ -160,8 +162,8 @@ def _grpc(settings: Settings, max_connections: int, unavailable: Path) -> Front:
         frontend=[*answers, f"timeout client {LONGEST_S}s", f"timeout http-keep-alive {GRPC_IDLE_S}s"],
         backend=answers,
         probes="path /grpc.health.v1.Health/Check",
-        server=f"maxconn {GRPC_PLACES}",
-        probe_server=f"maxconn {PROBE_PLACES}",
+        server=f"maxconn {GRPC_PLACES} {GIVEN_UP}",
+        probe_server=f"maxconn {PROBE_PLACES} {GIVEN_UP}",
     )
 
 

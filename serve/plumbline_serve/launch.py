@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,24 +32,26 @@ from plumbline_serve.app import APP_NAME, build, grpc_options
 from plumbline_serve.deployments.transport import translated
 from plumbline_serve.haproxy import LOOPBACK
 from plumbline_serve.ports import ANY_HOST
-from plumbline_serve.ray_environment import shortage
+from plumbline_serve.ray_environment import OBJECT_STORE_BYTES, shortage
 from plumbline_serve.settings import Settings
+from plumbline_serve.supervisor import STOP_SIGNALS, Report, Stage
 
 log = logging.getLogger(__name__)
 START_ATTEMPTS = 3
-OBJECT_STORE_BYTES = 200 * 2**20  # nothing large goes through it
 POLL_S = 0.25
 FRONT_TIMEOUT_S = 120.0  # from a gateway that is ready to HAProxy that sends callers to it; a second where it is idle
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+LATE_S = 5.0
+SERVE_STOP_S, RAY_STOP_S = 25.0, 10.0  # each a few times what it takes on a busy machine
 
 
 @contextmanager
-def running(settings: Settings, inner_host: str) -> Iterator[Callable[[], None]]:
+def running(settings: Settings, inner_host: str, report: Report) -> Iterator[Callable[[], None]]:
     """The service, ready for callers, and what waits for a signal to stop; on leaving it drains and stops.
 
     Args:
         settings: What to run.
         inner_host: Where Ray's own servers listen.
+        report: Told how far it has come.
 
     Raises:
         RuntimeError: The application could not be deployed.
@@ -56,18 +59,43 @@ def running(settings: Settings, inner_host: str) -> Iterator[Callable[[], None]]
     _on_signal(_leave)
     _start_ray(settings)
     _on_signal(_leave)  # again: Ray has installed a handler of its own
+    report(Stage.STARTED)
     try:
         found = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if missing := shortage(settings, found):
             raise RuntimeError(missing)
         _deploy(settings, inner_host)
         wait_until_told = _told_to_stop()
+        report(Stage.READY)
         try:
             yield wait_until_told
         finally:
-            asyncio.run(_stop())
+            drain_s = settings.replicas.drain_timeout_s
+            _within(drain_s + SERVE_STOP_S, "Ray Serve was not stopped", lambda: asyncio.run(_stop(drain_s)))
     finally:
-        ray.shutdown()
+        _within(RAY_STOP_S, "Ray was not stopped", ray.shutdown)
+
+
+def _within(seconds: float, late: str, action: Callable[[], object]) -> None:
+    """Do something that Ray gives no time limit; what is late is left to the supervisor, which ends every process.
+
+    Args:
+        seconds: That it may take.
+        late: What the log says then.
+        action: To be done.
+    """
+
+    def do() -> None:
+        try:
+            action()
+        except Exception:
+            log.exception("stopping failed: %s", late)
+
+    thread = threading.Thread(target=do, name="stop", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        log.warning("%s in %.0f s", late, seconds)
 
 
 def shown_host(settings: Settings) -> str:
@@ -183,8 +211,8 @@ def _told_to_stop() -> Callable[[], None]:
     """
     told, tell = os.pipe()
     os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)  # first: between the two a signal would be lost
     _on_signal(lambda *_: None)
-    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
 
     def wait() -> None:
         while os.read(told, 1)[0] not in STOP_SIGNALS:
@@ -193,15 +221,16 @@ def _told_to_stop() -> Callable[[], None]:
     return wait
 
 
-async def _stop() -> None:
+async def _stop(drain_s: float) -> None:
     """Have every gateway answer what it has taken and refuse what comes; then end the application.
 
     In one event loop: Serve's handles belong to the loop that they were first used on.
     """
     try:
-        with translated(APP_NAME):
-            await ray_serve.get_app_handle(APP_NAME).broadcast("drain").results_async()
-    except (PlumblineError, RayError) as error:
+        async with asyncio.timeout(drain_s + LATE_S):  # the gateways keep to the time, unless they hang
+            with translated(APP_NAME):
+                await ray_serve.get_app_handle(APP_NAME).broadcast("drain").results_async()
+    except (PlumblineError, RayError, TimeoutError) as error:
         log.warning("the service was stopped without draining: %s", type(error).__name__)
     await ray_serve.shutdown_async()  # type: ignore[no-untyped-call]
 

@@ -21,9 +21,23 @@ MAX_MESSAGE_BYTES = (
     512 * 2**20
 )  # calls are cut well below; room for a call of images, whose encodings take 10 MB and more
 
+OBJECT_STORE_BYTES = 200 * 2**20  # nothing large goes through it
 MAX_TEMP_DIR_BYTES = 17
 """A socket's path has 107 bytes at most (sockaddr_un), 90 of them below the folder of temporary files: HAProxy's lies
 in a folder of this service (19), in one of the node (57), and while it starts has a longer name (14)."""
+
+_SUPERVISION = {
+    # A gateway whose loop has not answered for 6 to 9 s gets no calls, and those it holds are given up.
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "2s",
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_FASTINTER": "500ms",
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_FALL": "3",
+    # Ray's 10 s, three times over, are half a minute in which nobody listens.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
+    # One that hangs does not stop when it is asked to, and Ray would wait for that as long as for draining.
+    "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
+}
+"""How soon Ray notices what does not answer."""
 
 
 def temp_dir() -> str:
@@ -50,6 +64,7 @@ def set_ray_environment(settings: Settings, folder: Path, ports: range) -> Mappi
         | inner
         | _haproxy(settings, folder, [int(inner[name]) for name in HAPROXY_PAGES])
         | own_token(folder)
+        | _SUPERVISION
         | {"RAY_TMPDIR": temp_dir(), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     )
     chosen = {name: value for name, value in wanted.items() if name not in os.environ}
@@ -66,6 +81,17 @@ def inner_host(settings: Settings, chosen: Mapping[str, str]) -> str:
     """
     is_fronted = "RAY_SERVE_HAPROXY_BINARY_PATH" in chosen and os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
     return LOOPBACK if is_fronted else settings.host
+
+
+def haproxy_socket(folder: Path) -> Path | None:
+    """Where HAProxy's admin socket lies, in one more folder for each node; None where there is no HAProxy.
+
+    Args:
+        folder: That `set_ray_environment` was given.
+    """
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1") != "1":
+        return None
+    return Path(os.environ.get("RAY_SERVE_HAPROXY_SOCKET_PATH", folder / "s"))
 
 
 def listening(settings: Settings) -> Iterator[tuple[str, str, int, str]]:

@@ -26,9 +26,9 @@ from plumbline_models.core.sections import explain
 from plumbline_models.scorers import anchor_sections
 from plumbline_models.weights.paths import anchored
 from plumbline_serve.access_settings import AuthSettings, EdgeSettings, Section, TlsSettings
+from plumbline_serve.environment_names import CONFIG_VARIABLE, check_names
 from plumbline_serve.url_settings import UrlSettings
 
-CONFIG_VARIABLE = "PLUMBLINE_CONFIG"
 _RAW_CHANNELS = 4  # at most: with transparency
 _FORM_OVERHEAD_BYTES = 2**16  # one item's text and a form's boundaries
 PATHS = (
@@ -246,8 +246,9 @@ def load_settings(path: Path | None = None, overrides: dict[str, Any] | None = N
         overrides: Validated top-level fields that win over everything else; entries of None are left out.
 
     Raises:
-        ConfigError: The file is missing, is not YAML, or does not validate.
+        ConfigError: The file is missing, is not YAML, or does not validate, or a variable is none of ours.
     """
+    check_names(os.environ, Settings)
     named = os.environ.get(CONFIG_VARIABLE)
     path = path or (Path(named) if named else None)
     values = _anchor(_read_yaml(path), path.absolute().parent) if path is not None else {}

@@ -2,62 +2,105 @@
 
 The child has a session of its own, so that a signal to the whole process group, as a terminal or a job scheduler sends
 it, reaches this process alone: Ray's processes would end by it before anything is drained. What the child's processes
-leave when they end becomes a child of this process, and is ended by its id.
+leave when they end becomes a child of this process, and is ended by its id. Every wait here has an end: for a child
+that was told to stop, for one that cannot do its work any more, and for what either left.
+
+Signals are bytes on a pipe that one loop reads. Their handlers do nothing, so none can interrupt another halfway.
 """
 
 import ctypes
 import logging
 import os
+import select
 import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, NoReturn
+from enum import IntEnum
+from types import FrameType
+from typing import NoReturn, Protocol, TypeAlias
+
+from plumbline_serve.processes import descendants, send
 
 log = logging.getLogger(__name__)
 FAILED = 1
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+HANDLED = (*STOP_SIGNALS, signal.SIGHUP, signal.SIGCHLD)
+UNREADY_STOP_S = 5.0  # nobody waits for an answer yet
 LEFTOVER_GRACE_S = 5.0  # for each of SIGTERM and SIGKILL
+LOOK_PERIOD_S = 0.5
 POLL_S = 0.05
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
 
-def supervise(service: Callable[[], int], *, stop_timeout_s: float) -> int:
-    """Run a service in a child process until it ends, handing on signals to stop; then end what it left.
+class Stage(IntEnum):
+    """How far a service has come; it says so each time that it gets further."""
+
+    BEGUN = 0
+    STARTED = 1
+    """What it needs is there."""
+    READY = 2
+    """Its callers are answered."""
+
+
+Report: TypeAlias = Callable[[Stage], None]
+
+
+class Watch(Protocol):
+    """Sees whether a service can still do its work."""
+
+    def look(self, stage: Stage) -> str | None:
+        """Called about twice per second: why the service cannot go on; None where it can."""
+        ...
+
+
+def supervise(service: Callable[[Report], int], watch: Watch, *, stop_timeout_s: float) -> int:
+    """Run a service in a child process until it ends, is told to stop or cannot go on; then end what it left.
 
     Args:
-        service: Returns the exit status; SIGTERM stops it.
-        stop_timeout_s: How long it may take to stop once it was told to.
+        service: Gets what to report its stages with, and returns the exit status; SIGTERM stops it.
+        watch: Ends it where it cannot go on.
+        stop_timeout_s: How long it may take to stop once it was ready and told to.
 
     Returns:
-        Its exit status, or 1 if it was ended by a signal or by force.
+        Its exit status; 0 where it was told to stop before it was ready; 1 if it was ended by a signal or by force.
     """
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    reports, told = os.pipe()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    own = os.getpid()
     child = os.fork()
     if child == 0:
-        _be_the_service(service)
-    before = _hand_signals_on(child, stop_timeout_s)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        os.close(reports)
+        _be_the_service(lambda: service(lambda stage: _report(told, stage)), parent=own)
+    os.close(told)
     try:
-        return _exit_status(_await(child))
+        with _Signals() as signals:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            return _Supervision(child, watch, stop_timeout_s).run(signals, reports)
     finally:
-        signal.alarm(0)
+        os.close(reports)
         _end_leftovers()
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
-def _be_the_service(service: Callable[[], int]) -> NoReturn:
+def _report(told: int, stage: Stage) -> None:
+    with suppress(BrokenPipeError):  # the supervisor was killed, and SIGTERM is on its way
+        os.write(told, bytes([stage]))
+
+
+def _be_the_service(service: Callable[[], int], *, parent: int) -> NoReturn:
     status = FAILED
     try:
         os.setsid()
         _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        if os.getppid() != parent:
+            os._exit(FAILED)  # it died before it could be noticed
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         status = service()
     except BaseException:
         log.exception("the service failed")
@@ -67,84 +110,144 @@ def _be_the_service(service: Callable[[], int]) -> NoReturn:
         os._exit(status)
 
 
-def _hand_signals_on(child: int, stop_timeout_s: float) -> dict[int, Any]:
-    """Install the handlers; the first signal to stop counts, the others are the same wish once more.
+class _Signals:
+    """While the context lasts, the signals that were sent can be read as bytes, in their order."""
 
-    Returns:
-        The handlers before.
+    def __enter__(self) -> int:
+        self._reader, self._writer = os.pipe()
+        for end in (self._reader, self._writer):
+            os.set_blocking(end, False)
+        self._fd_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._before = {number: signal.getsignal(number) for number in HANDLED}
+        for number in HANDLED:
+            if number != signal.SIGHUP or _stops_at_hangup():
+                signal.signal(number, _do_nothing)
+            elif self._before[number] is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_IGN)
+        return self._reader
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._fd_before)
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    pass
+
+
+def _stops_at_hangup() -> bool:
+    """Whether SIGHUP says that the terminal of this command was closed; a service without one has nothing to read anew.
+
+    `nohup` asks for neither.
     """
-    was_told = False
-
-    def tell(*_: object) -> None:
-        nonlocal was_told
-        if not was_told:
-            was_told = True
-            signal.setitimer(signal.ITIMER_REAL, stop_timeout_s)
-            _send(child, signal.SIGTERM)
-
-    def force(*_: object) -> None:
-        log.warning("the service did not stop in time and is ended by force")
-        _send(child, signal.SIGKILL)
-
-    handlers = dict.fromkeys(STOP_SIGNALS, tell) | {signal.SIGALRM: force}
-    return {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return False
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
-def _await(child: int) -> int:
-    """Wait for the child, and meanwhile for whatever else ends.
+class _Supervision:
+    """One child, from its start to its end."""
 
-    Returns:
-        How it ended, as `os.wait` has it.
-    """
-    while True:
-        ended, how = os.wait()
-        if ended == child:
-            return how
+    def __init__(self, child: int, watch: Watch, stop_timeout_s: float) -> None:
+        self._child = child
+        self._watch = watch
+        self._stop_timeout_s = stop_timeout_s
+        self._stage = Stage.BEGUN
+        self._force_at: float | None = None
+        """When the child is ended by force; set once it was told to stop."""
 
+    def run(self, signals: int, reports: int) -> int:
+        """Until the child has ended or is given up.
 
-def _exit_status(how: int) -> int:
-    code = os.waitstatus_to_exitcode(how)
-    if code >= 0:
-        return code
-    log.warning("the service was ended by %s", signal.Signals(-code).name)
-    return FAILED
+        Args:
+            signals: Bytes of signals that were sent to this process.
+            reports: Bytes of the child's stages.
+
+        Returns:
+            The exit status.
+        """
+        sources = [signals, reports]
+        while (how := self._reap()) is None:
+            readable, _, _ = select.select(sources, [], [], LOOK_PERIOD_S)
+            if signals in readable and not set(os.read(signals, 4096)).isdisjoint({*STOP_SIGNALS, signal.SIGHUP}):
+                self._tell()
+            if reports in readable:
+                if stages := os.read(reports, 4096):
+                    self._stage = Stage(max(stages))
+                else:
+                    sources.remove(reports)
+            if (status := self._given_up()) is not None:
+                send(self._child, signal.SIGKILL)
+                return status
+        return self._exit_status(how)
+
+    @property
+    def _was_stopped_early(self) -> bool:
+        return self._force_at is not None and self._stage is not Stage.READY
+
+    def _tell(self) -> None:
+        """The first signal to stop counts; the others are the same wish once more."""
+        if self._force_at is None:
+            patience_s = self._stop_timeout_s if self._stage is Stage.READY else UNREADY_STOP_S
+            self._force_at = time.monotonic() + patience_s
+            send(self._child, signal.SIGTERM)
+
+    def _reap(self) -> int | None:
+        """Wait for what has ended; how the child did, as `os.wait` has it."""
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == self._child:
+                    return ended[1]
+        return None
+
+    def _given_up(self) -> int | None:
+        """The exit status of a service that cannot go on, or that does not stop; None of any other."""
+        if self._force_at is None:
+            cause = self._watch.look(self._stage)
+        elif time.monotonic() < self._force_at:
+            return None
+        elif self._was_stopped_early:
+            return 0
+        else:
+            cause = "it did not stop in time after it was told to."
+        if cause is None:
+            return None
+        print(f"The service ends: {cause}", file=sys.stderr, flush=True)  # noqa: T201 - for the caller
+        return FAILED
+
+    def _exit_status(self, how: int) -> int:
+        code = os.waitstatus_to_exitcode(how)
+        if self._was_stopped_early:
+            return 0
+        if code >= 0:
+            return code
+        print(f"The service was ended by {signal.Signals(-code).name}.", file=sys.stderr, flush=True)  # noqa: T201
+        return FAILED
 
 
 def _end_leftovers() -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         until = time.monotonic() + LEFTOVER_GRACE_S
         told: set[int] = set()
-        while (left := _descendants()) and time.monotonic() < until:
+        while (left := set(descendants(os.getpid()))) and time.monotonic() < until:
             for pid in left - told:
-                _send(pid, number)
+                send(pid, number)
             told |= left
             time.sleep(POLL_S)
-            _reap()
+            _reap_all()
 
 
-def _reap() -> None:
+def _reap_all() -> None:
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-
-
-def _descendants() -> set[int]:
-    """Every process below this one, those that ended and that nobody waited for among them."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            stat = (entry / "stat").read_text(encoding="ascii", errors="replace")
-            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])  # behind a name that may hold anything
-    found: set[int] = set()
-    wave = {os.getpid()}
-    while wave := {pid for pid, parent in parents.items() if parent in wave}:
-        found |= wave
-    return found
-
-
-def _send(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
 
 
 def _prctl(option: int, value: int) -> None:

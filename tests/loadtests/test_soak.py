@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from loadtests.service.soak import TOTAL, Sample, held_mib, process_name, summarise
+from loadtests.service.memory import held_mib, process_name
+from loadtests.service.soak import TOTAL, Sample, summarise
 
 MINUTE_S = 60.0
 

@@ -66,4 +66,4 @@ def test_doctor_names_a_taken_port_that_the_environment_chose(
         monkeypatch.setenv("RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", str(port))
         monkeypatch.setenv("COLUMNS", "200")
         assert examine(SETTINGS) == 1
-    assert f"{port}: Address already in use" in capsys.readouterr().out
+    assert f"{port} (Address already in use)" in capsys.readouterr().out

@@ -1,26 +1,27 @@
 """`plumbline serve`: the service in the foreground."""
 
 import ipaddress
-import os
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from plumbline_models.core.errors import ConfigError, SetupError
+from plumbline_models.core.sections import all_of
 from plumbline_models.core.weights import Seek
 from plumbline_serve.assembly import make_scorers
-from plumbline_serve.cli.weights import describe, find_weights
-from plumbline_serve.edge.access import read_keys
-from plumbline_serve.ports import held_block, held_ports, obstacle
-from plumbline_serve.ray_environment import inner_host, listening, set_ray_environment, temp_dir
-from plumbline_serve.ray_token import check_own_start
+from plumbline_serve.cli.checks import look, raise_descriptor_limit
+from plumbline_serve.cli.weights import find_weights
+from plumbline_serve.haproxy import LOOPBACK
+from plumbline_serve.ports import ANY_HOST, held_block, held_ports
+from plumbline_serve.ray_environment import haproxy_socket, inner_host, set_ray_environment, temp_dir
 from plumbline_serve.settings import Settings
-from plumbline_serve.supervisor import supervise
+from plumbline_serve.supervisor import Report, supervise
+from plumbline_serve.watch import ServiceWatch, answers_ready, behind_haproxy
 
 FAILED = 1
 SEEK: tuple[Seek, ...] = ("anywhere", "fetch")
-STOP_TIMEOUT_S = 90.0  # besides draining: Ray takes its time on a busy machine
+STOP_TIMEOUT_S = 60.0  # besides draining; each step of stopping has a limit of its own, and together they take less
 
 
 def serve(settings: Settings) -> int:
@@ -30,28 +31,35 @@ def serve(settings: Settings) -> int:
         0 after a clean stop, 1 if the service could not be started or ended by itself.
 
     Raises:
-        SetupError: The configuration cannot work; nothing was started.
+        SetupError: The configuration or the machine cannot work; nothing was started.
     """
-    _check_ports(settings)
-    if settings.auth.keys_file is not None:
-        read_keys(settings.auth.keys_file)  # the gateways read it too, where nobody would see what is wrong with it
-    check_own_start(os.environ, is_required=settings.auth.require_ray_token)
-    _check_weights(settings)
+    raise_descriptor_limit()
+    _check(settings)
     scorers = list(make_scorers(settings))
     _warn_if_open(settings)
     own = frozenset({settings.port, settings.grpc_port})
     with (
         held_ports(settings.host, *own),
         held_block(avoid=own) as block,
-        tempfile.TemporaryDirectory(prefix="plumbline-", dir=temp_dir(), ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(prefix="plumbline-", dir=temp_dir(), ignore_cleanup_errors=True) as name,
     ):
+        folder = Path(name)
         return supervise(
-            lambda: _run(settings, scorers, Path(folder), block),
+            lambda report: _run(settings, report, scorers=scorers, folder=folder, block=block),
+            ServiceWatch(_probe(settings, haproxy_socket(folder))),
             stop_timeout_s=settings.replicas.drain_timeout_s + STOP_TIMEOUT_S,
         )
 
 
-def _run(settings: Settings, scorers: Iterable[str], folder: Path, block: range) -> int:
+def _probe(settings: Settings, haproxy: Path | None) -> Callable[[], str | None]:
+    """What finds out whether callers are answered."""
+    if haproxy is not None:
+        return lambda: behind_haproxy(haproxy)
+    address = f"{LOOPBACK if settings.host == ANY_HOST else settings.host}:{settings.port}"
+    return lambda: None if answers_ready(address) else f"nothing that is ready answers on {address}"
+
+
+def _run(settings: Settings, report: Report, *, scorers: Iterable[str], folder: Path, block: range) -> int:
     chosen = set_ray_environment(settings, folder, block)
     from plumbline_serve import launch  # noqa: PLC0415 - Ray reads the environment when it is imported
 
@@ -62,7 +70,7 @@ def _run(settings: Settings, scorers: Iterable[str], folder: Path, block: range)
         file=sys.stderr,
     )
     try:
-        with launch.running(settings, inner_host(settings, chosen)) as wait_until_told:
+        with launch.running(settings, inner_host(settings, chosen), report) as wait_until_told:
             shown = launch.shown_host(settings)
             print(f"Ready: REST http://{shown}:{settings.port}  gRPC {shown}:{settings.grpc_port}", flush=True)
             wait_until_told()
@@ -73,20 +81,18 @@ def _run(settings: Settings, scorers: Iterable[str], folder: Path, block: range)
     return 0
 
 
-def _check_weights(settings: Settings) -> None:
-    """Have all weights on this machine before Ray starts; faults that show without fetching are reported first."""
+def _check(settings: Settings) -> None:
+    """Look at everything before Ray starts, and have all weights on this machine.
+
+    Raises:
+        SetupError: With all faults, those that show without fetching first.
+    """
+    broken = [finding for finding in look(settings) if finding.is_needed and not finding.is_fine]
+    faults: list[SetupError] = [ConfigError(f"{finding.what}: {finding.found} {finding.advice}") for finding in broken]
     for seek in SEEK:
-        faults = [found.fault for found in find_weights(settings, seek) if found.fault is not None]
+        faults += [found.fault for found in find_weights(settings, seek) if found.fault is not None]
         if faults:
-            raise SetupError("\n".join(dict.fromkeys(describe(fault, settings) for fault in faults)))
-
-
-def _check_ports(settings: Settings) -> None:
-    if settings.port == settings.grpc_port:
-        raise ConfigError(f"REST and gRPC cannot share port {settings.port}.", port=settings.port)
-    for _, host, port, where in listening(settings):
-        if reason := obstacle(host, port):
-            raise ConfigError(f"Nothing can listen on {host}:{port} ({reason}); see --host and {where}.")
+            raise all_of(faults)
 
 
 def _warn_if_open(settings: Settings) -> None:

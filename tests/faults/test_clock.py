@@ -1,0 +1,30 @@
+"""Clocks that jump decide nothing: what is measured or waited for is on the monotonic clock."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [
+    ROOT / "serve" / "plumbline_serve",
+    ROOT / "models" / "plumbline_models",
+    ROOT / "clients" / "plumbline_client",
+]
+WALL = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"), ("date", "today")}
+ALLOWED = {
+    "engine_store.py": "ages of files, whose times are the wall clock's; under a lock that no builder holds",
+    "rest_wire.py": "Retry-After may be a date; seconds are the rule",
+}
+
+
+def readers_of_the_wall_clock() -> Iterator[str]:
+    for folder in SOURCES:
+        for path in folder.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                match node:
+                    case ast.Attribute(value=ast.Name(id=module), attr=name) if (module, name) in WALL:
+                        yield path.name
+
+
+def test_nothing_else_reads_the_wall_clock() -> None:
+    assert set(readers_of_the_wall_clock()) == set(ALLOWED)

@@ -1,0 +1,82 @@
+"""What stops the service is found before anything is started, in `serve` and in `doctor` alike."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plumbline_serve.cli.checks import MIN_DESCRIPTORS, look
+from plumbline_serve.ports import free_port
+from plumbline_serve.settings import Settings
+
+
+def settings_of(cache_dir: Path) -> Settings:
+    return Settings(host="127.0.0.1", port=free_port(), grpc_port=free_port(), cache_dir=cache_dir)
+
+
+def advice_of(what: str, settings: Settings) -> str | None:
+    """What to do about it; None where it is fine."""
+    (finding,) = (each for each in look(settings) if each.what == what)
+    return None if finding.is_fine else f"{finding.found} {finding.advice}"
+
+
+def plumbline(command: str, *arguments: str, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "plumbline_serve.cli", command, *arguments]
+    if limit is not None:
+        words = ["prlimit", f"--nofile={limit}:{limit}", *words]
+    environment = os.environ | {"COLUMNS": "300", "PLUMBLINE_BACKEND": "fake"}
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_this_machine_is_fine(tmp_path: Path) -> None:
+    broken = [finding for finding in look(settings_of(tmp_path)) if finding.is_needed and not finding.is_fine]
+    assert not broken
+
+
+def test_serve_and_doctor_name_every_fault_at_once(tmp_path: Path) -> None:
+    port = str(free_port())
+    file = tmp_path / "plumbline.yaml"
+    file.write_text(f"auth: {{keys_file: nowhere}}\nport: {port}\ngrpc_port: {port}\n", encoding="utf-8")
+    for command in ("serve", "doctor"):
+        done = plumbline(command, "--config", str(file), limit=1024)
+        said = " ".join((done.stdout + done.stderr).split())
+        assert done.returncode in {1, 2}, said
+        for fault in ("cannot share port", "API keys", f"needs {MIN_DESCRIPTORS:,}"):
+            assert fault in said, command
+
+
+def test_a_low_soft_limit_of_open_files_is_raised(tmp_path: Path) -> None:
+    code = (
+        "import resource; from plumbline_serve.cli.checks import raise_descriptor_limit; "
+        "raise_descriptor_limit(); print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    command = ["prlimit", f"--nofile=256:{hard}", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    soft, still = map(int, done.stdout.split())
+    assert soft >= min(hard, MIN_DESCRIPTORS)
+    assert still == hard
+
+
+def test_an_engine_cache_that_is_a_file_is_found(tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    assert "File exists" in (advice_of("engine cache", settings_of(tmp_path / "cache")) or "")
+
+
+def test_a_home_that_is_not_there_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
+    assert "cannot be written" in (advice_of("home folder", settings_of(tmp_path)) or "")
+
+
+@pytest.mark.parametrize(("mode", "is_fine"), [(0o600, True), (0o644, False), (0o640, False)])
+def test_a_token_of_the_caller_s_that_others_can_read_is_found(
+    mode: int, is_fine: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.touch()
+    token.chmod(mode)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    assert (advice_of("Ray's token", settings_of(tmp_path)) is None) is is_fine
