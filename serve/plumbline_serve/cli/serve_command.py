@@ -6,12 +6,11 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from plumbline_models.core.errors import ConfigError, SetupError
-from plumbline_models.core.sections import all_of
+from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.weights import Seek
 from plumbline_serve.assembly import make_scorers
 from plumbline_serve.cli.checks import look, raise_descriptor_limit
-from plumbline_serve.cli.weights import find_weights
+from plumbline_serve.cli.weights import describe, find_weights
 from plumbline_serve.haproxy import LOOPBACK
 from plumbline_serve.ports import ANY_HOST, held_block, held_ports
 from plumbline_serve.ray_environment import haproxy_socket, inner_host, set_ray_environment, temp_dir
@@ -31,7 +30,7 @@ def serve(settings: Settings) -> int:
         0 after a clean stop, 1 if the service could not be started or ended by itself.
 
     Raises:
-        SetupError: The configuration or the machine cannot work; nothing was started.
+        ConfigError: The configuration or the machine cannot work; nothing was started.
     """
     raise_descriptor_limit()
     _check(settings)
@@ -85,14 +84,14 @@ def _check(settings: Settings) -> None:
     """Look at everything before Ray starts, and have all weights on this machine.
 
     Raises:
-        SetupError: With all faults, those that show without fetching first.
+        ConfigError: With all faults, those that show without fetching first.
     """
     broken = [finding for finding in look(settings) if finding.is_needed and not finding.is_fine]
-    faults: list[SetupError] = [ConfigError(f"{finding.what}: {finding.found} {finding.advice}") for finding in broken]
+    faults = [f"{finding.what}: {finding.found} {finding.advice}".strip() for finding in broken]
     for seek in SEEK:
-        faults += [found.fault for found in find_weights(settings, seek) if found.fault is not None]
+        faults += [describe(found.fault, settings) for found in find_weights(settings, seek) if found.fault is not None]
         if faults:
-            raise all_of(faults)
+            raise ConfigError("\n".join(dict.fromkeys(faults)))
 
 
 def _warn_if_open(settings: Settings) -> None:
