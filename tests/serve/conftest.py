@@ -205,19 +205,27 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
     async with AsyncExitStack() as stack:
 
         async def open_one(
-            *, decoded_bytes: int = 2**20, max_queued: int = 1000, fetcher: UrlFetcher | None = None, **max_bytes: int
+            *,
+            decoded_bytes: int = 2**20,
+            max_queued: int = 1000,
+            fetcher: UrlFetcher | None = None,
+            policy: DecodePolicy | None = None,
+            num_decoders: int = 2,
+            **max_bytes: int,
         ) -> Pipeline:
             limits = BatchLimits(max_queued=max_queued, max_linger_s=0.0)
             compute = LocalCompute(encoders_of(scorers.values()), limits, observer)
             await compute.start()
             stack.push_async_callback(compute.close)
-            pools = CpuPools.of(num_decoders=2)
+            pools = CpuPools.of(num_decoders)
             stack.callback(pools.close)
+            decoder = ImageDecoder(policy or DecodePolicy(max_bytes=10_000, max_pixels=10_000))
+            stack.callback(decoder.close)
             tools = SessionTools(
                 compute=compute,
                 cache=EncodingCache(EncodingStore(cast("dict[EncoderKind, int]", max_bytes)), observer),
                 pools=pools,
-                decoder=ImageDecoder(DecodePolicy(max_bytes=10_000, max_pixels=10_000)),
+                decoder=decoder,
                 decoded=DecodedImages(decoded_bytes),
                 fetcher=fetcher,
             )

@@ -19,11 +19,13 @@ where EXIF is damaged, and falls back to XMP, as no browser does.
 
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 from PIL.Image import DecompressionBombError, Transpose, frombuffer
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -60,6 +62,16 @@ _TRANSPOSES = {
     8: Transpose.ROTATE_90,
 }
 """What turns an image upright, by the tag's value; 1 and anything unknown need nothing."""
+_TURNS: dict[Transpose, Callable[[NDArray[np.void]], NDArray[np.void]]] = {
+    Transpose.FLIP_LEFT_RIGHT: lambda grid: grid[:, ::-1],
+    Transpose.ROTATE_180: lambda grid: grid[::-1, ::-1],
+    Transpose.FLIP_TOP_BOTTOM: lambda grid: grid[::-1],
+    Transpose.TRANSPOSE: lambda grid: grid.T,
+    Transpose.ROTATE_270: lambda grid: grid[::-1].T,
+    Transpose.TRANSVERSE: lambda grid: grid[::-1, ::-1].T,
+    Transpose.ROTATE_90: lambda grid: grid[:, ::-1].T,
+}
+"""The same of an array of `[H, W]` whole pixels, as a view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +175,20 @@ def read_jpeg(data: bytes, header: JpegImageFile) -> Pixels | None:
 
 def _read_pixels(data: bytes, image: ImageFile, policy: DecodePolicy) -> Pixels:
     transpose = _find_transpose(data, image) if policy.exif_orientation == "apply" else None
-    if transpose is None and isinstance(image, JpegImageFile):
+    if isinstance(image, JpegImageFile):
         pixels = read_jpeg(data, image)
         if pixels is not None:
-            return pixels
+            return pixels if transpose is None else _turn(pixels, transpose)
     grey16 = correct_samples(image, alpha=policy.alpha)
     image.load()
     upright = image if transpose is None else image.transpose(transpose)
     return to_pixels(upright, alpha=policy.alpha, grey16=grey16)
+
+
+def _turn(pixels: Pixels, transpose: Transpose) -> Pixels:
+    """Turn an image; as an array of three-byte items, for numpy copies those in half the time of three bytes each."""
+    turned = np.ascontiguousarray(_TURNS[transpose](pixels.view(np.dtype((np.void, 3)))[..., 0]))
+    return turned.view(np.uint8).reshape(*turned.shape, 3)
 
 
 def _find_transpose(data: bytes, image: ImageFile) -> Transpose | None:

@@ -31,10 +31,10 @@ from plumbline_models.core.errors import (
     ImageUndecodableError,
     error_classes,
 )
-from plumbline_models.images.containers import recognise
 from plumbline_models.images.decode import DecodePolicy, decode
 from plumbline_models.images.decoder_process import PIXELS, READY, REPLY, REQUEST, ProcessLimits, arguments
-from plumbline_models.images.file_checks import count_jpeg_scans, read_jpeg_size
+from plumbline_models.images.file_checks import count_jpeg_scans
+from plumbline_models.images.headers import read_header
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,9 @@ MAX_SCAN_PIXELS: Final = 4 * 10**8
 PROGRAM: Final = ("-P", "-m", "plumbline_models.images.decoder_process")
 """What Python runs."""
 
-_DECODED_HERE: Final = frozenset({"jpeg", "png", "webp"})
+MAX_WEBP_PIXELS: Final = 8 * 10**6
+"""A WebP of more pixels is decoded beside this process: Pillow copies its pixels with the interpreter lock held, 0.1 s
+for 49 MP, and takes 16 bytes for each."""
 _START_S: Final = 30.0
 _GRACE_S: Final = 1.0  # the process ends itself at the limit; one that was stopped cannot
 _LEAST_WAIT_S: Final = 0.001  # 0 would mean not to wait at all
@@ -145,14 +147,13 @@ def _close_all(lock: threading.Lock, processes: "list[_Process]") -> None:
 
 
 def _is_decoded_here(data: bytes) -> bool:
-    try:
-        name = recognise(data).name
-    except ImageUndecodableError:
-        return True  # which is told by its first bytes
-    if name == "jpeg":
-        width, height = read_jpeg_size(data)
-        return width * height * count_jpeg_scans(data) <= MAX_SCAN_PIXELS
-    return name in _DECODED_HERE
+    header = read_header(data)
+    match header.container:
+        case "jpeg":
+            return header.num_pixels * count_jpeg_scans(data) <= MAX_SCAN_PIXELS
+        case "webp":
+            return header.num_pixels <= MAX_WEBP_PIXELS
+    return header.container in {"png", ""}  # what is no image is refused by its first bytes
 
 
 class _CrashedError(Exception):
