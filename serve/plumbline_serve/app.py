@@ -5,6 +5,7 @@ from ray.serve import Application
 from ray.serve.config import gRPCOptions
 from ray.serve.schema import LoggingConfig
 
+from plumbline_models.core.errors import ConfigError
 from plumbline_serve.deployments import EncoderReplica, Gateway
 from plumbline_serve.haproxy import GRPC_PLACES, PROBE_PLACES, REST_PLACES
 from plumbline_serve.settings import Settings
@@ -22,7 +23,21 @@ LOGGING = LoggingConfig(enable_access_log=False)  # the edge counts requests; on
 
 
 def build(settings: Settings) -> Application:
-    """The application: gateways, and in the `split` layout encoder replicas behind them."""
+    """The application for a cluster; see `application`.
+
+    Raises:
+        ConfigError: It should have TLS, which only `plumbline serve` can give it.
+    """
+    if settings.tls.cert is not None:
+        raise ConfigError(
+            "On a cluster what stands in front of Ray's proxies ends TLS: leave out the section tls, and serve nothing "
+            "in the clear beyond it."
+        )
+    return application(settings)
+
+
+def application(settings: Settings) -> Application:
+    """Gateways, and in the `split` layout encoder replicas behind them."""
     replicas = settings.replicas
     if replicas.layout == "fused":
         return _gateways(settings, num_gpus=replicas.encoder_gpus).bind(settings)
@@ -38,9 +53,13 @@ def build(settings: Settings) -> Application:
     return _gateways(settings, num_gpus=0.0).bind(settings, encoders.bind(settings))
 
 
-def grpc_options(port: int) -> gRPCOptions:
+def grpc_options(settings: Settings) -> gRPCOptions:
     """What Ray Serve's gRPC side needs to know; a Serve config file says the same."""
-    return gRPCOptions(port=port, grpc_servicer_functions=list(GRPC_SERVICERS), enable_reflection=True)
+    return gRPCOptions(
+        port=settings.grpc_port,
+        grpc_servicer_functions=list(GRPC_SERVICERS),
+        enable_reflection=settings.edge.pages,
+    )
 
 
 def _gateways(settings: Settings, *, num_gpus: float) -> ray_serve.Deployment:

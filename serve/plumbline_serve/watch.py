@@ -37,6 +37,7 @@ MAX_START_S = 300.0  # what starting took counts in favour of a replica that sta
 STOPPED_S = 10.0  # that a process may stand still by SIGSTOP
 PROBE_PERIOD_S, PROBE_TIMEOUT_S = 1.0, 5.0
 _OK = 200
+_UNIX = "unix:"
 
 
 class ServiceWatch:
@@ -196,14 +197,30 @@ def behind_haproxy(admin: Path) -> str | None:
     return None
 
 
+class _Connection(HTTPConnection):
+    """To an address as gRPC names them."""
+
+    def __init__(self, address: str) -> None:
+        self._path = address.removeprefix(_UNIX) if address.startswith(_UNIX) else None
+        super().__init__(address if self._path is None else "localhost", timeout=PROBE_TIMEOUT_S)
+
+    def connect(self) -> None:
+        """As `HTTPConnection.connect`."""
+        if self._path is None:
+            super().connect()
+            return
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
 def answers_ready(address: str) -> bool:
     """Whether `/readyz` is 200 there.
 
     Args:
-        address: Host and port.
+        address: As gRPC names them: host and port, or `unix:` and the path of a socket.
     """
-    host, _, port = address.rpartition(":")
-    connection = HTTPConnection(host.strip("[]"), int(port), timeout=PROBE_TIMEOUT_S)
+    connection = _Connection(address)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == _OK

@@ -29,12 +29,12 @@ def main(cache_dir: str, port: int, grpc_port: int) -> None:
     second = nodes.add_node(num_cpus=1, **STORE)
     ray.init(address=nodes.address, log_to_driver=False)
     layout = {"layout": "split", "num_encoders": 1, "encoder_cpus": 1}
-    settings = Settings(cache_dir=cache_dir, scorers=SCORERS, replicas=layout)
+    settings = Settings(cache_dir=cache_dir, grpc_port=grpc_port, scorers=SCORERS, replicas=layout)
     with suppress(TimeoutError):  # Ray gives its proxies a minute; on a busy machine they come up later
         ray_serve.start(
             proxy_location="HeadOnly",
             http_options={"host": "127.0.0.1", "port": port},
-            grpc_options=grpc_options(grpc_port),
+            grpc_options=grpc_options(settings),
         )
     ray_serve.run(build(settings), name=APP_NAME, route_prefix="/")
     url = f"http://127.0.0.1:{port}"

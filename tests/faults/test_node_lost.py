@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from plumbline_serve.ports import free_port
+from plumbline_serve.ray_token import own_token
 from tests.programs import program_environment
 
 pytestmark = pytest.mark.ray
@@ -20,12 +21,12 @@ ENVIRONMENT = {
 }
 
 
-def test_no_call_is_lost_to_the_death_of_a_node(engine_cache: str) -> None:
+def test_no_call_is_lost_to_the_death_of_a_node(engine_cache: str, tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, str(DRIVER), engine_cache, str(free_port()), str(free_port())],
         capture_output=True,
         text=True,
-        env=program_environment(**ENVIRONMENT),
+        env=program_environment(**ENVIRONMENT, **own_token(tmp_path)),
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-4000:]

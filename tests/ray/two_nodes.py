@@ -30,12 +30,14 @@ def main(cache_dir: str, port: int, grpc_port: int) -> None:
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": True, **STORE})
     second = nodes.add_node(num_cpus=2, **STORE)
     ray.init(address=nodes.address, log_to_driver=False)
-    settings = Settings(cache_dir=cache_dir, replicas={"layout": "split", "num_encoders": 1, "encoder_cpus": 1})
+    settings = Settings(
+        cache_dir=cache_dir, grpc_port=grpc_port, replicas={"layout": "split", "num_encoders": 1, "encoder_cpus": 1}
+    )
     with suppress(TimeoutError):  # Ray gives its proxies a minute; on a busy machine they come up later
         ray_serve.start(
             proxy_location="HeadOnly",
             http_options={"host": "127.0.0.1", "port": port},
-            grpc_options=grpc_options(grpc_port),
+            grpc_options=grpc_options(settings),
         )
     ray_serve.run(build(settings), name=APP_NAME, route_prefix="/")
     url = f"http://127.0.0.1:{port}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from plumbline_models.core.errors import ConfigError
 from plumbline_serve.edge.access import read_keys
 from plumbline_serve.ports import held_block, obstacle
-from plumbline_serve.ray_environment import OBJECT_STORE_BYTES, listening, temp_dir
+from plumbline_serve.ray_environment import OBJECT_STORE_BYTES, check_tls, listening, temp_dir
 from plumbline_serve.ray_token import check_own_start
 from plumbline_serve.settings import Settings
 
@@ -44,6 +44,7 @@ def look(settings: Settings) -> Iterator[Finding]:
     """Look at everything of this page; nothing is started, and nothing is left."""
     yield from _ports(settings)
     yield from _keys(settings)
+    yield from _tls(settings)
     yield _descriptors()
     yield _home()
     yield _temporary()
@@ -86,6 +87,17 @@ def _keys(settings: Settings) -> Iterator[Finding]:
     else:
         found, advice = f"{num_keys} in {settings.auth.keys_file}", "Nobody may call: plumbline keys new makes one."
         yield Finding("API keys", num_keys > 0, found, advice, is_needed=False)
+
+
+def _tls(settings: Settings) -> Iterator[Finding]:
+    if settings.tls.cert is None:
+        return
+    try:
+        check_tls(settings)
+    except ConfigError as error:
+        yield Finding("TLS", is_fine=False, found=error.detail)
+    else:
+        yield Finding("TLS", is_fine=True, found=str(settings.tls.cert))
 
 
 def _descriptors() -> Finding:

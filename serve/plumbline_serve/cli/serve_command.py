@@ -13,9 +13,10 @@ from plumbline_serve.cli.checks import look, raise_descriptor_limit
 from plumbline_serve.cli.weights import describe, find_weights
 from plumbline_serve.haproxy import LOOPBACK
 from plumbline_serve.ports import ANY_HOST, held_block, held_ports
-from plumbline_serve.ray_environment import haproxy_socket, inner_host, set_ray_environment, temp_dir
+from plumbline_serve.ray_environment import answering, haproxy_socket, inner_host, set_ray_environment, temp_dir
 from plumbline_serve.settings import Settings
 from plumbline_serve.supervisor import Report, supervise
+from plumbline_serve.tls import CertificateWatch
 from plumbline_serve.watch import ServiceWatch, answers_ready, behind_haproxy
 
 FAILED = 1
@@ -69,9 +70,12 @@ def _run(settings: Settings, report: Report, *, scorers: Iterable[str], folder: 
         file=sys.stderr,
     )
     try:
-        with launch.running(settings, inner_host(settings, chosen), report) as wait_until_told:
-            shown = launch.shown_host(settings)
-            print(f"Ready: REST http://{shown}:{settings.port}  gRPC {shown}:{settings.grpc_port}", flush=True)
+        fronts = answering(settings, folder)
+        with launch.running(settings, inner_host(settings, chosen), fronts=fronts, report=report) as wait_until_told:
+            if (admin := haproxy_socket(folder)) is not None:
+                CertificateWatch(settings.tls, folder, admin).start()
+            shown, scheme = launch.shown_host(settings), "https" if settings.tls.cert else "http"
+            print(f"Ready: REST {scheme}://{shown}:{settings.port}  gRPC {shown}:{settings.grpc_port}", flush=True)
             wait_until_told()
             print("Draining …", file=sys.stderr)
     except RuntimeError as error:
