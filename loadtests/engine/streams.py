@@ -53,7 +53,7 @@ def measure(folder: Path, num_rounds: int) -> dict[str, Any]:
     """Seconds of one stream over those of two, by size of batch."""
     core = import_openvino().Core()
     spec = ClipSpec.of(ClipSection(arch=ARCH, checkpoint=write_clip(ARCH, folder)))
-    model = convert(core, clip_image_graph(spec), scratch=folder)
+    model = convert(core, clip_image_graph(spec), scratch=folder).model
     one, two = (open_side(core, model, num_streams) for num_streams in (1, 2))
     cases = {}
     for size in BATCHES:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from plumbline_models.networks.flant5.arch import T5Arch, TowerArch
-from plumbline_models.networks.flant5.layers import RmsNorm, SelfAttention, spread_buckets
+from plumbline_models.networks.flant5.layers import RmsNorm, SelfAttention
 from plumbline_models.networks.flant5.score_module import FlanT5Score, FoldedCrossAttention
+from plumbline_models.networks.flant5.states import bucket_of_distances
 from plumbline_models.networks.flant5.tower_module import FlanT5Image
 from plumbline_training.questions import QuestionBatch
 
@@ -30,8 +31,8 @@ class SpreadBias(nn.Module):
 
     def __init__(self, arch: T5Arch, *, is_causal: bool) -> None:
         super().__init__()
-        numbers = torch.arange(arch.num_buckets)[:, None]
-        self.register_buffer("bucket_of", spread_buckets(numbers, arch.max_distance, is_causal=is_causal)[0])
+        buckets = bucket_of_distances(arch.num_buckets, arch.max_distance, is_causal=is_causal)
+        self.register_buffer("bucket_of", torch.tensor(buckets))
         self.num_buckets = arch.num_buckets
 
     def forward(self, buckets: Tensor) -> Tensor:

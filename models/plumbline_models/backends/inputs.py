@@ -1,4 +1,4 @@
-"""Checks a batch against a graph's inputs before any runtime sees it."""
+"""A graph's inputs: checks a batch against them before any runtime sees it, and says along which its rows lie."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
-from plumbline_models.core.graph import Dim, TensorSpec
+from plumbline_models.core.graph import Dim, Graph, TensorSpec
 
 
 def arrange_inputs(
@@ -54,6 +54,18 @@ def _fits(dim: int | Dim, size: int, sizes: dict[str, int]) -> bool:
     if isinstance(dim, int):
         return size == dim
     return dim.low <= size <= dim.high and sizes.setdefault(dim.name, size) == size
+
+
+def rows_dimension(graph: Graph) -> Dim:
+    """The dimension that rows of a batch lie along.
+
+    Raises:
+        EngineError: The graph's outputs do not begin with a dimension of its inputs.
+    """
+    first = graph.output_shapes[0][0] if graph.output_shapes else graph.inputs[0].shape[0]
+    if not isinstance(first, Dim) or all(spec.shape[0] != first for spec in graph.inputs):
+        raise EngineError(f"The rows of the graph {graph.name} do not lie along one of its inputs.", graph=graph.name)
+    return first
 
 
 def show_shape(shape: Sequence[int | Dim]) -> str:

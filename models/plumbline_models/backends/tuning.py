@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from plumbline_models.core.errors import ConfigError
+from plumbline_models.core.precision import Precision, PrecisionChoice
 
-Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
-PrecisionChoice: TypeAlias = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+__all__ = ["MAX_THREADS", "Device", "Precision", "PrecisionChoice", "Tuning"]
+
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 
 MAX_THREADS = 1024

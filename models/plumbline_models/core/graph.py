@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from plumbline_models.core.arrays import Array, Pixels
@@ -28,6 +29,21 @@ class TensorSpec:
     name: str
     dtype: DType
     shape: tuple[int | Dim, ...]
+    num_ids: int | None = None
+    """Of a vocabulary's ids: how many there are. None where whole numbers are something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedForm:
+    """Where the exported form of a graph lies, without its weights, and what reads the weights that it is bound to.
+
+    Args:
+        folder: Holds what `plumbline_training.export_embedded` wrote; may be missing, or of other sources.
+        read_weights: Gives float32 arrays by name, without any framework.
+    """
+
+    folder: Path
+    read_weights: Callable[[], Mapping[str, Array]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +65,7 @@ class Graph:
             entry of every input that begins with one, and drops what comes of it from every output that does.
         preprocess: Of a graph whose first output is an image's embedding of unit norm: what int8 is calibrated and
             measured with. Other graphs have no int8 form.
+        shipped: Where its exported form came with the weights; None: it has to be exported.
     """
 
     name: str
@@ -60,3 +77,4 @@ class Graph:
     exceeds_fp16: bool = False
     fillable: frozenset[str] = frozenset()
     preprocess: Preprocess | None = None
+    shipped: ShippedForm | None = None

@@ -5,8 +5,9 @@ import re
 import shlex
 import zipfile
 from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from plumbline_models.core.errors import CheckpointError, StateDictError, UnsafeCheckpointError
 
@@ -65,8 +66,29 @@ def inspect(file: Path) -> FileKind:
     return "zip_pickle"
 
 
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor of a safetensors file, as its header describes it."""
+
+    kind: str
+    """What it is stored as, such as `F32`."""
+    shape: tuple[int, ...]
+    start: int
+    """Byte of the file at which it begins."""
+    end: int
+
+
 def stored_types(file: Path) -> Mapping[str, str]:
     """What each tensor of a safetensors file is stored as, such as `F32`, by its name; reads the header alone.
+
+    Raises:
+        CheckpointError: The header is none, or the file holds less than it promises.
+    """
+    return {name: stored.kind for name, stored in stored_tensors(file).items()}
+
+
+def stored_tensors(file: Path) -> Mapping[str, StoredTensor]:
+    """What a safetensors file holds, and where, by name; reads the header alone.
 
     Raises:
         CheckpointError: The header is none, or the file holds less than it promises.
@@ -75,20 +97,24 @@ def stored_types(file: Path) -> Mapping[str, str]:
         with file.open("rb") as opened:
             num_header = _header_bytes(opened.read(_LENGTH_BYTES))
             header = json.loads(opened.read(min(num_header, _MAX_HEADER_BYTES)))
-        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        types = {str(name): str(entry["dtype"]) for name, entry in tensors.items()}
-        num_data = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
+        first = _LENGTH_BYTES + num_header
+        tensors = {name: _stored(entry, first) for name, entry in header.items() if name != "__metadata__"}
         num_found = file.stat().st_size
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise CheckpointError(
             f"The checkpoint {file.name} is damaged: its header cannot be read.", path=str(file)
         ) from error
-    num_wanted = _LENGTH_BYTES + num_header + num_data
+    num_wanted = max((stored.end for stored in tensors.values()), default=first)
     if num_found < num_wanted:
         raise CheckpointError(
             f"The checkpoint {file.name} is damaged: it holds {num_found} of its {num_wanted} bytes.", path=str(file)
         )
-    return types
+    return tensors
+
+
+def _stored(entry: Mapping[str, Any], first: int) -> StoredTensor:
+    start, end = (first + int(offset) for offset in entry["data_offsets"])
+    return StoredTensor(str(entry["dtype"]), tuple(map(int, entry["shape"])), start, end)
 
 
 def tensor_bytes(file: Path, wants: Callable[[str], bool]) -> Mapping[str, tuple[str, bytes]]:

@@ -1,16 +1,15 @@
-"""`plumbline keys`: makes, lists and revokes the API keys of a file; running services read it again by themselves."""
+"""`plumbline keys`: makes, lists and revokes the API keys of a file; running services read it again by themselves.
+
+What a command needs is imported when it runs; see `main`.
+"""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
-from pydantic import ValidationError
-from rich.table import Table
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.cli.results import literally, show_table
-from plumbline_serve.edge.access.keys_file import SCOPES, KeyEntry, Scope, changing, digest_of, new_key, read_keys
 
 keys = typer.Typer(
     help="Make, list and revoke the API keys of a file.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -22,13 +21,17 @@ FileOption = Annotated[Path, typer.Option("--file", help="YAML file of hashed ke
 def new(
     name: Annotated[str, typer.Option(help="Of whoever calls by it: lower-case letters, digits, dots, dashes.")],
     file: FileOption,
-    scopes: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(SCOPES)}.")] = "score",
+    scopes: Annotated[str, typer.Option(help="Comma-separated: score, decide, admin.")] = "score",
     weight: Annotated[float, typer.Option(help="Its share beside other keys while both wait.")] = 1.0,
     rate: Annotated[str | None, typer.Option(help="Items per second, minute, hour or day: 100/minute.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Requests under way at one gateway.")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Days after which it expires; default: never.")] = None,
 ) -> None:
     """Make a key, print it once, and put its hash into the file."""
+    from pydantic import ValidationError
+
+    from plumbline_serve.edge.access.keys_file import KeyEntry, Scope, changing, digest_of, new_key
+
     key = new_key()
     try:
         entry = KeyEntry(
@@ -53,6 +56,11 @@ def new(
 @keys.command("list")
 def list_keys(file: FileOption) -> None:
     """Show what the file says of each key; the keys themselves are nowhere."""
+    from rich.table import Table
+
+    from plumbline_serve.cli.results import literally, show_table
+    from plumbline_serve.edge.access.keys_file import read_keys
+
     table = Table("name", "scopes", "weight", "rate", "concurrency", "expires")
     for entry in read_keys(file):
         expires = "never" if entry.expires is None else f"{entry.expires:%Y-%m-%d %H:%M} UTC"
@@ -64,6 +72,8 @@ def list_keys(file: FileOption) -> None:
 @keys.command()
 def revoke(name: Annotated[str, typer.Option(help="Of the key.")], file: FileOption) -> None:
     """Take a key out of the file: within seconds no gateway lets it in."""
+    from plumbline_serve.edge.access.keys_file import changing
+
     with changing(file) as entries:
         if all(each.name != name for each in entries):
             raise ConfigError(f"There is no key {name} in {file}.")

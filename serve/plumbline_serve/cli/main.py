@@ -1,4 +1,7 @@
-"""The commands and their arguments; what they do is in the files beside this one."""
+"""The commands and their arguments; what they do is in the files beside this one, imported when they run.
+
+So help, and an argument that is wrong, cost nothing of what serves: no scorers, no web framework, no compiler.
+"""
 
 import contextlib
 import io
@@ -10,13 +13,9 @@ from typing import Annotated
 
 import typer
 
-from plumbline_models.backends import PrecisionChoice
 from plumbline_models.core.errors import PlumblineError
-from plumbline_serve.cli import compile_command, score_command, serve_command
-from plumbline_serve.cli import doctor as doctor_command
+from plumbline_models.core.precision import PrecisionChoice
 from plumbline_serve.cli.keys_command import keys
-from plumbline_serve.cli.weights import describe, show_encoders
-from plumbline_serve.settings import load_settings
 
 FAILED, USAGE = 1, 2
 cli = typer.Typer(
@@ -38,6 +37,9 @@ def serve(
     grpc_port: Annotated[int | None, typer.Option(min=1, max=65535, help="gRPC port (9000).")] = None,
 ) -> None:
     """Run the service in the foreground; SIGTERM drains it."""
+    from plumbline_serve.cli import serve_command
+    from plumbline_serve.settings import load_settings
+
     settings = load_settings(config, {"host": host, "port": port, "grpc_port": grpc_port})
     raise typer.Exit(serve_command.serve(settings))
 
@@ -56,11 +58,17 @@ def score(
     ca: Annotated[Path | None, typer.Option(help="PEM file of the authority of the server's certificate.")] = None,
 ) -> None:
     """Score image files, in this process or through a server."""
+    from plumbline_serve.cli import score_command
+
     inputs = score_command.FilesToScore.parse(images, text, scorers)
     if server is None:
+        from plumbline_serve.settings import load_settings
+
         reply = score_command.in_process(inputs, load_settings(config))
     else:
-        reply = score_command.through_server(inputs, score_command.Server(server, api_key, ca))
+        from plumbline_serve.cli.score_through_server import Server, through_server
+
+        reply = through_server(inputs, Server(server, api_key, ca))
     raise typer.Exit(score_command.show(reply, as_json=as_json))
 
 
@@ -78,6 +86,9 @@ def compile_engines(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Build the engines of every configured scorer ahead of time."""
+    from plumbline_serve.cli import compile_command
+    from plumbline_serve.settings import load_settings
+
     settings = load_settings(config, {"backend": backend, "precision": precision})
     given = {"calibration_dir": calibration, "strip_weights": strip_weights}
     engines = settings.engines.model_copy(update={name: value for name, value in given.items() if value is not None})
@@ -88,12 +99,18 @@ def compile_engines(
 @cli.command()
 def models(config: ConfigOption = None) -> None:
     """List what the configuration would load, where from, its licence, and whether it is there."""
+    from plumbline_serve.cli.weights import show_encoders
+    from plumbline_serve.settings import load_settings
+
     raise typer.Exit(show_encoders(load_settings(config)))
 
 
 @cli.command()
 def doctor(config: ConfigOption = None) -> None:
     """Check devices, backends, weights and ports, and say what to do."""
+    from plumbline_serve.cli import doctor as doctor_command
+    from plumbline_serve.settings import load_settings
+
     raise typer.Exit(doctor_command.examine(load_settings(config)))
 
 
@@ -107,6 +124,8 @@ def main() -> None:
     try:
         cli()
     except PlumblineError as error:
+        from plumbline_serve.cli.weights import describe
+
         print(f"plumbline: {describe(error)}", file=sys.stderr)
         sys.exit(USAGE)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`plumbline score`: files in, a table or the REST reply out; in this process or through a server."""
+"""`plumbline score`: files in, a table or the REST reply out; here, or in the file beside through a server."""
 
 import asyncio
 import os
@@ -12,9 +12,7 @@ from typing import Any, TypeAlias
 from rich.table import Column, Table
 from rich.text import Text
 
-from plumbline_client import Client, Image, PlumblineClientError, ProblemError, Tls
-from plumbline_client import Item as ClientItem
-from plumbline_models.core.errors import MalformedRequestError, PlumblineError
+from plumbline_models.core.errors import MalformedRequestError
 from plumbline_serve.assembly import Assembly, assembled, make_scorers
 from plumbline_serve.cli.results import literally, show_json, show_table
 from plumbline_serve.cli.score_files import Cutter, File
@@ -26,10 +24,6 @@ from plumbline_serve.settings import Settings
 
 OK, SOME_FAILED = 0, 1
 CHUNK = 32  # files per request: enough to fill a batch, few enough to keep memory low
-CHUNK_BYTES = 32 * 2**20  # half of the default limit of a request, for text and boundaries stand beside the files
-MAX_FILE_BYTES = 2**30  # no service takes an image of that size; what is larger is not read into memory
-REQUEST_MS = 600_000.0  # patience with a server that computes large networks on a CPU
-_TOO_LARGE = 413
 Document: TypeAlias = dict[str, Any]
 Scored: TypeAlias = Callable[[Sequence[File]], Document]
 """Scores files that could be read, in one request or more; returns a document in the shape of REST."""
@@ -62,16 +56,6 @@ class FilesToScore:
         return cls(images, caption, [name.strip() for name in scorers.split(",")] if scorers else None)
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A running service."""
-
-    url: str
-    api_key: str | None = None
-    ca: Path | None = None
-    """Authorities that its certificate may come from, where they are not public."""
-
-
 def in_process(inputs: FilesToScore, settings: Settings) -> Document:
     """Score without a server: load, score, forget.
 
@@ -94,39 +78,7 @@ def in_process(inputs: FilesToScore, settings: Settings) -> Document:
             items = [Item(id=file.name, image=EncodedImage(file.data), text=inputs.text) for file in files]
             return score_document(runner.run(assembly.service.score(ScoreRequest(items, scorers=inputs.scorers))))
 
-        return _score_all(inputs, cutter, score, uuid.uuid4().hex)
-
-
-def through_server(inputs: FilesToScore, server: Server) -> Document:
-    """Score through a running service.
-
-    Args:
-        inputs: What to score, and with which scorers.
-        server: Which service.
-
-    Raises:
-        PlumblineError: The service cannot be reached or refuses the request as a whole.
-    """
-    request_id = uuid.uuid4().hex
-    cutter = Cutter(CHUNK, CHUNK_BYTES, MAX_FILE_BYTES)
-    try:
-        tls = None if server.ca is None else Tls(ca=server.ca)
-        with Client(server.url, api_key=server.api_key, timeout_ms=REQUEST_MS, tls=tls) as client:
-
-            def score(files: Sequence[File]) -> Document:
-                items = [ClientItem(Image.data(file.data), inputs.text) for file in files]
-                try:
-                    reply = client.score(items, scorers=inputs.scorers, request_id=request_id)
-                except ProblemError as error:
-                    return _refused(files, error, cutter, score)
-                document = reply.model_dump(mode="json", exclude_unset=True)  # the fields that the service sent
-                for file, result in zip(files, document["results"], strict=True):
-                    result["id"] = file.name
-                return document
-
-            return _score_all(inputs, cutter, score, request_id)
-    except PlumblineClientError as error:
-        raise PlumblineError(error.detail) from error
+        return score_all(inputs, cutter, score, uuid.uuid4().hex)
 
 
 def show(document: Document, *, as_json: bool) -> int:
@@ -155,18 +107,27 @@ def _running(runner: asyncio.Runner, parts: Any) -> Iterator[Assembly]:
         runner.run(stack.aclose())
 
 
-def _score_all(inputs: FilesToScore, cutter: Cutter, score: Scored, request_id: str) -> Document:
+def score_all(inputs: FilesToScore, cutter: Cutter, score: Scored, request_id: str) -> Document:
+    """Score every file that can be read, chunk by chunk.
+
+    Args:
+        inputs: Name the files.
+        cutter: Reads them and cuts them into chunks.
+        score: Scores a chunk.
+        request_id: Of the whole.
+    """
     documents = []
     for files in cutter.cut(inputs.images):
         readable = [file for file in files if file.error is None]
         scored = score(readable) if readable else {"results": []}
         results = iter(scored["results"])
-        joined = [next(results) if file.error is None else _failure(file, problem(file.error)) for file in files]
-        documents.append(scored | {"results": joined})
-    return {"request_id": request_id} | _joined(documents)
+        whole = [next(results) if file.error is None else failure(file, problem(file.error)) for file in files]
+        documents.append(scored | {"results": whole})
+    return {"request_id": request_id} | joined(documents)
 
 
-def _joined(documents: Sequence[Document]) -> Document:
+def joined(documents: Sequence[Document]) -> Document:
+    """One document of several, without their request ids."""
     timings = [document["timing_ms"] for document in documents if "timing_ms" in document]
     return {
         "results": [result for document in documents for result in document["results"]],
@@ -174,21 +135,13 @@ def _joined(documents: Sequence[Document]) -> Document:
     }
 
 
-def _refused(files: Sequence[File], error: ProblemError, cutter: Cutter, score: Scored) -> Document:
-    """Halve what is too large for a server; a file that is too large alone fails alone."""
-    said = error.problem
-    if said.status != _TOO_LARGE:
-        raise error
-    if len(files) == 1:
-        document = said.model_dump(mode="json", exclude_defaults=True)
-        document.pop("request_id", None)
-        return {"results": [_failure(files[0], document)]}
-    cutter.learn(files, said.code)
-    middle = len(files) // 2
-    return _joined([score(files[:middle]), score(files[middle:])])
+def failure(file: File, said: Document) -> Document:
+    """The result of a file that was not scored.
 
-
-def _failure(file: File, said: Document) -> Document:
+    Args:
+        file: Which.
+        said: The problem.
+    """
     return {"id": file.name, "status": "error", "error": said}
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from plumbline_models.backends.tensorrt.agreement import draw_batch
 from safetensors.torch import load_file, save_file
 
 import plumbline_models
 from plumbline_models.backends import AheadCompiler, KeptEngine, Tuning, open_compiler
-from plumbline_models.backends.tensorrt.agreement import draw_batch
 from plumbline_models.backends.torch_backend import TorchBackend
 from plumbline_serve.assembly import tuning_of, wanted_graphs
 from plumbline_serve.settings import Settings

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from plumbline_models.core.errors import ConfigError
 from plumbline_serve.cli.main import cli
 from plumbline_serve.edge.access.key_ring import KeyRing
-from plumbline_serve.edge.access.keys_file import read_keys
+from plumbline_serve.edge.access.keys_file import SCOPES, read_keys
 
 runner = CliRunner()
 
@@ -82,3 +82,8 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(tmp_path: Path, words: 
 def test_a_list_of_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     refused = keys("list", "--file", tmp_path / "none")
     assert isinstance(refused.exception, ConfigError)
+
+
+def test_help_names_every_scope() -> None:
+    shown = " ".join(keys("new", "--help").stdout.replace("│", " ").split())
+    assert f"Comma-separated: {', '.join(SCOPES)}." in shown

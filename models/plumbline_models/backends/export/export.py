@@ -1,21 +1,25 @@
 """Turns a graph's torch module into ONNX, the form that the compilers read."""
 
+import logging
 import re
 import threading
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from plumbline_models.backends.agreement import References, Sizes, draw_inputs, fixed_sizes, num_when_built
 from plumbline_models.backends.export.mixed_precision import lower_precision
 from plumbline_models.backends.export.quiet import quietly
-from plumbline_models.backends.export.stripping import save_weights, strip_weights
+from plumbline_models.backends.export.stripping import Weights, save_weights, strip_weights
 from plumbline_models.backends.export.tracing import trace
 from plumbline_models.backends.tuning import Precision
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
 
+logger = logging.getLogger(__name__)
 OPSET = 20  # the first with GELU as one op; read by every runtime that we compile with
 MAX_WEIGHT_BYTES = 2**31 - 2**24  # a protobuf message ends at 2 GiB; the rest is for what is not weights
 _MAX_REASON = 2000
@@ -24,14 +28,16 @@ _EXPORTING = threading.Lock()  # tracing patches torch for the whole process
 
 
 class OnnxGraph:
-    """A graph as ONNX, weights included.
+    """A graph as ONNX, weights included, and what its torch module gives for the fixed inputs.
 
     Args:
         program: torch's `ONNXProgram`.
+        references: See `agreement`.
     """
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Any, references: References) -> None:
         self._program = program
+        self.references = references
 
     @property
     def num_weight_bytes(self) -> int:
@@ -55,6 +61,10 @@ class OnnxGraph:
         """
         self._program.save(str(path), external_data=True)
 
+    def strip(self) -> Weights:
+        """Make inputs of the weights; see `strip_weights`."""
+        return strip_weights(self._program.model)
+
     def save_stripped(self, path: Path, weights_file: Path) -> None:
         """Write the graph to `path` with its weights as inputs, and the weights beside it; it has none from here on.
 
@@ -65,7 +75,15 @@ class OnnxGraph:
         Raises:
             OSError: The disk refuses.
         """
-        save_weights(strip_weights(self._program.model), weights_file)
+        save_weights(self.strip(), weights_file)
+        self.save_alone(path)
+
+    def save_alone(self, path: Path) -> None:
+        """Write the graph, stripped before, to a file.
+
+        Raises:
+            OSError: The disk refuses.
+        """
         path.write_bytes(self._program.model_proto.SerializeToString(deterministic=True))
 
     def to_bytes(self, *, max_weight_bytes: int = MAX_WEIGHT_BYTES) -> bytes:
@@ -84,21 +102,39 @@ class OnnxGraph:
         return content
 
 
-def export_onnx(graph: Graph) -> OnnxGraph:
+def export_onnx(graph: Graph, *, sizes: Sizes | None = None) -> OnnxGraph:
     """Build the graph's module and export it, for all sizes within the bounds of its `Dim`s.
+
+    Args:
+        graph: What is exported.
+        sizes: Of the fixed inputs, where they are not the graph's typical ones.
 
     Raises:
         EngineError: The module cannot be traced within those bounds, or holds an operator without an ONNX form;
             fact `node` names it where it is known.
     """
+    logger.info("Exporting the graph %s.", graph.name, extra={"graph": graph.name})
     module = graph.build().float()
     with _EXPORTING, quietly("torch", "onnxscript", "onnx_ir"):
         try:
-            return OnnxGraph(_to_onnx(graph, trace(graph, module)))
+            program = _to_onnx(graph, trace(graph, module))
         except EngineError:
             raise
         except Exception as error:  # the exporter raises dozens of classes, builtin ones among them
             raise _explain(graph, error) from error
+    return OnnxGraph(program, _refer(graph, module, sizes))
+
+
+def _refer(graph: Graph, module: nn.Module, sizes: Sizes | None) -> References:
+    """What the module gives for the fixed inputs, at hand as it is."""
+    num_bytes = sum(weight.numel() * weight.element_size() for weight in module.parameters())
+    chosen = fixed_sizes(graph, num_inputs=num_when_built(num_bytes), sizes=sizes)
+    inputs = draw_inputs(graph, chosen)
+    with torch.inference_mode():
+        results = module(*(torch.from_numpy(inputs[spec.name]) for spec in graph.inputs))
+    tensors = (results,) if isinstance(results, Tensor) else results
+    arrays = {name: tensor.float().numpy() for name, tensor in zip(graph.outputs, tensors, strict=True)}
+    return References.of(arrays, chosen)
 
 
 def _to_onnx(graph: Graph, traced: ExportedProgram) -> Any:

@@ -11,22 +11,32 @@ In int8 image towers have a representation of their own, calibrated on a folder 
 
 import logging
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from plumbline_models.backends.agreement import (
+    References,
+    WrongNumbersError,
+    check_agreement,
+    draw_inputs,
+    num_when_loaded,
+)
 from plumbline_models.backends.ahead import KeptEngine, Progress, num_bytes_in
 from plumbline_models.backends.devices import cpu_quota
+from plumbline_models.backends.fallback import BY_TORCH, Fallback
 from plumbline_models.backends.inputs import show_shape
-from plumbline_models.backends.openvino.conversion import convert, separate_weights
+from plumbline_models.backends.openvino.conversion import Draft, convert, convert_shipped, separate_weights
 from plumbline_models.backends.openvino.engine import OpenVinoEngine
 from plumbline_models.backends.openvino.int8 import Int8
 from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino
+from plumbline_models.backends.shipped import ShippedGraph, open_shipped
 from plumbline_models.backends.store.engine_store import Built, EngineStore, Entry
 from plumbline_models.backends.store.key import EngineKey, Recipe, engine_key
 from plumbline_models.backends.store.manifest import BrokenEntryError
 from plumbline_models.backends.tuning import Precision, PrecisionChoice, Tuning
-from plumbline_models.core.engines import EngineInfo
+from plumbline_models.core.engines import Engine, EngineInfo
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.graph import Graph
 
@@ -112,6 +122,7 @@ class OpenVinoBackend:
         self._options = _options(precision, tuning)
         self._num_streams = tuning.num_streams
         self._int8 = int8
+        self._fallback = Fallback(self.name, precision, replace(tuning, device="cpu"))
 
     @property
     def precision(self) -> str:
@@ -122,13 +133,23 @@ class OpenVinoBackend:
         """As `AheadCompiler.precision_of`."""
         return self._precision if self._quantiser(graph) is None else "int8"
 
-    def compile(self, graph: Graph) -> OpenVinoEngine:
-        """Fetch the engine from the store, without torch, or export, convert and store it.
+    def compile(self, graph: Graph) -> Engine:
+        """Fetch the engine, without torch, from what came with the weights or from the store; or export and store it.
+
+        One that gives wrong numbers is made anew, and where that does no better, torch runs the graph.
 
         Raises:
             EngineError: The graph does not export or compile.
         """
-        return self._make_engine(graph, self._find_or_build(graph))
+        refused: list[WrongNumbersError] = []
+        try:
+            engine = self._fetch(graph, refused)
+        except WrongNumbersError as error:
+            self._fallback.report(graph, error, instead=BY_TORCH)
+            return self._fallback.run_by_torch(graph)
+        for refusal in refused[:1]:
+            self._fallback.report(graph, refusal, instead="it was made anew")
+        return engine
 
     def keep(self, graph: Graph, on_progress: Progress | None = None) -> KeptEngine:
         """As `AheadCompiler.keep`; what is not int8 serves every precision, and layers are counted at this one.
@@ -139,7 +160,10 @@ class OpenVinoBackend:
         """
         del on_progress  # OpenVINO tells none
         started = time.perf_counter()
-        entry = self._find_or_build(graph)
+        try:
+            entry = self._find_or_build(graph, open_shipped(graph), [])
+        except WrongNumbersError as error:
+            raise EngineError(error.detail, graph=graph.name, **error.facts) from error
         build_s = time.perf_counter() - started
         if entry.folder is None:
             raise EngineError(f"The engine of {graph.name} cannot be written to the folder.", graph=graph.name)
@@ -151,25 +175,48 @@ class OpenVinoBackend:
             device=str(entry.key.facts["device"]),
             build_s=0.0 if entry.was_found else build_s,
             num_bytes=num_bytes_in(entry.folder),
-            num_layers=self._make_engine(graph, entry).num_layers,
+            num_layers=entry.value.num_layers,
             folder=entry.folder,
             was_found=entry.was_found,
         )
 
-    def _find_or_build(self, graph: Graph) -> Entry[Any]:
-        key = self._key(graph)
-        return self._store.get_or_build(key, build=partial(self._build, graph, key), read=self._read)
+    def _fetch(self, graph: Graph, refused: list[WrongNumbersError]) -> OpenVinoEngine:
+        shipped = open_shipped(graph)
+        if shipped is not None and self._quantiser(graph) is None:
+            try:
+                draft = convert_shipped(self._core, graph, shipped)
+                return self._start(graph, shipped.key, self._compile_draft(graph, draft), draft.references)
+            except WrongNumbersError as error:
+                refused.append(error)
+                shipped = None
+        return self._find_or_build(graph, shipped, refused).value
 
-    def _make_engine(self, graph: Graph, entry: Entry[Any]) -> OpenVinoEngine:
+    def _find_or_build(
+        self, graph: Graph, shipped: ShippedGraph | None, refused: list[WrongNumbersError]
+    ) -> Entry[OpenVinoEngine]:
+        key = self._key(graph)
+        return self._store.get_or_build(
+            key, build=partial(self._build, graph, key, shipped), read=partial(self._read, graph, key, refused)
+        )
+
+    def _start(
+        self, graph: Graph, key: EngineKey, compiled: Any, references: References, *, num_bytes: int = 0
+    ) -> OpenVinoEngine:
+        """An engine that gives what it must."""
+        engine = self._engine_of(graph, key, compiled)
+        check_agreement(engine, graph, references, num_inputs=num_when_loaded(num_bytes))
+        return engine
+
+    def _engine_of(self, graph: Graph, key: EngineKey, compiled: Any) -> OpenVinoEngine:
         info = EngineInfo(
             graph=graph.name,
             backend=self.name,
             precision=self.precision_of(graph),
             device="cpu",
-            key=entry.key.digest,
+            key=key.digest,
             num_streams=self._num_streams,
         )
-        return OpenVinoEngine(entry.value, graph=graph, info=info)
+        return OpenVinoEngine(compiled, graph=graph, info=info)
 
     def _quantiser(self, graph: Graph) -> Int8 | None:
         return self._int8 if graph.preprocess is not None else None
@@ -180,31 +227,52 @@ class OpenVinoBackend:
         int8 = self._quantiser(graph)
         return engine_key(graph, recipe) if int8 is None else int8.key(graph, recipe)
 
-    def _build(self, graph: Graph, key: EngineKey) -> Built[Any]:
+    def _build(self, graph: Graph, key: EngineKey, shipped: ShippedGraph | None) -> Built[OpenVinoEngine]:
         try:
-            with self._store.scratch(key) as scratch:
-                draft = convert(self._core, graph, scratch=scratch)
-                if (int8 := self._quantiser(graph)) is not None:
-                    draft = int8.quantise(draft, graph)
+            if shipped is not None:
+                draft = convert_shipped(self._core, graph, shipped)
+            else:
+                with self._store.scratch(key) as scratch:
+                    draft = convert(self._core, graph, scratch=scratch)
+            if (int8 := self._quantiser(graph)) is not None:
+                draft = self._quantise(int8, graph, key, draft)
         except (RuntimeError, OSError) as error:
             raise _refusal(graph, error) from error
-        return Built(write=partial(self._write, draft), use=partial(self._compile_draft, graph, draft))
 
-    def _write(self, draft: Any, folder: Path) -> None:
+        def use() -> OpenVinoEngine:
+            return self._start(graph, key, self._compile_draft(graph, draft), draft.references)
+
+        return Built(write=partial(self._write, draft), use=use)
+
+    def _quantise(self, int8: Int8, graph: Graph, key: EngineKey, draft: Draft) -> Draft:
+        """In eight bits; from here on it is held to what it gives now, which was found good enough."""
+        model = int8.quantise(draft.model, graph)
+        engine = self._engine_of(graph, key, self._compile(model.clone()))
+        sizes = draft.references.sizes
+        return Draft(model, References.of(engine.run(draw_inputs(graph, sizes)), sizes))
+
+    def _write(self, draft: Draft, folder: Path) -> None:
+        draft.references.write(folder)
         try:
-            self._openvino.save_model(draft, folder / _ARTEFACT, compress_to_fp16=False)
+            self._openvino.save_model(draft.model, folder / _ARTEFACT, compress_to_fp16=False)
         except RuntimeError as error:
             raise OSError(f"OpenVINO could not write its representation ({error})") from error
 
-    def _read(self, folder: Path) -> Any:
+    def _read(self, graph: Graph, key: EngineKey, refused: list[WrongNumbersError], folder: Path) -> OpenVinoEngine:
         try:
-            return self._compile(self._core.read_model(folder / _ARTEFACT))
-        except RuntimeError as error:
+            references = References.read(folder)
+            compiled = self._compile(self._core.read_model(folder / _ARTEFACT))
+        except (RuntimeError, OSError) as error:
             raise BrokenEntryError(f"OpenVINO refuses it: {error}") from error
-
-    def _compile_draft(self, graph: Graph, draft: Any) -> Any:
         try:
-            return self._compile(draft)
+            return self._start(graph, key, compiled, references, num_bytes=num_bytes_in(folder))
+        except WrongNumbersError as error:
+            refused.append(error)
+            raise BrokenEntryError(error.detail.rstrip(".")) from error
+
+    def _compile_draft(self, graph: Graph, draft: Draft) -> Any:
+        try:
+            return self._compile(draft.model)
         except RuntimeError as error:
             raise _refusal(graph, error) from error
 

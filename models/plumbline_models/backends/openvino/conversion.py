@@ -1,4 +1,6 @@
-"""Turns a graph into OpenVINO's representation, with torch; gives weights that are read in two ways a constant each.
+"""Turns a graph into OpenVINO's representation, with torch or from the exported form that came with its weights.
+
+Weights that are read in two ways get a constant each.
 
 OpenVINO 2026.4 packs a product's weights once for each address and packed layout, whether it reads them as they are
 or transposed; so where one constant serves both ways, the product that comes second computes with the other's
@@ -7,12 +9,15 @@ model brings this about even where every product had its own, since constants of
 """
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from plumbline_models.backends.agreement import References
 from plumbline_models.backends.openvino.runtime import import_openvino
+from plumbline_models.backends.shipped import ShippedGraph
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 
 if TYPE_CHECKING:
@@ -44,11 +49,25 @@ def separate_weights(model: Any) -> int:
     return num_copies
 
 
-def convert(core: Any, graph: Graph, *, scratch: Path | None) -> Any:
-    """Export a graph and read it into OpenVINO, its sizes bounded as the graph says.
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A graph in OpenVINO's representation, not compiled yet.
+
+    Args:
+        model: Its sizes bounded as the graph says.
+        references: What it must give for the fixed inputs.
+    """
+
+    model: Any
+    references: References
+
+
+def convert(core: Any, graph: Graph, *, scratch: Path | None) -> Draft:
+    """Export a graph and read it into OpenVINO.
 
     Args:
         core: The `openvino.Core` that reads it.
+        graph: What is converted.
         scratch: An empty folder to pass it through; the result keeps the weights mapped when the folder is gone.
             None: through memory, which takes the weights four times (ViT-B/32: 2.6 GB at most, not 1.4 GB).
 
@@ -59,9 +78,35 @@ def convert(core: Any, graph: Graph, *, scratch: Path | None) -> Any:
     # Imported here because it brings torch, which a warm start must not pay for.
     from plumbline_models.backends.export.export import export_onnx  # noqa: PLC0415
 
-    draft = _read(core, export_onnx(graph), scratch)
-    draft.reshape({spec.name: _bounded(spec) for spec in graph.inputs})
-    return draft
+    exported = export_onnx(graph)
+    model = _read(core, exported, scratch)
+    _bound(model, graph)
+    return Draft(model, exported.references)
+
+
+def convert_shipped(core: Any, graph: Graph, shipped: ShippedGraph) -> Draft:
+    """Read the exported form of a graph and give it its weights.
+
+    Args:
+        core: The `openvino.Core` that reads it.
+        graph: Whose.
+        shipped: That form.
+
+    Raises:
+        RuntimeError: OpenVINO does not read it.
+    """
+    openvino = import_openvino()
+    model = core.read_model(shipped.onnx_file)
+    for parameter in model.get_parameters():
+        weight = shipped.weights.get(parameter.get_friendly_name())
+        if weight is None:
+            continue
+        constant = openvino.op.Constant(np.ascontiguousarray(weight))
+        for reader in parameter.output(0).get_target_inputs():
+            reader.replace_source_output(constant.output(0))
+        model.remove_parameter(parameter)
+    _bound(model, graph)
+    return Draft(model, shipped.references)
 
 
 def _read(core: Any, exported: "OnnxGraph", scratch: Path | None) -> Any:
@@ -74,6 +119,10 @@ def _read(core: Any, exported: "OnnxGraph", scratch: Path | None) -> Any:
         else:
             return core.read_model(path)
     return core.read_model(exported.to_bytes())
+
+
+def _bound(model: Any, graph: Graph) -> None:
+    model.reshape({spec.name: _bounded(spec) for spec in graph.inputs})
 
 
 def _bounded(spec: TensorSpec) -> Any:

@@ -9,9 +9,10 @@ from typing import Any
 from plumbline_models.core.graph import Graph
 from plumbline_models.core.source_digest import source_digest
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when entries hold other files than before, so that what older versions wrote is left alone."""
-_EXPORTER = "backends.export"
+_EXPORTER = ("backends.export", "backends.agreement")
+"""What is exported, and the references that go with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def engine_key(graph: Graph, recipe: Recipe) -> EngineKey:
         "inputs": [asdict(spec) for spec in graph.inputs],
         "outputs": list(graph.outputs),
         **asdict(recipe),
-        "sources": {name: source_digest(name) for name in (_EXPORTER, *recipe.sources)},
+        "sources": {name: source_digest(name) for name in (*_EXPORTER, *recipe.sources)},
     }
     # As JSON reads it back (tuples become lists), so that a manifest compares equal.
     return EngineKey(facts=json.loads(json.dumps(facts)))

@@ -1,18 +1,18 @@
 """TensorRT on NVIDIA GPUs: engines from the store or built, run through torch's CUDA memory.
 
 Opening asks for no GPU: a gateway that computes nothing opens its backend too. Compiling does. An engine that cannot be
-built or loaded is run by torch instead, which is slower and never silent: an error in the log, and a metric.
+built or loaded, or that gives other numbers than torch, is run by torch instead: see `fallback`.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Protocol
 
+from plumbline_models.backends.agreement import WrongNumbersError, check_agreement
 from plumbline_models.backends.devices import cuda_devices
-from plumbline_models.backends.tensorrt.agreement import check_agreement
-from plumbline_models.backends.tensorrt.compiler import PlanSpec, TensorRtCompiler
+from plumbline_models.backends.fallback import BY_TORCH, Fallback
+from plumbline_models.backends.tensorrt.compiler import PlanSpec, TensorRtCompiler, sizes_of
 from plumbline_models.backends.tensorrt.library import (
     PACKAGES,
     PORTABLE_DEVICE,
@@ -21,21 +21,15 @@ from plumbline_models.backends.tensorrt.library import (
     open_library,
     rtx_refusal,
 )
+from plumbline_models.backends.tensorrt.stripped import find_references
 from plumbline_models.backends.tuning import Precision, PrecisionChoice, Tuning
-from plumbline_models.core.engines import Backend, Engine
+from plumbline_models.core.engines import Engine
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.graph import Graph
-
-logger = logging.getLogger(__name__)
 
 
 class PlanLoader(Protocol):
     """Makes engines of plans on this process's GPU."""
-
-    @property
-    def device(self) -> str:
-        """The GPU's name and compute capability."""
-        ...
 
     def open(self, graph: Graph, content: Any) -> Any:
         """Deserialise a plan.
@@ -156,12 +150,13 @@ class TensorRtBackend:
             EngineError: torch cannot run the graph either.
         """
         self._check_gpu()
+        fallback = Fallback(self.name, self._precision, self._tuning)
         for is_stripped, instead in self._attempts():
             try:
                 return self._load(graph, is_stripped=is_stripped)
-            except EngineError as error:
-                self._report(graph, error, instead=instead)
-        return self._run_by_torch(graph)
+            except (EngineError, WrongNumbersError) as error:
+                fallback.report(graph, error, instead=instead)
+        return fallback.run_by_torch(graph)
 
     def _check_gpu(self) -> None:
         gpu = _require_gpus(self.name, self._find_devices())[0]
@@ -173,17 +168,18 @@ class TensorRtBackend:
         """Whether the engine is without its weights, and what is said when it fails."""
         if self._tuning.strips_weights:
             yield True, "one with its weights inside is built instead"
-        yield False, "torch runs it instead and is slower"
+        yield False, BY_TORCH
 
     def _load(self, graph: Graph, *, is_stripped: bool) -> Engine:
         compiler, loader = self._compiler, self._loader
         spec = compiler.specify(graph, is_stripped=is_stripped)
         plan = compiler.find_or_build(spec, open_plan=loader.open).value
         engine = loader.start(spec, plan.opened)
+        references = plan.references
         if spec.parts is not None:
-            # Weights were bound here and not by the compiler: compared with torch once per engine, weights and GPU.
-            made_of = {"engine": spec.key.digest, "weights": spec.parts.key.digest, "device": loader.device}
-            check_agreement(engine, spec, store=compiler.store, made_of=made_of)
+            references = find_references(graph, spec.parts, sizes=sizes_of(spec), store=compiler.store)
+        if references is not None:
+            check_agreement(engine, graph, references)
         return engine
 
     @cached_property
@@ -198,25 +194,6 @@ class TensorRtBackend:
         from plumbline_models.backends.tensorrt.loading import TensorRtLoader  # noqa: PLC0415
 
         return TensorRtLoader(self._library, name=self.name, records=self._tuning.records_launches)
-
-    def _run_by_torch(self, graph: Graph) -> Engine:
-        from plumbline_models.backends import torch_backend  # noqa: PLC0415 - torch, when it is needed
-
-        precision: Precision = "bf16" if graph.exceeds_fp16 and self._precision == "fp16" else self._precision
-        backend: Backend = torch_backend.open_backend(precision, self._tuning)
-        return backend.compile(graph)
-
-    def _report(self, graph: Graph, error: EngineError, *, instead: str) -> None:
-        logger.error(
-            "The %s engine of %s failed, %s: %s",
-            self.name,
-            graph.name,
-            instead,
-            error.detail,
-            extra={"graph": graph.name, "backend": self.name, "reason": error.facts.get("reason")},
-        )
-        if self._tuning.on_fallback is not None:
-            self._tuning.on_fallback(graph.name, self.name)
 
 
 def _require_gpus(name: str, found: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from plumbline_models.backends.agreement import References, Sizes
 from plumbline_models.backends.ahead import KeptEngine, Progress, num_bytes_in
 from plumbline_models.backends.store.engine_store import Built, EngineStore, Entry
 from plumbline_models.backends.store.key import EngineKey, Recipe, engine_key
@@ -24,11 +25,14 @@ from plumbline_models.backends.tuning import Precision, Tuning
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
 
+if TYPE_CHECKING:
+    from plumbline_models.backends.export.export import OnnxGraph
+
 OpenPlan: TypeAlias = Callable[[Graph, Any], Any]
 """Deserialises the plan of a graph; raises EngineError where it is damaged, or for another GPU or version."""
 
 _SOURCES: Final = ("backends.tensorrt.builder",)
-_PLAN, _FACTS = "engine.plan", "facts.json"
+_PLAN, _FACTS, _ONNX = "engine.plan", "facts.json", "graph.onnx"
 _APART: Final = {"weights": "apart"}
 
 
@@ -65,10 +69,12 @@ class Plan:
 
     Args:
         opened: What it was deserialised to; None where nothing is to be run.
+        references: What it must give for the fixed inputs; None where its weights lie apart, and with them those.
     """
 
     facts: PlanFacts
     opened: Any = None
+    references: References | None = None
 
 
 class TensorRtCompiler:
@@ -148,7 +154,7 @@ class TensorRtCompiler:
         return self.store.get_or_build(
             spec.key,
             build=partial(self._build, spec, open_plan=open_plan, on_progress=on_progress),
-            read=partial(_read, spec.graph, open_plan),
+            read=partial(_read, spec, open_plan),
         )
 
     def keep(self, graph: Graph, on_progress: Progress | None = None) -> KeptEngine:
@@ -183,42 +189,51 @@ class TensorRtCompiler:
         with self.store.scratch(spec.key) as scratch:
             if scratch is None:
                 raise EngineError("There is no folder to write a graph to.", graph=graph.name)
-            onnx_file = _export(spec, scratch) if spec.parts is None else spec.parts.onnx_file
+            exported = None if spec.parts is not None else _export(spec, scratch)
+            onnx_file = scratch / _ONNX if spec.parts is None else spec.parts.onnx_file
             order = BuildOrder(graph.name, onnx_file, spec.profile, self._timing_file)
             built = build_plan(self._library, order, on_progress=on_progress)
         facts = PlanFacts(show_profile(spec.profile), built.num_layers, time.perf_counter() - started)
+        references = None if exported is None else exported.references
         return Built(
-            write=partial(_write, built, facts),
-            use=lambda: Plan(facts, None if open_plan is None else open_plan(graph, built.plan)),
+            write=partial(_write, built, facts, references),
+            use=lambda: Plan(facts, None if open_plan is None else open_plan(graph, built.plan), references),
         )
 
 
-def _export(spec: PlanSpec, scratch: Path) -> Path:
-    onnx_file = scratch / "graph.onnx"
-    exported = export_graph(spec.graph, spec.precision)
+def _export(spec: PlanSpec, scratch: Path) -> "OnnxGraph":
+    exported = export_graph(spec.graph, spec.precision, sizes=sizes_of(spec))
     try:
-        exported.save(onnx_file)
+        exported.save(scratch / _ONNX)
     except OSError as error:
         detail = f"The graph {spec.graph.name} cannot be written for TensorRT."
         raise EngineError(detail, graph=spec.graph.name, reason=str(error)) from error
-    return onnx_file
+    return exported
 
 
-def _write(built: BuiltPlan, facts: PlanFacts, folder: Path) -> None:
+def sizes_of(spec: PlanSpec) -> Sizes:
+    """What an engine is compared at: the sizes that it is tuned to."""
+    return {profile.name: profile.typical for profile in spec.profile}
+
+
+def _write(built: BuiltPlan, facts: PlanFacts, references: References | None, folder: Path) -> None:
     with (folder / _PLAN).open("wb") as stream:
         stream.write(built.plan)
     (folder / _FACTS).write_text(json.dumps(asdict(facts)), encoding="utf-8")
+    if references is not None:
+        references.write(folder)
 
 
-def _read(graph: Graph, open_plan: OpenPlan | None, folder: Path) -> Plan:
+def _read(spec: PlanSpec, open_plan: OpenPlan | None, folder: Path) -> Plan:
     try:
         facts = PlanFacts(**json.loads((folder / _FACTS).read_text(encoding="utf-8")))
+        references = None if spec.parts is not None else References.read(folder)
         with (folder / _PLAN).open("rb") as stream:
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError, TypeError) as error:
         raise BrokenEntryError(f"its files cannot be read: {error}") from error
     try:
-        return Plan(facts, None if open_plan is None else open_plan(graph, content))
+        return Plan(facts, None if open_plan is None else open_plan(spec.graph, content), references)
     except EngineError as error:
         raise BrokenEntryError(f"TensorRT refuses it: {error.facts.get('reason')}") from error
 

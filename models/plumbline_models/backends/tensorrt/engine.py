@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from plumbline_models.backends.buckets import bucket_of
-from plumbline_models.backends.inputs import arrange_inputs
+from plumbline_models.backends.inputs import arrange_inputs, rows_dimension
 from plumbline_models.backends.tensorrt.buffers import EngineBuffers
 from plumbline_models.backends.tensorrt.device import GpuLane
 from plumbline_models.backends.tensorrt.launches import Launcher
 from plumbline_models.backends.tensorrt.profiles import InputProfile
-from plumbline_models.backends.tensorrt.splitting import BatchSplitter, Outputs, split_dimension
+from plumbline_models.backends.tensorrt.splitting import BatchSplitter, Outputs
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.engines import EngineInfo
 from plumbline_models.core.errors import EngineError
@@ -34,7 +34,7 @@ class TensorRtEngine:
         lane: GpuLane,
         info: EngineInfo,
     ) -> None:
-        rows = split_dimension(graph)
+        rows = rows_dimension(graph)
         self._specs = graph.inputs
         self._outputs = graph.outputs
         self._has_rows = [spec.shape[0] == rows for spec in graph.inputs]

@@ -8,7 +8,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from plumbline_models.backends.devices import cuda_devices
 from plumbline_models.backends.tensorrt.compiler import PlanSpec
 from plumbline_models.backends.tensorrt.device import gpu_lane
 from plumbline_models.backends.tensorrt.engine import TensorRtEngine
@@ -35,11 +34,6 @@ class TensorRtLoader:
         self._library = library
         self._name = name
         self._records = records
-
-    @property
-    def device(self) -> str:
-        """The GPU that torch's memory lies on."""
-        return cuda_devices()[torch.cuda.current_device()]
 
     def open(self, graph: Graph, content: Any) -> Any:
         """Deserialise a plan; see `PlanLoader.open`.

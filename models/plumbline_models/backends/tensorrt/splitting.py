@@ -6,9 +6,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+from plumbline_models.backends.inputs import rows_dimension
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
-from plumbline_models.core.graph import Dim, Graph, TensorSpec
+from plumbline_models.core.graph import Graph, TensorSpec
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class BatchSplitter:
     def __init__(self, graph: Graph, largest: int) -> None:
         self._graph = graph.name
         self._specs: tuple[TensorSpec, ...] = graph.inputs
-        self._dim = split_dimension(graph)
+        self._dim = rows_dimension(graph)
         self._largest = largest
 
     def run(self, arrays: Sequence[Array], run: Run) -> Outputs:
@@ -74,18 +75,6 @@ class BatchSplitter:
             array[first:end] if spec.shape[0] == self._dim else array
             for array, spec in zip(arrays, self._specs, strict=True)
         ]
-
-
-def split_dimension(graph: Graph) -> Dim:
-    """The dimension that rows of a batch lie along.
-
-    Raises:
-        EngineError: The graph's outputs do not begin with a dimension of its inputs.
-    """
-    first = graph.output_shapes[0][0] if graph.output_shapes else graph.inputs[0].shape[0]
-    if not isinstance(first, Dim) or all(spec.shape[0] != first for spec in graph.inputs):
-        raise EngineError(f"The rows of the graph {graph.name} do not lie along one of its inputs.", graph=graph.name)
-    return first
 
 
 def _join(parts: Sequence[Outputs]) -> Outputs:

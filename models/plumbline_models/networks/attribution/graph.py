@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
+from plumbline_models.networks.clip.graph import num_token_ids, shipped_clip
 from plumbline_models.networks.clip.spec import ClipSpec
 from plumbline_models.networks.fingerprint import fingerprint
 from plumbline_models.weights.digest import sha256_of
@@ -62,7 +63,8 @@ def vectors_graph(spec: AttributionSpec) -> Graph:
 
 def _token_ids(spec: AttributionSpec) -> TensorSpec:
     room = spec.clip.arch.context_length - len(spec.prefix_ids)
-    return TensorSpec("token_ids", "int64", (_CAPTIONS, Dim("length", low=2, typical=min(16, room), high=room)))
+    shape = (_CAPTIONS, Dim("length", low=2, typical=min(16, room), high=room))
+    return TensorSpec("token_ids", "int64", shape, num_ids=num_token_ids(spec.clip.arch))
 
 
 def _columns(spec: AttributionSpec) -> Dim:
@@ -87,6 +89,7 @@ def _graph(
         build=partial(build, spec),
         output_shapes=tuple(outputs.values()),
         fillable=frozenset({_CAPTIONS.name, _PAIRS.name}),
+        shipped=shipped_clip(spec.clip, name),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from plumbline_models.core.protocols import Origin
@@ -33,10 +33,8 @@ from plumbline_models.weights.folders import (
     is_folder_name,
     read_json,
 )
+from plumbline_models.weights.shards import Shards
 from plumbline_models.weights.sources import HubFile
-
-if TYPE_CHECKING:
-    from plumbline_models.weights.shards import Shards
 
 LICENCES: Final = (
     (r"llava-v?1\.5", "Llama 2 community licence"),
@@ -210,17 +208,13 @@ class CausalCheckpoint:
         return str(inside) if inside.is_dir() else named
 
     @cached_property
-    def shards(self) -> "Shards":
+    def shards(self) -> Shards:
         """The checkpoint's tensors."""
-        from plumbline_models.weights.shards import Shards  # noqa: PLC0415 - torch, which preprocessing never needs
-
         return Shards(find_weights(self.name))
 
     @cached_property
-    def tower_shards(self) -> "Shards | None":
+    def tower_shards(self) -> Shards | None:
         """The tower's tensors, where they lie apart from the checkpoint's, as LLaVA's own layout may have it."""
-        from plumbline_models.weights.shards import Shards  # noqa: PLC0415 - torch, which preprocessing never needs
-
         if "mm_vision_tower" not in self.config or self.shards.has_prefix(_TOWER):
             return None
         return Shards(find_weights(self.tower_name))

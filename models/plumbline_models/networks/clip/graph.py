@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.errors import UnknownArchError
-from plumbline_models.core.graph import Dim, Graph, TensorSpec
+from plumbline_models.core.graph import Dim, Graph, ShippedForm, TensorSpec
 from plumbline_models.images.preprocess_spec import PreprocessSpec
+from plumbline_models.networks.clip.arch import ImageArch, TextArch
 from plumbline_models.networks.clip.archs import Arch
 from plumbline_models.networks.clip.pixels import fit_pixels, pixel_type, white
 from plumbline_models.networks.clip.spec import ClipSpec
 from plumbline_models.networks.fingerprint import fingerprint
 from plumbline_models.weights.digest import sha256_of
+from plumbline_models.weights.embedded import EMBEDDED, shipped_form
+from plumbline_models.weights.mapped import MappedTensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,10 +42,11 @@ def clip_image_graph(spec: ClipSpec) -> Graph:
         name="clip_image",
         inputs=(TensorSpec("pixels", pixel_type(preprocess), (BATCH, height, width, 3)),),
         outputs=("image_embedding",),
-        fingerprint=fingerprint("clip_image", sha256_of(spec.fetch()), spec.arch.canonical, packages=_PACKAGES),
+        fingerprint=_fingerprint("clip_image", spec, has_own_tower=spec.arch.has_clip_image),
         build=partial(_build_image, spec),
         output_shapes=((BATCH, spec.arch.embed_dim),),
         preprocess=partial(_preprocess, preprocess),
+        shipped=shipped_clip(spec, "clip_image"),
     )
 
 
@@ -57,15 +61,41 @@ def clip_text_graph(spec: ClipSpec) -> Graph:
     """
     context = spec.arch.context_length
     length = Dim("length", low=2, typical=min(TYPICAL_TOKENS, context), high=context)
+    shape = (BATCH, length if spec.arch.has_clip_text else context)
     return Graph(
         name="clip_text",
-        inputs=(TensorSpec("token_ids", "int64", (BATCH, length if spec.arch.has_clip_text else context)),),
+        inputs=(TensorSpec("token_ids", "int64", shape, num_ids=num_token_ids(spec.arch)),),
         outputs=("text_embedding",),
-        fingerprint=fingerprint("clip_text", sha256_of(spec.fetch()), spec.arch.canonical, packages=_PACKAGES),
+        fingerprint=_fingerprint("clip_text", spec, has_own_tower=spec.arch.has_clip_text),
         build=partial(_build_text, spec),
         output_shapes=((BATCH, spec.arch.embed_dim),),
         fillable=frozenset({BATCH.name}),
+        shipped=shipped_clip(spec, "clip_text"),
     )
+
+
+def shipped_clip(spec: ClipSpec, name: str) -> ShippedForm | None:
+    """Where the exported form of a graph of that CLIP came with its weights.
+
+    Args:
+        spec: The CLIP.
+        name: Of the graph.
+    """
+    if spec.source != EMBEDDED:
+        return None
+    file = spec.fetch()
+    return shipped_form(file, name, partial(MappedTensors, file))
+
+
+def num_token_ids(arch: Arch) -> int | None:
+    """Of the text tower's vocabulary, where it is CLIP's own."""
+    return TextArch.of(arch).num_tokens if arch.has_clip_text else None
+
+
+def _fingerprint(name: str, spec: ClipSpec, *, has_own_tower: bool) -> str:
+    libraries = () if has_own_tower else ("open_clip_torch",)  # which builds the towers that are not ours
+    facts = (name, sha256_of(spec.fetch()), spec.arch.canonical)
+    return fingerprint(*facts, packages=_PACKAGES, libraries=libraries)
 
 
 def _preprocess(spec: PreprocessSpec, image: Pixels) -> Mapping[str, Array]:
@@ -90,7 +120,6 @@ def _image_tower(arch: Arch) -> "nn.Module":
     import torch  # noqa: PLC0415
 
     if arch.is_siglip:
-        from plumbline_models.networks.clip.arch import ImageArch  # noqa: PLC0415
         from plumbline_models.networks.clip.siglip_towers import SiglipImageTower  # noqa: PLC0415
 
         with torch.device("meta"):
@@ -98,7 +127,6 @@ def _image_tower(arch: Arch) -> "nn.Module":
     if not arch.has_clip_image:
         tower: nn.Module = _open_clip(arch, vision=arch.vision, text=_SMALL_TEXT).visual
         return tower
-    from plumbline_models.networks.clip.arch import ImageArch  # noqa: PLC0415
     from plumbline_models.networks.clip.image_tower import ImageTower  # noqa: PLC0415
 
     with torch.device("meta"):  # no memory: the checkpoint's tensors take the place of the parameters
@@ -119,7 +147,6 @@ def _text_tower(arch: Arch) -> "nn.Module":
     import torch  # noqa: PLC0415
 
     if arch.is_siglip:
-        from plumbline_models.networks.clip.arch import TextArch  # noqa: PLC0415
         from plumbline_models.networks.clip.siglip_towers import SiglipTextTower  # noqa: PLC0415
 
         with torch.device("meta"):
@@ -127,7 +154,6 @@ def _text_tower(arch: Arch) -> "nn.Module":
     if not arch.has_clip_text:
         tower: nn.Module = _open_clip(arch, vision=_SMALL_IMAGE, text=arch.text).text
         return tower
-    from plumbline_models.networks.clip.arch import TextArch  # noqa: PLC0415
     from plumbline_models.networks.clip.text_tower import TextTower  # noqa: PLC0415
 
     with torch.device("meta"):

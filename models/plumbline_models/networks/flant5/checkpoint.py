@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from plumbline_models.core.errors import CheckpointError
 from plumbline_models.core.protocols import Origin
@@ -35,10 +35,8 @@ from plumbline_models.weights.folders import (
     is_folder_name,
     read_json,
 )
+from plumbline_models.weights.shards import Shards
 from plumbline_models.weights.sources import HubFile
-
-if TYPE_CHECKING:
-    from plumbline_models.weights.shards import Shards
 
 PUBLISHER: Final = "zhiqiulin/"
 RESEARCH_ONLY: Final = "research use only"
@@ -167,17 +165,13 @@ class FlanT5Checkpoint:
         )
 
     @cached_property
-    def shards(self) -> "Shards":
+    def shards(self) -> Shards:
         """The checkpoint's tensors."""
-        from plumbline_models.weights.shards import Shards  # noqa: PLC0415 - torch, which preprocessing never needs
-
         return Shards(find_weights(self.name))
 
     @cached_property
-    def tower_shards(self) -> "Shards":
+    def tower_shards(self) -> Shards:
         """The tensors among which the tower's are: the checkpoint's own, or the tower's."""
-        from plumbline_models.weights.shards import Shards  # noqa: PLC0415 - torch, which preprocessing never needs
-
         if self.vision_tower is None and self.shards.has_prefix(_TOWER):
             return self.shards
         return Shards(find_weights(self._tower_name))

@@ -3,7 +3,7 @@
 It runs once per image, however many captions the image is scored against.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from plumbline_models.core.arrays import Array, Pixels, ResizedPixels
 from plumbline_models.core.engines import Backend
-from plumbline_models.core.graph import Dim, Graph, TensorSpec
+from plumbline_models.core.graph import Dim, Graph, ShippedForm, TensorSpec
 from plumbline_models.core.protocols import EncoderKind
 from plumbline_models.images.preprocess_pixels import preprocess_pixels
 from plumbline_models.images.preprocess_spec import PreprocessSpec
@@ -21,6 +21,10 @@ from plumbline_models.images.square import crop_square, mean_fill, pad_square
 from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts
 from plumbline_models.networks.fingerprint import fingerprint
 from plumbline_models.networks.flant5.checkpoint import FlanT5Checkpoint
+from plumbline_models.networks.flant5.states import image_state
+from plumbline_models.networks.flant5.tower_state import Named
+from plumbline_models.weights.embedded import EMBEDDED, embedded_folder, shipped_form
+from plumbline_models.weights.weight_files import find_weights_in
 
 if TYPE_CHECKING:
     from plumbline_models.networks.flant5.tower_module import FlanT5Image
@@ -104,6 +108,7 @@ class FlanT5ImageEncoder(CompiledEncoder[FlanT5Checkpoint, ResizedPixels, ImageT
             fingerprint=fingerprint("flant5_image", facts, packages=PACKAGES),
             build=partial(_build, checkpoint),
             output_shapes=((batch, arch.num_patches, arch.projected_width),),
+            shipped=shipped_flant5(checkpoint, "flant5_image", image_state),
         )
 
     def _collate(self, part: Sequence[ResizedPixels]) -> Mapping[str, Array]:
@@ -117,6 +122,22 @@ class FlanT5ImageEncoder(CompiledEncoder[FlanT5Checkpoint, ResizedPixels, ImageT
         arch = self.checkpoint.tower_arch
         notes = {"pixels": f"{self._aspect}, {arch.image_px} px", "resize": pillow_arithmetic()}
         return NetworkFacts(arch=ARCH, sha256=self.checkpoint.sha256, dim=arch.projected_width, notes=notes)
+
+
+def shipped_flant5(
+    checkpoint: FlanT5Checkpoint, graph: str, state: Callable[[FlanT5Checkpoint], Iterable[Named]]
+) -> ShippedForm | None:
+    """Where the exported form of a graph came with the checkpoint.
+
+    Args:
+        checkpoint: Of either half.
+        graph: Its name.
+        state: Reads its tensors.
+    """
+    folder = embedded_folder(checkpoint.label)
+    if folder is None or checkpoint.origin.source != EMBEDDED:
+        return None
+    return shipped_form(find_weights_in(folder), graph, lambda: dict(state(checkpoint)))
 
 
 def _build(checkpoint: FlanT5Checkpoint) -> "FlanT5Image":

@@ -4,8 +4,6 @@ Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to
 arXiv:1910.10683, section 2.1, in its version 1.1: gated tanh-GELU, no biases, attention scores not scaled.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -85,35 +83,3 @@ class RelativeBias(nn.Module):
         index = distance.clamp(-self.max_distance, self.max_distance) + self.max_distance
         length = positions.shape[0]
         return self.table.index_select(1, index.flatten()).reshape(1, -1, length, length)
-
-
-def spread_buckets(buckets: Tensor, max_distance: int, *, is_causal: bool) -> Tensor:
-    """Spread a bucket table over distances.
-
-    Args:
-        buckets: `[num_buckets, heads]`, as stored.
-        max_distance: In tokens; from here on the last bucket holds.
-        is_causal: Decoder tables have no buckets for what comes later; distances above 0 get bucket 0.
-
-    Returns:
-        `[heads, 2 * max_distance + 1]`, from the farthest before to the farthest after.
-    """
-    index = [
-        _bucket_of(distance, len(buckets), max_distance, is_causal=is_causal)
-        for distance in range(-max_distance, max_distance + 1)
-    ]
-    return buckets[torch.tensor(index)].T.contiguous()
-
-
-def _bucket_of(distance: int, num_buckets: int, max_distance: int, *, is_causal: bool) -> int:
-    offset = 0
-    if not is_causal:
-        num_buckets //= 2
-        offset = num_buckets if distance > 0 else 0
-    steps = max(-distance, 0) if is_causal else abs(distance)
-    num_exact = num_buckets // 2
-    if steps < num_exact:
-        return offset + steps
-    # Half of the buckets hold one distance each, the others grow with its logarithm.
-    growth = math.log(steps / num_exact) / math.log(max_distance / num_exact)
-    return offset + min(num_exact + int(growth * (num_buckets - num_exact)), num_buckets - 1)

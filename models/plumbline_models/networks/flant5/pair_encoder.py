@@ -20,7 +20,8 @@ from plumbline_models.core.protocols import EncoderKind, PairInput
 from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts, pad_tokens
 from plumbline_models.networks.fingerprint import fingerprint
 from plumbline_models.networks.flant5.checkpoint import FlanT5Checkpoint
-from plumbline_models.networks.flant5.image_encoder import ARCH, PACKAGES, Aspect, ImageTokens
+from plumbline_models.networks.flant5.image_encoder import ARCH, PACKAGES, Aspect, ImageTokens, shipped_flant5
+from plumbline_models.networks.flant5.states import score_state
 from plumbline_models.networks.likelihood import AnswerLikelihood
 from plumbline_models.text.questions import RIVAL_ANSWER, QuestionTemplate
 
@@ -174,16 +175,17 @@ class FlanT5PairEncoder(CompiledEncoder[FlanT5Checkpoint, PreprocessedPair, Answ
             name="flant5_score",
             inputs=(
                 TensorSpec("image_encodings", "float32", (batch, checkpoint.tower_arch.num_patches, arch.width)),
-                TensorSpec("head_ids", "int64", (batch, head)),
-                TensorSpec("tail_ids", "int64", (batch, tail)),
-                TensorSpec("read_ids", "int64", (batch, answer)),
-                TensorSpec("answer_ids", "int64", (batch, answer)),
+                TensorSpec("head_ids", "int64", (batch, head), num_ids=arch.num_tokens),
+                TensorSpec("tail_ids", "int64", (batch, tail), num_ids=arch.num_tokens),
+                TensorSpec("read_ids", "int64", (batch, answer), num_ids=arch.num_tokens),
+                TensorSpec("answer_ids", "int64", (batch, answer), num_ids=arch.num_tokens),
             ),
             outputs=("answer_log_probs", "rival_log_prob"),
             fingerprint=fingerprint("flant5_score", facts, packages=PACKAGES),
             build=partial(_build, checkpoint, rival_id),
             output_shapes=((batch, answer), (batch, 1)),
             fillable=frozenset({batch.name}),
+            shipped=shipped_flant5(checkpoint, "flant5_score", score_state),
             exceeds_fp16=True,  # T5 was trained in bf16; its feed-forward layers are known to overflow in fp16
         )
 

@@ -21,7 +21,7 @@ from PIL import Image
 from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import ImageTooSmallError
-from plumbline_models.core.graph import Dim, Graph, TensorSpec
+from plumbline_models.core.graph import Dim, Graph, ShippedForm, TensorSpec
 from plumbline_models.core.protocols import EncoderKind
 from plumbline_models.images.resample import pillow_arithmetic
 from plumbline_models.networks.clip.encoders import clip_facts
@@ -30,8 +30,10 @@ from plumbline_models.networks.clip.spec import ClipSpec
 from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts
 from plumbline_models.networks.fingerprint import fingerprint
 from plumbline_models.networks.qualiclip.arch import MIN_SIDE_PX, TrunkArch
+from plumbline_models.networks.qualiclip.folding import read_folded
 from plumbline_models.networks.qualiclip.prompts import QualityPrompts
 from plumbline_models.weights.digest import sha256_of
+from plumbline_models.weights.embedded import EMBEDDED, shipped_form
 
 if TYPE_CHECKING:
     from plumbline_models.networks.qualiclip.module import QualiClip
@@ -178,6 +180,7 @@ def qualiclip_graph(spec: ClipSpec, prompts: QualityPrompts) -> Graph:
     """
     arch = TrunkArch.of(spec.arch)
     facts = ("qualiclip", sha256_of(spec.fetch()), spec.arch.canonical, prompts.canonical)
+    is_embedded = spec.source == EMBEDDED  # with the features of its prompts, so that no tokenizer takes part
     batch = Dim("batch", low=1, typical=1, high=_MAX_BATCH)
     sides = (
         Dim(name, low=MIN_SIDE_PX, typical=typical_px, high=MAX_SIDE_PX)
@@ -187,15 +190,23 @@ def qualiclip_graph(spec: ClipSpec, prompts: QualityPrompts) -> Graph:
         name="qualiclip",
         inputs=(TensorSpec("pixels", "uint8", (batch, *sides, 3)),),
         outputs=("margins",),
-        fingerprint=fingerprint(*facts, packages=_PACKAGES),
+        fingerprint=fingerprint(*facts, packages=_PACKAGES, libraries=() if is_embedded else ("open_clip_torch",)),
         build=partial(_build, spec, prompts, arch),
         output_shapes=((batch, len(prompts.pairs)),),
+        shipped=_shipped(spec, arch) if is_embedded else None,
     )
 
 
+def _shipped(spec: ClipSpec, arch: TrunkArch) -> ShippedForm:
+    file, std = spec.fetch(), spec.arch.preprocess_config["std"]
+    return shipped_form(file, "qualiclip", partial(read_folded, file, arch, std=std))
+
+
 def _build(spec: ClipSpec, prompts: QualityPrompts, arch: TrunkArch) -> "QualiClip":
-    from plumbline_models.networks.qualiclip.folding import build_qualiclip  # noqa: PLC0415 - the same
-    from plumbline_models.networks.qualiclip.weights import load_qualiclip  # noqa: PLC0415 - torch, when compiling
+    from plumbline_models.networks.qualiclip.weights import (  # noqa: PLC0415 - torch, when compiling
+        build_qualiclip,
+        load_qualiclip,
+    )
 
     config = spec.arch.preprocess_config
     return build_qualiclip(arch, load_qualiclip(spec, prompts), mean=config["mean"], std=config["std"])

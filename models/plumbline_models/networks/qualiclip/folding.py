@@ -1,91 +1,113 @@
-"""A CLIP ResNet's published tensors, folded to what the graph `qualiclip` keeps."""
+"""A CLIP ResNet's published tensors, folded to what the graph `qualiclip` keeps; numpy alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
+from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import StateDictError
-from plumbline_models.networks.qualiclip.arch import TrunkArch
-from plumbline_models.networks.qualiclip.module import QualiClip
-from plumbline_models.networks.qualiclip.trunk import Trunk
+from plumbline_models.networks.qualiclip.arch import EXPANSION, TrunkArch
 from plumbline_models.weights.archive import quantised
+from plumbline_models.weights.mapped import PLAIN, MappedTensors
 
-_WHITE: Final = 255
+STORED: Final = "prompts_features"
+"""Under which the authors' checkpoint holds the features of its prompts, ready made."""
+OF_CLIP: Final = "clip_model."
+OF_IMAGE: Final = "visual."
+"""What stands before the names of its CLIP, and of the image tower of any."""
+WHITE: Final = 255
 _EPSILON: Final = 1e-5  # what the published towers' batch norms add to the variance
+_STEM: Final = ("conv1", "conv2", "conv3")
 
 
-@dataclass(frozen=True, slots=True)
-class QualiClipTensors:
-    """What the graph is made of."""
-
-    image: Mapping[str, Tensor]
-    """Of the image tower, under the names that open_clip's tower gives them."""
-    prompts: Tensor
-    """`[2P, D]` unit-norm features, good and bad in turn."""
-
-
-def build_qualiclip(
-    arch: TrunkArch, tensors: QualiClipTensors, *, mean: Sequence[float], std: Sequence[float]
-) -> QualiClip:
-    """Make the graph's module, float32, in eval mode; folded in float64 and rounded once.
+def fold(arch: TrunkArch, image: Mapping[str, Array], prompts: Array, *, std: Sequence[float]) -> dict[str, Array]:
+    """The graph's tensors in float32, by the names of its module; folded in float64 and rounded once.
 
     Args:
         arch: Sizes of the image tower.
-        tensors: The checkpoint's.
-        mean: Of pixels in 0..1, red, green, blue.
-        std: The same.
+        image: Of the image tower, under the names that open_clip's tower gives them.
+        prompts: `[2P, D]` unit-norm features, good and bad in turn.
+        std: Of pixels in 0..1, red, green, blue.
 
     Raises:
         StateDictError: A tensor is missing or has the wrong shape.
     """
-    prompts = tensors.prompts.to(torch.float64)
-    with torch.device("meta"):  # no memory: the folded tensors take the place of the parameters
-        graph = QualiClip(arch, len(prompts) // 2, mean=[_WHITE * value for value in mean])
-    source = _Source(tensors.image)
-    folded = dict(_fold_trunk(source, graph.trunk, [_WHITE * value for value in std]))
+    prompts = prompts.astype(np.float64)
+    source = _Source(image)
+    folded = dict(_fold_trunk(source, arch, [WHITE * value for value in std]))
     folded |= dict(_fold_pool(source, arch))
     folded["contrasts"] = (prompts[0::2] - prompts[1::2]).T
-    graph.load_state_dict({name: value.to(torch.float32).contiguous() for name, value in folded.items()}, assign=True)
-    graph.requires_grad_(requires_grad=False)
-    return graph.eval()
+    return {name: np.ascontiguousarray(value, np.float32) for name, value in folded.items()}
+
+
+def read_folded(file: Path, arch: TrunkArch, *, std: Sequence[float]) -> dict[str, Array]:
+    """As `fold`, of a file of the authors' layout that holds the features of its prompts.
+
+    Args:
+        file: safetensors.
+        arch: Sizes of the image tower.
+        std: Of pixels in 0..1, red, green, blue.
+
+    Raises:
+        CheckpointError: The file is damaged, or of another layout.
+    """
+    mapped, prefix = MappedTensors(file), OF_CLIP + OF_IMAGE
+    names = [name for name in mapped if name.startswith(prefix) and mapped.kind_of(name) in PLAIN]
+    image = {name.removeprefix(prefix): mapped[name] for name in names}
+    return fold(arch, image, mapped[STORED], std=std)
 
 
 class _Source:
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, tensors: Mapping[str, Array]) -> None:
         self._tensors = tensors
 
-    def read(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def read(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
         tensor = self._tensors.get(name)
         if tensor is None:
             raise StateDictError(f"The checkpoint's image tower has no {name}.", name=name)
-        if tuple(tensor.shape) != shape:
+        if tensor.shape != shape:
             raise StateDictError(
                 f"The checkpoint's {name} has the shape {list(tensor.shape)}, its architecture says {list(shape)}.",
                 name=name,
             )
-        if tensor.dtype != torch.float32:
+        if tensor.dtype != np.float32:
             raise quantised(name, str(tensor.dtype))
-        return tensor.to(torch.float64)
+        return tensor.astype(np.float64)
 
 
-def _fold_trunk(source: _Source, trunk: Trunk, deviations: Sequence[float]) -> Iterator[tuple[str, Tensor]]:
-    for name, module in trunk.named_modules():
-        if not isinstance(module, nn.Conv2d):
-            continue
+def _fold_trunk(source: _Source, arch: TrunkArch, deviations: Sequence[float]) -> Iterator[tuple[str, NDArray[Any]]]:
+    for name, shape in _convolutions(arch):
         convolution, norm = _published_names(name)
-        weight = source.read(f"{convolution}.weight", tuple(module.weight.shape))
+        weight = source.read(f"{convolution}.weight", shape)
         gain, bias, mean, variance = (
-            source.read(f"{norm}.{part}", (module.out_channels,))
-            for part in ("weight", "bias", "running_mean", "running_var")
+            source.read(f"{norm}.{part}", shape[:1]) for part in ("weight", "bias", "running_mean", "running_var")
         )
-        gain = gain / torch.sqrt(variance + _EPSILON)
+        gain = gain / np.sqrt(variance + _EPSILON)
         if name == "conv1":
-            weight = weight / torch.tensor(deviations, dtype=torch.float64).reshape(3, 1, 1)
+            weight = weight / np.array(deviations, dtype=np.float64).reshape(3, 1, 1)
         yield f"trunk.{name}.weight", weight * gain.reshape(-1, 1, 1, 1)
         yield f"trunk.{name}.bias", bias - mean * gain
+
+
+def _convolutions(arch: TrunkArch) -> Iterator[tuple[str, tuple[int, int, int, int]]]:
+    """Names and shapes of the trunk's convolutions, as `Trunk` has them."""
+    widths = (3, arch.width // 2, arch.width // 2, arch.width)
+    for name, num_in, num_out in zip(_STEM, widths, widths[1:], strict=False):
+        yield name, (num_out, num_in, 3, 3)
+    num_in = arch.width
+    for stage, num_blocks in enumerate(arch.layers):
+        width, num_out = arch.width * 2**stage, arch.width * 2**stage * EXPANSION
+        for block in range(num_blocks):
+            prefix = f"layer{stage + 1}.{block}."
+            yield f"{prefix}conv1", (width, num_in, 1, 1)
+            yield f"{prefix}conv2", (width, width, 3, 3)
+            yield f"{prefix}conv3", (num_out, width, 1, 1)
+            if block == 0:  # where the size or the number of channels changes
+                yield f"{prefix}downsample", (num_out, num_in, 1, 1)
+            num_in = num_out
 
 
 def _published_names(name: str) -> tuple[str, str]:
@@ -95,7 +117,7 @@ def _published_names(name: str) -> tuple[str, str]:
     return name, "bn".join(name.rsplit("conv", 1))
 
 
-def _fold_pool(source: _Source, arch: TrunkArch) -> Iterator[tuple[str, Tensor]]:
+def _fold_pool(source: _Source, arch: TrunkArch) -> Iterator[tuple[str, NDArray[Any]]]:
     channels, heads = arch.num_channels, (arch.num_heads, arch.head_width)
     scale = arch.head_width**-0.5
     read = {
@@ -105,7 +127,7 @@ def _fold_pool(source: _Source, arch: TrunkArch) -> Iterator[tuple[str, Tensor]]
     yield "pool.query.weight", scale * read["q"]
     yield "pool.query.bias", scale * source.read("attnpool.q_proj.bias", (channels,))
     yield "pool.key", read["k"].reshape(*heads, channels)
-    yield "pool.value", read["v"].reshape(*heads, channels).transpose(1, 2)
+    yield "pool.value", read["v"].reshape(*heads, channels).transpose(0, 2, 1)
     yield "pool.value_bias", source.read("attnpool.v_proj.bias", (channels,))
     yield "pool.out.weight", read["c"]
     yield "pool.out.bias", source.read("attnpool.c_proj.bias", (arch.embed_dim,))

@@ -121,7 +121,7 @@ def test_a_graph_is_the_same_through_a_folder_and_through_memory(
     core = import_openvino().Core()
     scratch = tmp_path if is_writable else tmp_path / "missing"
     compiled = core.compile_model(
-        convert(core, LIFT_GRAPH, scratch=scratch), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        convert(core, LIFT_GRAPH, scratch=scratch).model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
     assert any(tmp_path.iterdir()) is is_writable
     rows = np.arange(8, dtype=np.float32).reshape(2, 4)

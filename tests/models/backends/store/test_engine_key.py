@@ -57,5 +57,5 @@ def test_another_recipe_has_another_key(change: dict[str, Any]) -> None:
 def test_the_key_names_the_sources_of_the_exporter_and_of_the_recipe() -> None:
     key = engine_key(TEXT_GRAPH, replace(RECIPE, sources=("backends.tensorrt.builder",)))
     assert key.facts["sources"] == {
-        name: source_digest(name) for name in ("backends.export", "backends.tensorrt.builder")
+        name: source_digest(name) for name in ("backends.export", "backends.agreement", "backends.tensorrt.builder")
     }

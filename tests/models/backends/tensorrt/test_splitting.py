@@ -4,7 +4,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from plumbline_models.backends.tensorrt.splitting import BatchSplitter, OutOfDeviceMemoryError, split_dimension
+from plumbline_models.backends.inputs import rows_dimension
+from plumbline_models.backends.tensorrt.splitting import BatchSplitter, OutOfDeviceMemoryError
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
@@ -77,5 +78,5 @@ def test_other_errors_are_not_mistaken_for_lack_of_memory() -> None:
 
 
 def test_rows_lie_along_what_the_outputs_begin_with() -> None:
-    assert split_dimension(make_graph()) is PAIRS
-    assert split_dimension(make_graph(is_stated=False)) is CAPTIONS
+    assert rows_dimension(make_graph()) is PAIRS
+    assert rows_dimension(make_graph(is_stated=False)) is CAPTIONS

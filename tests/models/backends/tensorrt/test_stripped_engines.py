@@ -1,8 +1,8 @@
 """Engines without weights, built for real by tensorrt_rtx; what starts them here is a stand-in that computes."""
 
-import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from plumbline_models.backends import Tuning, open_compiler
-from plumbline_models.backends.tensorrt.agreement import draw_batch
 from plumbline_models.backends.tensorrt.backend import TENSORRT_RTX, TensorRtBackend
-from plumbline_models.backends.tensorrt.compiler import TensorRtCompiler
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
 from tests.models.backends.other_weights import (
@@ -24,7 +22,7 @@ from tests.models.backends.other_weights import (
     with_a_nan,
     with_other_weights,
 )
-from tests.models.backends.tiny_graphs import IMAGE_GRAPH, IMAGE_PX, TEXT_GRAPH, unbuildable
+from tests.models.backends.tiny_graphs import IMAGE_GRAPH, IMAGE_PX, unbuildable
 
 TOWER, OTHER = (with_other_weights(IMAGE_GRAPH, seed) for seed in (11, 12))
 BATCH = {"pixels": np.zeros((2, IMAGE_PX, IMAGE_PX, 3), np.uint8)}
@@ -125,13 +123,10 @@ def test_an_engine_serves_after_it_was_compared_with_torch_once(
     assert errors_of(caplog) == []
 
 
-def test_another_gpu_and_other_weights_are_compared_anew(cache_dir: Path) -> None:
+def test_other_weights_are_held_to_what_torch_makes_of_them(cache_dir: Path) -> None:
     load(cache_dir, TOWER)
-    elsewhere = EvaluatingLoader()
-    elsewhere.device = "Another GPU (sm_99)"
-    for loader, graph in ((elsewhere, TOWER), (EvaluatingLoader(), OTHER)):
-        with pytest.raises(AssertionError, match="built again"):  # torch would be run
-            load(cache_dir, unbuildable(graph), loader)
+    with pytest.raises(AssertionError, match="built again"):  # torch would be run
+        load(cache_dir, unbuildable(OTHER))
 
 
 @pytest.mark.parametrize("spoil", [swapped, with_a_nan])
@@ -140,19 +135,41 @@ def test_wrong_weights_never_serve(cache_dir: Path, caplog: pytest.LogCaptureFix
     [error] = errors_of(caplog)
     assert "one with its weights inside is built instead" in error
     assert error.endswith("The engine of tiny_image does not give what torch gives for the same weights.")
-    # The verdict stands: the engine is not put to the test again, and the full one is found.
-    assert isinstance(load(cache_dir, unbuildable(TOWER)), FullEngine)
+    # What torch made is kept: the next start finds the weights wrong again without it.
+    assert isinstance(load(cache_dir, unbuildable(TOWER), EvaluatingLoader(spoil=spoil)), FullEngine)
     assert len(errors_of(caplog)) == 2
 
 
-def test_a_verdict_that_is_damaged_is_not_believed(cache_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
-    load(cache_dir, TOWER, EvaluatingLoader(spoil=swapped))
-    [verdict] = (cache_dir / "engines").glob("*/verdict.json")
-    assert json.loads(verdict.read_text())["rows"] > 0.001
-    verdict.write_text(json.dumps({"rows": 0.0}))
-    assert isinstance(load(cache_dir, TOWER, EvaluatingLoader(spoil=swapped)), FullEngine)
-    assert "verdict.json" in caplog.text
-    assert len(errors_of(caplog)) == 2
+def test_references_that_are_damaged_are_made_again(cache_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load(cache_dir, TOWER)
+    [kept] = [file for file in (cache_dir / "engines").glob("*/references.safetensors") if is_alone(file)]
+    kept.write_bytes(kept.read_bytes()[:-4])
+    assert isinstance(load(cache_dir, TOWER), EvaluatedEngine)
+    assert "references.safetensors has another size" in caplog.text
+    assert errors_of(caplog) == []
+
+
+def is_alone(file: Path) -> bool:
+    """Whether nothing but its manifest lies beside a file."""
+    return {each.name for each in file.parent.iterdir()} == {file.name, "manifest.json"}
+
+
+def test_an_engine_with_wrong_weights_inside_is_replaced_by_torch(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[tuple[str, str]] = []
+    wrong = replace(TOWER, build=OTHER.build)  # weights of another, under the key of these
+    compiler = open_compiler("tensorrt-rtx", precision="fp32", tuning=Tuning(tmp_path))
+    compiler.keep(wrong)
+    tuning = Tuning(tmp_path, device="cpu", on_fallback=lambda graph, backend: told.append((graph, backend)))
+    backend = TensorRtBackend(
+        TENSORRT_RTX, precision="fp32", tuning=tuning, find_devices=lambda: ("A GPU",), loader=EvaluatingLoader()
+    )
+    engine = backend.compile(TOWER)
+    assert engine.info.backend == "torch"
+    [error] = errors_of(caplog)
+    assert "torch runs it instead" in error
+    assert told == [("tiny_image", "tensorrt-rtx")]
 
 
 def test_a_plan_that_is_refused_is_built_anew_once(cache_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -162,13 +179,3 @@ def test_a_plan_that_is_refused_is_built_anew_once(cache_dir: Path, caplog: pyte
     assert isinstance(load(cache_dir, TOWER, EvaluatingLoader(num_refused=3)), FullEngine)
     [error] = errors_of(caplog)
     assert error.endswith("It is for another GPU.")
-
-
-def test_the_batch_of_the_comparison_is_one_that_engines_take() -> None:
-    made = open_compiler("tensorrt-rtx", precision="fp32", tuning=Tuning(Path("unused"), largest_sizes={"n": 1}))
-    assert isinstance(made, TensorRtCompiler)
-    for graph in (IMAGE_GRAPH, TEXT_GRAPH):
-        batch = draw_batch(graph, made.specify(graph).profile)
-        assert {len(array) for array in batch.values()} == {1}
-        for name, array in draw_batch(graph, made.specify(graph).profile).items():
-            np.testing.assert_array_equal(array, batch[name])

@@ -13,7 +13,8 @@ from plumbline_models.core.errors import (
     UnsafeCheckpointError,
 )
 from plumbline_models.networks.flant5.checkpoint import FlanT5Checkpoint
-from plumbline_models.networks.flant5.weights import TOKEN_TABLES, build_image_graph, build_score_graph
+from plumbline_models.networks.flant5.states import TOKEN_TABLES
+from plumbline_models.networks.flant5.weights import build_image_graph, build_score_graph
 
 INSIDE = "vision_tower.vision_tower."
 

@@ -19,10 +19,9 @@ from plumbline_models.networks.clip.state_dicts import sort_tensors
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.networks.qualiclip.arch import TrunkArch
 from plumbline_models.networks.qualiclip.encoder import QualityEncoding
-from plumbline_models.networks.qualiclip.folding import QualiClipTensors, build_qualiclip
 from plumbline_models.networks.qualiclip.module import QualiClip as QualiClipGraph
 from plumbline_models.networks.qualiclip.prompts import CLIPIQA_PAIRS, QUALICLIP
-from plumbline_models.networks.qualiclip.weights import encode_prompts
+from plumbline_models.networks.qualiclip.weights import QualiClipTensors, build_qualiclip, encode_prompts
 from plumbline_models.scorers.qualiclip import QualiClip
 
 SCORE, COSINE, FEATURE = 2e-5, 2e-6, 1e-6  # the golden set's own, for float32 on any CPU

@@ -17,10 +17,9 @@ from plumbline_models.networks.clip.archs import Arch, find_arch
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 from plumbline_models.networks.qualiclip.arch import TrunkArch
 from plumbline_models.networks.qualiclip.encoder import qualiclip_graph
-from plumbline_models.networks.qualiclip.folding import QualiClipTensors, build_qualiclip
 from plumbline_models.networks.qualiclip.module import QualiClip
 from plumbline_models.networks.qualiclip.prompts import QUALICLIP
-from plumbline_models.networks.qualiclip.weights import load_qualiclip
+from plumbline_models.networks.qualiclip.weights import QualiClipTensors, build_qualiclip, load_qualiclip
 
 ROUNDING = 2e-6  # float32 in another order; features have unit norm
 

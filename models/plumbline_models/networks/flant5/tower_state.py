@@ -1,24 +1,26 @@
-"""The image tower of a CLIP-FlanT5, in either layout: that of the Hugging Face library, or open_clip's.
+"""The tensors of a CLIP-FlanT5's image tower, in either layout: that of the Hugging Face library, or open_clip's.
 
 Both hold the same network. open_clip keeps queries, keys and values in one matrix, and the sizes of both towers in
 one file.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from plumbline_models.core.arrays import Array
 from plumbline_models.networks.flant5.arch import TowerArch
 from plumbline_models.weights.shards import Shards
 
+Named: TypeAlias = tuple[str, Array]
+"""A tensor in float32, behind its name."""
 INSIDE: Final = "vision_tower.vision_tower."
 """What stands before the Hugging Face library's names where the tower is in the checkpoint itself."""
 _OPEN_CLIP: Final = "visual."
 
 
-def tower_state(shards: Shards, arch: TowerArch) -> Iterator[tuple[str, Tensor]]:
+def tower_state(shards: Shards, arch: TowerArch) -> Iterator[Named]:
     """The tower's tensors, by the names of `FlanT5Image`.
 
     Args:
@@ -35,7 +37,7 @@ def tower_state(shards: Shards, arch: TowerArch) -> Iterator[tuple[str, Tensor]]
         yield from _from_hugging_face(shards, f"{prefix}vision_model.", arch)
 
 
-def _from_hugging_face(shards: Shards, prefix: str, arch: TowerArch) -> Iterator[tuple[str, Tensor]]:
+def _from_hugging_face(shards: Shards, prefix: str, arch: TowerArch) -> Iterator[Named]:
     width, embeddings = arch.width, f"{prefix}embeddings."
     yield "class_token", shards.read(f"{embeddings}class_embedding", (width,))
     yield "positions", shards.read(f"{embeddings}position_embedding.weight", (1 + arch.num_patches, width))
@@ -46,7 +48,7 @@ def _from_hugging_face(shards: Shards, prefix: str, arch: TowerArch) -> Iterator
         source, target = f"{prefix}encoder.layers.{index}.", f"blocks.{index}."
         for kind, shape in (("weight", (width, width)), ("bias", (width,))):
             query, key, value = (shards.read(f"{source}self_attn.{part}_proj.{kind}", shape) for part in "qkv")
-            yield f"{target}query_key_value.{kind}", torch.cat([query * _scale(arch), key, value])
+            yield f"{target}query_key_value.{kind}", np.concatenate([query * _scale(arch), key, value])
         yield from affine(shards, f"{source}self_attn.out_proj", f"{target}out", (width, width))
         yield from affine(shards, f"{source}layer_norm1", f"{target}attention_norm", (width,))
         yield from affine(shards, f"{source}layer_norm2", f"{target}ffn_norm", (width,))
@@ -54,7 +56,7 @@ def _from_hugging_face(shards: Shards, prefix: str, arch: TowerArch) -> Iterator
         yield from affine(shards, f"{source}mlp.fc2", f"{target}down", (width, arch.ffn_width))
 
 
-def _from_open_clip(shards: Shards, arch: TowerArch) -> Iterator[tuple[str, Tensor]]:
+def _from_open_clip(shards: Shards, arch: TowerArch) -> Iterator[Named]:
     width = arch.width
     yield "class_token", shards.read(f"{_OPEN_CLIP}class_embedding", (width,))
     yield "positions", shards.read(f"{_OPEN_CLIP}positional_embedding", (1 + arch.num_patches, width))
@@ -64,7 +66,7 @@ def _from_open_clip(shards: Shards, arch: TowerArch) -> Iterator[tuple[str, Tens
         source, target = f"{_OPEN_CLIP}transformer.resblocks.{index}.", f"blocks.{index}."
         for kind, shape in (("weight", (3 * width, width)), ("bias", (3 * width,))):
             joint = shards.read(f"{source}attn.in_proj_{kind}", shape)
-            yield f"{target}query_key_value.{kind}", torch.cat([joint[:width] * _scale(arch), joint[width:]])
+            yield f"{target}query_key_value.{kind}", np.concatenate([joint[:width] * _scale(arch), joint[width:]])
         yield from affine(shards, f"{source}attn.out_proj", f"{target}out", (width, width))
         yield from affine(shards, f"{source}ln_1", f"{target}attention_norm", (width,))
         yield from affine(shards, f"{source}ln_2", f"{target}ffn_norm", (width,))
@@ -72,7 +74,7 @@ def _from_open_clip(shards: Shards, arch: TowerArch) -> Iterator[tuple[str, Tens
         yield from affine(shards, f"{source}mlp.c_proj", f"{target}down", (width, arch.ffn_width))
 
 
-def affine(shards: Shards, source: str, target: str, shape: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
+def affine(shards: Shards, source: str, target: str, shape: tuple[int, ...]) -> Iterator[Named]:
     """A weight of that shape, and its bias.
 
     Args:

@@ -1,0 +1,6 @@
+"""What graphs may be computed in; plain names, so that arguments are checked without importing a backend."""
+
+from typing import Literal, TypeAlias
+
+Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+PrecisionChoice: TypeAlias = Literal["auto", "fp32", "bf16", "fp16", "int8"]

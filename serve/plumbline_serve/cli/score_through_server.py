@@ -1,0 +1,72 @@
+"""`plumbline score --server URL`: the client library does the work."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from plumbline_client import Client, Image, Item, PlumblineClientError, ProblemError, Tls
+from plumbline_models.core.errors import PlumblineError
+from plumbline_serve.cli.score_command import CHUNK, Document, FilesToScore, Scored, failure, joined, score_all
+from plumbline_serve.cli.score_files import Cutter, File
+
+CHUNK_BYTES = 32 * 2**20  # half of the default limit of a request, for text and boundaries stand beside the files
+MAX_FILE_BYTES = 2**30  # no service takes an image of that size; what is larger is not read into memory
+REQUEST_MS = 600_000.0  # patience with a server that computes large networks on a CPU
+_TOO_LARGE = 413
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running service."""
+
+    url: str
+    api_key: str | None = None
+    ca: Path | None = None
+    """Authorities that its certificate may come from, where they are not public."""
+
+
+def through_server(inputs: FilesToScore, server: Server) -> Document:
+    """Score through a running service.
+
+    Args:
+        inputs: What to score, and with which scorers.
+        server: Which service.
+
+    Raises:
+        PlumblineError: The service cannot be reached or refuses the request as a whole.
+    """
+    request_id = uuid.uuid4().hex
+    cutter = Cutter(CHUNK, CHUNK_BYTES, MAX_FILE_BYTES)
+    try:
+        tls = None if server.ca is None else Tls(ca=server.ca)
+        with Client(server.url, api_key=server.api_key, timeout_ms=REQUEST_MS, tls=tls) as client:
+
+            def score(files: Sequence[File]) -> Document:
+                items = [Item(Image.data(file.data), inputs.text) for file in files]
+                try:
+                    reply = client.score(items, scorers=inputs.scorers, request_id=request_id)
+                except ProblemError as error:
+                    return _refused(files, error, cutter, score)
+                document = reply.model_dump(mode="json", exclude_unset=True)  # the fields that the service sent
+                for file, result in zip(files, document["results"], strict=True):
+                    result["id"] = file.name
+                return document
+
+            return score_all(inputs, cutter, score, request_id)
+    except PlumblineClientError as error:
+        raise PlumblineError(error.detail) from error
+
+
+def _refused(files: Sequence[File], error: ProblemError, cutter: Cutter, score: Scored) -> Document:
+    """Halve what is too large for a server; a file that is too large alone fails alone."""
+    said = error.problem
+    if said.status != _TOO_LARGE:
+        raise error
+    if len(files) == 1:
+        document = said.model_dump(mode="json", exclude_defaults=True)
+        document.pop("request_id", None)
+        return {"results": [failure(files[0], document)]}
+    cutter.learn(files, said.code)
+    middle = len(files) // 2
+    return joined([score(files[:middle]), score(files[middle:])])

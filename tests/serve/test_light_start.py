@@ -1,0 +1,83 @@
+"""What starting does not import: torch where nothing is converted, and nothing of what serves where help is shown."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.programs import program_environment
+
+HEAVY = ("torch", "torchvision", "open_clip", "transformers", "skimage", "onnx", "onnxscript")
+SERVING = (*HEAVY, "fastapi", "ray", "openvino", "numpy", "grpc", "plumbline_models.scorers")
+GALLERY = Path(__file__).parents[2] / "serve" / "plumbline_serve" / "demo" / "gallery"
+ASSEMBLY = """
+    import asyncio, sys
+    from pathlib import Path
+    from plumbline_serve.assembly import assembled
+    from plumbline_serve.deployments import EncoderReplica, Gateway
+    from plumbline_serve.edge import create_app
+    from plumbline_serve.messages import EncodedImage, Item, ScoreRequest
+    from plumbline_serve.settings import load_settings
+
+    async def main():
+        async with assembled(load_settings(None, {})) as assembly:
+            item = Item(id="1", image=EncodedImage(Path(sys.argv[1]).read_bytes()), text="a green star")
+            reply = await assembly.service.score(ScoreRequest([item], scorers=None))
+            assert set(reply.results[0].scores) == {"clipscore", "fclipscore", "vqascore", "qualiclip"}, reply
+            assert {entry.backend for entry in await assembly.service.encoders()} == {"openvino"}
+    asyncio.run(main())
+"""
+COMMAND = """
+    import sys
+    from plumbline_serve.cli.main import main
+    sys.argv = ["plumbline", *sys.argv[1:]]
+    try:
+        main()
+    except SystemExit as ended:
+        assert ended.code in (0, None), ended.code
+"""
+REPORT = """
+    import json
+    print(json.dumps(sorted(name for name in {wanted!r} if sys.modules.get(name) is not None)), file=sys.stderr)
+"""
+
+
+def imported(program: str, *arguments: str, of: tuple[str, ...], cache_dir: Path) -> list[str]:
+    """Which of these modules a program has imported at its end."""
+    whole = textwrap.dedent(program) + textwrap.dedent(REPORT.format(wanted=of))
+    ran = subprocess.run(
+        [sys.executable, "-c", whole, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=program_environment(PLUMBLINE_CACHE_DIR=str(cache_dir)),
+    )
+    assert ran.returncode == 0, ran.stderr
+    found: list[str] = json.loads(ran.stderr.splitlines()[-1])
+    return found
+
+
+def test_the_embedded_scorers_serve_without_torch(tmp_path: Path) -> None:
+    star = str(GALLERY / "green_star.png")
+    assert imported(ASSEMBLY, star, of=HEAVY, cache_dir=tmp_path) == []
+
+
+def test_the_score_command_needs_neither_torch_nor_ray_nor_a_web_framework(tmp_path: Path) -> None:
+    star = str(GALLERY / "green_star.png")
+    arguments = ("score", star, "--text", "a green star", "--json")
+    unwanted = (*HEAVY, "ray", "fastapi", "httpx", "plumbline_client")
+    assert imported(COMMAND, *arguments, of=unwanted, cache_dir=tmp_path) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["score", "--help"], ["compile", "--help"]])
+def test_help_imports_nothing_of_what_serves(arguments: list[str], tmp_path: Path) -> None:
+    assert imported(COMMAND, *arguments, of=SERVING, cache_dir=tmp_path) == []
+
+
+def test_models_are_listed_without_a_compiler_and_without_a_server(tmp_path: Path) -> None:
+    unwanted = (*HEAVY, "fastapi", "ray", "openvino")
+    assert imported(COMMAND, "models", of=unwanted, cache_dir=tmp_path) == []
