@@ -24,6 +24,7 @@ from plumbline_models.core.errors import NotReadyError
 from plumbline_serve import haproxy_config
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.received import GRPC_TIMEOUT, RECEIVED
+from plumbline_serve.edge.rest.browsers import Browsers
 from plumbline_serve.settings import Settings
 from plumbline_serve.tls import GRPC_PROTOCOLS, REST_PROTOCOLS, bind_words, local_front
 
@@ -123,7 +124,7 @@ def make_plan(folder: Path, settings: Settings, pages: Sequence[int]) -> Plan:
         settings: Where HAProxy listens, and how many it lets in.
         pages: Ports of HAProxy's own pages.
     """
-    unavailable = _write_answer(folder)
+    unavailable = _write_answer(folder, Browsers(settings))
     rest, rpcs = _connections(settings)
     defaults = [
         *(f"errorfile {status} {unavailable}" for status in FAILURES),
@@ -211,15 +212,15 @@ def _address(settings: Settings, port: int) -> str:
     return f"[{settings.host}]:{port}" if ":" in settings.host else f"{settings.host}:{port}"
 
 
-def _write_answer(folder: Path) -> Path:
+def _write_answer(folder: Path, browsers: Browsers) -> Path:
     """What HAProxy answers where no gateway does, as it is sent; returns its file."""
     error = NotReadyError(NOBODY_THERE, retry_after_s=RETRY_AFTER_S)
     body = json.dumps(problem(error)).encode()
     headers = http_headers(error) | {
         "content-length": str(len(body)),
-        "cache-control": "no-store",
         "connection": "close",
     }
+    headers |= {name.decode(): value.decode() for name, value in browsers.headers(None, ())}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     file = folder / f"{error.status}.http"
     file.write_bytes(f"HTTP/1.1 {error.status} {error.title}\r\n{lines}\r\n".encode() + body)

@@ -15,7 +15,21 @@ from pydantic import BaseModel
 from plumbline_models.core.errors import error_classes
 from plumbline_models.scorers import GROUP, SCORERS
 from plumbline_serve.settings import Settings, load_settings
-from tests.docs.pages import CHANGELOG, DOCS, PAGES, ROOT, Block, anchors, blocks, links, name, rows, spans, text_of
+from tests.docs.pages import (
+    CHANGELOG,
+    DOCS,
+    PAGES,
+    ROOT,
+    SECURITY,
+    Block,
+    anchors,
+    blocks,
+    links,
+    name,
+    rows,
+    spans,
+    text_of,
+)
 
 CODES = {kind.code: kind.status for kind in error_classes()}
 SECTIONS = {each: field.annotation for each, field in Settings.model_fields.items()}
@@ -41,6 +55,16 @@ def test_links_lead_somewhere(page):
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_every_promise_of_security_names_a_test_that_holds_it():
+    promises = text_of(SECURITY).partition("## Promises")[2].partition("\n## ")[0]
+    held = [line for line in promises.splitlines() if line.startswith("| ")][2:]
+    assert len(held) > 10
+    for line in held:
+        named = re.findall(r"\]\((tests/[^)]+)\)", line)
+        assert named, line
+        assert all("def test_" in text_of(ROOT / each) for each in named), line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -59,6 +59,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     config = (
         "backend: torch\nscorers: {clipscore: {}}\n"
         f"tls: {{cert: {own.cert.name}, key: {own.key.name}, client_ca: {authority.file.name}}}\n"
+        "edge: {pages: false}\n"
     )
     running = start_service(folder, config, PLUMBLINE_CACHE_DIR=str(folder / "cache"))
     yield Guarded(running, authority, client)
@@ -116,6 +117,18 @@ def test_grpc_answers_over_tls_to_callers_with_a_certificate_alone(guarded: Guar
             except grpc.RpcError as error:
                 codes.append(error.code().name)
     assert codes == ["OK", "UNAVAILABLE", "UNAVAILABLE"]
+
+
+def test_without_pages_there_is_no_reflection_either(guarded: Guarded) -> None:
+    own = guarded.client.key.read_bytes(), guarded.client.cert.read_bytes()
+    credentials = grpc.ssl_channel_credentials(guarded.authority.file.read_bytes(), *own)
+    with grpc.secure_channel(guarded.running.target, credentials) as channel:
+        asked = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        with pytest.raises(grpc.RpcError) as refused:
+            list(asked(iter([b""]), timeout=WAIT_S))
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    with httpx.Client(verify=guarded.context(), trust_env=False) as client:
+        assert client.get(f"{guarded.url}/docs").status_code == 404
 
 
 def test_the_clients_score_over_tls(guarded: Guarded, png_of) -> None:

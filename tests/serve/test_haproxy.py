@@ -206,6 +206,8 @@ async def test_without_a_gateway_callers_of_both_wires_hear_of_it_at_once(start)
     assert status == 503
     assert b"retry-after: 5" in head
     assert b"x-request-id: " in head
+    assert b"x-content-type-options: nosniff" in head
+    assert head.count(b"cache-control: no-store") == 1
     assert json.loads(body)["code"] == "not_ready"
     async with front.channel() as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
