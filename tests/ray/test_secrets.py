@@ -51,7 +51,7 @@ def call_with_secrets(service: Any) -> str:
             replies += [
                 client.post("/v1/score", json=body, params={"key": QUERY}),
                 client.post("/v1/score", content=f'{{"{TEXT}', headers={"content-type": "application/json"}),
-                client.get(f"/v1/{QUERY}", params={"key": QUERY}),
+                client.get("/v1/nope", params={"key": QUERY}),
                 client.get("/metrics", params={"key": QUERY}),
             ]
     shown = [f"{dict(reply.headers)} {reply.text.replace(TEXT, '')}" for reply in replies]
