@@ -18,6 +18,8 @@ PROGRESS_BYTES = 2**16
 SLOW_AFTER_S = 5.0
 """A body that brings fewer than `PROGRESS_BYTES` in this time is slow: it is given up where others need room."""
 LOOK_AGAIN_S = 1.0
+MAX_STREAMS = 32
+"""Streams that may be open at the same time: gRPC holds a begun message of each, and does not say so."""
 MAX_ARRIVING = 256
 """Bodies that may arrive at the same time, whatever they hold: a slow one also takes a place from HAProxy's."""
 
@@ -117,6 +119,7 @@ class BytesInFlight:
         self._observer = observer
         self._arriving: set[Share] = set()
         self._waiting: set[asyncio.Future[None]] = set()
+        self._num_streams = 0
         self.num_bytes = 0
         """Held at the moment."""
 
@@ -169,6 +172,21 @@ class BytesInFlight:
             )
         share.num_bytes += num_bytes
         self._hold(self.num_bytes + num_bytes)
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """While a stream of messages is open.
+
+        Raises:
+            CapacityError: As many are open as may be.
+        """
+        if self._num_streams >= MAX_STREAMS:
+            raise CapacityError("As many streams are open as may be; try again.", retry_after_s=RETRY_AFTER_S)
+        self._num_streams += 1
+        try:
+            yield
+        finally:
+            self._num_streams -= 1
 
     async def room(self) -> None:
         """Wait until one more of the largest requests without pixels would fit; bodies that are slow give way."""

@@ -47,6 +47,9 @@ GRPC_IDLE_S = 300
 """How long a connection without a call is kept; clients open another without being told."""
 LONGEST_S = 3600
 """How long an answer may be under way without a byte, and a stream without a message."""
+SMALL_BYTES_A_SECOND = 4096
+"""What a call of health checking or reflection may send: gRPC holds a message until it is whole, and nothing counts
+those. They have a few dozen bytes."""
 DETACHED = "option clitcpka", "clitcpka-idle 30s", "clitcpka-intvl 10s", "clitcpka-cnt 3"
 """Notices within a minute that a caller's machine is gone."""
 REST, GRPC = "rest", "grpc"
@@ -167,6 +170,8 @@ def _grpc(settings: Settings, max_connections: int, folder: Path) -> Front:
         rules=[
             *_local(settings, folder, GRPC, " proto h2"),
             *_admission(max_connections, settings.limits.max_connections_per_address),
+            f"filter bwlim-in small default-limit {SMALL_BYTES_A_SECOND} default-period 1s",
+            "http-request set-bandwidth-limit small if { path_beg /grpc.health.v1. /grpc.reflection. }",
             f"http-request del-header {GRPC_TIMEOUT}",
             f"http-request set-header {GRPC_TIMEOUT} %[req.hdr(grpc-timeout)] if {{ req.hdr(grpc-timeout) -m found }}",
         ],

@@ -1,5 +1,6 @@
 """What unfinished uploads and requests under way hold is bounded for all of them together."""
 
+import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from plumbline_models.core.errors import CapacityError, RequestTooLargeError
+from plumbline_serve import bytes_in_flight
 from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.observe import Unobserved
 from plumbline_serve.settings import Limits, Settings
@@ -161,6 +163,20 @@ def test_a_stream_waits_for_room_before_its_next_batch_is_read(small) -> None:
     replies = list(call)
     assert {reply.correlation_id for reply in replies} == {"a", "b"}
     assert {reply.WhichOneof("result") for reply in replies} == {"reply"}
+
+
+def test_more_streams_than_may_be_open_are_refused(small, monkeypatch) -> None:
+    monkeypatch.setattr(bytes_in_flight, "MAX_STREAMS", 1)
+    sent: queue.SimpleQueue[pb.ScoreStreamRequest | None] = queue.SimpleQueue()
+    held = small.rpc.ScoreStream(iter(sent.get, None), timeout=WAIT_S)
+    sent.put(stream_batch("a", "abc"))
+    assert next(held).correlation_id == "a"
+    with pytest.raises(grpc.RpcError) as caught:
+        next(small.rpc.ScoreStream(iter([stream_batch("b", "abc")]), timeout=WAIT_S))
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    sent.put(None)
+    assert list(held) == []
+    assert next(small.rpc.ScoreStream(iter([stream_batch("c", "abc")]), timeout=WAIT_S)).correlation_id == "c"
 
 
 def test_more_bodies_than_may_arrive_at_a_time_are_refused_and_the_slow_give_way(open_over) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -195,12 +195,16 @@ class GrpcEdge:
         """
         names: set[str] = set()
 
-        def answers(call: GrpcCall) -> AsyncGenerator[pb.ScoreStreamReply, None]:
+        async def answers(call: GrpcCall) -> AsyncGenerator[pb.ScoreStreamReply, None]:
             async def answer(request: pb.ScoreStreamRequest) -> pb.ScoreStreamReply:
                 return await self._batch(request, call, names)
 
             most = min(MAX_BATCHES_UNDER_WAY, call.grant.concurrency or MAX_BATCHES_UNDER_WAY)
-            return answer_each(requests, answer, most=most, room=self._bytes.room)
+            each = answer_each(requests, answer, most=most, room=self._bytes.room)
+            with self._bytes.stream():
+                async with aclosing(each) as replies:
+                    async for reply in replies:
+                        yield reply
 
         async for reply in self._interceptor.stream(f"{SCORING_SERVICE}/ScoreStream", context, answers):
             yield reply
