@@ -4,6 +4,7 @@
 `plumbline doctor` shows what was found, also where it is fine.
 """
 
+import asyncio
 import os
 import resource
 import shutil
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.edge.access import read_keys
+from plumbline_serve.edge.access import answers, read_keys
 from plumbline_serve.ports import held_block, obstacle
 from plumbline_serve.ray_environment import OBJECT_STORE_BYTES, check_tls, listening, temp_dir
 from plumbline_serve.ray_token import check_own_start
@@ -44,6 +45,7 @@ def look(settings: Settings) -> Iterator[Finding]:
     """Look at everything of this page; nothing is started, and nothing is left."""
     yield from _ports(settings)
     yield from _keys(settings)
+    yield from _limits(settings)
     yield from _tls(settings)
     yield _descriptors()
     yield _home()
@@ -87,6 +89,19 @@ def _keys(settings: Settings) -> Iterator[Finding]:
     else:
         found, advice = f"{num_keys} in {settings.auth.keys_file}", "Nobody may call: plumbline keys new makes one."
         yield Finding("API keys", num_keys > 0, found, advice, is_needed=False)
+
+
+def _limits(settings: Settings) -> Iterator[Finding]:
+    if settings.auth.limits_url is None:
+        return
+    try:
+        is_there = asyncio.run(answers(settings.auth.limits_url))
+    except ConfigError as error:
+        yield Finding("shared limits", is_fine=False, found=error.detail)
+    else:
+        found = "the Redis of auth.limits_url answers" if is_there else "the Redis of auth.limits_url does not answer"
+        advice = "Each gateway counts what keys use by itself until it does."
+        yield Finding("shared limits", is_there, found, advice, is_needed=False)
 
 
 def _tls(settings: Settings) -> Iterator[Finding]:

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from plumbline_serve.access_settings import AuthSettings, TlsSettings
 from plumbline_serve.cli.checks import MIN_DESCRIPTORS, look
 from plumbline_serve.ports import free_port
 from plumbline_serve.settings import Settings
@@ -80,3 +82,25 @@ def test_a_token_of_the_caller_s_that_others_can_read_is_found(
     token.chmod(mode)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
     assert (advice_of("Ray's token", settings_of(tmp_path)) is None) is is_fine
+
+
+def test_a_redis_that_does_not_answer_is_said_and_stops_nothing(tmp_path: Path) -> None:
+    url = SecretStr(f"redis://:canary@127.0.0.1:{free_port()}/0")
+    settings = settings_of(tmp_path).model_copy(update={"auth": AuthSettings(limits_url=url)})
+    (finding,) = (each for each in look(settings) if each.what == "shared limits")
+    assert (finding.is_fine, finding.is_needed) == (False, False)
+    assert "canary" not in repr(finding)
+
+
+def test_an_address_that_is_none_of_a_redis_stops_the_start(tmp_path: Path) -> None:
+    auth = AuthSettings(limits_url=SecretStr("redis://:canary@host:port/x"))
+    (finding,) = (
+        each for each in look(settings_of(tmp_path).model_copy(update={"auth": auth})) if each.what == "shared limits"
+    )
+    assert (finding.is_fine, finding.is_needed) == (False, True)
+    assert "canary" not in repr(finding)
+
+
+def test_certificates_that_cannot_be_used_stop_the_start(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path).model_copy(update={"tls": TlsSettings(cert=tmp_path / "none.pem")})
+    assert "No such file" in (advice_of("TLS", settings) or "")

@@ -2,5 +2,6 @@
 
 from plumbline_serve.edge.access.access import NO_KEY, Access, Grant
 from plumbline_serve.edge.access.keys_file import Scope, read_keys
+from plumbline_serve.edge.access.quotas import answers
 
-__all__ = ["NO_KEY", "Access", "Grant", "Scope", "read_keys"]
+__all__ = ["NO_KEY", "Access", "Grant", "Scope", "answers", "read_keys"]

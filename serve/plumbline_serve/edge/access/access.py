@@ -138,7 +138,8 @@ class Access:
             ConfigError: The file cannot be used, or the address of the shared counts.
         """
         keys = None if settings.keys_file is None else KeyRing(settings.keys_file)
-        access = cls(keys, Quotas(shared_store(settings.limits_url), observer))
+        shared = None if settings.limits_url is None else shared_store(settings.limits_url)
+        access = cls(keys, Quotas(shared, observer))
         if keys is not None:
             keys.watch()
         return access

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import (
@@ -138,7 +138,7 @@ class Quotas:
         return await _hit(self._own, item, entry.name, num_items)
 
 
-def shared_store(url: SecretStr | None) -> RedisStorage | None:
+def shared_store(url: SecretStr) -> RedisStorage:
     """The counts that all gateways share; connects with the first use.
 
     Args:
@@ -147,8 +147,6 @@ def shared_store(url: SecretStr | None) -> RedisStorage | None:
     Raises:
         ConfigError: It is no address of such a store.
     """
-    if url is None:
-        return None
     address = url.get_secret_value()
     kind = _KINDS.get(address.partition("://")[0], RedisStorage)
     try:
@@ -160,6 +158,20 @@ def shared_store(url: SecretStr | None) -> RedisStorage | None:
         )
     except Exception:  # noqa: BLE001 - whatever the library makes of it, its words show the address
         raise ConfigError("auth.limits_url is not the address of a Redis.") from None
+
+
+async def answers(url: SecretStr) -> bool:
+    """Whether the counts that all gateways share can be asked for at this moment.
+
+    Raises:
+        ConfigError: It is no address of such a store.
+    """
+    store = shared_store(url)
+    try:
+        return await store.check()
+    finally:
+        client: Any = store.bridge  # of the library `redis`
+        await client.storage.aclose()
 
 
 async def _hit(

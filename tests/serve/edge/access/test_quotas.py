@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from plumbline_models.core.errors import ConfigError, RateLimitedError
 from plumbline_serve.edge.access.keys_file import KeyEntry
-from plumbline_serve.edge.access.quotas import Quotas, Window, shared_store
+from plumbline_serve.edge.access.quotas import Quotas, Window, answers, shared_store
 from plumbline_serve.edge.observe import Unobserved
 from plumbline_serve.ports import free_port
 from tests.redis_server import RedisServer, running_redis
@@ -149,6 +149,12 @@ async def test_redis_is_asked_again_once_it_is_back(redis: RedisServer) -> None:
     is_counted, _ = await quotas.spend(entry(), 1, amount=5, length_s=3600)
     assert not is_counted
     await let_go(quotas, other)
+
+
+async def test_it_can_be_seen_whether_redis_answers(redis: RedisServer) -> None:
+    assert await answers(SecretStr(redis.url))
+    for url in (f"redis://127.0.0.1:{free_port()}/0", redis.url.replace("canary-password", "canary-other")):
+        assert not await answers(SecretStr(url))
 
 
 def test_an_address_that_is_none_is_refused_without_showing_it() -> None:
