@@ -8,7 +8,7 @@ DIST := dist
 SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check eval-mini bench baselines docs format proto wheel clean
+.PHONY: help setup demo serve test fuzz check eval-mini bench baselines docs format proto wheel clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ serve: $(STAMP)  ## run the service until Ctrl-C (REST on 8000, gRPC on 9000)
 
 test: $(STAMP)  ## run every test: unit, contract, real Ray, real sockets
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(STAMP)  ## send 10,000 random requests over REST and gRPC, and print what became of them
+	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=full $(ARGS)
 
 check: $(STAMP)  ## lint, types, import rules
 	$(BIN)/ruff check .

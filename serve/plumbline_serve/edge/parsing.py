@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from plumbline_models.core.errors import InvalidFieldError
@@ -25,11 +25,17 @@ Location: TypeAlias = tuple[int | str, ...]
 MAX_SCORERS = 64  # that a request may name; far more than there are
 MAX_WORDS = 2**16  # that a condition may ask of a text; far more than any text within the limits has
 
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 Timeout: TypeAlias = Annotated[Finite, Field(gt=0)]
-AtLeastOne: TypeAlias = Annotated[int, Field(ge=1)]
-Channels: TypeAlias = Literal[3, 4]
-NumWords: TypeAlias = Annotated[int, Field(ge=1, le=MAX_WORDS)]
+Whole: TypeAlias = Annotated[int, BeforeValidator(_whole)]
+"""An integer as JSON Schema has it: 3.0 is one."""
+AtLeastOne: TypeAlias = Annotated[Whole, Field(ge=1)]
+Channels: TypeAlias = Annotated[Literal[3, 4], BeforeValidator(_whole)]
+NumWords: TypeAlias = Annotated[Whole, Field(ge=1, le=MAX_WORDS)]
 ScorerNames: TypeAlias = Annotated[list[str], Field(max_length=MAX_SCORERS)]
 Conditions: TypeAlias = Annotated[list[T], Field(min_length=1, max_length=MAX_SCORERS)]
 

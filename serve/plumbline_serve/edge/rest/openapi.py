@@ -117,6 +117,7 @@ def _headers(**others: str) -> Document:
     return {name: _ref("headers", described) for name, described in names.items()}
 
 
+_SECONDS = r"^(?![0.]*$)([0-9]{1,9}(\.[0-9]{1,9})?|\.[0-9]{1,9})$"
 _STATUS = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
 
 
@@ -139,15 +140,16 @@ def _parameters() -> Document:
             "name": REQUEST_ID_KEY,
             "in": "header",
             "required": False,
-            "description": "Names the request in its answer and in the log: 1 to 128 printable ASCII characters.",
-            "schema": {"type": "string", "maxLength": 128},
+            "description": "Names the request in its answer and in the log: 1 to 128 printable ASCII characters. "
+            "Any other is replaced by a new one.",
+            "schema": {"type": "string"},
         },
         "Timeout": {
             "name": TIMEOUT,
             "in": "header",
             "required": False,
             "description": "As `timeout_ms`, in seconds; the smaller one wins.",
-            "schema": {"type": "number", "exclusiveMinimum": 0},
+            "schema": {"type": "string", "pattern": _SECONDS},
         },
     }
 

@@ -32,7 +32,7 @@ M = TypeVar("M", bound=Message)
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 LOADING_RETRY_AFTER_S = 2.0
-_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?|\.\d{1,9}")
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?|\.[0-9]{1,9}")
 
 
 class Routes:

@@ -30,6 +30,13 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _given(*names: str, without: tuple[str, ...] = ()) -> dict[str, JsonValue]:
+    """A schema of objects with these members and without those; one that is null is not given."""
+    present: dict[str, JsonValue] = {name: {"not": {"type": "null"}} for name in names}
+    absent: dict[str, JsonValue] = {name: {"type": "null"} for name in without}
+    return {"required": list(names), "properties": present | absent}
+
+
 class RawShape(Strict):
     """The shape of raw pixels: the part holds `height * width * channels` bytes, uint8, row by row."""
 
@@ -45,8 +52,9 @@ class ImageSource(Strict):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "oneOf": [{"required": ["b64"]}, {"required": ["url"]}, {"required": ["part"]}],
-            "dependentRequired": {"raw": ["part"]},
+            "oneOf": [_given("b64"), _given("url"), _given("part")],
+            "if": _given("raw"),
+            "then": _given("part"),
         }
     )
 
@@ -133,7 +141,7 @@ class ScoreRequest(_ItemsRequest):
 class Threshold(Strict):
     """One condition; both bounds are inclusive, at least one is set."""
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["min"]}, {"required": ["max"]}]})
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_given("min"), _given("max")]})
 
     scorer: str
     min: Finite | None = None
@@ -179,7 +187,10 @@ class RankRequest(Request):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "oneOf": [{"required": ["text", "images"]}, {"required": ["image", "texts"]}],
+            "oneOf": [
+                _given("text", "images", without=("image", "texts")),
+                _given("image", "texts", without=("text", "images")),
+            ],
             "examples": [
                 {"text": "a red circle", "images": [_EXAMPLE_IMAGE, _OTHER_IMAGE], "scorer": "vqascore", "top_k": 1}
             ],
@@ -205,7 +216,7 @@ class EmbedRequest(Request):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "oneOf": [{"required": ["images"]}, {"required": ["texts"]}],
+            "oneOf": [_given("images"), _given("texts")],
             "examples": [{"texts": ["a red circle", "two blue squares"], "encoding": "base64"}],
         }
     )

@@ -1,0 +1,100 @@
+"""REST by its own schema: whatever is sent, the reply is one that the schema describes."""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import load_all_checks
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.fuzz.inputs import SCORERS, image_bytes
+from tests.fuzz.served import NUM_CASES, Served, cases, check_problems
+
+POSTS = ("/v1/score", "/v1/rank", "/v1/filter", "/v1/embed")
+GETS = ("/v1/scorers", "/v1/models", "/livez", "/readyz", "/metrics")
+CHECKS: list[Any] = [
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+]
+load_all_checks()
+
+
+def test_every_operation_is_tried(served: Served) -> None:
+    operations: list[Any] = [each.ok() for each in served.schema.get_all_operations()]  # type: ignore[union-attr]
+    found = {(each.method.upper(), each.path) for each in operations}
+    assert found == {("POST", path) for path in POSTS} | {("GET", path) for path in GETS}
+
+
+def check(served: Served, case: Any) -> None:
+    """Send a case as it is, and hold its reply against the schema."""
+    arguments = case.as_transport_kwargs(base_url="http://test")
+    prepared = requests.Request(**{key: value for key, value in arguments.items() if key != "cookies"}).prepare()
+    body: Any = prepared.body or b""
+    headers = {str(name): _text(value) for name, value in prepared.headers.items()}
+    content = body.encode() if isinstance(body, str) else body
+    reply = served.rest(str(prepared.method), str(prepared.path_url), content, headers)
+    NUM_CASES[f"REST by its schema {'answered' if reply.is_success else 'refused'}"] += 1
+    case.validate_response(reply, checks=CHECKS, transport_kwargs=arguments)
+    if reply.headers["content-type"].endswith("json"):
+        check_problems(reply.json())
+
+
+def _make_sound(document: Any, image: str) -> None:
+    """Leave out what the schema allows and this service does not have, and put an image where one is sent."""
+    for part in _parts_of(document):
+        if "b64" in part:
+            part["b64"] = image
+        for name in ("scorers", "timeout_ms", "timeout"):
+            part.pop(name, None)
+        if "scorer" in part:
+            part["scorer"] = SCORERS[0]
+        if part.get("items") == []:
+            part["items"] = [{"image": {"b64": image}, "text": "a red circle"}]
+
+
+def _parts_of(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _parts_of(each)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("path", POSTS)
+def test_a_reply_to_anything_is_as_the_schema_says(served: Served, path: str, mode: GenerationMode) -> None:
+    @cases(0.5)
+    @given(
+        case=served.schema[path]["POST"].as_strategy(generation_mode=mode), image=image_bytes(), kept=st.integers(0, 3)
+    )
+    def each(case: Any, image: bytes, kept: int) -> None:
+        if mode is GenerationMode.POSITIVE and kept and isinstance(case.body, dict):
+            case.headers.pop("x-request-timeout-seconds", None)
+            _make_sound(case.body.get("request", case.body), base64.b64encode(image).decode())
+        check(served, case)
+
+    each()
+
+
+@cases(0.1)
+@given(data=st.data())
+def test_what_is_loaded_is_told_as_the_schema_says(served: Served, data: st.DataObject) -> None:
+    path = data.draw(st.sampled_from(GETS))
+    check(served, data.draw(served.schema[path]["GET"].as_strategy()))

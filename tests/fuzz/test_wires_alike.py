@@ -1,0 +1,164 @@
+"""The same request over REST and gRPC gets the same scores, bit for bit, or the same errors."""
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import status_pb2
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from plumbline_client import grpc_wire, replies
+from plumbline_client.grpc_problems import problem_document
+from plumbline_wire import STATUS_DETAILS_KEY
+from plumbline_wire.v1 import scoring_pb2 as pb
+from tests.fuzz.inputs import mutated_images, requests
+from tests.fuzz.served import NUM_CASES, Served, cases, check_problems
+
+BOUNDARY = "boundary-of-the-tests"
+RPCS: dict[str, tuple[type[Any], type[Any]]] = {
+    "Score": (pb.ScoreRequest, replies.ScoreReply),
+    "Rank": (pb.RankRequest, replies.RankReply),
+    "Filter": (pb.FilterRequest, replies.FilterReply),
+    "Embed": (pb.EmbedRequest, replies.EmbedReply),
+}
+Parts = dict[str, bytes]
+
+
+def document_of(request: Any, parts: Parts) -> dict[str, Any]:
+    """The message as REST has it; what only a part can carry goes there."""
+    document = _EMPTY.get(type(request), {}) | {
+        field.name: _value(field, value, parts) for field, value in request.ListFields()
+    }
+    if isinstance(request, pb.RankRequest):  # protobuf has no list that is given and empty
+        if "text" in document and "texts" not in document:
+            document.setdefault("images", [])
+        if "image" in document and "images" not in document:
+            document.setdefault("texts", [])
+    return document
+
+
+_EMPTY: dict[type[Any], dict[str, Any]] = {
+    pb.ScoreRequest: {"items": []},
+    pb.FilterRequest: {"items": [], "policy": {"all": []}},
+    pb.EmbedRequest: {"encoding": "base64"},
+}
+
+
+def _value(field: Any, value: Any, parts: Parts) -> Any:
+    match field.name:
+        case "priority":
+            return pb.Priority.Name(value).removeprefix("PRIORITY_").lower()
+        case "policy":
+            return {"all": [_threshold(each) for each in value.all]}
+        case "items":
+            return [_item(each, parts) for each in value]
+        case "image":
+            return _source(value, parts)
+        case "images":
+            is_map = hasattr(value, "keys")
+            return {key: _source(value[key], parts) for key in value} if is_map else [_source(x, parts) for x in value]
+        case _:
+            return list(value) if field.is_repeated else value
+
+
+def _source(source: pb.ImageSource, parts: Parts) -> dict[str, Any]:
+    match source.WhichOneof("source"):
+        case "data":
+            return {"b64": base64.b64encode(source.data).decode()}
+        case "url":
+            return {"url": source.url}
+        case "raw":
+            name = f"part-{len(parts)}"
+            parts[name] = source.raw.data
+            shape = {"height": source.raw.height, "width": source.raw.width}
+            channels = {"channels": source.raw.channels} if source.raw.HasField("channels") else {}
+            return {"part": name, "raw": shape | channels}
+        case _:
+            return {}
+
+
+def _item(item: pb.Item, parts: Parts) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for name in ("id", "text"):
+        if item.HasField(name):
+            document[name] = getattr(item, name)
+    match item.WhichOneof("image_ref"):
+        case "image_key":
+            document["image"] = item.image_key
+        case "image":
+            document["image"] = _source(item.image, parts)
+    return document
+
+
+def _threshold(threshold: pb.Threshold) -> dict[str, Any]:
+    return {"scorer": threshold.scorer} | {field.name: value for field, value in threshold.ListFields()}
+
+
+def over_rest(served: Served, name: str, request: Any) -> Any:
+    parts: Parts = {}
+    content = json.dumps(document_of(request, parts)).encode()
+    headers = {"x-request-id": "fuzz", "content-type": "application/json"}
+    if parts:
+        headers["content-type"] = f"multipart/form-data; boundary={BOUNDARY}"
+        heads = [('name="request"', content), *((f'name="{part}"; filename="a"', data) for part, data in parts.items())]
+        pieces = [b"--%b\r\ncontent-disposition: form-data; %b\r\n\r\n%b\r\n" % _bytes(*each) for each in heads]
+        content = b"".join([*pieces, f"--{BOUNDARY}--\r\n".encode()])
+    return served.rest("POST", f"/v1/{name.lower()}", content, headers)
+
+
+def _bytes(head: str, data: bytes) -> tuple[bytes, bytes, bytes]:
+    return BOUNDARY.encode(), head.encode(), data
+
+
+def check_alike(served: Served, name: str, request: Any) -> bool:
+    """Send a request over both; whether it was answered."""
+    _, kind = RPCS[name]
+    rest, rpc = over_rest(served, name, request), served.rpc(name, request)
+    if isinstance(rpc, grpc.RpcError):
+        status = status_pb2.Status.FromString(dict(rpc.trailing_metadata())[STATUS_DETAILS_KEY])
+        assert rest.json() == problem_document(status) | {"request_id": "fuzz"}
+        check_problems(rest.json())
+        return False
+    assert rest.status_code == 200, rest.text
+    check_problems(rest.json())
+    by_rest = kind.model_validate_json(rest.content).model_dump(exclude={"timing_ms", "encoding"})
+    by_rpc = kind.model_validate(grpc_wire._read_message(rpc)).model_dump(exclude={"timing_ms"})
+    assert repr(_sorted(by_rest)) == repr(_sorted(by_rpc)), "repr tells every bit of a float"
+    return True
+
+
+def _sorted(value: Any) -> Any:
+    """The value with its members in one order, for a map of protobuf has none."""
+    if isinstance(value, Mapping):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+@pytest.mark.parametrize("name", RPCS)
+def test_any_request_is_answered_or_refused_alike(served: Served, name: str) -> None:
+    @cases(0.2)
+    @given(request=requests(RPCS[name][0]))
+    def each(request: Any) -> None:
+        assume(request.priority in pb.Priority.values())  # JSON has no other numbers, and below no other floats
+        assume(not math.isnan(request.timeout_ms) and not math.isinf(request.timeout_ms))
+        if 0 < request.timeout_ms < 60_000:
+            request.timeout_ms = 60_000  # so that time decides nothing
+        policy = request.policy.all if isinstance(request, pb.FilterRequest) else ()
+        assume(all(math.isfinite(each.min) and math.isfinite(each.max) for each in policy))
+        is_answered = check_alike(served, name, request)
+        NUM_CASES[f"both wires {'answered' if is_answered else 'refused'}"] += 2
+
+    each()
+
+
+@cases(1)
+@given(data=mutated_images(), text=st.sampled_from(["", "a red circle"]))
+def test_an_image_of_changed_bytes_is_scored_or_refused_alike(served: Served, data: bytes, text: str) -> None:
+    request = pb.ScoreRequest(items=[pb.Item(image=pb.ImageSource(data=data), text=text)])
+    assert check_alike(served, "Score", request)
+    NUM_CASES["images of changed bytes, both wires"] += 2
