@@ -50,7 +50,10 @@ def check(served: Served, case: Any) -> None:
     NUM_CASES[f"REST by its schema {'answered' if reply.is_success else 'refused'}"] += 1
     case.validate_response(reply, checks=CHECKS, transport_kwargs=arguments)
     if reply.headers["content-type"].endswith("json"):
-        check_problems(reply.json())
+        document = reply.json()
+        check_problems(document)
+        if case.meta.generation.mode is GenerationMode.POSITIVE:
+            assert document.get("code") != "invalid_field", "what the schema allows is of the schema"
 
 
 def _make_sound(document: Any, image: str) -> None:

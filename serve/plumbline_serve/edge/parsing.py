@@ -25,17 +25,17 @@ Location: TypeAlias = tuple[int | str, ...]
 MAX_SCORERS = 64  # that a request may name; far more than there are
 MAX_WORDS = 2**16  # that a condition may ask of a text; far more than any text within the limits has
 
+
 def _whole(value: Any) -> Any:
+    """An integer as JSON Schema has it: 3.0 is one."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 Timeout: TypeAlias = Annotated[Finite, Field(gt=0)]
-Whole: TypeAlias = Annotated[int, BeforeValidator(_whole)]
-"""An integer as JSON Schema has it: 3.0 is one."""
-AtLeastOne: TypeAlias = Annotated[Whole, Field(ge=1)]
+AtLeastOne: TypeAlias = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 Channels: TypeAlias = Annotated[Literal[3, 4], BeforeValidator(_whole)]
-NumWords: TypeAlias = Annotated[Whole, Field(ge=1, le=MAX_WORDS)]
+NumWords: TypeAlias = Annotated[int, Field(ge=1, le=MAX_WORDS), BeforeValidator(_whole)]
 ScorerNames: TypeAlias = Annotated[list[str], Field(max_length=MAX_SCORERS)]
 Conditions: TypeAlias = Annotated[list[T], Field(min_length=1, max_length=MAX_SCORERS)]
 

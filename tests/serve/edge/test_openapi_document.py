@@ -16,6 +16,7 @@ CONTRACT = {
     "/metrics": {"get"},
 }
 B64 = {"b64": "aGFsbG8="}
+FLAT = {"height": 1, "width": 1}
 REQUESTS = [
     pytest.param(
         "/v1/score", {"items": [{"image": B64, "text": "a"}, {"image": "k"}, {}], "images": {"k": B64}}, id="score"
@@ -37,6 +38,17 @@ REQUESTS = [
     pytest.param("/v1/embed", {"texts": ["a"], "encoding": "base64"}, id="embed"),
     pytest.param("/v1/embed", {"texts": ["a"], "images": []}, id="embed both"),
     pytest.param("/v1/embed", {"texts": ["a"], "encoding": "hex"}, id="embed in hex"),
+    pytest.param("/v1/score", {"items": [{"image": B64 | {"url": None, "raw": None}}]}, id="null is not given"),
+    pytest.param("/v1/score", {"items": [{"image": {"b64": None}}]}, id="only null is given"),
+    pytest.param("/v1/score", {"items": [{"image": B64 | {"part": None, "raw": FLAT}}]}, id="raw beside a null"),
+    pytest.param("/v1/filter", {"items": [{}], "policy": {"all": [{"scorer": "sum", "min": None}]}}, id="null bound"),
+    pytest.param("/v1/rank", {"text": "a", "images": [B64], "image": None, "texts": None}, id="rank beside nulls"),
+    pytest.param("/v1/rank", {"text": "a", "images": [B64], "image": B64}, id="rank a third beside two"),
+    pytest.param("/v1/rank", {"text": "a", "images": None}, id="rank null"),
+    pytest.param("/v1/rank", {"text": "a", "images": [B64], "top_k": 1.0}, id="a whole number with a point"),
+    pytest.param("/v1/rank", {"text": "a", "images": [B64], "top_k": 1.5}, id="no whole number"),
+    pytest.param("/v1/embed", {"texts": ["a"], "images": None}, id="embed beside a null"),
+    pytest.param("/v1/embed", {"texts": None}, id="embed null"),
 ]
 
 
@@ -69,6 +81,13 @@ def test_the_schema_and_the_service_agree_on_what_is_wrong(edge, document: dict,
     assert set(content) == {"application/json", "multipart/form-data"}
     validator = jsonschema.Draft202012Validator(resolved(document, content["application/json"]["schema"]))
     assert validator.is_valid(body) == (edge.post(path, body).status_code == 200)
+
+
+@pytest.mark.parametrize("seconds", ["1", "0.5", ".5", "007", "0", "0.0", ".", "-1", "1e3", "5e-324", "1.", "", "nan"])
+def test_the_schema_and_the_service_agree_on_the_header_of_seconds(edge, document: dict, seconds: str) -> None:
+    schema = document["components"]["parameters"]["Timeout"]["schema"]
+    reply = edge.http.post("/v1/score", json={"items": [{}]}, headers={"x-request-timeout-seconds": seconds})
+    assert jsonschema.Draft202012Validator(schema).is_valid(seconds) == (reply.status_code == 200)
 
 
 ANSWERS = [

@@ -54,7 +54,7 @@ SCORE_CASES = [
         id="raw of no size",
     ),
     pytest.param(
-        item(image={"part": "a", "raw": {"height": 2.0, "width": True}}),
+        item(image={"part": "a", "raw": {"height": 2.5, "width": True}}),
         {"/items/0/image/raw/height": "must be an integer", "/items/0/image/raw/width": "must be an integer"},
         id="raw of broken size",
     ),
