@@ -96,6 +96,8 @@ class CpuPool:
         """
         now = time.perf_counter()
         with self._lock:
+            if len(self._running) < self.num_threads:
+                return 0.0
             under_way = math.fsum(max(0.0, piece.cost_s - (now - piece.started_s)) for piece in self._running)
             return (under_way + self._queue.cost_ahead(context, own_s)) / self.num_threads
 

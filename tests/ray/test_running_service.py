@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import os
+import signal
 import time
 from collections.abc import Sequence
 
@@ -12,6 +14,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from PIL import Image as PillowImage
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
@@ -20,6 +23,7 @@ from plumbline_serve.cli.main import cli
 from plumbline_serve.settings import Limits
 from plumbline_wire.v1 import scoring_pb2 as wire
 from plumbline_wire.v1 import scoring_pb2_grpc
+from tests.services import encoded
 
 pytestmark = pytest.mark.ray
 IN_COMPANY = 2e-5  # batches of other sizes add in other orders
@@ -184,6 +188,23 @@ def test_a_wrong_item_carries_its_own_problem(rest, item, code):
     answer = rest.post("/v1/score", json={"items": [item], "scorers": ["clipscore"]})
     assert answer.status_code == 200
     assert answer.json()["results"][0]["error"]["code"] == code
+
+
+def test_formats_that_are_decoded_beside_score_as_their_png_and_a_killed_decoder_is_replaced(service, pixels_of, below):
+    def score_all() -> list[dict[str, float | None]]:
+        with Client(service.url) as client:
+            return [values(client.score([Item(image=Image.data(data))]).results)[0] for data in files]
+
+    files = [encoded(PillowImage.fromarray(pixels_of(1)), kind) for kind in ("PNG", "BMP", "TIFF")]
+    first = score_all()
+    assert first == first[:1] * 3
+    decoders = [pid for pid, command in below(service.process.pid).items() if "decoder_process" in command]
+    assert decoders
+    for pid in decoders:
+        os.kill(pid, signal.SIGKILL)
+    files = [encoded(PillowImage.fromarray(pixels_of(2)), kind) for kind in ("PNG", "BMP", "TIFF")]
+    second = score_all()
+    assert second == second[:1] * 3
 
 
 def test_a_text_of_a_hundred_thousand_characters_is_an_item_error(rest, png_of):

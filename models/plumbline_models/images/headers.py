@@ -28,12 +28,11 @@ class Header:
 
 def read_header(data: bytes) -> Header:
     """Read the format and the size of an image file, as far as its first bytes say."""
+    container = ""
     try:
         container = recognise(data).name
         width, height = _SIZES[container](data)
-    except ImageUndecodableError:
-        return Header("", 0)
-    except struct.error:
+    except (ImageUndecodableError, struct.error):
         return Header(container, 0)
     return Header(container, abs(width * height))
 

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -50,6 +51,17 @@ def test_a_file_that_is_missing_or_broken_fails_alone(red: Path, tmp_path: Path)
     results = json.loads(ran.stdout)["results"]
     assert [result["status"] for result in results] == ["ok", "error", "error", "ok"]
     assert results[1]["error"]["detail"].endswith("missing.png cannot be read: No such file or directory.")
+
+
+def test_formats_that_are_decoded_beside_are_scored_alike_and_leave_no_process(red: Path, tmp_path: Path) -> None:
+    others = [tmp_path / f"red.{kind}" for kind in ("bmp", "gif", "tiff")]
+    for path in others:
+        Image.open(red).save(path)
+    ran = score(red, *others, "--text", "a red circle", "--json")
+    assert ran.exit_code == 0
+    values = [result["scores"]["clipscore"]["value"] for result in json.loads(ran.stdout)["results"]]
+    assert values == values[:1] * 4
+    assert not any("decoder_process" in " ".join(child.cmdline()) for child in psutil.Process().children())
 
 
 def test_any_name_that_a_file_can_have_is_scored_and_named(red: Path, tmp_path: Path) -> None:
