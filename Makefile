@@ -33,9 +33,11 @@ test: $(STAMP)  ## run every test: unit, contract, real Ray, real sockets
 fuzz: $(STAMP)  ## send 10,000 random requests over REST and gRPC, and print what became of them
 	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=full $(ARGS)
 
-check: $(STAMP)  ## lint, types, import rules
+check: $(STAMP)  ## lint, types, import rules, security rules, what is installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive serve models clients docs loadtests deploy
+	$(BIN)/python -m pip check
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/pyright

@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import shlex
-import subprocess
+import subprocess  # nosec B404  # our own programs
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ def run(program: Program, folder: Path, *, root: Path = ROOT, is_quick: bool = F
     command = [sys.executable, "-m", f"loadtests.{arguments[0]}", *arguments[1:], "--out", str(out)]
     environment = os.environ | {"PLUMBLINE_CACHE_DIR": str(folder / "engines")}
     with log.open("wb") as writing:
-        process = subprocess.Popen(command, cwd=root, env=environment, stdout=writing, stderr=writing)
+        process = subprocess.Popen(command, cwd=root, env=environment, stdout=writing, stderr=writing)  # nosec B603  # our own command
     with stopping(process, timeout_s=STOP_S):
         try:
             status = process.wait(program.limit_s)

@@ -42,7 +42,7 @@ def main() -> None:
     os.environ["DO_NOT_TRACK"] = "1"  # it reports usage otherwise
     os.environ["HF_HUB_OFFLINE"] = "1"
     command = [server, "v2", *(word for pair in options.items() for word in pair), *switches]
-    os.execv(sys.executable, [sys.executable, *map(str, command)])  # noqa: S606 - the server takes this process's place, and its signals
+    os.execv(sys.executable, [sys.executable, *map(str, command)])  # noqa: S606 - the server takes this process's place, and its signals  # nosec B606
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ ALPHABETS = ("ab", "eino", "abcdefghijklmnopqrstuvwxyz", "\u7684\u4e00\u662f\u4e
 
 def draw_texts(num_texts: int, seed: int) -> dict[str, list[str]]:
     """Texts by their kind: captions of the drawn world, and what callers may send besides."""
-    draw, rng = random.Random(seed), np.random.default_rng(seed)  # noqa: S311 - no secret
+    draw, rng = random.Random(seed), np.random.default_rng(seed)  # noqa: S311 - no secret  # nosec B311
     entities = sorted(html.entities.html5)
     emoji = [chr(code) for code in range(0x1F300, 0x1FA00)]
     captions = list(_captions(rng, num_texts // 4))

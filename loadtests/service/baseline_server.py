@@ -1,7 +1,7 @@
 """A server of `loadtests/baselines`, in a process of its own."""
 
 import os
-import subprocess
+import subprocess  # nosec B404  # our own programs
 import tempfile
 import time
 import urllib.request
@@ -47,7 +47,7 @@ def baseline_server(
     with tempfile.NamedTemporaryFile(prefix=f"{name}-", suffix=".log", delete=False) as out:
         log = Path(out.name)
         command = [str(python), "-m", f"loadtests.baselines.{name}"]
-        process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | environment, cwd=ROOT)
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | environment, cwd=ROOT)  # nosec B603  # our own command
     with stopping(process):
         url = f"http://127.0.0.1:{port}"
         if not _is_ready(url + ready_path, process, until=time.monotonic() + start_s):
@@ -60,7 +60,7 @@ def baseline_server(
 def _is_ready(url: str, process: "subprocess.Popen[bytes]", *, until: float) -> bool:
     while process.poll() is None and time.monotonic() < until:
         try:
-            with urllib.request.urlopen(url, timeout=ANSWER_S):  # noqa: S310 - our own
+            with urllib.request.urlopen(url, timeout=ANSWER_S):  # noqa: S310 - our own  # nosec B310
                 return True
         except (OSError, HTTPException):
             time.sleep(0.2)

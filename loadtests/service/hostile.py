@@ -10,7 +10,7 @@ callers' own CPU time is in the ratio too.
 """
 
 import argparse
-import subprocess
+import subprocess  # nosec B404  # our own programs
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -120,7 +120,7 @@ def _beside(service: Running, kind: str, num_callers: int, bodies: Iterator[byte
 def _hostile(service: Running, kind: str, num_callers: int) -> Iterator[None]:
     program = [sys.executable, "-m", "loadtests.service.hostile_callers"]
     arguments = [kind, str(service.port), str(service.grpc_port), str(num_callers)]
-    process = subprocess.Popen([*program, *arguments], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*program, *arguments], stderr=subprocess.DEVNULL)  # nosec B603  # our own command
     with stopping(process):
         yield
 

@@ -37,7 +37,7 @@ def messages(num_items: int, *, is_new: bool) -> Iterator[pb.ScoreRequest]:
 
 def captions(*, is_new: bool = True) -> Iterator[str]:
     """Captions of 8 to 16 words."""
-    chance = random.Random(0)  # noqa: S311 - the same captions in every run
+    chance = random.Random(0)  # noqa: S311 - the same captions in every run  # nosec B311
     while True:
         words = chance.choices(WORDS, k=chance.randint(SHORTEST, LONGEST)) if is_new else WORDS[:SHORTEST]
         yield " ".join(words)

@@ -55,7 +55,7 @@ def size_steps(kind: Literal["JPEG", "PNG"]) -> Iterator[Step]:
 
 def text_steps() -> Iterator[Step]:
     """Requests to embed texts of one ever greater length."""
-    chance = random.Random(0)  # noqa: S311 - the same texts in every run
+    chance = random.Random(0)  # noqa: S311 - the same texts in every run  # nosec B311
     for num_tokens in TOKENS:
         bodies = []
         for _ in range(TEXTS_A_ROUND // TEXTS_A_REQUEST):

@@ -16,7 +16,7 @@ def poisson(rate: float, *, seed: int = 0) -> Iterator[float]:
         rate: Mean of requests a second.
         seed: The same one gives the same arrivals.
     """
-    chance = random.Random(seed)  # noqa: S311 - arrivals, not secrets
+    chance = random.Random(seed)  # noqa: S311 - arrivals, not secrets  # nosec B311
     due = 0.0
     while True:
         due += chance.expovariate(rate)

@@ -2,7 +2,7 @@
 
 import os
 import signal
-import subprocess
+import subprocess  # nosec B404  # our own programs
 import sys
 import tempfile
 import threading
@@ -100,7 +100,7 @@ def started(
         *("--host", "127.0.0.1", "--port", str(port), "--grpc-port", str(grpc_port)),
     ]
     with (folder / "stderr.log").open("w") as log:
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | environment)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | environment)  # nosec B603  # our own command
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import re
 import shutil
 import signal
-import subprocess
+import subprocess  # nosec B404  # our own programs
 import sys
 import tempfile
 from collections import Counter
@@ -51,7 +51,7 @@ def sampling(pid: int) -> Iterator[dict[int, Counter[str]]]:
         raw = Path(name) / "stacks.txt"
         options = ["--format", "raw", "--threads", "--nonblocking", "--rate", f"{SAMPLES_A_SECOND}"]
         command = [program, "record", "--pid", f"{pid}", *options, "--duration", "3600", "--output", str(raw)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as spy:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as spy:  # nosec B603  # our own command
             try:
                 yield found
             finally:

@@ -34,7 +34,7 @@ def embedded_graphs() -> Sequence[Graph]:
 
 def write(graph: Graph) -> int:
     """Export one graph into its place, whole or not at all; its size in bytes."""
-    assert graph.shipped is not None  # noqa: S101 - `embedded_graphs` has left out the others
+    assert graph.shipped is not None  # noqa: S101 - `embedded_graphs` has left out the others  # nosec B101
     folder = graph.shipped.folder
     folder.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as made:

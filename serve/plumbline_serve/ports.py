@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from plumbline_models.core.errors import ConfigError
 
 BLOCKS = range(20_000, 32_000, 200)  # where each begins; below the ports that systems give to outgoing connections
-ANY_HOST = "0.0.0.0"  # noqa: S104 - probed, not listened on
+ANY_HOST = "0.0.0.0"  # noqa: S104 - probed, not listened on  # nosec B104
 
 
 def free_port() -> int:
@@ -35,7 +35,7 @@ def held_block(*, avoid: frozenset[int] = frozenset()) -> Iterator[range]:
     Raises:
         ConfigError: There is no such row.
     """
-    for start in random.sample(BLOCKS, len(BLOCKS)):
+    for start in random.sample(BLOCKS, len(BLOCKS)):  # nosec B311  # no secret
         ports = range(start, start + BLOCKS.step)
         if avoid & set(ports) or (lock := _lock(_block_name(start))) is None:
             continue

@@ -45,7 +45,7 @@ _SUPERVISION = {
 def temp_dir() -> str:
     """The system's folder of temporary files, or `/tmp` where sockets below it would have too long a path."""
     chosen = tempfile.gettempdir()
-    return chosen if len(os.fsencode(chosen)) <= MAX_TEMP_DIR_BYTES else "/tmp"  # noqa: S108 - only its name is taken
+    return chosen if len(os.fsencode(chosen)) <= MAX_TEMP_DIR_BYTES else "/tmp"  # noqa: S108 - only its name is taken  # nosec B108
 
 
 def set_ray_environment(settings: Settings, folder: Path, ports: range) -> Mapping[str, str]:

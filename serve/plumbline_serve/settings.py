@@ -201,7 +201,7 @@ class Settings(BaseSettings):
     replicas: ReplicaSettings = ReplicaSettings()
     cache_dir: HomePath = Path("~/.cache/plumbline")
     """Folder in which compiled engines are kept."""
-    host: str = "0.0.0.0"  # noqa: S104 - a service listens
+    host: str = "0.0.0.0"  # noqa: S104 - a service listens  # nosec B104
     """Address to listen on. `127.0.0.1` keeps the service on this machine."""
     port: int = Field(default=8000, ge=1, le=65535)
     """Port of REST."""

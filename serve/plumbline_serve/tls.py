@@ -38,7 +38,7 @@ def check_certificates(tls: TlsSettings) -> None:
     check_private(key, "The file of the private key", key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(tls.cert, tls.key, password="")  # else a terminal would be asked
+        context.load_cert_chain(tls.cert, tls.key, password="")  # nosec B106  # else a terminal would be asked
     except (OSError, ValueError) as error:  # ssl's own are of the first kind
         raise ConfigError(f"tls.cert and tls.key cannot be used: {_reason(error)}.", path=str(tls.cert)) from None
     if tls.client_ca is not None:

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import socket
-import subprocess
+import subprocess  # nosec B404  # our own programs
 import sys
 import threading
 import time
@@ -168,7 +168,7 @@ class _Process:
         self._max_decode_s = max_decode_s
         self._connection, theirs = socket.socketpair()
         with theirs:
-            self._child = subprocess.Popen(  # noqa: S603 - our own program
+            self._child = subprocess.Popen(  # noqa: S603 - our own program  # nosec B603
                 [sys.executable, *program, *arguments(policy, limits)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,

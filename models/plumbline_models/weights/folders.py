@@ -135,7 +135,7 @@ def _fetch(name: str, patterns: Sequence[str]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))  # nosec B615  # the configuration names it
     except HFValidationError as error:
         raise CheckpointNotFoundError(f"{name} is neither a folder nor a hub name.", name=name) from error
     except LocalEntryNotFoundError as error:

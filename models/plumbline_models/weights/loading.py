@@ -1,7 +1,7 @@
 """Tensors of one weights file, read without running anything in it."""
 
 import logging
-import pickle
+import pickle  # nosec B403  # only its error is caught
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final

@@ -25,7 +25,7 @@ MIN_DESCRIPTORS = 2048
 """Files and connections that one process may hold open. HAProxy lets in as many callers as there are left for."""
 GOOD_DESCRIPTORS = 65_536  # what Ray asks for
 MIN_TEMP_BYTES = 64 * 2**20  # Ray's sockets and the logs of a start
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the system's, for Ray's object store
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the system's, for Ray's object store  # nosec B108
 MIB = 2**20
 
 

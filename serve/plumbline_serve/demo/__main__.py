@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-import subprocess
+import subprocess  # nosec B404  # our own programs
 import sys
 import time
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def main() -> int:
 def _service(host: str, port: int, grpc_port: int) -> Iterator[subprocess.Popen[bytes]]:
     ports = ["--host", host, "--port", str(port), "--grpc-port", str(grpc_port)]
     command = [sys.executable, "-m", "plumbline_serve.cli", "serve", *ports]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as service:  # noqa: S603 - our own command
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as service:  # noqa: S603 - our own command  # nosec B603
         try:
             yield service
         finally:

@@ -36,7 +36,7 @@ Timeout: TypeAlias = Annotated[Finite, Field(gt=0)]
 AtLeastOne: TypeAlias = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 Channels: TypeAlias = Annotated[Literal[3, 4], BeforeValidator(_whole)]
 NumWords: TypeAlias = Annotated[int, Field(ge=1, le=MAX_WORDS), BeforeValidator(_whole)]
-ScorerNames: TypeAlias = Annotated[list[str], Field(max_length=MAX_SCORERS)]
+ScorerNames: TypeAlias = Annotated[list[str], Field(min_length=1, max_length=MAX_SCORERS)]
 Conditions: TypeAlias = Annotated[list[T], Field(min_length=1, max_length=MAX_SCORERS)]
 
 _MAX_LISTED = 16  # faults in a reply: the first ones say enough, and gRPC has 8 KiB for all of an error

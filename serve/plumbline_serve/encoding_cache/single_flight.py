@@ -177,7 +177,7 @@ class Claim:
 
     @property
     def _mine(self) -> "_InFlight":
-        assert self._own is not None, "nothing was claimed"  # noqa: S101 - our own invariant
+        assert self._own is not None, "nothing was claimed"  # noqa: S101 - our own invariant  # nosec B101
         return self._own
 
     def _finish(self) -> None:

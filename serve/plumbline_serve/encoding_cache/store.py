@@ -1,7 +1,7 @@
 """Encodings of past requests, the least recently used making room; each kind within bytes of its own."""
 
 import hashlib
-import pickle
+import pickle  # nosec B403  # it never leaves this process
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self, TypeAlias
@@ -59,7 +59,7 @@ class StoredEncoding:
 
     def load(self) -> Encoding:
         """The encoding, its arrays read-only."""
-        return pickle.loads(self.pickled, buffers=self.buffers)  # noqa: S301 - pickled by this process, never left it
+        return pickle.loads(self.pickled, buffers=self.buffers)  # noqa: S301 - pickled by this process, never left it  # nosec B301
 
     @property
     def num_bytes(self) -> int:

@@ -49,6 +49,7 @@ REQUESTS = [
     pytest.param("/v1/rank", {"text": "a", "images": [B64], "top_k": 1.5}, id="no whole number"),
     pytest.param("/v1/embed", {"texts": ["a"], "images": None}, id="embed beside a null"),
     pytest.param("/v1/embed", {"texts": None}, id="embed null"),
+    pytest.param("/v1/score", {"items": [{}], "scorers": []}, id="no scorers"),
 ]
 
 

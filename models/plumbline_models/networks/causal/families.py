@@ -17,7 +17,7 @@ CausalName: TypeAlias = Literal["llava-1.5", "qwen2.5-vl", "qwen3-vl", "smolvlm"
 ANSWER_CONVENTIONS: Final[Mapping[Conventions, str]] = MappingProxyType(
     {
         "all_tokens": "geometric mean of the probabilities of the answer's tokens, its end included",
-        "first_token": "probability of the answer's first token",
+        "first_token": "probability of the answer's first token",  # nosec B105  # no password
     }
 )
 

@@ -1,6 +1,6 @@
 """Causal networks with their weights, built by the transformers library; code from checkpoints is never run."""
 
-import pickle
+import pickle  # nosec B403  # only its error is caught
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
@@ -86,7 +86,7 @@ def open_network(checkpoint: NetworkSource) -> Any:
 
 def _open(checkpoint: NetworkSource) -> tuple[Any, Mapping[str, Any]]:
     try:
-        opened: Any = AutoModelForImageTextToText.from_pretrained(
+        opened: Any = AutoModelForImageTextToText.from_pretrained(  # nosec B615  # of a local folder
             find_weights(checkpoint.name),
             dtype="auto",
             local_files_only=True,
@@ -120,7 +120,7 @@ def _open_own_llava(checkpoint: NetworkSource) -> tuple[Any, Mapping[str, Any]]:
     )
     state = dict(_own_state(checkpoint))
     try:
-        opened: Any = Llava.from_pretrained(
+        opened: Any = Llava.from_pretrained(  # nosec B615  # of a local folder
             None,
             config=described,
             state_dict=state,

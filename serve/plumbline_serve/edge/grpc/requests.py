@@ -59,7 +59,7 @@ def score_request(request: pb.ScoreRequest, limits: Limits) -> messages.ScoreReq
         priority=_priority(request, faults),
         images=_images(request, faults),
         items=_items(request, faults),
-        scorers=faults.check(_SCORERS, list(request.scorers), ("scorers",)) or None,
+        scorers=faults.check(_SCORERS, list(request.scorers) or None, ("scorers",)),
     )
     faults.refuse()
     return message
