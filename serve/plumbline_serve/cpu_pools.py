@@ -189,11 +189,9 @@ class CpuPool:
                 with self._lock:
                     self._queue.push(unit.call.context, piece.units[place:], is_first=True)
                 break
-            is_done, started = self._run(unit), last
-            last = time.perf_counter()
-            if is_done:
+            if self._run(unit):
                 done.append(unit)
-                self._pace.learn(unit.work, last - started)
+            last = time.perf_counter()
         piece.units = ()  # the thread holds the piece that it began with for as long as there is more
         return done
 
@@ -207,14 +205,17 @@ class CpuPool:
             _tell(call.future, self._expire, call)
             return False
         function, inputs, results = task
+        started = time.perf_counter()
         try:
-            results[unit.place] = function(inputs[unit.place])
+            results[unit.place] = result = function(inputs[unit.place])
         except BaseException as error:  # noqa: BLE001 - it is the caller's
             # Without this frame, which holds the call, and so the future, and so the error.
             error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
             call.task = None
             _tell(call.future, self._fail, call, error)
             return False
+        if not isinstance(result, Exception):  # what is wrong with one input says nothing of the time that others take
+            self._pace.learn(unit.work, time.perf_counter() - started)
         return True
 
     def _after(self, piece: _Piece, done: Sequence[_Unit]) -> _Piece | None:

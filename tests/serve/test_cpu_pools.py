@@ -11,7 +11,7 @@ from plumbline_models.core.errors import DeadlineExceededError
 from plumbline_serve.concurrency import Deadline, release
 from plumbline_serve.cpu_pools import SHORT_S, CpuPool, CpuPools
 from plumbline_serve.request_context import Caller, RequestContext
-from plumbline_serve.work import Work
+from plumbline_serve.work import Pace, Work
 
 PACE = 1e-6  # seconds per size
 SHORT, LONG = 10, 10 * SHORT_S / PACE  # sizes
@@ -245,6 +245,20 @@ async def test_the_pace_is_learnt_by_kind(open_pool):
     await pool.each(lambda _: clock.wait(0.02), range(3), context=RequestContext(), works=[Work("slow", 1000.0)] * 3)
     assert pool.cost_s(Work("slow", 2000.0)) >= 0.04 > 2 * first
     assert pool.cost_s(Work("other", 1000.0)) == first
+
+
+async def test_what_is_wrong_with_an_input_says_nothing_of_the_pace(open_pool):
+    pool = open_pool()
+    before = pool.cost_s(Work("unit", 1000.0))
+    works = [Work("unit", 1000.0)] * 50
+    assert await pool.each(lambda _: ValueError(), range(50), context=RequestContext(), works=works)
+    assert pool.cost_s(Work("unit", 1000.0)) == before
+
+
+def test_one_unit_beyond_belief_makes_no_kind_look_slow():
+    pace = Pace(PACE)
+    pace.learn(Work("unit", 100.0), 3600.0)
+    assert pace.seconds(Work("unit", 100.0)) == pytest.approx(25 * 100.0 * PACE)
 
 
 class Kept:

@@ -107,6 +107,8 @@ def check_png_chunks(data: bytes) -> None:
     if data[_PNG_FIRST_NAME] == b"CgBI":
         raise ImageUndecodableError("PNGs that were rewritten for iPhones (CgBI) are not read.")
     for num_chunks, (name, start, end) in enumerate(_png_chunks(data)):
+        if (name == b"IHDR") is not (num_chunks == 0):
+            raise ImageUndecodableError("The PNG is damaged: its header is not its first chunk, or there are two.")
         if num_chunks >= MAX_PNG_CHUNKS:
             raise ImageTooLargeError("The PNG has more chunks than allowed.", limit=MAX_PNG_CHUNKS)
         if not name[0] & _CRITICAL:

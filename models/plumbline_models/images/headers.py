@@ -12,7 +12,8 @@ from plumbline_models.images.containers import recognise
 from plumbline_models.images.file_checks import read_jpeg_size, read_webp_size
 
 _MAX_TIFF_ENTRIES = 64
-_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_LONG = 256, 257, 4
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+_TIFF_FORMATS = {3: "H", 4: "I", 16: "Q"}  # short, long, and BigTIFF's long
 _AVIF_META_BYTES = 65_536
 
 
@@ -62,9 +63,8 @@ def _read_tiff_size(data: bytes) -> tuple[int, int]:
     for index in range(min(num_entries, _MAX_TIFF_ENTRIES)):
         entry = first + (8 + 20 * index if is_big else 2 + 12 * index)
         tag, kind = struct.unpack_from(order + "HH", data, entry)
-        if tag in sides:
-            layout = order + ("I" if kind == _TIFF_LONG else "H")
-            (sides[tag],) = struct.unpack_from(layout, data, entry + (12 if is_big else 8))
+        if tag in sides and kind in _TIFF_FORMATS:
+            (sides[tag],) = struct.unpack_from(order + _TIFF_FORMATS[kind], data, entry + (12 if is_big else 8))
     return sides[_TIFF_WIDTH], sides[_TIFF_HEIGHT]
 
 

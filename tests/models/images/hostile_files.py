@@ -166,6 +166,9 @@ def others() -> Iterator[Case]:
     yield "html that is a gif", 0, saved("GIF", comment=b"/*<script>alert(1)</script>*/")
     yield "png with a zip behind", 0, saved("PNG") + zip_of("evil.sh")
     yield "zip with a png behind", "image_undecodable", zip_of("evil.sh") + saved("PNG")
+    yield "png of two headers", "image_undecodable", saved("PNG")[:33] + saved("PNG")[8:]
+    late = saved("PNG")[:8] + chunk(b"tEXt", b"a\0b") + saved("PNG")[8:]
+    yield "png whose header comes late", "image_undecodable", late
     yield (
         "png for iphones",
         "image_undecodable",

@@ -2,6 +2,7 @@
 
 import json
 import random
+import struct
 import subprocess
 import sys
 from typing import Any
@@ -143,6 +144,18 @@ def test_the_header_says_the_size_of_every_format(files: dict[str, bytes], is_cu
         header = read_header(data[:20] if is_cut else data)
         assert name.startswith(header.container)
         assert header.num_pixels == (0 if is_cut and not name.startswith("gif") else 40 * 50)
+
+
+@pytest.mark.parametrize("is_big", [False, True])
+@pytest.mark.parametrize("order", "<>")
+def test_the_header_of_a_tiff_is_read_in_every_layout(is_big: bool, order: str) -> None:
+    kind, layout = (16, "HHQQ") if is_big else (4, "HHII")
+    head = struct.pack(order + ("2sHHHQ" if is_big else "2sHI"), b"II" if order == "<" else b"MM", *(
+        (43, 8, 0, 16) if is_big else (42, 8)
+    ))  # fmt: skip
+    entries = b"".join(struct.pack(order + layout, tag, kind, 1, side) for tag, side in ((256, 65_536), (257, 30)))
+    header = read_header(head + struct.pack(order + ("Q" if is_big else "H"), 2) + entries)
+    assert (header.container, header.num_pixels) == ("tiff", 65_536 * 30)
 
 
 def test_no_file_has_no_header() -> None:
