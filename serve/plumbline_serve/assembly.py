@@ -19,6 +19,7 @@ from plumbline_serve.cpu_pools import CpuPools
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.metrics import Instruments, exposition
+from plumbline_serve.requests.admission import Admission
 from plumbline_serve.requests.images import DecodedImages
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.service import CoreService
@@ -178,12 +179,14 @@ def assemble(
         scrape: Makes the exposition of the whole application; default: of this process alone.
     """
     bytes_in_flight = BytesInFlight(settings.limits, instruments)
+    pools = CpuPools.of(num_decoders=settings.replicas.decode_threads or num_cpus())
     tools = SessionTools(
         compute=compute,
         cache=EncodingCache(EncodingStore(settings.caches.max_bytes_by_kind), instruments),
-        pools=CpuPools.of(num_decoders=settings.replicas.decode_threads or num_cpus()),
+        pools=pools,
         decoder=ImageDecoder(_policy(settings), max_decode_s=settings.limits.max_decode_s),
         decoded=decoded_images(settings, scorers.values()),
+        admission=Admission(compute, pools.decode, max_wait_s=settings.limits.max_wait_ms / 1000),
         fetcher=_fetcher(settings, bytes_in_flight),
     )
     checks = Checks(settings.limits, scorers)

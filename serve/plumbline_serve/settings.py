@@ -83,6 +83,8 @@ class Limits(Section):
     """Bytes of all requests under way in one gateway, REST and gRPC together. Further ones get 503."""
     max_text_chars: int = Field(default=4096, ge=1)
     """Characters of one text."""
+    max_wait_ms: float = Field(default=2000.0, gt=0)
+    """Milliseconds that a request without a deadline may wait for others. One that would wait longer gets 429."""
     max_upload_s: float = Field(default=60.0, gt=0)
     """Seconds in which the body of a REST request, or the message of a gRPC call, must arrive."""
     max_connections: int = Field(default=4096, ge=1)
@@ -102,7 +104,7 @@ class BatchSettings(Section):
     max_batch: int = Field(default=64, ge=1)
     """Inputs of typical size per batch, which engines are also built for. An encoder may take fewer."""
     max_queued_items: int = Field(default=4096, ge=1)
-    """Inputs that may wait for one encoder. Further ones are refused with 429."""
+    """Inputs that may wait for one encoder, whatever their deadlines. Further ones are refused with 429."""
     max_linger_ms: float = Field(default=10.0, ge=0)
     """Milliseconds at most that a batch waits for inputs still being decoded, and only where that saves time."""
 

@@ -20,6 +20,7 @@ from plumbline_serve.batching import BatchLimits, LocalCompute
 from plumbline_serve.cpu_pools import CpuPools
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.fetching import UrlFetcher
+from plumbline_serve.requests.admission import Admission
 from plumbline_serve.requests.images import DecodedImages
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.session import SessionTools
@@ -143,6 +144,7 @@ class CountingObserver:
         self.stored_bytes: dict[str, int] = {}
         self.num_queued: dict[str, int] = {}
         self.num_broken = 0
+        self.num_unwanted = 0
 
     def queued(self, key: str, lane: str, num_items: int) -> None:
         self.num_queued[lane] = num_items
@@ -152,8 +154,9 @@ class CountingObserver:
 
     def waited(self, seconds: float) -> None: ...
 
-    def batch(self, key: str, num_items: int, seconds: float) -> None:
+    def batch(self, key: str, num_items: int, seconds: float, *, num_unwanted: int) -> None:
         self.batch_sizes.append(num_items)
+        self.num_unwanted += num_unwanted
 
     def expired(self, stage: str) -> None:
         self.expired_stages.append(stage)
@@ -208,6 +211,7 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
             *,
             decoded_bytes: int = 2**20,
             max_queued: int = 1000,
+            max_wait_s: float = 60.0,
             fetcher: UrlFetcher | None = None,
             policy: DecodePolicy | None = None,
             num_decoders: int = 2,
@@ -227,6 +231,7 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
                 pools=pools,
                 decoder=decoder,
                 decoded=DecodedImages(decoded_bytes),
+                admission=Admission(compute, pools.decode, max_wait_s=max_wait_s),
                 fetcher=fetcher,
             )
             checks = Checks(Limits(max_items=10, max_text_chars=20), scorers)

@@ -38,6 +38,10 @@ class ByteBoundedCache(Generic[K, V]):
         """What all values take."""
         return int(self._values.currsize)
 
+    def __contains__(self, key: K) -> bool:
+        with self._lock:
+            return key in self._values
+
     def get(self, key: K) -> V | None:
         """The value, if it is kept."""
         with self._lock:

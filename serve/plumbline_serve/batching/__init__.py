@@ -1,7 +1,21 @@
-"""Batches across requests: bounded lanes, deadlines, one encoding or error per input; no Ray in here."""
+"""Batches across requests: fair shares, deadlines, one encoding or error per input; no Ray in here."""
 
-from plumbline_serve.batching.batcher import Batcher, BatchLimits, EncodedBatch
+from plumbline_serve.batching.backlog import Backlog
+from plumbline_serve.batching.batcher import Batcher, BatchLimits
 from plumbline_serve.batching.compute import Compute, LocalCompute
+from plumbline_serve.batching.load import EncoderLoad, Forecast, check_wait
 from plumbline_serve.batching.observer import BatchObserver
+from plumbline_serve.batching.runner import EncodedBatch
 
-__all__ = ["BatchLimits", "BatchObserver", "Batcher", "Compute", "EncodedBatch", "LocalCompute"]
+__all__ = [
+    "Backlog",
+    "BatchLimits",
+    "BatchObserver",
+    "Batcher",
+    "Compute",
+    "EncodedBatch",
+    "EncoderLoad",
+    "Forecast",
+    "LocalCompute",
+    "check_wait",
+]

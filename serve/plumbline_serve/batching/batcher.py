@@ -4,46 +4,35 @@ A batch is never sealed while the encoder is busy: whatever has arrived by the t
 batches grow with load and a lone input waits for nobody. Where the encoder computes several batches at a time, what
 waits is divided among its free streams. When the queue is short but further inputs are known to
 be on their way (still being decoded), the batch waits for them for as long as a batch of its own would cost them
-beyond their share of this one (see `runner`), and at most `max_linger_s`.
+beyond their share of this one (see `pace`), and at most `max_linger_s`.
 
-Two lanes keep a caller's single image from standing behind another's thousand: inputs of large calls take the
-`bulk` lane, which leads every fourth batch and fills what room the `interactive` lane leaves in the others.
+Whose inputs a batch takes is a matter of shares (see `input_queue`): the bucket is that of the input whose turn it is.
 
-What nobody waits for any more, because its caller left or its deadline passed, leaves the queue at once.
+What nobody waits for any more, because its caller left or its deadline passed, leaves the queue at once; so does what
+would be done only after its deadline.
 """
 
 import asyncio
-import itertools
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from plumbline_models.core.errors import EngineError, OverloadedError
 from plumbline_models.core.protocols import Encoder, Preprocessed
-from plumbline_serve.batching.lanes import LANES, Entry, Lane, LaneQueue
+from plumbline_serve.batching.input_queue import Entry, InputQueue
+from plumbline_serve.batching.load import EncoderLoad, overloaded
 from plumbline_serve.batching.observer import BatchObserver
-from plumbline_serve.batching.runner import BatchRunner, EncodingOrError
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.batching.pace import ArrivalRate
+from plumbline_serve.batching.runner import BatchRunner, EncodedBatch
+from plumbline_serve.request_context import PRIORITIES, Priority, RequestContext
 
-BULK_LEADS_EVERY = 4  # batches; bounds how long bulk work can starve
-BULK_FROM = 32  # inputs of one call; fewer are interactive
 EXPIRY_GRACE_S = 0.05  # callers whose own clock ends the wait go first, and take their inputs with them
+NEWEST_COST = 0.02  # what an input weighs in the average that announced ones are counted with
+LOOK_S = 0.02  # between two looks for what would be late: each takes time by the number of requests that wait
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedBatch:
-    """What came back for one call, and where the time went."""
-
-    encodings: Sequence[EncodingOrError]
-    """An encoding or an error for each input, in order."""
-    queue_s: float
-    """From the call to the start of its first batch."""
-    compute_s: float
-    """From the start of its first batch to the end of its last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +64,14 @@ class Batcher:
         self._limits = limits
         self._observer = observer
         self._runner = BatchRunner(encoder, load_s=load_s, min_stuck_s=limits.min_stuck_s)
-        self._lanes: dict[Lane, LaneQueue] = {lane: LaneQueue() for lane in LANES}
+        self._queue = InputQueue()
+        self._told: dict[Priority, int] = {}
+        """What the observer last heard of each lane."""
+        self._rates = {lane: ArrivalRate() for lane in PRIORITIES}
+        self._input_cost = 1.0
+        self._looked_at = 0.0
         self._arrival = asyncio.Event()
         self._num_expected = 0
-        self._num_batches = itertools.count(1)
         self._forming = asyncio.Lock()
         self._streams = [
             asyncio.create_task(self._run(), name=f"batcher {encoder.key} {stream}")
@@ -90,18 +83,45 @@ class Batcher:
     @property
     def num_queued(self) -> int:
         """Inputs that wait."""
-        return sum(queue.num_items for queue in self._lanes.values())
+        return self._queue.num_items
 
     @property
     def is_alive(self) -> bool:
         """Whether batches are still formed and encoded, and none has been computing for longer than is believable."""
         return self._runner.is_alive and not any(map(asyncio.Task.done, self._streams))
 
+    @property
+    def load(self) -> EncoderLoad:
+        """How busy the encoder is, at this moment."""
+        runner, now = self._runner, time.monotonic()
+        return EncoderLoad(
+            line=runner.pace.line,
+            max_batch=self._most,
+            num_streams=runner.num_streams,
+            left_s=runner.left_s,
+            input_cost=self._input_cost,
+            arrival_rates={lane: rate.at(now) for lane, rate in self._rates.items()},
+            backlog=self._queue.backlog,
+        )
+
     def expect(self, num_inputs: int) -> None:
         """Announce inputs that are being preprocessed, or take that back with a negative number."""
         self._num_expected = max(0, self._num_expected + num_inputs)
         if self._num_expected == 0:
             self._arrival.set()
+
+    def reserve(self, context: RequestContext, num_inputs: int) -> None:
+        """Give a request its place in the queue before its inputs are there; `release` ends that.
+
+        Args:
+            context: The request's.
+            num_inputs: That are to come.
+        """
+        self._queue.announce(context, num_inputs * self._input_cost)
+
+    def release(self, context: RequestContext) -> None:
+        """Nothing further comes of a request."""
+        self._queue.forget(context)
 
     async def encode(self, inputs: Sequence[Preprocessed], context: RequestContext) -> EncodedBatch:
         """Encode inputs together with those of other callers.
@@ -111,18 +131,20 @@ class Batcher:
             context: Of the request; an input whose turn does not come by its deadline has that error.
 
         Raises:
-            OverloadedError: The queue has no room for all of them.
+            OverloadedError: The queue has no room for all of them, or they would be done too late.
         """
         entries = self._enqueue(inputs, context)
-        deadline = context.deadline
-        loop, is_bound = asyncio.get_running_loop(), math.isfinite(deadline.at_s)
-        expiry = loop.call_at(deadline.at_s + EXPIRY_GRACE_S, self._expire, entries) if is_bound else None
+        loop, is_bound = asyncio.get_running_loop(), math.isfinite(context.deadline.at_s)
+        expiry = loop.call_at(context.deadline.at_s + EXPIRY_GRACE_S, self._expire, entries) if is_bound else None
         try:
             encodings = await asyncio.gather(*(entry.future for entry in entries))
         finally:
             if expiry is not None:
                 expiry.cancel()
             self._drop(entries)
+        for encoding in encodings:
+            if isinstance(encoding, OverloadedError):
+                raise OverloadedError(encoding.detail, **encoding.facts)
         queued_at = entries[0].queued_at if entries else 0.0
         starts = [entry.started_at for entry in entries if entry.started_at]
         first = min(starts, default=queued_at)
@@ -141,28 +163,25 @@ class Batcher:
         if not stream.cancelled() and (fault := stream.exception()) is not None:
             log.error("%s has failed", stream.get_name(), exc_info=fault)
         if all(map(asyncio.Task.done, self._streams)):
-            for entry in [entry for queue in self._lanes.values() for entry in queue.drain_all()]:
+            for entry in self._drop(self._queue.entries()):
                 entry.answer(_stopped())
 
     def _enqueue(self, inputs: Sequence[Preprocessed], context: RequestContext) -> list[Entry]:
         if all(map(asyncio.Task.done, self._streams)):
             raise _stopped()
         if self.num_queued + len(inputs) > self._limits.max_queued and (self.num_queued or not inputs):
-            raise OverloadedError(
-                "The service has more work than it can queue; try again later.",
-                retry_after_s=self._runner.drain_s(self.num_queued),
-                encoder=self._encoder.key,
-            )
-        lane: Lane = "bulk" if len(inputs) >= BULK_FROM else "interactive"
-        loop, now = asyncio.get_running_loop(), time.monotonic()
-        encoder = self._encoder
+            drain_s = self.load.drain_s
+            raise overloaded("The service has more work than it can queue; try again later.", "full", drain_s, drain_s)
+        loop, now, encoder = asyncio.get_running_loop(), time.monotonic(), self._encoder
         entries = [
-            Entry(each, encoder.cost(each), encoder.bucket(each), context.deadline, loop.create_future(), now)
-            for each in inputs
+            Entry(each, encoder.cost(each), encoder.bucket(each), context, loop.create_future(), now) for each in inputs
         ]
+        size = math.fsum(entry.cost for entry in entries)
+        self._rates[context.priority].count(size, now)
         for entry in entries:
-            self._lanes[lane].push(entry)
-        self._observer.queued(self._encoder.key, lane, self._lanes[lane].num_items)
+            self._input_cost += NEWEST_COST * (entry.cost - self._input_cost)
+            self._queue.push(entry, size)
+        self._tell()
         self._arrival.set()
         return entries
 
@@ -178,14 +197,14 @@ class Batcher:
                     self._arrival.clear()
                     await self._arrival.wait()
                 await self._linger()
+                self._drop_late()
                 batch = self._take_batch() if self.num_queued else []  # all may have left meanwhile
             if batch:
                 await self._compute(batch)
 
     async def _linger(self) -> None:
         """Wait while the batch is not full and more inputs are on their way, until the oldest has waited enough."""
-        oldest = min(queue.oldest_s for queue in self._lanes.values())
-        until = oldest + min(self._limits.max_linger_s, self._runner.pace.fixed_s)
+        until = self._queue.oldest_s + min(self._limits.max_linger_s, self._runner.pace.fixed_s)
         while 0 < self.num_queued < self._most and self._num_expected:
             self._arrival.clear()
             try:
@@ -199,53 +218,60 @@ class Batcher:
 
         Where further streams are free, no more than an equal share of all that waits.
         """
-        most_items = math.ceil(self.num_queued / self._runner.num_free)
-        order: tuple[Lane, ...] = LANES if next(self._num_batches) % BULK_LEADS_EVERY else LANES[::-1]
-        lead: Lane = next(lane for lane in order if self._lanes[lane].num_items)
-        bucket = self._lanes[lead].oldest_bucket()
-        batch: list[Entry] = []
-        room = self._most
-        for lane in order if order[0] == lead else order[::-1]:
-            for entry in self._lanes[lane].drain(bucket):
-                if not self._is_wanted(entry):
-                    continue
-                if batch and (entry.cost > room or len(batch) == most_items):
-                    self._lanes[lane].put_back(entry)
-                    room = 0.0
-                    break
-                batch.append(entry)
-                room -= entry.cost
-            self._observer.queued(self._encoder.key, lane, self._lanes[lane].num_items)
+        max_items = math.ceil(self.num_queued / self._runner.num_free)
+        batch = self._queue.fill(self._most, max_items, is_wanted=self._is_wanted)
+        self._tell()
         return batch
 
     def _is_wanted(self, entry: Entry) -> bool:
         if entry.future.done():
             return False
-        if entry.deadline.has_passed:
+        if entry.context.deadline.has_passed:
             self._answer_expired(entry)
             return False
         return True
 
     def _answer_expired(self, entry: Entry) -> None:
         self._observer.expired("queue")
-        entry.answer(entry.deadline.error("queue"))
+        entry.answer(entry.context.deadline.error("queue"))
 
     def _expire(self, entries: Sequence[Entry]) -> None:
         """Answer those that still wait although their deadline has passed."""
         for entry in self._drop(entries):
             self._answer_expired(entry)
 
-    def _drop(self, entries: Sequence[Entry]) -> list[Entry]:
+    def _drop_late(self) -> None:
+        """Refuse what would be done too late, unless that is all there is: then the estimate may be what is wrong."""
+        now = time.monotonic()
+        if now < self._looked_at + LOOK_S:
+            return
+        self._looked_at, load = now, self.load
+        late = [
+            entry
+            for request in self._queue.late(lambda request, cost: load.is_late(request, cost, now))
+            for entry in request.entries
+        ]
+        if late and len(late) < self.num_queued:
+            error = overloaded("The answer would come too late; try again later.", "late", load.drain_s, load.drain_s)
+            for entry in self._drop(late):
+                self._observer.expired("forecast")
+                entry.answer(error)
+
+    def _drop(self, entries: Iterable[Entry]) -> list[Entry]:
         """Take out of the queue those that still stand in it."""
-        dropped = []
-        for lane, queue in self._lanes.items():
-            left = [entry for entry in entries if not entry.started_at and queue.discard(entry)]
-            if left:
-                self._observer.queued(self._encoder.key, lane, queue.num_items)
-            dropped += left
+        dropped = [entry for entry in entries if not entry.started_at and self._queue.discard(entry)]
         if dropped:
+            self._tell()
             self._arrival.set()
         return dropped
+
+    def _tell(self) -> None:
+        """Have the observer know of lanes that have changed."""
+        for lane in PRIORITIES:
+            num = self._queue.num_in(lane)
+            if num != self._told.get(lane, 0):
+                self._told[lane] = num
+                self._observer.queued(self._encoder.key, lane, num)
 
     async def _compute(self, batch: list[Entry]) -> None:
         started = time.monotonic()
@@ -263,11 +289,12 @@ class Batcher:
             ended = time.monotonic()
             for entry in batch:
                 entry.ended_at = ended
+        num_unwanted = sum(entry.future.done() or entry.context.deadline.has_passed for entry in batch)
         for entry, encoding in zip(batch, result.encodings, strict=True):
             entry.answer(encoding)
         if result.is_broken:
             self._observer.broke(self._encoder.key)
-        self._observer.batch(self._encoder.key, len(batch), seconds)
+        self._observer.batch(self._encoder.key, len(batch), seconds, num_unwanted=num_unwanted)
 
 
 def _stopped() -> EngineError:

@@ -7,8 +7,10 @@ from typing import Protocol
 
 from plumbline_models.core.errors import EngineError, NotReadyError
 from plumbline_models.core.protocols import Encoder, EncoderInfo, Preprocessed
-from plumbline_serve.batching.batcher import Batcher, BatchLimits, EncodedBatch
+from plumbline_serve.batching.batcher import Batcher, BatchLimits
+from plumbline_serve.batching.load import EncoderLoad
 from plumbline_serve.batching.observer import BatchObserver
+from plumbline_serve.batching.runner import EncodedBatch
 from plumbline_serve.request_context import RequestContext
 
 
@@ -24,9 +26,27 @@ class Compute(Protocol):
             context: Of the request that they belong to.
 
         Raises:
-            OverloadedError: The encoder's queue has no room for them.
+            OverloadedError: The encoder's queue has no room for them, or they would be done too late.
             NotReadyError: The encoder is not loaded yet.
         """
+        ...
+
+    def load(self, key: str) -> EncoderLoad | None:
+        """How busy an encoder is; None where that is not known."""
+        ...
+
+    def reserve(self, key: str, context: RequestContext, num_inputs: int) -> None:
+        """Give a request its place in an encoder's queue before its inputs are there; `release` ends that.
+
+        Args:
+            key: Of the encoder.
+            context: Of the request.
+            num_inputs: That are to come.
+        """
+        ...
+
+    def release(self, context: RequestContext) -> None:
+        """Nothing further comes of a request, for any encoder."""
         ...
 
     def expect(self, key: str, num_inputs: int) -> None:
@@ -93,6 +113,25 @@ class LocalCompute:
     async def encode(self, key: str, inputs: Sequence[Preprocessed], context: RequestContext) -> EncodedBatch:
         """As `Compute.encode`."""
         return await self._batcher(key).encode(inputs, context)
+
+    def load(self, key: str) -> EncoderLoad | None:
+        """As `Compute.load`."""
+        batcher = self._batchers.get(key)
+        return None if batcher is None else batcher.load
+
+    def loads(self) -> dict[str, EncoderLoad]:
+        """How busy each encoder is, by key."""
+        return {key: batcher.load for key, batcher in self._batchers.items()}
+
+    def reserve(self, key: str, context: RequestContext, num_inputs: int) -> None:
+        """As `Compute.reserve`."""
+        if batcher := self._batchers.get(key):
+            batcher.reserve(context, num_inputs)
+
+    def release(self, context: RequestContext) -> None:
+        """As `Compute.release`."""
+        for batcher in self._batchers.values():
+            batcher.release(context)
 
     def expect(self, key: str, num_inputs: int) -> None:
         """As `Compute.expect`."""

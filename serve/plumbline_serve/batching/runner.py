@@ -4,11 +4,6 @@ A batch that fails is halved until the culprit stands alone, so that no input ta
 halves fail alike, an input that was encoded before is tried again: if it fails too, the encoder is at fault and not
 its inputs, and halving further would only repeat the failure. Before any input was encoded, two halves that fail alike
 are taken for that.
-
-A batch takes a fixed time (launching, reading the weights) and a time for each unit of its cost. Waiting for one more
-input saves the fixed time of the batch that it would else need, and costs the wait: so waiting pays for less than the
-fixed time, and waiting exactly that long is never worse than twice the best that could have been done. Where batches
-gain nothing, as with large towers on a CPU, nothing waits.
 """
 
 import asyncio
@@ -22,13 +17,11 @@ from typing import TypeAlias
 
 from plumbline_models.core.errors import EngineError, PlumblineError, RequestError
 from plumbline_models.core.protocols import Encoder, Encoding, Preprocessed
+from plumbline_serve.batching.pace import Pace
 from plumbline_serve.concurrency import named_threads, release
 
-FORGET = 0.95  # what a batch weighs after each further one: the last twenty or so count
-MIN_SPREAD = 0.05  # standard deviation of the costs over their mean: below, the two times cannot be told apart
 STUCK_FACTOR = 5.0  # of what a batch would take at the pace of the slowest of late: longer is not believable
 MAX_BROKEN = 3  # batches in a row that the encoder is at fault for, before it is given up
-DRAIN_RATE_WEIGHT = 0.2  # of the newest batch in the moving average that Retry-After comes from
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +36,18 @@ class BatchResult:
     """An encoding or an error for each input, in order."""
     is_broken: bool
     """Whether the encoder is at fault: nothing was encoded, nor an input that had been encoded before."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedBatch:
+    """What came back for one call, and where the time went."""
+
+    encodings: Sequence[EncodingOrError]
+    """An encoding or an error for each input, in order."""
+    queue_s: float
+    """From the call to the start of its first batch."""
+    compute_s: float
+    """From the start of its first batch to the end of its last."""
 
 
 class BatchRunner:
@@ -63,8 +68,9 @@ class BatchRunner:
         self._numbers = itertools.count()
         self._stuck_at: dict[int, float] = {}
         """By number of the batch that is being computed."""
+        self._ends_at: dict[int, float] = {}
+        """When each is expected to be done, by the same number."""
         self._num_broken = 0
-        self._rate_per_s = 0.0
 
     @property
     def num_free(self) -> int:
@@ -77,9 +83,10 @@ class BatchRunner:
         is_stuck = time.monotonic() >= min(self._stuck_at.values(), default=math.inf)
         return not is_stuck and self._num_broken < MAX_BROKEN
 
-    def drain_s(self, num_inputs: int) -> float:
-        """Seconds until so many inputs are encoded, by the rate of the last batches."""
-        return num_inputs / (self._rate_per_s * self.num_streams) if self._rate_per_s else 1.0
+    @property
+    def left_s(self) -> float:
+        """Seconds until a stream is expected to be free; 0 where one is, or should be by now."""
+        return max(0.0, min(self._ends_at.values()) - time.monotonic()) if self.num_free == 0 else 0.0
 
     async def run(self, inputs: Sequence[Preprocessed], cost: float) -> tuple[BatchResult, float]:
         """Encode inputs of one bucket on a free thread.
@@ -93,16 +100,15 @@ class BatchRunner:
         """
         number, started = next(self._numbers), time.monotonic()
         self._stuck_at[number] = started + max(self._min_stuck_s, STUCK_FACTOR * self.pace.slowest_s(cost))
+        self._ends_at[number] = started + self.pace.line.seconds(cost, cost)
         loop = asyncio.get_running_loop()
         try:
             result = await loop.run_in_executor(self._threads, self._halving.encode_each, inputs)
         finally:
-            del self._stuck_at[number]
+            del self._stuck_at[number], self._ends_at[number]
         seconds = max(time.monotonic() - started, 1e-6)
         self._num_broken = self._num_broken + 1 if result.is_broken else 0
         self.pace.learn(cost, seconds)
-        newest = len(inputs) / seconds
-        self._rate_per_s += (DRAIN_RATE_WEIGHT if self._rate_per_s else 1.0) * (newest - self._rate_per_s)
         return result, seconds
 
     def close(self) -> None:
@@ -177,49 +183,3 @@ class HalvingEncoder:
         candidates = [*(self._proven or ()), *encoded]
         if candidates:
             self._proven = (min(candidates, key=self._encoder.cost),)
-
-
-class Pace:
-    """How long batches take, learnt by least squares over the latest ones, the newest weighing most.
-
-    Args:
-        load_s: What loading took, with the first input that was run: no batch of cost 1 is expected to take longer.
-    """
-
-    def __init__(self, load_s: float = 0.0) -> None:
-        self._slowest_s = load_s  # for a cost of 1
-        self._weight = 0.0
-        self._cost = 0.0
-        self._seconds = 0.0
-        self._cost_squared = 0.0
-        self._cost_seconds = 0.0
-
-    def learn(self, cost: float, seconds: float) -> None:
-        """Take a batch into account.
-
-        Args:
-            cost: Of all its inputs.
-            seconds: What it took.
-        """
-        self._weight = FORGET * self._weight + 1.0
-        self._cost = FORGET * self._cost + cost
-        self._seconds = FORGET * self._seconds + seconds
-        self._cost_squared = FORGET * self._cost_squared + cost * cost
-        self._cost_seconds = FORGET * self._cost_seconds + cost * seconds
-        self._slowest_s = max(FORGET * self._slowest_s, seconds / cost)
-
-    def slowest_s(self, cost: float) -> float:
-        """The most seconds that a batch of that cost would take at the speed of the slowest of the latest ones."""
-        return self._slowest_s * max(1.0, cost)
-
-    @property
-    def fixed_s(self) -> float:
-        """Seconds that every batch takes, whatever it holds; infinity until batches of different cost have told."""
-        if not self._weight:
-            return math.inf
-        mean_cost, mean_s = self._cost / self._weight, self._seconds / self._weight
-        variance = self._cost_squared / self._weight - mean_cost**2
-        if variance <= (MIN_SPREAD * mean_cost) ** 2:
-            return math.inf
-        per_cost_s = (self._cost_seconds / self._weight - mean_cost * mean_s) / variance
-        return min(max(0.0, mean_s - per_cost_s * mean_cost), mean_s)

@@ -1,16 +1,27 @@
 """A replica that holds every encoder; the gateways are one hop away."""
 
 import math
+import time
+import uuid
 from collections.abc import Sequence
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Preprocessed
 from plumbline_serve.assembly import local_compute, make_scorers
-from plumbline_serve.batching import EncodedBatch
-from plumbline_serve.deployments.hop import Description, EncodingsTooLarge, RemoteContext, message_limit, num_bytes
+from plumbline_serve.batching import EncodedBatch, check_wait
+from plumbline_serve.deployments.hop import (
+    Answer,
+    Description,
+    EncodingsTooLarge,
+    Loads,
+    RemoteContext,
+    message_limit,
+    num_bytes,
+)
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.loopback import keep_grpc_local
 from plumbline_serve.metrics import Instruments, Snapshot
+from plumbline_serve.request_context import RequestContext
 from plumbline_serve.settings import Settings
 
 
@@ -24,6 +35,7 @@ class EncoderReplica:
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         log_as_ray_serve_does()
         keep_grpc_local()
+        self._name = uuid.uuid4().hex
         self._instruments = Instruments()
         scorers = make_scorers(settings, on_fallback=self._instruments.fell_back, on_lookup=self._instruments.looked_up)
         self._compute = local_compute(settings, scorers.values(), self._instruments)
@@ -31,8 +43,11 @@ class EncoderReplica:
 
     async def encode(
         self, key: str, inputs: Sequence[Preprocessed], claims: RemoteContext, max_reply_bytes: int | None
-    ) -> EncodedBatch | EncodingsTooLarge | PlumblineError:
+    ) -> Answer:
         """As `Compute.encode`; what it raises is returned, so that no transport wraps it.
+
+        A request is refused here too if it would be done after its deadline: the gateways know of each other's work
+        only by what the answers said of the load.
 
         Args:
             key: Of the encoder.
@@ -41,20 +56,30 @@ class EncoderReplica:
             max_reply_bytes: What the reply has room for; None: for anything.
         """
         try:
-            encoded = await self._compute.encode(key, inputs, claims.context())
+            result = await self._encode(key, inputs, claims.context())
         except PlumblineError as error:
-            return error
-        if max_reply_bytes is not None and (size := num_bytes(encoded.encodings)) > max_reply_bytes:
-            return EncodingsTooLarge(math.ceil(size / len(encoded.encodings)))
-        return encoded
+            return Answer(error, self._loads())
+        if max_reply_bytes is not None and (size := num_bytes(result.encodings)) > max_reply_bytes:
+            return Answer(EncodingsTooLarge(math.ceil(size / len(result.encodings))), self._loads())
+        return Answer(result, self._loads())
 
     async def describe(self) -> Description:
         """What runs here, and whether it does."""
-        return Description(await self._compute.infos(), message_limit(), self._compute.is_ready)
+        return Description(await self._compute.infos(), message_limit(), self._compute.is_ready, self._loads())
 
     async def metrics_snapshot(self) -> Snapshot:
         """This process's metrics."""
         return self._instruments.snapshot()
+
+    async def _encode(self, key: str, inputs: Sequence[Preprocessed], context: RequestContext) -> EncodedBatch:
+        if (load := self._compute.load(key)) is not None and inputs:
+            forecast = load.forecast(context, len(inputs))
+            wait_s = forecast.done_s - forecast.own_s
+            check_wait(context, time.monotonic(), done_s=forecast.done_s, wait_s=wait_s)
+        return await self._compute.encode(key, inputs, context)
+
+    def _loads(self) -> Loads:
+        return Loads(self._name, self._compute.loads())
 
     def check_health(self) -> None:
         """Called by Ray; raises when the replica should be replaced."""

@@ -1,13 +1,15 @@
 """What crosses between gateways and encoder replicas: how large it is, and in how many messages it goes."""
 
 import pickle  # nosec B403  # between replicas, behind a token of Ray
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from ray.serve._private.constants import RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH
 
+from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Preprocessed
+from plumbline_serve.batching import EncodedBatch, EncoderLoad
 from plumbline_serve.concurrency import Deadline
 from plumbline_serve.request_context import Caller, Priority, RequestContext
 
@@ -28,6 +30,15 @@ def room_in(limit: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Loads:
+    """How busy a replica is, as it says with everything that it sends."""
+
+    replica: str
+    encoders: Mapping[str, EncoderLoad]
+    """By key."""
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """What an encoder replica says of itself."""
 
@@ -35,6 +46,7 @@ class Description:
     message_limit: int
     is_ready: bool
     """Whether its encoders do their work."""
+    loads: Loads
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,14 @@ class EncodingsTooLarge:
 
     encoding_bytes: int
     """Of one encoding on average."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a call, and how busy the replica is after it."""
+
+    result: EncodedBatch | EncodingsTooLarge | PlumblineError
+    loads: Loads
 
 
 @dataclass(frozen=True, slots=True)

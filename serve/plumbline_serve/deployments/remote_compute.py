@@ -10,11 +10,12 @@ from ray.serve.handle import DeploymentHandle
 
 from plumbline_models.core.errors import CapacityError, PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Preprocessed
-from plumbline_serve.batching import EncodedBatch
+from plumbline_serve.batching import EncodedBatch, EncoderLoad
 from plumbline_serve.concurrency import together
 from plumbline_serve.deployments.hop import (
     LIMIT_VARIABLE,
     USUAL_BYTES,
+    Answer,
     Description,
     EncodingsTooLarge,
     Part,
@@ -23,6 +24,7 @@ from plumbline_serve.deployments.hop import (
     message_limit,
     room_in,
 )
+from plumbline_serve.deployments.remote_loads import RemoteLoads
 from plumbline_serve.deployments.transport import AWAY_RETRY_AFTER_S, Replicas
 from plumbline_serve.request_context import RequestContext
 
@@ -52,6 +54,7 @@ class RemoteCompute:
         self._limit = message_limit() if limit is None else limit
         self._infos: Sequence[EncoderInfo] = ()
         self._room = room_in(self._limit)
+        self._loads = RemoteLoads()
         self._encoding_bytes: dict[str, int] = {}
         self._waiting: set[asyncio.Timeout] = set()
         self._num_late = 0
@@ -99,6 +102,18 @@ class RemoteCompute:
         encodings = [each for _, reply in replies for each in reply.encodings]
         return EncodedBatch(encodings=encodings, queue_s=first_s, compute_s=last_s - first_s)
 
+    def load(self, key: str) -> EncoderLoad | None:
+        """As `Compute.load`."""
+        return self._loads.load(key)
+
+    def reserve(self, key: str, context: RequestContext, num_inputs: int) -> None:
+        """As `Compute.reserve`; the replicas place a request once its inputs are there."""
+        self._loads.reserve(key, context, num_inputs)
+
+    def release(self, context: RequestContext) -> None:
+        """As `Compute.release`."""
+        self._loads.release(context)
+
     def expect(self, key: str, num_inputs: int) -> None:
         """As `Compute.expect`; not passed on, since a hop costs more than it would gain."""
 
@@ -115,6 +130,8 @@ class RemoteCompute:
         described = [each for each in found if isinstance(each, Description)]
         if described:
             self._infos = described[0].infos
+            for each in described:
+                self._loads.hear(each.loads)
             self._room = room_in(min(self._limit, *(each.message_limit for each in described)))
         is_late = not described and any(isinstance(each, TimeoutError) for each in found)
         self._num_late = self._num_late + 1 if is_late else 0
@@ -144,13 +161,14 @@ class RemoteCompute:
     async def _send(self, key: str, part: Part, context: RequestContext) -> EncodedBatch:
         room = self._room if self._replicas.is_limited else None
         by_reference = room is not None and max(part.num_bytes, self._encoding_bytes.get(key, 0)) > room
-        reply = await self._call(key, part, context, max_reply_bytes=None if by_reference else room)
-        if isinstance(reply, EncodingsTooLarge):
-            self._encoding_bytes[key] = max(reply.encoding_bytes, self._encoding_bytes.get(key, 0))
-            reply = await self._call(key, part, context, max_reply_bytes=None)
-        if isinstance(reply, PlumblineError):
-            raise reply
-        encoded: EncodedBatch = reply
+        result = await self._call(key, part, context, max_reply_bytes=None if by_reference else room)
+        if isinstance(result, EncodingsTooLarge):
+            self._encoding_bytes[key] = max(result.encoding_bytes, self._encoding_bytes.get(key, 0))
+            result = await self._call(key, part, context, max_reply_bytes=None)
+        if isinstance(result, PlumblineError):
+            raise result
+        self._loads.answered(key, context, len(part.inputs))
+        encoded: EncodedBatch = result
         return encoded
 
     async def _call(self, key: str, part: Part, context: RequestContext, *, max_reply_bytes: int | None) -> Any:
@@ -162,11 +180,13 @@ class RemoteCompute:
             async with asyncio.timeout(None) as waiting:
                 self._waiting.add(waiting)
                 try:
-                    return await self._replicas.call("encode", *args, by_reference=by_reference)
+                    answer: Answer = await self._replicas.call("encode", *args, by_reference=by_reference)
                 finally:
                     self._waiting.discard(waiting)
         except TimeoutError as error:
             raise _away() from error
+        self._loads.hear(answer.loads)
+        return answer.result
 
 
 def _away() -> CapacityError:

@@ -13,7 +13,7 @@ inputs are shared with those who wait, and never stored.
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -80,6 +80,15 @@ class EncodingCache:
         own = _InFlight(mine, context) if mine else None
         self._in_flight.update((key, own) for key in mine if own)
         return Claim(self, found, joined, own=own, context=context)
+
+    def missing(self, keys: Iterable[EncodingKey], context: RequestContext) -> list[EncodingKey]:
+        """The encodings that a request would have to compute: those that are neither stored nor in flight.
+
+        Args:
+            keys: Distinct.
+            context: The request's.
+        """
+        return [key for key in keys if key not in self._store and self._joinable(key, context) is None]
 
     def store(self, encodings: Encodings) -> None:
         """Keep what was computed, errors excepted."""

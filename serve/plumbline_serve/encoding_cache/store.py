@@ -84,6 +84,10 @@ class EncodingStore:
         cache = self._stored.get(kind)
         return 0 if cache is None else cache.num_bytes
 
+    def __contains__(self, key: EncodingKey) -> bool:
+        cache = self._stored.get(key.kind)
+        return cache is not None and key in cache
+
     def get(self, key: EncodingKey) -> Encoding | None:
         """The encoding, if it is stored."""
         cache = self._stored.get(key.kind)

@@ -62,6 +62,9 @@ class _ComputeMetrics:
             "stage",
         )
         self.batch_size = registry.histogram("plumbline_batch_size", "Inputs per batch.", BATCH_SIZES, "model")
+        self.unwanted = registry.counter(
+            "plumbline_unwanted_inputs", "Inputs computed whose callers had gone by the end of their batch.", "model"
+        )
         self.broken = registry.counter(
             "plumbline_broken_batches", "Batches that failed through the encoder's fault.", "model"
         )
@@ -149,8 +152,9 @@ class Instruments:
         """As `BatchObserver.waited`."""
         self._compute.stage_s.labels("queue").observe(seconds)
 
-    def batch(self, key: str, num_items: int, seconds: float) -> None:
+    def batch(self, key: str, num_items: int, seconds: float, *, num_unwanted: int) -> None:
         """As `BatchObserver.batch`."""
+        self._compute.unwanted.labels(key).inc(num_unwanted)
         self._compute.batch_size.labels(key).observe(num_items)
         self._compute.stage_s.labels("compute").observe(seconds)
 

@@ -76,6 +76,7 @@ async def _truncated_texts(
 
 async def _image_encodings(session: RequestSession, encoder: Encoder, request: EmbedRequest) -> list[EncodingOrError]:
     await session.open(request.images)
+    session.admit([(encoder, request.images)])
     encodings = await session.image_encodings(encoder, request.images)
     return [encodings[image] for image in request.images]
 
@@ -84,5 +85,7 @@ async def _text_encodings(
     session: RequestSession, encoder: Encoder, *, checks: Checks, texts: Sequence[str]
 ) -> list[EncodingOrError]:
     errors = {text: error for text in texts if (error := checks.text(text)) is not None}
-    encodings = await session.text_encodings(encoder, [text for text in texts if text not in errors])
+    sound = [text for text in texts if text not in errors]
+    session.admit([(encoder, sound)])
+    encodings = await session.text_encodings(encoder, sound)
     return [errors.get(text) or encodings[text] for text in texts]

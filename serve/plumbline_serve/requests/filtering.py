@@ -41,6 +41,7 @@ async def filter_items(pipeline: Pipeline, request: FilterRequest, caller: Calle
     for each in judged:
         _count_words(each, order, request.policy)
     async with pipeline.session(request, caller) as session:
+        await pipeline.admit(session, [each.case for each in judged if request.explain or not each.failed], order)
         for scorer in order:
             open_cases = [each for each in judged if each.error is None and (request.explain or not each.failed)]
             found = await pipeline.run(session, [each.case for each in open_cases], [scorer])

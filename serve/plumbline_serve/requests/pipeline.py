@@ -1,7 +1,7 @@
 """The request path as code: check, open, encode, score, reply. No Ray, no HTTP, no torch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeAlias
 
@@ -19,6 +19,7 @@ from plumbline_serve.messages import (
     ScoreRequest,
 )
 from plumbline_serve.request_context import ANYONE, Caller, RequestContext
+from plumbline_serve.requests.inputs import Need
 from plumbline_serve.requests.session import RequestSession, SessionTools
 from plumbline_serve.requests.validation import Case, Checks
 
@@ -115,6 +116,19 @@ class Pipeline:
         finally:
             session.close()
 
+    async def admit(self, session: RequestSession, cases: Sequence[Case], scorers: Sequence[Scorer]) -> None:
+        """Open the images of cases, and see that they could be scored with every scorer in time.
+
+        Args:
+            session: The request's.
+            cases: Checked.
+            scorers: All that may run.
+
+        Raises:
+            OverloadedError: They could not.
+        """
+        await self._admit(session, cases, self._plan(cases, scorers)[1])
+
     async def run(
         self, session: RequestSession, cases: Sequence[Case], scorers: Sequence[Scorer] | None
     ) -> list[CaseScores]:
@@ -129,8 +143,7 @@ class Pipeline:
             Scores by scorer for each case; empty for one that is wrong or that nothing applies to.
         """
         scores, plan = self._plan(cases, scorers)
-        used = sorted({index for indices in plan.values() for index in indices})
-        await session.open([image for index in used if (image := cases[index].image) is not None])
+        await self._admit(session, cases, plan)
         found = await together(
             _score_cases(session, self.scorers[name], [cases[index] for index in indices])
             for name, indices in plan.items()
@@ -155,6 +168,12 @@ class Pipeline:
         self._observer.item_failed(error)
         return error
 
+    async def _admit(self, session: RequestSession, cases: Sequence[Case], plan: Mapping[str, Sequence[int]]) -> None:
+        used = sorted({index for indices in plan.values() for index in indices})
+        await session.open([image for index in used if (image := cases[index].image) is not None])
+        chosen = ((self.scorers[name], [cases[index] for index in indices]) for name, indices in plan.items())
+        session.admit(need for scorer, wanted in chosen for need in _needs(scorer, wanted))
+
     def _plan(
         self, cases: Sequence[Case], scorers: Sequence[Scorer] | None
     ) -> tuple[list[CaseScores], dict[str, list[int]]]:
@@ -177,6 +196,18 @@ class Pipeline:
     def _nothing_applies(self, case: Case) -> PlumblineError:
         lacking = (case.lacks(scorer) for scorer in self.scorers.values())
         return next((error for error in lacking if error), PlumblineError("No scorer is loaded."))
+
+
+def _needs(scorer: Scorer, cases: Sequence[Case]) -> Iterator[Need]:
+    """What a scorer asks of its encoders."""
+    images = [case.image for case in cases if case.image is not None]
+    texts = [case.text for case in cases if case.text is not None]
+    if scorer.image is not None:
+        yield scorer.image, images
+    if scorer.text is not None:
+        yield scorer.text, texts
+    if scorer.pair is not None:
+        yield scorer.pair, list(zip(images, texts, strict=True))
 
 
 async def _score_cases(session: RequestSession, scorer: Scorer, cases: Sequence[Case]) -> list[ScoreOrError]:

@@ -6,11 +6,11 @@ Whatever scorer asks, the steps are the same: open, look up, decode and preproce
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, PairInput, Preprocessed, Scorer
@@ -18,10 +18,11 @@ from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_serve.batching import Compute
 from plumbline_serve.concurrency import together
 from plumbline_serve.cpu_pools import CpuPools
-from plumbline_serve.encoding_cache import Claim, EncodingCache, EncodingKey, EncodingOrError, encoding_key
+from plumbline_serve.encoding_cache import Claim, EncodingCache, EncodingKey, EncodingOrError
 from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.messages import ImageSource, ScoreOrError, Timing, UrlImage
 from plumbline_serve.request_context import RequestContext
+from plumbline_serve.requests.admission import IMAGES_PER_CALL, Admission, Want
 from plumbline_serve.requests.images import (
     DecodedImages,
     OnStage,
@@ -31,21 +32,14 @@ from plumbline_serve.requests.images import (
     open_image,
     opening_work,
 )
+from plumbline_serve.requests.inputs import Input, Need, Pair, key_of, reading_work, work_of
 from plumbline_serve.work import Work
 
-IMAGES_PER_CALL = 32
-"""Images that go to their encoder together: it works on the first of a long request while the next are decoded."""
 CALLS_UNDER_WAY = 4
 """Of one request to an encoder of images: enough to keep it busy; more would only hold more images in memory."""
-LEAST_CHARS = 20
-"""What every text takes beside its characters."""
 
 R = TypeVar("R")
 T = TypeVar("T", bound=Hashable)
-Pair: TypeAlias = tuple[ImageSource, str]
-"""An image and the text that is compared with it."""
-Input: TypeAlias = RequestImage | str | PairInput
-"""What an encoder preprocesses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +51,7 @@ class SessionTools:
     pools: CpuPools
     decoder: ImageDecoder
     decoded: DecodedImages
+    admission: Admission
     fetcher: UrlFetcher | None = None
     """None: images by URL are refused."""
 
@@ -94,9 +89,11 @@ class RequestSession:
         self._fetches = tools.fetcher.open(partial(on_stage, "fetch")) if tools.fetcher else None
         self._images: dict[ImageSource, RequestImage | PlumblineError] = {}
         self._encodings: dict[EncodingKey, EncodingOrError] = {}
+        self._is_admitted = False
 
     def close(self) -> None:
-        """Let go of what is fetched and decoded, and of what is decoded only after this."""
+        """Let go of its places, of what is fetched and decoded, and of what is decoded only after this."""
+        self._tools.admission.release(self._context)
         self._decoded.close()
         if self._fetches is not None:
             self._fetches.close()
@@ -123,6 +120,26 @@ class RequestSession:
             opened = await self._tools.pools.decode.each(open_one, sources, context=self._context, works=works)
         self._images.update(zip(new, opened, strict=True))
 
+    def admit(self, needs: Iterable[Need]) -> None:
+        """See, once, that the request can be done in time, as far as encodings are neither stored nor in flight.
+
+        Args:
+            needs: All that it will ask for; the images are open.
+
+        Raises:
+            OverloadedError: It cannot.
+        """
+        if self._is_admitted:
+            return
+        self._is_admitted = True
+        wants: dict[str, Want] = {}
+        for encoder, inputs in needs:
+            keys = {self._key(encoder, each): each for each in inputs}
+            want = wants.setdefault(encoder.key, Want(encoder.key, encoder.kind))
+            for key in self._tools.cache.missing((key for key in keys if isinstance(key, EncodingKey)), self._context):
+                want.decode_s.setdefault(key, self._decode_s(encoder, keys[key]))
+        self._tools.admission.admit(self._context, [want for want in wants.values() if want.num_inputs])
+
     async def image_encodings(
         self, encoder: Encoder, images: Sequence[ImageSource]
     ) -> Mapping[ImageSource, EncodingOrError]:
@@ -132,7 +149,7 @@ class RequestSession:
             encoder: Of images.
             images: They are open.
         """
-        keys = {image: self._image_key(encoder, image) for image in images}
+        keys = {image: self._key(encoder, image) for image in images}
         inputs = {key: self._images[image] for image, key in keys.items() if isinstance(key, EncodingKey)}
         await self._look_up(encoder, inputs)
         return self._of(keys)
@@ -144,7 +161,7 @@ class RequestSession:
             encoder: Of texts.
             texts: Within the limits.
         """
-        keys = {text: encoding_key(encoder, _utf8(text)) for text in texts}
+        keys = {text: key_of(encoder, None, text) for text in texts}
         await self._look_up(encoder, {key: text for text, key in keys.items()})
         return self._of(keys)
 
@@ -158,7 +175,7 @@ class RequestSession:
             pairs: Their images are open.
             images: The encodings of the images, which the encoder starts from.
         """
-        keys = {(image, text): _error(images[image]) or self._image_key(encoder, image, text) for image, text in pairs}
+        keys = {(image, text): _error(images[image]) or self._key(encoder, (image, text)) for image, text in pairs}
         inputs = {
             key: PairInput(text, image_encoding=images[image])
             for (image, text), key in keys.items()
@@ -174,7 +191,7 @@ class RequestSession:
             function: Reads one text.
             texts: In order.
         """
-        works = [Work("read", len(text) + LEAST_CHARS) for text in texts]
+        works = [reading_work("read", text) for text in texts]
         return await self._tools.pools.tokenise.each(function, texts, context=self._context, works=works)
 
     async def score(self, scorer: Scorer, batch: Embedded) -> Sequence[ScoreOrError]:
@@ -221,7 +238,7 @@ class RequestSession:
 
     async def _preprocess(self, encoder: Encoder, inputs: Sequence[Input]) -> list[Preprocessed | PlumblineError]:
         """What the encoder takes of inputs; images are decoded first, each on a thread."""
-        preprocess, works = partial(self._preprocess_one, encoder), [_work(encoder, each) for each in inputs]
+        preprocess, works = partial(self._preprocess_one, encoder), [work_of(encoder, each) for each in inputs]
         if encoder.kind != "image":
             return await self._tools.pools.tokenise.each(preprocess, inputs, context=self._context, works=works)
         with self._announced(encoder, len(inputs)):
@@ -264,28 +281,21 @@ class RequestSession:
                 self.stage_seconds.preprocess += seconds
         self._on_stage(stage, seconds)
 
-    def _image_key(self, encoder: Encoder, image: ImageSource, *texts: str) -> EncodingKey | PlumblineError:
-        opened = self._images[image]
-        if isinstance(opened, PlumblineError):
-            return opened
-        return encoding_key(encoder, opened.digest, *map(_utf8, texts))
+    def _key(self, encoder: Encoder, given: ImageSource | str | Pair) -> EncodingKey | PlumblineError:
+        """What the encoding is known by; the error of an image that cannot be used."""
+        source, text = given if isinstance(given, tuple) else (None, given) if isinstance(given, str) else (given, None)
+        opened = None if source is None else self._images[source]
+        return opened if isinstance(opened, PlumblineError) else key_of(encoder, opened, text)
+
+    def _decode_s(self, encoder: Encoder, given: ImageSource | str | Pair) -> float:
+        """Seconds that an image is expected to take on a thread before its encoder has it; 0 for all else."""
+        opened = self._images[given] if encoder.kind == "image" and not isinstance(given, str | tuple) else None
+        return self._tools.pools.decode.cost_s(opened.work(encoder)) if isinstance(opened, RequestImage) else 0.0
 
     def _of(self, keys: Mapping[T, EncodingKey | PlumblineError]) -> Mapping[T, EncodingOrError]:
         """The encodings under the keys, and the errors that stand in the place of one."""
         return {each: self._encodings[key] if isinstance(key, EncodingKey) else key for each, key in keys.items()}
 
 
-def _work(encoder: Encoder, given: Input) -> Work:
-    """What preprocessing asks of its pool."""
-    if isinstance(given, RequestImage):
-        return given.work(encoder)
-    text = given.caption if isinstance(given, PairInput) else given
-    return Work(encoder.key, len(text) + LEAST_CHARS)
-
-
 def _error(encoding: EncodingOrError) -> PlumblineError | None:
     return encoding if isinstance(encoding, PlumblineError) else None
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from plumbline_serve.batching.runner import Pace
+from plumbline_serve.batching.pace import Pace
 
 
 def paced(batches: Sequence[tuple[float, float]]) -> Pace:

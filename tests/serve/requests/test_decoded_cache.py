@@ -10,8 +10,9 @@ from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_serve.assembly import decoded_images, make_scorers
 from plumbline_serve.messages import EmbedRequest, EncodedImage, Item, RawImage, ScoreRequest
+from plumbline_serve.requests.admission import IMAGES_PER_CALL
 from plumbline_serve.requests.images import DecodedImages, RequestImage, open_image
-from plumbline_serve.requests.session import CALLS_UNDER_WAY, IMAGES_PER_CALL
+from plumbline_serve.requests.session import CALLS_UNDER_WAY
 from plumbline_serve.settings import Settings
 from plumbline_serve.work import Work
 

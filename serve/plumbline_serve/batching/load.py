@@ -1,0 +1,145 @@
+"""How busy an encoder is, and when further work would be done."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from plumbline_models.core.errors import OverloadedError
+from plumbline_serve.batching.backlog import Backlog
+from plumbline_serve.batching.input_queue import QueuedRequest
+from plumbline_serve.batching.pace import Line
+from plumbline_serve.request_context import Priority, RequestContext
+
+RETRY_AFTER_S = 1.0
+"""Where nothing is known yet of what batches take."""
+MARGIN = 1.1
+"""What is foreseen is taken for so many times longer: batches differ, and the answer has to be written and sent."""
+LATE_BY = 1.25
+"""What waits is given up where even a wait so many times shorter than foreseen would be too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """When work would be done, in seconds from now."""
+
+    own_s: float
+    """What it takes by itself."""
+    done_s: float
+    """When it is done, if all its inputs were there now; no less than `own_s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderLoad:
+    """One encoder at one moment; it may cross processes."""
+
+    line: Line
+    """What batches take, as learnt: nothing, until some have been computed."""
+    max_batch: float
+    num_streams: int
+    left_s: float
+    """Until a stream is free."""
+    input_cost: float
+    """Of an input, on average."""
+    arrival_rates: Mapping[Priority, float]
+    """Cost per second of what came of late, by lane."""
+    backlog: Backlog
+
+    def forecast(self, context: RequestContext, num_inputs: int) -> Forecast:
+        """When inputs of a request would be done that comes now.
+
+        Args:
+            context: The request's.
+            num_inputs: At least one.
+        """
+        cost = num_inputs * self.input_cost
+        own_s, total = self.seconds(cost), self.backlog.until(context, cost, is_new=True, coming=self._coming)
+        return Forecast(own_s, max(own_s, self.done_s(total, cost)))
+
+    @property
+    def drain_s(self) -> float:
+        """Until all that waits now is done."""
+        return self.done_s(self.backlog.cost, 0.0)
+
+    def done_s(self, total: float, own: float) -> float:
+        """When an encoder has done so much, the last of it a request's own.
+
+        Args:
+            total: Cost that is done until then.
+            own: The request's part of it.
+        """
+        return sum(self._steps_s(total, own))
+
+    def is_late(self, request: QueuedRequest, cost: float, now_s: float) -> bool:
+        """Whether what waits of a request would not be done by its deadline, as far as that can be told.
+
+        Args:
+            request: It.
+            cost: What its tenant has in its lane until then.
+            now_s: On the clock of deadlines.
+        """
+        at_s = request.context.deadline.at_s
+        if math.isinf(at_s):
+            return False
+        total = self.backlog.until(request.context, cost, coming=self._coming)
+        wait_s, last_s = self._steps_s(total, request.cost)
+        return now_s + wait_s / LATE_BY + last_s > at_s
+
+    def _steps_s(self, total: float, own: float) -> tuple[float, float]:
+        """Seconds until the batch begins that has the last input, and those that it takes.
+
+        It ends as a whole, and what comes until it begins fills it further.
+        """
+        num_before = max(0, math.ceil(total / self.max_batch) - 1)
+        before_s = self.line.seconds(num_before * self.max_batch, self.max_batch) / self.num_streams
+        last = total - num_before * self.max_batch
+        last += sum(self.arrival_rates.values()) * (self.left_s + before_s)
+        last_s = self.line.seconds(min(self.max_batch, max(last, own)), self.max_batch)
+        return self.left_s + before_s, last_s
+
+    @property
+    def _coming(self) -> Mapping[Priority, float]:
+        """What comes of late, by lane, as a part of what the encoder can do."""
+        full_s = self.line.seconds(self.max_batch, self.max_batch) / self.num_streams
+        return {lane: rate * full_s / self.max_batch for lane, rate in self.arrival_rates.items()}
+
+    def seconds(self, cost: float) -> float:
+        """What inputs take by themselves: a batch, or as many as it takes, on all streams."""
+        one_s = self.line.seconds(min(cost, self.max_batch), self.max_batch)
+        return max(one_s, self.line.seconds(cost, self.max_batch) / self.num_streams)
+
+
+def check_wait(
+    context: RequestContext, now_s: float, *, done_s: float, wait_s: float, max_wait_s: float = math.inf
+) -> None:
+    """Refuse what would be done too late, but for what has nothing to wait for.
+
+    Args:
+        context: The request's.
+        now_s: On the clock of deadlines.
+        done_s: Seconds until it would be done.
+        wait_s: What of this it would wait for others.
+        max_wait_s: How long it may wait if it has no deadline.
+
+    Raises:
+        OverloadedError: It would be done after its deadline, or would wait too long.
+    """
+    if wait_s <= 0.0:
+        return
+    if math.isfinite(context.deadline.at_s):
+        if now_s + MARGIN * done_s > context.deadline.at_s:
+            raise overloaded("The answer would come too late; try again later.", "deadline", done_s, wait_s)
+    elif wait_s > max_wait_s:
+        raise overloaded("The request would have to wait too long; try again later.", "wait", done_s, wait_s)
+
+
+def overloaded(sentence: str, reason: str, done_s: float, wait_s: float) -> OverloadedError:
+    """The refusal of work that an encoder has no time for.
+
+    Args:
+        sentence: For the caller.
+        reason: For programs: `deadline`, `wait`, `full` or `late`.
+        done_s: Seconds until the work would have been done.
+        wait_s: Until what is ahead of it is done: when it is time to try again.
+    """
+    estimated_ms = math.ceil(done_s * 1000)
+    return OverloadedError(sentence, reason=reason, estimated_ms=estimated_ms, retry_after_s=wait_s or RETRY_AFTER_S)

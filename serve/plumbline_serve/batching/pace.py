@@ -1,0 +1,117 @@
+"""How long batches take, learnt from those that were computed.
+
+A batch takes a fixed time (launching, reading the weights) and a time for each unit of its cost. Waiting for one more
+input saves the fixed time of the batch that it would else need, and costs the wait: so waiting pays for less than the
+fixed time, and waiting exactly that long is never worse than twice the best that could have been done. Where batches
+gain nothing, as with large towers on a CPU, nothing waits.
+"""
+
+import math
+from dataclasses import dataclass
+
+FORGET = 0.95  # what a batch weighs after each further one: the last twenty or so count
+MIN_SPREAD = 0.05  # standard deviation of the costs over their mean: below, the two times cannot be told apart
+KNOWN_FROM = 3  # batches; fewer tell nothing
+MAX_SURPRISE = 3.0  # of the time that was expected: a batch that took longer (a new shape is compiled) counts as this
+FORGET_SLOW = 0.5  # as FORGET, where a batch took less than a third: those before were the exceptions
+RATE_OVER_S = 1.0  # arrivals of the last second or so count
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Seconds of batches: some for each, some for each unit of cost."""
+
+    fixed_s: float = 0.0
+    per_cost_s: float = 0.0
+
+    def seconds(self, cost: float, max_batch: float) -> float:
+        """What so much cost takes in full batches, one after the other.
+
+        Args:
+            cost: Of all inputs; 0: nothing.
+            max_batch: Cost of one batch.
+        """
+        return self.fixed_s * math.ceil(cost / max_batch) + self.per_cost_s * cost
+
+
+class ArrivalRate:
+    """How much comes in a second, as of late."""
+
+    def __init__(self) -> None:
+        self._rate = 0.0
+        self._at_s = 0.0
+
+    def count(self, cost: float, now_s: float) -> None:
+        """So much has come.
+
+        Args:
+            cost: Of it.
+            now_s: On a monotonic clock.
+        """
+        self._rate = self.at(now_s) + cost / RATE_OVER_S
+        self._at_s = now_s
+
+    def at(self, now_s: float) -> float:
+        """Cost per second."""
+        return self._rate * math.exp((self._at_s - now_s) / RATE_OVER_S)
+
+
+class Pace:
+    """How long batches take, learnt by least squares over the latest ones, the newest weighing most.
+
+    Args:
+        load_s: What loading took, with the first input that was run: no batch of cost 1 is expected to take longer.
+    """
+
+    def __init__(self, load_s: float = 0.0) -> None:
+        self._slowest_s = load_s  # for a cost of 1
+        self._num_batches = 0
+        self._weight = 0.0
+        self._cost = 0.0
+        self._seconds = 0.0
+        self._cost_squared = 0.0
+        self._cost_seconds = 0.0
+
+    def learn(self, cost: float, seconds: float) -> None:
+        """Take a batch into account.
+
+        Args:
+            cost: Of all its inputs.
+            seconds: What it took.
+        """
+        self._slowest_s = max(FORGET * self._slowest_s, seconds / cost)
+        expected_s, forget = self.line.seconds(cost, cost), FORGET
+        if expected_s > 0:
+            forget = FORGET if MAX_SURPRISE * seconds >= expected_s else FORGET_SLOW
+            seconds = min(seconds, MAX_SURPRISE * expected_s)
+        self._num_batches += 1
+        self._weight = forget * self._weight + 1.0
+        self._cost = forget * self._cost + cost
+        self._seconds = forget * self._seconds + seconds
+        self._cost_squared = forget * self._cost_squared + cost * cost
+        self._cost_seconds = forget * self._cost_seconds + cost * seconds
+
+    def slowest_s(self, cost: float) -> float:
+        """The most seconds that a batch of that cost would take at the speed of the slowest of the latest ones."""
+        return self._slowest_s * max(1.0, cost)
+
+    @property
+    def line(self) -> Line:
+        """What batches take; nothing until some have been computed."""
+        if self._num_batches < KNOWN_FROM:
+            return Line()
+        mean_cost, mean_s = self._cost / self._weight, self._seconds / self._weight
+        fixed_s = self.fixed_s
+        return Line(0.0, mean_s / mean_cost) if math.isinf(fixed_s) else Line(fixed_s, (mean_s - fixed_s) / mean_cost)
+
+    @property
+    def fixed_s(self) -> float:
+        """Seconds that every batch takes, whatever it holds; infinity until batches of different cost have told."""
+        if not self._weight:
+            return math.inf
+        mean_cost, mean_s = self._cost / self._weight, self._seconds / self._weight
+        variance = self._cost_squared / self._weight - mean_cost**2
+        if variance <= (MIN_SPREAD * mean_cost) ** 2:
+            return math.inf
+        per_cost_s = (self._cost_seconds / self._weight - mean_cost * mean_s) / variance
+        return min(max(0.0, mean_s - per_cost_s * mean_cost), mean_s)

@@ -1,0 +1,114 @@
+"""Whether a request can be answered in time, decided when it comes: before it is decoded, and before it waits.
+
+What is ahead of it at each encoder that it needs is known, and so is what batches take. From this follows when it would
+be done: its images are decoded, then images and texts are encoded side by side, then pairs of both. A request that
+would be done after its deadline is refused at once, and so is one without a deadline that would wait too long.
+
+Nothing is refused that has nothing to wait for: a lone request may take as long as it takes, and a wrong estimate is
+put right by what runs.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from plumbline_models.core.protocols import EncoderKind
+from plumbline_serve.batching import Compute, EncoderLoad, check_wait
+from plumbline_serve.cpu_pools import CpuPool
+from plumbline_serve.encoding_cache import EncodingKey
+from plumbline_serve.request_context import RequestContext
+
+IMAGES_PER_CALL = 32
+"""Images that go to their encoder together: it works on the first of a long request while the next are decoded."""
+
+
+@dataclass(slots=True)
+class Want:
+    """What a request asks of one encoder."""
+
+    encoder: str
+    kind: EncoderKind
+    decode_s: dict[EncodingKey, float] = field(default_factory=dict)
+    """Seconds of a thread that each input takes first, by key; those that are neither stored nor being encoded."""
+
+    @property
+    def num_inputs(self) -> int:
+        """How many there are."""
+        return len(self.decode_s)
+
+
+class Admission:
+    """Refuses what cannot be answered in time; bound to one event loop.
+
+    Args:
+        compute: Says how busy encoders are.
+        pool: Says how much there is to decode.
+        max_wait_s: How long a request may wait whose caller gives no deadline.
+    """
+
+    def __init__(self, compute: Compute, pool: CpuPool, *, max_wait_s: float) -> None:
+        self._compute = compute
+        self._pool = pool
+        self._max_wait_s = max_wait_s
+
+    def admit(self, context: RequestContext, wants: Sequence[Want]) -> None:
+        """Let a request wait for encoders, and give it its place at each of them until `release`.
+
+        Args:
+            context: The request's.
+            wants: What it asks of each; nothing where all is stored.
+
+        Raises:
+            OverloadedError: It would be done too late, or wait too long.
+        """
+        if not wants:
+            return
+        done_s, alone_s = self._estimate(context, wants)
+        wait_s = done_s - alone_s
+        check_wait(context, time.monotonic(), done_s=done_s, wait_s=wait_s, max_wait_s=self._max_wait_s)
+        for want in wants:
+            self._compute.reserve(want.encoder, context, want.num_inputs)
+
+    def release(self, context: RequestContext) -> None:
+        """Let go of the places that a request has."""
+        self._compute.release(context)
+
+    def _estimate(self, context: RequestContext, wants: Sequence[Want]) -> tuple[float, float]:
+        """Seconds until the request is done, and what they would be if there were no other."""
+        decode_s = sum(seconds for want in wants for seconds in want.decode_s.values())
+        backlog_s = self._pool.backlog_s(context, decode_s) if decode_s else 0.0
+        decode_s /= self._pool.num_threads
+        done_s, alone_s = backlog_s + decode_s, decode_s
+        for kinds in (("image", "text"), ("pair",)):
+            step = [
+                (want, load)
+                for want in wants
+                if want.kind in kinds and (load := self._compute.load(want.encoder)) is not None
+            ]
+            found = [self._step(context, *each, ready_s=(done_s, alone_s), decode_s=decode_s) for each in step]
+            done_s = max([done_s, *(done for done, _ in found)])
+            alone_s = max([alone_s, *(alone for _, alone in found)])
+        return done_s, alone_s
+
+    def _step(
+        self, context: RequestContext, want: Want, load: EncoderLoad, *, ready_s: tuple[float, float], decode_s: float
+    ) -> tuple[float, float]:
+        """When an encoder has done its part, and when it had if there were no other request.
+
+        The encoder begins with the first images while the next are decoded.
+
+        Args:
+            context: The request's.
+            want: The part.
+            load: The encoder's.
+            ready_s: When all its inputs are there, and when they were if there were no other request.
+            decode_s: What decoding takes of that.
+        """
+        forecast = load.forecast(context, want.num_inputs)
+        share = min(1.0, IMAGES_PER_CALL / want.num_inputs) if want.kind == "image" else 1.0
+        early_s = decode_s * (1 - share) if want.kind == "image" else 0.0
+        last_s = load.seconds(share * want.num_inputs * load.input_cost)
+        ready = (0.0, 0.0) if want.kind == "text" else ready_s
+        alone_s = max(ready[1] - early_s + forecast.own_s, ready[1] + last_s)
+        done_s = max(forecast.done_s, ready[0] - early_s + forecast.own_s, ready[0] + last_s)
+        return done_s, alone_s

@@ -1,0 +1,55 @@
+"""What a request asks of encoders: what is encoded, what it is known by, and what preprocessing it takes."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from plumbline_models.core.protocols import Encoder, PairInput
+from plumbline_serve.encoding_cache import EncodingKey, encoding_key
+from plumbline_serve.messages import ImageSource
+from plumbline_serve.requests.images import RequestImage
+from plumbline_serve.work import Work
+
+LEAST_CHARS = 20
+"""What every text takes beside its characters."""
+
+Pair: TypeAlias = tuple[ImageSource, str]
+"""An image and the text that is compared with it."""
+Need: TypeAlias = tuple[Encoder, Sequence[ImageSource] | Sequence[str] | Sequence[Pair]]
+"""An encoder, and what it will be asked for."""
+Input: TypeAlias = RequestImage | str | PairInput
+"""What an encoder preprocesses."""
+
+
+def work_of(encoder: Encoder, given: Input) -> Work:
+    """What preprocessing asks of its pool.
+
+    Args:
+        encoder: Whose preprocessing.
+        given: What is preprocessed.
+    """
+    if isinstance(given, RequestImage):
+        return given.work(encoder)
+    text = given.caption if isinstance(given, PairInput) else given
+    return reading_work(encoder.key, text)
+
+
+def reading_work(kind: str, text: str) -> Work:
+    """What reading a text takes.
+
+    Args:
+        kind: Of reading: texts of a kind take time by their length.
+        text: It.
+    """
+    return Work(kind, len(text) + LEAST_CHARS)
+
+
+def key_of(encoder: Encoder, image: RequestImage | None, text: str | None) -> EncodingKey:
+    """What an encoding is known by: that of an image, of a text, or of both together.
+
+    Args:
+        encoder: Whose encoding it is.
+        image: Open.
+        text: Within the limits.
+    """
+    parts = [] if image is None else [image.digest]
+    return encoding_key(encoder, *parts, *([] if text is None else [text.encode("utf-8", "surrogatepass")]))
