@@ -47,7 +47,9 @@ def problem_document(status: status_pb2.Status) -> Document:
     }
     info = _detail(status, error_details_pb2.ErrorInfo)
     if info is not None:
-        document |= {key: info.metadata[key] for key in ("type", "title") if key in info.metadata}
+        document |= {key: info.metadata[key] for key in ("type", "title", "reason") if key in info.metadata}
+        if info.metadata.get("estimated_wait_ms", "").isdecimal():
+            document["estimated_wait_ms"] = int(info.metadata["estimated_wait_ms"])
         if info.metadata.get("status", "").isdecimal():
             document["status"] = int(info.metadata["status"])
         document["code"] = info.reason.lower()

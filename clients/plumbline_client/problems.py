@@ -33,6 +33,10 @@ class Problem(ReplyModel):
     errors: tuple[FieldProblem, ...] = ()
     retry_after_ms: float | None = None
     """When a retry is likely to be served, from the reply on; with 429 and 503."""
+    reason: str | None = None
+    """Why there is no room, with `overloaded`: `deadline`, `wait`, `full` or `late`."""
+    estimated_wait_ms: int | None = None
+    """When the answer would have been there, from the reply on; with `overloaded`."""
     request_id: str | None = None
 
 

@@ -9,7 +9,8 @@ batch fails, the same message stands in that item's result and its neighbours ar
 
   400, 413, 415, 422  INVALID_ARGUMENT      ErrorInfo.reason    the REST problem's code in upper case
   401                 UNAUTHENTICATED       ErrorInfo.domain    "plumbline"
-  403                 PERMISSION_DENIED     ErrorInfo.metadata  "status": the REST problem's status, "title": its title
+  403                 PERMISSION_DENIED     ErrorInfo.metadata  "status": the REST problem's status, "title": its title;
+                                                                with 429 "reason" and "estimated_wait_ms"
   404                 NOT_FOUND             BadRequest          one violation a faulty field; `field` is a JSON pointer
   429                 RESOURCE_EXHAUSTED    RetryInfo           when to try again (429 and 503)
   500                 INTERNAL

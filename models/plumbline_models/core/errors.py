@@ -26,7 +26,7 @@
     │   ├── UnauthenticatedError         401  unauthenticated
     │   └── MissingScopeError            403  missing_scope
     ├── CapacityError                    503  unavailable            carries `retry_after_s`
-    │   ├── OverloadedError              429  overloaded             the queue is full
+    │   ├── OverloadedError              429  overloaded             no time left, or the queue is full
     │   ├── RateLimitedError             429  rate_limited           the caller's key has used what it may
     │   ├── NotReadyError                503  not_ready              still loading
     │   └── DrainingError                503  draining               about to stop
@@ -231,7 +231,7 @@ class CapacityError(PlumblineError):
 
 
 class OverloadedError(CapacityError):
-    """The queue is full."""
+    """There is no time for the work, or no room; facts `reason` and `estimated_wait_ms` say more."""
 
     status, code, title = 429, "overloaded", "Overloaded"
 

@@ -4,9 +4,8 @@ A batch is never sealed while the encoder is busy: whatever has arrived by the t
 batches grow with load and a lone input waits for nobody. Where the encoder computes several batches at a time, what
 waits is divided among its free streams. When the queue is short but further inputs are known to
 be on their way (still being decoded), the batch waits for them for as long as a batch of its own would cost them
-beyond their share of this one (see `pace`), and at most `max_linger_s`.
-
-Whose inputs a batch takes is a matter of shares (see `input_queue`): the bucket is that of the input whose turn it is.
+beyond their share of this one (see `pace`), and at most `max_linger_s`. Whose inputs it takes is a matter of shares
+(see `input_queue`).
 
 What nobody waits for any more, because its caller left or its deadline passed, leaves the queue at once; so does what
 would be done only after its deadline.
@@ -30,7 +29,8 @@ from plumbline_serve.request_context import PRIORITIES, Priority, RequestContext
 
 EXPIRY_GRACE_S = 0.05  # callers whose own clock ends the wait go first, and take their inputs with them
 NEWEST_COST = 0.02  # what an input weighs in the average that announced ones are counted with
-LOOK_S = 0.02  # between two looks for what would be late: each takes time by the number of requests that wait
+MANY = 256  # inputs that wait: a look for what would be late takes time by their number
+LOOK_S = 0.02  # between two such looks where there are many
 
 log = logging.getLogger(__name__)
 
@@ -93,14 +93,14 @@ class Batcher:
     @property
     def load(self) -> EncoderLoad:
         """How busy the encoder is, at this moment."""
-        runner, now = self._runner, time.monotonic()
+        runner, line, now = self._runner, self._runner.pace.line, time.monotonic()
         return EncoderLoad(
-            line=runner.pace.line,
+            line=line,
             max_batch=self._most,
             num_streams=runner.num_streams,
             left_s=runner.left_s,
             input_cost=self._input_cost,
-            arrival_rates={lane: rate.at(now) for lane, rate in self._rates.items()},
+            arrival_rates={lane: rate.at(now, line.rate_over_s(self._most)) for lane, rate in self._rates.items()},
             backlog=self._queue.backlog,
         )
 
@@ -177,7 +177,7 @@ class Batcher:
             Entry(each, encoder.cost(each), encoder.bucket(each), context, loop.create_future(), now) for each in inputs
         ]
         size = math.fsum(entry.cost for entry in entries)
-        self._rates[context.priority].count(size, now)
+        self._rates[context.priority].count(size, now, self._runner.pace.line.rate_over_s(self._most))
         for entry in entries:
             self._input_cost += NEWEST_COST * (entry.cost - self._input_cost)
             self._queue.push(entry, size)
@@ -224,12 +224,9 @@ class Batcher:
         return batch
 
     def _is_wanted(self, entry: Entry) -> bool:
-        if entry.future.done():
-            return False
-        if entry.context.deadline.has_passed:
+        if entry.context.deadline.has_passed and not entry.future.done():
             self._answer_expired(entry)
-            return False
-        return True
+        return not entry.future.done()
 
     def _answer_expired(self, entry: Entry) -> None:
         self._observer.expired("queue")
@@ -243,19 +240,19 @@ class Batcher:
     def _drop_late(self) -> None:
         """Refuse what would be done too late, unless that is all there is: then the estimate may be what is wrong."""
         now = time.monotonic()
-        if now < self._looked_at + LOOK_S:
+        if self.num_queued > MANY and now < self._looked_at + LOOK_S:
             return
         self._looked_at, load = now, self.load
-        late = [
-            entry
-            for request in self._queue.late(lambda request, cost: load.is_late(request, cost, now))
-            for entry in request.entries
-        ]
+        requests = self._queue.late(lambda request, cost: load.is_late(request, cost, now))
+        late = [entry for request in requests for entry in request.entries]
         if late and len(late) < self.num_queued:
             error = overloaded("The answer would come too late; try again later.", "late", load.drain_s, load.drain_s)
             for entry in self._drop(late):
-                self._observer.expired("forecast")
-                entry.answer(error)
+                if entry.context.deadline.has_passed:
+                    self._answer_expired(entry)
+                else:
+                    self._observer.expired("forecast")
+                    entry.answer(error)
 
     def _drop(self, entries: Iterable[Entry]) -> list[Entry]:
         """Take out of the queue those that still stand in it."""

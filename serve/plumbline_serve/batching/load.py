@@ -52,22 +52,16 @@ class EncoderLoad:
             num_inputs: At least one.
         """
         cost = num_inputs * self.input_cost
-        own_s, total = self.seconds(cost), self.backlog.until(context, cost, is_new=True, coming=self._coming)
-        return Forecast(own_s, max(own_s, self.done_s(total, cost)))
+        own_s = self.seconds(cost)
+        if not self.left_s and not self.backlog.cost:
+            return Forecast(own_s, own_s)
+        total = self.backlog.until(context, cost, is_new=True, coming=self._coming)
+        return Forecast(own_s, max(own_s, sum(self._steps_s(total))))
 
     @property
     def drain_s(self) -> float:
         """Until all that waits now is done."""
-        return self.done_s(self.backlog.cost, 0.0)
-
-    def done_s(self, total: float, own: float) -> float:
-        """When an encoder has done so much, the last of it a request's own.
-
-        Args:
-            total: Cost that is done until then.
-            own: The request's part of it.
-        """
-        return sum(self._steps_s(total, own))
+        return sum(self._steps_s(self.backlog.cost))
 
     def is_late(self, request: QueuedRequest, cost: float, now_s: float) -> bool:
         """Whether what waits of a request would not be done by its deadline, as far as that can be told.
@@ -81,11 +75,11 @@ class EncoderLoad:
         if math.isinf(at_s):
             return False
         total = self.backlog.until(request.context, cost, coming=self._coming)
-        wait_s, last_s = self._steps_s(total, request.cost)
+        wait_s, last_s = self._steps_s(total)
         return now_s + wait_s / LATE_BY + last_s > at_s
 
-    def _steps_s(self, total: float, own: float) -> tuple[float, float]:
-        """Seconds until the batch begins that has the last input, and those that it takes.
+    def _steps_s(self, total: float) -> tuple[float, float]:
+        """Seconds until the batch begins with which so much is done, and those that it takes.
 
         It ends as a whole, and what comes until it begins fills it further.
         """
@@ -93,8 +87,7 @@ class EncoderLoad:
         before_s = self.line.seconds(num_before * self.max_batch, self.max_batch) / self.num_streams
         last = total - num_before * self.max_batch
         last += sum(self.arrival_rates.values()) * (self.left_s + before_s)
-        last_s = self.line.seconds(min(self.max_batch, max(last, own)), self.max_batch)
-        return self.left_s + before_s, last_s
+        return self.left_s + before_s, self.line.seconds(min(self.max_batch, last), self.max_batch)
 
     @property
     def _coming(self) -> Mapping[Priority, float]:
@@ -141,5 +134,9 @@ def overloaded(sentence: str, reason: str, done_s: float, wait_s: float) -> Over
         done_s: Seconds until the work would have been done.
         wait_s: Until what is ahead of it is done: when it is time to try again.
     """
-    estimated_ms = math.ceil(done_s * 1000)
-    return OverloadedError(sentence, reason=reason, estimated_ms=estimated_ms, retry_after_s=wait_s or RETRY_AFTER_S)
+    return OverloadedError(
+        sentence,
+        reason=reason,
+        estimated_wait_ms=math.ceil(done_s * 1000),
+        retry_after_s=wait_s or RETRY_AFTER_S,
+    )

@@ -14,7 +14,7 @@ MIN_SPREAD = 0.05  # standard deviation of the costs over their mean: below, the
 KNOWN_FROM = 3  # batches; fewer tell nothing
 MAX_SURPRISE = 3.0  # of the time that was expected: a batch that took longer (a new shape is compiled) counts as this
 FORGET_SLOW = 0.5  # as FORGET, where a batch took less than a third: those before were the exceptions
-RATE_OVER_S = 1.0  # arrivals of the last second or so count
+RATE_OVER_S, RATE_OVER_BATCHES = 1.0, 2.0  # arrivals count for as long, whichever is longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,10 @@ class Line:
 
     fixed_s: float = 0.0
     per_cost_s: float = 0.0
+
+    def rate_over_s(self, max_batch: float) -> float:
+        """How long arrivals count, for an encoder with such batches."""
+        return max(RATE_OVER_S, RATE_OVER_BATCHES * self.seconds(max_batch, max_batch))
 
     def seconds(self, cost: float, max_batch: float) -> float:
         """What so much cost takes in full batches, one after the other.
@@ -41,19 +45,25 @@ class ArrivalRate:
         self._rate = 0.0
         self._at_s = 0.0
 
-    def count(self, cost: float, now_s: float) -> None:
+    def count(self, cost: float, now_s: float, over_s: float) -> None:
         """So much has come.
 
         Args:
             cost: Of it.
             now_s: On a monotonic clock.
+            over_s: How long it weighs: as far back as is looked ahead.
         """
-        self._rate = self.at(now_s) + cost / RATE_OVER_S
+        self._rate = self.at(now_s, over_s) + cost / over_s
         self._at_s = now_s
 
-    def at(self, now_s: float) -> float:
-        """Cost per second."""
-        return self._rate * math.exp((self._at_s - now_s) / RATE_OVER_S)
+    def at(self, now_s: float, over_s: float) -> float:
+        """Cost per second.
+
+        Args:
+            now_s: On a monotonic clock.
+            over_s: As for `count`.
+        """
+        return self._rate * math.exp((self._at_s - now_s) / over_s)
 
 
 class Pace:

@@ -18,6 +18,7 @@ from plumbline_models.core.errors import (
     AccessError,
     CapacityError,
     MethodNotAllowedError,
+    OverloadedError,
     PlumblineError,
     RequestError,
     UnauthenticatedError,
@@ -97,6 +98,7 @@ def problem(error: PlumblineError, request_id: str | None = None) -> Problem:
         document["errors"] = faults
     if isinstance(error, CapacityError):
         document["retry_after_ms"] = math.ceil(error.retry_after_s * 1000)
+    document |= _shown_facts(error)
     if request_id is not None:
         document["request_id"] = request_id
     return document
@@ -124,6 +126,7 @@ def status(error: PlumblineError) -> Status:
     number, _ = grpc_code(error).value
     message = Status(code=number, message=_cut(_detail(error)))
     metadata = {"status": str(error.status), "title": error.title, "type": problem_type(error)}
+    metadata |= {name: str(value) for name, value in _shown_facts(error).items()}
     message.details.add().Pack(ErrorInfo(reason=error.code.upper(), domain=ERROR_DOMAIN, metadata=metadata))
     if faults := _faults(error):
         violations = [
@@ -175,6 +178,12 @@ def report_items(reply: Reply, request_id: str) -> None:
 
 def _detail(error: PlumblineError) -> str:
     return INTERNAL_DETAIL if error.status == INTERNAL_STATUS else error.detail
+
+
+def _shown_facts(error: PlumblineError) -> Problem:
+    """What a caller may know of why there is no capacity."""
+    names = ("reason", "estimated_wait_ms") if isinstance(error, OverloadedError) else ()
+    return {name: error.facts[name] for name in names if name in error.facts}
 
 
 def _faults(error: PlumblineError) -> list[dict[str, str]]:

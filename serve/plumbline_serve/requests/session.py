@@ -175,7 +175,8 @@ class RequestSession:
             pairs: Their images are open.
             images: The encodings of the images, which the encoder starts from.
         """
-        keys = {(image, text): _error(images[image]) or self._key(encoder, (image, text)) for image, text in pairs}
+        failed = {image: each for image, each in images.items() if isinstance(each, PlumblineError)}
+        keys = {pair: failed.get(pair[0]) or self._key(encoder, pair) for pair in pairs}
         inputs = {
             key: PairInput(text, image_encoding=images[image])
             for (image, text), key in keys.items()
@@ -289,13 +290,9 @@ class RequestSession:
 
     def _decode_s(self, encoder: Encoder, given: ImageSource | str | Pair) -> float:
         """Seconds that an image is expected to take on a thread before its encoder has it; 0 for all else."""
-        opened = self._images[given] if encoder.kind == "image" and not isinstance(given, str | tuple) else None
+        opened = None if isinstance(given, str | tuple) else self._images[given]
         return self._tools.pools.decode.cost_s(opened.work(encoder)) if isinstance(opened, RequestImage) else 0.0
 
     def _of(self, keys: Mapping[T, EncodingKey | PlumblineError]) -> Mapping[T, EncodingOrError]:
         """The encodings under the keys, and the errors that stand in the place of one."""
         return {each: self._encodings[key] if isinstance(key, EncodingKey) else key for each, key in keys.items()}
-
-
-def _error(encoding: EncodingOrError) -> PlumblineError | None:
-    return encoding if isinstance(encoding, PlumblineError) else None

@@ -108,9 +108,13 @@ class Simulation:
             num_streams=1,
             left_s=max(0.0, left_s),
             input_cost=1.0,
-            arrival_rates={lane: rate.at(self.now) for lane, rate in self._rates.items()},
+            arrival_rates={lane: rate.at(self.now, self._over_s) for lane, rate in self._rates.items()},
             backlog=self._queue.backlog,
         )
+
+    @property
+    def _over_s(self) -> float:
+        return self._pace.line.rate_over_s(MAX_BATCH)
 
     def _arrive(self, arrival: Arrival) -> None:
         deadline = Deadline() if arrival.timeout_s is None else Deadline(self.now + arrival.timeout_s)
@@ -123,7 +127,7 @@ class Simulation:
         except OverloadedError:
             self.refused.append(arrival)
             return
-        self._rates[arrival.priority].count(arrival.num_inputs, self.now)
+        self._rates[arrival.priority].count(arrival.num_inputs, self.now, self._over_s)
         self._requests[context] = Request(arrival, context, arrival.num_inputs)
         for _ in range(arrival.num_inputs):
             self._queue.push(Entry(None, 1.0, 0, context, NOBODY, self.now), arrival.num_inputs)

@@ -10,7 +10,6 @@ from plumbline_serve.batching import Batcher, BatchLimits, LocalCompute
 from plumbline_serve.concurrency import Deadline
 from plumbline_serve.request_context import RequestContext
 
-NEVER = RequestContext()
 LIMITS = BatchLimits(max_queued=64, max_linger_s=0.0)
 
 
@@ -25,7 +24,7 @@ async def gated(make_encoder, observer):
     encoder = make_encoder()
     encoder.gate = threading.Event()
     batcher = Batcher(encoder, LIMITS, observer)
-    first = asyncio.create_task(batcher.encode([0.0], NEVER))
+    first = asyncio.create_task(batcher.encode([0.0], RequestContext()))
     await entered(encoder)
     yield encoder, batcher
     encoder.gate.set()
@@ -35,14 +34,14 @@ async def gated(make_encoder, observer):
 
 async def test_encodings_come_back_in_the_order_of_the_inputs(make_encoder, observer):
     batcher = Batcher(make_encoder(), LIMITS, observer)
-    encoded = await batcher.encode([float(i) for i in range(20)], NEVER)
+    encoded = await batcher.encode([float(i) for i in range(20)], RequestContext())
     assert encoded.encodings == [float(i) for i in range(20)]
     await batcher.close()
 
 
 async def test_what_arrives_while_the_encoder_is_busy_goes_together(gated, observer):
     encoder, batcher = gated
-    calls = [asyncio.create_task(batcher.encode([float(i)], NEVER)) for i in range(1, 6)]
+    calls = [asyncio.create_task(batcher.encode([float(i)], RequestContext())) for i in range(1, 6)]
     await asyncio.sleep(0)
     encoder.gate.set()
     assert [(await call).encodings for call in calls] == [[1.0], [2.0], [3.0], [4.0], [5.0]]
@@ -51,7 +50,7 @@ async def test_what_arrives_while_the_encoder_is_busy_goes_together(gated, obser
 
 async def test_a_batch_carries_no_more_cost_than_the_encoder_takes(gated):
     encoder, batcher = gated
-    call = asyncio.create_task(batcher.encode([float(i) for i in range(1, 20)], NEVER))
+    call = asyncio.create_task(batcher.encode([float(i) for i in range(1, 20)], RequestContext()))
     await asyncio.sleep(0)
     encoder.gate.set()
     await call
@@ -61,7 +60,7 @@ async def test_a_batch_carries_no_more_cost_than_the_encoder_takes(gated):
 async def test_the_configured_limit_holds_where_the_encoder_would_take_more(make_encoder, observer):
     encoder = make_encoder()
     batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=0.0, max_batch=3), observer)
-    await batcher.encode([float(i) for i in range(8)], NEVER)
+    await batcher.encode([float(i) for i in range(8)], RequestContext())
     assert [len(batch) for batch in encoder.batches] == [3, 3, 2]
     await batcher.close()
 
@@ -69,7 +68,7 @@ async def test_the_configured_limit_holds_where_the_encoder_would_take_more(make
 async def test_inputs_of_different_buckets_never_share_a_batch(make_encoder, observer):
     encoder = make_encoder("image", "arithmetic/bucketed")
     batcher = Batcher(encoder, LIMITS, observer)
-    encoded = await batcher.encode([1.0, 2.0, 3.0, 4.0], NEVER)
+    encoded = await batcher.encode([1.0, 2.0, 3.0, 4.0], RequestContext())
     assert encoded.encodings == [1.0, 2.0, 3.0, 4.0]
     assert sorted(encoder.batches) == [[1.0, 3.0], [2.0, 4.0]]
     await batcher.close()
@@ -79,7 +78,7 @@ async def test_an_input_that_fails_takes_nobody_with_it(make_encoder, observer):
     encoder = make_encoder()
     encoder.poison = 3.0
     batcher = Batcher(encoder, LIMITS, observer)
-    encoded = await batcher.encode([0.0, 1.0, 2.0, 3.0, 4.0], NEVER)
+    encoded = await batcher.encode([0.0, 1.0, 2.0, 3.0, 4.0], RequestContext())
     assert [each for each in encoded.encodings if not isinstance(each, EngineError)] == [0.0, 1.0, 2.0, 4.0]
     assert isinstance(encoded.encodings[3], EngineError)
     await batcher.close()
@@ -88,9 +87,9 @@ async def test_an_input_that_fails_takes_nobody_with_it(make_encoder, observer):
 async def test_several_inputs_that_fail_take_nobody_with_them(make_encoder, observer):
     encoder = make_encoder()
     batcher = Batcher(encoder, LIMITS, observer)
-    await batcher.encode([0.0], NEVER)
+    await batcher.encode([0.0], RequestContext())
     encoder.poison = 3.0
-    encodings = (await batcher.encode([3.0, 1.0, 3.0, 3.0, 3.0, 3.0, 2.0, 3.0], NEVER)).encodings
+    encodings = (await batcher.encode([3.0, 1.0, 3.0, 3.0, 3.0, 3.0, 2.0, 3.0], RequestContext())).encodings
     assert [i for i, each in enumerate(encodings) if not isinstance(each, EngineError)] == [1, 6]
     assert (batcher.is_alive, observer.num_broken) == (True, 0)
     await batcher.close()
@@ -101,10 +100,10 @@ async def test_an_encoder_that_fails_on_everything_is_not_tried_input_by_input(m
     encoder = make_encoder()
     batcher = Batcher(encoder, LIMITS, observer)
     if has_encoded:
-        await batcher.encode([0.0], NEVER)
+        await batcher.encode([0.0], RequestContext())
     encoder.is_broken = True
     before = len(encoder.batches)
-    encodings = (await batcher.encode([float(i) for i in range(8)], NEVER)).encodings
+    encodings = (await batcher.encode([float(i) for i in range(8)], RequestContext())).encodings
     assert all(isinstance(each, EngineError) for each in encodings)
     assert len(encoder.batches) - before <= 5  # the whole, its halves, and what had been encoded, twice
     await batcher.close()
@@ -114,16 +113,16 @@ async def test_an_encoder_that_fails_on_every_batch_is_given_up_until_one_works(
     encoder = make_encoder()
     compute = LocalCompute([encoder], LIMITS, observer)
     await compute.start()
-    await compute.encode(encoder.key, [0.0], NEVER)
+    await compute.encode(encoder.key, [0.0], RequestContext())
     encoder.is_broken = True
     for _ in range(3):
         compute.check_alive()
-        await compute.encode(encoder.key, [1.0], NEVER)
+        await compute.encode(encoder.key, [1.0], RequestContext())
     with pytest.raises(EngineError):
         compute.check_alive()
     assert (compute.is_ready, observer.num_broken) == (False, 3)
     encoder.is_broken = False
-    await compute.encode(encoder.key, [1.0], NEVER)
+    await compute.encode(encoder.key, [1.0], RequestContext())
     compute.check_alive()
     assert compute.is_ready
     await compute.close()
@@ -133,9 +132,9 @@ async def test_inputs_that_fail_again_and_again_do_not_condemn_the_encoder(make_
     encoder = make_encoder()
     encoder.poison = 3.0
     batcher = Batcher(encoder, LIMITS, observer)
-    await batcher.encode([0.0], NEVER)
+    await batcher.encode([0.0], RequestContext())
     for _ in range(5):
-        await batcher.encode([3.0], NEVER)
+        await batcher.encode([3.0], RequestContext())
     assert batcher.is_alive
     await batcher.close()
 
@@ -152,7 +151,7 @@ async def test_a_batch_is_stuck_by_what_batches_have_taken(make_encoder, observe
     limits = BatchLimits(max_queued=64, max_linger_s=0.0, min_stuck_s=0.01)
     batcher = Batcher(encoder, limits, observer, load_s=load_s)
     encoder.gate = threading.Event()
-    busy = asyncio.create_task(batcher.encode([0.0], NEVER))
+    busy = asyncio.create_task(batcher.encode([0.0], RequestContext()))
     await entered(encoder)
     await asyncio.sleep(0.02)
     assert batcher.is_alive is is_alive
@@ -164,10 +163,10 @@ async def test_a_batch_is_stuck_by_what_batches_have_taken(make_encoder, observe
 
 async def test_a_full_queue_refuses_with_a_time_to_retry(gated):
     _, batcher = gated
-    waiting = asyncio.create_task(batcher.encode([1.0] * 60, NEVER))
+    waiting = asyncio.create_task(batcher.encode([1.0] * 60, RequestContext()))
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError) as refusal:
-        await batcher.encode([2.0] * 5, NEVER)
+        await batcher.encode([2.0] * 5, RequestContext())
     assert refusal.value.retry_after_s > 0
     waiting.cancel()
 
@@ -175,7 +174,7 @@ async def test_a_full_queue_refuses_with_a_time_to_retry(gated):
 async def test_an_input_whose_deadline_passed_is_answered_and_not_computed(gated, observer):
     encoder, batcher = gated
     late = asyncio.create_task(batcher.encode([7.0], RequestContext(Deadline.after_ms(0))))
-    kept = asyncio.create_task(batcher.encode([8.0], NEVER))
+    kept = asyncio.create_task(batcher.encode([8.0], RequestContext()))
     await asyncio.sleep(0)
     encoder.gate.set()
     assert isinstance((await late).encodings[0], DeadlineExceededError)
@@ -186,8 +185,8 @@ async def test_an_input_whose_deadline_passed_is_answered_and_not_computed(gated
 
 async def test_an_input_whose_caller_has_gone_is_not_computed(gated):
     encoder, batcher = gated
-    gone = asyncio.create_task(batcher.encode([7.0], NEVER))
-    kept = asyncio.create_task(batcher.encode([8.0], NEVER))
+    gone = asyncio.create_task(batcher.encode([7.0], RequestContext()))
+    kept = asyncio.create_task(batcher.encode([8.0], RequestContext()))
     await asyncio.sleep(0)
     gone.cancel()
     await asyncio.sleep(0)
@@ -199,12 +198,12 @@ async def test_an_input_whose_caller_has_gone_is_not_computed(gated):
 @pytest.mark.parametrize("num_inputs", [pytest.param(20, id="interactive"), pytest.param(64, id="bulk")])
 async def test_what_callers_left_behind_is_out_of_the_queue_at_once(gated, observer, num_inputs):
     encoder, batcher = gated
-    gone = asyncio.create_task(batcher.encode([7.0] * num_inputs, NEVER))
+    gone = asyncio.create_task(batcher.encode([7.0] * num_inputs, RequestContext()))
     await asyncio.sleep(0)
     gone.cancel()
     await asyncio.gather(gone, return_exceptions=True)
     assert (batcher.num_queued, set(observer.num_queued.values())) == (0, {0})
-    kept = asyncio.create_task(batcher.encode([8.0] * 64, NEVER))  # all the room that there is
+    kept = asyncio.create_task(batcher.encode([8.0] * 64, RequestContext()))  # all the room that there is
     await asyncio.sleep(0)
     encoder.gate.set()
     assert (await kept).encodings == [8.0] * 64
@@ -221,35 +220,114 @@ async def test_a_deadline_that_passes_in_the_queue_is_answered_while_the_encoder
 async def test_a_caller_that_leaves_while_its_batch_waits_for_more_stops_nothing(make_encoder, observer):
     batcher = Batcher(make_encoder(), BatchLimits(max_queued=64, max_linger_s=30.0), observer)
     batcher.expect(1)
-    gone = asyncio.create_task(batcher.encode([1.0], NEVER))
+    gone = asyncio.create_task(batcher.encode([1.0], RequestContext()))
     await asyncio.sleep(0.01)
     gone.cancel()
     await asyncio.gather(gone, return_exceptions=True)
     batcher.expect(-1)
-    assert (await batcher.encode([2.0], NEVER)).encodings == [2.0]
+    assert (await batcher.encode([2.0], RequestContext())).encodings == [2.0]
     await batcher.close()
 
 
-async def test_a_single_image_does_not_stand_behind_a_large_call(gated):
-    encoder, batcher = gated
-    bulk = asyncio.create_task(batcher.encode([1.0] * 40, NEVER))
-    await asyncio.sleep(0)
-    single = asyncio.create_task(batcher.encode([2.0], NEVER))
-    await asyncio.sleep(0)
+async def settled() -> None:
+    """Let every task run until it waits."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("num_calls", [1, 4])
+async def test_one_image_waits_for_two_batches_at_most_however_much_another_caller_has(gated, num_calls):
+    encoder, batcher = gated  # it is busy: that is the first of the two
+    bulk = [asyncio.create_task(batcher.encode([1.0] * 12, RequestContext())) for _ in range(num_calls)]
+    await settled()
+    single = asyncio.create_task(batcher.encode([2.0], RequestContext()))
+    await settled()
     encoder.gate.set()
-    await asyncio.gather(bulk, single)
+    await asyncio.gather(*bulk, single)
     assert 2.0 in encoder.batches[1]
 
 
-async def test_bulk_work_leads_every_fourth_batch_so_that_it_cannot_starve(gated):
+async def test_large_work_is_done_while_small_work_goes_on_coming(gated):
     encoder, batcher = gated
-    bulk = asyncio.create_task(batcher.encode([1.0] * 32, NEVER))
-    await asyncio.sleep(0)
-    singles = [asyncio.create_task(batcher.encode([2.0] * 8, NEVER)) for _ in range(4)]
-    await asyncio.sleep(0)
+    bulk = asyncio.create_task(batcher.encode([1.0] * 32, RequestContext()))
+    await settled()
+    small = {asyncio.create_task(batcher.encode([2.0] * 8, RequestContext())) for _ in range(2)}
     encoder.gate.set()
-    await asyncio.gather(bulk, *singles)
-    assert [1.0] * 8 in encoder.batches[1:5]
+    while not bulk.done():
+        _, small = await asyncio.wait(small, return_when=asyncio.FIRST_COMPLETED)
+        while len(small) < 2:
+            small.add(asyncio.create_task(batcher.encode([2.0] * 8, RequestContext())))
+    await asyncio.gather(*small)
+    assert (await bulk).encodings == [1.0] * 32
+
+
+async def test_a_place_that_is_reserved_goes_before_what_comes_later(gated):
+    encoder, batcher = gated
+    first, second = RequestContext(), RequestContext()
+    batcher.reserve(first, 8)
+    later = asyncio.create_task(batcher.encode([2.0] * 8, second))
+    await settled()
+    earlier = asyncio.create_task(batcher.encode([1.0] * 8, first))
+    await settled()
+    batcher.release(first)
+    encoder.gate.set()
+    await asyncio.gather(later, earlier)
+    assert encoder.batches[1:] == [[1.0] * 8, [2.0] * 8]
+    assert batcher.load.backlog.cost == 0
+
+
+async def test_a_place_that_is_given_up_counts_no_longer(gated):
+    _, batcher = gated
+    context = RequestContext()
+    batcher.reserve(context, 8)
+    assert batcher.load.backlog.cost == 8
+    batcher.release(context)
+    assert batcher.load.backlog.cost == 0
+
+
+def pace(batcher, seconds: float) -> None:
+    """As if every input had taken so long so far."""
+    for cost in (1.0, 8.0, 4.0):
+        batcher._runner.pace.learn(cost, seconds * cost)
+
+
+async def test_what_would_be_late_is_refused_while_it_waits_and_counts_no_longer(gated, observer):
+    encoder, batcher = gated
+    kept = asyncio.create_task(batcher.encode([1.0] * 8, RequestContext()))
+    await settled()
+    late = asyncio.create_task(batcher.encode([2.0] * 8, RequestContext(Deadline.after_ms(60_000))))
+    await settled()
+    pace(batcher, 30.0)  # 4 minutes for what goes before
+    encoder.gate.set()
+    with pytest.raises(OverloadedError) as refusal:
+        await late
+    assert refusal.value.facts["reason"] == "late"
+    assert (await kept).encodings == [1.0] * 8
+    assert (batcher.num_queued, batcher.load.backlog.cost, observer.num_queued["normal"]) == (0, 0, 0)
+    assert [2.0] * 8 not in encoder.batches
+
+
+async def test_what_would_be_late_is_computed_where_nothing_else_waits(gated):
+    encoder, batcher = gated
+    alone = asyncio.create_task(batcher.encode([2.0], RequestContext(Deadline.after_ms(60_000))))
+    await settled()
+    pace(batcher, 300.0)  # which may be wrong
+    encoder.gate.set()
+    assert (await alone).encodings == [2.0]
+
+
+async def test_inputs_that_were_computed_for_nobody_are_counted(make_encoder, observer):
+    encoder = make_encoder()
+    encoder.gate = threading.Event()
+    batcher = Batcher(encoder, LIMITS, observer)
+    gone = asyncio.create_task(batcher.encode([1.0, 2.0], RequestContext()))
+    await entered(encoder)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    encoder.gate.set()
+    assert (await batcher.encode([3.0], RequestContext())).encodings == [3.0]
+    assert (observer.num_unwanted, sum(observer.batch_sizes)) == (2, 3)
+    await batcher.close()
 
 
 @pytest.fixture
@@ -267,9 +345,9 @@ async def test_a_second_stream_begins_while_the_first_is_busy_and_a_third_batch_
     encoder.gate = threading.Event()
     calls = []
     for value in (1.0, 2.0):
-        calls.append(asyncio.create_task(batcher.encode([value], NEVER)))
+        calls.append(asyncio.create_task(batcher.encode([value], RequestContext())))
         await entered(encoder)
-    calls += [asyncio.create_task(batcher.encode([value], NEVER)) for value in (3.0, 4.0)]
+    calls += [asyncio.create_task(batcher.encode([value], RequestContext())) for value in (3.0, 4.0)]
     await asyncio.sleep(0.02)
     assert encoder.batches == [[1.0], [2.0]]
     encoder.gate.set()
@@ -279,7 +357,7 @@ async def test_a_second_stream_begins_while_the_first_is_busy_and_a_third_batch_
 
 async def test_what_waits_is_divided_among_free_streams(double):
     encoder, batcher = double
-    encoded = await batcher.encode([float(i) for i in range(7)], NEVER)
+    encoded = await batcher.encode([float(i) for i in range(7)], RequestContext())
     assert encoded.encodings == [float(i) for i in range(7)]
     assert sorted(encoder.batches) == [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 
@@ -287,9 +365,9 @@ async def test_what_waits_is_divided_among_free_streams(double):
 async def test_the_only_free_stream_takes_all_that_waits(double):
     encoder, batcher = double
     encoder.gate = threading.Event()
-    first = asyncio.create_task(batcher.encode([0.0], NEVER))
+    first = asyncio.create_task(batcher.encode([0.0], RequestContext()))
     await entered(encoder)
-    rest = asyncio.create_task(batcher.encode([1.0, 2.0, 3.0], NEVER))
+    rest = asyncio.create_task(batcher.encode([1.0, 2.0, 3.0], RequestContext()))
     await entered(encoder)
     encoder.gate.set()
     assert [(await call).encodings for call in (first, rest)] == [[0.0], [1.0, 2.0, 3.0]]
@@ -300,10 +378,10 @@ async def test_a_batch_waits_for_inputs_that_are_announced(make_encoder, observe
     encoder = make_encoder()
     batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=30.0), observer)
     batcher.expect(2)
-    first = asyncio.create_task(batcher.encode([1.0], NEVER))
+    first = asyncio.create_task(batcher.encode([1.0], RequestContext()))
     await asyncio.sleep(0.02)
     assert encoder.batches == []
-    second = asyncio.create_task(batcher.encode([2.0], NEVER))
+    second = asyncio.create_task(batcher.encode([2.0], RequestContext()))
     await asyncio.sleep(0)
     batcher.expect(-2)
     await asyncio.gather(first, second)
@@ -317,7 +395,7 @@ async def test_nothing_waits_for_announced_inputs_where_batches_gain_nothing(mak
     batcher._runner.pace.learn(1.0, 1.0)
     batcher._runner.pace.learn(4.0, 4.0)
     batcher.expect(1)
-    assert (await batcher.encode([1.0], NEVER)).encodings == [1.0]
+    assert (await batcher.encode([1.0], RequestContext())).encodings == [1.0]
     await batcher.close()
 
 
@@ -325,20 +403,20 @@ async def test_inputs_that_still_wait_when_the_batcher_closes_are_answered(make_
     encoder = make_encoder()
     batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=30.0), observer)
     batcher.expect(1)
-    waiting = asyncio.create_task(batcher.encode([1.0], NEVER))
+    waiting = asyncio.create_task(batcher.encode([1.0], RequestContext()))
     await asyncio.sleep(0)
     await batcher.close()
     assert isinstance((await waiting).encodings[0], EngineError)
     assert not batcher.is_alive
     with pytest.raises(EngineError):
-        await batcher.encode([1.0], NEVER)
+        await batcher.encode([1.0], RequestContext())
 
 
 async def test_inputs_that_are_being_computed_when_the_batcher_closes_are_answered(make_encoder, observer):
     encoder = make_encoder()
     encoder.gate = threading.Event()
     batcher = Batcher(encoder, LIMITS, observer)
-    busy = asyncio.create_task(batcher.encode([1.0], NEVER))
+    busy = asyncio.create_task(batcher.encode([1.0], RequestContext()))
     await entered(encoder)
     await batcher.close()
     assert isinstance((await busy).encodings[0], EngineError)

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
+from plumbline_client.grpc_problems import problem_document
 from plumbline_models.core.errors import (
     CapacityError,
     CheckpointNotFoundError,
@@ -93,6 +94,14 @@ def test_retry_after_is_rounded_up(seconds: float, header: str, ms: int) -> None
     assert problem(error)["retry_after_ms"] == ms
     (retry,) = details_of(error, error_details_pb2.RetryInfo)
     assert retry.retry_delay.ToMilliseconds() == ms
+
+
+def test_a_refusal_for_lack_of_time_says_why_and_how_long_it_would_have_taken() -> None:
+    error = OverloadedError("Late.", reason="deadline", estimated_wait_ms=1234, encoder="/secret")
+    told = {"reason": "deadline", "estimated_wait_ms": 1234}
+    assert told.items() <= problem(error).items()
+    assert told.items() <= problem_document(status(error)).items()
+    assert "/secret" not in str(problem(error)) + str(status(error))
 
 
 def test_only_capacity_errors_promise_that_a_retry_helps() -> None:

@@ -38,6 +38,10 @@ class ItemProblem(BaseModel):
     retry_after_ms: int = Field(
         default_factory=int, description="When a retry is likely to be served; 429 and 503 only."
     )
+    reason: str = Field(default_factory=str, description="Why there is no room; `overloaded` only: docs/serving.md.")
+    estimated_wait_ms: int = Field(
+        default_factory=int, description="When the answer would have been there, from the reply on; `overloaded` only."
+    )
 
 
 class Problem(ItemProblem):

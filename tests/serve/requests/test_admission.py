@@ -1,0 +1,140 @@
+"""A request that cannot be answered in time is refused before anything of it is decoded."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from plumbline_models.core.errors import OverloadedError
+from plumbline_serve.messages import EmbedRequest, FilterRequest, Item, RawImage, ScoreRequest, Threshold, UrlImage
+from plumbline_serve.requests.embedding import embed
+from plumbline_serve.requests.filtering import filter_items
+
+
+def learn(pipeline, encoder, seconds: float) -> None:
+    """As if every input of the encoder had taken so long so far."""
+    batcher = pipeline._tools.compute._batchers[encoder.key]
+    for cost in (1.0, 8.0, 4.0):
+        batcher._runner.pace.learn(cost, seconds * cost)
+
+
+def grey(value: int) -> RawImage:
+    return RawImage(bytes([value]) * 12, 2, 2)
+
+
+def score_request(*values: int, scorers: tuple[str, ...] = ("mean",), **named) -> ScoreRequest:
+    return ScoreRequest([Item(str(value), grey(value), "text") for value in values], scorers=scorers, **named)
+
+
+@pytest.fixture
+async def busy(open_pipeline, scorers):
+    """Opens pipelines whose encoder of images is busy with one image, which takes 10 s as far as it knows."""
+    encoder = scorers["mean"].image
+    encoder.gate = threading.Event()
+    under_way = []
+
+    async def open_one(**named):
+        pipeline = await open_pipeline(**named)
+        learn(pipeline, encoder, 10.0)
+        under_way.append(asyncio.create_task(pipeline.score(score_request(0))))
+        assert await asyncio.to_thread(encoder.entered.wait, 30)
+        return pipeline
+
+    yield open_one
+    encoder.gate.set()
+    await asyncio.gather(*under_way)
+
+
+@pytest.mark.parametrize(
+    ("max_wait_s", "timeout_ms", "reason"),
+    [
+        pytest.param(60.0, 15_000, "deadline", id="later than the deadline"),
+        pytest.param(5.0, None, "wait", id="a longer wait than is allowed"),
+    ],
+)
+async def test_what_cannot_be_answered_in_time_is_refused_undecoded(busy, observer, max_wait_s, timeout_ms, reason):
+    pipeline = await busy(max_wait_s=max_wait_s)
+    observer.stages.clear()
+    with pytest.raises(OverloadedError) as refusal:
+        await pipeline.score(score_request(1, timeout_ms=timeout_ms))
+    facts: dict[str, Any] = refusal.value.facts
+    assert facts["reason"] == reason
+    assert 15_000 < facts["estimated_wait_ms"] <= 21_000
+    assert 5 < refusal.value.retry_after_s <= 15
+    assert observer.stages == []
+
+
+async def test_a_deadline_that_leaves_time_enough_is_waited_for(busy, scorers):
+    pipeline = await busy(max_wait_s=0.1)
+    waiting = asyncio.create_task(pipeline.score(score_request(1, timeout_ms=60_000)))
+    await asyncio.sleep(0.01)
+    scorers["mean"].image.gate.set()
+    assert (await waiting).results[0].scores["mean"].value == 1.0
+
+
+async def test_what_was_admitted_counts_before_it_is_decoded(busy, scorers):
+    pipeline = await busy(max_wait_s=25.0)
+    encoder = scorers["mean"].image
+    taken = [asyncio.create_task(pipeline.score(score_request(value))) for value in (1, 2)]
+    await asyncio.sleep(0)  # admitted, and no further
+    with pytest.raises(OverloadedError):
+        await pipeline.score(score_request(3))
+    encoder.gate.set()
+    await asyncio.gather(*taken)
+    assert pipeline._tools.compute.load(encoder.key).backlog.cost == 0
+
+
+async def test_what_is_stored_or_under_way_costs_nothing(busy, scorers):
+    pipeline = await busy(max_wait_s=5.0, image=2**20)
+    joining = asyncio.create_task(pipeline.score(score_request(0, timeout_ms=1000)))  # the image that is computed now
+    await asyncio.sleep(0.01)
+    scorers["mean"].image.gate.set()
+    assert (await joining).results[0].scores["mean"].value == 0.0
+    learn(pipeline, scorers["mean"].image, 10.0)
+    scorers["mean"].image.gate.clear()
+    scorers["mean"].image.entered.clear()
+    blocking = asyncio.create_task(pipeline.score(score_request(7)))
+    assert await asyncio.to_thread(scorers["mean"].image.entered.wait, 30)
+    assert (await pipeline.score(score_request(0, timeout_ms=1000))).results[0].scores["mean"].value == 0.0
+    scorers["mean"].image.gate.set()
+    await blocking
+
+
+async def test_a_lone_request_is_answered_however_long_it_takes(open_pipeline, scorers):
+    pipeline = await open_pipeline(max_wait_s=0.1)
+    learn(pipeline, scorers["mean"].image, 100.0)
+    reply = await pipeline.score(score_request(*range(10), timeout_ms=60_000))
+    assert [result.scores["mean"].value for result in reply.results] == [float(value) for value in range(10)]
+
+
+async def test_every_way_of_asking_is_refused_alike(busy):
+    pipeline = await busy(max_wait_s=5.0)
+    items = [Item("1", grey(1), "text")]
+    for asking in (
+        pipeline.score(ScoreRequest(items)),
+        filter_items(pipeline, FilterRequest([Threshold("mean", min=0.0)], items)),
+        embed(pipeline, EmbedRequest(images=[grey(1)])),
+    ):
+        with pytest.raises(OverloadedError):
+            await asking
+
+
+async def test_an_encoder_that_is_needed_last_counts_as_well(open_pipeline, scorers):
+    pipeline = await open_pipeline(max_wait_s=5.0)
+    pair = scorers["product"].pair
+    pair.gate = threading.Event()
+    learn(pipeline, pair, 10.0)
+    under_way = asyncio.create_task(pipeline.score(score_request(1, scorers=("product",))))
+    assert await asyncio.to_thread(pair.entered.wait, 30)
+    with pytest.raises(OverloadedError):
+        await pipeline.score(score_request(2, scorers=("product",)))
+    assert (await pipeline.score(score_request(2, scorers=("mean",)))).results[0].scores["mean"].value == 2.0
+    pair.gate.set()
+    await under_way
+
+
+async def test_an_image_that_cannot_be_used_asks_nothing_of_encoders(busy):
+    pipeline = await busy(max_wait_s=5.0)
+    reply = await pipeline.score(ScoreRequest([Item("1", UrlImage("https://example.com"), None)], scorers=["mean"]))
+    assert reply.results[0].error.code == "url_source_refused"
