@@ -16,6 +16,7 @@ from pathlib import Path
 
 from plumbline_models.core.errors import ConfigError
 from plumbline_serve.edge.access import answers, read_keys
+from plumbline_serve.fetching import tls_context
 from plumbline_serve.ports import held_block, obstacle
 from plumbline_serve.ray_environment import OBJECT_STORE_BYTES, check_tls, listening, temp_dir
 from plumbline_serve.ray_token import check_own_start
@@ -47,6 +48,7 @@ def look(settings: Settings) -> Iterator[Finding]:
     yield from _keys(settings)
     yield from _limits(settings)
     yield from _tls(settings)
+    yield from _urls(settings)
     yield _descriptors()
     yield _home()
     yield _temporary()
@@ -113,6 +115,17 @@ def _tls(settings: Settings) -> Iterator[Finding]:
         yield Finding("TLS", is_fine=False, found=error.detail)
     else:
         yield Finding("TLS", is_fine=True, found=str(settings.tls.cert))
+
+
+def _urls(settings: Settings) -> Iterator[Finding]:
+    if not settings.urls.enabled:
+        return
+    try:
+        tls_context(settings.urls.ca_file)
+    except ConfigError as error:
+        yield Finding("images by URL", is_fine=False, found=error.detail)
+    else:
+        yield Finding("images by URL", is_fine=True, found=f"from {', '.join(settings.urls.allow_hosts)}")
 
 
 def _descriptors() -> Finding:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import httpcore
 
@@ -68,9 +68,9 @@ class Connector:
     ) -> None:
         self._resolve = resolve
         self._allow_networks = tuple(allow_networks)
-        self._context = _tls_context(ca_file)
+        self._context = tls_context(ca_file)
         self._timeout_s = timeout_s
-        self._network = httpcore.AnyIOBackend()
+        self._network = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
 
     @asynccontextmanager
     async def connect(self, url: ImageUrl) -> AsyncIterator["HeadBounded"]:
@@ -151,7 +151,15 @@ class HeadBounded(httpcore.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
 
-def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """What certificates of hosts are held against.
+
+    Args:
+        ca_file: Of the authorities that vouch for hosts; None: the system's and certifi's.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
     if ca_file is None:
         return httpcore.default_ssl_context()
     try:

@@ -13,6 +13,7 @@ from plumbline_serve.access_settings import AuthSettings, TlsSettings
 from plumbline_serve.cli.checks import MIN_DESCRIPTORS, look
 from plumbline_serve.ports import free_port
 from plumbline_serve.settings import Settings
+from plumbline_serve.url_settings import UrlSettings
 
 
 def settings_of(cache_dir: Path) -> Settings:
@@ -104,3 +105,11 @@ def test_an_address_that_is_none_of_a_redis_stops_the_start(tmp_path: Path) -> N
 def test_certificates_that_cannot_be_used_stop_the_start(tmp_path: Path) -> None:
     settings = settings_of(tmp_path).model_copy(update={"tls": TlsSettings(cert=tmp_path / "none.pem")})
     assert "No such file" in (advice_of("TLS", settings) or "")
+
+
+def test_authorities_that_cannot_be_used_stop_the_start(tmp_path: Path) -> None:
+    urls = UrlSettings(enabled=True, allow_hosts=("a.example",))
+    assert advice_of("images by URL", settings_of(tmp_path).model_copy(update={"urls": urls})) is None
+    urls = urls.model_copy(update={"ca_file": tmp_path / "none.pem"})
+    found = advice_of("images by URL", settings_of(tmp_path).model_copy(update={"urls": urls}))
+    assert "The file of authorities" in (found or "")
