@@ -84,6 +84,8 @@ def test_no_secret_is_anywhere(start, below, tmp_path: Path) -> None:
             written[file] = file.read_bytes()
     assert "plumbline_limits_failures_total 1" in replied
     assert CANARY not in replied
+    assert "'ratelimit': '\"items\";r=" in replied  # over REST
+    assert "key='ratelimit', value='\"items\";r=" in replied  # over gRPC, through Ray and HAProxy
     assert any("POST /v1/score" in line for line in lines)
     assert CANARY not in "".join(lines)
     assert CANARY not in " ".join(commands.values())
