@@ -83,8 +83,10 @@ def start_service(folder: Path, config: str = "", **options: Any) -> RunningServ
     """Start and wait for the line that says it is ready."""
     service = begin_service(folder, config, **options)
     assert service.process.stdout is not None
-    line = service.process.stdout.readline()
-    assert line.startswith("Ready"), service.log.read_text(encoding="utf-8")[-4000:]
+    if not service.process.stdout.readline().startswith("Ready"):
+        with service.process:
+            service.process.terminate()
+        raise AssertionError(service.log.read_text(encoding="utf-8")[-4000:])
     return service
 
 

@@ -60,6 +60,8 @@ FAILURES = (502, 503, 504)
 """HAProxy's own: a gateway is away, broke off, or has no place."""
 SPARE_CONNECTIONS = 64  # for HAProxy's own pages
 SPARE_DESCRIPTORS = 256
+DESCRIPTORS_EACH = 2.5
+"""Of a connection: one to the caller, one to a gateway, and a pipe for every fourth, as Ray has it splice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +205,12 @@ def _admission(max_connections: int, max_per_address: int) -> list[str]:
 
 
 def _connections(settings: Settings) -> tuple[int, int]:
-    """Connections to each port, fewer where the system gives too few descriptors: each takes two, one behind."""
+    """Connections to each port, fewer where the system gives too few descriptors."""
     wanted = settings.limits.max_connections, max(1, settings.limits.max_connections // 4)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if limit == resource.RLIM_INFINITY:
         return wanted
-    places = max(2, (limit - SPARE_DESCRIPTORS) // 2 - SPARE_CONNECTIONS)
+    places = max(2, int((limit - SPARE_DESCRIPTORS) / DESCRIPTORS_EACH) - SPARE_CONNECTIONS)
     part = min(1.0, places / sum(wanted))
     return max(1, int(wanted[0] * part)), max(1, int(wanted[1] * part))
 

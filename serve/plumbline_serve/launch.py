@@ -74,9 +74,11 @@ def running(
         try:
             yield wait_until_told
         finally:
+            report(Stage.STOPPING)
             drain_s = settings.replicas.drain_timeout_s
             _within(drain_s + SERVE_STOP_S, "Ray Serve was not stopped", lambda: asyncio.run(_stop(drain_s)))
     finally:
+        report(Stage.STOPPING)
         _within(RAY_STOP_S, "Ray was not stopped", ray.shutdown)
 
 

@@ -42,6 +42,8 @@ class Stage(IntEnum):
     """What it needs is there."""
     READY = 2
     """Its callers are answered."""
+    STOPPING = 3
+    """It ends, by itself or because it was told to, and so does what it needs."""
 
 
 Report: TypeAlias = Callable[[Stage], None]
@@ -160,8 +162,10 @@ class _Supervision:
         self._watch = watch
         self._stop_timeout_s = stop_timeout_s
         self._stage = Stage.BEGUN
+        self._told_at: Stage | None = None
+        """How far it was when it was told to stop."""
         self._force_at: float | None = None
-        """When the child is ended by force; set once it was told to stop."""
+        """When the child is ended by force; set once it stops."""
 
     def run(self, signals: int, reports: int) -> int:
         """Until the child has ended or is given up.
@@ -180,7 +184,7 @@ class _Supervision:
                 self._tell()
             if reports in readable:
                 if stages := os.read(reports, 4096):
-                    self._stage = Stage(max(stages))
+                    self._reach(Stage(max(stages)))
                 else:
                     sources.remove(reports)
             if (status := self._given_up()) is not None:
@@ -190,11 +194,17 @@ class _Supervision:
 
     @property
     def _was_stopped_early(self) -> bool:
-        return self._force_at is not None and self._stage is not Stage.READY
+        return self._told_at is not None and self._told_at < Stage.READY
+
+    def _reach(self, stage: Stage) -> None:
+        self._stage = stage
+        if stage is Stage.STOPPING and self._force_at is None:
+            self._force_at = time.monotonic() + self._stop_timeout_s
 
     def _tell(self) -> None:
         """The first signal to stop counts; the others are the same wish once more."""
         if self._force_at is None:
+            self._told_at = self._stage
             patience_s = self._stop_timeout_s if self._stage is Stage.READY else UNREADY_STOP_S
             self._force_at = time.monotonic() + patience_s
             send(self._child, signal.SIGTERM)
@@ -216,7 +226,7 @@ class _Supervision:
         elif self._was_stopped_early:
             return 0
         else:
-            cause = "it did not stop in time after it was told to."
+            cause = "it did not stop in time."
         if cause is None:
             return None
         print(f"The service ends: {cause}", file=sys.stderr, flush=True)  # noqa: T201 - for the caller

@@ -28,16 +28,20 @@ def service(report):
     left.stdout.readline()
     told = []
     signal.signal(signal.SIGTERM, lambda *_: told.append(print("told", flush=True)))
-    if KIND != "starts":
+    if KIND not in {{"starts", "gives up"}}:
         report(Stage.READY)
     print(left.pid, ended.pid, flush=True)
+    if KIND == "gives up":
+        report(Stage.STOPPING)
+        time.sleep(3)  # several times as long as between two looks
+        return 7
     while not (told and KIND == "stops"):
         time.sleep(0.1)
     return 7
 
 class Nothing:
     def look(self, stage):
-        return "the lamp is out." if KIND == "cannot go on" and stage is Stage.READY else None
+        return "the lamp is out." if KIND in {{"cannot go on", "gives up"}} and stage >= Stage.READY else None
 
 KIND = sys.argv[1]
 sys.exit(supervise(service, Nothing(), stop_timeout_s=0.5 if KIND == "hangs" else 60))
@@ -104,6 +108,13 @@ def test_a_service_that_cannot_go_on_ends_with_its_cause(start: Start) -> None:
     assert process.stderr is not None
     assert process.stderr.read() == "The service ends: the lamp is out.\n"
     assert not [pid for pid in left if is_there(int(pid))]
+
+
+def test_a_service_that_stops_by_itself_is_not_judged_by_what_it_has_ended(start: Start) -> None:
+    process = start("gives up")
+    assert process.wait(60) == 7
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
 
 
 def test_a_hangup_without_a_terminal_is_none_of_the_service_s(start: Start) -> None:
