@@ -5,11 +5,9 @@ A process of its own, since Ray belongs to a whole process: `node_lost.py CACHE_
 
 import json
 import sys
-import time
 from contextlib import suppress
 from typing import Any
 
-import httpx
 import ray
 from ray import serve as ray_serve
 from ray.cluster_utils import Cluster
@@ -41,8 +39,6 @@ def main(cache_dir: str, port: int, grpc_port: int) -> None:
     with CheckedLoad(url, f"127.0.0.1:{grpc_port}", num_callers=2) as load:
         load.wait_for(NUM_BEFORE)
         nodes.remove_node(second, allow_graceful=False)  # SIGKILL of every process of it
-        while httpx.get(f"{url}/readyz", timeout=60).status_code != httpx.codes.SERVICE_UNAVAILABLE:
-            time.sleep(0.2)
         nodes.add_node(num_cpus=1, **STORE)
         load.wait_for(NUM_AFTER)
     counts = load.counts

@@ -1,4 +1,4 @@
-"""A node of two dies with the encoders: callers are told, and are answered again once there is another."""
+"""A node of two dies with the encoders: callers wait or are told, and are answered once there is another."""
 
 import json
 import subprocess
@@ -31,7 +31,6 @@ def test_no_call_is_lost_to_the_death_of_a_node(engine_cache: str, tmp_path: Pat
     )
     assert ran.returncode == 0, ran.stderr[-4000:]
     found = json.loads(next(line for line in ran.stdout.splitlines() if line.startswith("{")))  # Ray prints as well
-    assert found["retried"]
     assert not found["wrong"]
     assert not found["failed"]
     assert not found["lost"]

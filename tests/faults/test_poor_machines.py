@@ -1,14 +1,17 @@
 """Machines that lack something: the service starts without it, says so, and its scores are the same."""
 
 import os
+import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from plumbline_client import Client, Image, Item
+from plumbline_models.weights.embedded import embedded_folder
 from plumbline_serve.cli.checks import MIN_DESCRIPTORS
-from tests.services import RunningService, encoded, picture
+from tests.services import RunningService, encoded, picture, start_service
 
 pytestmark = [
     pytest.mark.ray,
@@ -24,9 +27,26 @@ def scores_of(service: RunningService) -> dict[str, float | None]:
     return {name: score.value for name, score in result.scores.items()}
 
 
+@dataclass(frozen=True)
+class Known:
+    """A configuration whose engines are kept, since its weights are not those of the package, and what it gives."""
+
+    config: str
+    cache_dir: Path
+    scores: dict[str, float | None]
+
+
 @pytest.fixture(scope="module")
-def expected(fused: RunningService) -> dict[str, float | None]:
-    return scores_of(fused)
+def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
+    folder, cache_dir = tmp_path_factory.mktemp("known"), tmp_path_factory.mktemp("cache")
+    embedded = embedded_folder("mini-clip")
+    assert embedded is not None
+    shutil.copytree(embedded, folder / "clip", ignore=shutil.ignore_patterns("graphs"))
+    config = f"scorers: {{clipscore: {{checkpoint: {folder / 'clip'}}}}}\n"
+    service = start_service(folder, config, PLUMBLINE_CACHE_DIR=str(cache_dir))
+    scores = scores_of(service)
+    assert service.terminate() == 0
+    return Known(config, cache_dir, scores)
 
 
 def mounted(*mounts: str) -> list[str]:
@@ -35,35 +55,33 @@ def mounted(*mounts: str) -> list[str]:
 
 
 def test_a_full_cache_no_shared_memory_and_few_open_files(
-    start: Callable[..., RunningService], expected: dict[str, float | None], tmp_path: Path
+    start: Callable[..., RunningService], known: Known, tmp_path: Path
 ) -> None:
     (tmp_path / "full").mkdir()
     mounts = mounted(f"-t tmpfs -o size=16k none {tmp_path / 'full'}", f"-t tmpfs -o size=1m none {SHARED_MEMORY}")
     limit = ["prlimit", f"--nofile=256:{MIN_DESCRIPTORS}"]
-    service = start(within=[*mounts, *limit], PLUMBLINE_CACHE_DIR=str(tmp_path / "full"))
-    assert scores_of(service) == pytest.approx(expected, abs=0)
+    service = start(known.config, within=[*mounts, *limit], PLUMBLINE_CACHE_DIR=str(tmp_path / "full"))
+    assert scores_of(service) == known.scores
     assert "The engine cache cannot be written" in service.log.read_text(encoding="utf-8")
 
 
-def test_a_cache_that_is_read_only(
-    start: Callable[..., RunningService], expected: dict[str, float | None], tmp_path: Path
-) -> None:
+def test_a_cache_that_is_read_only(start: Callable[..., RunningService], known: Known, tmp_path: Path) -> None:
     (tmp_path / "read-only").mkdir()
     service = start(
-        within=mounted(f"-t tmpfs -o ro none {tmp_path / 'read-only'}"), PLUMBLINE_CACHE_DIR=str(tmp_path / "read-only")
+        known.config,
+        within=mounted(f"-t tmpfs -o ro none {tmp_path / 'read-only'}"),
+        PLUMBLINE_CACHE_DIR=str(tmp_path / "read-only"),
     )
-    assert scores_of(service) == pytest.approx(expected, abs=0)
+    assert scores_of(service) == known.scores
 
 
-def test_a_cache_whose_every_file_lost_its_middle(
-    start: Callable[..., RunningService], expected: dict[str, float | None], engine_cache: str
-) -> None:
-    files = [path for path in Path(engine_cache).rglob("*") if path.is_file() and path.stat().st_size]
+def test_a_cache_whose_every_file_lost_its_middle(start: Callable[..., RunningService], known: Known) -> None:
+    files = [path for path in known.cache_dir.rglob("*") if path.is_file() and path.stat().st_size]
     assert files
     for path in files:
         with path.open("r+b") as file:
             file.seek(path.stat().st_size // 2)
             file.write(b"\xa5")
-    service = start()
-    assert scores_of(service) == pytest.approx(expected, abs=0)
+    service = start(known.config, PLUMBLINE_CACHE_DIR=str(known.cache_dir))
+    assert scores_of(service) == known.scores
     assert "Removing a stored engine" in service.log.read_text(encoding="utf-8")
