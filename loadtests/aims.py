@@ -148,6 +148,26 @@ PROGRAMS = (
         aims=(Aim("p99 over p50 at 70 % of the knee", "at_70_percent_of_the_knee/p99_over_p50", most=3.0),),
     ),
     Program(
+        "overload",
+        "service.overload",
+        quick="--quick",
+        limit_s=3600,
+        aims=(
+            *(
+                Aim(f"goodput at {times} of capacity, {what}, {items} a request, deadlines of 2 s", path, least)
+                for service, what in (("vit", VIT), ("embedded", "the embedded four"))
+                for items in ("1", "32")
+                for times, least in (("2x", 0.95), ("4x", 0.90))
+                for path in [f"services/{service}/{items}/deadlines/2s/{times}/goodput"]
+            ),
+            Aim(f"ms to refuse, p95, {VIT}, at 2x", "services/vit/1/deadlines/2s/2x/refused/p95_ms", most=20.0),
+            Aim(
+                f"ms of what is served, p99, {VIT}, at 2x", "services/vit/1/deadlines/2s/2x/served/p99_ms", most=2000.0
+            ),
+        ),
+        is_long=True,
+    ),
+    Program(
         "soak",
         "service.soak --minutes 30 --log bench/soak.jsonl",
         quick="--minutes 9",

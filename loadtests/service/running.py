@@ -18,6 +18,8 @@ from plumbline_serve.ports import free_port
 
 NOTHING_KEPT = {f"PLUMBLINE_CACHES__{kind}_BYTES": "0" for kind in ("IMAGE", "TEXT", "PAIR")}
 """Makes every encoding anew; where encodings are kept, inputs that repeat measure the cache."""
+TAKES_ALL = {"PLUMBLINE_LIMITS__MAX_WAIT_MS": "600000"}
+"""Refuses nothing that comes without a deadline, however long it waits: what is measured is how long that is."""
 START_TIMEOUT_S, STOP_TIMEOUT_S = 600, 120
 
 
@@ -99,8 +101,11 @@ def started(
         *(sys.executable, "-m", "plumbline_serve.cli", "serve", "--config", str(folder / "plumbline.yaml")),
         *("--host", "127.0.0.1", "--port", str(port), "--grpc-port", str(grpc_port)),
     ]
+    settings = {**os.environ, **TAKES_ALL, **environment}
     with (folder / "stderr.log").open("w") as log:
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | environment)  # nosec B603  # our own command
+        return subprocess.Popen(  # nosec B603  # our own command
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=settings
+        )
 
 
 @contextmanager

@@ -316,6 +316,18 @@ async def test_what_would_be_late_is_computed_where_nothing_else_waits(gated):
     assert (await alone).encodings == [2.0]
 
 
+async def test_callers_that_hang_up_while_they_wait_cost_nothing(gated, observer):
+    encoder, batcher = gated
+    calls = [asyncio.create_task(batcher.encode([float(i)], RequestContext())) for i in range(60)]
+    await settled()
+    for call in calls[10:]:
+        call.cancel()
+    await asyncio.gather(*calls[10:], return_exceptions=True)
+    encoder.gate.set()
+    await asyncio.gather(*calls[:10])
+    assert (observer.num_unwanted, sum(observer.batch_sizes)) == (0, 11)
+
+
 async def test_inputs_that_were_computed_for_nobody_are_counted(make_encoder, observer):
     encoder = make_encoder()
     encoder.gate = threading.Event()
