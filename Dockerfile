@@ -42,6 +42,7 @@ RUN deploy/image/install.sh dependencies /opt/plumbline gpu
 
 FROM gpu-base AS gpu
 COPY --from=gpu-dependencies /opt/plumbline /opt/plumbline
+COPY deploy/image/is_ready.py /opt/plumbline/is_ready.py
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=bind,source=deploy/image,target=/image/deploy/image \
     /image/deploy/image/install.sh product /opt/plumbline /wheels \
@@ -58,12 +59,13 @@ WORKDIR /tmp
 USER 10001
 EXPOSE 8000 9000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=15m --retries=3 \
-    CMD ["/opt/plumbline/bin/python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+    CMD ["/opt/plumbline/bin/python", "-I", "-S", "/opt/plumbline/is_ready.py"]
 ENTRYPOINT ["/opt/plumbline/bin/plumbline"]
 CMD ["serve"]
 
 FROM cpu-base AS cpu
 COPY --from=cpu-dependencies /opt/plumbline /opt/plumbline
+COPY deploy/image/is_ready.py /opt/plumbline/is_ready.py
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=bind,source=deploy/image,target=/image/deploy/image \
     /image/deploy/image/install.sh product /opt/plumbline /wheels \
@@ -80,6 +82,6 @@ WORKDIR /tmp
 USER 10001
 EXPOSE 8000 9000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5m --retries=3 \
-    CMD ["/opt/plumbline/bin/python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+    CMD ["/opt/plumbline/bin/python", "-I", "-S", "/opt/plumbline/is_ready.py"]
 ENTRYPOINT ["/opt/plumbline/bin/plumbline"]
 CMD ["serve"]

@@ -2,10 +2,14 @@
 
 import os
 import re
+import socketserver
 import subprocess
 import sys
 import sysconfig
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +61,48 @@ def test_what_is_large_is_kept_in_the_volume_and_not_in_temporary_memory() -> No
         for folder in (*kept.stdout.split(), variables["PLUMBLINE_CACHE_DIR"]):
             assert Path(folder).is_relative_to(volume[1]), folder
         assert len(kept.stdout.split()) == 2
+
+
+class Ready(BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status if self.path == "/readyz" else 404)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+class OverUnix(socketserver.ThreadingUnixStreamServer):
+    def get_request(self) -> tuple[Any, Any]:
+        request, _ = super().get_request()
+        return request, ("local", 0)
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+@pytest.mark.parametrize("way", ["port", "socket"])
+def test_the_health_check_asks_the_port_or_the_socket_that_there_is_with_tls(
+    tmp_path: Path, way: str, status: int, code: int
+) -> None:
+    handler = type("Handler", (Ready,), {"status": status})
+    (tmp_path / "plumbline-x").mkdir()
+    server: socketserver.BaseServer
+    if way == "port":
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        port = server.server_address[1]
+    else:
+        server, port = OverUnix(str(tmp_path / "plumbline-x" / "rest"), handler), 1
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    checked = run(sys.executable, "-I", "-S", SCRIPT.with_name("is_ready.py"), str(port), TMPDIR=str(tmp_path))
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    assert (checked.returncode, checked.stderr) == (code, "")
+
+
+def test_where_nothing_listens_the_health_check_fails(tmp_path: Path) -> None:
+    assert run(sys.executable, "-I", "-S", SCRIPT.with_name("is_ready.py"), "1", TMPDIR=str(tmp_path)).returncode == 1
 
 
 @pytest.mark.parametrize(
