@@ -12,7 +12,7 @@ from plumbline_models.core.protocols import BuildContext, Scorer
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import SCORERS, build_scorers
 
-WITHOUT_PAPER = {"probe"}
+WITHOUT_PAPER = {"probe", "integrity"}
 
 
 @pytest.fixture
