@@ -21,6 +21,7 @@ from plumbline_models.core.sections import all_of
 from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.fclipscore import FClipScore
 from plumbline_models.scorers.hpsv2 import HpsV2
+from plumbline_models.scorers.imagereward import ImageReward
 from plumbline_models.scorers.integrity import Integrity
 from plumbline_models.scorers.pickscore import PickScore
 from plumbline_models.scorers.probe import Aesthetic, Nsfw, Probe
@@ -33,7 +34,7 @@ __all__ = ["SCORERS", "anchor_sections", "build_each", "build_scorers"]
 log = logging.getLogger(__name__)
 SCORERS: Final[tuple[type[Scorer], ...]] = (
     *(ClipScore, FClipScore, VqaScore, QualiClip),
-    *(PickScore, HpsV2),
+    *(PickScore, HpsV2, ImageReward),
     *(Aesthetic, Nsfw, Probe, Integrity),
 )
 """Plumbline's own, in the order in which they are listed."""

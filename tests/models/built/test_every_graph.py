@@ -1,6 +1,6 @@
 """Every graph of the product, built for real by tensorrt_rtx on a machine without a GPU.
 
-The embedded weights; ViT-B/32 and RN50 at full size with random weights; the tiny CLIP-FlanT5 of the golden numbers.
+The embedded weights; ViT-B/32 and RN50 at full size with random weights; the tiny networks of the golden numbers.
 What is built is what the encoders ask for, so a new scorer's graphs are built here as soon as they are embedded.
 Engines are not run: loading one takes a driver.
 """
@@ -17,6 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import plumbline_models
+from loadtests.goldens.preference.aesthetic import build_aesthetic
+from loadtests.goldens.preference.clips import build_hpsv2
+from loadtests.goldens.preference.image_reward import build_image_reward
 from plumbline_models.backends import AheadCompiler, KeptEngine, open_compiler
 from plumbline_models.backends.agreement import draw_inputs, fixed_sizes
 from plumbline_models.backends.torch_backend import TorchBackend
@@ -118,3 +121,20 @@ def test_rn50_is_built_for_any_height_and_width(tmp_path: Path, random_weights: 
 def test_clip_flant5_is_built_in_a_type_that_holds_its_values(tmp_path: Path) -> None:
     kept = build_all(tmp_path, {"vqascore": {"model": str(TINY_FLANT5)}})
     assert {name: engine.precision for name, engine in kept.items()} == {"flant5_image": "fp16", "flant5_score": "bf16"}
+
+
+def test_image_rewards_tower_and_text_encoder_are_built(tmp_path: Path) -> None:
+    kept = build_all(tmp_path / "engines", {"imagereward": {"model": str(build_image_reward(tmp_path))}})
+    assert {name: engine.precision for name, engine in kept.items()} == {"blip_image": "fp16", "blip_reward": "fp16"}
+    assert kept["blip_reward"].profile.startswith("token_ids 1x8 8x16 32x40")
+
+
+def test_a_letterbox_of_floats_is_built(tmp_path: Path) -> None:
+    kept = build_all(tmp_path / "engines", {"hpsv2": {"model": str(build_hpsv2(tmp_path))}})
+    assert set(kept) == {"clip_image", "clip_text"}
+
+
+def test_siglips_image_tower_is_built(tmp_path: Path) -> None:
+    build_aesthetic(tmp_path)
+    section = {"encoder": {"checkpoint": str(tmp_path / "siglip")}, "weights": str(tmp_path / "v2_5.pth")}
+    assert set(build_all(tmp_path / "engines", {"aesthetic": section})) == {"clip_image"}

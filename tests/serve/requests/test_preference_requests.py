@@ -5,11 +5,20 @@ import pytest
 
 from loadtests.goldens.preference.clips import build_hpsv2, build_pickscore
 from loadtests.goldens.preference.drawing import GOLDEN, record
+from loadtests.goldens.preference.image_reward import build_image_reward
 from plumbline_serve.assembly import assembled
-from plumbline_serve.messages import EmbedRequest, EncodedImage, Item, RankRequest, ScoreRequest
+from plumbline_serve.messages import (
+    EmbedRequest,
+    EncodedImage,
+    FilterRequest,
+    Item,
+    RankRequest,
+    ScoreRequest,
+    Threshold,
+)
 from plumbline_serve.settings import Settings
 
-BUILDERS = {"pickscore": build_pickscore, "hpsv2": build_hpsv2}
+BUILDERS = {"pickscore": build_pickscore, "hpsv2": build_hpsv2, "imagereward": build_image_reward}
 
 
 @pytest.fixture
@@ -18,6 +27,7 @@ async def assembly(tmp_path):
     for name, build in BUILDERS.items():
         (tmp_path / name).mkdir()
         sections[name] = {"model": str(build(tmp_path / name))}
+    sections["integrity"] = {}
     policy = {"exif_orientation": "ignore", "alpha": "drop"}
     settings = Settings(backend="torch", precision="fp32", scorers=sections, cache_dir=tmp_path, images=policy)
     async with assembled(settings) as assembly:
@@ -34,8 +44,9 @@ async def test_one_request_has_every_score_of_the_authors_programs(assembly):
     items = [Item(id=name, image=name, text=text) for name in table]
     reply = await assembly.service.score(ScoreRequest(items, images=table))
     for scorer in BUILDERS:
-        matrix, tolerance = record(scorer)["matrix"], record(scorer)["meta"]["tolerance"]["score"]
-        expected = [matrix["score_f64"][0][matrix["images"].index(name)] for name in table]
+        kind = "reward" if scorer == "imagereward" else "score"
+        matrix, tolerance = record(scorer)["matrix"], record(scorer)["meta"]["tolerance"][kind]
+        expected = [matrix[f"{kind}_f64"][0][matrix["images"].index(name)] for name in table]
         found = [result.scores[scorer].value for result in reply.results]
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
@@ -50,6 +61,16 @@ async def test_candidates_are_ranked_as_by_the_authors_program(assembly):
 
 
 async def test_embedded_texts_have_unit_norm_though_the_scorer_keeps_its_scale_in_them(assembly):
-    for scorer in BUILDERS:
+    for scorer in ("pickscore", "hpsv2"):
         reply = await assembly.service.embed(EmbedRequest(texts=["a fox", "a red circle"], scorer=scorer))
         assert [float(np.linalg.norm(vector)) for vector in reply.vectors] == pytest.approx([1.0, 1.0], abs=1e-6)
+
+
+async def test_a_filter_looks_at_pixels_before_it_runs_a_network(assembly):
+    blank = EncodedImage((GOLDEN / "images" / "black_64x64.png").read_bytes())
+    items = [Item(id="blank", image=blank, text="a fox"), Item(id="whole", image=picture("big_500x375"), text="a fox")]
+    policy = [Threshold("imagereward", min=-100.0), Threshold("integrity", min=0.5)]
+    reply = await assembly.service.filter(FilterRequest(policy, items))
+    verdicts = {result.id: (result.verdict, list(result.failed), set(result.scores)) for result in reply.results}
+    assert verdicts["blank"] == ("reject", ["integrity"], {"integrity"})
+    assert verdicts["whole"] == ("accept", [], {"integrity", "imagereward"})
