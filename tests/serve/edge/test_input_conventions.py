@@ -2,8 +2,11 @@
 
 import base64
 import json
+import socket
 
 import pytest
+
+from plumbline_wire.v1 import scoring_pb2 as pb
 
 EMBED = {"texts": ["abc"]}
 
@@ -68,3 +71,27 @@ def test_half_an_emoji_reaches_the_item_that_it_concerns(edge) -> None:
     name = b'{"items": [{"id": "\\ud83d", "text": "a"}]}'
     reply = edge.http.post("/v1/score", content=name, headers=json_type)
     assert (reply.status_code, reply.json()["code"]) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize("control", ["\0", "\r\n", "\x1b[31m", "\x7f", "\u2028", "\ufeff", "\U0010ffff"], ids=repr)
+def test_control_characters_in_ids_and_texts_come_back_as_they_were_over_both_wires(edge, control: str) -> None:
+    name, text = f"id{control}", f"a{control}b"
+    document = {"items": [{"id": name, "text": text, "image": {"b64": "aGFsbG8="}}]}
+    by_rest = edge.post("/v1/score", document).json()["results"]
+    item = pb.Item(id=name, text=text, image=pb.ImageSource(data=b"hallo"))
+    [by_grpc] = edge.rpc.Score(pb.ScoreRequest(items=[item])).results
+    assert [result["id"] for result in by_rest] == [by_grpc.id] == [name]
+    assert [request.items[0].text for request in edge.service.received] == [text, text]
+
+
+@pytest.mark.parametrize("control", [b"\0", b"\x1b", b"\x7f", b"\x01"], ids=repr)
+def test_a_control_character_in_a_header_reaches_neither_reply_nor_log(edge, control: bytes, caplog) -> None:
+    head = b"GET /v1/scorers HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-request-id: a%sb\r\n\r\n" % control
+    with socket.create_connection(edge.address, timeout=30) as connection:
+        connection.sendall(head)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+    assert received.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 "))
+    assert control not in received
+    assert control.decode() not in caplog.text
