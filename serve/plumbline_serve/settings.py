@@ -75,8 +75,8 @@ class Limits(Section):
     max_pixels: PixelCount = 50 * 10**6
     """Pixels of one image, read from its header before it is decoded. Bounds raw pixels as well."""
     max_decode_s: float = Field(default=10.0, gt=0)
-    """Seconds that one image may take to decode, if it is neither a JPEG, nor a PNG, nor a WebP of usual kind: such
-    images are decoded in a process of their own, which is ended then."""
+    """Seconds of CPU time that one image may take to decode, and six times as many by the clock, if it is neither a
+    JPEG, nor a PNG, nor a WebP of usual kind: such are decoded in a process of their own, which is ended then."""
     max_request_bytes: ByteSize = Field(default=ByteSize(64 * 2**20), ge=1)
     """Bytes of one request body. A form or a gRPC message may always hold one raw image of `max_pixels`."""
     max_bytes_in_flight: ByteSize = Field(default=ByteSize(512 * 2**20), ge=1)

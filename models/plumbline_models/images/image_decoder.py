@@ -32,14 +32,22 @@ from plumbline_models.core.errors import (
     error_classes,
 )
 from plumbline_models.images.decode import DecodePolicy, decode
-from plumbline_models.images.decoder_process import PIXELS, READY, REPLY, REQUEST, ProcessLimits, arguments
+from plumbline_models.images.decoder_process import (
+    CLOCK_FACTOR,
+    PIXELS,
+    READY,
+    REPLY,
+    REQUEST,
+    ProcessLimits,
+    arguments,
+)
 from plumbline_models.images.file_checks import count_jpeg_scans
 from plumbline_models.images.headers import read_header
 
 log = logging.getLogger(__name__)
 
 MAX_DECODE_S: Final = 10.0
-"""By default; the slowest image within the default limits takes about a third on one core."""
+"""By default; the slowest image within the default limits takes about a third of it."""
 MAX_SCAN_PIXELS: Final = 4 * 10**8
 """A JPEG of more pixels times scans is decoded beside this process."""
 PROGRAM: Final = ("-P", "-m", "plumbline_models.images.decoder_process")
@@ -61,7 +69,7 @@ class ImageDecoder:
 
     Args:
         policy: How files are decoded, and which are too large.
-        max_decode_s: Seconds for an image that is not decoded in this process.
+        max_decode_s: Seconds of CPU time for an image that is not decoded in this process.
         program: Arguments of Python for that process.
     """
 
@@ -196,9 +204,10 @@ class _Process:
         Raises:
             _CrashedError: It has ended before it had an answer.
         """
-        until = time.monotonic() + self._max_decode_s + _GRACE_S
+        most_s = CLOCK_FACTOR * self._max_decode_s + _GRACE_S
+        until = time.monotonic() + most_s
         try:
-            self._connection.settimeout(self._max_decode_s + _GRACE_S)
+            self._connection.settimeout(most_s)
             self._connection.sendall(REQUEST.pack(len(data)))
             self._connection.sendall(data)
             kind, height, width = REPLY.unpack(self._receive(REPLY.size, until))
@@ -239,7 +248,7 @@ class _Process:
         """What its end means, which came before its answer."""
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(_GRACE_S)
-        if self._child.returncode == -signal.SIGALRM:
+        if self._child.returncode in {-signal.SIGPROF, -signal.SIGALRM}:
             return self._too_slow()
         return _CrashedError(f"{error!r}, exit status {self._child.returncode}")
 

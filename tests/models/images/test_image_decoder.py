@@ -110,7 +110,7 @@ def test_what_is_wrong_with_a_file_is_said_as_it_is_here(open_decoder: OpenDecod
 def test_a_file_that_ends_its_decoder_costs_itself_alone(
     open_decoder: OpenDecoder, files: dict[str, bytes], word: bytes, kind: type[Exception], sentence: str
 ) -> None:
-    decoder = open_decoder(max_decode_s=0.5, program=("-c", HOSTILE))
+    decoder = open_decoder(max_decode_s=0.3, program=("-c", HOSTILE))
     expected = decode(files["gif"], POLICY)
     np.testing.assert_array_equal(decoder.decode(files["gif"]), expected)
     with pytest.raises(kind, match=sentence):
