@@ -25,7 +25,7 @@ from plumbline_serve.request_ids import HEADER, request_id
 from plumbline_wire import REQUEST_ID_KEY
 
 UNMATCHED = "unmatched"
-LINGER_S, LINGER_BYTES = 1.0, 64 * 2**20
+LINGER_S, LINGER_BYTES = 5.0, 64 * 2**20
 """How much of a request is still read once it was refused: a connection that is closed over unread bytes is reset, and
 its caller may never see the reply."""
 GONE = "499"  # what proxies write where the caller went away before the reply
