@@ -58,7 +58,9 @@ class Backlog:
     """What waits, or is known to come; it may be sent to another process."""
 
     def __init__(self) -> None:
-        self._lanes = {priority: LaneLoad(weight) for priority, weight in LANE_WEIGHTS.items()}
+        self._lanes: dict[Priority, LaneLoad] = {
+            priority: LaneLoad(weight) for priority, weight in LANE_WEIGHTS.items()
+        }
 
     @property
     def cost(self) -> float:

@@ -67,7 +67,7 @@ class Batcher:
         self._queue = InputQueue()
         self._told: dict[Priority, int] = {}
         """What the observer last heard of each lane."""
-        self._rates = {lane: ArrivalRate() for lane in PRIORITIES}
+        self._rates: dict[Priority, ArrivalRate] = {lane: ArrivalRate() for lane in PRIORITIES}
         self._input_cost = 1.0
         self._looked_at = 0.0
         self._arrival = asyncio.Event()
