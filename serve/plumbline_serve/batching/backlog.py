@@ -84,7 +84,7 @@ class Backlog:
             others, weights = others - tenant.cost, weights - tenant.weight
             cost += tenant.ahead(cost) if is_new else 0.0
         in_lane = cost + max(0.0, min(others, cost * weights / caller.weight))
-        rest = [
+        rest: list[tuple[Priority, LaneLoad, float]] = [
             (name, lane, in_lane * lane.weight / own.weight) for name, lane in self._lanes.items() if lane is not own
         ]
         waiting = in_lane + sum(min(lane.cost, most) for _, lane, most in rest)
