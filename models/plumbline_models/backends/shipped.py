@@ -80,6 +80,22 @@ class ShippedGraph:
     references: References
 
 
+class NotShippedError(Exception):
+    """No exported form of a graph came with its weights, or none of this very graph; never leaves the backends."""
+
+
+def require_shipped(graph: Graph) -> ShippedGraph:
+    """The exported form that came with the weights.
+
+    Raises:
+        NotShippedError: There is none of this very graph.
+    """
+    shipped = open_shipped(graph)
+    if shipped is None:
+        raise NotShippedError(graph.name)
+    return shipped
+
+
 def shipped_key(graph: Graph) -> EngineKey:
     """What an exported form is of: weights, architecture, settings and sources."""
     return engine_key(graph, _RECIPE)

@@ -93,6 +93,9 @@ class _Display:
         """A graph is being built."""
         self._what = what
         self._progress.update(self._task, description=what)
+        if not self._progress.console.is_terminal:  # where a bar would not show
+            task = self._progress.tasks[self._task]
+            self._progress.console.print(f"{task.completed + 1:g}/{task.total:g} {what}", highlight=False)
 
     def phase(self, phase: str, num_done: int, num_steps: int) -> None:
         """The compiler is in this phase of it.

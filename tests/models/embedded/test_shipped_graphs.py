@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from plumbline_models.backends import Tuning, open_backend
+from plumbline_models.backends.agreement import draw_inputs, fixed_sizes
 from plumbline_models.backends.export.shipping import ship
 from plumbline_models.backends.shipped import open_shipped, shipped_key
-from plumbline_models.backends.store.manifest import read_facts
+from plumbline_models.backends.store.key import EngineKey
+from plumbline_models.backends.store.manifest import read_facts, seal
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph, ShippedForm
@@ -51,13 +53,43 @@ def test_they_are_small(graphs: Sequence[Graph]) -> None:
     assert 0 < sum(file.stat().st_size for folder in folders for file in folder.iterdir()) < MAX_BYTES
 
 
-def test_openvino_compiles_them_without_torch_and_without_a_cache(graphs: Sequence[Graph], tmp_path: Path) -> None:
+def test_openvino_compiles_them_once_and_never_with_torch(graphs: Sequence[Graph], tmp_path: Path) -> None:
     told: list[tuple[str, str]] = []
-    tuning = Tuning(tmp_path / "cache", num_threads=1, on_fallback=lambda *facts: told.append(facts))
+    tuning = Tuning(tmp_path, num_threads=1, on_fallback=lambda *facts: told.append(facts))
     backend = open_backend("openvino", precision="fp32", tuning=tuning)
-    assert {backend.compile(unbuildable(graph)).info.backend for graph in graphs} == {"openvino"}
+    for graph in map(unbuildable, graphs):
+        first, again = backend.compile(graph), backend.compile(graph)
+        batch = draw_inputs(graph, fixed_sizes(graph, num_inputs=3))
+        for name, array in first.run(batch).items():
+            np.testing.assert_array_equal(array, again.run(batch)[name])
     assert told == []  # each was compared with what torch gave when it was exported
-    assert not (tmp_path / "cache").exists()
+    assert {entry.name for entry in tmp_path.glob("engines/*/*")} == {
+        *("manifest.json", "engine.blob", "references.safetensors")
+    }
+
+
+def test_without_a_place_to_write_they_run_from_memory(graphs: Sequence[Graph], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    tuning = Tuning(tmp_path / "file", num_threads=1)
+    engine = open_backend("openvino", precision="fp32", tuning=tuning).compile(unbuildable(graphs[0]))
+    assert engine.info.backend == "openvino"
+
+
+def test_a_compiled_form_that_computes_something_else_is_made_anew(shipped: Graph, tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+    tuning = Tuning(tmp_path, num_threads=1, on_fallback=lambda *facts: told.append(facts))
+    backend = open_backend("openvino", precision="fp32", tuning=tuning)
+    right = backend.compile(unbuildable(shipped)).run(ROWS)["lifted"]
+    [entry] = (path for path in (tmp_path / "engines").iterdir() if path.is_dir())
+    blob, weights = bytearray((entry / "engine.blob").read_bytes()), lift_weights()["bias"].tobytes()
+    at = blob.index(weights)
+    blob[at : at + len(weights)] = (lift_weights()["bias"] + np.float32(0.5)).tobytes()
+    (entry / "engine.blob").write_bytes(blob)
+    facts = read_facts(entry)
+    (entry / "manifest.json").unlink()
+    seal(entry, EngineKey(facts))
+    np.testing.assert_array_equal(backend.compile(unbuildable(shipped)).run(ROWS)["lifted"], right)
+    assert told == [("tiny_lift", "openvino")]
 
 
 def lift_weights() -> Mapping[str, Array]:

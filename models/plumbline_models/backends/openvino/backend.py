@@ -1,16 +1,13 @@
 """OpenVINO on the CPU: what is cached is its intermediate representation, compiled at every load.
 
-Measured on a ViT-B/32 image tower (351 MB), two AVX2 cores, checksum included: representation 0.90 s until ready
-and 0.81 GB at most, exported blob 1.25 s mapped and 1.35 s read, 0.80 GB and 1.14 GB. The representation is also
-the same for every CPU, precision and number of threads, so an engine compiled while an image is built serves
-wherever the image runs.
+Why not the compiled form, and where it is kept all the same, is said in `compiled_form`.
 
 In int8 image towers have a representation of their own, calibrated on a folder of images; all other graphs run as with
 `auto`.
 """
 
-import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,14 +21,14 @@ from plumbline_models.backends.agreement import (
     num_when_loaded,
 )
 from plumbline_models.backends.ahead import KeptEngine, Progress, num_bytes_in
-from plumbline_models.backends.devices import cpu_quota
 from plumbline_models.backends.fallback import BY_TORCH, Fallback
 from plumbline_models.backends.inputs import show_shape
+from plumbline_models.backends.openvino.compiled_form import CompiledForms, compile_options
 from plumbline_models.backends.openvino.conversion import Draft, convert, convert_shipped, separate_weights
 from plumbline_models.backends.openvino.engine import OpenVinoEngine
 from plumbline_models.backends.openvino.int8 import Int8
-from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino
-from plumbline_models.backends.shipped import ShippedGraph, open_shipped
+from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino, open_core
+from plumbline_models.backends.shipped import NotShippedError, ShippedGraph, open_shipped, require_shipped
 from plumbline_models.backends.store.engine_store import Built, EngineStore, Entry
 from plumbline_models.backends.store.key import EngineKey, Recipe, engine_key
 from plumbline_models.backends.store.manifest import BrokenEntryError
@@ -40,14 +37,7 @@ from plumbline_models.core.engines import Engine, EngineInfo
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.graph import Graph
 
-logger = logging.getLogger(__name__)
-
-_ARTEFACT = "graph.xml"
-_SOURCES = ("backends.openvino.conversion",)
-_MAX_KEPT_KERNELS = 512
-"""Per engine, made for shapes that it has met. Where images come at sizes of their own OpenVINO's 5000 take 0.7 GB
-(the embedded qualiclip, 64 to 400 px), these 0.2; batches took as long with 200 as with 5000."""
-_HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
+_ARTEFACT, _SOURCES = "graph.xml", ("backends.openvino.conversion",)
 
 
 def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend":
@@ -69,7 +59,7 @@ def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend
             backend="openvino",
             precision=precision,
         )
-    core = import_openvino().Core()
+    core = open_core()
     has_bf16 = "BF16" in cpu_capabilities(core)
     if precision == "bf16" and not has_bf16:
         raise BackendUnavailableError(
@@ -79,7 +69,9 @@ def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend
         )
     resolved: Precision = "bf16" if has_bf16 and precision != "fp32" else "fp32"
     store = EngineStore(tuning.cache_dir, tuning.engines_dir)
-    int8 = Int8.of(core, tuning, options=_options(resolved, tuning), store=store) if precision == "int8" else None
+    int8 = (
+        Int8.of(core, tuning, options=compile_options(resolved, tuning), store=store) if precision == "int8" else None
+    )
     return OpenVinoBackend(core, store, precision=resolved, tuning=tuning, int8=int8)
 
 
@@ -95,7 +87,7 @@ def open_compiler(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBacken
 
 def devices() -> tuple[str, ...]:
     """The CPU by its name, with what it computes natively."""
-    core = import_openvino().Core()
+    core = open_core()
     name = core.get_property("CPU", "FULL_DEVICE_NAME").strip()
     return (f"{name} ({', '.join(sorted(cpu_capabilities(core) & {'FP32', 'BF16', 'FP16', 'INT8'}))})",)
 
@@ -119,7 +111,8 @@ class OpenVinoBackend:
         self._store = store
         self._openvino = import_openvino()
         self._precision = precision
-        self._options = _options(precision, tuning)
+        self._options = compile_options(precision, tuning)
+        self._forms = CompiledForms(core, version=self._openvino.get_version(), options=self._options)
         self._num_streams = tuning.num_streams
         self._int8 = int8
         self._fallback = Fallback(self.name, precision, replace(tuning, device="cpu"))
@@ -158,7 +151,7 @@ class OpenVinoBackend:
             graph: What is compiled.
             on_progress: Not told: OpenVINO says nothing on the way.
         """
-        del on_progress  # OpenVINO tells none
+        del on_progress
         started = time.perf_counter()
         try:
             entry = self._find_or_build(graph, open_shipped(graph), [])
@@ -168,9 +161,9 @@ class OpenVinoBackend:
         if entry.folder is None:
             raise EngineError(f"The engine of {graph.name} cannot be written to the folder.", graph=graph.name)
         return KeptEngine(
-            graph=graph.name,
-            backend=self.name,
-            precision=self.precision_of(graph),
+            graph.name,
+            self.name,
+            self.precision_of(graph),
             profile="; ".join(f"{spec.name} {show_shape(spec.shape)}" for spec in graph.inputs),
             device=str(entry.key.facts["device"]),
             build_s=0.0 if entry.was_found else build_s,
@@ -181,23 +174,39 @@ class OpenVinoBackend:
         )
 
     def _fetch(self, graph: Graph, refused: list[WrongNumbersError]) -> OpenVinoEngine:
-        shipped = open_shipped(graph)
-        if shipped is not None and self._quantiser(graph) is None:
+        is_exported = graph.shipped is not None and self._quantiser(graph) is None
+        if is_exported and not self._store.ships(self._key(graph)):
             try:
-                draft = convert_shipped(self._core, graph, shipped)
-                return self._start(graph, shipped.key, self._compile_draft(graph, draft), draft.references)
+                return self._fetch_compiled(graph, refused)
+            except NotShippedError:
+                pass
             except WrongNumbersError as error:
                 refused.append(error)
-                shipped = None
-        return self._find_or_build(graph, shipped, refused).value
+        return self._find_or_build(
+            graph, None if self._quantiser(graph) is None else open_shipped(graph), refused
+        ).value
+
+    def _fetch_compiled(self, graph: Graph, refused: list[WrongNumbersError]) -> OpenVinoEngine:
+        """Of the compiled form; compiled from what shipped where there is none yet."""
+        key = self._forms.key(graph)
+
+        def build() -> Built[OpenVinoEngine]:
+            shipped = require_shipped(graph)
+            compiled = self._compile_draft(graph, convert_shipped(self._core, graph, shipped))
+            return Built(
+                write=partial(self._forms.write, compiled, shipped.references),
+                use=lambda: self._start(graph, key, compiled, shipped.references),
+            )
+
+        read = partial(self._open, graph, key, refused, self._forms.read)
+        return self._store.get_or_build(key, build=build, read=read).value
 
     def _find_or_build(
         self, graph: Graph, shipped: ShippedGraph | None, refused: list[WrongNumbersError]
     ) -> Entry[OpenVinoEngine]:
         key = self._key(graph)
-        return self._store.get_or_build(
-            key, build=partial(self._build, graph, key, shipped), read=partial(self._read, graph, key, refused)
-        )
+        read = partial(self._open, graph, key, refused, self._read)
+        return self._store.get_or_build(key, build=partial(self._build, graph, key, shipped), read=read)
 
     def _start(
         self, graph: Graph, key: EngineKey, compiled: Any, references: References, *, num_bytes: int = 0
@@ -208,14 +217,8 @@ class OpenVinoBackend:
         return engine
 
     def _engine_of(self, graph: Graph, key: EngineKey, compiled: Any) -> OpenVinoEngine:
-        info = EngineInfo(
-            graph=graph.name,
-            backend=self.name,
-            precision=self.precision_of(graph),
-            device="cpu",
-            key=key.digest,
-            num_streams=self._num_streams,
-        )
+        precision = self.precision_of(graph)
+        info = EngineInfo(graph.name, self.name, precision, "cpu", key.digest, self._num_streams)
         return OpenVinoEngine(compiled, graph=graph, info=info)
 
     def _quantiser(self, graph: Graph) -> Int8 | None:
@@ -258,10 +261,20 @@ class OpenVinoBackend:
         except RuntimeError as error:
             raise OSError(f"OpenVINO could not write its representation ({error})") from error
 
-    def _read(self, graph: Graph, key: EngineKey, refused: list[WrongNumbersError], folder: Path) -> OpenVinoEngine:
+    def _read(self, folder: Path) -> Any:
+        return self._compile(self._core.read_model(folder / _ARTEFACT))
+
+    def _open(
+        self,
+        graph: Graph,
+        key: EngineKey,
+        refused: list[WrongNumbersError],
+        read: Callable[[Path], Any],
+        folder: Path,
+    ) -> OpenVinoEngine:
+        """What a stored folder holds, loaded and found to give what it must."""
         try:
-            references = References.read(folder)
-            compiled = self._compile(self._core.read_model(folder / _ARTEFACT))
+            references, compiled = References.read(folder), read(folder)
         except (RuntimeError, OSError) as error:
             raise BrokenEntryError(f"OpenVINO refuses it: {error}") from error
         try:
@@ -284,15 +297,3 @@ class OpenVinoBackend:
 def _refusal(graph: Graph, error: Exception) -> EngineError:
     detail = f"The graph {graph.name} does not compile with openvino."
     return EngineError(detail, graph=graph.name, reason=str(error))
-
-
-def _options(precision: Precision, tuning: Tuning) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        "PERFORMANCE_HINT": tuning.prefer.upper(),
-        "NUM_STREAMS": str(tuning.num_streams),
-        "CPU_RUNTIME_CACHE_CAPACITY": _MAX_KEPT_KERNELS,
-        "ENABLE_CPU_PINNING": False,  # replicas of one machine could pin their threads to the same cores
-    }
-    num_threads = tuning.num_threads or cpu_quota()
-    return options if num_threads is None else {**options, "INFERENCE_NUM_THREADS": num_threads}

@@ -4,6 +4,7 @@ import importlib
 import logging
 import sys
 import threading
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,16 @@ def import_openvino() -> Any:
         openvino = _import()
         _ = openvino.op.Constant(np.zeros(1, dtype=np.float32)).data
     return openvino
+
+
+@cache
+def open_core() -> Any:
+    """The `openvino.Core` of this process: each loads its own CPU device, and tries out what it computes.
+
+    Raises:
+        BackendUnavailableError: OpenVINO is not installed, or does not load here.
+    """
+    return import_openvino().Core()
 
 
 def _import() -> Any:
@@ -71,6 +82,7 @@ def saturates_in_int8(core: Any) -> bool:
     return bool(abs(compiled(np.ones((1, wide), np.float32))[0].item() - wide) > 1)
 
 
+@cache
 def _softens_in_bf16(core: Any) -> bool:
     openvino = import_openvino()
     ops, square = openvino.opset13, np.eye(64, dtype=np.float32)

@@ -100,6 +100,10 @@ class EngineStore:
                 found.append(read_facts(folder))
         return found
 
+    def ships(self, key: EngineKey) -> bool:
+        """Whether there is an entry of this key, whole or not, among what was shipped."""
+        return self._shipped_root is not None and (self._shipped_root / key.digest).is_dir()
+
     @contextlib.contextmanager
     def scratch(self, key: EngineKey) -> Iterator[Path | None]:
         """A folder for what comes up on the way, gone afterwards; None where nothing at all can be written."""
