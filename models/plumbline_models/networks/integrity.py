@@ -24,7 +24,7 @@ class IntegrityEncoder:
     max_batch_cost = _MAX_BATCH
 
     def preprocess(self, raw: Pixels | str | PairInput) -> Faults:
-        """Look at an image; a fraction of a millisecond.
+        """Look at an image; a millisecond or two.
 
         Raises:
             InvalidFieldError: It is no image.
