@@ -94,6 +94,8 @@ async def _stop(tasks: Sequence[asyncio.Task[Any]]) -> None:
         task.cancel()
     if under_way:
         await asyncio.wait(under_way)
+    for task in tasks:
+        _has_failed(task)  # an error that nobody has asked for would be logged once the task is gone
 
 
 def named_threads(num_threads: int, name: str) -> ThreadPoolExecutor:

@@ -12,7 +12,7 @@ from plumbline_serve.request_context import Priority, RequestContext
 
 RETRY_AFTER_S = 1.0
 """Where nothing is known yet of what batches take."""
-MARGIN = 1.1
+MARGIN = 1.25
 """What is foreseen is taken for so many times longer: batches differ, and the answer has to be written and sent."""
 LATE_BY = 1.25
 """What waits is given up where even a wait so many times shorter than foreseen would be too long."""

@@ -85,8 +85,12 @@ class BatchRunner:
 
     @property
     def left_s(self) -> float:
-        """Seconds until a stream is expected to be free; 0 where one is, or should be by now."""
-        return max(0.0, min(self._ends_at.values()) - time.monotonic()) if self.num_free == 0 else 0.0
+        """Seconds until a stream is expected to be free; 0 where one is.
+
+        A batch that has taken longer than was expected is taken to go on for as long again as it is late.
+        """
+        now = time.monotonic()
+        return 0.0 if self.num_free else min(abs(ends_at - now) for ends_at in self._ends_at.values())
 
     async def run(self, inputs: Sequence[Preprocessed], cost: float) -> tuple[BatchResult, float]:
         """Encode inputs of one bucket on a free thread.

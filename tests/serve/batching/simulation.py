@@ -101,12 +101,12 @@ class Simulation:
         return sum(each.arrival.num_inputs for each in self.served if each.is_in_time) / seconds / CAPACITY
 
     def load(self) -> EncoderLoad:
-        left_s = self._expected_s - self.now if self._batch else 0.0
+        left_s = abs(self._expected_s - self.now) if self._batch else 0.0
         return EncoderLoad(
             line=self._pace.line,
             max_batch=MAX_BATCH,
             num_streams=1,
-            left_s=max(0.0, left_s),
+            left_s=left_s,
             input_cost=1.0,
             arrival_rates={lane: rate.at(self.now, self._over_s) for lane, rate in self._rates.items()},
             backlog=self._queue.backlog,

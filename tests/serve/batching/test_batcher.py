@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -305,6 +306,14 @@ async def test_what_would_be_late_is_refused_while_it_waits_and_counts_no_longer
     assert (await kept).encodings == [1.0] * 8
     assert (batcher.num_queued, batcher.load.backlog.cost, observer.num_queued["normal"]) == (0, 0, 0)
     assert [2.0] * 8 not in encoder.batches
+
+
+async def test_a_batch_that_is_late_is_taken_to_go_on_for_as_long_again(gated):
+    _, batcher = gated
+    runner = batcher._runner
+    (number,) = runner._ends_at
+    runner._ends_at[number] = time.monotonic() - 100.0
+    assert runner.left_s == pytest.approx(100.0, abs=10.0)
 
 
 async def test_what_would_be_late_is_computed_where_nothing_else_waits(gated):

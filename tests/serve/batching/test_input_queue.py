@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plumbline_serve.batching.input_queue import Entry, InputQueue
@@ -126,6 +126,7 @@ REQUESTS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(
     waiting=REQUESTS, new=st.tuples(st.integers(1, 40), st.sampled_from("abc"), st.sampled_from(["normal", "batch"]))
 )
