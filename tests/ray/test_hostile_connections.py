@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 
 import grpc
@@ -23,6 +24,7 @@ NEIGHBOUR = "127.0.0.2"
 WAIT_S = 60.0
 NUM_HEADS = 4300
 NUM_VANISHING = 200
+NUM_STAYING = 200
 
 
 def post(path: str, kind: str, *lines: str) -> bytes:
@@ -91,6 +93,33 @@ def test_callers_that_vanish_leave_no_work(service, large_png) -> None:
         item = {"image": {"b64": images["0"]["b64"]}, "text": "a red circle"}
         assert client.post("/v1/score", json={"items": [item], "scorers": ["clipscore"]}).status_code == 200
     assert done < NUM_VANISHING * len(images) * 4  # four encoders and more stages would have had each
+
+
+def test_little_is_computed_for_callers_that_left(service, png_of) -> None:
+    def body_of(number: int) -> bytes:
+        image = {"b64": base64.b64encode(png_of(1000 + number)).decode()}
+        return json.dumps({"items": [{"image": image, "text": f"{number} red circles"}]}).encode()
+
+    def stay(first: int) -> None:
+        with neighbour(service) as caller:
+            for number in range(first, first + NUM_STAYING // 4):
+                reply = caller.post("/v1/score", content=body_of(number), headers={"content-type": "application/json"})
+                assert reply.status_code == 200
+
+    with neighbour(service) as client:
+        names = ("plumbline_unwanted_inputs_total", "plumbline_batch_size_sum")
+        before = [metric(client, name) for name in names]
+        with ThreadPoolExecutor(4) as staying:
+            stays = [staying.submit(stay, first) for first in range(0, NUM_STAYING, NUM_STAYING // 4)]
+            for number in range(NUM_VANISHING):
+                with closing(connect(service)) as caller:
+                    caller.sendall(request_of(body_of(NUM_STAYING + number)))
+        for each in stays:
+            each.result()
+        wait_until(lambda: metric(client, "plumbline_queue_items") == 0)
+        unwanted, computed = (metric(client, name) - was for name, was in zip(names, before, strict=True))
+    assert computed > 0
+    assert unwanted < 0.02 * computed
 
 
 @pytest.mark.parametrize(
