@@ -70,7 +70,7 @@ class Client(SyncScoring):
                 headers=http_request.headers,
                 timeout=_timeout(left_s),
             )
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise _no_reply(error, call) from error
         return rest_wire.decode(request, _reply(response), call.address)
 
@@ -113,7 +113,7 @@ class AsyncClient(AsyncScoring):
                 )
         except TimeoutError as error:
             raise call.overdue() from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise _no_reply(error, call) from error
         return rest_wire.decode(request, _reply(response), call.address)
 
@@ -141,8 +141,11 @@ def _check_open(http: httpx.Client | httpx.AsyncClient) -> None:
         raise UsageError("The httpx client is closed.")
 
 
-def _no_reply(error: httpx.HTTPError | httpx.InvalidURL, call: Call) -> PlumblineClientError:
-    """Say what kept the reply away; httpx errors name no headers, so nothing secret is in them."""
+def _no_reply(error: httpx.HTTPError | httpx.InvalidURL | ssl.SSLError, call: Call) -> PlumblineClientError:
+    """Say what kept the reply away; httpx errors name no headers, so nothing secret is in them.
+
+    An `ssl.SSLError` comes as it is where a server refuses the client's certificate only after the handshake (TLS 1.3).
+    """
     reason = (str(error) or type(error).__name__).rstrip(".")
     if _is_of_tls(error):
         return UnexpectedReplyError(f"There is no TLS with {call.address}: {reason}.", request_id=call.request_id)

@@ -174,6 +174,8 @@ def test_status_details_become_the_rest_problem(grpc_server, client, code, http:
         "code": "something_wrong",
         "errors": ({"pointer": "/items/0/text", "detail": "must be a string"},),
         "retry_after_ms": 1,
+        "estimated_wait_ms": None,
+        "reason": None,
         "request_id": "theirs",
     }
 

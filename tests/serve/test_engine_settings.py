@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from torch import nn
 
+from plumbline_models.backends.fallback import Fallback
 from plumbline_models.core.errors import BackendUnavailableError, EngineError
 from plumbline_models.core.graph import Graph
 from plumbline_serve.assembly import tuning_of
@@ -28,13 +29,15 @@ async def test_replicas_count_the_engines_that_their_backends_replace(name: str,
 
     deployment: Any = getattr(deployments, name)
     replica = deployment.__new__(deployment)
-    settings = Settings(backend="tensorrt-rtx", scorers={"clipscore": {}}, cache_dir=tmp_path)
+    auth = {"require_ray_token": False}
+    settings = Settings(backend="tensorrt-rtx", scorers={"clipscore": {}}, cache_dir=tmp_path, auth=auth)
     with pytest.raises(BackendUnavailableError):  # no GPU here; by then everything is put together
         await replica.__init__(settings)
     compute = replica._compute if name == "EncoderReplica" else replica._local
     backend = next(iter(compute._encoders.values()))._open_backend()
     graph = Graph("clip_image", (), ("rows",), "", build=nn.Identity)
-    backend._report(graph, EngineError("No engine."), instead="torch runs it")
+    fallback = Fallback(backend.name, backend.precision, backend._tuning)
+    fallback.report(graph, EngineError("No engine."), instead="torch runs it")
     found = exposition([await replica.metrics_snapshot()])
     assert b'plumbline_engine_fallbacks_total{backend="tensorrt-rtx",graph="clip_image"} 1.0' in found
 

@@ -129,7 +129,12 @@ def test_a_hangup_without_a_terminal_is_none_of_the_service_s(start: Start) -> N
 
 def test_a_service_stops_when_its_terminal_is_closed(start: Start) -> None:
     ours, theirs = os.openpty()
-    process = start("stops", preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0))
+
+    def take_terminal() -> None:
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored, as it should be
+
+    process = start("stops", preexec_fn=take_terminal)
     os.close(theirs)
     assert process.stdout is not None
     process.stdout.readline()

@@ -144,11 +144,12 @@ def fixed_sizes(graph: Graph, *, num_inputs: int, sizes: Sizes | None = None) ->
 
 
 def _rows_of(graph: Graph) -> Dim | None:
-    """None where a graph has no batch."""
+    """None where a graph has no batch: what is counted along another axis too is a length."""
     try:
-        return rows_dimension(graph)
+        rows = rows_dimension(graph)
     except EngineError:
         return None
+    return None if any(rows in spec.shape[1:] for spec in graph.inputs) else rows
 
 
 def _sizes_of(spec: TensorSpec, rows: Dim | None, num_inputs: int, chosen: Sequence[int] | None) -> tuple[int, ...]:
