@@ -1,6 +1,7 @@
 """How growth is told from noise, and whose memory is counted under which name."""
 
-import os
+import subprocess
+import sys
 
 import pytest
 
@@ -57,7 +58,14 @@ def test_processes_are_named_by_what_they_are(command: list[str], name: str) -> 
     assert process_name(command) == name
 
 
-def test_memory_of_this_process_is_counted() -> None:
-    before = sum(held_mib(os.getpid()).values())
-    block = b"x" * 2**26
-    assert sum(held_mib(os.getpid()).values()) - before == pytest.approx(len(block) / 2**20, abs=8)
+def test_memory_of_a_process_is_counted() -> None:
+    program = "import sys; block = b'x' * 2**26 * int(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    held = []
+    for num_blocks in (0, 1):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen([sys.executable, "-c", program, str(num_blocks)], **pipes) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            held.append(sum(held_mib(process.pid).values()))
+            process.communicate()
+    assert held[1] - held[0] == pytest.approx(64, abs=8)

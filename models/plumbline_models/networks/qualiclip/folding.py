@@ -23,6 +23,7 @@ _EPSILON: Final = 1e-5  # what the published towers' batch norms add to the vari
 _STEM: Final = ("conv1", "conv2", "conv3")
 
 
+@np.errstate(invalid="ignore", over="ignore")  # what is no number stays none, and is refused after the first run
 def fold(arch: TrunkArch, image: Mapping[str, Array], prompts: Array, *, std: Sequence[float]) -> dict[str, Array]:
     """The graph's tensors in float32, by the names of its module; folded in float64 and rounded once.
 
