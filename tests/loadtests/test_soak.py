@@ -62,8 +62,8 @@ def test_memory_of_a_process_is_counted() -> None:
     program = "import sys; block = b'x' * 2**26 * int(sys.argv[1]); print(flush=True); sys.stdin.read()"
     held = []
     for num_blocks in (0, 1):
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        with subprocess.Popen([sys.executable, "-c", program, str(num_blocks)], **pipes) as process:
+        command = [sys.executable, "-c", program, str(num_blocks)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
             held.append(sum(held_mib(process.pid).values()))
