@@ -59,7 +59,8 @@ class ImageReward:
         self.image: Encoder = image
         self.text: Encoder | None = None
         self.pair: Encoder = pair
-        self.conventions: Mapping[str, str] = {"value": "standardised reward", "first_token": "[CLS]"}
+        first = "[CLS]"
+        self.conventions: Mapping[str, str] = {"value": "standardised reward", "first_token": first}
 
     @classmethod
     def build(cls, options: Mapping[str, Any], context: BuildContext) -> Self:

@@ -198,7 +198,7 @@ class BlipPairEncoder(CompiledEncoder[BlipCheckpoint, PreprocessedPair, float]):
         return float(outputs["reward"][0])
 
     def _facts(self) -> NetworkFacts:
-        notes = {"context_length": str(MAX_TOKENS), "first_token": "[CLS]"}
+        notes = {"context_length": str(MAX_TOKENS), "first_token": "[CLS]"}  # nosec B105 - no password
         checkpoint = self.checkpoint
         return NetworkFacts(ARCH, checkpoint.digest, checkpoint.arch.text_width, notes, context_length=MAX_TOKENS)
 
