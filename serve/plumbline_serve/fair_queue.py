@@ -10,14 +10,11 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
-from plumbline_serve.request_context import Priority, RequestContext
-
-LANE_WEIGHTS: Mapping[Priority, float] = {"interactive": 16.0, "normal": 4.0, "batch": 1.0}
-"""Of the lanes among each other: batch work keeps moving, at a twenty-first of the pace, when all lanes are full."""
+from plumbline_serve.request_context import LANE_WEIGHTS, RequestContext
 
 U = TypeVar("U")
 

@@ -1,5 +1,6 @@
 """Who a request is from, how urgent it is and when its caller goes: what every stage of the request path shares by."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -9,6 +10,8 @@ Priority: TypeAlias = Literal["interactive", "normal", "batch"]
 """`batch` is refused first where there is more work than time."""
 PRIORITIES: tuple[Priority, ...] = ("interactive", "normal", "batch")
 """The most urgent first."""
+LANE_WEIGHTS: Mapping[Priority, float] = {"interactive": 16.0, "normal": 4.0, "batch": 1.0}
+"""What the work of each gets, of threads and of encoders, while all have some; what one leaves, the others take."""
 
 
 @dataclass(frozen=True, slots=True)

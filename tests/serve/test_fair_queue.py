@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from plumbline_serve.concurrency import Deadline
-from plumbline_serve.fair_queue import LANE_WEIGHTS, FairQueue
-from plumbline_serve.request_context import PRIORITIES, Caller, RequestContext
+from plumbline_serve.fair_queue import FairQueue
+from plumbline_serve.request_context import LANE_WEIGHTS, PRIORITIES, Caller, RequestContext
 
 
 def request_of(tenant="", *, weight=1.0, priority="normal"):

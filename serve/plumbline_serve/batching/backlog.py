@@ -9,10 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from plumbline_serve.request_context import Caller, Priority, RequestContext
+from plumbline_serve.request_context import LANE_WEIGHTS, Caller, Priority, RequestContext
 
-LANE_WEIGHTS: dict[Priority, float] = {"interactive": 16.0, "normal": 4.0, "batch": 1.0}
-"""What each lane gets while all have work; what one leaves, the others take."""
 NUM_SIZES = 12
 """Classes of sizes, each twice the one before: the last begins at a cost of 1024."""
 NOTHING: Mapping[Priority, float] = {}
