@@ -115,3 +115,7 @@ def make_fetcher(
     }
     read = UrlSettings.model_validate(usual | settings)
     return UrlFetcher(read, max_image_bytes=MAX_IMAGE_BYTES, bytes_in_flight=in_flight, resolve=names)
+
+
+async def silent(head: bytes, writer: asyncio.StreamWriter) -> None:
+    await asyncio.Event().wait()
