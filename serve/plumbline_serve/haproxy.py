@@ -6,6 +6,8 @@ waiting, and answers 404 or 500 in plain text where that is not there either. He
 takes all connections, a gateway gets no more requests than it has places for, probes pass those who wait, callers get
 the service's own problem with 503 and `Retry-After`, and HAProxy alone listens to other machines.
 
+Ray's own routes, which tell what is deployed and need no key, are answered as any that is not there.
+
 HAProxy also says when it took a request (`received`), so that time spent waiting for a place counts.
 """
 
@@ -20,12 +22,12 @@ from pathlib import Path
 
 import grpc
 
-from plumbline_models.core.errors import NotReadyError
+from plumbline_models.core.errors import NotReadyError, PlumblineError, RouteNotFoundError
 from plumbline_serve import haproxy_config
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.received import GRPC_TIMEOUT, RECEIVED
 from plumbline_serve.edge.rest.browsers import Browsers
-from plumbline_serve.settings import Settings
+from plumbline_serve.settings import Limits, Settings
 from plumbline_serve.tls import GRPC_PROTOCOLS, REST_PROTOCOLS, bind_words, local_front
 
 LOOPBACK = "127.0.0.1"
@@ -34,6 +36,15 @@ NOBODY_THERE = (
     "No gateway of the service can take the request at this moment: it is starting, replaces one that failed, or has "
     "as much to do as it may."
 )
+
+NO_SUCH_ROUTE = "There is no such route."
+RAYS_PATHS = "/-/"
+"""What Ray's routes of REST begin with, once the path is decoded: its servers decode it too."""
+RAYS_METHODS = "/ray."
+"""The same of gRPC, which decodes nothing."""
+RATE_WINDOW_S = 10
+SOURCE = "src,ipmask(32,64)"
+"""Whom connections are counted for: one address, or the network of 2**64 that a host with IPv6 has to itself."""
 
 REST_PLACES, GRPC_PLACES = 768, 256
 """Requests that one gateway is given at a time; further ones wait for `QUEUE_S`."""
@@ -56,6 +67,8 @@ REST, GRPC = "rest", "grpc"
 """Names of the two sockets for this user, where the ports ask for TLS."""
 LOG_FORMAT = 'log-format "%ci:%cp %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %HM %HP"'
 """What goes to a syslog on this machine, where there is one: no query of an address, which may hold a secret."""
+_GRPC_UNKNOWN = f"status 200 content-type application/grpc hdr grpc-status {grpc.StatusCode.UNIMPLEMENTED.value[0]}"
+"""The answer to a method that is not there, as gRPC's servers give it."""
 FAILURES = (502, 503, 504)
 """HAProxy's own: a gateway is away, broke off, or has no place."""
 SPARE_CONNECTIONS = 64  # for HAProxy's own pages
@@ -129,7 +142,8 @@ def make_plan(folder: Path, settings: Settings, pages: Sequence[int]) -> Plan:
         settings: Where HAProxy listens, and how many it lets in.
         pages: Ports of HAProxy's own pages.
     """
-    unavailable = _write_answer(folder, Browsers(settings))
+    error = NotReadyError(NOBODY_THERE, retry_after_s=RETRY_AFTER_S)
+    unavailable = _write_answer(folder, error, Browsers(settings))
     rest, rpcs = _connections(settings)
     defaults = [
         *(f"errorfile {status} {unavailable}" for status in FAILURES),
@@ -146,12 +160,14 @@ def make_plan(folder: Path, settings: Settings, pages: Sequence[int]) -> Plan:
 
 
 def _rest(settings: Settings, max_connections: int, folder: Path) -> Front:
+    unknown = _write_answer(folder, RouteNotFoundError(NO_SUCH_ROUTE), Browsers(settings))
     return Front(
         port=settings.port,
         bind=f"{_address(settings, settings.port)} {bind_words(settings.tls, folder, REST_PROTOCOLS)}".strip(),
         rules=[
             *_local(settings, folder, REST, ""),
-            *_admission(max_connections, settings.limits.max_connections_per_address),
+            *_admission(max_connections, settings.limits),
+            f"http-request return status 404 errorfile {unknown} if {{ path,url_dec -i -m beg {RAYS_PATHS} }}",
             "http-after-response set-header x-request-id %[uuid] if !{ res.hdr(x-request-id) -m found }",
         ],
         frontend=[],
@@ -171,7 +187,9 @@ def _grpc(settings: Settings, max_connections: int, folder: Path) -> Front:
         bind=f"{_address(settings, settings.grpc_port)} {tls} proto h2".replace("  ", " "),
         rules=[
             *_local(settings, folder, GRPC, " proto h2"),
-            *_admission(max_connections, settings.limits.max_connections_per_address),
+            *_admission(max_connections, settings.limits),
+            f"http-request return {_GRPC_UNKNOWN} if {{ path_beg {RAYS_METHODS} }}",
+            "http-request del-header application",  # Ray refuses names of applications that it does not know by itself
             f"filter bwlim-in small default-limit {SMALL_BYTES_A_SECOND} default-period 1s",
             "http-request set-bandwidth-limit small if { path_beg /grpc.health.v1. /grpc.reflection. }",
             f"http-request del-header {GRPC_TIMEOUT}",
@@ -190,16 +208,17 @@ def _local(settings: Settings, folder: Path, wire: str, protocol: str) -> list[s
     return [f"bind unix@{local_front(folder, wire)} mode 600{protocol}"] if settings.tls.cert else []
 
 
-def _admission(max_connections: int, max_per_address: int) -> list[str]:
+def _admission(max_connections: int, limits: Limits) -> list[str]:
     """Who is let in, and since when: the caller's own word for that is overwritten."""
-    per_address = [
-        "stick-table type ipv6 size 64k expire 1m store conn_cur",
-        "tcp-request connection track-sc0 src",
-        f"tcp-request connection reject if {{ sc0_conn_cur gt {max_per_address} }}",
+    bounds = {"conn_cur": limits.max_connections_per_address, "conn_rate": limits.max_new_connections_per_address}
+    counted = [
+        f"stick-table type ipv6 size 64k expire 1m store conn_cur,conn_rate({RATE_WINDOW_S}s)",
+        f"tcp-request connection track-sc0 {SOURCE}",
     ]
     return [
         f"maxconn {max_connections}",
-        *(per_address if max_per_address else []),
+        *(counted if any(bounds.values()) else []),
+        *(f"tcp-request connection reject if {{ sc0_{name} gt {most} }}" for name, most in bounds.items() if most),
         f"http-request set-header {RECEIVED} %[date(0,ms)]",
     ]
 
@@ -219,9 +238,8 @@ def _address(settings: Settings, port: int) -> str:
     return f"[{settings.host}]:{port}" if ":" in settings.host else f"{settings.host}:{port}"
 
 
-def _write_answer(folder: Path, browsers: Browsers) -> Path:
-    """What HAProxy answers where no gateway does, as it is sent; returns its file."""
-    error = NotReadyError(NOBODY_THERE, retry_after_s=RETRY_AFTER_S)
+def _write_answer(folder: Path, error: PlumblineError, browsers: Browsers) -> Path:
+    """What HAProxy answers by itself, as it is sent; returns its file."""
     body = json.dumps(problem(error)).encode()
     headers = http_headers(error) | {
         "content-length": str(len(body)),

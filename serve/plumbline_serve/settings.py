@@ -91,6 +91,9 @@ class Limits(Section):
     """Connections to the REST port at a time, and a quarter as many to the gRPC port. Further ones wait."""
     max_connections_per_address: int = Field(default=512, ge=0)
     """Connections of one address to each port at a time. Further ones are closed. 0 behind a proxy: no bound."""
+    max_new_connections_per_address: int = Field(default=2000, ge=0)
+    """Connections that one address may open to each port in 10 s. Further ones are closed. 0 behind a proxy: no bound.
+    """
 
     @property
     def max_form_bytes(self) -> int:

@@ -52,8 +52,12 @@ def unused_port() -> Callable[[], int]:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory, engine_cache) -> Iterator[RunningService]:
-    """One service on the embedded encoders for all tests that do not stop it."""
-    running = start_service(tmp_path_factory.mktemp("service"), PLUMBLINE_CACHE_DIR=engine_cache)
+    """One service on the embedded encoders for all tests that do not stop it.
+
+    A test that floods it from this machine's address would keep the tests after it out for a while.
+    """
+    environment = {"PLUMBLINE_CACHE_DIR": engine_cache, "PLUMBLINE_LIMITS__MAX_NEW_CONNECTIONS_PER_ADDRESS": "0"}
+    running = start_service(tmp_path_factory.mktemp("service"), **environment)
     yield running
     assert running.terminate() == 0
 

@@ -105,6 +105,44 @@ async def test_half_sent_heads_take_no_place_from_others(start, gateway) -> None
     assert status == 200
 
 
+async def test_an_address_opens_no_more_connections_than_it_may(start, gateway) -> None:
+    front = start(gateway, max_new_connections_per_address=20)
+    refused = 0
+    for _ in range(40):
+        try:
+            await front.ask(LIVEZ)
+        except (ConnectionError, IndexError):  # IndexError: it ends without an answer
+            refused += 1
+    assert 20 <= refused < 40  # `start` took some places too
+    assert (await front.ask(LIVEZ, NEIGHBOUR))[0] == 200
+
+
+@pytest.mark.parametrize("path", [b"/-/routes", b"/-/healthz", b"/-/ROUTES?x=1", b"/%2d/routes", b"http://x/-/healthz"])
+async def test_rays_own_routes_are_not_there_for_callers(path: bytes, start, gateway) -> None:
+    front = start(gateway)
+    status, answer = await front.ask(b"GET %s HTTP/1.1\r\nhost: x\r\n\r\n" % path)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert status == 404
+    assert b"content-type: application/problem+json" in head
+    assert b"x-request-id: " in head
+    assert json.loads(body)["code"] == "not_found"
+    assert gateway.heads.empty()
+    assert (await front.ask(LIVEZ))[0] == 200  # HAProxy's own checks of the gateway go on
+
+
+async def test_rays_own_methods_are_not_there_for_callers(start, gateway) -> None:
+    front = start(gateway)
+    async with front.channel() as channel:
+        for method in ("ListApplications", "Healthz"):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary(f"/ray.serve.RayServeAPIService/{method}")(b"", timeout=WAIT_S)
+            assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        stream = channel.stream_stream("/t.Test/Echo")(metadata=(("application", "another"),), timeout=WAIT_S)
+        await stream.done_writing()
+        assert [each async for each in stream] == []
+    assert "application" not in await gateway.metadata.get()
+
+
 async def test_a_head_that_does_not_end_is_given_up(start, gateway, monkeypatch) -> None:
     monkeypatch.setattr(haproxy, "HEAD_S", 1)
     front = start(gateway)
