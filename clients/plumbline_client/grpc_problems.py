@@ -32,6 +32,7 @@ _STATUS = {
 """HTTP statuses for errors that do not name theirs."""
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _TOO_LARGE = "larger than max"  # what gRPC itself says of a message over the receiver's limit
+_BROKEN = "RST_STREAM"  # and of a call that whoever stands between broke off, whatever the status
 _NO_GRPC = ("Failed parsing HTTP/2", "SSL_ERROR_SSL")  # and of an address where something else answers
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -93,11 +94,12 @@ def call_error(
     sentence = detail or f"The call failed with {code.name}."
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineError(sentence, request_id=request_id)
-    if code is grpc.StatusCode.UNAVAILABLE:
+    if code is grpc.StatusCode.UNAVAILABLE or _BROKEN in sentence:
         reason = sentence.rstrip(".")
         if any(words in sentence for words in _NO_GRPC):
             return UnexpectedReplyError(f"What answers at {address} is no gRPC: {reason}.", request_id=request_id)
-        return ConnectError(f"{address} was not reached: {reason}.", request_id=request_id)
+        what = "broke off the call" if _BROKEN in sentence else "was not reached"
+        return ConnectError(f"{address} {what}: {reason}.", request_id=request_id)
     if code is grpc.StatusCode.CANCELLED:
         return TransportError(f"The call to {address} was cancelled: {sentence.rstrip('.')}.", request_id=request_id)
     plain = problem_document(status_pb2.Status(code=code.value[0], message=sentence))

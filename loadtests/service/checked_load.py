@@ -50,6 +50,8 @@ class Counts:
     """Items that were answered with an error of their own, by its code."""
     lost: Counter[str] = field(default_factory=Counter)
     """Calls that failed for good, by their error."""
+    lost_in_full: list[str] = field(default_factory=list)
+    """The same, all that each was told."""
     retried: Counter[str] = field(default_factory=Counter)
     """Attempts that failed, by their error."""
 
@@ -113,6 +115,7 @@ class CheckedLoad:
             except _ItemError as error:
                 self._note(self.counts.failed, str(error))
             except PlumblineClientError as error:
+                self.counts.lost_in_full.append(in_full(error))
                 self._note(self.counts.lost, kind_of(error))
             else:
                 with self._changed:
@@ -162,6 +165,12 @@ def kind_of(error: PlumblineClientError) -> str:
     if isinstance(error, ProblemError):
         return error.code
     return re.sub(r"(http://|ipv4:)?127\.0\.0\.1:\d+ ?", "", f"{type(error).__name__}: {error.detail}")[:SHOWN]
+
+
+def in_full(error: PlumblineClientError) -> str:
+    """All that a call was told: the client's error, and the transport's that it was made of."""
+    told = error.problem.model_dump(exclude_none=True) if isinstance(error, ProblemError) else error.detail
+    return f"{type(error).__name__} {told!r} from {error.__cause__!r}"
 
 
 def rate_per_s(answered_at: Sequence[float], begin: float, end: float) -> float:

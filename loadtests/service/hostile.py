@@ -18,13 +18,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.client import HTTPConnection, HTTPException
 
+from loadtests.service.faults import GATEWAY, living
 from loadtests.service.hostile_callers import CALLERS, NUM_HEADS, half_a_head
 from loadtests.service.images import forms
 from loadtests.service.load_generators import FORM
 from loadtests.service.memory import anonymous_mib
 from loadtests.service.percentiles import percentile, require
 from loadtests.service.report import add_out, report, table
-from loadtests.service.running import Running, processes, running, stopping
+from loadtests.service.running import Running, running, stopping
 
 CONFIG = "scorers: {clipscore: {}}"
 NEIGHBOUR = "127.0.0.2"
@@ -105,7 +106,7 @@ def _time(service: Running, method: str, path: str, body: bytes) -> float:
 
 
 def _beside(service: Running, kind: str, num_callers: int, bodies: Iterator[bytes], num_requests: int) -> Seen:
-    gateway = _gateway(service)
+    [gateway] = living(service.pid, GATEWAY)
     before_mib = anonymous_mib(gateway)
     with _hostile(service, kind, num_callers):
         time.sleep(BEGIN_S)
@@ -123,11 +124,6 @@ def _hostile(service: Running, kind: str, num_callers: int) -> Iterator[None]:
     process = subprocess.Popen([*program, *arguments], stderr=subprocess.DEVNULL)  # nosec B603  # our own command
     with stopping(process):
         yield
-
-
-def _gateway(service: Running) -> int:
-    pids: dict[str, int] = {"".join(each.cmdline()).rpartition(":")[2]: each.pid for each in processes(service.pid)}
-    return pids["Gateway"]
 
 
 def _row(name: str, seen: Seen, alone: Seen) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -30,7 +31,8 @@ class Memory:
     def start_peak(self) -> None:
         """Forget the peaks so far."""
         for process in processes(self._pid):
-            Path(f"/proc/{process.pid}/clear_refs").write_text(_RESET_PEAK, encoding="utf-8")
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                Path(f"/proc/{process.pid}/clear_refs").write_text(_RESET_PEAK, encoding="utf-8")
 
     def peak_mib(self) -> float:
         """The most that was resident since `start_peak`."""

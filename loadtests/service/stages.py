@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 import psutil
 
+from loadtests.service.faults import GATEWAY, living
 from loadtests.service.images import forms
 from loadtests.service.load_generators import send_rest
 from loadtests.service.random_clip import write_config
@@ -29,7 +30,6 @@ from loadtests.service.stacks import Samples, sampling
 EMBEDDED = "scorers: {clipscore: {}}\n"
 ENVIRONMENT = NOTHING_KEPT | {"PLUMBLINE_REPLICAS__COMPUTE_THREADS": "1"}
 HAPROXY, AROUND, INSIDE = "HAProxy", "Ray's own processes", "Ray's threads in the gateway"
-GATEWAY = "ray::ServeReplica"
 Seconds: TypeAlias = Counter[Any]
 """CPU seconds by whoever spent them; a difference of two leaves out who spent none."""
 
@@ -82,7 +82,7 @@ def measure(service: Running, load: Load, num_items: int) -> StageSeconds:
     """Send requests of as many items, and see where the time goes."""
     num_requests = max(num_items // load.num_items, load.num_clients)
     bodies = forms(load.num_items, is_new=True)
-    [gateway] = [each for each in processes(service.pid) if " ".join(each.cmdline()).startswith(GATEWAY)]
+    [gateway] = map(psutil.Process, living(service.pid, GATEWAY))
     asyncio.run(
         send_rest(service.port, bodies, num_requests=load.num_clients, num_clients=load.num_clients)  # warms up
     )

@@ -20,13 +20,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+import psutil
+
+from loadtests.service.faults import GATEWAY, living
 from loadtests.service.report import table
-from loadtests.service.running import exit_on_sigterm, processes, running
+from loadtests.service.running import exit_on_sigterm, running
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("serve", "models", "clients")
 IMAGE = ROOT / "serve/plumbline_serve/demo/gallery/green_star.png"
-GATEWAY = "ServeReplica:plumbline:Gateway"
 HEAD = ("what", "this", "beside", "ratio", "held to")
 AIMS: Mapping[str, float] = {
     "cold start, s": 0.35,
@@ -106,8 +108,7 @@ def _children_cpu_s() -> float:
 
 
 def _gateway_mib(pid: int) -> float:
-    gateways = [process for process in processes(pid) if GATEWAY in " ".join(process.cmdline())]
-    return float(sum(process.memory_info().rss for process in gateways)) / 2**20
+    return float(sum(psutil.Process(each).memory_info().rss for each in living(pid, GATEWAY))) / 2**20
 
 
 def _medians(rounds: Sequence[Figures]) -> Figures:

@@ -207,6 +207,14 @@ def test_a_bare_status_code_is_understood(grpc_server, client, code, kind) -> No
         assert str(caught.value) == "Bare."
 
 
+@pytest.mark.parametrize("code", [Code.INTERNAL, Code.CANCELLED])
+def test_a_call_that_was_broken_off_on_its_way_is_tried_again(grpc_server, client, slept, code) -> None:
+    grpc_server.refuse(code, "Received RST_STREAM with error code 2")
+    grpc_server.answer(pb.ScoreReply(request_id="r"))
+    assert client.score([Item(text="a")]).request_id == "r"
+    assert len(slept) == 1
+
+
 def test_a_message_over_the_servers_limit_is_not_tried_again(grpc_server, client, slept) -> None:
     grpc_server.refuse(Code.RESOURCE_EXHAUSTED, "Received message larger than max (6 vs. 5)")
     with pytest.raises(InvalidRequestError) as caught:

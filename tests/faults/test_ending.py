@@ -83,7 +83,7 @@ def test_a_second_start_on_the_same_ports_is_refused_and_the_first_lives_on(
         assert second.process.wait(60) == 2
         load.wait_for(60)
     assert f"Nothing can listen on 127.0.0.1:{first.port}" in second.log.read_text(encoding="utf-8")
-    assert not load.counts.lost
+    assert not load.counts.lost_in_full
     assert not load.counts.wrong
 
 
@@ -122,7 +122,7 @@ def test_signals_to_the_whole_group_drain_the_service_once(start: Callable[..., 
         assert service.process.wait(END_S + 60) == 0
     assert not load.counts.wrong
     assert not load.counts.failed
-    assert not load.counts.lost
+    assert not load.counts.lost_in_full
     refused = {"draining", "not_ready"}
     assert all(kind in refused or "not reached" in kind for kind in load.counts.retried), load.counts.retried
     assert_nothing_is_left(service, below)

@@ -21,7 +21,7 @@ def loaded(service: RunningService) -> CheckedLoad:
 def assert_nothing_was_lost(counts: Counts) -> None:
     assert not counts.wrong
     assert not counts.failed
-    assert not counts.lost
+    assert not counts.lost_in_full
 
 
 def survive(service: RunningService, fault: Fault) -> None:
@@ -72,4 +72,4 @@ def test_batches_that_find_no_memory_are_told_and_leave_nothing_behind(fused: Ru
             resource.prlimit(gateway, resource.RLIMIT_DATA, (hard, hard))
         load.wait_for(NUM_AFTER)
     assert not load.counts.wrong
-    assert not load.counts.lost
+    assert not load.counts.lost_in_full

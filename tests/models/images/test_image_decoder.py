@@ -17,11 +17,13 @@ from plumbline_models.core.errors import CapacityError, ImageTooLargeError, Imag
 from plumbline_models.images import image_decoder
 from plumbline_models.images.decode import DecodePolicy, decode
 from plumbline_models.images.image_decoder import ImageDecoder
+from tests.programs import children
 
 Encode = Callable[..., bytes]
 OpenDecoder = Callable[..., ImageDecoder]
 
 POLICY = DecodePolicy(max_pixels=10**6)
+MODULE = "decoder_process"
 HOSTILE = """
 import os, time
 from plumbline_models.images import decoder_process
@@ -58,15 +60,11 @@ def open_decoder() -> Iterator[OpenDecoder]:
         decoder.close()
 
 
-def children(name: str = "decoder_process") -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if name in " ".join(child.cmdline())]
-
-
 def test_every_format_gives_the_pixels_that_it_gives_here(open_decoder: OpenDecoder, files: dict[str, bytes]) -> None:
     decoder = open_decoder()
     for data in files.values():
         np.testing.assert_array_equal(decoder.decode(data), decode(data, POLICY))
-    assert len(children()) == 1
+    assert len(children(MODULE)) == 1
 
 
 def test_usual_images_start_no_process(open_decoder: OpenDecoder, files: dict[str, bytes]) -> None:
@@ -84,7 +82,7 @@ def test_a_jpeg_of_many_scans_is_decoded_beside(
     num_scan_pixels = data.count(b"\xff\xda") * 40 * 50
     monkeypatch.setattr(image_decoder, "MAX_SCAN_PIXELS", num_scan_pixels - 1)
     np.testing.assert_array_equal(open_decoder().decode(data), decode(data, POLICY))
-    assert len(children()) == 1
+    assert len(children(MODULE)) == 1
 
 
 def test_what_is_wrong_with_a_file_is_said_as_it_is_here(open_decoder: OpenDecoder, files: dict[str, bytes]) -> None:
@@ -122,7 +120,7 @@ def test_a_file_that_ends_its_decoder_costs_itself_alone(
 def test_a_process_that_was_stopped_is_ended_at_the_limit(open_decoder: OpenDecoder, files: dict[str, bytes]) -> None:
     decoder = open_decoder(max_decode_s=0.2)
     decoder.decode(files["gif"])
-    (child,) = children()
+    (child,) = children(MODULE)
     child.suspend()
     with pytest.raises(ImageTooLargeError):
         decoder.decode(files["gif"])
@@ -132,7 +130,7 @@ def test_a_process_that_was_stopped_is_ended_at_the_limit(open_decoder: OpenDeco
 def test_one_that_ended_while_it_waited_is_replaced(open_decoder: OpenDecoder, files: dict[str, bytes]) -> None:
     decoder = open_decoder()
     expected = decoder.decode(files["gif"])
-    (child,) = children()
+    (child,) = children(MODULE)
     child.send_signal(signal.SIGSEGV)
     child.wait()
     np.testing.assert_array_equal(decoder.decode(files["gif"]), expected)
@@ -144,7 +142,7 @@ def test_one_that_is_killed_at_work_is_replaced_and_the_image_decoded(
     """As the system does where memory runs out: the image had no part in it."""
     decoder, found = open_decoder(), []
     expected = decoder.decode(files["gif"])
-    (child,) = children()
+    (child,) = children(MODULE)
     child.suspend()
     thread = threading.Thread(target=lambda: found.append(decoder.decode(files["gif"])))
     thread.start()
@@ -156,14 +154,14 @@ def test_one_that_is_killed_at_work_is_replaced_and_the_image_decoded(
 def test_each_thread_has_a_process_of_its_own(open_decoder: OpenDecoder, files: dict[str, bytes]) -> None:
     decoder = open_decoder()
     decoder.decode(files["gif"])
-    (child,) = children()
+    (child,) = children(MODULE)
     child.suspend()
     thread = threading.Thread(target=decoder.decode, args=[files["gif"]])
     thread.start()
     while decoder._idle:
         os.sched_yield()
     decoder.decode(files["tiff"])
-    assert len(children()) == 2
+    assert len(children(MODULE)) == 2
     child.resume()
     thread.join()
 
@@ -178,14 +176,14 @@ def test_closing_ends_the_processes(open_decoder: OpenDecoder, files: dict[str, 
     decoder = open_decoder()
     decoder.decode(files["gif"])
     decoder.close()
-    assert children() == []
+    assert children(MODULE) == []
     assert decoder.decode(files["tiff"]).shape == (40, 50, 3)
-    assert children() == []
+    assert children(MODULE) == []
 
 
 def test_a_decoder_that_nobody_holds_leaves_no_process(files: dict[str, bytes]) -> None:
     ImageDecoder(POLICY).decode(files["gif"])
-    assert children() == []
+    assert children(MODULE) == []
 
 
 PARENT = """
@@ -226,5 +224,5 @@ def test_it_has_no_secrets_of_its_parent(
 ) -> None:
     monkeypatch.setenv("PLUMBLINE_AUTH__KEYS_FILE", "secret")
     open_decoder().decode(files["gif"])
-    (child,) = children()
+    (child,) = children(MODULE)
     assert "PLUMBLINE_AUTH__KEYS_FILE" not in child.environ()

@@ -4,13 +4,13 @@ import json
 import os
 from pathlib import Path
 
-import psutil
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from plumbline_models.core.errors import ConfigError, MalformedRequestError, PlumblineError, UnknownScorerError
 from plumbline_serve.cli.main import cli
+from tests.programs import children
 
 runner = CliRunner()
 
@@ -61,7 +61,7 @@ def test_formats_that_are_decoded_beside_are_scored_alike_and_leave_no_process(r
     assert ran.exit_code == 0
     values = [result["scores"]["clipscore"]["value"] for result in json.loads(ran.stdout)["results"]]
     assert values == values[:1] * 4
-    assert not any("decoder_process" in " ".join(child.cmdline()) for child in psutil.Process().children())
+    assert not children("decoder_process")
 
 
 def test_any_name_that_a_file_can_have_is_scored_and_named(red: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ name of a Python class. Let through, they reach the edge and get its answer.
 
 Unary methods are served as ones that take a stream of messages, which is the same on the wire: gRPC would otherwise
 read the whole message before anything of ours is asked, the caller's key included.
+
+Where Ray answers a call itself, it does so as the edge would (`unreached`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +16,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from plumbline_serve.edge.grpc.unreached import explained
 from plumbline_wire.v1.scoring_pb2_grpc import add_ScoringServicer_to_server
 
 
@@ -29,6 +32,8 @@ def add_scoring(servicer: Any, server: Any) -> None:
         servicer: Its methods are named as the schema's.
         server: Of grpc.aio, or one of Ray Serve.
     """
+    if hasattr(server, "service_handler_factory"):  # Ray's: each handler comes from there, those of later services too
+        server.service_handler_factory = explained(server.service_handler_factory)
     lenient: Any = _Lenient(server)
     add_ScoringServicer_to_server(servicer, lenient)
 
