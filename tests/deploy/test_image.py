@@ -131,10 +131,3 @@ def test_a_step_that_does_not_exist_is_explained() -> None:
     ran = run(SCRIPT, "publish")
     assert ran.returncode == 2
     assert "install.sh wheels FOLDER" in ran.stderr
-
-
-def test_a_cluster_is_started_with_a_token_and_nothing_that_ray_does_not_read() -> None:
-    given = dict(re.findall(r"^(\w+)=(.+)$", (ROOT / "deploy" / "cluster.env").read_text(), re.MULTILINE))
-    assert given["RAY_AUTH_MODE"] == "token"
-    serving = (ROOT / "docs" / "serving.md").read_text()
-    assert all(f"`{name}`" in serving for name in given)
