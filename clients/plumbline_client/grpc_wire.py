@@ -24,6 +24,7 @@ from plumbline_wire.v1 import scoring_pb2 as pb
 
 T = TypeVar("T", bound=BaseModel)
 M = TypeVar("M", bound=Message)
+_ITEM_IMAGES = frozenset({"image", "reference_image"})  # a key or a source
 _ENUMS = frozenset({"priority"})  # words in JSON
 _REST_ONLY = frozenset({"encoding"})  # gRPC carries vectors as bytes
 _SERVING = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus
@@ -104,8 +105,8 @@ def _validated(reply: type[T], document: Document) -> T:
 def _fill(message: Any, document: Document) -> None:
     # In place: a message given to another one's constructor is copied, images and all.
     for name, value in document.items():
-        if isinstance(message, pb.Item) and name == "image" and isinstance(value, str):
-            message.image_key = value
+        if isinstance(message, pb.Item) and name in _ITEM_IMAGES and isinstance(value, str):
+            setattr(message, f"{name}_key", value)
         elif isinstance(value, Image):
             _fill_source(getattr(message, name), value)
         elif isinstance(value, list):

@@ -19,19 +19,37 @@ class Item:
             array `[height, width, 3]` of uint8. A str is none: it could be a path, an address or a text.
         text: What the image should show.
         id: Comes back in the result; None: the item's index, as a string.
+        references: Captions that the text is compared with: `refclipscore`.
+        reference_image: What the image is compared with: `image_similarity`.
+        phrases: Parts of the text that are held against the image too: `phrase_clipscore`.
     """
 
     image: Image | None
     text: str | None
     id: str | None
+    references: tuple[str, ...]
+    reference_image: Image | None
+    phrases: tuple[str, ...]
 
-    def __init__(self, image: ImageLike | None = None, text: str | None = None, id: str | None = None) -> None:  # noqa: A002 - the wire's word
+    def __init__(
+        self,
+        image: ImageLike | None = None,
+        text: str | None = None,
+        id: str | None = None,  # noqa: A002 - the wire's word
+        *,
+        references: Iterable[str] = (),
+        reference_image: ImageLike | None = None,
+        phrases: Iterable[str] = (),
+    ) -> None:
         for name, value in (("text", text), ("id", id)):
             if value is not None and not isinstance(value, str):
                 raise UsageError(f"The {name} of an item must be a str; this is {_kind(value)}.")
         object.__setattr__(self, "image", None if image is None else image_of(image))
         object.__setattr__(self, "text", text)
         object.__setattr__(self, "id", id)
+        object.__setattr__(self, "references", _texts(references, "The references of an item"))
+        object.__setattr__(self, "reference_image", None if reference_image is None else image_of(reference_image))
+        object.__setattr__(self, "phrases", _texts(phrases, "The phrases of an item"))
 
 
 ItemLike: TypeAlias = Item | tuple[ImageLike | None, str | None] | ImageLike
@@ -106,11 +124,7 @@ def texts_of(texts: Iterable[str]) -> list[str]:
     Raises:
         UsageError: One is none.
     """
-    given = list(_each(texts, "Texts"))
-    for each in given:
-        if not isinstance(each, str):
-            raise UsageError(f"To an image belong texts; {_kind(each)} is none.")
-    return given
+    return list(_texts(texts, "The texts for an image"))
 
 
 def images_of(images: Iterable[ImageLike]) -> list[Image]:
@@ -132,6 +146,14 @@ def _item(given: ItemLike) -> Item:
     if isinstance(given, str):
         raise UsageError("A str is no item: Item(text=…) is a text, a pathlib.Path the image of a file.")
     return Item(given)
+
+
+def _texts(given: Iterable[str], what: str) -> tuple[str, ...]:
+    texts = tuple(_each(given, what))
+    for each in texts:
+        if not isinstance(each, str):
+            raise UsageError(f"{what} are str; this is {_kind(each)}.")
+    return texts
 
 
 def _each(given: Iterable[T], what: str) -> Iterator[T]:

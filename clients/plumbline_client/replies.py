@@ -206,6 +206,8 @@ class ScorerEntry(ReplyModel):
     high: float | None = None
     higher_is_better: bool = True
     needs_text: bool = True
+    needs: tuple[str, ...] = ()
+    """Fields of an item that it scores by."""
     encoders: tuple[str, ...] = ()
     precision: str = ""
     backend: str = ""

@@ -186,15 +186,25 @@ def _items_document(items: Sequence[Item]) -> Document:
     """Make `items`, and `images` for those that several items share."""
     shared = _shared_images(items)
     keys = {id(image): key for key, image in shared.items()}
-    entries = [_given(id=item.id, image=keys.get(id(item.image), item.image), text=item.text) for item in items]
+    entries = [
+        _given(
+            id=item.id,
+            image=keys.get(id(item.image), item.image),
+            text=item.text,
+            references=list(item.references) or None,
+            reference_image=keys.get(id(item.reference_image), item.reference_image),
+            phrases=list(item.phrases) or None,
+        )
+        for item in items
+    ]
     return ({"images": shared} if shared else {}) | {"items": entries}
 
 
 def _shared_images(items: Sequence[Item]) -> Mapping[str, Image]:
     seen: dict[int, tuple[Image, int]] = {}
-    for item in items:
-        if item.image is not None:
-            image, uses = seen.get(id(item.image), (item.image, 0))
+    for named in (image for item in items for image in (item.image, item.reference_image)):
+        if named is not None:
+            image, uses = seen.get(id(named), (named, 0))
             seen[id(image)] = (image, uses + 1)
     shared = [image for image, uses in seen.values() if uses > 1]
     return {f"image-{index}": image for index, image in enumerate(shared)}

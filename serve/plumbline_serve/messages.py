@@ -68,6 +68,12 @@ class Item:
     image: str | ImageSource | None
     """A key of the request's images, a source of its own, or nothing."""
     text: str | None
+    references: Sequence[str] = ()
+    """Captions that the text is compared with, as `refclipscore` does; none where it is empty."""
+    reference_image: str | ImageSource | None = None
+    """What the image is compared with, as `image_similarity` does; named as `image` is."""
+    phrases: Sequence[str] = ()
+    """Parts of the text that are held against the image too, as `phrase_clipscore` does; none where it is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +252,8 @@ class ScorerEntry:
     """Highest possible value; null where there is none."""
     higher_is_better: bool
     needs_text: bool
+    needs: Sequence[str]
+    """Fields of an item that it scores by; an item that lacks one gets an error from it."""
     encoders: Sequence[str]
     """What it computes with, by key in `GET /v1/models`."""
     precision: str

@@ -135,6 +135,15 @@ def test_a_file_that_is_missing_is_an_os_error(tmp_path) -> None:
 ITEM, IMAGE = Item(text="a"), Image.data(PNG)
 
 
+@pytest.mark.parametrize("name", ["references", "phrases"])
+def test_captions_beside_the_text_come_in_a_list_of_str(name: str) -> None:
+    make: Any = Item
+    assert getattr(make(**{name: iter("ab")}), name) == ("a", "b")
+    for wrong, why in [("a fox", "come in a list"), (None, "come in a list"), ([5], "are str")]:
+        with pytest.raises(UsageError, match=why):
+            make(**{name: wrong})
+
+
 @pytest.mark.parametrize("kind", [Client, AsyncClient, GrpcClient, AsyncGrpcClient])
 @pytest.mark.parametrize(
     ("method", "arguments", "options", "why"),
@@ -160,7 +169,7 @@ ITEM, IMAGE = Item(text="a"), Image.data(PNG)
         pytest.param("filter", [[ITEM], Threshold("q", min=0)], {}, "come in a list", id="a threshold as policy"),
         pytest.param("filter", [[ITEM], [{"scorer": "q"}]], {}, "Threshold", id="a mapping as threshold"),
         pytest.param("rank", ["a", ["b"]], {}, "no image", id="texts for a text"),
-        pytest.param("rank", [IMAGE, [IMAGE]], {}, "belong texts", id="images for an image"),
+        pytest.param("rank", [IMAGE, [IMAGE]], {}, "texts for an image are str", id="images for an image"),
         pytest.param("rank", [5, ["a"]], {}, "no image", id="a number as query"),
         pytest.param("rank", ["a", None], {}, "come in a list", id="None as candidates"),
         pytest.param("embed", ["abc"], {}, "come in a list", id="a str as inputs"),

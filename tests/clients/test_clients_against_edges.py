@@ -126,6 +126,7 @@ class CountingService:
                 high=None,
                 higher_is_better=True,
                 needs_text=False,
+                needs=["image"],
                 encoders=["counting"],
                 precision="fp32",
                 backend="fake",
@@ -254,6 +255,23 @@ async def test_every_byte_and_every_bit_gets_through(ask, running) -> None:
     assert request.priority == "batch"
 
 
+async def test_what_an_item_is_compared_with_gets_through(ask, running) -> None:
+    image, other = Image.data(b"a"), Image.data(b"b")
+    items = [
+        Item(image, "a", references=["one", "two"], reference_image=other),
+        Item(image, reference_image=other, phrases=iter(["a fox"])),
+        Item(image, reference_image=Image.data(b"c")),
+    ]
+    await ask("score", items)
+    request = running.service.requests[-1]
+    first, second, third = request.items
+    assert (tuple(first.references), tuple(second.phrases)) == (("one", "two"), ("a fox",))
+    assert request.images[first.reference_image] == request.images[second.reference_image]
+    assert request.images[first.reference_image] == messages.EncodedImage(b"b")
+    assert third.reference_image == messages.EncodedImage(b"c")
+    assert len(request.images) == 2
+
+
 async def test_filter_rank_embed_and_the_lists_are_understood(ask) -> None:
     light, heavy = Image.data(b"\x01"), Image.data(b"\xff")
     verdicts = await ask("filter", [Item(light), Item(heavy)], [Threshold("weight", min=1)])
@@ -269,6 +287,7 @@ async def test_filter_rank_embed_and_the_lists_are_understood(ask) -> None:
     assert (embedded.encoder, embedded.dim) == ("counting/text", 2)
     (scorer,) = await ask("scorers")
     assert (scorer.id, scorer.low, scorer.high, scorer.needs_text) == ("weight", 0.0, None, False)
+    assert scorer.needs == ("image",)
     (encoder,) = await ask("models")
     assert (encoder.key, encoder.notes) == ("counting", {"note": "n"})
     assert await ask("ready", change={"api_key": None}) is True

@@ -132,6 +132,7 @@ _SCORER: dict[str, Any] = {
     "high": 0.0,
     "higher_is_better": False,
     "needs_text": False,
+    "needs": ["image"],
     "encoders": ["clip/image"],
     "licence": "MIT",
     "conventions": {"epsilon": "-5e-05"},
@@ -249,7 +250,7 @@ async def test_vectors_are_bit_for_bit_those_that_were_sent(anyone) -> None:
 async def test_lists_say_what_is_false_and_what_is_open(anyone) -> None:
     anyone.answer({"scorers": [_SCORER]}, PB_SCORERS)
     (scorer,) = await anyone.ask("scorers")
-    assert scorer.model_dump() == _SCORER | {"encoders": ("clip/image",)}
+    assert scorer.model_dump() == _SCORER | {"encoders": ("clip/image",), "needs": ("image",)}
 
 
 async def test_encoders_are_listed(anyone) -> None:

@@ -159,7 +159,9 @@ def _make_embedding_sound(request: pb.EmbedRequest) -> None:
 
 
 def _sources_of(request: Any) -> list[pb.ImageSource]:
-    sources = [item.image for item in getattr(request, "items", ()) if item.HasField("image")]
+    items = getattr(request, "items", ())
+    sources = [item.image for item in items if item.HasField("image")]
+    sources += [item.reference_image for item in items if item.HasField("reference_image")]
     images = getattr(request, "images", ())
     sources += images.values() if hasattr(images, "values") else images
     return [*sources, request.image] if isinstance(request, pb.RankRequest) and request.HasField("image") else sources

@@ -82,16 +82,19 @@ def _source(source: pb.ImageSource, parts: Parts) -> dict[str, Any]:
             return {}
 
 
-def _item(item: pb.Item, parts: Parts) -> dict[str, Any]:
+def _item(item: Any, parts: Parts) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for name in ("id", "text"):
         if item.HasField(name):
             document[name] = getattr(item, name)
-    match item.WhichOneof("image_ref"):
-        case "image_key":
-            document["image"] = item.image_key
-        case "image":
-            document["image"] = _source(item.image, parts)
+    for name in ("references", "phrases"):
+        document[name] = list(getattr(item, name))
+    for name in ("image", "reference_image"):
+        match item.WhichOneof(f"{name}_ref"):
+            case str(which) if which.endswith("_key"):
+                document[name] = getattr(item, which)
+            case str(which):
+                document[name] = _source(getattr(item, which), parts)
     return document
 
 

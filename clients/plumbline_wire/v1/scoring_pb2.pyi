@@ -169,15 +169,30 @@ class Item(_message.Message):
     IMAGE_KEY_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    REFERENCES_FIELD_NUMBER: _builtins.int
+    REFERENCE_IMAGE_KEY_FIELD_NUMBER: _builtins.int
+    REFERENCE_IMAGE_FIELD_NUMBER: _builtins.int
+    PHRASES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the caller, repeated in the result; unset: the item's index in decimal."""
     image_key: _builtins.str
     """A key of the request's `images`: the image is sent, decoded and encoded once for all its items."""
     text: _builtins.str
     """The prompt or caption. Unset: the item has none, which is not the same as an empty one."""
+    reference_image_key: _builtins.str
     @_builtins.property
     def image(self) -> Global___ImageSource:
         """An image of this item alone."""
+
+    @_builtins.property
+    def references(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Captions that the text is compared with (refclipscore), at most 64."""
+
+    @_builtins.property
+    def reference_image(self) -> Global___ImageSource: ...
+    @_builtins.property
+    def phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Parts of the text that are held against the image too (phrase_clipscore), at most 64."""
 
     def __init__(
         self,
@@ -186,10 +201,14 @@ class Item(_message.Message):
         image_key: _builtins.str = ...,
         image: Global___ImageSource | None = ...,
         text: _builtins.str | None = ...,
+        references: _abc.Iterable[_builtins.str] | None = ...,
+        reference_image_key: _builtins.str = ...,
+        reference_image: Global___ImageSource | None = ...,
+        phrases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_id", b"_id", "_text", b"_text", "id", b"id", "image", b"image", "image_key", b"image_key", "image_ref", b"image_ref", "text", b"text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_id", b"_id", "_text", b"_text", "id", b"id", "image", b"image", "image_key", b"image_key", "image_ref", b"image_ref", "reference_image", b"reference_image", "reference_image_key", b"reference_image_key", "reference_image_ref", b"reference_image_ref", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_id", b"_id", "_text", b"_text", "id", b"id", "image", b"image", "image_key", b"image_key", "image_ref", b"image_ref", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_id", b"_id", "_text", b"_text", "id", b"id", "image", b"image", "image_key", b"image_key", "image_ref", b"image_ref", "phrases", b"phrases", "reference_image", b"reference_image", "reference_image_key", b"reference_image_key", "reference_image_ref", b"reference_image_ref", "references", b"references", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__id: _TypeAlias = _typing.Literal["id"]  # noqa: Y015
     _WhichOneofArgType__id: _TypeAlias = _typing.Literal["_id", b"_id"]  # noqa: Y015
@@ -197,12 +216,16 @@ class Item(_message.Message):
     _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015
     _WhichOneofReturnType_image_ref: _TypeAlias = _typing.Literal["image_key", "image"]  # noqa: Y015
     _WhichOneofArgType_image_ref: _TypeAlias = _typing.Literal["image_ref", b"image_ref"]  # noqa: Y015
+    _WhichOneofReturnType_reference_image_ref: _TypeAlias = _typing.Literal["reference_image_key", "reference_image"]  # noqa: Y015
+    _WhichOneofArgType_reference_image_ref: _TypeAlias = _typing.Literal["reference_image_ref", b"reference_image_ref"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__id) -> _WhichOneofReturnType__id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__text) -> _WhichOneofReturnType__text | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_image_ref) -> _WhichOneofReturnType_image_ref | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_reference_image_ref) -> _WhichOneofReturnType_reference_image_ref | None: ...
 
 Global___Item: _TypeAlias = Item  # noqa: Y015
 
@@ -1129,6 +1152,7 @@ class ScorerEntry(_message.Message):
     LICENCE_FIELD_NUMBER: _builtins.int
     CONVENTIONS_FIELD_NUMBER: _builtins.int
     CONTEXT_LENGTH_FIELD_NUMBER: _builtins.int
+    NEEDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     summary: _builtins.str
     low: _builtins.float
@@ -1155,6 +1179,10 @@ class ScorerEntry(_message.Message):
     def conventions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """How the value is made, as configured, by setting: "scale", "epsilon", "template" and the like."""
 
+    @_builtins.property
+    def needs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields of an item that it scores by; an item that lacks one gets an error from it."""
+
     def __init__(
         self,
         *,
@@ -1171,10 +1199,11 @@ class ScorerEntry(_message.Message):
         licence: _builtins.str = ...,
         conventions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         context_length: _builtins.int | None = ...,
+        needs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_length", b"_context_length", "_high", b"_high", "_low", b"_low", "context_length", b"context_length", "high", b"high", "low", b"low"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_length", b"_context_length", "_high", b"_high", "_low", b"_low", "backend", b"backend", "context_length", b"context_length", "conventions", b"conventions", "encoders", b"encoders", "high", b"high", "higher_is_better", b"higher_is_better", "id", b"id", "licence", b"licence", "low", b"low", "needs_text", b"needs_text", "paper", b"paper", "precision", b"precision", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_length", b"_context_length", "_high", b"_high", "_low", b"_low", "backend", b"backend", "context_length", b"context_length", "conventions", b"conventions", "encoders", b"encoders", "high", b"high", "higher_is_better", b"higher_is_better", "id", b"id", "licence", b"licence", "low", b"low", "needs", b"needs", "needs_text", b"needs_text", "paper", b"paper", "precision", b"precision", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_length: _TypeAlias = _typing.Literal["context_length"]  # noqa: Y015
     _WhichOneofArgType__context_length: _TypeAlias = _typing.Literal["_context_length", b"_context_length"]  # noqa: Y015

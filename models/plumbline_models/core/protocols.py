@@ -17,7 +17,8 @@ from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import BackendUnavailableError, PlumblineError
 
 EncoderKind: TypeAlias = Literal["image", "text", "pair"]
-Need: TypeAlias = Literal["image", "text"]
+Need: TypeAlias = Literal["image", "text", "references", "reference_image", "phrases"]
+"""A field of an item, by its name in the API."""
 Encoding: TypeAlias = Any
 """What an encoder makes of one input. Opaque outside encoder and scorer; picklable; usually an array."""
 Preprocessed: TypeAlias = Any
@@ -165,6 +166,12 @@ class Embedded:
     captions: Sequence[Encoding] | None = None
     pairs: Sequence[Encoding] | None = None
     texts: Sequence[str] | None = None
+    reference_images: Sequence[Encoding] | None = None
+    references: Sequence[Sequence[Encoding]] | None = None
+    """At least one for each item, as of `phrases`; in the order of `reference_texts`."""
+    phrases: Sequence[Sequence[Encoding]] | None = None
+    reference_texts: Sequence[Sequence[str]] | None = None
+    phrase_texts: Sequence[Sequence[str]] | None = None
 
 
 class SharedEncoders(Protocol):

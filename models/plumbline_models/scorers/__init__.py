@@ -21,11 +21,14 @@ from plumbline_models.core.sections import all_of
 from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.fclipscore import FClipScore
 from plumbline_models.scorers.hpsv2 import HpsV2
+from plumbline_models.scorers.image_similarity import ImageSimilarity
 from plumbline_models.scorers.imagereward import ImageReward
 from plumbline_models.scorers.integrity import Integrity
+from plumbline_models.scorers.phrase_clipscore import PhraseClipScore
 from plumbline_models.scorers.pickscore import PickScore
 from plumbline_models.scorers.probe import Aesthetic, Nsfw, Probe
 from plumbline_models.scorers.qualiclip import QualiClip
+from plumbline_models.scorers.refclipscore import RefClipScore
 from plumbline_models.scorers.vqascore import VqaScore
 from plumbline_models.weights.paths import Paths, anchored
 
@@ -34,6 +37,7 @@ __all__ = ["SCORERS", "anchor_sections", "build_each", "build_scorers"]
 log = logging.getLogger(__name__)
 SCORERS: Final[tuple[type[Scorer], ...]] = (
     *(ClipScore, FClipScore, VqaScore, QualiClip),
+    *(RefClipScore, PhraseClipScore, ImageSimilarity),
     *(PickScore, HpsV2, ImageReward),
     *(Aesthetic, Nsfw, Probe, Integrity),
 )

@@ -10,25 +10,14 @@ generators are not captions of photos. `template: "A photo depicts "` gives the 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Self
 
-import numpy as np
-
-from plumbline_models.core.errors import MissingTextError, PlumblineError
-from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
+from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Encoding, Score, ScorerInfo
 from plumbline_models.core.sections import parse_section
-from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
-from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
-from plumbline_models.networks.clip.templated import TemplatedTextEncoder
-from plumbline_models.networks.clip.tokens import is_cut
+from plumbline_models.networks.clip.spec import ClipSpec
+from plumbline_models.networks.two_towers import Towers, TowersSection, captioned, cosine
 from plumbline_models.weights.paths import CLIP_PATHS, Paths
 
 RESCALE: Final = 2.5  # section 3: stretches the usual cosine range towards [0, 1]
-
-
-class ClipScoreSection(ClipSection):
-    """The section `clipscore` of the configuration."""
-
-    template: str = ""
-    """Words put before every text, with the space that ends them."""
 
 
 class ClipScore:
@@ -74,14 +63,10 @@ class ClipScore:
             UnknownArchError: open_clip has no such architecture or tag.
             CheckpointError: There are no such weights, or they are not those that the section means.
         """
-        section = parse_section(ClipScoreSection, options, scorer=cls.info.name)
-        spec = ClipSpec.of(section)
-        image, text = ClipImageEncoder(spec, context.backend), ClipTextEncoder(spec, context.backend)
-        shared = context.registry.take(text)
-        if section.template:
-            shared = context.registry.take(TemplatedTextEncoder(shared, section.template))
-        cost = image.gflop + text.gflop
-        return cls(context.registry.take(image), shared, template=section.template, relative_cost=cost)
+        section = parse_section(TowersSection, options, scorer=cls.info.name)
+        towers = Towers.open(ClipSpec.of(section), context, template=section.template)
+        cost = towers.image_gflop + towers.text_gflop
+        return cls(towers.image, towers.text, template=section.template, relative_cost=cost)
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each image against the caption at the same index.
@@ -96,14 +81,9 @@ class ClipScore:
         Raises:
             MissingTextError: The batch has no images or no captions.
         """
-        if batch.images is None or batch.captions is None:
-            raise MissingTextError("clipscore needs an image and a text.", scorer=self.info.name)
-        cut = [is_cut(self.text, text) for text in batch.texts or [""] * len(batch.images)]
-        return [_score(*each) for each in zip(batch.images, batch.captions, cut, strict=True)]
+        return [_score(*each) for each in captioned(batch, self.text, scorer=self.info.name)]
 
 
-def _score(image: Any, caption: Any, is_truncated: bool) -> Score:  # noqa: FBT001 - of one item
-    product = float(np.dot(np.asarray(image, np.float32), np.asarray(caption, np.float32)))
-    cosine = min(1.0, max(-1.0, product))  # rounding can carry it past its range
-    truncated = {"truncated": True} if is_truncated else {}
-    return Score(value=RESCALE * max(cosine, 0.0), details={"cosine": cosine, **truncated})
+def _score(image: Encoding, caption: Encoding, said: Mapping[str, Any]) -> Score:
+    found = cosine(image, caption)
+    return Score(value=RESCALE * max(found, 0.0), details={"cosine": found, **said})

@@ -13,16 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from plumbline_models.core.errors import MissingTextError, PlumblineError
+from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
 from plumbline_models.core.sections import parse_section
 from plumbline_models.networks.clip.archs import Arch, find_arch, read_arch
-from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
 from plumbline_models.networks.clip.spec import ClipSpec
-from plumbline_models.networks.clip.tokens import is_cut
+from plumbline_models.networks.two_towers import Towers, captioned, cosine
 from plumbline_models.weights.digest import SHORT, sha256_of, verify
 from plumbline_models.weights.folders import is_folder_name
 from plumbline_models.weights.paths import Paths
@@ -93,10 +91,8 @@ class HpsV2:
             CheckpointError: There are no such weights, or they are not those that the section means.
         """
         section = parse_section(HpsV2Section, options, scorer=cls.info.name)
-        spec = _spec(section)
-        image, text = ClipImageEncoder(spec, context.backend), ClipTextEncoder(spec, context.backend)
-        take = context.registry.take
-        return cls(take(image), take(text), section, relative_cost=image.gflop + text.gflop)
+        towers = Towers.open(_spec(section), context)
+        return cls(towers.image, towers.text, section, relative_cost=towers.image_gflop + towers.text_gflop)
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each image for the prompt at the same index.
@@ -110,16 +106,8 @@ class HpsV2:
         Raises:
             MissingTextError: The batch has no images or no captions.
         """
-        if batch.images is None or batch.captions is None:
-            raise MissingTextError("hpsv2 needs an image and a text.", scorer=self.info.name)
-        cut = [is_cut(self.text, text) for text in batch.texts or [""] * len(batch.images)]
-        return [_score(*each) for each in zip(batch.images, batch.captions, cut, strict=True)]
-
-
-def _score(image: Any, caption: Any, is_truncated: bool) -> Score:  # noqa: FBT001 - of one item
-    product = float(np.dot(np.asarray(image, np.float32), np.asarray(caption, np.float32)))
-    cosine = min(1.0, max(-1.0, product))  # rounding can carry it past its range
-    return Score(value=cosine, details={"truncated": True} if is_truncated else {})
+        pairs = captioned(batch, self.text, scorer=self.info.name)
+        return [Score(value=cosine(image, caption), details=said) for image, caption, said in pairs]
 
 
 def _spec(section: HpsV2Section) -> ClipSpec:

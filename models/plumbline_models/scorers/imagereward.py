@@ -16,7 +16,7 @@ from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Sco
 from plumbline_models.core.sections import parse_section
 from plumbline_models.networks.blip.checkpoint import PUBLISHED, BlipCheckpoint
 from plumbline_models.networks.blip.encoders import BlipImageEncoder, BlipPairEncoder
-from plumbline_models.networks.clip.tokens import is_cut
+from plumbline_models.networks.two_towers import truncated
 from plumbline_models.weights.paths import Paths
 
 GFLOP: Final = 138.0  # of the published network: 123 an image and 15 a pair of 35 tokens
@@ -94,5 +94,5 @@ class ImageReward:
         if batch.pairs is None:
             raise MissingTextError("imagereward needs an image and a text.", scorer=self.info.name)
         texts = batch.texts or [""] * len(batch.pairs)
-        cut = [{"truncated": True} if is_cut(self.pair, text) else {} for text in texts]
-        return [Score(value=float(reward), details=said) for reward, said in zip(batch.pairs, cut, strict=True)]
+        pairs = zip(batch.pairs, texts, strict=True)
+        return [Score(value=float(reward), details=truncated(self.pair, [text])) for reward, text in pairs]

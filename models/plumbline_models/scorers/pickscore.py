@@ -12,16 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from plumbline_models.core.errors import MissingTextError, PlumblineError
-from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
+from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Encoding, Score, ScorerInfo
 from plumbline_models.core.sections import parse_section
-from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
-from plumbline_models.networks.clip.scaled import ScaledTextEncoder
 from plumbline_models.networks.clip.spec import HUB, ClipSection, ClipSpec
-from plumbline_models.networks.clip.tokens import is_cut
+from plumbline_models.networks.two_towers import Towers, captioned, scaled_cosine
 from plumbline_models.weights.folders import is_folder_name
 from plumbline_models.weights.paths import Paths
 
@@ -81,12 +78,8 @@ class PickScore:
             CheckpointError: There are no such weights, or they are not those that the section means.
         """
         section = parse_section(PickScoreSection, options, scorer=cls.info.name)
-        spec = _spec(section)
-        image = ClipImageEncoder(spec, context.backend)
-        text = ClipTextEncoder(spec, context.backend)
-        scaled = ScaledTextEncoder(context.registry.take(text), spec)
-        cost = image.gflop + text.gflop
-        return cls(context.registry.take(image), context.registry.take(scaled), relative_cost=cost)
+        towers = Towers.open(_spec(section), context, is_scaled=True)
+        return cls(towers.image, towers.text, relative_cost=towers.image_gflop + towers.text_gflop)
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each image for the prompt at the same index.
@@ -101,19 +94,12 @@ class PickScore:
         Raises:
             MissingTextError: The batch has no images or no captions.
         """
-        if batch.images is None or batch.captions is None:
-            raise MissingTextError("pickscore needs an image and a text.", scorer=self.info.name)
-        cut = [is_cut(self.text, text) for text in batch.texts or [""] * len(batch.images)]
-        return [_score(*each) for each in zip(batch.images, batch.captions, cut, strict=True)]
+        return [_score(*each) for each in captioned(batch, self.text, scorer=self.info.name)]
 
 
-def _score(image: Any, caption: Any, is_truncated: bool) -> Score:  # noqa: FBT001 - of one item
-    scaled = np.asarray(caption, np.float32)
-    scale = float(np.linalg.norm(scaled))
-    product = float(np.dot(np.asarray(image, np.float32), scaled))
-    value = min(scale, max(-scale, product))  # rounding can carry it past its range
-    truncated = {"truncated": True} if is_truncated else {}
-    return Score(value=value, details={"cosine": value / scale if scale else 0.0, **truncated})
+def _score(image: Encoding, caption: Encoding, said: Mapping[str, Any]) -> Score:
+    value, scale = scaled_cosine(image, caption)
+    return Score(value=value, details={"cosine": value / scale if scale else 0.0, **said})
 
 
 def _spec(section: PickScoreSection) -> ClipSpec:

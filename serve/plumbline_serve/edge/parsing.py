@@ -23,6 +23,7 @@ Location: TypeAlias = tuple[int | str, ...]
 """The names and indices that lead to a field."""
 
 MAX_SCORERS = 64  # that a request may name; far more than there are
+MAX_ITEM_TEXTS = 64  # references or phrases that an item may have
 MAX_WORDS = 2**16  # that a condition may ask of a text; far more than any text within the limits has
 
 
@@ -36,6 +37,7 @@ Timeout: TypeAlias = Annotated[Finite, Field(gt=0)]
 AtLeastOne: TypeAlias = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 Channels: TypeAlias = Annotated[Literal[3, 4], BeforeValidator(_whole)]
 NumWords: TypeAlias = Annotated[int, Field(ge=1, le=MAX_WORDS), BeforeValidator(_whole)]
+ItemTexts: TypeAlias = Annotated[list[str], Field(max_length=MAX_ITEM_TEXTS)]
 ScorerNames: TypeAlias = Annotated[list[str], Field(min_length=1, max_length=MAX_SCORERS)]
 Conditions: TypeAlias = Annotated[list[T], Field(min_length=1, max_length=MAX_SCORERS)]
 
@@ -43,6 +45,7 @@ _MAX_LISTED = 16  # faults in a reply: the first ones say enough, and gRPC has 8
 _MAX_COUNTED = 1000
 _MAX_POINTER_BYTES = 120
 _IMAGE_KIND = 3  # where, below /items/N/image, pydantic names which of an image's two forms it tried
+_ITEM_IMAGES = frozenset({"image", "reference_image"})
 _QUERIES = (frozenset({"text", "images"}), frozenset({"image", "texts"}))
 _REASONS = {
     "missing": "is required",
@@ -217,7 +220,7 @@ def pointer(location: Location) -> str:
 
 
 def _without_image_kind(location: Location) -> Location:
-    is_image_of_item = len(location) > _IMAGE_KIND and location[0] == "items" and location[2] == "image"
+    is_image_of_item = len(location) > _IMAGE_KIND and location[0] == "items" and location[2] in _ITEM_IMAGES
     return (*location[:_IMAGE_KIND], *location[_IMAGE_KIND + 1 :]) if is_image_of_item else location
 
 

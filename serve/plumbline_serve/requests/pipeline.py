@@ -1,14 +1,13 @@
 """The request path as code: check, open, encode, score, reply. No Ray, no HTTP, no torch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_models.core.protocols import Embedded, Scorer
+from plumbline_models.core.protocols import Scorer
 from plumbline_serve.concurrency import Deadline, together
-from plumbline_serve.encoding_cache import EncodingOrError
 from plumbline_serve.messages import (
     ItemFailure,
     ItemResult,
@@ -19,16 +18,12 @@ from plumbline_serve.messages import (
     ScoreRequest,
 )
 from plumbline_serve.request_context import ANYONE, Caller, RequestContext
-from plumbline_serve.requests.inputs import Need
+from plumbline_serve.requests.scoring import images_of, needs_of, score_cases
 from plumbline_serve.requests.session import RequestSession, SessionTools
 from plumbline_serve.requests.validation import Case, Checks
 
-Column: TypeAlias = list[EncodingOrError]
-"""One encoder's encoding or error for each case."""
 CaseScores: TypeAlias = dict[str, ScoreOrError]
 """One case's scores by scorer."""
-CASES_PER_PIECE = 8
-"""Cases scored before other requests have their turn: so many of the longest texts take some milliseconds."""
 
 
 class PipelineObserver(Protocol):
@@ -145,7 +140,7 @@ class Pipeline:
         scores, plan = self._plan(cases, scorers)
         await self._admit(session, cases, plan)
         found = await together(
-            _score_cases(session, self.scorers[name], [cases[index] for index in indices])
+            score_cases(session, self.scorers[name], [cases[index] for index in indices])
             for name, indices in plan.items()
         )
         for (name, indices), column in zip(plan.items(), found, strict=True):
@@ -169,10 +164,9 @@ class Pipeline:
         return error
 
     async def _admit(self, session: RequestSession, cases: Sequence[Case], plan: Mapping[str, Sequence[int]]) -> None:
-        used = sorted({index for indices in plan.values() for index in indices})
-        await session.open([image for index in used if (image := cases[index].image) is not None])
-        chosen = ((self.scorers[name], [cases[index] for index in indices]) for name, indices in plan.items())
-        session.admit(need for scorer, wanted in chosen for need in _needs(scorer, wanted))
+        chosen = [(self.scorers[name], [cases[index] for index in indices]) for name, indices in plan.items()]
+        await session.open([image for scorer, wanted in chosen for image in images_of(scorer, wanted)])
+        session.admit(need for scorer, wanted in chosen for need in needs_of(scorer, wanted))
 
     def _plan(
         self, cases: Sequence[Case], scorers: Sequence[Scorer] | None
@@ -196,56 +190,3 @@ class Pipeline:
     def _nothing_applies(self, case: Case) -> PlumblineError:
         lacking = (case.lacks(scorer) for scorer in self.scorers.values())
         return next((error for error in lacking if error), PlumblineError("No scorer is loaded."))
-
-
-def _needs(scorer: Scorer, cases: Sequence[Case]) -> Iterator[Need]:
-    """What a scorer asks of its encoders."""
-    images = [case.image for case in cases if case.image is not None]
-    texts = [case.text for case in cases if case.text is not None]
-    if scorer.image is not None:
-        yield scorer.image, images
-    if scorer.text is not None:
-        yield scorer.text, texts
-    if scorer.pair is not None:
-        yield scorer.pair, list(zip(images, texts, strict=True))
-
-
-async def _score_cases(session: RequestSession, scorer: Scorer, cases: Sequence[Case]) -> list[ScoreOrError]:
-    """A score or an error for each case, in order; one case's error never touches another."""
-    encodings = await _encode_cases(session, scorer, cases)
-    scores = [_first_error(encodings, index) for index in range(len(cases))]
-    sound = [index for index, error in enumerate(scores) if error is None]
-    for first in range(0, len(sound), CASES_PER_PIECE):
-        piece = sound[first : first + CASES_PER_PIECE]
-        chosen = {name: [column[index] for index in piece] for name, column in encodings.items()}
-        batch = Embedded(texts=[cases[index].text or "" for index in piece], **chosen)
-        for index, score in zip(piece, await session.score(scorer, batch), strict=True):
-            scores[index] = score
-    return [score for score in scores if score is not None]
-
-
-async def _encode_cases(session: RequestSession, scorer: Scorer, cases: Sequence[Case]) -> dict[str, Column]:
-    """What each of the scorer's encoders makes of the cases; image and text encoders run side by side."""
-    images = [case.image for case in cases if case.image is not None]
-    texts = [case.text for case in cases if case.text is not None]
-    wanted: dict[str, Coroutine[Any, Any, Column]] = {}
-    if scorer.image is not None:
-        wanted["images"] = _column(session.image_encodings(scorer.image, images), images)
-    if scorer.text is not None:
-        wanted["captions"] = _column(session.text_encodings(scorer.text, texts), texts)
-    columns = dict(zip(wanted, await together(wanted.values()), strict=True))
-    if scorer.pair is not None:
-        pairs = list(zip(images, texts, strict=True))
-        encodings = dict(zip(images, columns["images"], strict=True))
-        columns["pairs"] = await _column(session.pair_encodings(scorer.pair, pairs, encodings), pairs)
-    return columns
-
-
-async def _column(encodings: Coroutine[Any, Any, Mapping[Any, EncodingOrError]], inputs: Sequence[Any]) -> Column:
-    found = await encodings
-    return [found[each] for each in inputs]
-
-
-def _first_error(columns: Mapping[str, Column], index: int) -> ScoreOrError | None:
-    encodings = (column[index] for column in columns.values())
-    return next((encoding for encoding in encodings if isinstance(encoding, PlumblineError)), None)

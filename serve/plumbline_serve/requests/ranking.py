@@ -56,6 +56,11 @@ def _scorer(pipeline: Pipeline, name: str | None) -> Scorer:
             f"{name} does not look at the text, so it cannot rank by it.",
             errors=[{"pointer": "/scorer", "detail": "takes no text"}],
         )
+    if others := scorer.info.needs - {"image", "text"}:
+        raise InvalidFieldError(
+            f"{name} needs {', '.join(sorted(others))} as well, so it cannot rank by image and text.",
+            errors=[{"pointer": "/scorer", "detail": "needs more than an image and a text"}],
+        )
     return scorer
 
 

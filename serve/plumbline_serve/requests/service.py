@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from plumbline_models.core.errors import DrainingError, NotReadyError
-from plumbline_models.core.protocols import EncoderInfo, Scorer
+from plumbline_models.core.protocols import EncoderInfo, Need, Scorer
 from plumbline_serve.batching import Compute
 from plumbline_serve.messages import (
     EmbedReply,
@@ -157,6 +157,7 @@ def _scorer_entry(scorer: Scorer, infos: Mapping[str, EncoderInfo]) -> ScorerEnt
         high=scorer.info.high,
         higher_is_better=scorer.info.higher_is_better,
         needs_text="text" in scorer.info.needs,
+        needs=[need for need in get_args(Need) if need in scorer.info.needs],
         encoders=encoders,
         precision=", ".join(dict.fromkeys(info.precision for info in used)),
         backend=main.backend if main else "",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from plumbline_models.core.errors import (
     InvalidFieldError,
@@ -15,28 +16,38 @@ from plumbline_models.core.errors import (
     UnknownImageError,
     UnknownScorerError,
 )
-from plumbline_models.core.protocols import Scorer
-from plumbline_serve.messages import ImageSource, Item
+from plumbline_models.core.protocols import Need, Scorer
+from plumbline_serve.messages import BrokenImage, ImageSource, Item
 from plumbline_serve.settings import Limits
 
 _HALF = re.compile(r"[\ud800-\udfff]")  # of an emoji that was cut in two, say
+_MISSING: Final[Mapping[Need, tuple[type[PlumblineError], str]]] = {
+    "image": (MissingImageError, "an image"),
+    "text": (MissingTextError, "a text"),
+    "references": (MissingTextError, "references"),
+    "reference_image": (MissingImageError, "a reference_image"),
+    "phrases": (MissingTextError, "phrases"),
+}
+"""What is said of an item without a field that a scorer needs, in the order of the checks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An item with its image looked up, or with the reason why it cannot be scored."""
+    """An item with its images looked up, or with the reason why it cannot be scored."""
 
     id: str
     image: ImageSource | None
     text: str | None
     error: PlumblineError | None = None
+    references: Sequence[str] = ()
+    reference_image: ImageSource | None = None
+    phrases: Sequence[str] = ()
 
     def lacks(self, scorer: Scorer) -> PlumblineError | None:
         """What the scorer would need and the item does not have."""
-        if "image" in scorer.info.needs and self.image is None:
-            return MissingImageError(f"{scorer.info.name} needs an image.", scorer=scorer.info.name)
-        if "text" in scorer.info.needs and self.text is None:
-            return MissingTextError(f"{scorer.info.name} needs a text.", scorer=scorer.info.name)
+        for need, (kind, words) in _MISSING.items():
+            if need in scorer.info.needs and getattr(self, need) in (None, ()):
+                return kind(f"{scorer.info.name} needs {words}.", scorer=scorer.info.name)
         return None
 
 
@@ -53,7 +64,7 @@ class Checks:
         self._scorers = scorers
 
     def cases(self, items: Sequence[Item], images: Mapping[str, ImageSource]) -> list[Case]:
-        """Look up every item's image and check its text.
+        """Look up every item's images and check its texts.
 
         Args:
             items: As the caller sent them.
@@ -122,8 +133,27 @@ class Checks:
         return list({name: self.scorer(name, f"/scorers/{i}") for i, name in enumerate(names)}.values())
 
     def _case(self, item: Item, images: Mapping[str, ImageSource]) -> Case:
-        image = images.get(item.image) if isinstance(item.image, str) else item.image
-        if isinstance(item.image, str) and image is None:
-            unknown = UnknownImageError(f"The request carries no image {item.image[:64]!r}.")
-            return Case(item.id, None, item.text, unknown)
-        return Case(item.id, image, item.text, self.text(item.text) if item.text is not None else None)
+        image, unknown = _look_up(item.image, images)
+        reference_image, unknown_reference = _look_up(item.reference_image, images)
+        texts = (*(() if item.text is None else (item.text,)), *item.references, *item.phrases)
+        faults = (fault for text in texts if (fault := self.text(text)) is not None)
+        return Case(
+            id=item.id,
+            image=image,
+            text=item.text,
+            error=unknown or next(faults, None),
+            references=tuple(item.references),
+            reference_image=reference_image if unknown_reference is None else BrokenImage(unknown_reference),
+            phrases=tuple(item.phrases),
+        )
+
+
+def _look_up(
+    named: str | ImageSource | None, images: Mapping[str, ImageSource]
+) -> tuple[ImageSource | None, PlumblineError | None]:
+    """An image of an item; or that its key is none of the request's."""
+    if not isinstance(named, str):
+        return named, None
+    if (image := images.get(named)) is not None:
+        return image, None
+    return None, UnknownImageError(f"The request carries no image {named[:64]!r}.")

@@ -62,7 +62,7 @@ ENCODERS = (
 )  # fmt: skip
 SCORERS = (
     ScorerEntry(
-        id="sum", summary="adds up", low=0.0, high=None, higher_is_better=True, needs_text=False,
+        id="sum", summary="adds up", low=0.0, high=None, higher_is_better=True, needs_text=False, needs=("image",),
         encoders=("mini/image",), precision="fp32", backend="fake", paper="arXiv:0000.00000",
         licence="Apache-2.0", conventions={"scale": "2"}, context_length=None,
     ),

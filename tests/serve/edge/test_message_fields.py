@@ -93,6 +93,8 @@ FORMS = {
 EXCEPTIONS = {
     ("Item", "image"): ("proto client", "a key has a field of its own; the client makes keys, of what items share"),
     ("Item", "image_key"): ("message rest client", "JSON tells a key from a source by its type, protobuf by a field"),
+    ("Item", "reference_image"): ("proto client", "as `image`"),
+    ("Item", "reference_image_key"): ("message rest client", "as `image_key`"),
     ("RawImage", "data"): ("rest", "the bytes are a part of the form"),
     ("FilterRequest", "policy"): ("message", "the list that the wires wrap in `all`"),
     ("RankRequest", "text"): ("message", "one of `texts`"),

@@ -75,6 +75,11 @@ SCORE = [
     pytest.param({"items": [{"image": TWO}]}, {"items": [pb.Item(image=RAW_TWO)]}, id="raw of two channels"),
     pytest.param({"items": [], "scorers": ["a"] * 65}, {"scorers": ["a"] * 65}, id="scorers without end"),
     pytest.param(
+        {"items": [{"references": ["a"] * 65, "reference_image": {}, "phrases": ["a"] * 65}]},
+        {"items": [pb.Item(references=["a"] * 65, reference_image=NO_IMAGE, phrases=["a"] * 65)]},
+        id="references and phrases without end",
+    ),
+    pytest.param(
         {"items": [{"image": FLAT}, {}, {"image": {}}], "images": {"a/b": {}}, "timeout_ms": 0, "scorers": ["a"] * 65},
         {
             "items": [pb.Item(image=RAW), pb.Item(), pb.Item(image=NO_IMAGE)],

@@ -11,6 +11,7 @@ from plumbline_serve.edge.parsing import (
     Conditions,
     Faults,
     Finite,
+    ItemTexts,
     Location,
     NumWords,
     ScorerNames,
@@ -38,6 +39,7 @@ _NUM_WORDS: TypeAdapter[Any] = TypeAdapter(NumWords)
 _AT_LEAST_ONE: TypeAdapter[Any] = TypeAdapter(AtLeastOne)
 _CHANNELS: TypeAdapter[Any] = TypeAdapter(Channels)
 _SCORERS: TypeAdapter[Any] = TypeAdapter(ScorerNames)
+_ITEM_TEXTS: TypeAdapter[Any] = TypeAdapter(ItemTexts)
 _CONDITIONS: TypeAdapter[Any] = TypeAdapter(Conditions[Any])
 
 
@@ -141,16 +143,21 @@ def _items(request: pb.ScoreRequest | pb.FilterRequest, faults: Faults) -> list[
 
 
 def _item(item: pb.Item, index: int, faults: Faults) -> Item:
-    image: str | ImageSource | None = None
-    match item.WhichOneof("image_ref"):
-        case "image_key":
-            image = item.image_key
-        case "image":
-            image = _source(item.image, faults, ("items", index, "image"))
+    location = ("items", index)
+    image = _given(item, "image_key")
+    if item.HasField("image"):
+        image = _source(item.image, faults, (*location, "image"))
+    references = faults.check(_ITEM_TEXTS, list(item.references), (*location, "references"))
+    reference_image = _given(item, "reference_image_key")
+    if item.HasField("reference_image"):
+        reference_image = _source(item.reference_image, faults, (*location, "reference_image"))
     return Item(
         id=item.id if item.HasField("id") else str(index),
         image=image,
-        text=item.text if item.HasField("text") else None,
+        text=_given(item, "text"),
+        references=tuple(references),
+        reference_image=reference_image,
+        phrases=tuple(faults.check(_ITEM_TEXTS, list(item.phrases), (*location, "phrases"))),
     )
 
 

@@ -100,11 +100,18 @@ def _items(items: list[schemas.Item], parts: Parts) -> list[Item]:
     return [
         Item(
             id=str(index) if item.id is None else item.id,
-            image=_source(item.image, parts) if isinstance(item.image, schemas.ImageSource) else item.image,
+            image=_image(item.image, parts),
             text=item.text,
+            references=tuple(item.references or ()),
+            reference_image=_image(item.reference_image, parts),
+            phrases=tuple(item.phrases or ()),
         )
         for index, item in enumerate(items)
     ]
+
+
+def _image(image: str | schemas.ImageSource | None, parts: Parts) -> str | ImageSource | None:
+    return _source(image, parts) if isinstance(image, schemas.ImageSource) else image
 
 
 def _images(images: Mapping[str, schemas.ImageSource], parts: Parts) -> dict[str, ImageSource]:

@@ -10,6 +10,7 @@ from plumbline_serve.edge.parsing import (
     Channels,
     Conditions,
     Finite,
+    ItemTexts,
     NumWords,
     ScorerNames,
     Timeout,
@@ -94,6 +95,13 @@ class Item(Strict):
     id: str | None = Field(None, description="Comes back in the result; by default the item's index.")
     image: ImageRef | None = Field(None, description="A key of `images`, or a source of its own.")
     text: str | None = Field(None, description="The prompt or caption.")
+    references: ItemTexts | None = Field(None, description="Captions that the text is compared with: refclipscore.")
+    reference_image: ImageRef | None = Field(
+        None, description="What the image is compared with, named as `image` is: image_similarity."
+    )
+    phrases: ItemTexts | None = Field(
+        None, description="Parts of the text that are held against the image too: phrase_clipscore."
+    )
 
 
 class Request(Strict):

@@ -44,6 +44,8 @@ def test_every_source_reaches_the_service_as_what_it_is(edge) -> None:
         pb.Item(image=pb.ImageSource(url="https://example.com/a.png")),
         pb.Item(image_key="", text="a"),
         pb.Item(),
+        pb.Item(references=["x", ""], reference_image_key="k"),
+        pb.Item(reference_image=IMAGE, phrases=["y"]),
     ]
     edge.rpc.Score(
         pb.ScoreRequest(
@@ -58,6 +60,8 @@ def test_every_source_reaches_the_service_as_what_it_is(edge) -> None:
         Item("2", UrlImage("https://example.com/a.png"), None),
         Item("3", "", "a"),
         Item("4", None, None),
+        Item("5", None, None, references=("x", ""), reference_image="k"),
+        Item("6", None, None, reference_image=EncodedImage(HALLO), phrases=("y",)),
     ]
     assert received.scorers == ["sum"]
     assert 0 < received.timeout_ms <= 60_000

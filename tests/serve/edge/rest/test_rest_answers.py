@@ -59,8 +59,9 @@ def test_every_source_reaches_the_service_as_what_it_is(edge, form) -> None:
             {"id": "", "image": {"url": "https://example.com/a.png"}},
             {"image": B64},
             {"image": {"part": "b"}},
-            {"text": "only"},
+            {"text": "only", "references": ["x", ""], "reference_image": "k", "phrases": []},
             {},
+            {"references": None, "reference_image": {"part": "a"}, "phrases": ["y"]},
         ],
         "scorers": ["sum"],
         "timeout_ms": 60_000,
@@ -79,7 +80,11 @@ def test_every_source_reaches_the_service_as_what_it_is(edge, form) -> None:
         Item("3", Base64Image(B64["b64"]), None),
     ]
     assert isinstance(received.items[4].image, BrokenImage)
-    assert received.items[5:] == [Item("5", None, "only"), Item("6", None, None)]
+    assert received.items[5:] == [
+        Item("5", None, "only", references=("x", ""), reference_image="k"),
+        Item("6", None, None),
+        Item("7", None, None, reference_image=EncodedImage(HALLO), phrases=("y",)),
+    ]
 
 
 def test_a_form_and_json_are_scored_alike(edge, form) -> None:
