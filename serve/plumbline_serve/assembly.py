@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from plumbline_models.backends import Backend, ListingBackend, PrecisionChoice, Tuning, open_backend
+from plumbline_models.backends import ListingBackend, PrecisionChoice, Tuning, open_backend
 from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import BuildContext, Encoder, OnLookup, Scorer
 from plumbline_models.images.decode import DecodePolicy
@@ -58,12 +58,12 @@ def make_scorers(
     tuning = replace(tuning_of(settings), on_fallback=on_fallback)
     backend = open_backend(settings.backend, precision=settings.precision, tuning=tuning)
     exact = open_backend(backend.name, precision="fp32", tuning=tuning) if backend.precision != "fp32" else None
-    open_torch = partial(_open_torch, settings.precision, tuning)
+    eager: PrecisionChoice = "auto" if settings.precision == "int8" else settings.precision
     context = BuildContext(
         backend=backend,
         registry=EncoderRegistry(),
         reference=exact,
-        open_torch=open_torch,
+        open_torch=partial(open_backend, "torch", precision=eager, tuning=tuning),
         max_caption_bytes=int(settings.caches.caption_bytes),
         on_lookup=on_lookup,
     )
@@ -107,17 +107,6 @@ def wanted_graphs(settings: Settings, name: str, precision: str) -> list[tuple[G
     for encoder in encoders_of(build_scorers(settings.scorers, context)):
         encoder.load()
     return [(graph, listing.precision) for listing in (usual, exact) for graph in listing.graphs]
-
-
-def _open_torch(precision: PrecisionChoice, tuning: Tuning) -> Backend:
-    """For language models, which overflow fp16: where nothing is asked for, a GPU computes them in bf16.
-
-    They have no form in int8.
-    """
-    precision = "auto" if precision == "int8" else precision
-    backend = open_backend("torch", precision=precision, tuning=tuning)
-    is_doubtful = precision == "auto" and backend.precision == "fp16"
-    return open_backend("torch", precision="bf16", tuning=tuning) if is_doubtful else backend
 
 
 def encoders_of(scorers: Iterable[Scorer]) -> list[Encoder]:

@@ -186,8 +186,9 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    backend: Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "torch", "fake"] = "auto"
-    """What compiles and runs the graphs. `auto`: tensorrt on an NVIDIA GPU, else openvino. `torch` is the reference;
+    backend: Literal["auto", "tensorrt", "tensorrt-rtx", "torch-compile", "openvino", "torch", "fake"] = "auto"
+    """What compiles and runs the graphs. `auto`: on an NVIDIA GPU tensorrt where it is installed and runs on it, else
+    torch-compile on Hopper and Blackwell in data centres, else torch; on CPUs openvino. `torch` is the reference;
     `fake` computes nothing, for tests."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     """`auto`: fp16 on a GPU, bf16 where the CPU has it, else fp32. `int8`: CLIP's image towers on openvino, the rest as

@@ -1,6 +1,8 @@
-"""What this machine offers, found without any framework: the CPU quota and the CUDA GPUs."""
+"""What this machine offers, found without any framework: the CPU quota, the CUDA GPUs, a C compiler."""
 
 import ctypes
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _DRIVER = "libcuda.so.1"
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute of the driver API
 _NAME_BYTES = 256
+_CAPABILITY = re.compile(r"\(sm_(\d+)(\d)\)$")
+_COMPILERS = ("cc", "gcc", "clang")
 
 
 def cpu_quota(cgroups: Path = _CGROUPS) -> int | None:
@@ -50,3 +54,18 @@ def _describe(driver: Any, index: int) -> str:
     driver.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, handle)
     driver.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, handle)
     return f"{name.value.decode(errors='replace')} (sm_{major.value}{minor.value})"
+
+
+def compute_capability(gpu: str) -> str | None:
+    """A GPU's compute capability, for example `9.0`; None where its description has none.
+
+    Args:
+        gpu: As `cuda_devices` describes it.
+    """
+    found = _CAPABILITY.search(gpu)
+    return ".".join(found.groups()) if found else None
+
+
+def c_compiler() -> str | None:
+    """The C compiler on the path; None where there is none."""
+    return next(filter(None, map(shutil.which, _COMPILERS)), None)

@@ -68,6 +68,16 @@ def rows_dimension(graph: Graph) -> Dim:
     return first
 
 
+def is_counted_elsewhere(graph: Graph, dim: Dim) -> bool:
+    """Whether a dimension is also another axis than the first: its rows can then be neither cut nor filled up.
+
+    Args:
+        graph: Whose.
+        dim: As `rows_dimension` gives it.
+    """
+    return any(dim in spec.shape[1:] for spec in graph.inputs)
+
+
 def show_shape(shape: Sequence[int | Dim]) -> str:
     """A shape for people, for example `[n=1..64, 224, 224, 3]`."""
     parts = (f"{dim.name}={dim.low}..{dim.high}" if isinstance(dim, Dim) else str(dim) for dim in shape)

@@ -6,16 +6,17 @@ import importlib.util
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from plumbline_models.backends.ahead import AheadCompiler
-from plumbline_models.backends.devices import cuda_devices
+from plumbline_models.backends.devices import c_compiler, compute_capability, cuda_devices
 from plumbline_models.backends.tensorrt.library import rtx_refusal
 from plumbline_models.backends.tuning import PrecisionChoice, Tuning
 from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, PlumblineError
 
 logger = logging.getLogger(__name__)
+_CPU_BUILD: Final = "+cpu"  # how versions of torch end that know no GPU
 
 
 class BackendModule(Protocol):
@@ -57,8 +58,9 @@ class BackendEntry:
         packages: Distributions of which any one makes it available, named as they are imported; none: nothing
             is needed.
         hint: What to do when it is not available.
-        runs_on: Kinds of device that it can use, `cpu` and `cuda`.
-        is_automatic: Whether `auto` may choose it.
+        automatic_on: Kinds of device for which `auto` may choose it, `cpu` and `cuda`.
+        capabilities: Compute capabilities of the GPUs for which it may; None: of all.
+        needs_compiler: Whether it does nothing without a C compiler.
         compiles_ahead: Whether its module is an `AheadModule`.
         variant: The attribute of the module that is the `BackendModule`; None: it is the module itself.
     """
@@ -67,8 +69,9 @@ class BackendEntry:
     module: str
     packages: tuple[str, ...]
     hint: str
-    runs_on: frozenset[str] = frozenset({"cpu"})
-    is_automatic: bool = True
+    automatic_on: frozenset[str] = frozenset()
+    capabilities: frozenset[str] | None = None
+    needs_compiler: bool = False
     compiles_ahead: bool = False
     variant: str | None = None
 
@@ -86,6 +89,33 @@ class BackendEntry:
         """Why its package does not run on the first of these GPUs; None: it does."""
         return rtx_refusal(gpus[0]) if gpus and self.installed == "tensorrt_rtx" else None
 
+    def is_meant_for(self, kind: str, gpus: Sequence[str]) -> bool:
+        """Whether `auto` may choose it, were it installed.
+
+        Args:
+            kind: `cpu`, or `cuda` for the first of the GPUs.
+            gpus: As `cuda_devices` describes them.
+        """
+        is_any = kind == "cpu" or self.capabilities is None
+        return kind in self.automatic_on and (is_any or compute_capability(gpus[0]) in (self.capabilities or ()))
+
+    def lack(self, kind: str, gpus: Sequence[str]) -> str | None:
+        """What keeps `auto` from choosing it, in a sentence; None: nothing.
+
+        Args:
+            kind: `cpu`, or `cuda` for the first of the GPUs.
+            gpus: As `cuda_devices` describes them.
+        """
+        if not self.is_installed:
+            return f"It is not installed: {self.hint}."
+        if self.needs_compiler and c_compiler() is None:
+            return "It needs a C compiler (cc, gcc or clang), and none is on the path."
+        if kind == "cpu":
+            return None
+        if self.installed == "torch" and (_version("torch") or "").endswith(_CPU_BUILD):
+            return "The torch that is installed was built for CPUs alone."
+        return self.refusal(gpus)
+
     def load(self) -> BackendModule:
         """Import its module, and with it its framework."""
         module = importlib.import_module(self.module)
@@ -99,7 +129,7 @@ BACKENDS: tuple[BackendEntry, ...] = (  # in the order in which `auto` prefers t
         variant="TENSORRT",
         packages=("tensorrt", "tensorrt_rtx"),
         hint="pip install 'plumbline-serve[gpu]', or 'plumbline-serve[rtx]'",
-        runs_on=frozenset({"cuda"}),
+        automatic_on=frozenset({"cuda"}),
         compiles_ahead=True,
     ),
     BackendEntry(
@@ -108,15 +138,23 @@ BACKENDS: tuple[BackendEntry, ...] = (  # in the order in which `auto` prefers t
         variant="TENSORRT_RTX",
         packages=("tensorrt_rtx",),
         hint="pip install 'plumbline-serve[rtx]'",
-        runs_on=frozenset({"cuda"}),
-        is_automatic=False,
         compiles_ahead=True,
+    ),
+    BackendEntry(
+        name="torch-compile",
+        module="plumbline_models.backends.torch_compile.backend",
+        packages=("torch",),
+        hint="pip install torch",
+        automatic_on=frozenset({"cuda"}),
+        capabilities=frozenset({"9.0", "10.0", "10.3"}),  # Hopper, Blackwell in data centres: no tensorrt_rtx for them
+        needs_compiler=True,
     ),
     BackendEntry(
         name="openvino",
         module="plumbline_models.backends.openvino.backend",
         packages=("openvino",),
         hint="pip install openvino",
+        automatic_on=frozenset({"cpu"}),
         compiles_ahead=True,
     ),
     BackendEntry(
@@ -124,14 +162,13 @@ BACKENDS: tuple[BackendEntry, ...] = (  # in the order in which `auto` prefers t
         module="plumbline_models.backends.torch_backend",
         packages=("torch",),
         hint="pip install torch",
-        runs_on=frozenset({"cpu", "cuda"}),
+        automatic_on=frozenset({"cpu", "cuda"}),
     ),
     BackendEntry(
         name="fake",
         module="plumbline_models.backends.fake",
         packages=(),
         hint="It is part of Plumbline.",
-        is_automatic=False,
     ),
 )
 
@@ -197,7 +234,7 @@ class BackendRegistry:
 
     def statuses(self) -> tuple[BackendStatus, ...]:
         """Look at every backend that serves real scores, importing those that are installed."""
-        return tuple(_inspect(entry) for entry in self._entries if entry.is_automatic)
+        return tuple(_inspect(entry) for entry in self._entries if entry.automatic_on)
 
     def _entry(self, name: str, tuning: Tuning) -> BackendEntry:
         return self._choose(tuning) if name == "auto" else self._find(name)
@@ -228,17 +265,16 @@ class BackendRegistry:
             kinds.discard("cuda")
         if not kinds:
             raise BackendUnavailableError("There is no CUDA GPU here that this process may use.")
-        candidates = [entry for entry in self._entries if entry.is_automatic and entry.runs_on & kinds]
-        for entry in candidates:
-            refusal = entry.refusal(gpus)
-            if entry.is_installed and refusal is None:
-                return entry
-            if refusal is not None:
-                logger.warning("The %s backend would come first. %s", entry.name, refusal)
-                continue
-            logger.info("The %s backend would come first, but is not installed: %s", entry.name, entry.hint)
-        hints = " or ".join(entry.hint for entry in candidates)
-        raise BackendUnavailableError(f"No backend is installed. Install one with: {hints}.")
+        hints: list[str] = []
+        for kind in sorted(kinds, reverse=True):  # a GPU first
+            for entry in (entry for entry in self._entries if entry.is_meant_for(kind, gpus)):
+                lack = entry.lack(kind, gpus)
+                if lack is None:
+                    return entry
+                level = logging.WARNING if entry.is_installed else logging.INFO
+                logger.log(level, "The %s backend would come first. %s", entry.name, lack)
+                hints += [] if entry.is_installed else [entry.hint]
+        raise BackendUnavailableError(f"No backend is installed. Install one with: {' or '.join(hints)}.")
 
 
 def _inspect(entry: BackendEntry) -> BackendStatus:

@@ -17,7 +17,7 @@ from plumbline_models.core.graph import Graph
 
 logger = logging.getLogger(__name__)
 
-_DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _NATIVE_BF16 = ("avx512_bf16", "amx_bf16")
 
 
@@ -32,11 +32,9 @@ def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "TorchBackend":
         BackendUnavailableError: A GPU is asked for and torch finds none.
         ConfigError: int8 is asked for.
     """
-    has_cuda = torch.cuda.is_available()
-    if tuning.device == "cuda" and not has_cuda:
-        raise BackendUnavailableError("torch finds no CUDA GPU here.", backend="torch", torch=torch.__version__)
-    device = torch.device("cuda" if has_cuda and tuning.device != "cpu" else "cpu")
-    return TorchBackend(device, precision=_resolve(precision, device), num_threads=tuning.num_threads or cpu_quota())
+    device = choose_device("torch", tuning)
+    resolved = resolve_precision("torch", precision, device)
+    return TorchBackend(device, precision=resolved, num_threads=tuning.num_threads or cpu_quota())
 
 
 def devices() -> tuple[str, ...]:
@@ -45,11 +43,37 @@ def devices() -> tuple[str, ...]:
     return (*gpus, f"CPU ({torch.backends.cpu.get_cpu_capability()})")
 
 
-def _resolve(precision: PrecisionChoice, device: torch.device) -> Precision:
+def choose_device(backend: str, tuning: Tuning) -> torch.device:
+    """The first CUDA device if there is one and the tuning allows it, else the CPU.
+
+    Args:
+        backend: Its name, for errors.
+        tuning: As for every backend.
+
+    Raises:
+        BackendUnavailableError: A GPU is asked for and torch finds none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if tuning.device == "cuda" and not has_cuda:
+        raise BackendUnavailableError("torch finds no CUDA GPU here.", backend=backend, torch=torch.__version__)
+    return torch.device("cuda" if has_cuda and tuning.device != "cpu" else "cpu")
+
+
+def resolve_precision(backend: str, precision: PrecisionChoice, device: torch.device) -> Precision:
+    """What `auto` is on a device; any other precision as it is.
+
+    Args:
+        backend: Its name, for errors.
+        precision: What the configuration asks for.
+        device: Where it is computed.
+
+    Raises:
+        ConfigError: int8 is asked for.
+    """
     if precision == "int8":
         raise ConfigError(
-            "The torch backend does not compute in int8; set backend to openvino, or precision to auto.",
-            backend="torch",
+            f"The {backend} backend does not compute in int8; set backend to openvino, or precision to auto.",
+            backend=backend,
         )
     if precision != "auto":
         return precision
@@ -80,26 +104,47 @@ class TorchBackend:
         return self._precision
 
     def compile(self, graph: Graph) -> "TorchEngine":
-        """Build the graph's module and move it to the device.
+        """Build the graph's module and move it to the device; bf16 takes the place of fp16 that would overflow.
 
         Raises:
             EngineError: The device has no room for it.
         """
         if self._num_threads is not None:
             torch.set_num_threads(self._num_threads)
-        if self._device.type == "cuda" and self._precision == "fp32":
-            torch.backends.cudnn.allow_tf32 = False  # convolutions would be cut to 10 bits of mantissa by default
-        module = graph.build().eval()
-        try:
-            module = module.to(device=self._device, dtype=_DTYPES[self._precision])
-        except RuntimeError as error:
-            raise EngineError(
-                f"The graph {graph.name} does not fit on {self._device}.", graph=graph.name, reason=str(error)
-            ) from error
-        info = EngineInfo(
-            graph=graph.name, backend=self.name, precision=self._precision, device=str(self._device), key=""
-        )
+        precision = precision_of(graph, self._precision)
+        module = place(graph.build().eval(), graph.name, device=self._device, precision=precision)
+        info = EngineInfo(graph=graph.name, backend=self.name, precision=precision, device=str(self._device), key="")
         return TorchEngine(module, graph=graph, info=info)
+
+
+def precision_of(graph: Graph, precision: Precision) -> Precision:
+    """What a graph is computed in: bf16 in the place of fp16 where values leave fp16's range.
+
+    Args:
+        graph: Whose values.
+        precision: Of graphs that it holds.
+    """
+    return "bf16" if graph.exceeds_fp16 and precision == "fp16" else precision
+
+
+def place(module: nn.Module, graph: str, *, device: torch.device, precision: Precision) -> nn.Module:
+    """The module itself, moved to a device in some precision.
+
+    Args:
+        module: In eval mode.
+        graph: Its name, for errors.
+        device: Where it goes.
+        precision: Of its weights and of all that it computes.
+
+    Raises:
+        EngineError: The device has no room for it.
+    """
+    if device.type == "cuda" and precision == "fp32":
+        torch.backends.cudnn.allow_tf32 = False  # convolutions would be cut to 10 bits of mantissa by default
+    try:
+        return module.to(device=device, dtype=DTYPES[precision])
+    except RuntimeError as error:
+        raise EngineError(f"The graph {graph} does not fit on {device}.", graph=graph, reason=str(error)) from error
 
 
 class TorchEngine:
@@ -139,7 +184,7 @@ class TorchEngine:
     def _lend(self, array: Array) -> Tensor:
         # torch shares memory that it may write to, and warns of any other.
         tensor = torch.from_numpy(array if array.flags.writeable else array.copy()).to(self._info.device)
-        return tensor.to(_DTYPES[self._info.precision]) if tensor.is_floating_point() else tensor
+        return tensor.to(DTYPES[self._info.precision]) if tensor.is_floating_point() else tensor
 
 
 def _take(tensor: Tensor) -> Array:

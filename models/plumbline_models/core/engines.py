@@ -51,7 +51,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """As in the configuration: `torch`, `openvino`, `tensorrt`, or `fake`."""
+        """As in the configuration: `torch`, `torch-compile`, `openvino`, `tensorrt`, or `fake`."""
         ...
 
     @property

@@ -40,6 +40,13 @@ def test_reduced_precision_still_gives_float32_rows(precision: Precision, draw_i
     assert np.sum(rows * exact, axis=1).min() > 0.999  # 8 bits of mantissa over one block
 
 
+def test_what_exceeds_fp16_is_computed_in_bf16() -> None:
+    graph = replace(LIFT_GRAPH, exceeds_fp16=True)
+    expected: dict[Precision, str] = {"fp32": "fp32", "bf16": "bf16", "fp16": "bf16"}
+    for precision, computed_in in expected.items():
+        assert TorchBackend(CPU, precision=precision).compile(graph).info.precision == computed_in
+
+
 def test_float_inputs_follow_the_precision() -> None:
     engine = TorchBackend(CPU, precision="bf16").compile(LIFT_GRAPH)
     lifted = engine.run({"rows": np.ones((2, 4), np.float32)})["lifted"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from plumbline_models.backends.tensorrt.splitting import OutOfDeviceMemoryError
+from plumbline_models.backends.splitting import OutOfDeviceMemoryError
 
 _ALIGNMENT = 1 << 20  # growing in steps keeps memory from moving for every larger shape
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from plumbline_models.backends.buckets import bucket_of
-from plumbline_models.backends.inputs import arrange_inputs, rows_dimension
+from plumbline_models.backends.inputs import arrange_inputs, is_counted_elsewhere, rows_dimension
+from plumbline_models.backends.splitting import BatchSplitter, Outputs
 from plumbline_models.backends.tensorrt.buffers import EngineBuffers
 from plumbline_models.backends.tensorrt.device import GpuLane
 from plumbline_models.backends.tensorrt.launches import Launcher
 from plumbline_models.backends.tensorrt.profiles import InputProfile
-from plumbline_models.backends.tensorrt.splitting import BatchSplitter, Outputs
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.engines import EngineInfo
 from plumbline_models.core.errors import EngineError
@@ -38,6 +38,7 @@ class TensorRtEngine:
         self._specs = graph.inputs
         self._outputs = graph.outputs
         self._has_rows = [spec.shape[0] == rows for spec in graph.inputs]
+        self._is_filled = not is_counted_elsewhere(graph, rows)
         self._largest = next(p.largest[0] for p, has in zip(profile, self._has_rows, strict=True) if has)
         self._splitter = BatchSplitter(graph, self._largest)
         self._context = launcher.context
@@ -58,7 +59,7 @@ class TensorRtEngine:
 
     def _run(self, arrays: Sequence[Array]) -> Outputs:
         num_rows = next(len(array) for array, has in zip(arrays, self._has_rows, strict=True) if has)
-        bucket = bucket_of(num_rows, self._largest)
+        bucket = bucket_of(num_rows, self._largest) if self._is_filled else num_rows
         staged = {
             spec.name: self._buffers.stage(spec.name, array, bucket if has else len(array))
             for spec, array, has in zip(self._specs, arrays, self._has_rows, strict=True)

@@ -7,10 +7,10 @@ matrix has 7.5 (Turing) besides, which takes engines of its own and has no produ
 
 import importlib
 import logging
-import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+from plumbline_models.backends.devices import compute_capability
 from plumbline_models.core.errors import BackendUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,6 @@ RTX_CAPABILITIES: Final = ("8.6", "8.9", "12.0", "12.1")
 """Compute capabilities of the GPUs that engines of `tensorrt_rtx` serve here."""
 PORTABLE_DEVICE: Final = "sm86+"
 """What an engine of `tensorrt_rtx` is bound to."""
-_CAPABILITY: Final = re.compile(r"\(sm_(\d+)(\d)\)$")
 _HINTS: Final[dict[Package, str]] = {
     "tensorrt": "pip install 'plumbline-serve[gpu]'",
     "tensorrt_rtx": "pip install 'plumbline-serve[rtx]'",
@@ -84,13 +83,12 @@ def rtx_refusal(gpu: str) -> str | None:
     Args:
         gpu: As `cuda_devices` describes it.
     """
-    found = _CAPABILITY.search(gpu)
-    capability = ".".join(found.groups()) if found else RTX_CAPABILITIES[0]
-    if capability in RTX_CAPABILITIES:
+    capability = compute_capability(gpu)
+    if capability is None or capability in RTX_CAPABILITIES:
         return None
     return (
         f"tensorrt_rtx runs on GPUs of compute capability {', '.join(RTX_CAPABILITIES)}, and {gpu} has {capability}: "
-        f"install tensorrt ({_HINTS['tensorrt']}), or set backend to torch."
+        f"install tensorrt ({_HINTS['tensorrt']}), or set backend to torch-compile."
     )
 
 

@@ -5,26 +5,19 @@ built from, with every node, shape and type of it and every number that was left
 """
 
 import hashlib
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plumbline_models.backends.agreement import (
-    SOURCE,
-    References,
-    Sizes,
-    draw_inputs,
-    fixed_sizes,
-    num_when_built,
-)
+from plumbline_models.backends.agreement import References, Sizes, fixed_sizes, num_when_built
+from plumbline_models.backends.kept_references import keep_references
 from plumbline_models.backends.store.engine_store import Built, EngineStore
 from plumbline_models.backends.store.key import EngineKey
-from plumbline_models.backends.store.manifest import BrokenEntryError
 from plumbline_models.backends.tuning import Precision
+from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
-from plumbline_models.core.source_digest import source_digest
 
 if TYPE_CHECKING:
     from plumbline_models.backends.export.export import OnnxGraph
@@ -92,27 +85,16 @@ def find_references(graph: Graph, parts: StrippedGraph, *, sizes: Sizes, store: 
         store: Keeps them.
     """
     chosen = fixed_sizes(graph, num_inputs=num_when_built(parts.weights_file.stat().st_size), sizes=sizes)
-    facts = {"check": source_digest(SOURCE), "graph": graph.name, "weights": parts.key.digest, "sizes": dict(chosen)}
-    key = EngineKey(json.loads(json.dumps(facts)))
-    return store.get_or_build(key, build=lambda: _refer(graph, chosen), read=_read_references).value
+    return keep_references(graph, chosen, weights=parts.key.digest, store=store, run=lambda inputs: _run(graph, inputs))
 
 
-def _refer(graph: Graph, sizes: Sizes) -> Built[References]:
+def _run(graph: Graph, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
     # Imported here because it brings torch's modules and all weights in float32, once in an engine's life.
     import torch  # noqa: PLC0415
 
     from plumbline_models.backends.torch_backend import TorchBackend  # noqa: PLC0415
 
-    engine = TorchBackend(torch.device("cpu"), precision="fp32").compile(graph)
-    references = References.of(engine.run(draw_inputs(graph, sizes)), sizes)
-    return Built(write=references.write, use=lambda: references)
-
-
-def _read_references(folder: Path) -> References:
-    try:
-        return References.read(folder)
-    except OSError as error:
-        raise BrokenEntryError(f"its files cannot be read: {error}") from error
+    return TorchBackend(torch.device("cpu"), precision="fp32").compile(graph).run(inputs)
 
 
 def export_graph(graph: Graph, precision: Precision, *, sizes: Sizes | None = None) -> "OnnxGraph":

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from plumbline_models.backends.inputs import rows_dimension
-from plumbline_models.backends.tensorrt.splitting import BatchSplitter, OutOfDeviceMemoryError
+from plumbline_models.backends.splitting import BatchSplitter, OutOfDeviceMemoryError
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Dim, Graph, TensorSpec

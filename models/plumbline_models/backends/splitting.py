@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from plumbline_models.backends.inputs import rows_dimension
+from plumbline_models.backends.inputs import is_counted_elsewhere, rows_dimension
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph, TensorSpec
@@ -24,6 +24,8 @@ class OutOfDeviceMemoryError(Exception):
 class BatchSplitter:
     """Splits batches along the dimension that the outputs begin with; inputs without it go to every part.
 
+    Where that is a length, counted along another axis too, there is one part.
+
     Args:
         graph: Whose batches.
         largest: Rows that one run takes.
@@ -33,7 +35,8 @@ class BatchSplitter:
         self._graph = graph.name
         self._specs: tuple[TensorSpec, ...] = graph.inputs
         self._dim = rows_dimension(graph)
-        self._largest = largest
+        self._is_whole = is_counted_elsewhere(graph, self._dim)
+        self._largest = self._dim.high if self._is_whole else largest
 
     def run(self, arrays: Sequence[Array], run: Run) -> Outputs:
         """Run a batch, in as few parts as it takes.
@@ -52,7 +55,7 @@ class BatchSplitter:
         try:
             return run(arrays)
         except OutOfDeviceMemoryError as error:
-            if num_rows == 1:
+            if num_rows == 1 or self._is_whole:
                 raise EngineError(
                     f"The device has no memory left for the graph {self._graph}, not even for a batch of one.",
                     graph=self._graph,

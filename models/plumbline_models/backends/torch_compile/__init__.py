@@ -1,0 +1,1 @@
+"""torch's own compiler, Inductor: graphs to kernels, kernels to recorded launches."""
