@@ -7,11 +7,11 @@ service and not to this program.
 """
 
 import asyncio
-import struct
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 
+from loadtests.service.begun_streams import begun_stream
 from loadtests.service.images import forms
 from loadtests.service.load_generators import BOUNDARY
 
@@ -26,9 +26,6 @@ BEGUN_BYTES = 150 * MIB
 """What a message says that it has; the last byte never comes."""
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 JSON = "application/json"
-FRAME_BYTES = 2**14
-DATA, HEADERS, SETTINGS, WINDOW_UPDATE = 0, 1, 4, 8  # RFC 9113, section 6
-END_HEADERS, ACK = 4, 1
 
 Caller = Callable[[int, int], Awaitable[None]]
 
@@ -158,69 +155,8 @@ async def vanishing(rest: int, rpcs: int) -> None:
 async def begun_message(rest: int, rpcs: int) -> None:
     """All but the end of a large message of a stream over gRPC."""
     del rest
-    reader, writer = await connect(rpcs)
-    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, b""))
-    path = {":method": "POST", ":scheme": "http", ":path": "/plumbline.v1.Scoring/ScoreStream", ":authority": "x"}
-    fields = path | {"content-type": "application/grpc", "te": "trailers"}
-    writer.write(frame(HEADERS, END_HEADERS, 1, b"".join(map(literal, fields, fields.values()))))
-    window = Windows()
-    watching = asyncio.ensure_future(window.watch(reader, writer))
-    try:
-        await _send_message(writer, window)
-        await watching
-    finally:
-        watching.cancel()
-
-
-async def _send_message(writer: asyncio.StreamWriter, window: "Windows") -> None:
-    left = BEGUN_BYTES - 1
-    writer.write(frame(DATA, 0, 1, struct.pack(">BI", 0, BEGUN_BYTES)))
-    while left:
-        size = await window.take(min(left, FRAME_BYTES))
-        writer.write(frame(DATA, 0, 1, bytes(size)))
-        await writer.drain()
-        left -= size
-
-
-class Windows:
-    """How much of stream 1 the other side takes."""
-
-    def __init__(self) -> None:
-        self._left = {0: 2**16 - 1 - 5, 1: 2**16 - 1 - 5}
-        self._change = asyncio.Event()
-
-    async def take(self, size: int) -> int:
-        """As many bytes as may be sent now, at most `size`."""
-        while not (allowed := min(size, *self._left.values())) > 0:
-            self._change.clear()
-            await self._change.wait()
-        for stream in self._left:
-            self._left[stream] -= allowed
-        return allowed
-
-    async def watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Read the other side's frames until it ends."""
-        with suppress(asyncio.IncompleteReadError):
-            while True:
-                length, kind, flags, stream = struct.unpack(">I", b"\0" + await reader.readexactly(3)) + struct.unpack(
-                    ">BBI", await reader.readexactly(6)
-                )
-                payload = await reader.readexactly(length)
-                if kind == WINDOW_UPDATE and stream in self._left:
-                    self._left[stream] += struct.unpack(">I", payload)[0]
-                    self._change.set()
-                if kind == SETTINGS and not flags & ACK:
-                    writer.write(frame(SETTINGS, ACK, 0, b""))
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """A frame of HTTP/2."""
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
-
-def literal(name: str, value: str) -> bytes:
-    """A header field as HPACK writes one that it does not know (RFC 7541, section 6.2.2)."""
-    return b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+    async with begun_stream(rpcs, BEGUN_BYTES, num_sent=BEGUN_BYTES - 1) as end:
+        await end
 
 
 CALLERS: Mapping[str, Caller] = {

@@ -7,7 +7,7 @@ from ray.serve.schema import LoggingConfig
 
 from plumbline_models.core.errors import ConfigError
 from plumbline_serve.deployments import EncoderReplica, Gateway
-from plumbline_serve.haproxy import GRPC_PLACES, PROBE_PLACES, REST_PLACES
+from plumbline_serve.haproxy import GRPC_PLACES, PROBE_PLACES, REST_PLACES, STREAM_PLACES
 from plumbline_serve.settings import Settings
 
 APP_NAME = "plumbline"
@@ -15,7 +15,7 @@ GRPC_SERVICERS = (
     "plumbline_serve.edge.grpc.unreadable.add_scoring",
     "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
 )
-MAX_ONGOING_REQUESTS = REST_PLACES + GRPC_PLACES + 2 * PROBE_PLACES  # HAProxy lets no more through
+MAX_ONGOING_REQUESTS = REST_PLACES + GRPC_PLACES + STREAM_PLACES + 2 * PROBE_PLACES  # HAProxy lets no more through
 HEALTH_PERIOD_S = 5.0
 HEALTH_TIMEOUT_S = 8.0
 """Three in a row are taken for a hang; a batch on a busy machine may hold the interpreter for one."""

@@ -19,7 +19,8 @@ SLOW_AFTER_S = 5.0
 """A body that brings fewer than `PROGRESS_BYTES` in this time is slow: it is given up where others need room."""
 LOOK_AGAIN_S = 1.0
 MAX_STREAMS = 32
-"""Streams that may be open at the same time: gRPC holds a begun message of each, and does not say so."""
+"""Streams that may be open at the same time: gRPC holds a begun message of each, which does not count where the stream
+shares its connection with others."""
 MAX_ARRIVING = 256
 """Bodies that may arrive at the same time, whatever they hold: a slow one also takes a place from HAProxy's."""
 

@@ -25,10 +25,11 @@ import grpc
 from plumbline_models.core.errors import NotReadyError, PlumblineError, RouteNotFoundError
 from plumbline_serve import haproxy_config
 from plumbline_serve.edge.problems import http_headers, problem
-from plumbline_serve.edge.received import GRPC_TIMEOUT, RECEIVED
+from plumbline_serve.edge.received import GRPC_TIMEOUT, OWN_CONNECTION, RECEIVED
 from plumbline_serve.edge.rest.browsers import Browsers
 from plumbline_serve.settings import Limits, Settings
 from plumbline_serve.tls import GRPC_PROTOCOLS, REST_PROTOCOLS, bind_words, local_front
+from plumbline_wire import SCORING_SERVICE
 
 LOOPBACK = "127.0.0.1"
 RETRY_AFTER_S = 5.0
@@ -50,6 +51,8 @@ REST_PLACES, GRPC_PLACES = 768, 256
 """Requests that one gateway is given at a time; further ones wait for `QUEUE_S`."""
 PROBE_PLACES = 64
 """The same of probes, for each wire, in addition."""
+STREAM_PLACES = 64
+"""The same of `ScoreStream`s: twice what a gateway takes, so that it refuses them itself, at once."""
 GIVEN_UP = "on-marked-down shutdown-sessions"
 """Callers of a gateway that does not answer HAProxy's checks any more are told, not kept."""
 QUEUE_S = 2
@@ -78,6 +81,19 @@ DESCRIPTORS_EACH = 2.5
 
 
 @dataclass(frozen=True, slots=True)
+class Lane:
+    """Requests that have places of their own at a gateway."""
+
+    name: str
+    condition: str
+    """By which they are known."""
+    server: str
+    """What is said of a gateway."""
+    backend: Sequence[str] = ()
+    """Set in place of what Ray has."""
+
+
+@dataclass(frozen=True, slots=True)
 class Front:
     """How callers of one wire are let in, in HAProxy's words; `haproxy_config` applies it."""
 
@@ -87,12 +103,18 @@ class Front:
     """Of the frontend; what follows is set in place of what Ray has."""
     frontend: Sequence[str]
     backend: Sequence[str]
-    probes: str
-    """The condition by which probes are known."""
+    lanes: Sequence[Lane]
     server: str
-    """What is said of a gateway, which may be given so many requests."""
-    probe_server: str
-    """The same for probes."""
+    """What is said of a gateway, which may be given so many requests; those of lanes come in addition."""
+
+
+_STREAMS = Lane(
+    "streams",
+    f"path /{SCORING_SERVICE}/ScoreStream",
+    f"maxconn {STREAM_PLACES} max-reuse 0 {GIVEN_UP}",
+    ["http-reuse never", f"http-request set-header {OWN_CONNECTION} 1"],
+)
+"""Each has a connection of its own to the gateway, which counts what arrives by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +194,8 @@ def _rest(settings: Settings, max_connections: int, folder: Path) -> Front:
         ],
         frontend=[],
         backend=[f"timeout http-keep-alive {IDLE_S}s"],
-        probes="path /livez /readyz /metrics",
+        lanes=[_probes("path /livez /readyz /metrics")],
         server=f"maxconn {REST_PLACES} {GIVEN_UP}",
-        probe_server=f"maxconn {PROBE_PLACES} {GIVEN_UP}",
     )
 
 
@@ -192,15 +213,20 @@ def _grpc(settings: Settings, max_connections: int, folder: Path) -> Front:
             "http-request del-header application",  # Ray refuses names of applications that it does not know by itself
             f"filter bwlim-in small default-limit {SMALL_BYTES_A_SECOND} default-period 1s",
             "http-request set-bandwidth-limit small if { path_beg /grpc.health.v1. /grpc.reflection. }",
+            f"http-request del-header {OWN_CONNECTION}",
             f"http-request del-header {GRPC_TIMEOUT}",
             f"http-request set-header {GRPC_TIMEOUT} %[req.hdr(grpc-timeout)] if {{ req.hdr(grpc-timeout) -m found }}",
         ],
         frontend=[*answers, f"timeout client {LONGEST_S}s", f"timeout http-keep-alive {GRPC_IDLE_S}s"],
         backend=answers,
-        probes="path /grpc.health.v1.Health/Check",
+        lanes=[_probes("path /grpc.health.v1.Health/Check"), _STREAMS],
         server=f"maxconn {GRPC_PLACES} {GIVEN_UP}",
-        probe_server=f"maxconn {PROBE_PLACES} {GIVEN_UP}",
     )
+
+
+def _probes(condition: str) -> Lane:
+    """Those that must be answered while others wait for a place."""
+    return Lane("probes", condition, f"maxconn {PROBE_PLACES} {GIVEN_UP}")
 
 
 def _local(settings: Settings, folder: Path, wire: str, protocol: str) -> list[str]:

@@ -10,14 +10,12 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 PR_SET_PDEATHSIG, SIGTERM = 1, 15  # linux/prctl.h, and asm/signal.h: the module `signal` takes long to load
 NOBODY_THERE = "http-request return status 503 default-errorfiles"
 """Of the backend that stands for no application."""
-PROBES = "-probes"
-"""What the name of a backend for probes ends with."""
 _TWO_WORDS = frozenset({"errorfile", "option", "stats", "timeout"})
 """Directives whose second word says which one they are; of all others the last one counts."""
 _ROUTES = frozenset({"default_backend", "use_backend"})
@@ -137,10 +135,10 @@ def _page(line: str, pages: Iterable[int]) -> str:
 
 
 def _rewrite_front(section: Section, front: Mapping[str, Any], sections: Iterable[Section]) -> list[Section]:
-    """Set a front's rules and those of the backends behind it; returns its backends for probes."""
+    """Set a front's rules and those of the backends behind it; returns its backends for requests apart."""
     by_name = {each.name: each for each in sections if each.kind == "backend"}
     routes = [name for name in section.routes() if name != _RAYS_FALLBACK]
-    probes: list[Section] = []
+    apart: list[Section] = []
     for name in dict.fromkeys(routes):
         if name not in by_name:
             raise RefusedError(f"{section.heading!r} leads to {name!r}, which is not there")
@@ -150,23 +148,24 @@ def _rewrite_front(section: Section, front: Mapping[str, Any], sections: Iterabl
             backend.lines = [*front["backend"], NOBODY_THERE]
             continue
         backend.put(front["backend"])
-        probes.append(_probes(backend, front["probe_server"]))
+        apart += [_apart(backend, lane) for lane in front["lanes"]]
         backend.lines = [_with(line, front["server"]) for line in backend.lines]
     section.put(front["frontend"])
-    section.lines = _led(section.lines, {each.name for each in probes})
-    section.lines[1:1] = [*front["rules"], f"acl is_probe {front['probes']}"]
-    return probes
+    section.lines = _led(section.lines, {each.name for each in apart}, [lane["name"] for lane in front["lanes"]])
+    section.lines[1:1] = [*front["rules"], *(f"acl lane_{lane['name']} {lane['condition']}" for lane in front["lanes"])]
+    return apart
 
 
-def _probes(backend: Section, options: str) -> Section:
-    """The same servers for probes, which must be answered while others wait for a turn."""
-    found = Section(f"backend {backend.name}{PROBES}")
+def _apart(backend: Section, lane: Mapping[str, Any]) -> Section:
+    """The same servers for a lane's requests, which have places of their own."""
+    found = Section(f"backend {backend.name}-{lane['name']}")
     kept = ("errorfile", "http-reuse", "mode", "timeout")
     found.lines = [line for line in backend.lines if line.split()[0] in kept]
+    found.put(lane["backend"])
     for line in backend.having("server"):
         _, name, address, *words = line.split()
         protocol = "proto h2 " if "h2" in words else ""
-        found.lines.append(f"server {name} {address} {protocol}track {backend.name}/{name} {options}")
+        found.lines.append(f"server {name} {address} {protocol}track {backend.name}/{name} {lane['server']}")
     return found
 
 
@@ -174,14 +173,15 @@ def _with(line: str, options: str) -> str:
     return f"{line} {options}" if line.split(maxsplit=1)[0] == "server" else line
 
 
-def _led(lines: Iterable[str], probes: Iterable[str]) -> list[str]:
-    """The lines of a front, with a way to a backend for probes before each way to a backend that has one."""
+def _led(lines: Iterable[str], apart: Iterable[str], lanes: Sequence[str]) -> list[str]:
+    """The lines of a front, with a way to each backend apart before each way to the backend that it is made of."""
     led: list[str] = []
     for line in lines:
         way, *words = line.split()
-        if way in _ROUTES and f"{words[0]}{PROBES}" in probes:
-            conditions = words[2:] if way == "use_backend" else []
-            led.append(" ".join(["use_backend", f"{words[0]}{PROBES}", "if is_probe", *conditions]))
+        for lane in lanes if way in _ROUTES else ():
+            if (name := f"{words[0]}-{lane}") in apart:
+                conditions = words[2:] if way == "use_backend" else []
+                led.append(" ".join(["use_backend", name, f"if lane_{lane}", *conditions]))
         led.append(line)
     return led
 

@@ -1,6 +1,8 @@
 """What strangers may do to the sockets of the running service, and what others see of it."""
 
+import asyncio
 import base64
+import functools
 import json
 import socket
 import threading
@@ -14,6 +16,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from loadtests.service.begun_streams import begun_stream
 from plumbline_serve.edge.rest.middleware import LINGER_BYTES
 from plumbline_serve.settings import Limits
 from plumbline_wire.v1 import scoring_pb2 as pb
@@ -180,6 +183,15 @@ def test_a_stream_may_be_silent_and_go_on(service, png_of) -> None:
         assert next(replies).correlation_id == "first"
         go_on.set()
         assert [reply.correlation_id for reply in replies] == ["second"]
+
+
+async def test_a_begun_message_of_a_stream_is_in_flight(service) -> None:
+    num_bytes = 24 * 2**20
+    with neighbour(service) as client:
+        async with begun_stream(service.grpc_port, 2 * num_bytes, num_sent=num_bytes):
+            in_flight = functools.partial(metric, client, "plumbline_bytes_in_flight")
+            await asyncio.to_thread(wait_until, lambda: num_bytes <= in_flight() < 1.1 * num_bytes)
+        await asyncio.to_thread(wait_until, lambda: in_flight() == 0)
 
 
 def test_more_bytes_than_a_message_may_have_are_refused_and_the_stream_ends(service) -> None:

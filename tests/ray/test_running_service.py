@@ -218,6 +218,25 @@ def test_an_unknown_route_and_a_wrong_method_are_problems(rest):
     assert rest.get("/v1/score").json()["code"] == "method_not_allowed"
 
 
+@pytest.mark.parametrize("path", ["/-/routes", "/-/healthz", "/%2D/routes", "/%2d/healthz"])
+def test_rays_own_routes_are_unknown(rest, path):
+    reply = rest.get(path)
+    assert (reply.status_code, reply.json()["code"]) == (404, "not_found")
+    assert reply.headers["x-request-id"]
+
+
+def test_rays_own_methods_are_unknown_and_its_names_of_applications_ignored(service):
+    with grpc.insecure_channel(service.target) as channel:
+        for method in ("ListApplications", "Healthz"):
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary(f"/ray.serve.RayServeAPIService/{method}")(b"", timeout=60)
+            assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        scorers = scoring_pb2_grpc.ScoringStub(channel).ListScorers(
+            wire.ListScorersRequest(), metadata=(("application", "another"),), timeout=60
+        )
+    assert scorers.scorers
+
+
 def test_rank_filter_and_embed_answer_over_both_protocols(service, png_of):
     images = [Image.data(png_of(seed)) for seed in range(3)]
     with Client(service.url) as rest, GrpcClient(service.target) as rpc:

@@ -65,7 +65,7 @@ class Gateway:
         await asyncio.gather(told, hung_up, return_exceptions=True)
 
     async def echo(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-        self.metadata.put_nowait(dict(context.invocation_metadata()))
+        self.metadata.put_nowait(dict(context.invocation_metadata()) | {"peer": context.peer()})
         async for request in requests:
             yield request
 

@@ -16,6 +16,8 @@ import pytest
 from ray.serve.generated import serve_pb2
 
 from plumbline_serve import haproxy
+from plumbline_serve.edge.received import OWN_CONNECTION
+from plumbline_wire import SCORING_SERVICE
 from tests.serve.haproxy_fronts import WAIT_S, Front, Gateway, rays_config, some_settings
 
 NEIGHBOUR = "127.0.0.2"
@@ -38,6 +40,8 @@ async def gateway() -> AsyncIterator[Gateway]:
     rpcs.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("ray.serve.RayServeAPIService", rays),))
     echo = {"Echo": grpc.stream_stream_rpc_method_handler(gateway.echo)}
     rpcs.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("t.Test", echo),))
+    stream = {"ScoreStream": grpc.stream_stream_rpc_method_handler(gateway.echo)}
+    rpcs.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SCORING_SERVICE, stream),))
     await rpcs.start()
     yield gateway
     rest.close()
@@ -219,6 +223,23 @@ async def test_a_gateway_hears_of_the_deadline_of_a_call(start, gateway) -> None
     assert told["x-plumbline-grpc-timeout"][:2] in {"19", "20"}
     assert "x-plumbline-grpc-timeout" not in without
     assert abs(int(without["x-plumbline-received-ms"]) / 1000 - time.time()) < WAIT_S
+
+
+async def test_each_stream_has_a_connection_of_its_own_to_the_gateway(start, gateway) -> None:
+    front = start(gateway)
+    async with front.channel() as channel:
+        for path, num_connections in ((f"/{SCORING_SERVICE}/ScoreStream", 4), ("/t.Test/Echo", 1)):
+            own = ((OWN_CONNECTION, "1"),)
+            streams = [channel.stream_stream(path)(timeout=WAIT_S, metadata=own) for _ in range(4)]
+            for stream in streams:
+                await stream.write(b"first")
+                assert await stream.read() == b"first"
+            told = [await gateway.metadata.get() for _ in streams]
+            assert len({each["peer"] for each in told}) == num_connections
+            assert {OWN_CONNECTION in each for each in told} == {num_connections == 4}
+            for stream in streams:
+                await stream.done_writing()
+                assert await stream.read() is grpc.aio.EOF
 
 
 def test_haproxy_ends_with_the_process_that_started_it(tmp_path) -> None:

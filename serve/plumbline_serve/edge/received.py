@@ -15,6 +15,8 @@ OWN_TIMEOUT = "x-plumbline-timeout-seconds"
 """The same once Ray must no longer see it, which would answer in its own words."""
 GRPC_TIMEOUT = "x-plumbline-grpc-timeout"
 """What gRPC's own `grpc-timeout` says, which Ray does not hand on."""
+OWN_CONNECTION = "x-plumbline-own-connection"
+"""Of a gRPC stream that HAProxy sends over a connection of its own."""
 MAX_WAITED_S = 60.0
 """More than a request can wait before a gateway sees it; beyond, a clock was set."""
 

@@ -178,7 +178,7 @@ def _remaining_ms(context: CallContext) -> float | None:
 
 
 async def answer_each(
-    requests: AsyncIterator[Q], answer: Callable[[Q], Awaitable[A]], *, most: int, room: Callable[[], Awaitable[None]]
+    requests: AsyncIterator[Q], answer: Callable[[Q], Awaitable[A]], *, most: int
 ) -> AsyncGenerator[A, None]:
     """Answer the requests of a stream at the same time, in the order in which the replies become ready.
 
@@ -186,7 +186,6 @@ async def answer_each(
         requests: The stream.
         answer: Makes the reply to one.
         most: Requests that may be under way; further ones are not read, so that the sender waits.
-        room: Waits until there is room for another; nothing is read before that either.
     """
     under_way: set[asyncio.Future[A]] = set()
     reading: asyncio.Future[Q | None] | None = None
@@ -194,7 +193,7 @@ async def answer_each(
     try:
         while not is_over or under_way:
             if reading is None and not is_over and len(under_way) < most:
-                reading = asyncio.ensure_future(_next(requests, room))
+                reading = asyncio.ensure_future(_next(requests))
             waited: set[asyncio.Future[Any]] = {*under_way} if reading is None else {reading, *under_way}
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if reading is not None and reading.done():
@@ -215,6 +214,5 @@ async def answer_each(
         await asyncio.gather(*left, return_exceptions=True)
 
 
-async def _next(requests: AsyncIterator[Q], room: Callable[[], Awaitable[None]]) -> Q | None:
-    await room()
+async def _next(requests: AsyncIterator[Q]) -> Q | None:
     return await anext(requests, None)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,7 @@ from plumbline_serve.edge.grpc import requests as grpc_requests
 from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCall, answer_each
 from plumbline_serve.edge.grpc.health import GrpcHealth
 from plumbline_serve.edge.grpc.receiving import receive
+from plumbline_serve.edge.grpc.stream_messages import ArrivedBytes, StreamMessages
 from plumbline_serve.edge.grpc.unreadable import UnreadableMessage
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.parsing import CallerTimeout, with_remaining_time
@@ -200,9 +201,11 @@ class GrpcEdge:
                 return await self._batch(request, call, names)
 
             most = min(MAX_BATCHES_UNDER_WAY, call.grant.concurrency or MAX_BATCHES_UNDER_WAY)
-            each = answer_each(requests, answer, most=most, room=self._bytes.room)
-            with self._bytes.stream():
-                async with aclosing(each) as replies:
+            with self._bytes.stream(), ExitStack() as stack:
+                if (arrived := ArrivedBytes.of(context)) is not None:
+                    stack.callback(arrived.close)
+                batches = StreamMessages(requests, self._bytes, self._limits, arrived)
+                async with aclosing(answer_each(batches, answer, most=most)) as replies:
                     async for reply in replies:
                         yield reply
 

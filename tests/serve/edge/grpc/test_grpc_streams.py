@@ -16,10 +16,6 @@ IMAGE = pb.ImageSource(data=b"hallo")
 WAIT_S = 30.0
 
 
-async def always() -> None:
-    """There is room."""
-
-
 def batch(name: str, text: str = "hi") -> pb.ScoreStreamRequest:
     request = pb.ScoreRequest(items=[pb.Item(image=IMAGE, text=text)])
     return pb.ScoreStreamRequest(correlation_id=name, request=request)
@@ -120,7 +116,7 @@ async def test_no_more_questions_are_read_than_may_be_under_way() -> None:
         return question
 
     async def collect() -> list[int]:
-        return [each async for each in answer_each(questions, answer, most=4, room=always)]
+        return [each async for each in answer_each(questions, answer, most=4)]
 
     collecting = asyncio.ensure_future(collect())
     for _ in range(50):
@@ -148,6 +144,6 @@ async def test_an_error_in_a_question_ends_the_stream_and_what_is_under_way() ->
         return question
 
     with pytest.raises(ConnectionError):
-        async for _ in answer_each(questions(), answer, most=4, room=always):
+        async for _ in answer_each(questions(), answer, most=4):
             pass
     assert cancelled == [1]
