@@ -128,6 +128,8 @@ class Ranked(ReplyModel):
     value: float
     truncated: bool = False
     """Whether the scorer did not read the end of the text."""
+    probability: float | None = None
+    """That this image is preferred among all that were scored, where the scorer knows."""
 
 
 class IndexedProblem(ReplyModel):

@@ -211,6 +211,9 @@ class Ranked:
     value: float
     truncated: bool = False
     """True where the scorer did not read the end of the text; else absent."""
+    probability: float | None = None
+    """That this image is preferred among all of the request that were scored, also those without a place; absent but
+    for images of a text ranked by `pickscore` or `hpsv2`."""
 
 
 @dataclass(frozen=True, slots=True)

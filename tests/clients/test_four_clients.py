@@ -107,12 +107,12 @@ PB_FILTER = pb.FilterReply(
 )
 RANK = HEAD | {
     "scorer": "vqascore",
-    "ranking": [{"index": 2, "value": THIRD, "truncated": True}, {"index": 0, "value": 0.0}],
+    "ranking": [{"index": 2, "value": THIRD, "truncated": True, "probability": TINY}, {"index": 0, "value": 0.0}],
     "errors": [{"index": 1, "error": FAULT}],
 }
 PB_RANK = pb.RankReply(
     scorer="vqascore",
-    ranking=[pb.Ranked(index=2, value=THIRD, truncated=True), pb.Ranked(index=0)],
+    ranking=[pb.Ranked(index=2, value=THIRD, truncated=True, probability=TINY), pb.Ranked(index=0)],
     errors=[pb.IndexedError(index=1, error=_STATUS)],
     **PB_HEAD,
 )
@@ -233,7 +233,8 @@ async def test_a_ranking_keeps_its_order(anyone) -> None:
     anyone.answer(RANK, PB_RANK)
     response = await anyone.ask("rank", "a fox", [Image.data(b"a")] * 3)
     assert response.scorer == "vqascore"
-    assert [tuple(place.model_dump().values()) for place in response.ranking] == [(2, THIRD, True), (0, 0.0, False)]
+    first, second = (tuple(place.model_dump().values()) for place in response.ranking)
+    assert (first, second) == ((2, THIRD, True, TINY), (0, 0.0, False, None))
     assert [(failure.index, failure.error.status) for failure in response.errors] == [(1, 422)]
 
 

@@ -914,23 +914,31 @@ class Ranked(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Into `images` or `texts`, from 0."""
     value: _builtins.float
     truncated: _builtins.bool
     """Whether the scorer did not read the end of the text."""
+    probability: _builtins.float
+    """That this image is preferred among all of the request that were scored, also those without a place. Set for images
+    of a text ranked by pickscore or hpsv2.
+    """
     def __init__(
         self,
         *,
         index: _builtins.int = ...,
         value: _builtins.float = ...,
         truncated: _builtins.bool = ...,
+        probability: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_probability", b"_probability", "probability", b"probability"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "truncated", b"truncated", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_probability", b"_probability", "index", b"index", "probability", b"probability", "truncated", b"truncated", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__probability: _TypeAlias = _typing.Literal["probability"]  # noqa: Y015
+    _WhichOneofArgType__probability: _TypeAlias = _typing.Literal["_probability", b"_probability"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__probability) -> _WhichOneofReturnType__probability | None: ...
 
 Global___Ranked: _TypeAlias = Ranked  # noqa: Y015
 

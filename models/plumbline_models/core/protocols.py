@@ -156,6 +156,9 @@ class Score:
     value: float
     details: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the answer, JSON-ready, for example `cosine`."""
+    logit: float | None = None
+    """What a softmax over the images of one text makes probabilities of being preferred of; None where the scorer has
+    none. No field of the answer."""
 
 
 @dataclass(frozen=True, slots=True)

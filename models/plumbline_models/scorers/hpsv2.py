@@ -2,10 +2,13 @@
 
 Wu et al., "Human Preference Score v2: A Solid Benchmark for Evaluating Human Preferences of Text-to-Image Synthesis",
 arXiv:2306.09341, section 4: the cosine of a ViT-H/14 that was trained further on preferences. Versions 2 and 2.1 are
-other weights on other scales. Images are letterboxed in floats (`images/letterbox.py`). The authors' program smooths
-images that shrink or not, by the torchvision that is installed: since 0.17 it does, which is the default here; the
-published tables are older. It fails on images with an alpha channel, which are converted here, and on those whose
-longest side is 224 pixels and the other is not, which are letterboxed here.
+other weights on other scales. It was trained on probabilities of preference, softmaxes of cosines times a learnt scale;
+the program's scores leave that scale out, and it stands in the checkpoint as `logit_scale`.
+
+Images are letterboxed in floats (`images/letterbox.py`). The authors' program smooths images that shrink or not, by the
+torchvision that is installed: since 0.17 it does, which is the default here; the published tables are older. It fails
+on images with an alpha channel, which are converted here, and on those whose longest side is 224 pixels and the other
+is not, which are letterboxed here.
 """
 
 import dataclasses
@@ -16,11 +19,11 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
+from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Encoding, Score, ScorerInfo
 from plumbline_models.core.sections import parse_section
 from plumbline_models.networks.clip.archs import Arch, find_arch, read_arch
 from plumbline_models.networks.clip.spec import ClipSpec
-from plumbline_models.networks.two_towers import Towers, captioned, cosine
+from plumbline_models.networks.two_towers import Towers, captioned, scaled_cosine
 from plumbline_models.weights.digest import SHORT, sha256_of, verify
 from plumbline_models.weights.folders import is_folder_name
 from plumbline_models.weights.paths import Paths
@@ -51,7 +54,7 @@ class HpsV2:
 
     Args:
         image: Of the same CLIP as `text`.
-        text: Of the same CLIP as `image`.
+        text: Its encodings have the checkpoint's scale as their length.
         section: The scorer's settings.
         relative_cost: GFLOP per item.
     """
@@ -75,6 +78,7 @@ class HpsV2:
             "value": "cosine",
             "version": section.version,
             "antialias": str(section.antialias).lower(),
+            "probability": "softmax of exp(logit_scale) * cosine of one text's images",
         }
         self.relative_cost = relative_cost
 
@@ -91,23 +95,27 @@ class HpsV2:
             CheckpointError: There are no such weights, or they are not those that the section means.
         """
         section = parse_section(HpsV2Section, options, scorer=cls.info.name)
-        towers = Towers.open(_spec(section), context)
+        towers = Towers.open(_spec(section), context, is_scaled=True)
         return cls(towers.image, towers.text, section, relative_cost=towers.image_gflop + towers.text_gflop)
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each image for the prompt at the same index.
 
         Args:
-            batch: Unit-norm `images` and `captions`, index i belonging together, and the `texts` of the captions.
+            batch: Unit-norm `images`, `captions` of the scale's length, and the `texts` of the captions.
 
         Returns:
-            Cosines in [-1, 1], higher is better; `truncated` where the prompt was cut.
+            Cosines in [-1, 1], higher is better; `truncated` where the prompt was cut. Logits are the scale times that.
 
         Raises:
             MissingTextError: The batch has no images or no captions.
         """
-        pairs = captioned(batch, self.text, scorer=self.info.name)
-        return [Score(value=cosine(image, caption), details=said) for image, caption, said in pairs]
+        return [_score(*each) for each in captioned(batch, self.text, scorer=self.info.name)]
+
+
+def _score(image: Encoding, caption: Encoding, said: Mapping[str, Any]) -> Score:
+    logit, scale = scaled_cosine(image, caption)
+    return Score(value=logit / scale if scale else 0.0, details=said, logit=logit)
 
 
 def _spec(section: HpsV2Section) -> ClipSpec:

@@ -62,7 +62,11 @@ class PickScore:
         self.image: Encoder = image
         self.text: Encoder = text
         self.pair: Encoder | None = None
-        self.conventions = {"value": "exp(logit_scale) * cosine", "processor": "transformers"}
+        self.conventions = {
+            "value": "exp(logit_scale) * cosine",
+            "processor": "transformers",
+            "probability": "softmax of the values of one text's images",
+        }
         self.relative_cost = relative_cost
 
     @classmethod
@@ -88,8 +92,8 @@ class PickScore:
             batch: Unit-norm `images`, `captions` of the scale's length, and the `texts` of the captions.
 
         Returns:
-            Values within plus and minus the scale, higher is better; `cosine` beside them, and `truncated` where the
-            prompt was cut.
+            Values within plus and minus the scale, higher is better, which are the logits too; `cosine` beside them,
+            and `truncated` where the prompt was cut.
 
         Raises:
             MissingTextError: The batch has no images or no captions.
@@ -99,7 +103,7 @@ class PickScore:
 
 def _score(image: Encoding, caption: Encoding, said: Mapping[str, Any]) -> Score:
     value, scale = scaled_cosine(image, caption)
-    return Score(value=value, details={"cosine": value / scale if scale else 0.0, **said})
+    return Score(value=value, details={"cosine": value / scale if scale else 0.0, **said}, logit=value)
 
 
 def _spec(section: PickScoreSection) -> ClipSpec:

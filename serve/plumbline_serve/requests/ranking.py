@@ -1,9 +1,11 @@
 """Order images for a text, or texts for an image."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
-from plumbline_models.core.protocols import Scorer
+from plumbline_models.core.protocols import Score, Scorer
 from plumbline_serve.messages import Ranked, RankReply, RankRequest, ScoreOrError
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.pipeline import Pipeline
@@ -23,6 +25,8 @@ async def rank(pipeline: Pipeline, request: RankRequest, caller: Caller = ANYONE
     async with pipeline.session(request, caller) as session:
         found = await pipeline.run(session, cases, [scorer])
     ranked, errors = _ranked(pipeline, scorer, zip(cases, found, strict=True))
+    if len(request.texts) == 1:
+        ranked = _with_probabilities(ranked, [scores.get(scorer.info.name) for scores in found])
     return RankReply(scorer.info.name, ranked[: request.top_k], errors, session.timing())
 
 
@@ -42,6 +46,27 @@ def _ranked(
     sign = -1.0 if scorer.info.higher_is_better else 1.0
     ranked.sort(key=lambda place: (sign * place.value, place.index))
     return ranked, errors
+
+
+def _with_probabilities(ranked: Sequence[Ranked], scores: Sequence[ScoreOrError | None]) -> list[Ranked]:
+    """Places of images of one text, with the probability that each is preferred; the scores are by index."""
+    logits = [score.logit if isinstance(score, Score) else None for score in (scores[each.index] for each in ranked)]
+    known = [logit for logit in logits if logit is not None]
+    if not known or len(known) < len(ranked):
+        return list(ranked)
+    return [replace(each, probability=p) for each, p in zip(ranked, probabilities(known), strict=True)]
+
+
+def probabilities(logits: Sequence[float]) -> list[float]:
+    """The softmax of logits: each in [0, 1], together 1.
+
+    Args:
+        logits: At least one.
+    """
+    largest = max(logits)
+    weights = [math.exp(logit - largest) for logit in logits]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
 
 
 def _scorer(pipeline: Pipeline, name: str | None) -> Scorer:
