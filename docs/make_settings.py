@@ -41,39 +41,51 @@ NAMES = {
     int: "whole number",
     float: "number",
     bool: "true or false",
+    dict: "mapping",
+    tuple: "list",
 }
 
 
 def page() -> str:
     """The whole page."""
-    documents = dict(_docstrings())
+    documents = dict(_docstrings(settings.Settings))
     top: list[str] = []
     sections: list[str] = []
     for name, field in settings.Settings.model_fields.items():
-        if (kind := _sections().get(name)) is not None:
-            rows = [_row(f"{name}.{inner}", each, documents[kind, inner]) for inner, each in kind.model_fields.items()]
+        if (kind := _section(field.annotation)) is not None:
+            within = f"{name}.NAME" if get_origin(field.annotation) is dict else name
+            rows = _rows(within, kind, documents)
             sections.append("\n".join((f"## {name}", "", inspect.getdoc(kind) or "", "", TABLE, *rows)))
         else:
             top.append(_row(name, field, documents[settings.Settings, name]))
     return "\n\n".join((HEAD.rstrip(), "\n".join(("## Top level", "", TABLE, *top)), *sections)) + "\n"
 
 
-def _sections() -> dict[str, type[BaseModel]]:
-    """Classes of the sections, by name."""
-    kinds = {name: field.annotation for name, field in settings.Settings.model_fields.items()}
-    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
+def _rows(section: str, kind: type[BaseModel], documents: dict[tuple[type, str], str]) -> Iterator[str]:
+    """A section's fields, those of sections within it below the field that holds them."""
+    for name, field in kind.model_fields.items():
+        yield _row(f"{section}.{name}", field, documents[kind, name])
+        if (inner := _section(field.annotation)) is not None:
+            yield from _rows(f"{section}.{name}", inner, documents)
 
 
-def _docstrings() -> Iterator[tuple[tuple[type, str], str]]:
-    """The string below each field of each class; an error names a field that has none."""
-    owners: list[type] = [settings.Settings, *_sections().values()]
-    for owner in owners:
-        definition: Any = ast.parse(inspect.getsource(owner)).body[0]  # of a class
-        for field, below in zip(definition.body, [*definition.body[1:], None], strict=True):
-            if not isinstance(field, ast.AnnAssign):
-                continue
-            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-                yield (owner, ast.unparse(field.target)), inspect.cleandoc(str(below.value.value))
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The class of a section, of one that may be left out, or of several by name."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _docstrings(owner: type[BaseModel]) -> Iterator[tuple[tuple[type, str], str]]:
+    """The string below each field of a class and of its sections; an error names a field that has none."""
+    definition: Any = ast.parse(inspect.getsource(owner)).body[0]  # of a class
+    for field, below in zip(definition.body, [*definition.body[1:], None], strict=True):
+        if not isinstance(field, ast.AnnAssign):
+            continue
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            yield (owner, ast.unparse(field.target)), inspect.cleandoc(str(below.value.value))
+    for inner in owner.model_fields.values():
+        if (kind := _section(inner.annotation)) is not None:
+            yield from _docstrings(kind)
 
 
 def _row(name: str, field: FieldInfo, document: str) -> str:
@@ -91,11 +103,9 @@ def _kind(annotation: Any) -> str:
         return ", ".join(f"`{each}`" for each in arguments)
     if origin in {types.UnionType, Union}:
         return " or ".join(_kind(each) for each in arguments if each is not type(None))
-    if origin is dict:
-        return "mapping"
-    if origin is tuple:
-        return "list"
-    return NAMES[annotation]
+    if _section(annotation) is not None:
+        return "section"
+    return NAMES[origin or annotation]
 
 
 def _bounds(field: FieldInfo) -> str:
@@ -111,6 +121,8 @@ def _bounds(field: FieldInfo) -> str:
 
 def _default(name: str, field: FieldInfo) -> str:
     value = field.default
+    if field.is_required() or isinstance(value, BaseModel):
+        return "required" if field.is_required() else "as below"
     if isinstance(value, ByteSize):
         return f"`{re.sub(r'[.]0(?=[A-Z])', '', value.human_readable())}`"
     if name.endswith(PIXELS):

@@ -39,7 +39,7 @@ class Fault:
 
 
 GATEWAY = "ray::ServeReplica:plumbline:Gateway"
-ENCODERS = "ray::ServeReplica:plumbline:EncoderReplica"
+ENCODERS = "ray::ServeReplica:plumbline:encoders"
 HEALING = (
     Fault(GATEWAY),
     Fault(GATEWAY, signal.SIGSTOP),

@@ -1,12 +1,15 @@
 """Builds the Ray Serve application from the settings: `plumbline serve`, `serve run` and `serve deploy` all call it."""
 
+from typing import Any
+
 from ray import serve as ray_serve
 from ray.serve import Application
-from ray.serve.config import gRPCOptions
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, gRPCOptions
 from ray.serve.schema import LoggingConfig
 
 from plumbline_models.core.errors import ConfigError
 from plumbline_serve.deployments import EncoderReplica, Gateway
+from plumbline_serve.group_settings import GroupSettings
 from plumbline_serve.haproxy import GRPC_PLACES, PROBE_PLACES, REST_PLACES, STREAM_PLACES
 from plumbline_serve.settings import Settings
 
@@ -16,6 +19,9 @@ GRPC_SERVICERS = (
     "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
 )
 MAX_ONGOING_REQUESTS = REST_PLACES + GRPC_PLACES + STREAM_PLACES + 2 * PROBE_PLACES  # HAProxy lets no more through
+POLICY = "plumbline_serve.deployments.autoscaling:QueuedSeconds"
+LOOK_BACK_S = 12.0
+"""Over which queued work is averaged: replicas report every 10 s unless Ray is told otherwise."""
 HEALTH_PERIOD_S = 5.0
 HEALTH_TIMEOUT_S = 8.0
 """Three in a row are taken for a hang; a batch on a busy machine may hold the interpreter for one."""
@@ -37,20 +43,14 @@ def build(settings: Settings) -> Application:
 
 
 def application(settings: Settings) -> Application:
-    """Gateways, and in the `split` layout encoder replicas behind them."""
+    """Gateways, and in the `split` layout encoder groups behind them, a deployment each."""
     replicas = settings.replicas
     if replicas.layout == "fused":
         return _gateways(settings, num_gpus=replicas.encoder_gpus).bind(settings)
-    encoders = ray_serve.deployment()(EncoderReplica).options(
-        num_replicas=replicas.num_encoders,
-        max_ongoing_requests=MAX_ONGOING_REQUESTS,
-        ray_actor_options={"num_cpus": replicas.encoder_cpus, "num_gpus": replicas.encoder_gpus},
-        health_check_period_s=HEALTH_PERIOD_S,
-        health_check_timeout_s=HEALTH_TIMEOUT_S,
-        graceful_shutdown_timeout_s=replicas.drain_timeout_s,
-        logging_config=LOGGING,
-    )
-    return _gateways(settings, num_gpus=0.0).bind(settings, encoders.bind(settings))
+    groups = {
+        name: _group(settings, name, group).bind(settings, name) for name, group in settings.encoder_groups.items()
+    }
+    return _gateways(settings, num_gpus=0.0).bind(settings, groups)
 
 
 def grpc_options(settings: Settings) -> gRPCOptions:
@@ -60,6 +60,51 @@ def grpc_options(settings: Settings) -> gRPCOptions:
         grpc_servicer_functions=list(GRPC_SERVICERS),
         enable_reflection=settings.edge.pages,
     )
+
+
+def _group(settings: Settings, name: str, group: GroupSettings) -> ray_serve.Deployment:
+    return ray_serve.deployment(name=name)(EncoderReplica).options(
+        **_scale(group),
+        **_place(group),
+        max_ongoing_requests=group.max_ongoing,
+        health_check_period_s=HEALTH_PERIOD_S,
+        health_check_timeout_s=HEALTH_TIMEOUT_S,
+        graceful_shutdown_timeout_s=settings.replicas.drain_timeout_s,
+        logging_config=LOGGING,
+    )
+
+
+def _place(group: GroupSettings) -> dict[str, Any]:
+    """What a replica reserves and where it may run, in Ray's words."""
+    placement = group.placement
+    actor: dict[str, Any] = {"num_cpus": group.cpus, "num_gpus": group.gpus}
+    if placement.resources:
+        actor["resources"] = placement.resources
+    if placement.labels:
+        actor["label_selector"] = placement.labels
+    bound = {} if placement.max_per_node is None else {"max_replicas_per_node": placement.max_per_node}
+    return {"ray_actor_options": actor, **bound}
+
+
+def _scale(group: GroupSettings) -> dict[str, Any]:
+    """How many replicas a group has, in Ray Serve's words."""
+    scale = group.autoscale
+    if scale is None:
+        return {"num_replicas": group.replicas}
+    kwargs: Any = {"target_queue_s": scale.target_queue_s}
+    policy = AutoscalingPolicy(policy_function=POLICY, policy_kwargs=kwargs)  # type: ignore[no-untyped-call]
+    return {
+        "num_replicas": None,
+        "autoscaling_config": AutoscalingConfig(
+            min_replicas=scale.min,
+            initial_replicas=group.first_replicas,
+            max_replicas=scale.max,
+            upscale_delay_s=scale.up_after_s,
+            downscale_delay_s=scale.down_after_s,
+            look_back_period_s=LOOK_BACK_S,
+            policy=policy,
+        ),
+    }
 
 
 def _gateways(settings: Settings, *, num_gpus: float) -> ray_serve.Deployment:

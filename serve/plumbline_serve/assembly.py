@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from plumbline_models.backends import ListingBackend, PrecisionChoice, Tuning, open_backend
+from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import BuildContext, Encoder, OnLookup, Scorer
 from plumbline_models.images.decode import DecodePolicy
@@ -115,12 +116,33 @@ def encoders_of(scorers: Iterable[Scorer]) -> list[Encoder]:
     return list({encoder.key: encoder for encoder in taken}.values())
 
 
-def local_compute(settings: Settings, scorers: Iterable[Scorer], instruments: Instruments) -> LocalCompute:
-    """Batchers over the scorers' encoders in this process; `start` loads them.
+def encoders_by_group(settings: Settings, scorers: Mapping[str, Scorer]) -> dict[str, list[Encoder]]:
+    """The encoders of each group; one that scorers of several groups need is in the first of them.
+
+    Args:
+        settings: Which scorers are in which group.
+        scorers: As the settings have them.
+
+    Raises:
+        ConfigError: A group has no encoder of its own.
+    """
+    found: dict[str, list[Encoder]] = {}
+    taken: set[str] = set()
+    for name, group in settings.encoder_groups.items():
+        wanted = encoders_of(scorers[scorer] for scorer in group.scorers if scorer in scorers)
+        found[name] = [encoder for encoder in wanted if encoder.key not in taken]
+        if not found[name]:
+            raise ConfigError(f"The groups before {name} hold all encoders of its scorers.", group=name)
+        taken.update(encoder.key for encoder in wanted)
+    return found
+
+
+def local_compute(settings: Settings, encoders: Iterable[Encoder], instruments: Instruments) -> LocalCompute:
+    """Batchers over encoders in this process; `start` loads them.
 
     Args:
         settings: How far batches may go.
-        scorers: Whose encoders run here.
+        encoders: That run here.
         instruments: Hear of every batch.
     """
     batching = settings.batching
@@ -129,7 +151,7 @@ def local_compute(settings: Settings, scorers: Iterable[Scorer], instruments: In
         max_linger_s=batching.max_linger_ms / 1000,
         max_batch=batching.max_batch,
     )
-    return LocalCompute(encoders_of(scorers), limits, instruments)
+    return LocalCompute(encoders, limits, instruments)
 
 
 @asynccontextmanager
@@ -143,7 +165,7 @@ async def assembled(settings: Settings, scorers: Mapping[str, Scorer] | None = N
         SetupError: The configuration names what is not there, or an encoder cannot be loaded.
     """
     chosen, instruments = dict(make_scorers(settings) if scorers is None else scorers), Instruments()
-    compute = local_compute(settings, chosen.values(), instruments)
+    compute = local_compute(settings, encoders_of(chosen.values()), instruments)
     assembly = assemble(settings, chosen, compute=compute, instruments=instruments)
     await compute.start()
     assembly.service.is_loaded = True

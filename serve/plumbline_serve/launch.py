@@ -31,7 +31,7 @@ from plumbline_serve.app import APP_NAME, application, grpc_options
 from plumbline_serve.deployments.transport import translated
 from plumbline_serve.haproxy import LOOPBACK
 from plumbline_serve.ports import ANY_HOST
-from plumbline_serve.ray_environment import OBJECT_STORE_BYTES, shortage
+from plumbline_serve.ray_environment import OBJECT_STORE_BYTES, reserved_cpus, shortage
 from plumbline_serve.settings import Settings
 from plumbline_serve.supervisor import STOP_SIGNALS, Report, Stage
 from plumbline_serve.watch import answers_ready
@@ -118,7 +118,7 @@ def _start_ray(settings: Settings) -> None:
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 logging_level=logging.WARNING,
-                num_cpus=max(2, math.ceil(_cpus_wanted(settings))) if settings.replicas.layout == "split" else None,
+                num_cpus=max(2, math.ceil(reserved_cpus(settings))) if settings.replicas.layout == "split" else None,
             )
         except SystemExit:  # what Ray's own handler of SIGTERM raises
             _leave()
@@ -228,8 +228,3 @@ async def _stop(drain_s: float) -> None:
     except (PlumblineError, RayError, TimeoutError) as error:
         log.warning("the service was stopped without draining: %s", type(error).__name__)
     await ray_serve.shutdown_async()  # type: ignore[no-untyped-call]
-
-
-def _cpus_wanted(settings: Settings) -> float:
-    replicas = settings.replicas
-    return replicas.num_encoders * replicas.encoder_cpus + replicas.num_gateways * replicas.gateway_cpus

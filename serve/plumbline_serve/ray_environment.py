@@ -24,6 +24,7 @@ MAX_MESSAGE_BYTES = (
 )  # calls are cut well below; room for a call of images, whose encodings take 10 MB and more
 
 OBJECT_STORE_BYTES = 200 * 2**20  # nothing large goes through it
+GPU_STEP = 1e-4  # what Ray counts GPUs in
 MAX_TEMP_DIR_BYTES = 17
 """A socket's path has 107 bytes at most (sockaddr_un), 90 of them below the folder of temporary files: HAProxy's lies
 in a folder of this service (19), in one of the node (57), and while it starts has a longer name (14)."""
@@ -146,22 +147,40 @@ def shortage(settings: Settings, cluster: Mapping[str, float]) -> str | None:
         settings: The layout.
         cluster: CPUs and GPUs, under Ray's names for them.
     """
-    replicas = settings.replicas
-    num_computing = replicas.num_gateways if replicas.layout == "fused" else replicas.num_encoders
-    wanted_cpus = replicas.num_gateways * replicas.gateway_cpus
-    if replicas.layout == "split":
-        wanted_cpus += num_computing * replicas.encoder_cpus
+    replicas, groups = settings.replicas, settings.encoder_groups
+    wanted_cpus = reserved_cpus(settings)
     num_cpus, num_gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
     if wanted_cpus > num_cpus:
-        return f"Its replicas reserve {wanted_cpus:g} CPUs, and Ray finds {num_cpus:g} here: see replicas.*_cpus."
-    share = replicas.encoder_gpus
-    num_places = num_computing if not share else num_gpus // share if share >= 1 else num_gpus * (1 // share)
-    if num_computing > num_places:
-        return (
-            f"{num_computing} replicas reserve {share:g} GPUs each, and Ray finds {num_gpus:g} here: "
-            "see replicas.encoder_gpus."
-        )
+        where = "groups.*.cpus" if settings.groups else "replicas.*_cpus"
+        return f"Its replicas reserve {wanted_cpus:g} CPUs, and Ray finds {num_cpus:g} here: see {where}."
+    shares = [group.gpus for group in groups.values() for _ in range(group.first_replicas)]
+    if not groups:
+        shares = [replicas.encoder_gpus] * replicas.num_gateways
+    if not _fit(shares, int(num_gpus)):
+        said = " and ".join(f"{shares.count(share)} of {share:g}" for share in sorted(set(shares) - {0.0}))
+        where = "groups.*.gpus" if settings.groups else "replicas.encoder_gpus"
+        return f"Its replicas reserve GPUs, {said} each, and Ray finds {num_gpus:g} here: see {where}."
     return None
+
+
+def reserved_cpus(settings: Settings) -> float:
+    """CPUs that all replicas reserve at first."""
+    replicas = settings.replicas
+    encoders = sum(group.first_replicas * group.cpus for group in settings.encoder_groups.values())
+    return replicas.num_gateways * replicas.gateway_cpus + encoders
+
+
+def _fit(shares: Sequence[float], num_gpus: int) -> bool:
+    """Whether each share, of one GPU or of several whole ones, has its place; large ones are placed first."""
+    left = [1.0] * num_gpus
+    for share in sorted(shares, reverse=True):
+        wanted, part = (int(share), 1.0) if share >= 1 else (int(share > 0), share)
+        places = [index for index, free in enumerate(left) if free >= part - GPU_STEP / 2][:wanted]
+        if len(places) < wanted:
+            return False
+        for index in places:
+            left[index] -= part
+    return True
 
 
 def _throughput(max_message_bytes: int) -> dict[str, str]:

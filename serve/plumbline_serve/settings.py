@@ -7,23 +7,26 @@ the defaults below. No other module reads the environment. `make docs` makes doc
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.protocols import EncoderKind
 from plumbline_models.core.sections import explain
-from plumbline_models.scorers import anchor_sections
+from plumbline_models.scorers import SCORERS, anchor_sections
 from plumbline_models.weights.paths import anchored
 from plumbline_serve.access_settings import AuthSettings, EdgeSettings, Section, TlsSettings
 from plumbline_serve.environment_names import CONFIG_VARIABLE, check_names
+from plumbline_serve.group_settings import Gpus, GroupName, GroupSettings, faults
 from plumbline_serve.url_settings import UrlSettings
 
 _RAW_CHANNELS = 4  # at most: with transparency
 _FORM_OVERHEAD_BYTES = 2**16  # one item's text and a form's boundaries
+WHOLE_GROUP = "encoders"
+"""The group of all encoders, where none is configured."""
 PATHS = (
     ("cache_dir", None),
     *(("engines", name) for name in ("dir", "calibration_dir")),
@@ -150,17 +153,17 @@ class ReplicaSettings(Section):
 
     layout: Literal["fused", "split"] = "fused"
     """`fused`: gateway and encoders in one process, best on small machines. `split`: gateways decode and preprocess,
-    separate replicas encode, with one hop in between."""
+    separate replicas encode, with one hop in between; `groups` says which."""
     num_gateways: int = Field(default=1, ge=1)
     """Gateway replicas, which answer callers."""
     num_encoders: int = Field(default=1, ge=1)
-    """Encoder replicas. `split` only."""
+    """Encoder replicas, in the split layout without `groups`."""
     gateway_cpus: float = Field(default=0.0, ge=0)
     """CPUs that Ray reserves per gateway."""
     encoder_cpus: float = Field(default=1.0, ge=0)
-    """CPUs that Ray reserves per encoder replica."""
-    encoder_gpus: float = Field(default=0.0, ge=0)
-    """GPUs that Ray reserves per encoder replica, per gateway in the fused layout."""
+    """CPUs that Ray reserves per encoder replica, in the split layout without `groups`."""
+    encoder_gpus: Gpus = 0.0
+    """GPUs that Ray reserves per encoder replica, per gateway in the fused layout. With `groups` each has its own."""
     decode_threads: int | None = Field(default=None, ge=1)
     """Threads per gateway that decode and preprocess images. Default: one per CPU."""
     decoded_bytes: ByteSize = Field(default=ByteSize(256 * 2**20), ge=0)
@@ -205,6 +208,7 @@ class Settings(BaseSettings):
     caches: CacheSettings = CacheSettings()
     engines: EngineSettings = EngineSettings()
     replicas: ReplicaSettings = ReplicaSettings()
+    groups: dict[GroupName, GroupSettings] = {}
     cache_dir: HomePath = Path("~/.cache/plumbline")
     """Folder in which compiled engines are kept."""
     host: str = "0.0.0.0"  # noqa: S104 - a service listens  # nosec B104
@@ -220,6 +224,46 @@ class Settings(BaseSettings):
     def folder(self) -> Path:
         """Where relative paths are seen from: the configuration file's folder, else the working directory."""
         return self._folder
+
+    @property
+    def encoder_groups(self) -> dict[str, GroupSettings]:
+        """Encoder groups by name; none in the fused layout, and one of everything where none is configured."""
+        if self.replicas.layout == "fused":
+            return {}
+        replicas = self.replicas
+        whole = GroupSettings(
+            scorers=self._scorer_names,
+            replicas=replicas.num_encoders,
+            cpus=replicas.encoder_cpus,
+            gpus=replicas.encoder_gpus,
+        )
+        return self.groups or {WHOLE_GROUP: whole}
+
+    def of_group(self, name: str) -> Self:
+        """What holds in a replica of the group: engines have the threads that it reserves, unless told otherwise."""
+        if self.replicas.compute_threads or name not in self.groups:
+            return self
+        replicas = self.replicas.model_copy(update={"compute_threads": self.groups[name].num_threads})
+        return self.model_copy(update={"replicas": replicas})
+
+    @property
+    def _scorer_names(self) -> tuple[str, ...]:
+        if self.scorers is not None:
+            return tuple(self.scorers)
+        return tuple(scorer.info.name for scorer in SCORERS if scorer.info.has_embedded_weights)
+
+    @model_validator(mode="after")
+    def _groups_fit_the_layout_and_the_scorers(self) -> Self:
+        if not self.groups:
+            return self
+        if self.replicas.layout == "fused":
+            raise ValueError("groups needs replicas.layout: split")
+        for name in ("num_encoders", "encoder_cpus", "encoder_gpus"):
+            if getattr(self.replicas, name) != ReplicaSettings.model_fields[name].default:
+                raise ValueError(f"groups says what replicas.{name} would")
+        if found := list(faults(self.groups, self._scorer_names)):
+            raise ValueError("; ".join(found))
+        return self
 
     @classmethod
     def settings_customise_sources(

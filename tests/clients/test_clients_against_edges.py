@@ -39,6 +39,7 @@ from plumbline_models.core.errors import ImageUndecodableError, MissingTextError
 from plumbline_models.core.protocols import Score
 from plumbline_serve import messages
 from plumbline_serve.access_settings import AuthSettings
+from plumbline_serve.batching import GroupState
 from plumbline_serve.edge.grpc.servicer import GrpcEdge
 from plumbline_serve.edge.rest.app import create_app
 from plumbline_serve.request_context import ANYONE, Caller
@@ -65,6 +66,7 @@ class CountingService:
     """Scores bytes by their sum; remembers requests."""
 
     is_ready = True
+    groups: dict[str, GroupState] = {}  # noqa: RUF012 - none are added
 
     def __init__(self) -> None:
         self.requests: list[Any] = []

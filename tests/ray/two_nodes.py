@@ -69,7 +69,7 @@ def main(cache_dir: str, port: int, grpc_port: int) -> None:
 
 
 def living_encoders() -> list[ActorState]:
-    return [actor for actor in list_actors(filters=[("state", "=", "ALIVE")]) if "EncoderReplica" in str(actor.name)]
+    return [actor for actor in list_actors(filters=[("state", "=", "ALIVE")]) if "#encoders#" in str(actor.name)]
 
 
 def waited_for(url: str, status: int) -> int:

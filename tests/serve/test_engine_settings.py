@@ -11,7 +11,7 @@ from plumbline_models.core.errors import BackendUnavailableError, EngineError
 from plumbline_models.core.graph import Graph
 from plumbline_serve.assembly import tuning_of
 from plumbline_serve.metrics import Instruments, exposition
-from plumbline_serve.settings import Settings
+from plumbline_serve.settings import ReplicaSettings, Settings
 
 
 def test_an_engine_that_failed_is_counted_where_metrics_are_scraped() -> None:
@@ -31,9 +31,11 @@ async def test_replicas_count_the_engines_that_their_backends_replace(name: str,
     replica = deployment.__new__(deployment)
     auth = {"require_ray_token": False}
     settings = Settings(backend="tensorrt-rtx", scorers={"clipscore": {}}, cache_dir=tmp_path, auth=auth)
+    is_encoder = name == "EncoderReplica"
+    split = settings.model_copy(update={"replicas": ReplicaSettings(layout="split")})
     with pytest.raises(BackendUnavailableError):  # no GPU here; by then everything is put together
-        await replica.__init__(settings)
-    compute = replica._compute if name == "EncoderReplica" else replica._local
+        await (replica.__init__(split, "encoders") if is_encoder else replica.__init__(settings))
+    compute = replica._compute if is_encoder else replica._local
     backend = next(iter(compute._encoders.values()))._open_backend()
     graph = Graph("clip_image", (), ("rows",), "", build=nn.Identity)
     fallback = Fallback(backend.name, backend.precision, backend._tuning)

@@ -21,10 +21,32 @@ TWO_GPUS = {"CPU": 8.0, "GPU": 2.0}
             {"layout": "split", "num_encoders": 3, "encoder_gpus": 1}, TWO_GPUS, "encoder_gpus", id="encoders count"
         ),
         pytest.param({"layout": "split", "num_encoders": 2, "encoder_gpus": 1}, TWO_GPUS, None, id="encoders fit"),
+        pytest.param({"encoder_gpus": 2, "num_gateways": 2}, TWO_GPUS, "2 of 2", id="two GPUs each of two"),
     ],
 )
 def test_a_layout_that_cannot_be_placed_is_named(
     layout: dict[str, object], cluster: dict[str, float], named: str | None
 ) -> None:
     found = shortage(Settings(replicas=ReplicaSettings.model_validate(layout)), cluster)
+    assert (found is None) if named is None else (named in (found or ""))
+
+
+@pytest.mark.parametrize(
+    ("vqa", "named"),
+    [
+        pytest.param({"gpus": 1}, None, id="one beside two halves"),
+        pytest.param({"gpus": 0.6}, None, id="a part of the other"),
+        pytest.param({"gpus": 2}, "groups", id="two, where halves take one"),
+        pytest.param({"gpus": 1, "replicas": 2}, "1 each", id="one too many"),
+        pytest.param({"gpus": 1, "autoscale": {"min": 0, "max": 9}}, None, id="one at first, more when there are"),
+        pytest.param({"cpus": 7}, "groups.*.cpus", id="too many CPUs"),
+    ],
+)
+def test_groups_share_the_machine(vqa: dict[str, object], named: str | None) -> None:
+    groups = {
+        "clip": {"scorers": ["clipscore", "fclipscore", "qualiclip"], "gpus": 0.5, "replicas": 2},
+        "vqa": {"scorers": ["vqascore"], **vqa},
+    }
+    settings = Settings.model_validate({"replicas": {"layout": "split"}, "groups": groups})
+    found = shortage(settings, TWO_GPUS)
     assert (found is None) if named is None else (named in (found or ""))

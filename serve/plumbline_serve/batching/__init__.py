@@ -2,7 +2,7 @@
 
 from plumbline_serve.batching.backlog import Backlog
 from plumbline_serve.batching.batcher import Batcher, BatchLimits
-from plumbline_serve.batching.compute import Compute, LocalCompute
+from plumbline_serve.batching.compute import Compute, GroupState, LocalCompute
 from plumbline_serve.batching.load import EncoderLoad, Forecast, check_wait
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.runner import EncodedBatch
@@ -16,6 +16,7 @@ __all__ = [
     "EncodedBatch",
     "EncoderLoad",
     "Forecast",
+    "GroupState",
     "LocalCompute",
     "check_wait",
 ]

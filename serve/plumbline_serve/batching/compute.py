@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, Protocol, TypeAlias
 
 from plumbline_models.core.errors import EngineError, NotReadyError
 from plumbline_models.core.protocols import Encoder, EncoderInfo, Preprocessed
@@ -12,6 +12,9 @@ from plumbline_serve.batching.load import EncoderLoad
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.runner import EncodedBatch
 from plumbline_serve.request_context import RequestContext
+
+GroupState: TypeAlias = Literal["ready", "asleep", "away"]
+"""Of a group of encoders: it does its work, it is started by the first call, or it cannot be reached."""
 
 
 class Compute(Protocol):
@@ -63,6 +66,11 @@ class Compute(Protocol):
         """Whether encoders are loaded, can be reached, and do their work."""
         ...
 
+    @property
+    def groups(self) -> Mapping[str, GroupState]:
+        """How each group of encoders is, by name; empty where they are in this process."""
+        ...
+
     async def infos(self) -> Sequence[EncoderInfo]:
         """What is loaded."""
         ...
@@ -100,6 +108,11 @@ class LocalCompute:
     def is_ready(self) -> bool:
         """As `Compute.is_ready`."""
         return len(self._batchers) == len(self._encoders) and not self._failing()
+
+    @property
+    def groups(self) -> Mapping[str, GroupState]:
+        """As `Compute.groups`."""
+        return {}
 
     def check_alive(self) -> None:
         """See that every batcher still takes work, and that its encoder does it.

@@ -1,4 +1,4 @@
-"""A replica that holds every encoder; the gateways are one hop away."""
+"""A replica of an encoder group; the gateways are one hop away."""
 
 import math
 import time
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Preprocessed
-from plumbline_serve.assembly import local_compute, make_scorers
+from plumbline_serve.assembly import encoders_by_group, local_compute, make_scorers
 from plumbline_serve.batching import EncodedBatch, check_wait
+from plumbline_serve.deployments.autoscaling import QUEUED_S
 from plumbline_serve.deployments.hop import (
     Answer,
     Description,
@@ -26,19 +27,25 @@ from plumbline_serve.settings import Settings
 
 
 class EncoderReplica:
-    """Runs encoders for all gateways, so that batches form across all of them.
+    """Runs a group's encoders for all gateways, so that batches form across all of them.
 
     Takes work only once every encoder is loaded, compiled and warmed: Ray routes nothing to a replica whose
     constructor has not returned.
+
+    Args:
+        settings: Of the whole service.
+        group: Its name.
     """
 
-    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
+    async def __init__(self, settings: Settings, group: str) -> None:  # type: ignore[misc]  # Ray awaits it
         log_as_ray_serve_does()
         keep_grpc_local()
         self._name = uuid.uuid4().hex
         self._instruments = Instruments()
-        scorers = make_scorers(settings, on_fallback=self._instruments.fell_back, on_lookup=self._instruments.looked_up)
-        self._compute = local_compute(settings, scorers.values(), self._instruments)
+        own = settings.of_group(group)
+        scorers = make_scorers(own, on_fallback=self._instruments.fell_back, on_lookup=self._instruments.looked_up)
+        encoders = encoders_by_group(own, scorers)[group]
+        self._compute = local_compute(own, encoders, self._instruments)
         await self._compute.start()
 
     async def encode(
@@ -77,6 +84,10 @@ class EncoderReplica:
             wait_s = forecast.done_s - forecast.own_s
             check_wait(context, time.monotonic(), done_s=forecast.done_s, wait_s=wait_s)
         return await self._compute.encode(key, inputs, context)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Ray: the seconds until all would be done that waits for the slowest encoder."""
+        return {QUEUED_S: max((load.drain_s for load in self._compute.loads().values()), default=0.0)}
 
     def _loads(self) -> Loads:
         return Loads(self._name, self._compute.loads())

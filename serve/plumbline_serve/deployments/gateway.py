@@ -2,19 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 from ray import serve as ray_serve
 from ray.serve.handle import DeploymentHandle
 
-from plumbline_models.core.protocols import Encoder
-from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
+from plumbline_models.core.errors import CapacityError
+from plumbline_models.core.protocols import Encoder, Scorer
+from plumbline_serve.assembly import assemble, encoders_by_group, encoders_of, local_compute, make_scorers
 from plumbline_serve.batching import LocalCompute
+from plumbline_serve.deployments.grouped_compute import Descriptions, GroupedCompute
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
-from plumbline_serve.deployments.remote_compute import RemoteCompute
+from plumbline_serve.deployments.remote_compute import LOOK_TIMEOUT_S, RemoteCompute
 from plumbline_serve.deployments.token_check import require_token
-from plumbline_serve.deployments.transport import DeploymentMetrics
+from plumbline_serve.deployments.transport import DeploymentMetrics, Replicas
 from plumbline_serve.edge import Access, GrpcEdge, create_app
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
 from plumbline_serve.request_ids import WithoutRequestId
@@ -63,26 +65,27 @@ class Gateway(_Rpcs):
 
     Args:
         settings: Of the whole service.
-        encoders: Replicas that hold the encoders; None: this process holds them.
+        groups: Of encoders, by name; None: this process holds them all.
     """
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it
-        self, settings: Settings, encoders: DeploymentHandle[Any] | None = None
+        self, settings: Settings, groups: Mapping[str, DeploymentHandle[Any]] | None = None
     ) -> None:
         log_as_ray_serve_does()
         require_token(settings.auth)
         self._settings = settings
-        self._encoders = encoders
+        self._groups = groups or {}
         self._scraped: list[DeploymentMetrics] = []
         self._instruments = Instruments()
         self._access = Access.open(settings.auth, self._instruments)
         scorers = make_scorers(settings, on_fallback=self._instruments.fell_back, on_lookup=self._instruments.looked_up)
         self._local: LocalCompute | None = None
-        compute: LocalCompute | RemoteCompute
-        if encoders is None:
-            compute = self._local = local_compute(settings, scorers.values(), self._instruments)
+        self._grouped: GroupedCompute | None = None
+        compute: LocalCompute | GroupedCompute
+        if groups is None:
+            compute = self._local = local_compute(settings, encoders_of(scorers.values()), self._instruments)
         else:
-            compute = RemoteCompute(encoders)
+            compute = self._grouped = _grouped(settings, scorers, groups)
             await _load_preprocessing(encoders_of(scorers.values()))
         assembly = assemble(settings, scorers, compute=compute, instruments=self._instruments, scrape=self._scrape)
         self._service = assembly.service
@@ -90,7 +93,10 @@ class Gateway(_Rpcs):
         self._grpc = GrpcEdge(
             self._service, settings, self._instruments, bytes_in_flight=self._bytes, access=self._access
         )
-        await compute.start()
+        if isinstance(compute, GroupedCompute):
+            await compute.start(self._ask_others)
+        else:
+            await compute.start()
         self._instruments.loaded(await self._service.scorers(), await compute.infos())
         self._service.is_loaded = True
 
@@ -100,6 +106,11 @@ class Gateway(_Rpcs):
             self._service, self._settings, self._instruments, bytes_in_flight=self._bytes, access=self._access
         )
         return WithoutRequestId(app)
+
+    async def descriptions(self) -> Descriptions | None:
+        """What this gateway knows of the groups; None: it answers no callers."""
+        is_answering = self._service.is_loaded and not self._service.is_draining
+        return self._grouped.descriptions if self._grouped is not None and is_answering else None
 
     async def metrics_snapshot(self) -> Snapshot:
         """This process's metrics."""
@@ -124,13 +135,34 @@ class Gateway(_Rpcs):
     async def _scrape(self) -> bytes:
         """The exposition of every replica of the application."""
         if not self._scraped:
-            context = ray_serve.get_replica_context()
-            gateways = ray_serve.get_deployment_handle(context.deployment, context.app_name)
-            handles = [handle for handle in (gateways, self._encoders) if handle is not None]
-            self._scraped = [DeploymentMetrics(handle) for handle in handles]
+            self._scraped = [DeploymentMetrics(handle) for handle in (_gateways(), *self._groups.values())]
         found = await asyncio.gather(*(deployment.gather() for deployment in self._scraped))
         snapshots = [snapshot for each in found for snapshot in each]
         return exposition(snapshots or [self._instruments.snapshot()])
+
+    async def _ask_others(self) -> Sequence[Descriptions]:
+        try:
+            others = await Replicas(_gateways()).call_each("descriptions", timeout_s=LOOK_TIMEOUT_S)
+        except CapacityError:
+            return []
+        return [other for other in others if isinstance(other, Mapping)]
+
+
+def _gateways() -> DeploymentHandle[Any]:
+    """The deployment of this gateway."""
+    context = ray_serve.get_replica_context()
+    return ray_serve.get_deployment_handle(context.deployment, context.app_name)
+
+
+def _grouped(
+    settings: Settings, scorers: Mapping[str, Scorer], handles: Mapping[str, DeploymentHandle[Any]]
+) -> GroupedCompute:
+    groups = {
+        name: RemoteCompute(handles[name], may_sleep=group.autoscale is not None and group.autoscale.min == 0)
+        for name, group in settings.encoder_groups.items()
+    }
+    held = encoders_by_group(settings, scorers)
+    return GroupedCompute(groups, {name: [encoder.key for encoder in encoders] for name, encoders in held.items()})
 
 
 async def _load_preprocessing(encoders: Iterable[Encoder]) -> None:

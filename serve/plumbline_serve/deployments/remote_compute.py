@@ -1,4 +1,4 @@
-"""Encoders one hop away, behind a Ray Serve handle."""
+"""The encoders of one group, a hop away behind a Ray Serve handle."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from ray.serve.handle import DeploymentHandle
 
 from plumbline_models.core.errors import CapacityError, PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Preprocessed
-from plumbline_serve.batching import EncodedBatch, EncoderLoad
+from plumbline_serve.batching import EncodedBatch, EncoderLoad, GroupState
 from plumbline_serve.concurrency import together
 from plumbline_serve.deployments.hop import (
     LIMIT_VARIABLE,
@@ -39,42 +39,44 @@ MAX_LATE = 3
 
 
 class RemoteCompute:
-    """Sends inputs to encoder replicas, in calls that are bounded in bytes and in number; bound to one event loop.
+    """Sends inputs to a group's replicas, in calls that are bounded in bytes and in number; bound to one event loop.
 
-    It looks for the replicas every few seconds and remembers what they say of themselves. While there is none, calls
+    It is told when to look for the replicas, and remembers what they say of themselves. While there is none, calls
     are refused at once, those that wait for one included, instead of waiting for as long as a start takes.
 
     Args:
         handle: Of the deployment of `EncoderReplica`.
+        may_sleep: Whether there may be no replica until one is called.
         limit: Bytes of one gRPC message; None: as Ray says. Where a replica's is lower, that holds.
     """
 
-    def __init__(self, handle: DeploymentHandle[Any], *, limit: int | None = None) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], *, may_sleep: bool = False, limit: int | None = None) -> None:
         self._replicas = Replicas(handle)
+        self._may_sleep = may_sleep
+        self._is_asleep = False
+        self._waking: asyncio.Task[None] | None = None
         self._limit = message_limit() if limit is None else limit
-        self._infos: Sequence[EncoderInfo] = ()
+        self.infos: Sequence[EncoderInfo] = ()
+        """What the replicas last said of their encoders, also while they are away."""
         self._room = room_in(self._limit)
         self._loads = RemoteLoads()
         self._encoding_bytes: dict[str, int] = {}
         self._waiting: set[asyncio.Timeout] = set()
         self._num_late = 0
-        self._watching: asyncio.Task[None] | None = None
         self.is_ready = False
         """As `Compute.is_ready`."""
 
-    async def start(self) -> None:
-        """Wait until a replica answers, and look for them from then on."""
-        while not self.is_ready:
-            await self.look()
-            if not self.is_ready:
-                await asyncio.sleep(LOOK_PERIOD_S)
-        if self._replicas.is_limited and self._room < USUAL_BYTES:
-            log.warning(
-                "messages between replicas are limited to %d bytes: larger ones take a slower way. "
-                "Start Ray on every node with %s of at least %d.",
-                *(self._room, LIMIT_VARIABLE, 2 * USUAL_BYTES),
-            )
-        self._watching = asyncio.create_task(self._watch(), name="watch encoders")
+    @property
+    def state(self) -> GroupState:
+        """How the group is."""
+        if self.is_ready:
+            return "ready"
+        return "asleep" if self._is_asleep else "away"
+
+    def wake(self) -> None:
+        """Where the group is asleep, keep one call waiting for a replica, which has Ray start one."""
+        if self._is_asleep and (self._waking is None or self._waking.done()):
+            self._waking = asyncio.create_task(self._first_answer(), name="wake encoders")
 
     async def encode(self, key: str, inputs: Sequence[Preprocessed], context: RequestContext) -> EncodedBatch:
         """As `Compute.encode`.
@@ -114,13 +116,6 @@ class RemoteCompute:
         """As `Compute.release`."""
         self._loads.release(context)
 
-    def expect(self, key: str, num_inputs: int) -> None:
-        """As `Compute.expect`; not passed on, since a hop costs more than it would gain."""
-
-    async def infos(self) -> Sequence[EncoderInfo]:
-        """As `Compute.infos`; what the replicas last said, also while they are away."""
-        return self._infos
-
     async def look(self) -> None:
         """See whether a replica is there whose encoders work."""
         try:
@@ -129,10 +124,8 @@ class RemoteCompute:
             found = []
         described = [each for each in found if isinstance(each, Description)]
         if described:
-            self._infos = described[0].infos
-            for each in described:
-                self._loads.hear(each.loads)
-            self._room = room_in(min(self._limit, *(each.message_limit for each in described)))
+            self._hear(described)
+        self._is_asleep = self._may_sleep and not found
         is_late = not described and any(isinstance(each, TimeoutError) for each in found)
         self._num_late = self._num_late + 1 if is_late else 0
         if any(each.is_ready for each in described):
@@ -140,18 +133,34 @@ class RemoteCompute:
         elif self._num_late in {0, MAX_LATE}:
             self._give_up()
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_PERIOD_S)
-            try:
-                await self.look()
-            except Exception:
-                log.exception("looking for the encoders failed")
+    def _hear(self, described: Sequence[Description]) -> None:
+        if not self.infos:
+            self._warn_of_limit(min(each.message_limit for each in described))
+        self.infos = described[0].infos
+        for each in described:
+            self._loads.hear(each.loads)
+        self._room = room_in(min(self._limit, *(each.message_limit for each in described)))
+
+    def _warn_of_limit(self, limit: int) -> None:
+        room = room_in(min(self._limit, limit))
+        if self._replicas.is_limited and room < USUAL_BYTES:
+            log.warning(
+                "messages to the replicas of %s are limited to %d bytes: larger ones take a slower way. "
+                "Start Ray on every node with %s of at least %d.",
+                *(self._replicas.name, room, LIMIT_VARIABLE, 2 * USUAL_BYTES),
+            )
+
+    async def _first_answer(self) -> None:
+        try:
+            await self._replicas.call("describe")
+        except CapacityError:
+            return
+        await self.look()
 
     def _give_up(self) -> None:
         """Take no calls until a replica is found, and answer those that wait for one."""
         if self.is_ready:
-            log.warning("no encoder replica answers")
+            log.warning("no replica of %s answers", self._replicas.name)
         self.is_ready = False
         now = asyncio.get_running_loop().time()
         for waiting in self._waiting:
@@ -173,7 +182,8 @@ class RemoteCompute:
 
     async def _call(self, key: str, part: Part, context: RequestContext, *, max_reply_bytes: int | None) -> Any:
         if not self.is_ready:
-            raise _away()
+            self.wake()
+            raise self._away()
         by_reference = max_reply_bytes is None and self._replicas.is_limited
         args = key, part.inputs, RemoteContext.of(context), max_reply_bytes
         try:
@@ -184,10 +194,12 @@ class RemoteCompute:
                 finally:
                     self._waiting.discard(waiting)
         except TimeoutError as error:
-            raise _away() from error
+            raise self._away() from error
         self._loads.hear(answer.loads)
         return answer.result
 
-
-def _away() -> CapacityError:
-    return CapacityError("The encoders cannot be reached at the moment; try again.", retry_after_s=AWAY_RETRY_AFTER_S)
+    def _away(self) -> CapacityError:
+        said = "are being started" if self._is_asleep else "cannot be reached at the moment"
+        return CapacityError(
+            f"The encoders {said}; try again.", retry_after_s=AWAY_RETRY_AFTER_S, group=self._replicas.name
+        )

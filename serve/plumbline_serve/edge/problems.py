@@ -18,6 +18,7 @@ from plumbline_models.core.errors import (
     AccessError,
     CapacityError,
     MethodNotAllowedError,
+    NotReadyError,
     OverloadedError,
     PlumblineError,
     RequestError,
@@ -43,6 +44,10 @@ MAX_CAUSES = 8
 MAX_NAMED_ITEMS = 4
 """In one such line."""
 
+_SHOWN_FACTS: Mapping[type[PlumblineError], Sequence[str]] = {
+    OverloadedError: ("reason", "estimated_wait_ms"),
+    NotReadyError: ("groups",),
+}
 _GRPC_CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
@@ -182,7 +187,7 @@ def _detail(error: PlumblineError) -> str:
 
 def _shown_facts(error: PlumblineError) -> Problem:
     """What a caller may know of why there is no capacity."""
-    names = ("reason", "estimated_wait_ms") if isinstance(error, OverloadedError) else ()
+    names = next((names for kind, names in _SHOWN_FACTS.items() if isinstance(error, kind)), ())
     return {name: error.facts[name] for name in names if name in error.facts}
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 
 from plumbline_models.core.errors import DrainingError, NotReadyError
 from plumbline_models.core.protocols import EncoderInfo, Need, Scorer
-from plumbline_serve.batching import Compute
+from plumbline_serve.batching import Compute, GroupState
 from plumbline_serve.messages import (
     EmbedReply,
     EmbedRequest,
@@ -54,6 +54,11 @@ class CoreService:
     def is_ready(self) -> bool:
         """As `Service.is_ready`."""
         return self.is_loaded and not self.is_draining and self._compute.is_ready
+
+    @property
+    def groups(self) -> Mapping[str, GroupState]:
+        """As `Service.groups`."""
+        return self._compute.groups
 
     async def drain(self, timeout_s: float) -> int:
         """Take no new work and wait for what is under way.

@@ -1,8 +1,9 @@
 """What an edge may ask: the service as a protocol, so that edges are tested without encoders and without Ray."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from plumbline_serve.batching import GroupState
 from plumbline_serve.messages import (
     EmbedReply,
     EmbedRequest,
@@ -76,4 +77,9 @@ class Service(Protocol):
     @property
     def is_ready(self) -> bool:
         """Every configured encoder is loaded, compiled and warmed, and does its work; the service is not draining."""
+        ...
+
+    @property
+    def groups(self) -> Mapping[str, GroupState]:
+        """How each group of encoders is, by name; empty where there are none beside this process."""
         ...

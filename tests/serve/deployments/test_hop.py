@@ -28,7 +28,7 @@ from plumbline_serve.settings import Settings
 from tests.results import succeeded
 
 NEVER = RequestContext()
-FAKE = Settings(backend="fake", scorers={"clipscore": {}})
+FAKE = Settings.model_validate({"backend": "fake", "scorers": {"clipscore": {}}, "replicas": {"layout": "split"}})
 
 
 @dataclass
@@ -154,14 +154,15 @@ def handle():
     Observed.calls.clear()
     Observed.was_asked.clear()
     Observed.answers.set()
-    handle = ray_serve.run(cast("Any", ray_serve.deployment(Observed)).bind(FAKE), _local_testing_mode=True)
+    handle = ray_serve.run(cast("Any", ray_serve.deployment(Observed)).bind(FAKE, "encoders"), _local_testing_mode=True)
     return handle.options(_by_reference=False)  # as with gRPC between replicas
 
 
 async def reached(handle, room: int) -> RemoteCompute:
     remote = RemoteCompute(handle, limit=2**16 + room)
     assert room_in(2**16 + room) == room
-    await remote.start()
+    await remote.look()
+    assert remote.state == "ready"
     return remote
 
 
@@ -183,7 +184,7 @@ async def test_calls_that_are_cut_give_the_rows_of_one_process(handle, inputs, o
         assert len(found) == len(preprocessed)
         assert all(map(np.array_equal, succeeded(found), succeeded(expected)))
         assert len(Observed.calls) == num_calls[key.rpartition("/")[2]], Observed.calls
-    assert [info.key for info in await remote.infos()] == [info.key for info in await local.infos()]
+    assert [info.key for info in remote.infos] == [info.key for info in await local.infos()]
     await local.close()
 
 
@@ -211,7 +212,7 @@ async def test_while_the_encoders_are_away_calls_are_refused_at_once_and_those_t
             await waiting
         with pytest.raises(CapacityError):
             await remote.encode(key, preprocessed, NEVER)
-        assert await remote.infos()  # what they said last
+        assert remote.infos  # what they said last
     finally:
         Observed.is_away = False
         Observed.answers.set()

@@ -26,6 +26,7 @@ from plumbline_models.core.errors import (
 )
 from plumbline_models.core.protocols import Score
 from plumbline_serve.access_settings import AuthSettings
+from plumbline_serve.batching import GroupState
 from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge import Access, GrpcEdge, create_app
 from plumbline_serve.edge.grpc.unreadable import add_scoring
@@ -94,6 +95,7 @@ class RuleService:
         self.received: list[Any] = []
         self.callers: list[Caller] = []
         self.is_ready = True
+        self.groups: dict[str, GroupState] = {}
         self.hanging = threading.Semaphore(0)
         self.cancelled = threading.Semaphore(0)
 
@@ -352,6 +354,7 @@ def edge(_edge: Edge) -> Edge:
     _edge.service.received.clear()
     _edge.service.callers.clear()
     _edge.service.is_ready = True
+    _edge.service.groups.clear()
     _edge.notebook.requests.clear()
     _edge.notebook.rejections.clear()
     return _edge

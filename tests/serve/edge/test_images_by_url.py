@@ -10,7 +10,7 @@ import trustme
 
 from plumbline_client import Client, GrpcClient, Image, Item
 from plumbline_client.grpc_problems import problem_document
-from plumbline_serve.assembly import assemble, local_compute
+from plumbline_serve.assembly import assemble, encoders_of, local_compute
 from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Settings
 from plumbline_wire.v1 import scoring_pb2 as pb
@@ -35,7 +35,7 @@ def served(open_over, scorers, png, tmp_path) -> Iterator[tuple[Any, Host]]:
         "allow_networks": ["127.0.0.0/8", "::1/128"],
     }  # fmt: skip
     settings, instruments = Settings.model_validate({"urls": urls}), Instruments()
-    compute = local_compute(settings, scorers.values(), instruments)
+    compute = local_compute(settings, encoders_of(scorers.values()), instruments)
     assembly = assemble(settings, scorers, compute=compute, instruments=instruments)
     edge = open_over(settings, assembly.service)
     server = edge.loop.run(asyncio.start_server(host.serve, HOST, host.port, ssl=context))

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from safetensors.torch import save_file
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.assembly import assemble, local_compute, make_scorers
+from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
 from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Settings
 from plumbline_wire.v1 import scoring_pb2 as pb
@@ -48,7 +48,7 @@ def serve(open_over: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     def server(sections: dict[str, Any]) -> Any:
         settings = Settings(backend="torch", precision="fp32", scorers=sections, cache_dir=tmp_path / "cache")
         scorers, instruments = make_scorers(settings), Instruments()
-        compute = local_compute(settings, scorers.values(), instruments)
+        compute = local_compute(settings, encoders_of(scorers.values()), instruments)
         service = assemble(settings, scorers, compute=compute, instruments=instruments).service
         edge = open_over(settings, service)
         edge.closers.insert(0, lambda: edge.loop.run(compute.close()))

@@ -80,10 +80,11 @@ class Routes:
         return _json({"status": "alive"})
 
     async def readyz(self) -> Response:
-        """Say whether every configured encoder is loaded, compiled and warmed."""
+        """Say whether every configured encoder is loaded, compiled and warmed, and how each group of them is."""
+        groups = {"groups": dict(self._service.groups)} if self._service.groups else {}
         if not self._service.is_ready:
-            raise NotReadyError("The service takes no work now.", retry_after_s=LOADING_RETRY_AFTER_S)
-        return _json({"status": "ready"})
+            raise NotReadyError("The service takes no work now.", retry_after_s=LOADING_RETRY_AFTER_S, **groups)
+        return _json({"status": "ready", **groups})
 
     async def metrics(self) -> Response:
         """Show the Prometheus exposition of the whole application, all replicas."""

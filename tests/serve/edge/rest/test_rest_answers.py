@@ -167,6 +167,14 @@ def test_liveness_and_readiness_are_told_apart(edge) -> None:
     assert edge.http.get("/livez").json() == {"status": "alive"}
 
 
+def test_readiness_says_how_each_group_of_encoders_is(edge) -> None:
+    edge.service.groups.update({"clip": "ready", "vqa": "asleep"})
+    assert edge.http.get("/readyz").json() == {"status": "ready", "groups": {"clip": "ready", "vqa": "asleep"}}
+    edge.service.groups["vqa"] = "away"
+    edge.service.is_ready = False
+    assert edge.http.get("/readyz").json()["groups"] == {"clip": "ready", "vqa": "away"}
+
+
 def test_metrics_are_passed_on_as_prometheus_reads_them(edge) -> None:
     reply = edge.http.get("/metrics")
     assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
