@@ -57,7 +57,7 @@ class BatchSplitter:
         except OutOfDeviceMemoryError as error:
             if num_rows == 1 or self._is_whole:
                 raise EngineError(
-                    f"The device has no memory left for the graph {self._graph}, not even for a batch of one.",
+                    f"The device has no memory left for the graph {self._graph}, and the batch cannot be cut further.",
                     graph=self._graph,
                     shapes=[list(array.shape) for array in arrays],
                 ) from error

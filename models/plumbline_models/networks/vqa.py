@@ -23,8 +23,8 @@ from plumbline_models.networks.flant5.pair_encoder import FlanT5PairEncoder
 from plumbline_models.networks.vqa_family import Family
 from plumbline_models.text.questions import DEFAULT_ANSWER, DEFAULT_QUESTION, QuestionTemplate
 
-_COMPILES_CAUSAL: Final = frozenset({"openvino"})
-"""Backends that take the causal networks' graphs; elsewhere torch runs them, which keeps prefixes on the GPU."""
+_COMPILES_CAUSAL: Final = frozenset({"openvino", "tensorrt", "tensorrt-rtx"})
+"""Backends that take the causal networks' graphs; elsewhere torch runs them, which keeps prefixes on its device."""
 
 
 @dataclass(frozen=True, slots=True)

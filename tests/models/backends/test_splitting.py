@@ -65,7 +65,7 @@ def test_halving_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_row_that_does_not_fit_alone_is_an_error() -> None:
-    with pytest.raises(EngineError, match="not even for a batch of one"):
+    with pytest.raises(EngineError, match="cannot be cut further"):
         BatchSplitter(make_graph(), 64).run([CAPTION_ROWS, ROWS], Machine(0).run)
 
 
@@ -80,3 +80,23 @@ def test_other_errors_are_not_mistaken_for_lack_of_memory() -> None:
 def test_rows_lie_along_what_the_outputs_begin_with() -> None:
     assert rows_dimension(make_graph()) is PAIRS
     assert rows_dimension(make_graph(is_stated=False)) is CAPTIONS
+
+
+def test_what_is_counted_along_another_axis_too_is_a_length_and_never_cut() -> None:
+    inputs = (TensorSpec("ids", "int64", (PAIRS,)), TensorSpec("positions", "int64", (3, PAIRS)))
+    graph = Graph("prefix", inputs, ("states",), "0", build=lambda: None, output_shapes=((PAIRS, 2),))
+    arrays = [np.zeros(7, np.int64), np.zeros((3, 7), np.int64)]
+    runs: list[int] = []
+
+    def run(parts: Sequence[Array]) -> dict[str, Array]:
+        runs.append(len(parts[0]))
+        return {"states": np.zeros((len(parts[0]), 2), np.float32)}
+
+    def fail(parts: Sequence[Array]) -> dict[str, Array]:
+        raise OutOfDeviceMemoryError
+
+    splitter = BatchSplitter(graph, 4)
+    assert splitter.run(arrays, run)["states"].shape == (7, 2)
+    assert runs == [7]
+    with pytest.raises(EngineError, match="no memory left for the graph prefix"):
+        splitter.run(arrays, fail)

@@ -159,7 +159,7 @@ def test_where_the_compiler_does_not_take_the_network_torch_runs_it(tmp_path):
     torch = context(tmp_path).backend
 
     class Other:
-        name = "tensorrt"
+        name = "torch-compile"
         precision = "fp32"
 
         def compile(self, graph):
