@@ -18,10 +18,11 @@ from plumbline_client.errors import (
 )
 from plumbline_client.grpc_clients import AsyncGrpcClient, GrpcClient
 from plumbline_client.images import Image
-from plumbline_client.items import Item, Threshold
+from plumbline_client.items import Item, Question, Threshold
 from plumbline_client.options import CallOptions, ClientOptions
 from plumbline_client.problems import FieldProblem, Problem
 from plumbline_client.replies import (
+    Answer,
     Embedding,
     EmbedReply,
     EncoderEntry,
@@ -44,6 +45,7 @@ from plumbline_client.tls import Tls
 
 __all__ = [
     "AccessError",
+    "Answer",
     "AsyncClient",
     "AsyncGrpcClient",
     "Batch",
@@ -71,6 +73,7 @@ __all__ = [
     "PlumblineClientError",
     "Problem",
     "ProblemError",
+    "Question",
     "RankReply",
     "Ranked",
     "RateLimitedError",

@@ -25,7 +25,7 @@ from plumbline_wire.v1 import scoring_pb2 as pb
 T = TypeVar("T", bound=BaseModel)
 M = TypeVar("M", bound=Message)
 _ITEM_IMAGES = frozenset({"image", "reference_image"})  # a key or a source
-_ENUMS = frozenset({"priority"})  # words in JSON
+_ENUMS = frozenset({"priority", "expect"})  # words in JSON
 _REST_ONLY = frozenset({"encoding"})  # gRPC carries vectors as bytes
 _SERVING = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus
 

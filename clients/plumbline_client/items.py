@@ -1,13 +1,26 @@
 """What callers pass, read at once into what asks hold: any iterable is gone through once, a retry sends it again."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from plumbline_client.errors import UsageError
 from plumbline_client.images import Image, ImageLike, image_of
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A yes-or-no question about an image."""
+
+    text: str
+    expect: Literal["yes", "no"] = "yes"
+    """The right answer."""
+    tag: str | None = None
+    """What kind of question it is; questions of one tag get one rate."""
+    depends_on: Sequence[int] = ()
+    """Questions of the same item by index, from 0: where one of them fails, this one counts as 0."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -22,6 +35,7 @@ class Item:
         references: Captions that the text is compared with: `refclipscore`.
         reference_image: What the image is compared with: `image_similarity`.
         phrases: Parts of the text that are held against the image too: `phrase_clipscore`.
+        questions: What is asked about the image, each a `Question` or a str whose right answer is yes: `questions`.
     """
 
     image: Image | None
@@ -30,6 +44,7 @@ class Item:
     references: tuple[str, ...]
     reference_image: Image | None
     phrases: tuple[str, ...]
+    questions: tuple[Question, ...]
 
     def __init__(
         self,
@@ -40,6 +55,7 @@ class Item:
         references: Iterable[str] = (),
         reference_image: ImageLike | None = None,
         phrases: Iterable[str] = (),
+        questions: Iterable[Question | str] = (),
     ) -> None:
         for name, value in (("text", text), ("id", id)):
             if value is not None and not isinstance(value, str):
@@ -50,6 +66,7 @@ class Item:
         object.__setattr__(self, "references", _texts(references, "The references of an item"))
         object.__setattr__(self, "reference_image", None if reference_image is None else image_of(reference_image))
         object.__setattr__(self, "phrases", _texts(phrases, "The phrases of an item"))
+        object.__setattr__(self, "questions", tuple(map(_question, _each(questions, "The questions of an item"))))
 
 
 ItemLike: TypeAlias = Item | tuple[ImageLike | None, str | None] | ImageLike
@@ -146,6 +163,14 @@ def _item(given: ItemLike) -> Item:
     if isinstance(given, str):
         raise UsageError("A str is no item: Item(text=…) is a text, a pathlib.Path the image of a file.")
     return Item(given)
+
+
+def _question(given: Question | str) -> Question:
+    if isinstance(given, str):
+        return Question(given)
+    if not isinstance(given, Question):
+        raise UsageError(f"The questions of an item are Question or str; this is {_kind(given)}.")
+    return given
 
 
 def _texts(given: Iterable[str], what: str) -> tuple[str, ...]:

@@ -30,6 +30,17 @@ class Word(ReplyModel):
     """Whether the image does not show the word."""
 
 
+class Answer(ReplyModel):
+    """What the network answers to one question."""
+
+    p_yes: float
+    """Probability that it answers Yes."""
+    p_no: float
+    """Probability that it answers No."""
+    score: float
+    """That of the right answer; 0 where the question depends on one that failed."""
+
+
 class ScoreValue(ReplyModel):
     """What one scorer says of one item: a value, or an error in its place."""
 
@@ -41,6 +52,16 @@ class ScoreValue(ReplyModel):
     """In text order, where the scorer judges words."""
     truncated: bool = False
     """Whether the text is longer than what the scorer reads, and its end was left out."""
+    answers: tuple[Answer, ...] = ()
+    """One for each of the item's questions; this and the next four, where the scorer asks questions."""
+    mean: float | None = None
+    """The mean of the answers' scores."""
+    min: float | None = None
+    """The least of them."""
+    failed: tuple[int, ...] = ()
+    """Questions below the threshold, by index, from 0."""
+    rates: Mapping[str, float] = Field(default_factory=dict)
+    """By tag, the share of its questions that did not fail."""
     error: Problem | None = None
 
 

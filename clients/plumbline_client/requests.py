@@ -14,6 +14,7 @@ from plumbline_client.images import Image, ImageLike, image_of
 from plumbline_client.items import (
     Item,
     ItemLike,
+    Question,
     Threshold,
     images_of,
     items_of,
@@ -194,10 +195,17 @@ def _items_document(items: Sequence[Item]) -> Document:
             references=list(item.references) or None,
             reference_image=keys.get(id(item.reference_image), item.reference_image),
             phrases=list(item.phrases) or None,
+            questions=[_question(each) for each in item.questions] or None,
         )
         for item in items
     ]
     return ({"images": shared} if shared else {}) | {"items": entries}
+
+
+def _question(question: Question) -> Document:
+    expected = None if question.expect == "yes" else question.expect
+    parents = list(question.depends_on) or None
+    return {"text": question.text} | _given(expect=expected, tag=question.tag, depends_on=parents)
 
 
 def _shared_images(items: Sequence[Item]) -> Mapping[str, Image]:

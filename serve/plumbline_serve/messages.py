@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Score
+from plumbline_models.core.questions import Question
 from plumbline_serve.request_context import Priority
 
 
@@ -74,6 +75,8 @@ class Item:
     """What the image is compared with, as `image_similarity` does; named as `image` is."""
     phrases: Sequence[str] = ()
     """Parts of the text that are held against the image too, as `phrase_clipscore` does; none where it is empty."""
+    questions: Sequence[Question] = ()
+    """About the image, as `questions` asks them; none where it is empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from plumbline_client import (
     GrpcClient,
     Image,
     Item,
+    Question,
     RetryPolicy,
     Threshold,
     UsageError,
@@ -142,6 +143,15 @@ def test_captions_beside_the_text_come_in_a_list_of_str(name: str) -> None:
     for wrong, why in [("a fox", "come in a list"), (None, "come in a list"), ([5], "are str")]:
         with pytest.raises(UsageError, match=why):
             make(**{name: wrong})
+
+
+def test_questions_are_texts_or_say_more() -> None:
+    make: Any = Item
+    red = Question("Is it red?", "no", depends_on=[0])
+    assert make(questions=iter(["Is there a fox?", red])).questions == (Question("Is there a fox?"), red)
+    for wrong, why in [("Is it red?", "come in a list"), ([5], "are Question or str")]:
+        with pytest.raises(UsageError, match=why):
+            make(questions=wrong)
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient, GrpcClient, AsyncGrpcClient])

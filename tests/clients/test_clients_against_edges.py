@@ -29,6 +29,7 @@ from plumbline_client import (
     InvalidRequestError,
     Item,
     ProblemError,
+    Question,
     RateLimitedError,
     RetryPolicy,
     Threshold,
@@ -37,6 +38,7 @@ from plumbline_client import (
 from plumbline_models.core.errors import DeadlineExceededError as ServiceDeadlineError
 from plumbline_models.core.errors import ImageUndecodableError, MissingTextError, OverloadedError, UnknownScorerError
 from plumbline_models.core.protocols import Score
+from plumbline_models.core.questions import Question as AskedQuestion
 from plumbline_serve import messages
 from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.batching import GroupState
@@ -262,11 +264,12 @@ async def test_what_an_item_is_compared_with_gets_through(ask, running) -> None:
     items = [
         Item(image, "a", references=["one", "two"], reference_image=other),
         Item(image, reference_image=other, phrases=iter(["a fox"])),
-        Item(image, reference_image=Image.data(b"c")),
+        Item(image, reference_image=Image.data(b"c"), questions=["q", Question("r", "no", "t", (0,))]),
     ]
     await ask("score", items)
     request = running.service.requests[-1]
     first, second, third = request.items
+    assert third.questions == (AskedQuestion("q"), AskedQuestion("r", "no", "t", (0,)))
     assert (tuple(first.references), tuple(second.phrases)) == (("one", "two"), ("a fox",))
     assert request.images[first.reference_image] == request.images[second.reference_image]
     assert request.images[first.reference_image] == messages.EncodedImage(b"b")

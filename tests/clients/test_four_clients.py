@@ -52,6 +52,8 @@ _TIMING = {"decode": 0.25, "queue": THIRD, "compute": 9.0, "total": 10.0}
 HEAD = {"request_id": "r", "timing_ms": _TIMING}
 PB_HEAD: dict[str, Any] = {"request_id": "r", "timing_ms": pb.Timing(**_TIMING)}
 WORDS: list[dict[str, Any]] = [{"text": "red", "start": 2, "end": 5, "attribution": TINY, "misaligned": True}]
+ASKED: dict[str, Any] = {"mean": THIRD, "min": 0.0, "failed": [1], "rates": {"colour": 0.5}}
+ASKED |= {"answers": [{"p_yes": THIRD, "p_no": TINY, "score": THIRD}, {"p_yes": 0.9, "p_no": 0.0, "score": 0.0}]}
 
 SCORE = HEAD | {
     "results": [
@@ -63,6 +65,7 @@ SCORE = HEAD | {
                 "fclipscore": {"value": -THIRD, "cosine": THIRD, "words": WORDS, "truncated": True},
                 "qualiclip": {"error": FAULT},
                 "zoom": {"value": 0.0, "spread": THIRD, "parts": ["sky", {"depth": 2.0}]},
+                "questions": {"value": THIRD, **ASKED},
             },
         },
         {"id": "1", "status": "error", "error": FAULT},
@@ -77,6 +80,7 @@ PB_SCORE = pb.ScoreReply(
                 "fclipscore": pb.ScoreValue(value=-THIRD, cosine=THIRD, words=[pb.Word(**WORDS[0])], truncated=True),
                 "qualiclip": pb.ScoreValue(error=_STATUS),
                 "zoom": pb.ScoreValue(details=_DETAILS),
+                "questions": pb.ScoreValue(value=THIRD, **ASKED),
             },
         ),
         pb.ItemResult(id="1", error=_STATUS),
@@ -194,7 +198,11 @@ async def test_scores_are_bit_for_bit_those_that_were_sent(anyone) -> None:
         "fclipscore": -THIRD,
         "qualiclip": None,
         "zoom": 0.0,
+        "questions": THIRD,
     }
+    asked = good.scores["questions"]
+    assert asked.model_dump(include=ASKED.keys()) == ASKED | {"failed": (1,), "answers": tuple(ASKED["answers"])}
+    assert good.scores["zoom"].mean is good.scores["zoom"].min is None
     assert good.value("clipscore") == 2.5 * THIRD
     assert good.scores["clipscore"].cosine == THIRD
     assert [word.model_dump() for word in good.scores["fclipscore"].words] == WORDS

@@ -89,6 +89,7 @@ def _item(item: Any, parts: Parts) -> dict[str, Any]:
             document[name] = getattr(item, name)
     for name in ("references", "phrases"):
         document[name] = list(getattr(item, name))
+    document["questions"] = [_question(each) for each in item.questions]
     for name in ("image", "reference_image"):
         match item.WhichOneof(f"{name}_ref"):
             case str(which) if which.endswith("_key"):
@@ -96,6 +97,13 @@ def _item(item: Any, parts: Parts) -> dict[str, Any]:
             case str(which):
                 document[name] = _source(getattr(item, which), parts)
     return document
+
+
+def _question(question: pb.Question) -> dict[str, Any]:
+    words = {pb.EXPECT_UNSPECIFIED: "yes", pb.EXPECT_YES: "yes", pb.EXPECT_NO: "no"}
+    tag = {"tag": question.tag} if question.HasField("tag") else {}
+    expect = words.get(question.expect, str(question.expect))
+    return {"text": question.text, "expect": expect, "depends_on": list(question.depends_on)} | tag
 
 
 def _threshold(threshold: pb.Threshold) -> dict[str, Any]:

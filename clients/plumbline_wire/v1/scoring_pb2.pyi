@@ -42,6 +42,26 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Expect:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExpectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Expect.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPECT_UNSPECIFIED: _Expect.ValueType  # 0
+    """As EXPECT_YES."""
+    EXPECT_YES: _Expect.ValueType  # 1
+    EXPECT_NO: _Expect.ValueType  # 2
+
+class Expect(_Expect, metaclass=_ExpectEnumTypeWrapper):
+    """The right answer to a question."""
+
+EXPECT_UNSPECIFIED: Expect.ValueType  # 0
+"""As EXPECT_YES."""
+EXPECT_YES: Expect.ValueType  # 1
+EXPECT_NO: Expect.ValueType  # 2
+Global___Expect: _TypeAlias = Expect  # noqa: Y015
+
 class _Priority:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -173,6 +193,7 @@ class Item(_message.Message):
     REFERENCE_IMAGE_KEY_FIELD_NUMBER: _builtins.int
     REFERENCE_IMAGE_FIELD_NUMBER: _builtins.int
     PHRASES_FIELD_NUMBER: _builtins.int
+    QUESTIONS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the caller, repeated in the result; unset: the item's index in decimal."""
     image_key: _builtins.str
@@ -194,6 +215,10 @@ class Item(_message.Message):
     def phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Parts of the text that are held against the image too (phrase_clipscore), at most 64."""
 
+    @_builtins.property
+    def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
+        """What is asked about the image (questions)."""
+
     def __init__(
         self,
         *,
@@ -205,10 +230,11 @@ class Item(_message.Message):
         reference_image_key: _builtins.str = ...,
         reference_image: Global___ImageSource | None = ...,
         phrases: _abc.Iterable[_builtins.str] | None = ...,
+        questions: _abc.Iterable[Global___Question] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_id", b"_id", "_text", b"_text", "id", b"id", "image", b"image", "image_key", b"image_key", "image_ref", b"image_ref", "reference_image", b"reference_image", "reference_image_key", b"reference_image_key", "reference_image_ref", b"reference_image_ref", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_id", b"_id", "_text", b"_text", "id", b"id", "image", b"image", "image_key", b"image_key", "image_ref", b"image_ref", "phrases", b"phrases", "reference_image", b"reference_image", "reference_image_key", b"reference_image_key", "reference_image_ref", b"reference_image_ref", "references", b"references", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_id", b"_id", "_text", b"_text", "id", b"id", "image", b"image", "image_key", b"image_key", "image_ref", b"image_ref", "phrases", b"phrases", "questions", b"questions", "reference_image", b"reference_image", "reference_image_key", b"reference_image_key", "reference_image_ref", b"reference_image_ref", "references", b"references", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__id: _TypeAlias = _typing.Literal["id"]  # noqa: Y015
     _WhichOneofArgType__id: _TypeAlias = _typing.Literal["_id", b"_id"]  # noqa: Y015
@@ -228,6 +254,43 @@ class Item(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_reference_image_ref) -> _WhichOneofReturnType_reference_image_ref | None: ...
 
 Global___Item: _TypeAlias = Item  # noqa: Y015
+
+@_typing.final
+class Question(_message.Message):
+    """A yes-or-no question about the image."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    EXPECT_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    expect: Global___Expect.ValueType
+    """The right answer."""
+    tag: _builtins.str
+    """What kind of question it is, at most 128 characters: questions of one tag get one rate."""
+    @_builtins.property
+    def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Questions of the same item by index, from 0, at most 32: where one of them fails, this one counts as 0."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        expect: Global___Expect.ValueType = ...,
+        tag: _builtins.str | None = ...,
+        depends_on: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tag", b"_tag", "tag", b"tag"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tag", b"_tag", "depends_on", b"depends_on", "expect", b"expect", "tag", b"tag", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tag: _TypeAlias = _typing.Literal["tag"]  # noqa: Y015
+    _WhichOneofArgType__tag: _TypeAlias = _typing.Literal["_tag", b"_tag"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tag) -> _WhichOneofReturnType__tag | None: ...
+
+Global___Question: _TypeAlias = Question  # noqa: Y015
 
 @_typing.final
 class Timing(_message.Message):
@@ -414,18 +477,47 @@ class ScoreValue(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class RatesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     VALUE_FIELD_NUMBER: _builtins.int
     COSINE_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    MEAN_FIELD_NUMBER: _builtins.int
+    MIN_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    RATES_FIELD_NUMBER: _builtins.int
     value: _builtins.float
     """In the scorer's range (ListScorers). 0 and without meaning where `error` is set."""
     cosine: _builtins.float
     """The raw cosine of image and text, -1 to 1; set by clipscore and fclipscore."""
     truncated: _builtins.bool
     """Whether the text is longer than what the scorer reads, and its end was left out."""
+    mean: _builtins.float
+    """The mean of the answers' scores."""
+    min: _builtins.float
+    """The least of them."""
     @_builtins.property
     def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___Word]:
         """In text order; set by fclipscore."""
@@ -438,6 +530,18 @@ class ScoreValue(_message.Message):
     def error(self) -> _status_pb2.Status:
         """Set where this scorer failed for this item; other scorers may still have a value."""
 
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Answer]:
+        """One for each of the item's questions; these and the next four are set by questions."""
+
+    @_builtins.property
+    def failed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Questions below the threshold, by index, from 0."""
+
+    @_builtins.property
+    def rates(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """By tag, the share of its questions that did not fail."""
+
     def __init__(
         self,
         *,
@@ -447,16 +551,60 @@ class ScoreValue(_message.Message):
         details: _struct_pb2.Struct | None = ...,
         error: _status_pb2.Status | None = ...,
         truncated: _builtins.bool = ...,
+        answers: _abc.Iterable[Global___Answer] | None = ...,
+        mean: _builtins.float | None = ...,
+        min: _builtins.float | None = ...,
+        failed: _abc.Iterable[_builtins.int] | None = ...,
+        rates: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cosine", b"_cosine", "cosine", b"cosine", "details", b"details", "error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cosine", b"_cosine", "_mean", b"_mean", "_min", b"_min", "cosine", b"cosine", "details", b"details", "error", b"error", "mean", b"mean", "min", b"min"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cosine", b"_cosine", "cosine", b"cosine", "details", b"details", "error", b"error", "truncated", b"truncated", "value", b"value", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cosine", b"_cosine", "_mean", b"_mean", "_min", b"_min", "answers", b"answers", "cosine", b"cosine", "details", b"details", "error", b"error", "failed", b"failed", "mean", b"mean", "min", b"min", "rates", b"rates", "truncated", b"truncated", "value", b"value", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cosine: _TypeAlias = _typing.Literal["cosine"]  # noqa: Y015
     _WhichOneofArgType__cosine: _TypeAlias = _typing.Literal["_cosine", b"_cosine"]  # noqa: Y015
+    _WhichOneofReturnType__mean: _TypeAlias = _typing.Literal["mean"]  # noqa: Y015
+    _WhichOneofArgType__mean: _TypeAlias = _typing.Literal["_mean", b"_mean"]  # noqa: Y015
+    _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
+    _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cosine) -> _WhichOneofReturnType__cosine | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean) -> _WhichOneofReturnType__mean | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
 
 Global___ScoreValue: _TypeAlias = ScoreValue  # noqa: Y015
+
+@_typing.final
+class Answer(_message.Message):
+    """What the network answers to one question."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    P_YES_FIELD_NUMBER: _builtins.int
+    P_NO_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    p_yes: _builtins.float
+    """Probability that it answers Yes."""
+    p_no: _builtins.float
+    """Probability that it answers No."""
+    score: _builtins.float
+    """That of the right answer; 0 where the question depends on one that failed."""
+    def __init__(
+        self,
+        *,
+        p_yes: _builtins.float = ...,
+        p_no: _builtins.float = ...,
+        score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["p_no", b"p_no", "p_yes", b"p_yes", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Answer: _TypeAlias = Answer  # noqa: Y015
 
 @_typing.final
 class Word(_message.Message):

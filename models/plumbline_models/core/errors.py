@@ -12,6 +12,7 @@
     │   ├── RouteNotFoundError           404  not_found
     │   ├── MethodNotAllowedError        405  method_not_allowed
     │   ├── MissingTextError             422  missing_text
+    │   ├── MissingQuestionsError        422  missing_questions
     │   ├── TextTooLongError             413  text_too_long
     │   └── ImageError                   422  image_unusable
     │       ├── MissingImageError        422  missing_image
@@ -138,6 +139,12 @@ class MissingTextError(RequestError):
     """A scorer needs a text and the item has none."""
 
     code, title = "missing_text", "Missing text"
+
+
+class MissingQuestionsError(RequestError):
+    """A scorer needs questions and the item has none."""
+
+    code, title = "missing_questions", "Missing questions"
 
 
 class TextTooLongError(RequestError):

@@ -15,9 +15,10 @@ from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, runtime_ch
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import BackendUnavailableError, PlumblineError
+from plumbline_models.core.questions import Question
 
 EncoderKind: TypeAlias = Literal["image", "text", "pair"]
-Need: TypeAlias = Literal["image", "text", "references", "reference_image", "phrases"]
+Need: TypeAlias = Literal["image", "text", "references", "reference_image", "phrases", "questions"]
 """A field of an item, by its name in the API."""
 Encoding: TypeAlias = Any
 """What an encoder makes of one input. Opaque outside encoder and scorer; picklable; usually an array."""
@@ -66,6 +67,8 @@ class PairInput:
 
     caption: str
     image_encoding: Encoding
+    template: Hashable | None = None
+    """How the caption is put, where the scorer says so; None: as the encoder puts it. Opaque outside of the two."""
 
 
 @runtime_checkable
@@ -168,6 +171,8 @@ class Embedded:
     images: Sequence[Encoding] | None = None
     captions: Sequence[Encoding] | None = None
     pairs: Sequence[Encoding] | None = None
+    """Where the scorer needs questions: for each item a list of encodings, one for each of its questions."""
+    questions: Sequence[Sequence[Question]] | None = None
     texts: Sequence[str] | None = None
     reference_images: Sequence[Encoding] | None = None
     references: Sequence[Sequence[Encoding]] | None = None
@@ -258,3 +263,11 @@ class Scorer(Protocol):
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each item; pure arithmetic on numpy, no input or output."""
         ...
+
+
+@runtime_checkable
+class AsksQuestions(Protocol):
+    """A scorer of an item's questions that says how its pair encoder reads them."""
+
+    template: Hashable
+    """As `PairInput` has it."""

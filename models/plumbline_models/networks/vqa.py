@@ -21,7 +21,7 @@ from plumbline_models.networks.flant5.checkpoint import FlanT5Checkpoint
 from plumbline_models.networks.flant5.image_encoder import Aspect, FlanT5ImageEncoder
 from plumbline_models.networks.flant5.pair_encoder import FlanT5PairEncoder
 from plumbline_models.networks.vqa_family import Family
-from plumbline_models.text.questions import DEFAULT_ANSWER, DEFAULT_QUESTION, QuestionTemplate
+from plumbline_models.text.questions import DEFAULT_ANSWER, DEFAULT_QUESTION, SLOT, QuestionTemplate
 
 _COMPILES_CAUSAL: Final = frozenset({"openvino", "tensorrt", "tensorrt-rtx"})
 """Backends that take the causal networks' graphs; elsewhere torch runs them, which keeps prefixes on its device."""
@@ -67,6 +67,11 @@ class FamilyEntry:
     answer: str
     value: str
     """What the score is, in words."""
+
+    @property
+    def prompt(self) -> str:
+        """Around a question of the caller's own: what ends the family's question ends it as well."""
+        return f"{SLOT} {self.question.partition('? ')[2]}"
 
 
 def _open_flant5(spec: VqaSpec, context: BuildContext) -> VqaEncoders:

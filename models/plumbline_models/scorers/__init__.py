@@ -28,6 +28,7 @@ from plumbline_models.scorers.phrase_clipscore import PhraseClipScore
 from plumbline_models.scorers.pickscore import PickScore
 from plumbline_models.scorers.probe import Aesthetic, Nsfw, Probe
 from plumbline_models.scorers.qualiclip import QualiClip
+from plumbline_models.scorers.questions import Questions
 from plumbline_models.scorers.refclipscore import RefClipScore
 from plumbline_models.scorers.vqascore import VqaScore
 from plumbline_models.weights.paths import Paths, anchored
@@ -36,7 +37,7 @@ __all__ = ["SCORERS", "anchor_sections", "build_each", "build_scorers"]
 
 log = logging.getLogger(__name__)
 SCORERS: Final[tuple[type[Scorer], ...]] = (
-    *(ClipScore, FClipScore, VqaScore, QualiClip),
+    *(ClipScore, FClipScore, VqaScore, QualiClip, Questions),
     *(RefClipScore, PhraseClipScore, ImageSimilarity),
     *(PickScore, HpsV2, ImageReward),
     *(Aesthetic, Nsfw, Probe, Integrity),

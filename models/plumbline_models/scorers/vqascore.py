@@ -12,52 +12,15 @@ We differ where a caption holds control tokens: they are read as plain text. Bes
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError, MissingTextError, PlumblineError
+from plumbline_models.core.errors import MissingTextError, PlumblineError
 from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
 from plumbline_models.core.sections import parse_section
-from plumbline_models.networks.causal.checkpoint import PixelOverrides
 from plumbline_models.networks.likelihood import AnswerLikelihood
-from plumbline_models.networks.vqa import FAMILIES, VqaEncoders, VqaSpec
-from plumbline_models.networks.vqa_family import Family, settle_family
-from plumbline_models.text.questions import DEFAULT_CONVERSATION, QuestionTemplate
-from plumbline_models.weights.embedded import embedded_folder
-from plumbline_models.weights.folders import trained_conversation
+from plumbline_models.networks.vqa import VqaEncoders
+from plumbline_models.networks.vqa_section import VQA_PATHS, VqaNetwork, VqaSection
 from plumbline_models.weights.paths import Paths
-
-EMBEDDED: Final = "mini-flant5"
-
-
-class VqaOptions(BaseModel):
-    """The section `vqascore` of the configuration."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str | None = Field(None, min_length=1)
-    """A hub name, or a folder of the published layout; none: the embedded one."""
-    family: Family | None = None
-    """How the network is built; none: as the checkpoint says. The causal ones need the extra `vlm`."""
-    question: str | None = None
-    """The question; `{}` stands for the text. None: the family's own."""
-    answer: str | None = None
-    """Whose likelihood is the score; may hold `{}`. None: the family's own."""
-    conversation: str | None = None
-    """What stands around image and question, by name; none: the checkpoint's own, else t5_chat. Of CLIP-FlanT5 only."""
-    image_aspect_ratio: Literal["pad", "square", "squash"] | None = None
-    """Whether images are padded to a square, cropped or squashed; none: as the checkpoint says. Of CLIP-FlanT5 only."""
-    max_pixels: int | None = Field(None, ge=1, le=1 << 26)
-    """The most pixels an image is given, of the Qwen families; none: as the checkpoint says. Changes the score."""
-    tiles: bool | None = None
-    """Whether images are cut into tiles, of smolvlm; none: as the checkpoint says. Changes the score."""
-    repetition_penalty: float = Field(1.0, ge=1.0, le=2.0)
-    """Of causal families: 1.05 gives what the public program reads off Qwen2.5-VL; 1: raw."""
-    tokenizer: str | None = None
-    """A hub name or folder, where the checkpoint has no tokenizer of its own."""
-    vision_tower: str | None = None
-    """A hub name or folder, where it is not the one that the checkpoint names."""
 
 
 class VqaScore:
@@ -73,7 +36,7 @@ class VqaScore:
         source="arXiv:2404.01291",
         has_embedded_weights=True,
     )
-    paths: ClassVar[Paths] = dict.fromkeys(("model", "tokenizer", "vision_tower"), "folder or hub name")
+    paths: ClassVar[Paths] = VQA_PATHS
     relative_cost: float = 2000.0  # of the XL checkpoint: 373 GFLOP an image and 1579 a pair
 
     def __init__(self, encoders: VqaEncoders, conventions: Mapping[str, str]) -> None:
@@ -94,10 +57,8 @@ class VqaScore:
             ConfigError: The section is not valid, or says another family than the checkpoint.
             CheckpointError: There is no such checkpoint, or it is of no family here.
         """
-        section = parse_section(VqaOptions, options, scorer=cls.info.name)
-        name, family = _checkpoint(section)
-        spec = _spec(section, name, family)
-        return cls(FAMILIES[family].open(spec, context), _conventions(family, spec))
+        network = VqaNetwork(parse_section(VqaSection, options, scorer=cls.info.name), cls.info.name)
+        return cls(network.open(context), network.conventions(network.answer_value, network.template))
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:
         """Score each pair.
@@ -122,44 +83,3 @@ def _score(likelihood: AnswerLikelihood) -> Score:
     if likelihood.end_log_prob is not None:
         details["log_p_eos"] = likelihood.end_log_prob
     return Score(value=likelihood.mean_prob, details=details)
-
-
-def _checkpoint(section: VqaOptions) -> tuple[str, Family]:
-    if section.model is not None:
-        return section.model, settle_family(section.model, section.family)
-    if section.family not in {None, "clip-flant5"}:
-        raise ConfigError(f"The section vqascore needs a model for the family {section.family}.")
-    return _embedded(), "clip-flant5"
-
-
-def _spec(section: VqaOptions, name: str, family: Family) -> VqaSpec:
-    entry = FAMILIES[family]
-    question = entry.question if section.question is None else section.question
-    answer = entry.answer if section.answer is None else section.answer
-    conversation = section.conversation or trained_conversation(name) or DEFAULT_CONVERSATION
-    return VqaSpec(
-        name=name,
-        template=QuestionTemplate(question, answer, conversation),
-        aspect=section.image_aspect_ratio,
-        tokenizer=section.tokenizer,
-        vision_tower=section.vision_tower,
-        pixels=PixelOverrides(section.max_pixels, section.tiles),
-        repetition_penalty=section.repetition_penalty,
-    )
-
-
-def _conventions(family: Family, spec: VqaSpec) -> dict[str, str]:
-    facts: dict[str, str] = {"value": FAMILIES[family].value, "family": family}
-    facts |= {"question": spec.template.question, "answer": spec.template.answer}
-    if family == "clip-flant5":
-        facts["conversation"] = spec.template.conversation
-    if spec.repetition_penalty != 1.0:
-        facts["repetition_penalty"] = f"{spec.repetition_penalty:g}"
-    return facts
-
-
-def _embedded() -> str:
-    folder = embedded_folder(EMBEDDED)
-    if folder is None:
-        raise CheckpointNotFoundError(f"The package holds no {EMBEDDED}; name a model for vqascore.", name=EMBEDDED)
-    return str(folder)

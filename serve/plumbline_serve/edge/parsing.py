@@ -3,7 +3,7 @@
 REST's schemas are made of these types; gRPC's reader, whose wire holds the types already, checks values against them.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
@@ -24,6 +24,8 @@ Location: TypeAlias = tuple[int | str, ...]
 
 MAX_SCORERS = 64  # that a request may name; far more than there are
 MAX_ITEM_TEXTS = 64  # references or phrases that an item may have
+MAX_TAG_CHARS = 128
+MAX_PARENTS = 32  # questions that a question may depend on
 MAX_WORDS = 2**16  # that a condition may ask of a text; far more than any text within the limits has
 
 
@@ -38,6 +40,9 @@ AtLeastOne: TypeAlias = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 Channels: TypeAlias = Annotated[Literal[3, 4], BeforeValidator(_whole)]
 NumWords: TypeAlias = Annotated[int, Field(ge=1, le=MAX_WORDS), BeforeValidator(_whole)]
 ItemTexts: TypeAlias = Annotated[list[str], Field(max_length=MAX_ITEM_TEXTS)]
+TagText: TypeAlias = Annotated[str, Field(max_length=MAX_TAG_CHARS)]
+QuestionIndex: TypeAlias = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
+QuestionIndices: TypeAlias = Annotated[list[QuestionIndex], Field(max_length=MAX_PARENTS)]
 ScorerNames: TypeAlias = Annotated[list[str], Field(min_length=1, max_length=MAX_SCORERS)]
 Conditions: TypeAlias = Annotated[list[T], Field(min_length=1, max_length=MAX_SCORERS)]
 
@@ -62,6 +67,7 @@ _REASONS = {
     "greater_than_equal": "must be at least {ge}",
     "too_short": "must not be empty",
     "too_long": "must have at most {max_length} entries",
+    "string_too_long": "must have at most {max_length} characters",
     "literal_error": "must be {expected}",
 }
 """By pydantic's kind of error; ours carry their own sentence."""
@@ -149,6 +155,20 @@ def check_counts(limits: Limits, *collections: Any) -> None:
     for each in collections:
         if isinstance(each, Collection) and not isinstance(each, str) and len(each) > limits.max_items:
             Checks(limits, {}).count(len(each))
+
+
+def check_num_questions(limits: Limits, questions: Iterable[Any]) -> None:
+    """Hold the number of questions against the limit, before any of them is read.
+
+    Args:
+        limits: The service's.
+        questions: Of each item; what is none is passed over.
+
+    Raises:
+        TooManyItemsError: They are more than allowed.
+    """
+    num_questions = sum(len(each) for each in questions if isinstance(each, Collection) and not isinstance(each, str))
+    Checks(limits, {}).count(1, num_questions)
 
 
 def choice_fault(**choices: Any) -> str | None:

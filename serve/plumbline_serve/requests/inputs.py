@@ -1,7 +1,7 @@
 """What a request asks of encoders: what is encoded, what it is known by, and what preprocessing it takes."""
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple, TypeAlias
 
 from plumbline_models.core.protocols import Encoder, PairInput
 from plumbline_serve.encoding_cache import EncodingKey, encoding_key
@@ -12,8 +12,16 @@ from plumbline_serve.work import Work
 LEAST_CHARS = 20
 """What every text takes beside its characters."""
 
-Pair: TypeAlias = tuple[ImageSource, str]
-"""An image and the text that is compared with it."""
+
+class Pair(NamedTuple):
+    """An image and the text that is compared with it."""
+
+    image: ImageSource
+    text: str
+    template: Hashable | None = None
+    """How the text is put, where the scorer says so."""
+
+
 Need: TypeAlias = tuple[Encoder, Sequence[ImageSource] | Sequence[str] | Sequence[Pair]]
 """An encoder, and what it will be asked for."""
 Input: TypeAlias = RequestImage | str | PairInput
@@ -43,13 +51,17 @@ def reading_work(kind: str, text: str) -> Work:
     return Work(kind, len(text) + LEAST_CHARS)
 
 
-def key_of(encoder: Encoder, image: RequestImage | None, text: str | None) -> EncodingKey:
+def key_of(
+    encoder: Encoder, image: RequestImage | None, text: str | None, *, template: Hashable | None = None
+) -> EncodingKey:
     """What an encoding is known by: that of an image, of a text, or of both together.
 
     Args:
         encoder: Whose encoding it is.
         image: Open.
         text: Within the limits.
+        template: How it is put, where the scorer says so.
     """
     parts = [] if image is None else [image.digest]
-    return encoding_key(encoder, *parts, *([] if text is None else [text.encode("utf-8", "surrogatepass")]))
+    parts += [] if text is None else [text.encode("utf-8", "surrogatepass")]
+    return encoding_key(encoder, *parts, *([] if template is None else [repr(template).encode()]))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_models.core.protocols import Embedded, Scorer
+from plumbline_models.core.protocols import AsksQuestions, Embedded, Scorer
 from plumbline_serve.concurrency import together
 from plumbline_serve.encoding_cache import EncodingOrError
 from plumbline_serve.messages import ImageSource, ScoreOrError
@@ -30,7 +30,7 @@ def needs_of(scorer: Scorer, cases: Sequence[Case]) -> Iterator[Need]:
     if scorer.text is not None:
         yield scorer.text, _texts(scorer, cases)
     if scorer.pair is not None:
-        yield scorer.pair, _pairs(cases)
+        yield scorer.pair, [pair for pairs in _pairs(scorer, cases) for pair in pairs]
 
 
 async def score_cases(session: RequestSession, scorer: Scorer, cases: Sequence[Case]) -> list[ScoreOrError]:
@@ -51,6 +51,7 @@ async def score_cases(session: RequestSession, scorer: Scorer, cases: Sequence[C
             texts=[cases[index].text or "" for index in piece],
             reference_texts=[cases[index].references for index in piece],
             phrase_texts=[cases[index].phrases for index in piece],
+            questions=[cases[index].questions for index in piece],
             **chosen,
         )
         for index, score in zip(piece, await session.score(scorer, batch), strict=True):
@@ -81,8 +82,13 @@ def _texts(scorer: Scorer, cases: Sequence[Case]) -> list[str]:
     return texts
 
 
-def _pairs(cases: Sequence[Case]) -> list[Pair]:
-    return [(case.image, case.text) for case in cases if case.image is not None and case.text is not None]
+def _pairs(scorer: Scorer, cases: Sequence[Case]) -> list[list[Pair]]:
+    """What the scorer's encoder of pairs takes of each case: its image with its text, or with each question."""
+    if "questions" not in scorer.info.needs:
+        return [[Pair(case.image, case.text)] for case in cases if case.image is not None and case.text is not None]
+    template = scorer.template if isinstance(scorer, AsksQuestions) else None
+    asked = [(case.image, case.questions) for case in cases if case.image is not None]
+    return [[Pair(image, each.text, template) for each in questions] for image, questions in asked]
 
 
 async def _encode_cases(session: RequestSession, scorer: Scorer, cases: Sequence[Case]) -> dict[str, Column]:
@@ -103,9 +109,12 @@ async def _encode_cases(session: RequestSession, scorer: Scorer, cases: Sequence
         if "phrases" in scorer.info.needs:
             columns["phrases"] = [_all_of(of_texts, case.phrases) for case in cases]
     if scorer.pair is not None:
-        pairs = _pairs(cases)
-        of_pairs = await session.pair_encodings(scorer.pair, pairs, of_images)
-        columns["pairs"] = [of_pairs[pair] for pair in pairs]
+        pairs = _pairs(scorer, cases)
+        of_pairs = await session.pair_encodings(scorer.pair, [pair for some in pairs for pair in some], of_images)
+        if "questions" in scorer.info.needs:
+            columns["pairs"] = [_all_of(of_pairs, some) for some in pairs]
+        else:
+            columns["pairs"] = [of_pairs[pair] for (pair,) in pairs]
     return columns
 
 
@@ -123,9 +132,9 @@ async def _text_encodings(
     return {} if scorer.text is None else await session.text_encodings(scorer.text, _texts(scorer, cases))
 
 
-def _all_of(encodings: Mapping[str, EncodingOrError], texts: Sequence[str]) -> EncodingOrError:
-    """The encodings of some texts, or what is wrong with the first that has none."""
-    found = [encodings[text] for text in texts]
+def _all_of(encodings: Mapping[Any, EncodingOrError], inputs: Sequence[Any]) -> EncodingOrError:
+    """The encodings of some inputs, or what is wrong with the first that has none."""
+    found = [encodings[each] for each in inputs]
     return next((each for each in found if isinstance(each, PlumblineError)), found)
 
 

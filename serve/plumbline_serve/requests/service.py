@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from plumbline_models.core.errors import DrainingError, NotReadyError
@@ -98,7 +98,7 @@ class CoreService:
 
     async def encoders(self) -> Sequence[EncoderEntry]:
         """As `Service.encoders`."""
-        conventions_by_encoder = {_reader(scorer): scorer for scorer in self._pipeline.scorers.values()}
+        scorers = self._pipeline.scorers.values()
         return [
             EncoderEntry(
                 key=info.key,
@@ -111,7 +111,7 @@ class CoreService:
                 backend=info.backend,
                 precision=info.precision,
                 device=info.device,
-                notes={**info.notes, **_convention_notes(conventions_by_encoder.get(info.key))},
+                notes={**info.notes, **_convention_notes(info.key, scorers)},
             )
             for info in await self._compute.infos()
         ]
@@ -145,9 +145,10 @@ def _reader(scorer: Scorer) -> str:
     return next(reversed(_keys(scorer)), "")
 
 
-def _convention_notes(scorer: Scorer | None) -> Mapping[str, str]:
-    """The scorer's conventions as notes of its encoder, such as `qualiclip.scale`."""
-    return {} if scorer is None else {f"{scorer.info.name}.{name}": value for name, value in scorer.conventions.items()}
+def _convention_notes(key: str, scorers: Iterable[Scorer]) -> Mapping[str, str]:
+    """The conventions of the scorers that read an encoder, as notes of it, such as `qualiclip.scale`."""
+    readers = [scorer for scorer in scorers if _reader(scorer) == key]
+    return {f"{each.info.name}.{name}": value for each in readers for name, value in each.conventions.items()}
 
 
 def _scorer_entry(scorer: Scorer, infos: Mapping[str, EncoderInfo]) -> ScorerEntry:

@@ -176,10 +176,10 @@ class RequestSession:
             images: The encodings of the images, which the encoder starts from.
         """
         failed = {image: each for image, each in images.items() if isinstance(each, PlumblineError)}
-        keys = {pair: failed.get(pair[0]) or self._key(encoder, pair) for pair in pairs}
+        keys = {pair: failed.get(pair.image) or self._key(encoder, pair) for pair in pairs}
         inputs = {
-            key: PairInput(text, image_encoding=images[image])
-            for (image, text), key in keys.items()
+            key: PairInput(pair.text, images[pair.image], pair.template)
+            for pair, key in keys.items()
             if isinstance(key, EncodingKey)
         }
         await self._look_up(encoder, inputs)
@@ -284,13 +284,15 @@ class RequestSession:
 
     def _key(self, encoder: Encoder, given: ImageSource | str | Pair) -> EncodingKey | PlumblineError:
         """What the encoding is known by; the error of an image that cannot be used."""
-        source, text = given if isinstance(given, tuple) else (None, given) if isinstance(given, str) else (given, None)
-        opened = None if source is None else self._images[source]
-        return opened if isinstance(opened, PlumblineError) else key_of(encoder, opened, text)
+        if isinstance(given, str):
+            return key_of(encoder, None, given)
+        source, text, template = given if isinstance(given, Pair) else (given, None, None)
+        opened = self._images[source]
+        return opened if isinstance(opened, PlumblineError) else key_of(encoder, opened, text, template=template)
 
     def _decode_s(self, encoder: Encoder, given: ImageSource | str | Pair) -> float:
         """Seconds that an image is expected to take on a thread before its encoder has it; 0 for all else."""
-        opened = None if isinstance(given, str | tuple) else self._images[given]
+        opened = None if isinstance(given, str | Pair) else self._images[given]
         return self._tools.pools.decode.cost_s(opened.work(encoder)) if isinstance(opened, RequestImage) else 0.0
 
     def _of(self, keys: Mapping[T, EncodingKey | PlumblineError]) -> Mapping[T, EncodingOrError]:

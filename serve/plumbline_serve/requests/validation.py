@@ -8,6 +8,7 @@ from typing import Final
 from plumbline_models.core.errors import (
     InvalidFieldError,
     MissingImageError,
+    MissingQuestionsError,
     MissingTextError,
     NoItemsError,
     PlumblineError,
@@ -17,6 +18,7 @@ from plumbline_models.core.errors import (
     UnknownScorerError,
 )
 from plumbline_models.core.protocols import Need, Scorer
+from plumbline_models.core.questions import Question, parents_first
 from plumbline_serve.messages import BrokenImage, ImageSource, Item
 from plumbline_serve.settings import Limits
 
@@ -27,6 +29,7 @@ _MISSING: Final[Mapping[Need, tuple[type[PlumblineError], str]]] = {
     "references": (MissingTextError, "references"),
     "reference_image": (MissingImageError, "a reference_image"),
     "phrases": (MissingTextError, "phrases"),
+    "questions": (MissingQuestionsError, "questions"),
 }
 """What is said of an item without a field that a scorer needs, in the order of the checks."""
 
@@ -42,6 +45,7 @@ class Case:
     references: Sequence[str] = ()
     reference_image: ImageSource | None = None
     phrases: Sequence[str] = ()
+    questions: Sequence[Question] = ()
 
     def lacks(self, scorer: Scorer) -> PlumblineError | None:
         """What the scorer would need and the item does not have."""
@@ -72,19 +76,29 @@ class Checks:
 
         Raises:
             NoItemsError: There are none.
-            TooManyItemsError: There are more than allowed.
+            TooManyItemsError: There are more than allowed, or more questions.
         """
-        self.count(len(items))
-        return [self._case(item, images) for item in items]
+        self.count(len(items), sum(len(item.questions) for item in items))
+        return [self._case(index, item, images) for index, item in enumerate(items)]
 
-    def count(self, num_items: int) -> None:
-        """Check the number of items; raises as `cases` does."""
+    def count(self, num_items: int, num_questions: int = 0) -> None:
+        """Check the numbers of items and of all their questions; raises as `cases` does.
+
+        Args:
+            num_items: At least one is asked for.
+            num_questions: Of all items together.
+        """
         if num_items == 0:
             raise NoItemsError("The request has no items.")
         if num_items > self._limits.max_items:
             raise TooManyItemsError(
                 f"The request has {num_items} items; at most {self._limits.max_items} are allowed.",
                 num_items=num_items,
+            )
+        if num_questions > self._limits.max_questions:
+            raise TooManyItemsError(
+                f"The request has {num_questions} questions; at most {self._limits.max_questions} are allowed.",
+                num_questions=num_questions,
             )
 
     def text(self, text: str) -> PlumblineError | None:
@@ -132,20 +146,37 @@ class Checks:
             )
         return list({name: self.scorer(name, f"/scorers/{i}") for i, name in enumerate(names)}.values())
 
-    def _case(self, item: Item, images: Mapping[str, ImageSource]) -> Case:
+    def _case(self, index: int, item: Item, images: Mapping[str, ImageSource]) -> Case:
         image, unknown = _look_up(item.image, images)
         reference_image, unknown_reference = _look_up(item.reference_image, images)
-        texts = (*(() if item.text is None else (item.text,)), *item.references, *item.phrases)
+        questions = tuple(item.questions)
+        texts = (
+            *(() if item.text is None else (item.text,)),
+            *(*item.references, *item.phrases),
+            *(question.text for question in questions),
+        )
         faults = (fault for text in texts if (fault := self.text(text)) is not None)
         return Case(
             id=item.id,
             image=image,
             text=item.text,
-            error=unknown or next(faults, None),
+            error=unknown or next(faults, None) or _dependency_fault(index, questions),
             references=tuple(item.references),
             reference_image=reference_image if unknown_reference is None else BrokenImage(unknown_reference),
             phrases=tuple(item.phrases),
+            questions=questions,
         )
+
+
+def _dependency_fault(index: int, questions: Sequence[Question]) -> PlumblineError | None:
+    """What is wrong with the order of an item's questions."""
+    try:
+        parents_first(questions)
+    except InvalidFieldError as error:
+        pointer = f"/items/{index}/questions/{error.facts['question']}/depends_on"
+        fault = {"pointer": pointer, "detail": "leads to no question, or in a circle"}
+        return InvalidFieldError(error.detail, errors=[fault])
+    return None
 
 
 def _look_up(

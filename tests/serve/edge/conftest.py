@@ -337,7 +337,7 @@ def close_edge(edge: Edge) -> None:
 
 
 def small_settings(**changes: Any) -> Settings:
-    limits = Limits(max_items=8, max_request_bytes=2**20, max_pixels=240_000, max_text_chars=64)
+    limits = Limits(max_items=8, max_questions=16, max_request_bytes=2**20, max_pixels=240_000, max_text_chars=64)
     return Settings(**{"limits": limits} | changes)
 
 

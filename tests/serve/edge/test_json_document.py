@@ -7,7 +7,7 @@ from plumbline_serve.edge.rest import json_document
 from plumbline_serve.edge.rest.json_document import SCAN_BYTES, count_values, read_json
 from plumbline_serve.settings import Limits
 
-LIMITS = Limits(max_items=2, max_text_chars=10)
+LIMITS = Limits(max_items=2, max_questions=1, max_text_chars=10)
 MALFORMED = [
     pytest.param(b"", id="empty"),
     pytest.param(b"   ", id="blank"),

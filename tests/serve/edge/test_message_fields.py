@@ -14,7 +14,8 @@ from plumbline_client import problems as client_problems
 from plumbline_client import replies as client
 from plumbline_client import requests as client_requests
 from plumbline_client.images import Image
-from plumbline_client.items import Item, Threshold
+from plumbline_client.items import Item, Question, Threshold
+from plumbline_models.core.questions import Question as AskedQuestion
 from plumbline_serve import messages
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.schemas import replies as reply_schemas
@@ -45,6 +46,7 @@ RANK = (
 EMBED = client_requests.EmbedRequest(["a"], scorer="a").document() | client_requests.EmbedRequest([IMAGE]).document()
 FORMS = {
     "Item": Forms(messages.Item, pb.Item, schemas.Item, Item),
+    "Question": Forms(AskedQuestion, pb.Question, schemas.Question, Question),
     "RawImage": Forms(messages.RawImage, pb.RawImage, request_schemas.RawShape, None),
     "ScoreRequest": Forms(
         messages.ScoreRequest,
@@ -64,6 +66,7 @@ FORMS = {
     "EmbedRequest": Forms(messages.EmbedRequest, pb.EmbedRequest, schemas.EmbedRequest, EMBED | CLAIMS),
     "Timing": Forms(messages.Timing, pb.Timing, reply_schemas.Timing, client.Timing),
     "Word": Forms(None, pb.Word, reply_schemas.Word, client.Word),
+    "Answer": Forms(None, pb.Answer, reply_schemas.Answer, client.Answer),
     "ScoreValue": Forms(None, pb.ScoreValue, (reply_schemas.ScoreValue, reply_schemas.Failed), client.ScoreValue),
     "ItemResult": Forms(
         (messages.ItemScores, messages.ItemFailure),

@@ -3,6 +3,7 @@
 import base64
 import json
 import struct
+from typing import Any
 
 import grpc
 import pytest
@@ -47,6 +48,7 @@ FLAT = {"part": "a", "raw": {"height": 0, "width": 0}}
 RAW = pb.ImageSource(raw=pb.RawImage())
 TWO = {"part": "a", "raw": {"height": 1, "width": 1, "channels": 2}}
 RAW_TWO = pb.ImageSource(raw=pb.RawImage(height=1, width=1, channels=2))
+SEVEN: Any = 7  # no answer that there is
 INF = float("inf")
 
 
@@ -78,6 +80,16 @@ SCORE = [
         {"items": [{"references": ["a"] * 65, "reference_image": {}, "phrases": ["a"] * 65}]},
         {"items": [pb.Item(references=["a"] * 65, reference_image=NO_IMAGE, phrases=["a"] * 65)]},
         id="references and phrases without end",
+    ),
+    pytest.param(
+        {"items": [{"questions": [{"text": "a", "expect": "7", "tag": "x" * 129, "depends_on": [0] * 33}]}]},
+        {"items": [pb.Item(questions=[pb.Question(text="a", expect=SEVEN, tag="x" * 129, depends_on=[0] * 33)])]},
+        id="a question of wrong values",
+    ),
+    pytest.param(
+        {"items": [{"questions": [{"text": "a"}] * 9}] * 2},
+        {"items": [pb.Item(questions=[pb.Question(text="a")] * 9)] * 2},
+        id="questions without end",
     ),
     pytest.param(
         {"items": [{"image": FLAT}, {}, {"image": {}}], "images": {"a/b": {}}, "timeout_ms": 0, "scorers": ["a"] * 65},

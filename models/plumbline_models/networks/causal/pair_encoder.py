@@ -57,6 +57,7 @@ class CausalPairEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedQuestion, 
         self._family = checkpoint.family
         self._template = template
         self._penalty = repetition_penalty
+        self._prompts: dict[QuestionTemplate, CausalPrompt] = {}
 
     @property
     def key(self) -> str:
@@ -86,7 +87,7 @@ class CausalPairEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedQuestion, 
         return MAX_BATCH
 
     def _preprocess(self, raw: PairInput) -> PreprocessedQuestion:
-        """Tokenise the caption's question and answer.
+        """Tokenise the caption's question and answer, in the pair's own template if it has one.
 
         Raises:
             TextTooLongError: More tokens than are read.
@@ -94,7 +95,7 @@ class CausalPairEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedQuestion, 
         """
         if not isinstance(raw.image_encoding, ImageInPrompt):
             raise InvalidFieldError("This encoder takes pairs.", kind=type(raw.image_encoding).__name__)
-        tail = self._prompt.tail(raw.caption)
+        tail = self._prompt_for(raw.template).tail(raw.caption)
         if len(tail.ids) > MAX_TAIL_TOKENS:
             raise TextTooLongError(
                 "The text has more tokens than are read.", num_tokens=len(tail.ids), limit=MAX_TAIL_TOKENS
@@ -140,6 +141,14 @@ class CausalPairEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedQuestion, 
     @cached_property
     def _prompt(self) -> CausalPrompt:
         return CausalPrompt(self._family, self._template, self.checkpoint.pieces)
+
+    def _prompt_for(self, template: Hashable | None) -> CausalPrompt:
+        """Of a pair with a template of its own; images have the encoder's prompt before them all the same."""
+        if not isinstance(template, QuestionTemplate) or template == self._template:
+            return self._prompt
+        if template not in self._prompts:  # of scorers: there are few
+            self._prompts[template] = CausalPrompt(self._family, template, self.checkpoint.pieces)
+        return self._prompts[template]
 
     def _network(self) -> CausalNetwork:
         pieces, prompt = self.checkpoint.pieces, self._prompt

@@ -23,7 +23,7 @@ from plumbline_models.networks.flant5.checkpoint import FlanT5Checkpoint
 from plumbline_models.networks.flant5.image_encoder import ARCH, PACKAGES, Aspect, ImageTokens, shipped_flant5
 from plumbline_models.networks.flant5.states import score_state
 from plumbline_models.networks.likelihood import AnswerLikelihood
-from plumbline_models.text.questions import RIVAL_ANSWER, QuestionTemplate
+from plumbline_models.text.questions import RIVAL_ANSWER, SLOT, QuestionTemplate
 
 if TYPE_CHECKING:
     from plumbline_models.networks.flant5.score_module import FlanT5Score
@@ -78,6 +78,7 @@ class FlanT5PairEncoder(CompiledEncoder[FlanT5Checkpoint, PreprocessedPair, Answ
         super().__init__(checkpoint, lambda: backend)
         self._template = template
         self._aspect = aspect
+        self._fixed_answers: dict[str, TokenIds] = {}  # by answers that do not depend on the caption
 
     @property
     def key(self) -> str:
@@ -111,17 +112,21 @@ class FlanT5PairEncoder(CompiledEncoder[FlanT5Checkpoint, PreprocessedPair, Answ
         return max(1.0, ratio**2, len(preprocessed.answer_ids) / _CHEAP_ANSWER_TOKENS)
 
     def _preprocess(self, raw: PairInput) -> PreprocessedPair:
-        """Tokenise the caption's question and answer.
+        """Tokenise the caption's question and answer, in the pair's own template if it has one.
 
         Raises:
             TextTooLongError: More tokens than are read.
             InvalidFieldError: The caption is not valid Unicode.
         """
-        tokenizer = self.checkpoint.pieces
-        tail_ids = tokenizer.encode(self._template.tail(raw.caption))
-        answer_ids = self._fixed_answer
+        tokenizer, template = self.checkpoint.pieces, self._template
+        if isinstance(raw.template, QuestionTemplate):  # of the same conversation, whose head is the encoder's
+            template = raw.template
+        tail_ids = tokenizer.encode(template.tail(raw.caption))
+        answer_ids = self._fixed_answers.get(template.answer)
         if answer_ids is None:
-            answer_ids = tokenizer.encode(self._template.answer_for(raw.caption))
+            answer_ids = tokenizer.encode(template.answer_for(raw.caption))
+        if SLOT not in template.answer:
+            self._fixed_answers[template.answer] = answer_ids
         for ids, limit in ((tail_ids, MAX_TAIL_TOKENS), (answer_ids, MAX_ANSWER_TOKENS)):
             if len(ids) > limit:
                 raise TextTooLongError("The text has more tokens than are read.", num_tokens=len(ids), limit=limit)
@@ -148,12 +153,6 @@ class FlanT5PairEncoder(CompiledEncoder[FlanT5Checkpoint, PreprocessedPair, Answ
 
     def _numbers(self, encoding: AnswerLikelihood) -> Iterable[Any]:
         return encoding.numbers
-
-    @cached_property
-    def _fixed_answer(self) -> TokenIds | None:
-        """The answer's tokens where it does not depend on the caption."""
-        answer = self._template.answer_for("")
-        return self.checkpoint.pieces.encode(answer) if answer == self._template.answer else None
 
     @cached_property
     def _head_ids(self) -> TokenIds:

@@ -4,6 +4,7 @@ from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
 
+from plumbline_models.core.questions import ExpectedAnswer, Question
 from plumbline_serve import messages
 from plumbline_serve.edge.parsing import (
     AtLeastOne,
@@ -14,10 +15,13 @@ from plumbline_serve.edge.parsing import (
     ItemTexts,
     Location,
     NumWords,
+    QuestionIndices,
     ScorerNames,
+    TagText,
     Timeout,
     bounds_fault,
     check_counts,
+    check_num_questions,
     choice_fault,
     query_fault,
     url_image,
@@ -28,11 +32,13 @@ from plumbline_serve.settings import Limits
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 _Request: TypeAlias = pb.ScoreRequest | pb.FilterRequest | pb.RankRequest | pb.EmbedRequest
-_Message: TypeAlias = _Request | pb.Item | pb.Threshold
+_Message: TypeAlias = _Request | pb.Item | pb.Question | pb.Threshold
 
 _PRIORITIES: dict[int, Any] = {pb.Priority.Value(f"PRIORITY_{name.upper()}"): name for name in PRIORITIES}
 _PRIORITIES[pb.PRIORITY_UNSPECIFIED] = "normal"
 _PRIORITY: TypeAdapter[Any] = TypeAdapter(Priority)
+_ANSWERS: dict[int, Any] = {pb.EXPECT_UNSPECIFIED: "yes", pb.EXPECT_YES: "yes", pb.EXPECT_NO: "no"}
+_EXPECTED: TypeAdapter[Any] = TypeAdapter(ExpectedAnswer)
 _TIMEOUT: TypeAdapter[Any] = TypeAdapter(Timeout)
 _BOUND: TypeAdapter[Any] = TypeAdapter(Finite)
 _NUM_WORDS: TypeAdapter[Any] = TypeAdapter(NumWords)
@@ -40,6 +46,8 @@ _AT_LEAST_ONE: TypeAdapter[Any] = TypeAdapter(AtLeastOne)
 _CHANNELS: TypeAdapter[Any] = TypeAdapter(Channels)
 _SCORERS: TypeAdapter[Any] = TypeAdapter(ScorerNames)
 _ITEM_TEXTS: TypeAdapter[Any] = TypeAdapter(ItemTexts)
+_TAG: TypeAdapter[Any] = TypeAdapter(TagText)
+_QUESTION_INDICES: TypeAdapter[Any] = TypeAdapter(QuestionIndices)
 _CONDITIONS: TypeAdapter[Any] = TypeAdapter(Conditions[Any])
 
 
@@ -51,10 +59,10 @@ def score_request(request: pb.ScoreRequest, limits: Limits) -> messages.ScoreReq
         limits: The service's.
 
     Raises:
-        TooManyItemsError: It holds more items or images than allowed.
+        TooManyItemsError: It holds more items, questions or images than allowed.
         InvalidFieldError: A value is not as the schema says.
     """
-    check_counts(limits, request.items, request.images)
+    _check_items(request, limits)
     faults = Faults()
     message = messages.ScoreRequest(
         timeout_ms=_timeout_ms(request, faults),
@@ -69,7 +77,7 @@ def score_request(request: pb.ScoreRequest, limits: Limits) -> messages.ScoreReq
 
 def filter_request(request: pb.FilterRequest, limits: Limits) -> messages.FilterRequest:
     """What a call of `Filter` asks for; see `score_request`."""
-    check_counts(limits, request.items, request.images)
+    _check_items(request, limits)
     faults = Faults()
     message = messages.FilterRequest(
         timeout_ms=_timeout_ms(request, faults),
@@ -122,6 +130,11 @@ def embed_request(request: pb.EmbedRequest, limits: Limits) -> messages.EmbedReq
     return message
 
 
+def _check_items(request: pb.ScoreRequest | pb.FilterRequest, limits: Limits) -> None:
+    check_counts(limits, request.items, request.images)
+    check_num_questions(limits, (item.questions for item in request.items))
+
+
 def _timeout_ms(request: _Message, faults: Faults) -> float | None:
     timeout_ms: float | None = faults.check(_TIMEOUT, _given(request, "timeout_ms"), ("timeout_ms",))
     return timeout_ms
@@ -158,6 +171,19 @@ def _item(item: pb.Item, index: int, faults: Faults) -> Item:
         references=tuple(references),
         reference_image=reference_image,
         phrases=tuple(faults.check(_ITEM_TEXTS, list(item.phrases), (*location, "phrases"))),
+        questions=tuple(
+            _question(each, faults, (*location, "questions", place)) for place, each in enumerate(item.questions)
+        ),
+    )
+
+
+def _question(question: pb.Question, faults: Faults, location: Location) -> Question:
+    parents = list(question.depends_on)
+    return Question(
+        text=question.text,
+        expect=faults.check(_EXPECTED, _ANSWERS.get(question.expect, str(question.expect)), (*location, "expect")),
+        tag=faults.check(_TAG, _given(question, "tag"), (*location, "tag")),
+        depends_on=tuple(faults.check(_QUESTION_INDICES, parents, (*location, "depends_on"))),
     )
 
 

@@ -21,6 +21,8 @@ from plumbline_serve.settings import Limits
 
 MAX_ITEM_MEMBERS = 64  # more than any item has, brackets and names of images included
 MAX_ITEM_VALUES = 1024  # the same of values that have no name, such as the numbers of a list
+MAX_QUESTION_MEMBERS = 8
+MAX_QUESTION_VALUES = 64
 SCAN_BYTES = 2**20  # looked at before other threads get their turn
 
 _COMMA, _COLON, _QUOTE = b',:"'
@@ -47,7 +49,9 @@ async def read_json(body: bytes, limits: Limits) -> Any:
     body = body.removeprefix(codecs.BOM_UTF8)
     if not body:
         raise MalformedRequestError("The request has no body.")
-    most_members, most_values = limits.max_items * MAX_ITEM_MEMBERS, limits.max_items * MAX_ITEM_VALUES
+    num_items, num_questions = limits.max_items, limits.max_questions
+    most_members = num_items * MAX_ITEM_MEMBERS + num_questions * MAX_QUESTION_MEMBERS
+    most_values = num_items * MAX_ITEM_VALUES + num_questions * MAX_QUESTION_VALUES
     if len(body) > most_members and _num_commas(body) > most_members:  # it may have as many members
         loop = asyncio.get_running_loop()
         num_commas, num_colons = await loop.run_in_executor(_counting, count_values, body)

@@ -6,9 +6,10 @@ from typing import Any, TypeAlias, TypeVar
 from pydantic import ValidationError
 
 from plumbline_models.core.errors import UnknownImageError
+from plumbline_models.core.questions import Question
 from plumbline_serve import messages
 from plumbline_serve.edge import schemas
-from plumbline_serve.edge.parsing import Faults, check_counts, url_image
+from plumbline_serve.edge.parsing import Faults, check_counts, check_num_questions, url_image
 from plumbline_serve.messages import Base64Image, BrokenImage, EncodedImage, ImageSource, Item, RawImage, Threshold
 from plumbline_serve.settings import Limits
 
@@ -29,12 +30,15 @@ def read_document(document: Any, schema: type[B], limits: Limits) -> B:
         limits: The service's.
 
     Raises:
-        TooManyItemsError: It holds more items, images or texts than allowed; looked at first, for reading each
-            of millions would hold up everybody else.
+        TooManyItemsError: It holds more items, questions, images or texts than allowed; looked at first, for reading
+            each of millions would hold up everybody else.
         InvalidFieldError: It does not fit.
     """
     if isinstance(document, dict):
         check_counts(limits, *(document.get(name) for name in ("items", "images", "texts")))
+        items = document.get("items")
+        known = [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
+        check_num_questions(limits, (each.get("questions") for each in known))
     try:
         return schema.model_validate(document)
     except ValidationError as error:
@@ -105,9 +109,14 @@ def _items(items: list[schemas.Item], parts: Parts) -> list[Item]:
             references=tuple(item.references or ()),
             reference_image=_image(item.reference_image, parts),
             phrases=tuple(item.phrases or ()),
+            questions=tuple(map(_question, item.questions or ())),
         )
         for index, item in enumerate(items)
     ]
+
+
+def _question(question: schemas.Question) -> Question:
+    return Question(question.text, question.expect, question.tag, tuple(question.depends_on))
 
 
 def _image(image: str | schemas.ImageSource | None, parts: Parts) -> str | ImageSource | None:

@@ -73,6 +73,14 @@ class Word(BaseModel):
     misaligned: bool = Field(description="Whether the image does not show the word.")
 
 
+class Answer(BaseModel):
+    """What the network answers to one question."""
+
+    p_yes: float = Field(description="Probability that it answers Yes.")
+    p_no: float = Field(description="Probability that it answers No.")
+    score: float = Field(description="That of the right answer; 0 where the question depends on one that failed.")
+
+
 class ScoreValue(BaseModel):
     """What one scorer says of one item; some say more, such as `resized` (qualiclip)."""
 
@@ -86,6 +94,15 @@ class ScoreValue(BaseModel):
     truncated: bool = Field(
         default_factory=bool,
         description="True where the text is longer than what the scorer reads, and its end was left out; else absent.",
+    )
+    answers: list[Answer] = Field(
+        default_factory=list, description="One for each of the item's questions; this and the next four: questions."
+    )
+    mean: float = Field(default_factory=float, description="The mean of the answers' scores.")
+    min: float = Field(default_factory=float, description="The least of them.")
+    failed: list[int] = Field(default_factory=list, description="Questions below the threshold, by index, from 0.")
+    rates: dict[str, float] = Field(
+        default_factory=dict, description="By tag, the share of its questions that did not fail."
     )
 
 

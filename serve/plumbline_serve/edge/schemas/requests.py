@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from plumbline_models.core.questions import ExpectedAnswer
 from plumbline_serve.edge.parsing import (
     AtLeastOne,
     Channels,
@@ -12,7 +13,9 @@ from plumbline_serve.edge.parsing import (
     Finite,
     ItemTexts,
     NumWords,
+    QuestionIndices,
     ScorerNames,
+    TagText,
     Timeout,
     bounds_fault,
     choice_fault,
@@ -89,6 +92,18 @@ ImageRef: TypeAlias = Annotated[
 ]
 
 
+class Question(Strict):
+    """A yes-or-no question about the image."""
+
+    text: str
+    expect: ExpectedAnswer = Field("yes", description="The right answer.")
+    tag: TagText | None = Field(None, description="What kind of question it is: questions of one tag get one rate.")
+    depends_on: QuestionIndices = Field(
+        default_factory=list,
+        description="Questions of the same item by index, from 0: where one of them fails, this one counts as 0.",
+    )
+
+
 class Item(Strict):
     """One image, one text, or both."""
 
@@ -102,6 +117,7 @@ class Item(Strict):
     phrases: ItemTexts | None = Field(
         None, description="Parts of the text that are held against the image too: phrase_clipscore."
     )
+    questions: list[Question] | None = Field(None, description="What is asked about the image: questions.")
 
 
 class Request(Strict):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from google.protobuf import json_format
 
+from plumbline_models.core.questions import Question
 from plumbline_serve.messages import BrokenImage, EncodedImage, Item, RawImage, UrlImage
 from plumbline_wire.v1 import scoring_pb2 as pb
 
@@ -46,6 +47,7 @@ def test_every_source_reaches_the_service_as_what_it_is(edge) -> None:
         pb.Item(),
         pb.Item(references=["x", ""], reference_image_key="k"),
         pb.Item(reference_image=IMAGE, phrases=["y"]),
+        pb.Item(questions=[pb.Question(text="q"), pb.Question(text="r", expect=pb.EXPECT_NO, tag="", depends_on=[0])]),
     ]
     edge.rpc.Score(
         pb.ScoreRequest(
@@ -62,6 +64,7 @@ def test_every_source_reaches_the_service_as_what_it_is(edge) -> None:
         Item("4", None, None),
         Item("5", None, None, references=("x", ""), reference_image="k"),
         Item("6", None, None, reference_image=EncodedImage(HALLO), phrases=("y",)),
+        Item("7", None, None, questions=(Question("q"), Question("r", "no", "", (0,)))),
     ]
     assert received.scorers == ["sum"]
     assert 0 < received.timeout_ms <= 60_000

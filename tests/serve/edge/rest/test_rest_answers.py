@@ -8,11 +8,13 @@ import numpy as np
 import orjson
 import pytest
 
+from plumbline_models.core.questions import Question
 from plumbline_serve.edge import schemas
 from plumbline_serve.messages import Base64Image, BrokenImage, EncodedImage, Item, RawImage, UrlImage
 
 HALLO = b"hallo"  # adds up to 528, a third of which is 176
 B64 = {"b64": base64.b64encode(HALLO).decode()}
+ASKED = [{"text": "q"}, {"text": "r", "expect": "no", "tag": "", "depends_on": [0]}]
 
 
 def test_a_score_reply_has_every_member_of_the_contract(edge) -> None:
@@ -61,7 +63,7 @@ def test_every_source_reaches_the_service_as_what_it_is(edge, form) -> None:
             {"image": {"part": "b"}},
             {"text": "only", "references": ["x", ""], "reference_image": "k", "phrases": []},
             {},
-            {"references": None, "reference_image": {"part": "a"}, "phrases": ["y"]},
+            {"references": None, "reference_image": {"part": "a"}, "phrases": ["y"], "questions": ASKED},
         ],
         "scorers": ["sum"],
         "timeout_ms": 60_000,
@@ -83,7 +85,14 @@ def test_every_source_reaches_the_service_as_what_it_is(edge, form) -> None:
     assert received.items[5:] == [
         Item("5", None, "only", references=("x", ""), reference_image="k"),
         Item("6", None, None),
-        Item("7", None, None, reference_image=EncodedImage(HALLO), phrases=("y",)),
+        Item(
+            id="7",
+            image=None,
+            text=None,
+            reference_image=EncodedImage(HALLO),
+            phrases=("y",),
+            questions=(Question("q"), Question("r", "no", "", (0,))),
+        ),
     ]
 
 
