@@ -1,10 +1,13 @@
 import json
+import threading
 
+import jiter
 import pytest
 
 from plumbline_models.core.errors import MalformedRequestError, RequestTooLargeError
 from plumbline_serve.edge.rest import json_document
-from plumbline_serve.edge.rest.json_document import SCAN_BYTES, count_values, read_json
+from plumbline_serve.edge.rest.json_document import INLINE_BYTES, PIECE_BYTES, read_json
+from plumbline_serve.edge.rest.json_survey import LONG_BYTES, SCAN_BYTES, Survey
 from plumbline_serve.settings import Limits
 
 LIMITS = Limits(max_items=2, max_questions=1, max_text_chars=10)
@@ -27,11 +30,11 @@ MALFORMED = [
     pytest.param(b'{"scorers": ["\\udc00"]}', id="half a surrogate pair in an array"),
     pytest.param(b'{"text": "\\ud800", "a": NaN}', id="half a surrogate pair and NaN"),
     pytest.param(b'{"text": "\\ud800", "text": "a"}', id="half a surrogate pair and a member twice"),
-    pytest.param(b'{"text": "\\ud800", "a": ' + b"[" * 100_000, id="half a surrogate pair, deeply nested"),
+    pytest.param(b'{"text": "\\ud800", "a": ' + b"[" * 5000, id="half a surrogate pair, deeply nested"),
     pytest.param(b'{"text": "\\ud800", "a": 1' + b"0" * 10_000 + b"}", id="half a surrogate pair, endless integer"),
     pytest.param(b'{"a": "\x00"}', id="raw control character"),
-    pytest.param(b"[" * 100_000, id="deeply nested"),
-    pytest.param(b'{"a":' * 100_000, id="deeply nested objects"),
+    pytest.param(b"[" * 5000, id="deeply nested"),
+    pytest.param(b'{"a":' * 5000, id="deeply nested objects"),
     pytest.param(b"[" * 5000 + b"]" * 5000, id="deeply nested and closed"),
     pytest.param(b"1" * 10_000, id="endless integer"),
     pytest.param(b"\x89PNG\r\n\x1a\n", id="an image"),
@@ -41,7 +44,7 @@ MALFORMED = [
 @pytest.mark.parametrize("body", MALFORMED)
 async def test_what_is_no_strict_json_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedRequestError):
-        await read_json(body, LIMITS)
+        await read_json(body, Limits())
 
 
 async def test_the_refusal_says_where_but_not_what() -> None:
@@ -67,6 +70,8 @@ async def test_half_a_surrogate_pair_may_stand_in_a_text(half: str) -> None:
 
 
 MANY = [
+    pytest.param(b"[%s]" % (b"[" * 150 + b"]" * 150) * 20_000, id="containers without a comma"),
+    pytest.param(b"[%s]" % b",".join([b"1" * 2000] * 1500), id="bytes outside of strings"),
     pytest.param(b"[" + b"{}," * 3000 + b"{}]", id="values"),
     pytest.param(b"{%s}" % b",".join(b'"%d":0' % number for number in range(200)), id="members"),
     pytest.param(b'["\\\\",%s{}]' % (b"{}," * 3000), id="values behind an escaped backslash"),
@@ -92,4 +97,79 @@ async def test_texts_as_long_as_allowed_may_consist_of_commas() -> None:
 @pytest.mark.parametrize("text", [',:"\\', "\\\\", '\\"', ":,"], ids=["all", "backslashes", "escaped quote", "plain"])
 async def test_commas_and_colons_in_strings_are_no_values(text: str, shift: int) -> None:
     document = {"a" * shift: [text * (SCAN_BYTES // len(text)), text], "b": text}
-    assert count_values(json.dumps(document).encode()) == (2, 2)
+    survey = Survey()
+    for _ in survey.pieces(json.dumps(document).encode()):
+        pass
+    assert (survey.num_commas, survey.num_colons, survey.num_containers, survey.num_strings) == (2, 2, 2, 5)
+    (start, end), *_ = survey.long_strings
+    assert json.dumps(document).encode()[start:end] == json.dumps(document["a" * shift][0])[1:-1].encode()
+
+
+LONG = {
+    "base64": "QUJD" * (INLINE_BYTES // 2),
+    "line breaks": "QUJD\n" * (INLINE_BYTES // 4),
+    "slashes": "a/" * INLINE_BYTES,
+    "backslashes": "\\" * INLINE_BYTES,
+    "backslashes, shifted": "x" + "\\" * INLINE_BYTES,
+    "backslashes before halves of pairs": "\\ud83d\\" * (INLINE_BYTES // 4),
+    "two bytes": "é" * INLINE_BYTES,
+    "three bytes": "中" * (INLINE_BYTES // 2),
+    "four bytes": "x" + "😀" * (INLINE_BYTES // 2),
+    "quotes": '"' * INLINE_BYTES,
+}
+
+
+@pytest.mark.parametrize("is_ascii", [True, False], ids=["escaped", "as it is"])
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG.keys())
+async def test_long_strings_are_read_as_they_are_wherever_they_are_cut(text: str, is_ascii: bool) -> None:
+    document = {"images": {"a": {"b64": text}}, "items": [{"id": "1", "image": "a", "text": text}, [text, "b", 1]]}
+    body = json.dumps(document, ensure_ascii=is_ascii).replace("/", "\\/").encode()
+    assert len(body) > INLINE_BYTES
+    assert await read_json(body, LIMITS) == document
+    assert await read_json(bytearray(body), LIMITS) == document
+
+
+BEYOND_INLINE = b'"' + b"A" * INLINE_BYTES + b'"'
+LONG_MALFORMED = [
+    pytest.param(b'{"a": "%s\\x"}' % (b"A" * INLINE_BYTES), id="no escape"),
+    pytest.param(b'{"a": "%s\n"}' % (b"A" * INLINE_BYTES), id="control character"),
+    pytest.param(b'{"a": "%s\xff%s"}' % (b"A" * INLINE_BYTES, b"A" * INLINE_BYTES), id="not UTF-8"),
+    pytest.param(b'{"a": "%s"}' % (b"\x80" * 2 * INLINE_BYTES), id="middles of characters"),
+    pytest.param(b'{"a": "%s\\ud800"}' % (b"A" * INLINE_BYTES), id="half a pair outside of a text"),
+    pytest.param(b"{%s: 1}" % BEYOND_INLINE, id="long name"),
+    pytest.param(b'{"a": %s, "a": 1}' % BEYOND_INLINE, id="member twice"),
+    pytest.param(b'{"a": %s} {}' % BEYOND_INLINE, id="two documents"),
+    pytest.param(b'{"a": \\"%s}' % BEYOND_INLINE, id="escaped quote outside of a string"),
+    pytest.param(b'{"a": "%s' % (b"A" * INLINE_BYTES), id="no end"),
+]
+
+
+@pytest.mark.parametrize("body", LONG_MALFORMED)
+async def test_what_is_no_strict_json_is_refused_in_large_bodies_too(body: bytes) -> None:
+    with pytest.raises(MalformedRequestError) as caught:
+        await read_json(body, LIMITS)
+    assert " at " not in caught.value.detail  # the place would be that of another text
+
+
+async def test_half_a_surrogate_pair_may_stand_in_a_long_text() -> None:
+    text = "\ud800" * (INLINE_BYTES // 4)
+    assert await read_json(json.dumps({"text": text}).encode(), LIMITS) == {"text": text}
+
+
+async def test_of_large_bodies_only_little_is_parsed_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[tuple[int, str]] = []
+
+    class Noted:
+        @staticmethod
+        def from_json(body: bytes, **options: object) -> object:
+            parsed.append((len(body), threading.current_thread().name))
+            return jiter.from_json(body, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(json_document, "jiter", Noted)
+    texts = [b"QUJD" * INLINE_BYTES, b"\\u4e2d" * INLINE_BYTES, "中".encode() * INLINE_BYTES, b"A" * LONG_BYTES]
+    await read_json(b'{"items":[%s]}' % b",".join(b'{"text":"%s"}' % text for text in texts), LIMITS)
+    assert max(size for size, _ in parsed) <= PIECE_BYTES + 2
+    assert all(thread.startswith("json") for _, thread in parsed)
+    parsed.clear()
+    await read_json(b'{"text":"%s"}' % (b"A" * (INLINE_BYTES // 2)), LIMITS)
+    assert [thread for _, thread in parsed] == [threading.current_thread().name]

@@ -54,7 +54,7 @@ async def read_body(request: Request, limits: Limits, share: Share) -> Body:
         )  # one large piece, which goes back to the system once freed; thousands of small ones do not
         async for chunk in chunks:
             content += chunk
-        return Body(await read_json(bytes(content), limits))
+        return Body(await read_json(content, limits))
     with FormReader(boundary_of(request.headers["content-type"]), max_parts=limits.max_items + 1) as form:
         async for chunk in chunks:
             for start in range(0, len(chunk), _SLICE_BYTES):
