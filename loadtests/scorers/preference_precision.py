@@ -19,10 +19,12 @@ from scipy.stats import spearmanr
 from loadtests.goldens.preference.aesthetic import build_aesthetic
 from loadtests.goldens.preference.clips import build_hpsv2, build_pickscore
 from loadtests.goldens.preference.drawing import image, record
+from loadtests.goldens.preference.hps_v3 import build_hpsv3
 from loadtests.goldens.preference.image_reward import build_image_reward
 from loadtests.scorers.product import encode, open_context
 from plumbline_models.core.protocols import BuildContext, Embedded, PairInput, Score, Scorer
 from plumbline_models.scorers.hpsv2 import HpsV2
+from plumbline_models.scorers.hpsv3 import HpsV3
 from plumbline_models.scorers.imagereward import ImageReward
 from plumbline_models.scorers.pickscore import PickScore
 from plumbline_models.scorers.probe import Aesthetic
@@ -43,7 +45,7 @@ def by_captions(scorer: Any, images: list[str], texts: list[str]) -> NDArray[np.
 
 def by_pairs(scorer: Any, images: list[str], texts: list[str]) -> NDArray[np.float64]:
     """`[texts, images]`: scores of a scorer that reads text and image together."""
-    encoded = encode(scorer.image, [scorer.image.preprocess(image(name)) for name in images])
+    encoded = [encode(scorer.image, [scorer.image.preprocess(image(name))])[0] for name in images]
     pairs = [scorer.pair.preprocess(PairInput(text, tokens)) for text in texts for tokens in encoded]
     return np.array(_values(scorer, Embedded(pairs=encode(scorer.pair, pairs)))).reshape(len(texts), len(images))
 
@@ -58,7 +60,7 @@ def measure(name: str, folder: Path, context: BuildContext) -> list[dict[str, An
     matrix = golden["matrix"]
     scorer = _loaded(scorer_class.build({"model": str(build(folder))}, context))
     found = score(scorer, matrix["images"], [entry["text"] for entry in golden["texts"]])
-    expected = np.array(matrix[next(key for key in ("score_f64", "reward_f64") if key in matrix)])
+    expected = np.array(matrix[next(key for key in ("score_f64", "reward_f64", "mu_f64") if key in matrix)])
     first = matrix.get("rgb_first", {"images": []})
     for place, each in enumerate(first["images"]):  # the service makes images RGB before it resizes them
         expected[:, matrix["images"].index(each)] = np.array(first["reward_f64_rgb_first"])[:, place]
@@ -104,6 +106,7 @@ SCORERS: Mapping[str, tuple[Callable[[Path], Path], type[Scorer], Callable[..., 
     "pickscore": (build_pickscore, PickScore, by_captions),
     "hpsv2": (build_hpsv2, HpsV2, by_captions),
     "imagereward": (build_image_reward, ImageReward, by_pairs),
+    "hpsv3": (build_hpsv3, HpsV3, by_pairs),
 }
 
 

@@ -10,10 +10,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final
 
-from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.protocols import BuildContext, Encoder
 from plumbline_models.networks.causal.checkpoint import CausalCheckpoint, PixelOverrides
+from plumbline_models.networks.causal.engines import open_causal_backend
 from plumbline_models.networks.causal.families import ANSWER_CONVENTIONS, CAUSAL_FAMILIES, CausalFamily
 from plumbline_models.networks.causal.image_encoder import CausalImageEncoder
 from plumbline_models.networks.causal.pair_encoder import CausalPairEncoder
@@ -22,9 +22,6 @@ from plumbline_models.networks.flant5.image_encoder import Aspect, FlanT5ImageEn
 from plumbline_models.networks.flant5.pair_encoder import FlanT5PairEncoder
 from plumbline_models.networks.vqa_family import Family
 from plumbline_models.text.questions import DEFAULT_ANSWER, DEFAULT_QUESTION, SLOT, QuestionTemplate
-
-_COMPILES_CAUSAL: Final = frozenset({"openvino", "tensorrt", "tensorrt-rtx"})
-"""Backends that take the causal networks' graphs; elsewhere torch runs them, which keeps prefixes on its device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +84,12 @@ def _open_causal(family: CausalFamily, spec: VqaSpec, context: BuildContext) -> 
     if spec.aspect is not None or spec.vision_tower is not None:
         raise ConfigError(f"The family {family.name} takes neither image_aspect_ratio nor vision_tower.")
     checkpoint = CausalCheckpoint(spec.name, family, tokenizer=spec.tokenizer, overrides=spec.pixels)
-    open_backend = partial(_open_backend, context)
+    open_backend = partial(open_causal_backend, context)
     image = CausalImageEncoder(checkpoint, open_backend)
     pair = CausalPairEncoder(
         checkpoint, open_backend, template=spec.template, repetition_penalty=spec.repetition_penalty
     )
     return VqaEncoders(image=context.registry.take(image), pair=context.registry.take(pair))
-
-
-def _open_backend(context: BuildContext) -> Backend:
-    return context.backend if context.backend.name in _COMPILES_CAUSAL else context.open_eager()
 
 
 FAMILIES: Final[Mapping[Family, FamilyEntry]] = MappingProxyType(

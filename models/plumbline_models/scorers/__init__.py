@@ -21,6 +21,7 @@ from plumbline_models.core.sections import all_of
 from plumbline_models.scorers.clipscore import ClipScore
 from plumbline_models.scorers.fclipscore import FClipScore
 from plumbline_models.scorers.hpsv2 import HpsV2
+from plumbline_models.scorers.hpsv3 import HpsV3
 from plumbline_models.scorers.image_similarity import ImageSimilarity
 from plumbline_models.scorers.imagereward import ImageReward
 from plumbline_models.scorers.integrity import Integrity
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 SCORERS: Final[tuple[type[Scorer], ...]] = (
     *(ClipScore, FClipScore, VqaScore, QualiClip, Questions),
     *(RefClipScore, PhraseClipScore, ImageSimilarity),
-    *(PickScore, HpsV2, ImageReward),
+    *(PickScore, HpsV2, ImageReward, HpsV3),
     *(Aesthetic, Nsfw, Probe, Integrity),
 )
 """Plumbline's own, in the order in which they are listed."""

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 
 class Shards:
-    """The tensors of one folder by name; a tensor is read when it is used.
+    """The tensors of one checkpoint by name; a tensor is read when it is used.
 
     Args:
-        folder: Holds one of `WEIGHT_FILES` (of `weight_files`), or an index of shards of one.
+        place: A file, or an index of shards; or a folder that holds one of `WEIGHT_FILES` (of `weight_files`), or an
+            index of shards of one.
 
     Raises:
         CheckpointNotFoundError: There is none of these, or a shard is missing.
@@ -32,9 +33,10 @@ class Shards:
         UnsafeCheckpointError: A pickle holds more than tensors.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._file_of = _list_tensors(folder)
+    def __init__(self, place: Path) -> None:
+        file = find_weights_in(place) if place.is_dir() else place
+        self._folder = file.parent
+        self._file_of = _list_tensors(file)
         self._pickles: dict[str, Mapping[str, Any]] = {}
         self._kinds: dict[str, FileKind] = {}
         self._maps: dict[str, MappedTensors] = {}
@@ -179,10 +181,9 @@ class Shards:
         return self._pickles[file]
 
 
-def _list_tensors(folder: Path) -> Mapping[str, str]:
-    found = find_weights_in(folder)
-    files_of(found)
-    return shards_of(found) if is_index(found) else dict.fromkeys(_names_in(found), found.name)
+def _list_tensors(file: Path) -> Mapping[str, str]:
+    files_of(file)
+    return shards_of(file) if is_index(file) else dict.fromkeys(_names_in(file), file.name)
 
 
 def _names_in(file: Path) -> Sequence[str]:

@@ -7,6 +7,7 @@ import pytest
 
 from loadtests.goldens.preference.clips import build_hpsv2, build_pickscore
 from loadtests.goldens.preference.drawing import GOLDEN, record
+from loadtests.goldens.preference.hps_v3 import build_hpsv3
 from loadtests.goldens.preference.image_reward import build_image_reward
 from plumbline_models.core.protocols import Embedded
 from plumbline_serve.assembly import assembled
@@ -23,7 +24,13 @@ from plumbline_serve.requests.ranking import probabilities
 from plumbline_serve.settings import Settings
 
 FLOAT32 = 2e-5  # of products of up to 100, which the program computes in float64 here
-BUILDERS = {"pickscore": build_pickscore, "hpsv2": build_hpsv2, "imagereward": build_image_reward}
+BUILDERS = {
+    "pickscore": build_pickscore,
+    "hpsv2": build_hpsv2,
+    "imagereward": build_image_reward,
+    "hpsv3": build_hpsv3,
+}
+KINDS = {"imagereward": "reward", "hpsv3": "mu"}
 
 
 @pytest.fixture
@@ -49,7 +56,7 @@ async def test_one_request_has_every_score_of_the_authors_programs(assembly):
     items = [Item(id=name, image=name, text=text) for name in table]
     reply = await assembly.service.score(ScoreRequest(items, images=table))
     for scorer in BUILDERS:
-        kind = "reward" if scorer == "imagereward" else "score"
+        kind = KINDS.get(scorer, "score")
         matrix, tolerance = record(scorer)["matrix"], record(scorer)["meta"]["tolerance"][kind]
         expected = [matrix[f"{kind}_f64"][0][matrix["images"].index(name)] for name in table]
         found = [result.scores[scorer].value for result in reply.results]

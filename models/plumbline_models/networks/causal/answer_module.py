@@ -1,10 +1,7 @@
-"""How likely an answer is behind an image and a question, for causal networks: one prefix, many tails.
+"""How likely an answer is behind an image and a question, for causal networks.
 
-The prefix (all up to the caption) is read once per image and its keys and values are kept; the tails are read as one
-right-padded batch against them; the vocabulary is multiplied at the scored positions alone.
-
-torch keeps keys and values on its device, in the graph `causal_answer`. Compilers, whose engines keep nothing, take
-the two steps as two graphs, `causal_prefix` and `causal_tails`.
+The vocabulary is multiplied at the scored positions alone. torch takes the whole as the graph `causal_answer`; of the
+two graphs that compilers take this is the second, `causal_tails`.
 """
 
 from typing import Any
@@ -12,53 +9,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plumbline_models.core.byte_bounded_cache import ByteBoundedCache
 from plumbline_models.networks.causal.prefix_attention import SharedPrefix
-from plumbline_models.networks.causal.rules import KEPT_BYTES, AnswerRules
+from plumbline_models.networks.causal.prefix_module import PrefixModule, keep_prefixes
+from plumbline_models.networks.causal.rules import AnswerRules
 
 
-class CausalModule(nn.Module):
-    """Reads prefixes, and tails behind them.
+class AnswerModule(PrefixModule):
+    """Scores answers at the ends of tails.
 
     Args:
         language: The network's language part, from embeddings to its last norm.
         vocabulary: From there to logits.
+        rules: What is scored.
     """
 
     def __init__(self, language: Any, vocabulary: nn.Linear, rules: AnswerRules) -> None:
-        super().__init__()
-        self.language = language
+        super().__init__(language, rules)
         self.vocabulary = vocabulary
         self._rules = rules
-        if hasattr(language, "_deepstack_process"):
-            language._deepstack_process = _add  # noqa: SLF001 - the library's reads sizes back from the mask
 
-    def read_prefix(self, image_encodings: Tensor, ids: Tensor, positions: Tensor) -> SharedPrefix:
-        """Keys and values of a prefix.
-
-        Args:
-            image_encodings: `[1 + deep, P, D]`: the tokens of the image, and what deeper layers add to them.
-            ids: `[S]`, placeholders where the image's tokens stand.
-            positions: `[axes, S]`.
-        """
-        prefix = SharedPrefix()
-        is_image = (ids == self._rules.placeholder_id)[:, None]
-        which = (is_image[:, 0].cumsum(0) - 1).clamp(min=0)
-        texts = self._embed(ids.where(~is_image[:, 0], 0))
-        levels = image_encodings.to(texts.dtype)[:, which]
-        deep: dict[str, Any] = {}
-        if image_encodings.shape[0] > 1:
-            added = levels[1:].where(is_image, 0)[:, None]
-            deep = {"visual_pos_masks": None, "deepstack_visual_embeds": list(added.unbind(0))}
-        self._read(levels[0].where(is_image, texts)[None], positions[:, None], prefix, **deep)
-        return prefix
-
-    def read_tails(
+    def score_tails(
         self, prefix: SharedPrefix, seen_ids: Tensor, start: Tensor, *, tails: tuple[Tensor, Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Score tails behind one prefix.
 
         Args:
+            prefix: What they continue.
             seen_ids: `[S]`, of the prefix.
             start: `[1]`, the position of a tail's first token.
             tails: `tail_ids`, `scored_at` and `answer_ids`, as in `CausalAnswer.forward`.
@@ -67,29 +43,13 @@ class CausalModule(nn.Module):
             As `CausalAnswer.forward`.
         """
         tail_ids, scored_at, answer_ids = tails
-        steps = start + torch.arange(tail_ids.shape[1], device=tail_ids.device)
-        hidden = self._read(self._embed(tail_ids), steps.expand(self._rules.num_axes, *tail_ids.shape), prefix)
-        hidden = hidden.gather(1, scored_at[:, :, None].expand(-1, -1, hidden.shape[-1]))
+        hidden = self.read_tails(prefix, start, tail_ids, scored_at)
         logits = self.vocabulary(hidden)[:, :, : self._rules.num_tokens].float()
         if self._rules.repetition_penalty != 1.0:
             logits = self._penalise(logits, seen_ids, tail_ids)
         log_probs = logits.log_softmax(-1)
         rival = log_probs[:, 0, self._rules.rival_id : self._rules.rival_id + 1]
         return log_probs.gather(2, answer_ids[:, :, None])[:, :, 0], rival
-
-    def _embed(self, ids: Tensor) -> Tensor:
-        embedded: Tensor = self.language.get_input_embeddings()(ids)
-        return embedded
-
-    def _read(self, embedded: Tensor, positions: Tensor, prefix: SharedPrefix, **deep: Any) -> Tensor:
-        hidden: Tensor = self.language(
-            inputs_embeds=embedded,
-            position_ids=positions[0] if positions.shape[0] == 1 else positions,
-            use_cache=False,
-            prefix=prefix,
-            **deep,
-        ).last_hidden_state
-        return hidden
 
     def _penalise(self, logits: Tensor, prefix_ids: Tensor, tail_ids: Tensor) -> Tensor:
         penalty = self._rules.repetition_penalty
@@ -98,14 +58,12 @@ class CausalModule(nn.Module):
         return torch.where(is_seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
-class CausalAnswer(CausalModule):
+class CausalAnswer(AnswerModule):
     """The graph `causal_answer`: both steps, prefixes kept on the device."""
 
     def __init__(self, language: Any, vocabulary: nn.Linear, rules: AnswerRules) -> None:
         super().__init__(language, vocabulary, rules)
-        self._kept: ByteBoundedCache[tuple[int, ...], SharedPrefix] = ByteBoundedCache(
-            KEPT_BYTES, lambda prefix: prefix.num_bytes, keeps_newest=True
-        )
+        self._kept = keep_prefixes()
 
     def forward(  # noqa: PLR0917 - an engine gives a graph its inputs by position
         self,
@@ -134,23 +92,13 @@ class CausalAnswer(CausalModule):
             `[N, K]` logarithms of the probabilities of the answer's tokens, `[N, 1]` of the rival behind the first
             scored position.
         """
-        shared = int(num_shared)
-        prefix = self._kept.get_or_make(
-            tuple(image_key.tolist()), lambda: self.read_prefix(image_encodings, prefix_ids, prefix_positions)
-        )
-        start = prefix_positions[:, :shared].max()[None] + 1
-        return self.read_tails(prefix.cut(shared), prefix_ids[:shared], start, tails=(tail_ids, scored_at, answer_ids))
+        read = image_encodings, prefix_ids, prefix_positions
+        prefix, start = self.open_prefix(self._kept, image_key, read=read, num_shared=num_shared)
+        seen_ids = prefix_ids[: int(num_shared)]
+        return self.score_tails(prefix, seen_ids, start, tails=(tail_ids, scored_at, answer_ids))
 
 
-class CausalPrefix(CausalModule):
-    """The graph `causal_prefix`."""
-
-    def forward(self, image_encodings: Tensor, prefix_ids: Tensor, prefix_positions: Tensor) -> Tensor:
-        """`[S, 2 * layers, heads, head width]`: keys, then values, of each layer; see `CausalAnswer.forward`."""
-        return self.read_prefix(image_encodings, prefix_ids, prefix_positions).stacked()
-
-
-class CausalTails(CausalModule):
+class CausalTails(AnswerModule):
     """The graph `causal_tails`."""
 
     def forward(  # noqa: PLR0917 - an engine gives a graph its inputs by position
@@ -168,9 +116,4 @@ class CausalTails(CausalModule):
             start: `[1]`, the position of a tail's first token.
         """
         unpacked = SharedPrefix.unstacked(prefix)
-        return self.read_tails(unpacked, prefix_ids, start, tails=(tail_ids, scored_at, answer_ids))
-
-
-def _add(hidden: Tensor, _mask: None, added: Tensor) -> Tensor:
-    """What a deeper layer gets of the image; zero where the prompt has no image."""
-    return hidden + added
+        return self.score_tails(unpacked, prefix_ids, start, tails=(tail_ids, scored_at, answer_ids))

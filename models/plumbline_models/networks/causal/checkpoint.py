@@ -5,8 +5,6 @@ and the library's; both give the same numbers here. The tokenizer lies in the fo
 """
 
 import hashlib
-import importlib.metadata
-import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,16 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, cast
 
-from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, ConfigError
+from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.protocols import Origin
 from plumbline_models.core.weights import Seek
 from plumbline_models.networks.causal.families import CausalFamily
-from plumbline_models.networks.causal.pixel_config import read_pixels
 from plumbline_models.networks.causal.pixels import PixelPolicy, Tiles, WholePatches
-from plumbline_models.networks.causal.rules import PixelRules
-from plumbline_models.networks.causal.tokenizers import ByteLevelTokenizer, SentencePieces
+from plumbline_models.networks.causal.published import PublishedNetwork
 from plumbline_models.networks.vqa_family import check_family
-from plumbline_models.text.plain_text import PlainTokenizer
 from plumbline_models.weights.digest import SHORT
 from plumbline_models.weights.folders import (
     check_folder,
@@ -46,8 +41,6 @@ LICENCES: Final = (
 )
 """As the checkpoints' own pages state them, by a pattern of the name; anything else is `unknown`."""
 _TOWER: Final = "model.vision_tower."
-_LLAMA: Final[Mapping[str, int]] = {"hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 32}
-"""What the library's layout leaves out where it is Llama's own."""
 
 
 def causal_origin(name: str) -> Origin:
@@ -71,39 +64,12 @@ class PixelOverrides:
     """For families that cut images into tiles: whether they do."""
 
 
-@dataclass(frozen=True, slots=True)
-class LanguageSizes:
-    """Of the language part."""
-
-    width: int
-    num_layers: int
-    num_key_heads: int
-    head_width: int
-
-
 @dataclass(frozen=True)
-class CausalCheckpoint:
-    """A checkpoint by name; its parts are read at first use.
+class CausalCheckpoint(PublishedNetwork):
+    """A question-answering network by name; see `PublishedNetwork`."""
 
-    Args:
-        name: A folder, or a hub name.
-        tokenizer: Folder or hub name of the tokenizer; None: the checkpoint's own.
-
-    Raises:
-        ConfigError: The packages that run it are not installed.
-    """
-
-    name: str
     family: CausalFamily
-    tokenizer: str | None = None
     overrides: PixelOverrides = PixelOverrides()
-
-    def __post_init__(self) -> None:
-        if importlib.util.find_spec("transformers") is None:
-            raise ConfigError(
-                f'The family {self.family.name} needs more packages: pip install "plumbline-serve[vlm]".',
-                family=self.family.name,
-            )
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
@@ -122,12 +88,6 @@ class CausalCheckpoint:
         return find_small_files(self.name)
 
     @cached_property
-    def pieces(self) -> PlainTokenizer:
-        """The tokenizer."""
-        file = self._pieces_file
-        return SentencePieces(file) if file.name == "tokenizer.model" else ByteLevelTokenizer(file)
-
-    @cached_property
     def pixels(self) -> PixelPolicy:
         """How images are resized."""
         policy = self._pixels[0]
@@ -141,51 +101,6 @@ class CausalCheckpoint:
                 f"The family {self.family.name} does not take this setting of images.", overrides=self.overrides
             )
         return policy
-
-    @property
-    def pixel_rules(self) -> PixelRules:
-        """How the tower takes its pixels."""
-        return self._pixels[1]
-
-    @cached_property
-    def num_tile_tokens(self) -> int:
-        """Tokens of the prompt that stand for one tile, where tiles are squares of one size; else 0."""
-        vision = self.vision_config
-        if isinstance(self._pixels[0], WholePatches):
-            return 0
-        side = int(vision["image_size"]) // int(vision["patch_size"])
-        return side**2 // int(self.config.get("scale_factor", 1)) ** 2
-
-    @cached_property
-    def sizes(self) -> LanguageSizes:
-        """Sizes of the language part.
-
-        Raises:
-            CheckpointError: One is not stated.
-        """
-        nested = self.config.get("text_config")
-        stated = {**(_LLAMA if self.family.name == "llava-1.5" else {}), **self.config}
-        stated |= nested if isinstance(nested, Mapping) else {}
-        try:
-            width, num_heads = int(stated["hidden_size"]), int(stated["num_attention_heads"])
-            return LanguageSizes(
-                width=width,
-                num_layers=int(stated["num_hidden_layers"]),
-                num_key_heads=int(stated.get("num_key_value_heads") or num_heads),
-                head_width=int(stated.get("head_dim") or width // num_heads),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"The checkpoint {self.name} lacks its sizes.", reason=str(error)) from error
-
-    @property
-    def num_levels(self) -> int:
-        """Of an image's tokens: those in the prompt, and those that deeper layers of the language part add."""
-        return 1 + len(self.vision_config.get("deepstack_visual_indexes") or ())
-
-    @property
-    def facts(self) -> str:
-        """What besides the weights decides what the network computes, for keys of what is compiled."""
-        return repr((dict(self.config), dict(self.vision_config), importlib.metadata.version("transformers")))
 
     @cached_property
     def vision_config(self) -> Mapping[str, Any]:
@@ -273,19 +188,3 @@ class CausalCheckpoint:
         from plumbline_models.networks.causal.loading import NetworkSource, open_network  # noqa: PLC0415 - torch
 
         return open_network(cast("NetworkSource", self))  # pyright takes no cached property for a property
-
-    @property
-    def _pieces_name(self) -> str:
-        return "tokenizer.model" if self.family.name == "llava-1.5" else "tokenizer.json"
-
-    @cached_property
-    def _pieces_file(self) -> Path:
-        folder, name = find_small_files(self.tokenizer) if self.tokenizer else self.folder, self._pieces_name
-        file = next((file for file in (folder / name, folder / "tokenizer" / name) if file.is_file()), None)
-        if file is None:
-            raise CheckpointNotFoundError(f"The checkpoint {folder.name} has no {name}.", folder=str(folder))
-        return file
-
-    @cached_property
-    def _pixels(self) -> tuple[PixelPolicy, PixelRules]:
-        return read_pixels(self.family, self.vision_config, file=self.folder / "preprocessor_config.json")

@@ -8,7 +8,7 @@ import numpy as np
 
 from plumbline_models.core.arrays import Array, TokenIds
 from plumbline_models.networks.causal.image_encoder import ImageInPrompt
-from plumbline_models.networks.causal.prompts import PromptTail, num_shared
+from plumbline_models.networks.causal.prompts import PromptTail
 
 MIN_TAIL_TOKENS: Final = 2
 """A tracer takes a length of one for a constant."""
@@ -20,6 +20,13 @@ class PreprocessedQuestion:
 
     image: ImageInPrompt
     tail: PromptTail
+    num_stock: int
+    """Of the tail's ids, those with which nearly all tails begin."""
+
+    @property
+    def num_read(self) -> int:
+        """Tokens that are read for this caption alone, beside others that begin alike."""
+        return len(self.tail.ids) - self.num_stock
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +41,13 @@ class PromptPrefix:
     """Of the ids, those up to and including the image; the others are the beginning of nearly all tails."""
 
 
-def count_shared(batch: Sequence[PreprocessedQuestion], stock_ids: TokenIds) -> int:
+def count_shared(batch: Sequence[PreprocessedQuestion]) -> int:
     """How much of the stock beginning every tail of a batch has, with at least one token left to read in each.
 
     Args:
         batch: At least one, all about one image.
-        stock_ids: What nearly all tails begin with.
     """
-    return min(min(num_shared(stock_ids, each.tail.ids), each.tail.num_prompt - 1) for each in batch)
+    return min(min(each.num_stock, each.tail.num_prompt - 1) for each in batch)
 
 
 def arrange_questions(batch: Sequence[PreprocessedQuestion], prefix: PromptPrefix) -> dict[str, Array]:
@@ -51,8 +57,17 @@ def arrange_questions(batch: Sequence[PreprocessedQuestion], prefix: PromptPrefi
         batch: At least one, all about one image.
         prefix: Of that image.
     """
-    image = batch[0].image
-    shared = count_shared(batch, prefix.ids[prefix.num_head :])
+    return {**arrange_tails(batch, prefix), "answer_ids": _pad([each.tail.answer_ids for each in batch])}
+
+
+def arrange_tails(batch: Sequence[PreprocessedQuestion], prefix: PromptPrefix) -> dict[str, Array]:
+    """Of those inputs, what any graph takes that reads tails behind a prefix.
+
+    Args:
+        batch: At least one, all about one image.
+        prefix: Of that image.
+    """
+    image, shared = batch[0].image, count_shared(batch)
     tails = [each.tail for each in batch]
     starts = [np.arange(tail.num_prompt - 1 - shared, len(tail.ids) - shared) for tail in tails]
     return {
@@ -63,7 +78,6 @@ def arrange_questions(batch: Sequence[PreprocessedQuestion], prefix: PromptPrefi
         "num_shared": np.array([prefix.num_head + shared], dtype=np.int64),
         "tail_ids": _pad([tail.ids[shared:] for tail in tails], least=MIN_TAIL_TOKENS),
         "scored_at": _pad(starts),
-        "answer_ids": _pad([tail.answer_ids for tail in tails]),
     }
 
 

@@ -22,31 +22,38 @@ ANSWER_CONVENTIONS: Final[Mapping[Conventions, str]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CausalFamily:
-    """One family."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wording:
+    """A prompt around an image."""
 
-    name: CausalName
+    name: str
     head: str
     """All that stands before the image; `controls` in it are control tokens."""
     tail: str
-    """All that stands behind the image, up to the answer; `{}` stands for the question."""
+    """All that stands behind the image, up to where something is scored; `{}` stands for the caller's text."""
+    placeholder: str
+    """The control token that stands where one of the image's tokens does."""
+    controls: tuple[str, ...]
+    has_tiles: bool = False
+    """Whether images are written tile by tile, with marks around them."""
+    num_axes: int = 1
+    """Of a token's position: 1, or 3 where the image's tokens have time, height and width (M-RoPE)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CausalFamily(Wording):
+    """One family; in its prompt `{}` stands for the question."""
+
+    name: CausalName
     question: str
     answer: str
     rival: str
     """What the other answer begins with."""
     conventions: Conventions
-    placeholder: str
-    """The control token that stands where one of the image's tokens does."""
-    controls: tuple[str, ...]
     end: str | None = None
     """The control token that closes a scored answer."""
     is_vocabulary_cut: bool = False
     """Whether the softmax runs over the tokenizer's own vocabulary alone, where the checkpoint stores a larger one."""
-    has_tiles: bool = False
-    """Whether images are written tile by tile, with marks around them."""
-    num_axes: int = 1
-    """Of a token's position: 1, or 3 where the image's tokens have time, height and width (M-RoPE)."""
 
 
 _SYSTEM = (

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.core.protocols import EncoderKind
-from plumbline_models.networks.causal.checkpoint import CausalCheckpoint
 from plumbline_models.networks.causal.pixels import ResizedImage
+from plumbline_models.networks.causal.published import PublishedNetwork
 from plumbline_models.networks.causal.rules import PixelRules
 from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts
 from plumbline_models.networks.fingerprint import fingerprint
@@ -50,7 +50,7 @@ class ImageInPrompt:
     key: tuple[int, int]
 
 
-class CausalImageEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedImage, ImageInPrompt]):
+class CausalImageEncoder(CompiledEncoder[PublishedNetwork, PreprocessedImage, ImageInPrompt]):
     """Encodes images for `CausalPairEncoder`."""
 
     kind: EncoderKind = "image"
@@ -136,7 +136,7 @@ def _shape_of_pixels(rules: PixelRules) -> tuple[int | Dim, ...]:
     return batch, Dim("tiles", 1, 17, _MAX_TILES) if rules.order == "tiles" else 1, side, side, 3
 
 
-def _build(checkpoint: CausalCheckpoint) -> "CausalImage":
+def _build(checkpoint: PublishedNetwork) -> "CausalImage":
     from plumbline_models.networks.causal.towers import CausalImage  # noqa: PLC0415 - torch, when compiling
 
     return CausalImage(checkpoint.network.model, checkpoint.pixel_rules)

@@ -70,13 +70,48 @@ def open_network(checkpoint: NetworkSource) -> Any:
         CheckpointError: The weights are not there or damaged.
     """
     checkpoint.shards.check_types()  # the library would convert them, or leave them as they are
+    return _open_own_llava(checkpoint) if "mm_vision_tower" in checkpoint.config else _open(checkpoint)
+
+
+def load_described(kind: Any, config: Any, state: Mapping[str, Tensor], *, name: str, dtype: torch.dtype) -> Any:
+    """A network of the library in eval mode.
+
+    Args:
+        kind: Its class there.
+        config: Of that class.
+        state: Tensors by the names that the class has for them.
+        name: The checkpoint's, for errors.
+        dtype: What it becomes.
+
+    Raises:
+        StateDictError: A tensor is missing or has the wrong shape.
+        CheckpointError: The library does not take them.
+    """
+    _tell_library()
+    try:
+        opened: Any = kind.from_pretrained(  # nosec B615  # of tensors that are here
+            None,
+            config=config,
+            state_dict=dict(state),
+            dtype=dtype,
+            attn_implementation=_ATTENTION_OF,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise CheckpointError(f"The checkpoint {name} cannot be loaded.", reason=str(error)) from error
+    return _checked(*opened, name=name)
+
+
+def _tell_library() -> None:
     AttentionInterface.register(ATTENTION, attend)
     library_logging.disable_progress_bar()
-    network, report = _open_own_llava(checkpoint) if "mm_vision_tower" in checkpoint.config else _open(checkpoint)
+
+
+def _checked(network: Any, report: Mapping[str, Any], *, name: str) -> Any:
     lacking = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if lacking:
         raise StateDictError(
-            f"The checkpoint {checkpoint.name} does not hold the whole network; {lacking[0]} for one is not there.",
+            f"The checkpoint {name} does not hold the whole network; {lacking[0]} for one is not there.",
             lacking=lacking,
         )
     pin_rotations(network)
@@ -84,7 +119,8 @@ def open_network(checkpoint: NetworkSource) -> Any:
     return network.eval()
 
 
-def _open(checkpoint: NetworkSource) -> tuple[Any, Mapping[str, Any]]:
+def _open(checkpoint: NetworkSource) -> Any:
+    _tell_library()
     try:
         opened: Any = AutoModelForImageTextToText.from_pretrained(  # nosec B615  # of a local folder
             find_weights(checkpoint.name),
@@ -101,11 +137,10 @@ def _open(checkpoint: NetworkSource) -> tuple[Any, Mapping[str, Any]]:
         ) from error
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"The checkpoint {checkpoint.name} cannot be loaded.", reason=str(error)) from error
-    network, report = opened  # a pair, since the report is wanted
-    return network, report
+    return _checked(*opened, name=checkpoint.name)  # a pair, since the report is wanted
 
 
-def _open_own_llava(checkpoint: NetworkSource) -> tuple[Any, Mapping[str, Any]]:
+def _open_own_llava(checkpoint: NetworkSource) -> Any:
     config, vision = checkpoint.config, dict(checkpoint.vision_config)
     if config.get("mm_projector_type") != "mlp2x_gelu" or config.get("mm_use_im_start_end"):
         raise CheckpointError(
@@ -119,19 +154,7 @@ def _open_own_llava(checkpoint: NetworkSource) -> tuple[Any, Mapping[str, Any]]:
         tie_word_embeddings=False,
     )
     state = dict(_own_state(checkpoint))
-    try:
-        opened: Any = Llava.from_pretrained(  # nosec B615  # of a local folder
-            None,
-            config=described,
-            state_dict=state,
-            dtype=state["lm_head.weight"].dtype,
-            attn_implementation=_ATTENTION_OF,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise CheckpointError(f"The checkpoint {checkpoint.name} cannot be loaded.", reason=str(error)) from error
-    network, report = opened  # a pair, since the report is wanted
-    return network, report
+    return load_described(Llava, described, state, name=checkpoint.name, dtype=state["lm_head.weight"].dtype)
 
 
 def _own_state(checkpoint: NetworkSource) -> Iterator[tuple[str, Tensor]]:

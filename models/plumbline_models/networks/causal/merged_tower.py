@@ -1,4 +1,4 @@
-"""The image towers of Qwen2.5-VL and Qwen3-VL: images of any size, groups of patches merged into one token.
+"""The image towers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL: images of any size, groups of patches merged into one token.
 
 Patches stay in the order of the image. Qwen2.5-VL's layers that look into windows cut them here, on a grid padded
 to whole windows; the library sorts the patches by window instead, and back. Attention knows no order, so both agree.
@@ -17,13 +17,14 @@ class MergedTower(nn.Module):
     """A tower and its merger.
 
     Args:
-        tower: Of the library: `Qwen2_5_VisionTransformerPretrainedModel` or `Qwen3VLVisionModel`.
+        tower: Of the library: `Qwen2VisionTransformerPretrainedModel`, `Qwen2_5_VisionTransformerPretrainedModel` or
+            `Qwen3VLVisionModel`.
     """
 
     def __init__(self, tower: Any) -> None:
         super().__init__()
         projection, self.merge = tower.patch_embed.proj, int(tower.spatial_merge_size)
-        self.patch_px = int(tower.patch_size)
+        self.patch_px = int(tower.patch_embed.patch_size)
         # An image is a film of equal frames, so that the frames' weights can be added up beforehand.
         self.patches = nn.Parameter(projection.weight.detach().sum(2).flatten(1), requires_grad=False)
         self.offset = projection.bias
@@ -31,8 +32,8 @@ class MergedTower(nn.Module):
         self.places = getattr(tower, "pos_embed", None)
         self.deep_at = list(getattr(tower, "deepstack_visual_indexes", ()))
         self.deep_mergers = getattr(tower, "deepstack_merger_list", None)
-        window = getattr(tower, "window_size", None)
-        self.window = None if window is None else int(window) // self.merge // self.patch_px
+        window_px = getattr(tower, "window_size", None)
+        self.window = None if window_px is None else int(window_px) // self.merge // self.patch_px
         self.whole_at = set(getattr(tower, "fullatt_block_indexes", ()))
 
     def forward(self, pixels: Tensor) -> list[Tensor]:

@@ -1,10 +1,11 @@
-"""The pair half of causal question-answering networks: how likely the answer is behind an image and a question."""
+"""The pair half of causal networks: what they say behind an image and a text, and how likely an answer is for one."""
 
 import hashlib
 import math
+from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -20,10 +21,12 @@ from plumbline_models.networks.causal.engines import (
     MAX_TAIL_TOKENS,
     TYPICAL_TAIL_TOKENS,
     CausalNetwork,
+    PrefixNetwork,
 )
 from plumbline_models.networks.causal.families import ANSWER_CONVENTIONS
 from plumbline_models.networks.causal.image_encoder import ImageInPrompt
-from plumbline_models.networks.causal.prompts import CausalPrompt
+from plumbline_models.networks.causal.prompts import CausalPrompt, ImagePrompt, PromptTail, num_shared
+from plumbline_models.networks.causal.published import PublishedNetwork
 from plumbline_models.networks.causal.rules import AnswerRules
 from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts, OpenBackend, cut
 from plumbline_models.networks.likelihood import AnswerLikelihood
@@ -32,9 +35,96 @@ from plumbline_models.text.questions import QuestionTemplate
 _MAX_SCORE_CELLS: Final = 1 << 26
 """Queries times keys of one batch in one head; attention holds a few arrays of that size times its heads."""
 
+NetworkT = TypeVar("NetworkT", bound=PublishedNetwork)
+EncodingT = TypeVar("EncodingT")
 
-class CausalPairEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedQuestion, AnswerLikelihood]):
-    """Scores the answer to the question about pairs; a batch is about one image, whose prefix is read once.
+
+class PrefixPairEncoder(CompiledEncoder[NetworkT, PreprocessedQuestion, EncodingT]):
+    """Reads texts behind images; a batch is about one image, whose prefix is read once.
+
+    Args:
+        checkpoint: Whose language part.
+        open_backend: Opens what runs the network, when it is loaded.
+    """
+
+    kind: EncoderKind = "pair"
+
+    @property
+    @abstractmethod
+    def _prompt(self) -> ImagePrompt: ...
+
+    @abstractmethod
+    def _network(self) -> PrefixNetwork: ...
+
+    @property
+    def max_batch_cost(self) -> float:
+        """Captions of typical length."""
+        return float(MAX_BATCH)
+
+    def bucket(self, preprocessed: PreprocessedQuestion) -> Hashable:
+        """Texts about one image that go on from the same place, of about the same length."""
+        length = max(1.0, preprocessed.num_read / TYPICAL_TAIL_TOKENS)
+        has_many = len(preprocessed.tail.answer_ids) > 2  # noqa: PLR2004
+        return preprocessed.image.key, preprocessed.num_stock, math.ceil(math.log2(length)), has_many
+
+    def cost(self, preprocessed: PreprocessedQuestion) -> float:
+        """By the keys that its queries meet, which take the memory."""
+        num_keys: int = preprocessed.image.tokens.shape[1] + len(preprocessed.tail.ids)
+        return max(1.0, MAX_BATCH * preprocessed.num_read * num_keys / _MAX_SCORE_CELLS)
+
+    def _max_inputs(self) -> int:
+        return MAX_BATCH
+
+    def _preprocess(self, raw: PairInput) -> PreprocessedQuestion:
+        """Tokenise the prompt around a caption.
+
+        Raises:
+            TextTooLongError: More tokens than are read.
+            InvalidFieldError: The image is not encoded for this network, or the caption is not valid Unicode.
+        """
+        if not isinstance(raw.image_encoding, ImageInPrompt):
+            raise InvalidFieldError("This encoder takes pairs.", kind=type(raw.image_encoding).__name__)
+        tail = self._tail(raw)
+        found = PreprocessedQuestion(raw.image_encoding, tail, num_shared(self._prompt.stock_ids, tail.ids))
+        if found.num_read > MAX_TAIL_TOKENS:
+            raise TextTooLongError(
+                "The text has more tokens than are read.", num_tokens=found.num_read, limit=MAX_TAIL_TOKENS
+            )
+        return found
+
+    def _tail(self, raw: PairInput) -> PromptTail:
+        return self._prompt.tail(raw.caption)
+
+    def _usual_input(self) -> PreprocessedQuestion:
+        """About what the image encoder makes of a small image, as to its shape."""
+        checkpoint, has_axes = self.checkpoint, self.checkpoint.family.num_axes > 1
+        shape = checkpoint.num_levels, checkpoint.num_tile_tokens or 4, checkpoint.sizes.width
+        blank = ImageInPrompt(np.zeros(shape, dtype=np.float32), (2, 2) if has_axes else (0, 0), key=(0, 0))
+        return self._preprocess(PairInput(caption="", image_encoding=blank))
+
+    def _compile(self, backend: Backend) -> Engine:
+        return self._network().open(backend)
+
+    def _graph(self) -> Graph:
+        network = self._network()
+        return network.graph(network.whole, network.whole_inputs)
+
+    def _parts(self, batch: Sequence[PreprocessedQuestion]) -> Iterable[Sequence[int]]:
+        """Of one image each; images may differ within the batch, at a prefix each."""
+        of_image: dict[tuple[int, int], list[int]] = {}
+        for index, question in enumerate(batch):
+            of_image.setdefault(question.image.key, []).append(index)
+        return [part for indices in of_image.values() for part in cut(indices, self._max_inputs())]
+
+    def _prefix(self, image: ImageInPrompt) -> PromptPrefix:
+        prompt = self._prompt
+        head_ids = prompt.head_ids(image.grid, self.checkpoint.num_tile_tokens or image.tokens.shape[1])
+        axes_grid = image.grid if self.checkpoint.family.num_axes > 1 else None
+        return lay_out(head_ids, prompt.stock_ids, placeholder_id=prompt.placeholder_id, grid=axes_grid)
+
+
+class CausalPairEncoder(PrefixPairEncoder[CausalCheckpoint, AnswerLikelihood]):
+    """Scores the answer to the question about pairs.
 
     Args:
         checkpoint: Whose language part.
@@ -42,8 +132,6 @@ class CausalPairEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedQuestion, 
         template: The question and the answer.
         repetition_penalty: As the public program's generation applies it to tokens of the prompt; 1: none.
     """
-
-    kind: EncoderKind = "pair"
 
     def __init__(
         self,
@@ -67,61 +155,6 @@ class CausalPairEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedQuestion, 
         variant = "" if facts == (self._family.question, self._family.answer, 1.0) else f"+{digest}"
         return f"{self.checkpoint.label}{variant}/pair"
 
-    @property
-    def max_batch_cost(self) -> float:
-        """Captions of typical length."""
-        return float(MAX_BATCH)
-
-    def bucket(self, preprocessed: PreprocessedQuestion) -> Hashable:
-        """Questions about one image, of about the same length."""
-        length = max(1.0, len(preprocessed.tail.ids) / TYPICAL_TAIL_TOKENS)
-        return preprocessed.image.key, math.ceil(math.log2(length)), len(preprocessed.tail.answer_ids) > 2  # noqa: PLR2004
-
-    def cost(self, preprocessed: PreprocessedQuestion) -> float:
-        """By the keys that its queries meet, which take the memory."""
-        length = len(preprocessed.tail.ids)
-        num_keys: int = preprocessed.image.tokens.shape[1] + length
-        return max(1.0, MAX_BATCH * length * num_keys / _MAX_SCORE_CELLS)
-
-    def _max_inputs(self) -> int:
-        return MAX_BATCH
-
-    def _preprocess(self, raw: PairInput) -> PreprocessedQuestion:
-        """Tokenise the caption's question and answer, in the pair's own template if it has one.
-
-        Raises:
-            TextTooLongError: More tokens than are read.
-            InvalidFieldError: The image is not encoded for this network, or the caption is not valid Unicode.
-        """
-        if not isinstance(raw.image_encoding, ImageInPrompt):
-            raise InvalidFieldError("This encoder takes pairs.", kind=type(raw.image_encoding).__name__)
-        tail = self._prompt_for(raw.template).tail(raw.caption)
-        if len(tail.ids) > MAX_TAIL_TOKENS:
-            raise TextTooLongError(
-                "The text has more tokens than are read.", num_tokens=len(tail.ids), limit=MAX_TAIL_TOKENS
-            )
-        return PreprocessedQuestion(raw.image_encoding, tail)
-
-    def _usual_input(self) -> PreprocessedQuestion:
-        """About what the image encoder makes of a small image, as to its shape."""
-        checkpoint, has_axes = self.checkpoint, self._family.num_axes > 1
-        shape = checkpoint.num_levels, checkpoint.num_tile_tokens or 4, checkpoint.sizes.width
-        blank = ImageInPrompt(np.zeros(shape, dtype=np.float32), (2, 2) if has_axes else (0, 0), key=(0, 0))
-        return self._preprocess(PairInput(caption="", image_encoding=blank))
-
-    def _compile(self, backend: Backend) -> Engine:
-        return self._network().open(backend)
-
-    def _graph(self) -> Graph:
-        return self._network().graph("causal_answer", self._network().answer_inputs)
-
-    def _parts(self, batch: Sequence[PreprocessedQuestion]) -> Iterable[Sequence[int]]:
-        """Of one image each; images may differ within the batch, at a prefix each."""
-        of_image: dict[tuple[int, int], list[int]] = {}
-        for index, question in enumerate(batch):
-            of_image.setdefault(question.image.key, []).append(index)
-        return [part for indices in of_image.values() for part in cut(indices, self._max_inputs())]
-
     def _collate(self, part: Sequence[PreprocessedQuestion]) -> Mapping[str, Array]:
         return arrange_questions(part, self._prefix(part[0].image))
 
@@ -132,15 +165,12 @@ class CausalPairEncoder(CompiledEncoder[CausalCheckpoint, PreprocessedQuestion, 
     def _numbers(self, encoding: AnswerLikelihood) -> Iterable[Any]:
         return encoding.numbers
 
-    def _prefix(self, image: ImageInPrompt) -> PromptPrefix:
-        prompt = self._prompt
-        head_ids = prompt.head_ids(image.grid, self.checkpoint.num_tile_tokens or image.tokens.shape[1])
-        axes_grid = image.grid if self._family.num_axes > 1 else None
-        return lay_out(head_ids, prompt.stock_ids, placeholder_id=prompt.placeholder_id, grid=axes_grid)
-
     @cached_property
     def _prompt(self) -> CausalPrompt:
         return CausalPrompt(self._family, self._template, self.checkpoint.pieces)
+
+    def _tail(self, raw: PairInput) -> PromptTail:
+        return self._prompt_for(raw.template).tail(raw.caption)
 
     def _prompt_for(self, template: Hashable | None) -> CausalPrompt:
         """Of a pair with a template of its own; images have the encoder's prompt before them all the same."""

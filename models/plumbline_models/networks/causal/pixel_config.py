@@ -1,12 +1,14 @@
 """How a causal checkpoint takes images, from its `preprocessor_config.json`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from plumbline_models.core.errors import CheckpointError
 from plumbline_models.images.square import mean_fill
-from plumbline_models.networks.causal.families import CausalFamily
+from plumbline_models.networks.causal.families import Wording
+from plumbline_models.networks.causal.hpsv3 import IMAGE_AREA, NAME
 from plumbline_models.networks.causal.pixels import PaddedSquare, PixelPolicy, Tiles, WholePatches
 from plumbline_models.networks.causal.rules import PixelRules
 from plumbline_models.weights.folders import read_json
@@ -19,7 +21,7 @@ _OPENAI: Final[tuple[Three, Three]] = (
 _HALVES: Final[tuple[Three, Three]] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def read_pixels(family: CausalFamily, vision: Mapping[str, Any], *, file: Path) -> tuple[PixelPolicy, PixelRules]:
+def read_pixels(family: Wording, vision: Mapping[str, Any], *, file: Path) -> tuple[PixelPolicy, PixelRules]:
     """The policy by which images are resized, and the rules by which the tower takes them.
 
     Args:
@@ -45,7 +47,7 @@ def _padded(vision: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Pix
 
 def _whole_patches(
     vision: Mapping[str, Any], settings: Mapping[str, Any], default: tuple[Three, Three]
-) -> tuple[PixelPolicy, PixelRules]:
+) -> tuple[WholePatches, PixelRules]:
     mean, std = _shades(settings, default)
     patch_px = int(settings.get("patch_size", vision["patch_size"]))
     merge = int(settings.get("merge_size", vision["spatial_merge_size"]))
@@ -62,6 +64,11 @@ def _qwen25(vision: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Pix
 
 def _qwen3(vision: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[PixelPolicy, PixelRules]:
     return _whole_patches(vision, settings, _HALVES)
+
+
+def _hpsv3(vision: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[PixelPolicy, PixelRules]:
+    policy, rules = _whole_patches(vision, settings, _OPENAI)
+    return replace(policy, min_pixels=IMAGE_AREA, max_pixels=IMAGE_AREA), rules
 
 
 def _tiles(vision: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[PixelPolicy, PixelRules]:
@@ -82,4 +89,10 @@ def _three(values: Any) -> Three:
     return red, green, blue
 
 
-_READERS: Final = {"llava-1.5": _padded, "qwen2.5-vl": _qwen25, "qwen3-vl": _qwen3, "smolvlm": _tiles}
+_READERS: Final = {
+    "llava-1.5": _padded,
+    "qwen2.5-vl": _qwen25,
+    "qwen3-vl": _qwen3,
+    "smolvlm": _tiles,
+    NAME: _hpsv3,
+}

@@ -1,6 +1,6 @@
 """What a causal network's graphs are told besides its weights; no torch here, so that preprocessing needs none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 PatchOrder: TypeAlias = Literal["planes", "tiles", "merged"]
@@ -22,15 +22,21 @@ class PixelRules:
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerRules:
-    """What is scored, and how."""
+class PromptRules:
+    """How a prompt is read."""
 
     placeholder_id: int
     """The token in whose place one of the image stands."""
+    num_axes: int = field(default=1, kw_only=True)
+    """Of a position."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRules(PromptRules):
+    """What is scored of an answer, and how."""
+
     rival_id: int
     num_tokens: int | None
     """Of the vocabulary, from its beginning, that the softmax runs over; None: all that is stored."""
-    num_axes: int = 1
-    """Of a position."""
-    repetition_penalty: float = 1.0
+    repetition_penalty: float = field(default=1.0, kw_only=True)
     """Divides the positive logits of all tokens that the prompt holds, and multiplies the negative ones; 1: raw."""
