@@ -25,6 +25,8 @@ MAX_MESSAGE_BYTES = (
 
 OBJECT_STORE_BYTES = 200 * 2**20  # nothing large goes through it
 GPU_STEP = 1e-4  # what Ray counts GPUs in
+_WITHOUT_GPUS = frozenset({"openvino", "fake"})
+"""Backends that never compute on one; Ray hides GPUs from no replica that reserves none."""
 MAX_TEMP_DIR_BYTES = 17
 """A socket's path has 107 bytes at most (sockaddr_un), 90 of them below the folder of temporary files: HAProxy's lies
 in a folder of this service (19), in one of the node (57), and while it starts has a longer name (14)."""
@@ -141,7 +143,7 @@ def listening(settings: Settings) -> Iterator[tuple[str, str, int, str]]:
 
 
 def shortage(settings: Settings, cluster: Mapping[str, float]) -> str | None:
-    """What the layout needs and the cluster has not; None where every replica has its place.
+    """What the layout needs and the cluster has not, or leaves to chance; None where every replica has its place.
 
     Args:
         settings: The layout.
@@ -160,6 +162,12 @@ def shortage(settings: Settings, cluster: Mapping[str, float]) -> str | None:
         said = " and ".join(f"{shares.count(share)} of {share:g}" for share in sorted(set(shares) - {0.0}))
         where = "groups.*.gpus" if settings.groups else "replicas.encoder_gpus"
         return f"Its replicas reserve GPUs, {said} each, and Ray finds {num_gpus:g} here: see {where}."
+    if num_gpus > 1 and 0.0 in shares and settings.backend not in _WITHOUT_GPUS:
+        where = "groups.*.gpus" if settings.groups else "replicas.encoder_gpus"
+        return (
+            f"Ray finds {num_gpus:g} GPUs here, and replicas that reserve none would all compute on the first: set "
+            f"{where}, or backend: openvino for the CPUs."
+        )
     return None
 
 

@@ -15,20 +15,23 @@ from helm_python.chart import lint
 from ray.serve.schema import ServeDeploySchema
 
 from plumbline_serve.app import GRPC_SERVICERS
+from plumbline_serve.group_settings import GroupSettings
+from plumbline_serve.ray_environment import shortage
 from plumbline_serve.settings import Settings
 from tests.deploy.files import DEPLOY, ROOT, read, settings_of
 
 CHART = DEPLOY / "kubernetes"
 VERSION = "1.34"
 """Of Kubernetes, whose schemas are asked."""
-GPU = "nvidia.com/gpu"
+RESOURCES = (("cpu", "CPU"), ("nvidia.com/gpu", "GPU"))
+"""As Kubernetes names them, and as Ray does."""
 EVERYTHING = {
     "imagePullSecrets": [{"name": "registry"}],
     "cache": {"claim": "weights"},
     "keysSecret": "keys",
     "env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}],
     "gcsFaultTolerance": {"redisAddress": "redis:6379", "redisPassword": {"value": "secret"}},
-    "autoscaling": True,
+    "autoscaling": False,
 }
 VALUES = {"cpu": {}, "gpu": read(CHART / "values-gpu.yaml"), "everything": EVERYTHING}
 
@@ -147,19 +150,26 @@ def test_every_container_has_the_variables_of_a_cluster(rendered: dict[str, Any]
         assert given.items() >= wanted.items()
 
 
-def test_all_replicas_have_a_place_beside_the_head(rendered: dict[str, Any], tmp_path: Path) -> None:
-    cluster, replicas = spec(rendered)["rayClusterConfig"], settings(rendered, tmp_path).replicas
+@pytest.mark.parametrize("number", ["replicas", "maxReplicas"])
+def test_all_replicas_have_a_place_beside_the_head(rendered: dict[str, Any], tmp_path: Path, number: str) -> None:
+    cluster, found = spec(rendered)["rayClusterConfig"], settings(rendered, tmp_path)
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
-    assert replicas.gateway_cpus > 0  # or Ray might put one on the head, which answers nobody
+    assert found.replicas.gateway_cpus > 0  # or Ray might put one on the head, which answers nobody
     limits = [
-        (group["replicas"], group["template"]["spec"]["containers"][0]["resources"]["limits"])
+        (group[number], group["template"]["spec"]["containers"][0]["resources"]["limits"])
         for group in cluster["workerGroupSpecs"]
     ]
-    num_cpus = sum(number * float(each["cpu"]) for number, each in limits)
-    num_gpus = sum(number * float(each.get(GPU, 0)) for number, each in limits)
-    assert replicas.num_gateways * replicas.gateway_cpus + replicas.num_encoders * replicas.encoder_cpus <= num_cpus
-    assert replicas.num_encoders * replicas.encoder_gpus <= num_gpus
-    assert not num_gpus or replicas.encoder_gpus > 0
+    there = {ray_name: sum(num * float(each.get(name, 0)) for num, each in limits) for name, ray_name in RESOURCES}
+    if number == "maxReplicas":
+        full = {name: _at_most(group) for name, group in found.groups.items()}
+        found = found.model_copy(update={"groups": full})
+    assert shortage(found, there) is None
+
+
+def _at_most(group: GroupSettings) -> GroupSettings:
+    """With all the replicas that it may have."""
+    assert group.autoscale is not None
+    return group.model_copy(update={"autoscale": None, "replicas": group.autoscale.max})
 
 
 def test_callers_reach_the_workers_alone(rendered: dict[str, Any]) -> None:

@@ -50,3 +50,29 @@ def test_groups_share_the_machine(vqa: dict[str, object], named: str | None) -> 
     settings = Settings.model_validate({"replicas": {"layout": "split"}, "groups": groups})
     found = shortage(settings, TWO_GPUS)
     assert (found is None) if named is None else (named in (found or ""))
+
+
+CLIP = {"scorers": ["clipscore", "fclipscore", "qualiclip"]}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "gpus", "named"),
+    [
+        pytest.param({}, 2, "replicas.encoder_gpus", id="nobody reserves one of two"),
+        pytest.param({"backend": "torch"}, 2, "replicas.encoder_gpus", id="torch would take the first"),
+        pytest.param({"backend": "openvino"}, 2, None, id="what computes on CPUs needs none"),
+        pytest.param({}, 1, None, id="of one there is no choice"),
+        pytest.param({"replicas": {"encoder_gpus": 1}}, 2, None, id="one is reserved"),
+        pytest.param(
+            {"replicas": {"layout": "split"}, "groups": {"clip": CLIP, "vqa": {"scorers": ["vqascore"], "gpus": 1}}},
+            2,
+            "groups.*.gpus",
+            id="a group that reserves none meets one that does",
+        ),
+    ],
+)
+def test_no_replica_is_left_to_find_itself_one_of_several_gpus(
+    chosen: dict[str, object], gpus: int, named: str | None
+) -> None:
+    found = shortage(Settings.model_validate(chosen), {"CPU": 8.0, "GPU": float(gpus)})
+    assert (found is None) if named is None else (named in (found or ""))
