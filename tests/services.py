@@ -16,7 +16,7 @@ from PIL import Image
 from plumbline_serve.ports import free_port
 from plumbline_serve.processes import command_line, descendants
 
-STOP_TIMEOUT_S = 90
+STOP_TIMEOUT_S = 300  # more than draining, Ray and what is left of them may take together on a busy machine
 
 
 @dataclass

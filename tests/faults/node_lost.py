@@ -22,11 +22,11 @@ NUM_BEFORE, NUM_AFTER = 40, 60
 
 
 def main(cache_dir: str, port: int, grpc_port: int) -> None:
-    """A head without CPUs to spare and a node that has some: the encoders can only go there."""
+    """A head without CPUs to spare and a node that has some: the encoders can only go there, gateways to either."""
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE})
     second = nodes.add_node(num_cpus=1, **STORE)
     ray.init(address=nodes.address, log_to_driver=False)
-    layout = {"layout": "split", "num_encoders": 1, "encoder_cpus": 1}
+    layout = {"layout": "split", "num_gateways": 2, "num_encoders": 1, "encoder_cpus": 1}
     settings = Settings(cache_dir=cache_dir, grpc_port=grpc_port, scorers=SCORERS, replicas=layout)
     with suppress(TimeoutError):  # Ray gives its proxies a minute; on a busy machine they come up later
         ray_serve.start(

@@ -1,4 +1,6 @@
-"""A node of two dies with the encoders: callers wait or are told, and are answered once there is another."""
+"""A node of two dies with the encoders, and with gateways that Ray has put there: callers wait or are told, and are
+answered once there is another.
+"""
 
 import json
 import subprocess

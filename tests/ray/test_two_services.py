@@ -76,7 +76,7 @@ def watched(port: int, grpc_port: int):
 def scorers_by_rest(port: int) -> str | None:
     try:
         answer = httpx.get(f"http://127.0.0.1:{port}/v1/scorers", timeout=60)
-    except (httpx.ConnectError, httpx.RemoteProtocolError):
+    except httpx.TransportError:
         return None  # nothing listens yet, or HAProxy gave up the gateway that had the call
     if not answer.is_success:
         assert "retry-after" in answer.headers
