@@ -26,24 +26,25 @@ def free_port() -> int:
 
 
 @contextmanager
-def held_block(*, avoid: frozenset[int] = frozenset()) -> Iterator[range]:
+def held_block(*, avoid: frozenset[int] = frozenset(), blocks: range = BLOCKS) -> Iterator[range]:
     """Ports in a row that nothing listens on, and that no other service takes while the context lasts.
 
     Args:
         avoid: Ports that this service is called on.
+        blocks: Where each row that may be taken begins.
 
     Raises:
         ConfigError: There is no such row.
     """
-    for start in random.sample(BLOCKS, len(BLOCKS)):  # nosec B311  # no secret
-        ports = range(start, start + BLOCKS.step)
+    for start in random.sample(blocks, len(blocks)):  # nosec B311  # no secret
+        ports = range(start, start + blocks.step)
         if avoid & set(ports) or (lock := _lock(_block_name(start))) is None:
             continue
         with lock:
             if not any(_cannot_bind(ANY_HOST, port) for port in ports):
                 yield ports
                 return
-    raise ConfigError(f"No {BLOCKS.step} TCP ports in a row are free from {BLOCKS.start} to {BLOCKS.stop - 1}.")
+    raise ConfigError(f"No {blocks.step} TCP ports in a row are free from {blocks.start} to {blocks.stop - 1}.")
 
 
 @contextmanager

@@ -6,9 +6,11 @@ from contextlib import ExitStack
 import pytest
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.ports import BLOCKS, free_port, held_block, held_ports, obstacle
+from plumbline_serve.ports import free_port, held_block, held_ports, obstacle
 
 LOOPBACK = "127.0.0.1"
+FEW_BLOCKS = range(18_000, 19_000, 200)
+"""Of which no service that runs meanwhile takes one."""
 
 
 def test_a_taken_port_is_told_from_a_host_that_is_not_here() -> None:
@@ -29,11 +31,14 @@ def test_services_that_start_together_hold_different_blocks_before_they_listen()
 
 def test_a_block_has_no_port_that_is_taken_or_that_callers_use() -> None:
     with ExitStack() as taken:
-        for start in BLOCKS[2:]:
+        for start in FEW_BLOCKS[2:]:
             taken.enter_context(socket.create_server((LOOPBACK, start + 7)))
-        with held_block(avoid=frozenset({BLOCKS[0] + 1})) as block:
-            assert block.start == BLOCKS[1]
-            with pytest.raises(ConfigError, match="in a row are free"), held_block(avoid=frozenset({BLOCKS[0]})):
+        with held_block(avoid=frozenset({FEW_BLOCKS[0] + 1}), blocks=FEW_BLOCKS) as block:
+            assert block.start == FEW_BLOCKS[1]
+            with (
+                pytest.raises(ConfigError, match="in a row are free"),
+                held_block(avoid=frozenset({FEW_BLOCKS[0]}), blocks=FEW_BLOCKS),
+            ):
                 pass
 
 

@@ -183,6 +183,8 @@ class _Process:
                 stderr=subprocess.DEVNULL,  # what libraries remark on hostile files
                 env=_environment(),
             )
+        # One that has nothing to do ends by itself, and would stay in the system's table until somebody needed it.
+        threading.Thread(target=self._child.wait, name="reap decoder", daemon=True).start()
         try:
             self._connection.settimeout(_START_S)
             has_started = self._connection.recv(len(READY)) == READY

@@ -136,6 +136,15 @@ def test_one_that_ended_while_it_waited_is_replaced(open_decoder: OpenDecoder, f
     np.testing.assert_array_equal(decoder.decode(files["gif"]), expected)
 
 
+def test_one_that_ends_while_nobody_needs_it_is_waited_for(open_decoder: OpenDecoder, files: dict[str, bytes]) -> None:
+    decoder = open_decoder()
+    decoder.decode(files["gif"])
+    (child,) = children(MODULE)
+    child.terminate()
+    while psutil.pid_exists(child.pid):
+        os.sched_yield()
+
+
 def test_one_that_is_killed_at_work_is_replaced_and_the_image_decoded(
     open_decoder: OpenDecoder, files: dict[str, bytes]
 ) -> None:
