@@ -49,6 +49,9 @@ def score(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     text: Annotated[str | None, typer.Option("--text", help="What the images should show.")] = None,
     scorers: Annotated[str | None, typer.Option(help="Comma-separated; default: every loaded scorer.")] = None,
+    questions: Annotated[
+        Path | None, typer.Option(help="File of questions about each image; see docs/scorers.md.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the REST reply.")] = False,
     config: ConfigOption = None,
     server: Annotated[str | None, typer.Option(help="Score through a running service at this URL.")] = None,
@@ -60,7 +63,7 @@ def score(
     """Score image files, in this process or through a server."""
     from plumbline_serve.cli import score_command
 
-    inputs = score_command.FilesToScore.parse(images, text, scorers)
+    inputs = score_command.FilesToScore.parse(images, text, scorers=scorers, questions=questions)
     if server is None:
         from plumbline_serve.settings import load_settings
 

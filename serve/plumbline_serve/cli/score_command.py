@@ -13,6 +13,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from plumbline_models.core.errors import MalformedRequestError
+from plumbline_models.core.questions import Question
+from plumbline_models.text.question_files import read_question_file
 from plumbline_serve.assembly import Assembly, assembled, make_scorers
 from plumbline_serve.cli.results import literally, show_json, show_table
 from plumbline_serve.cli.score_files import Cutter, File
@@ -36,24 +38,33 @@ class FilesToScore:
     images: Sequence[Path]
     text: str | None
     scorers: Sequence[str] | None
+    questions: Sequence[Question] = ()
+    """About each of the images."""
 
     @classmethod
-    def parse(cls, images: Sequence[Path], text: str | None, scorers: str | None) -> "FilesToScore":
+    def parse(
+        cls, images: Sequence[Path], text: str | None, *, scorers: str | None = None, questions: Path | None = None
+    ) -> "FilesToScore":
         """Read the arguments; a text is UTF-8 whatever the locale says.
 
         Args:
             images: Paths as they were typed.
             text: What the images should show.
             scorers: Names with commas in between; None: all that are loaded.
+            questions: A file of questions; of one with many prompts, those of the text are taken.
 
         Raises:
+            OSError: The file cannot be read.
             MalformedRequestError: The text is not UTF-8.
+            InvalidFieldError: The file is of no layout that is read, or has no questions of the text.
         """
         try:
             caption = None if text is None else os.fsencode(text).decode()
         except UnicodeError as error:
             raise MalformedRequestError("The text is not UTF-8.") from error
-        return cls(images, caption, [name.strip() for name in scorers.split(",")] if scorers else None)
+        names = [name.strip() for name in scorers.split(",")] if scorers else None
+        asked = () if questions is None else read_question_file(questions).about(caption).questions
+        return cls(images, caption, names, asked)
 
 
 def in_process(inputs: FilesToScore, settings: Settings) -> Document:
@@ -71,11 +82,13 @@ def in_process(inputs: FilesToScore, settings: Settings) -> Document:
         chosen = Checks(settings.limits, scorers).scorers(inputs.scorers) or []
         scorers = {scorer.info.name: scorer for scorer in chosen}
     limits = settings.limits
-    cutter = Cutter(min(CHUNK, limits.max_items), int(limits.max_request_bytes), int(limits.max_image_bytes))
+    max_items = min(CHUNK, limits.max_items, max(1, limits.max_questions // max(1, len(inputs.questions))))
+    cutter = Cutter(max_items, int(limits.max_request_bytes), int(limits.max_image_bytes))
     with asyncio.Runner() as runner, _running(runner, assembled(settings, scorers)) as assembly:
 
         def score(files: Sequence[File]) -> Document:
-            items = [Item(id=file.name, image=EncodedImage(file.data), text=inputs.text) for file in files]
+            given = [(file.name, EncodedImage(file.data)) for file in files]
+            items = [Item(name, image, inputs.text, questions=inputs.questions) for name, image in given]
             return score_document(runner.run(assembly.service.score(ScoreRequest(items, scorers=inputs.scorers))))
 
         return score_all(inputs, cutter, score, uuid.uuid4().hex)
@@ -160,6 +173,7 @@ def _notes(result: Document, names: Sequence[str]) -> Text:
     scores = result.get("scores", {})
     notes = [result["error"]["detail"]] if "error" in result else []
     notes += [f"{n}: {scores[n]['error']['detail']}" for n in names if "error" in scores.get(n, {})]
+    notes += [f"{n}: failed {', '.join(map(str, each))}" for n in names if (each := scores.get(n, {}).get("failed"))]
     notes += [f"misaligned: {', '.join(words)}" for n in names if (words := _misaligned(scores.get(n, {})))]
     return literally("; ".join(notes))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plumbline_client import Client, Image, Item, PlumblineClientError, ProblemError, Tls
+from plumbline_client import Client, Image, Item, PlumblineClientError, ProblemError, Question, Tls
 from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.cli.score_command import CHUNK, Document, FilesToScore, Scored, failure, joined, score_all
 from plumbline_serve.cli.score_files import Cutter, File
@@ -38,12 +38,13 @@ def through_server(inputs: FilesToScore, server: Server) -> Document:
     """
     request_id = uuid.uuid4().hex
     cutter = Cutter(CHUNK, CHUNK_BYTES, MAX_FILE_BYTES)
+    asked = [Question(each.text, each.expect, each.tag, each.depends_on) for each in inputs.questions]
     try:
         tls = None if server.ca is None else Tls(ca=server.ca)
         with Client(server.url, api_key=server.api_key, timeout_ms=REQUEST_MS, tls=tls) as client:
 
             def score(files: Sequence[File]) -> Document:
-                items = [Item(Image.data(file.data), inputs.text) for file in files]
+                items = [Item(Image.data(file.data), inputs.text, questions=asked) for file in files]
                 try:
                     reply = client.score(items, scorers=inputs.scorers, request_id=request_id)
                 except ProblemError as error:

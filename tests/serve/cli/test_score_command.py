@@ -8,7 +8,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from plumbline_models.core.errors import ConfigError, MalformedRequestError, PlumblineError, UnknownScorerError
+from plumbline_models.core.errors import (
+    ConfigError,
+    InvalidFieldError,
+    MalformedRequestError,
+    PlumblineError,
+    UnknownScorerError,
+)
 from plumbline_serve.cli.main import cli
 from tests.programs import children
 
@@ -42,6 +48,29 @@ def test_json_has_the_shape_of_the_rest_answer(red: Path) -> None:
     [result] = answer["results"]
     assert (result["id"], result["status"]) == (str(red), "ok")
     assert set(result["scores"]["clipscore"]) == {"value", "cosine"}
+
+
+def test_questions_of_a_file_are_asked_about_every_image(red: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PLUMBLINE_SCORERS", '{"questions": {}}')
+    monkeypatch.setenv("PLUMBLINE_LIMITS__MAX_QUESTIONS", "2")  # so that each image goes by itself
+    file = tmp_path / "asked.json"
+    file.write_text('["a red square", {"text": "two blue stars", "expect": "no", "tag": "count"}]', encoding="utf-8")
+    ran = score(red, red, "--questions", file, "--json")
+    assert ran.exit_code == 0
+    for result in json.loads(ran.stdout)["results"]:
+        asked = result["scores"]["questions"]
+        first, second = asked["answers"]
+        assert (first["score"], second["score"]) == (first["p_yes"], second["p_no"])
+        assert asked["value"] == asked["mean"] == pytest.approx((first["score"] + second["score"]) / 2)
+        assert set(asked["rates"]) == {"count"}
+
+
+def test_questions_that_cannot_be_had_are_said(red: Path, tmp_path: Path) -> None:
+    file = tmp_path / "asked.json"
+    file.write_text('[{"prompt": "a fox", "questions": ["Is there a fox?"]}] ', encoding="utf-8")
+    ran = score(red, "--questions", file, "--text", "a wolf")
+    assert isinstance(ran.exception, InvalidFieldError)
+    assert isinstance(score(red, "--questions", tmp_path / "none.json").exception, FileNotFoundError)
 
 
 def test_a_file_that_is_missing_or_broken_fails_alone(red: Path, tmp_path: Path) -> None:

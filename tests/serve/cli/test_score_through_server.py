@@ -54,7 +54,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {
         "backend": "torch",
         "precision": "fp32",
-        "scorers": {"clipscore": {}, "fclipscore": {}},
+        "scorers": {"clipscore": {}, "fclipscore": {}, "questions": {}},
         "limits": {"max_items": 3, "max_request_bytes": 1_000_000, "max_pixels": 160_000},
         "auth": {"keys_file": str(folder / "keys")},
     }
@@ -128,6 +128,17 @@ def test_json_is_the_answer_of_rest_here_and_through_a_server(running, config, p
         assert shape(printed["results"]) == shape(answer["results"])
         assert shape(printed["timing_ms"]) == shape(answer["timing_ms"])
     assert through["results"] == answer["results"]
+
+
+def test_questions_go_to_the_server_as_they_stand_in_the_file(running, config, picture, tmp_path) -> None:
+    file = tmp_path / "asked.json"
+    asked = [{"text": "a star", "tag": "shape"}, {"text": "a red star", "expect": "no", "depends_on": [0]}]
+    file.write_text(json.dumps(asked), encoding="utf-8")
+    arguments = (picture("good.png"), "--questions", file, "--scorers", "questions", "--json")
+    through = json.loads(score(*arguments, "--server", running.url).stdout_bytes)
+    here = json.loads(score(*arguments, "--config", config).stdout_bytes)
+    assert through["results"] == here["results"]
+    assert set(here["results"][0]["scores"]["questions"]["rates"]) == {"shape"}
 
 
 def test_requests_are_cut_to_what_the_server_takes_and_joined(running, config, picture, tmp_path) -> None:
