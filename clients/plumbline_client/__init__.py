@@ -18,7 +18,7 @@ from plumbline_client.errors import (
 )
 from plumbline_client.grpc_clients import AsyncGrpcClient, GrpcClient
 from plumbline_client.images import Image
-from plumbline_client.items import Item, Question, Threshold
+from plumbline_client.items import Combination, Item, Question, Term, Threshold
 from plumbline_client.options import CallOptions, ClientOptions
 from plumbline_client.problems import FieldProblem, Problem
 from plumbline_client.replies import (
@@ -54,6 +54,7 @@ __all__ = [
     "CapacityError",
     "Client",
     "ClientOptions",
+    "Combination",
     "ConnectError",
     "DeadlineError",
     "DeadlineExceededError",
@@ -81,6 +82,7 @@ __all__ = [
     "ScoreReply",
     "ScoreValue",
     "ScorerEntry",
+    "Term",
     "Threshold",
     "Timing",
     "Tls",

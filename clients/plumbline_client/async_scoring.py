@@ -19,7 +19,7 @@ from plumbline_client.errors import (
     UsageError,
 )
 from plumbline_client.images import ImageLike
-from plumbline_client.items import ItemLike, Threshold
+from plumbline_client.items import Combinations, ItemLike, Threshold
 from plumbline_client.options import CallOptions
 from plumbline_client.replies import (
     EmbedReply,
@@ -44,21 +44,27 @@ class AsyncScoring(ABC):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def score(
-        self, items: Iterable[ItemLike], *, scorers: Iterable[str] | None = None, **options: Unpack[CallOptions]
+        self,
+        items: Iterable[ItemLike],
+        *,
+        scorers: Iterable[str] | None = None,
+        combine: Combinations | None = None,
+        **options: Unpack[CallOptions],
     ) -> ScoreReply:
         """Score items in one batch; see `SyncScoring.score`."""
-        return await self._send(requests.ScoreRequest(items, scorers), options)
+        return await self._send(requests.ScoreRequest(items, scorers, combine), options)
 
     async def filter(
         self,
         items: Iterable[ItemLike],
         policy: Iterable[Threshold],
         *,
+        combine: Combinations | None = None,
         explain: bool = False,
         **options: Unpack[CallOptions],
     ) -> FilterReply:
         """Accept or reject items by thresholds; see `SyncScoring.filter`."""
-        return await self._send(requests.FilterRequest(items, policy, explain=explain), options)
+        return await self._send(requests.FilterRequest(items, policy, combine=combine, explain=explain), options)
 
     async def rank(
         self,
@@ -66,11 +72,14 @@ class AsyncScoring(ABC):
         candidates: Iterable[ImageLike] | Iterable[str],
         *,
         scorer: str | None = None,
+        combine: Combinations | None = None,
         top_k: int | None = None,
         **options: Unpack[CallOptions],
     ) -> RankReply:
         """Order images for a text, or texts for an image; see `SyncScoring.rank`."""
-        return await self._send(requests.RankRequest(query, candidates, scorer=scorer, top_k=top_k), options)
+        return await self._send(
+            requests.RankRequest(query, candidates, scorer=scorer, combine=combine, top_k=top_k), options
+        )
 
     async def embed(
         self,

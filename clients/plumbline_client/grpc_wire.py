@@ -25,7 +25,7 @@ from plumbline_wire.v1 import scoring_pb2 as pb
 T = TypeVar("T", bound=BaseModel)
 M = TypeVar("M", bound=Message)
 _ITEM_IMAGES = frozenset({"image", "reference_image"})  # a key or a source
-_ENUMS = frozenset({"priority", "expect"})  # words in JSON
+_ENUMS = frozenset({"priority", "expect", "method"})  # words in JSON
 _REST_ONLY = frozenset({"encoding"})  # gRPC carries vectors as bytes
 _SERVING = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus
 
@@ -133,12 +133,15 @@ def _extend(repeated: Any, values: list[Any]) -> None:
 
 
 def _fill_map(target: Any, entries: Mapping[str, Any]) -> None:
-    """Fill a message, or a map of images by key."""
+    """Fill a message, or a map of images or messages by key."""
     if isinstance(target, Message):
         _fill(target, dict(entries))
         return
-    for key, image in entries.items():
-        _fill_source(target[key], image)
+    for key, entry in entries.items():
+        if isinstance(entry, Image):
+            _fill_source(target[key], entry)
+        else:
+            _fill(target[key], entry)
 
 
 def _fill_source(source: pb.ImageSource, image: Image) -> None:

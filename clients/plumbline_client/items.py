@@ -1,8 +1,8 @@
-"""What callers pass, read at once into what asks hold: any iterable is gone through once, a retry sends it again."""
+"""What callers pass, read at once: any iterable is gone through once, a retry sends what it held again."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 from plumbline_client.errors import UsageError
 from plumbline_client.images import Image, ImageLike, image_of
@@ -78,10 +78,65 @@ class Threshold:
     """One condition of a filter; both bounds are inclusive, at least one is set."""
 
     scorer: str
+    """Or a combination of the call."""
     min: float | None = None
     max: float | None = None
     min_words: int | None = None
     """Fewest words of a text that the value is trusted for; an item with fewer is rejected, and `reasons` says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One score of a combination."""
+
+    scorer: str
+    weight: float | None = None
+    """None: 1."""
+    min: float | None = None
+    """The value that counts as 0, as do those below; given with `max`. Without them the value counts as it is."""
+    max: float | None = None
+    """The value that counts as 1, as do those above. Where lower is better the two change places."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Combination:
+    """Several scores as one, higher is better; an error where one of them is.
+
+    Args:
+        method: `sum` of weight times value, or weighted `harmonic` mean, which one low value sinks: each term needs
+            bounds.
+        terms: At least one.
+    """
+
+    method: Literal["sum", "harmonic"]
+    terms: tuple[Term, ...]
+
+    def __init__(self, method: Literal["sum", "harmonic"], terms: Iterable[Term]) -> None:
+        given = tuple(_each(terms, "The terms of a combination"))
+        for each in given:
+            if not isinstance(each, Term):
+                raise UsageError(f"A combination is made of Term; this holds {_kind(each)}.")
+        if method not in get_args(Combination.__annotations__["method"]):
+            raise UsageError(f"A combination is a sum or harmonic; this is {method!r}.")
+        object.__setattr__(self, "method", method)
+        object.__setattr__(self, "terms", given)
+
+
+Combinations: TypeAlias = Mapping[str, Combination]
+"""By the name that each has among the scores."""
+
+
+def combinations_of(combine: Combinations | None) -> dict[str, Combination]:
+    """Read the combinations of a request.
+
+    Raises:
+        UsageError: They are none.
+    """
+    if combine is None:
+        return {}
+    if not isinstance(combine, Mapping) or not all(isinstance(each, Combination) for each in combine.values()):
+        raise UsageError('Combinations have names: {"reward": Combination("sum", [Term("clipscore")])}.')
+    return dict(combine)
 
 
 def items_of(items: Iterable[ItemLike]) -> tuple[Item, ...]:

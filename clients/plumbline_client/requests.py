@@ -12,10 +12,13 @@ from pydantic import BaseModel
 
 from plumbline_client.images import Image, ImageLike, image_of
 from plumbline_client.items import (
+    Combination,
+    Combinations,
     Item,
     ItemLike,
     Question,
     Threshold,
+    combinations_of,
     images_of,
     items_of,
     policy_of,
@@ -65,13 +68,16 @@ class ScoreRequest(Request[ScoreReply]):
     path = "/v1/score"
     reply = ScoreReply
 
-    def __init__(self, items: Iterable[ItemLike], scorers: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, items: Iterable[ItemLike], scorers: Iterable[str] | None = None, combine: Combinations | None = None
+    ) -> None:
         self._items = items_of(items)
         self._scorers = scorers_of(scorers)
+        self._combine = combinations_of(combine)
 
     def document(self) -> Document:
-        """Make `scorers`, `images` and `items`."""
-        return _given(scorers=self._scorers) | _items_document(self._items)
+        """Make `scorers`, `combine`, `images` and `items`."""
+        return _given(scorers=self._scorers) | _combine_document(self._combine) | _items_document(self._items)
 
 
 class FilterRequest(Request[FilterReply]):
@@ -80,16 +86,24 @@ class FilterRequest(Request[FilterReply]):
     path = "/v1/filter"
     reply = FilterReply
 
-    def __init__(self, items: Iterable[ItemLike], policy: Iterable[Threshold], *, explain: bool = False) -> None:
+    def __init__(
+        self,
+        items: Iterable[ItemLike],
+        policy: Iterable[Threshold],
+        *,
+        combine: Combinations | None = None,
+        explain: bool = False,
+    ) -> None:
         self._items = items_of(items)
         self._policy = policy_of(policy)
+        self._combine = combinations_of(combine)
         self._explain = explain
 
     def document(self) -> Document:
-        """Make `policy`, `images`, `items` and `explain`."""
-        thresholds = [_given(**{name.name: getattr(each, name.name) for name in fields(each)}) for each in self._policy]
+        """Make `policy`, `combine`, `images`, `items` and `explain`."""
+        policy = {"policy": {"all": [_fields_document(each) for each in self._policy]}}
         explained = {"explain": True} if self._explain else {}
-        return {"policy": {"all": thresholds}} | explained | _items_document(self._items)
+        return policy | _combine_document(self._combine) | explained | _items_document(self._items)
 
 
 class RankRequest(Request[RankReply]):
@@ -104,6 +118,7 @@ class RankRequest(Request[RankReply]):
         candidates: Iterable[ImageLike] | Iterable[str],
         *,
         scorer: str | None = None,
+        combine: Combinations | None = None,
         top_k: int | None = None,
     ) -> None:
         self._query: Document
@@ -111,10 +126,10 @@ class RankRequest(Request[RankReply]):
             self._query = {"text": query, "images": images_of(cast("Iterable[ImageLike]", candidates))}
         else:
             self._query = {"image": image_of(query), "texts": texts_of(cast("Iterable[str]", candidates))}
-        self._chosen = _given(scorer=scorer, top_k=top_k)
+        self._chosen = _given(scorer=scorer, top_k=top_k) | _combine_document(combinations_of(combine))
 
     def document(self) -> Document:
-        """Make `text` and `images`, or `image` and `texts`; `scorer` and `top_k`."""
+        """Make `text` and `images`, or `image` and `texts`; `scorer`, `combine` and `top_k`."""
         return self._query | self._chosen
 
 
@@ -181,6 +196,20 @@ def claims_document(timeout_ms: float | None, priority: Priority) -> Document:
 
 def _given(**entries: Any) -> Document:
     return {key: value for key, value in entries.items() if value is not None}
+
+
+def _combine_document(combine: Mapping[str, Combination]) -> Document:
+    """Make `combine`; none where there is none: older services do not know it."""
+    documents = {
+        name: {"method": each.method, "terms": [_fields_document(term) for term in each.terms]}
+        for name, each in combine.items()
+    }
+    return {"combine": documents} if documents else {}
+
+
+def _fields_document(given: Any) -> Document:
+    """Make an object of a dataclass, without what is None."""
+    return _given(**{each.name: getattr(given, each.name) for each in fields(given)})
 
 
 def _items_document(items: Sequence[Item]) -> Document:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from plumbline_client.errors import PlumblineClientError, UnexpectedReplyError, UsageError
 from plumbline_client.grpc_problems import status_error
 from plumbline_client.grpc_wire import read_score, write_message
-from plumbline_client.items import ItemLike
+from plumbline_client.items import Combinations, ItemLike
 from plumbline_client.options import Priority, Profile, check_priority, check_timeout_ms
 from plumbline_client.replies import ScoreReply
 from plumbline_client.requests import ScoreRequest, claims_document
@@ -20,6 +20,7 @@ class Batch:
 
     items: Iterable[ItemLike]
     scorers: Iterable[str] | None = None
+    combine: Combinations | None = None
     correlation_id: str | None = None
     """Comes back in the reply; unique among the batches under way; None: the batch's index, as a string."""
     timeout_ms: float | None = None
@@ -64,7 +65,7 @@ def batch_message(batch: Batch, index: int, profile: Profile) -> pb.ScoreStreamR
         raise UsageError(f"A stream takes batches: {type(batch).__name__} is no Batch.")
     timeout_ms = check_timeout_ms(profile.timeout_ms if batch.timeout_ms is None else batch.timeout_ms)
     claims = claims_document(timeout_ms, check_priority(batch.priority or profile.priority))
-    document = ScoreRequest(batch.items, batch.scorers).document() | claims
+    document = ScoreRequest(batch.items, batch.scorers, batch.combine).document() | claims
     named = str(index) if batch.correlation_id is None else batch.correlation_id
     try:
         request = write_message(pb.ScoreRequest, document)

@@ -17,7 +17,7 @@ from plumbline_client.errors import (
     UnexpectedReplyError,
 )
 from plumbline_client.images import ImageLike
-from plumbline_client.items import ItemLike, Threshold
+from plumbline_client.items import Combinations, ItemLike, Threshold
 from plumbline_client.options import CallOptions
 from plumbline_client.replies import (
     EmbedReply,
@@ -45,25 +45,32 @@ class SyncScoring(ABC):
         self._sleep = sleep
 
     def score(
-        self, items: Iterable[ItemLike], *, scorers: Iterable[str] | None = None, **options: Unpack[CallOptions]
+        self,
+        items: Iterable[ItemLike],
+        *,
+        scorers: Iterable[str] | None = None,
+        combine: Combinations | None = None,
+        **options: Unpack[CallOptions],
     ) -> ScoreReply:
         """Score items in one batch.
 
         Args:
             items: At least one. An `Image` object that several share is sent once.
             scorers: By id; None: every loaded scorer that an item allows.
+            combine: Several scores as one, by the name that each has among the scores.
             options: `timeout_ms`, `priority`, `request_id`.
 
         Returns:
             Results in the order of the items.
         """
-        return self._send(requests.ScoreRequest(items, scorers), options)
+        return self._send(requests.ScoreRequest(items, scorers, combine), options)
 
     def filter(
         self,
         items: Iterable[ItemLike],
         policy: Iterable[Threshold],
         *,
+        combine: Combinations | None = None,
         explain: bool = False,
         **options: Unpack[CallOptions],
     ) -> FilterReply:
@@ -72,13 +79,14 @@ class SyncScoring(ABC):
         Args:
             items: At least one.
             policy: At least one threshold.
+            combine: By the name that a threshold gives for its scorer.
             explain: Whether items that are rejected already run through the other scorers too.
             options: `timeout_ms`, `priority`, `request_id`.
 
         Returns:
             Verdicts in the order of the items.
         """
-        return self._send(requests.FilterRequest(items, policy, explain=explain), options)
+        return self._send(requests.FilterRequest(items, policy, combine=combine, explain=explain), options)
 
     def rank(
         self,
@@ -86,6 +94,7 @@ class SyncScoring(ABC):
         candidates: Iterable[ImageLike] | Iterable[str],
         *,
         scorer: str | None = None,
+        combine: Combinations | None = None,
         top_k: int | None = None,
         **options: Unpack[CallOptions],
     ) -> RankReply:
@@ -94,14 +103,15 @@ class SyncScoring(ABC):
         Args:
             query: A text, or an image.
             candidates: Images where the query is a text, texts where it is an image.
-            scorer: None: the first loaded scorer that takes an image and a text.
+            scorer: Or a combination; None: the only combination, else the first loaded scorer of an image and a text.
+            combine: By the name that `scorer` may give.
             top_k: Places to answer; None: all.
             options: `timeout_ms`, `priority`, `request_id`.
 
         Returns:
             Best first, ties by index.
         """
-        return self._send(requests.RankRequest(query, candidates, scorer=scorer, top_k=top_k), options)
+        return self._send(requests.RankRequest(query, candidates, scorer=scorer, combine=combine, top_k=top_k), options)
 
     def embed(
         self,

@@ -80,6 +80,27 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """One score of a combination."""
+
+    scorer: str
+    weight: float = 1.0
+    min: float | None = None
+    """The value that counts as 0, as do those below; given with `max`. Without them the value counts as it is."""
+    max: float | None = None
+    """The value that counts as 1, as do those above. Where lower is better the two change places."""
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """Several scores as one, higher is better; an error where one of them is."""
+
+    method: Literal["sum", "harmonic"]
+    """`sum` of weight times value, or weighted `harmonic` mean, which one low value sinks: each term needs bounds."""
+    terms: Sequence[Term]
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreRequest:
     """Score items in one batch."""
 
@@ -87,6 +108,8 @@ class ScoreRequest:
     images: Mapping[str, ImageSource] = field(default_factory=dict)
     scorers: Sequence[str] | None = None
     """None: every loaded scorer that an item allows."""
+    combine: Mapping[str, Combination] = field(default_factory=dict)
+    """By the name that each has among the scores; the scorers of its terms run as well."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
 
@@ -96,6 +119,7 @@ class Threshold:
     """One condition of a filter; both bounds are inclusive, at least one is set."""
 
     scorer: str
+    """Or a combination of the request."""
     min: float | None = None
     max: float | None = None
     min_words: int | None = None
@@ -109,6 +133,8 @@ class FilterRequest:
     policy: Sequence[Threshold]
     items: Sequence[Item]
     images: Mapping[str, ImageSource] = field(default_factory=dict)
+    combine: Mapping[str, Combination] = field(default_factory=dict)
+    """By the name that a condition gives for its scorer."""
     explain: bool = False
     timeout_ms: float | None = None
     priority: Priority = "normal"
@@ -121,7 +147,9 @@ class RankRequest:
     images: Sequence[ImageSource]
     texts: Sequence[str]
     scorer: str | None = None
-    """None: the first loaded scorer that takes an image and a text."""
+    """Or a combination; None: the request's only combination, else the first loaded scorer of an image and a text."""
+    combine: Mapping[str, Combination] = field(default_factory=dict)
+    """By the name that `scorer` may give."""
     top_k: int | None = None
     timeout_ms: float | None = None
     priority: Priority = "normal"
@@ -224,7 +252,7 @@ class RankReply:
     """Best first, ties by index."""
 
     scorer: str
-    """The scorer that ranked."""
+    """The scorer or combination that ranked."""
     ranking: Sequence[Ranked]
     errors: Mapping[int, PlumblineError]
     """What could not be scored, by index; absent where there is none."""

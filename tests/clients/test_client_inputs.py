@@ -14,11 +14,13 @@ from plumbline_client import (
     AsyncGrpcClient,
     Batch,
     Client,
+    Combination,
     GrpcClient,
     Image,
     Item,
     Question,
     RetryPolicy,
+    Term,
     Threshold,
     UsageError,
 )
@@ -154,6 +156,19 @@ def test_questions_are_texts_or_say_more() -> None:
             make(questions=wrong)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("mean", [Term("a")]), "sum or harmonic"),
+        (("sum", Term("a")), "come in a list"),
+        (("sum", [{"scorer": "a"}]), "made of Term"),
+    ],
+)
+def test_a_combination_is_a_method_and_terms(arguments: Any, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        Combination(*arguments)
+
+
 @pytest.mark.parametrize("kind", [Client, AsyncClient, GrpcClient, AsyncGrpcClient])
 @pytest.mark.parametrize(
     ("method", "arguments", "options", "why"),
@@ -176,6 +191,8 @@ def test_questions_are_texts_or_say_more() -> None:
         pytest.param("score", [[ITEM]], {"timeout_ms": "5"}, "greater than 0", id="a str as time"),
         pytest.param("score", [[ITEM]], {"priority": "urgent"}, "interactive, normal, batch", id="no priority"),
         pytest.param("score", [[ITEM]], {"request_id": 5}, "printable ASCII", id="a number as id"),
+        pytest.param("score", [[ITEM]], {"combine": [Term("a")]}, "have names", id="a list of combinations"),
+        pytest.param("score", [[ITEM]], {"combine": {"a": Term("a")}}, "have names", id="a term as combination"),
         pytest.param("filter", [[ITEM], Threshold("q", min=0)], {}, "come in a list", id="a threshold as policy"),
         pytest.param("filter", [[ITEM], [{"scorer": "q"}]], {}, "Threshold", id="a mapping as threshold"),
         pytest.param("rank", ["a", ["b"]], {}, "no image", id="texts for a text"),

@@ -22,6 +22,7 @@ from plumbline_client import (
     Batch,
     CapacityError,
     Client,
+    Combination,
     DeadlineExceededError,
     ForbiddenError,
     GrpcClient,
@@ -32,6 +33,7 @@ from plumbline_client import (
     Question,
     RateLimitedError,
     RetryPolicy,
+    Term,
     Threshold,
     UnauthenticatedError,
 )
@@ -89,6 +91,7 @@ class CountingService:
         return messages.ItemScores(item.id, {"weight": Score(value, details), "length": spoken})
 
     async def filter(self, request: messages.FilterRequest, caller: Caller = ANYONE) -> messages.FilterReply:
+        self.requests.append(request)
         (threshold,) = request.policy
         results = []
         for item in request.items:
@@ -100,6 +103,7 @@ class CountingService:
         return messages.FilterReply(results, TIMING)
 
     async def rank(self, request: messages.RankRequest, caller: Caller = ANYONE) -> messages.RankReply:
+        self.requests.append(request)
         values: dict[int, float] = dict(enumerate(map(len, request.texts)))
         errors = {}
         if len(request.images) > 1:
@@ -275,6 +279,17 @@ async def test_what_an_item_is_compared_with_gets_through(ask, running) -> None:
     assert request.images[first.reference_image] == messages.EncodedImage(b"b")
     assert third.reference_image == messages.EncodedImage(b"c")
     assert len(request.images) == 2
+
+
+async def test_combinations_get_through(ask, running) -> None:
+    combine = {"r": Combination("harmonic", iter([Term("weight", min=0, max=1), Term("length", 2.0, 0, 9)]))}
+    image = Image.data(b"a")
+    await ask("score", [Item(image)], combine=combine)
+    await ask("filter", [Item(image)], [Threshold("r", min=0)], combine=combine)
+    await ask("rank", "a", [image], scorer="r", combine=combine)
+    terms = [messages.Term("weight", min=0, max=1), messages.Term("length", 2.0, 0, 9)]
+    expected = {"r": messages.Combination("harmonic", terms)}
+    assert [request.combine for request in running.service.requests[-3:]] == [expected] * 3
 
 
 async def test_filter_rank_embed_and_the_lists_are_understood(ask) -> None:

@@ -114,6 +114,11 @@ def _make_sound(request: Any) -> None:
         request.ClearField("timeout_ms")
     if request.priority not in pb.Priority.values():
         request.ClearField("priority")
+    for name, combination in list(getattr(request, "combine", {}).items()):
+        if not name or isinstance(request, pb.FilterRequest) or name in SCORERS:
+            del request.combine[name]
+        else:
+            _make_combination_sound(combination)
     match request:
         case pb.RankRequest():
             _make_ranking_sound(request)
@@ -134,6 +139,17 @@ def _make_items_sound(request: Any) -> None:
     known = [name for name in request.scorers if name in SCORERS]
     request.ClearField("scorers")
     request.scorers.extend(known)
+
+
+def _make_combination_sound(combination: Any) -> None:
+    combination.method = combination.method if combination.method in pb.CombinationMethod.values()[1:] else 1
+    del combination.terms[len(SCORERS) :]
+    if not combination.terms:
+        combination.terms.add()
+    for term, scorer in zip(combination.terms, SCORERS, strict=False):
+        term.scorer, term.min, term.max = scorer, 0.0, 1.0
+        if not 0 < term.weight < 1e6:
+            term.ClearField("weight")
 
 
 def _make_ranking_sound(request: pb.RankRequest) -> None:

@@ -138,6 +138,7 @@ class CountingObserver:
         self.batch_sizes: list[int] = []
         self.expired_stages: list[str] = []
         self.scores: list[tuple[str, object]] = []
+        self.combined_scores: list[tuple[str, object]] = []
         self.failures: list[PlumblineError] = []
         self.stages: list[str] = []
         self.lookups: Counter[tuple[str, str]] = Counter()
@@ -172,6 +173,9 @@ class CountingObserver:
 
     def kept(self, cache: str, num_bytes: int) -> None:
         self.stored_bytes[cache] = num_bytes
+
+    def combined(self, method: str, score: object) -> None:
+        self.combined_scores.append((method, score))
 
     def item_failed(self, error: PlumblineError) -> None:
         self.failures.append(error)

@@ -86,6 +86,30 @@ PRIORITY_BATCH: Priority.ValueType  # 3
 """Refused first where there is more work than time."""
 Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
+class _CombinationMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CombinationMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CombinationMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METHOD_UNSPECIFIED: _CombinationMethod.ValueType  # 0
+    """Refused."""
+    METHOD_SUM: _CombinationMethod.ValueType  # 1
+    """The sum of weight times value."""
+    METHOD_HARMONIC: _CombinationMethod.ValueType  # 2
+    """The weighted harmonic mean, which one low value sinks: each term needs bounds, and a weight above 0."""
+
+class CombinationMethod(_CombinationMethod, metaclass=_CombinationMethodEnumTypeWrapper):
+    """How the terms of a combination become one value."""
+
+METHOD_UNSPECIFIED: CombinationMethod.ValueType  # 0
+"""Refused."""
+METHOD_SUM: CombinationMethod.ValueType  # 1
+"""The sum of weight times value."""
+METHOD_HARMONIC: CombinationMethod.ValueType  # 2
+"""The weighted harmonic mean, which one low value sinks: each term needs bounds, and a weight above 0."""
+Global___CombinationMethod: _TypeAlias = CombinationMethod  # noqa: Y015
+
 class _Verdict:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -349,11 +373,33 @@ class ScoreRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class CombineEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Combination: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Combination | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SCORERS_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    COMBINE_FIELD_NUMBER: _builtins.int
     timeout_ms: _builtins.float
     """Milliseconds after which an answer is of no use, greater than 0. Clients that set a gRPC deadline set this as
     well: the process that scores cannot see the transport's deadline, and drops dead work by this field.
@@ -371,6 +417,10 @@ class ScoreRequest(_message.Message):
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
         """At least 1; ListScorers names no limit, the service's configuration does (256 by default)."""
 
+    @_builtins.property
+    def combine(self) -> _containers.MessageMap[_builtins.str, Global___Combination]:
+        """Combinations by the name that each has among the scores, at most 16; the scorers of its terms run as well."""
+
     def __init__(
         self,
         *,
@@ -379,16 +429,89 @@ class ScoreRequest(_message.Message):
         items: _abc.Iterable[Global___Item] | None = ...,
         timeout_ms: _builtins.float | None = ...,
         priority: Global___Priority.ValueType = ...,
+        combine: _abc.Mapping[_builtins.str, Global___Combination] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "images", b"images", "items", b"items", "priority", b"priority", "scorers", b"scorers", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "combine", b"combine", "images", b"images", "items", b"items", "priority", b"priority", "scorers", b"scorers", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
     _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_ms) -> _WhichOneofReturnType__timeout_ms | None: ...
 
 Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class Combination(_message.Message):
+    """Several scores as one, higher is better; an error where one of them is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    method: Global___CombinationMethod.ValueType
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Term]:
+        """1 to 64, of one scorer each."""
+
+    def __init__(
+        self,
+        *,
+        method: Global___CombinationMethod.ValueType = ...,
+        terms: _abc.Iterable[Global___Term] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Combination: _TypeAlias = Combination  # noqa: Y015
+
+@_typing.final
+class Term(_message.Message):
+    """One score of a combination."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORER_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    scorer: _builtins.str
+    weight: _builtins.float
+    """Unset: 1."""
+    min: _builtins.float
+    """The values that count as 0 and as 1, as do those below and above; where lower is better they change places.
+    Neither is set: the value counts as it is.
+    """
+    max: _builtins.float
+    def __init__(
+        self,
+        *,
+        scorer: _builtins.str = ...,
+        weight: _builtins.float | None = ...,
+        min: _builtins.float | None = ...,
+        max: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "_weight", b"_weight", "max", b"max", "min", b"min", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "_weight", b"_weight", "max", b"max", "min", b"min", "scorer", b"scorer", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
+    _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
+    _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
+    _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___Term: _TypeAlias = Term  # noqa: Y015
 
 @_typing.final
 class ScoreReply(_message.Message):
@@ -729,12 +852,34 @@ class FilterRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class CombineEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Combination: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Combination | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     POLICY_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    COMBINE_FIELD_NUMBER: _builtins.int
     explain: _builtins.bool
     """Run every scorer of the policy even on items that are rejected already."""
     timeout_ms: _builtins.float
@@ -748,6 +893,10 @@ class FilterRequest(_message.Message):
 
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]: ...
+    @_builtins.property
+    def combine(self) -> _containers.MessageMap[_builtins.str, Global___Combination]:
+        """Combinations by the name that a condition gives for its scorer, at most 16."""
+
     def __init__(
         self,
         *,
@@ -757,10 +906,11 @@ class FilterRequest(_message.Message):
         explain: _builtins.bool = ...,
         timeout_ms: _builtins.float | None = ...,
         priority: Global___Priority.ValueType = ...,
+        combine: _abc.Mapping[_builtins.str, Global___Combination] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "policy", b"policy", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "explain", b"explain", "images", b"images", "items", b"items", "policy", b"policy", "priority", b"priority", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "combine", b"combine", "explain", b"explain", "images", b"images", "items", b"items", "policy", b"policy", "priority", b"priority", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
     _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
@@ -801,6 +951,7 @@ class Threshold(_message.Message):
     MAX_FIELD_NUMBER: _builtins.int
     MIN_WORDS_FIELD_NUMBER: _builtins.int
     scorer: _builtins.str
+    """Or a combination of the request."""
     min: _builtins.float
     max: _builtins.float
     min_words: _builtins.int
@@ -959,6 +1110,27 @@ class RankRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class CombineEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Combination: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Combination | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TEXT_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
@@ -967,9 +1139,10 @@ class RankRequest(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    COMBINE_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     scorer: _builtins.str
-    """Unset: the first loaded scorer that takes an image and a text."""
+    """Or a combination. Unset: the request's only combination, else the first loaded scorer of an image and a text."""
     top_k: _builtins.int
     """Places to answer, at least 1; unset: all."""
     timeout_ms: _builtins.float
@@ -981,6 +1154,10 @@ class RankRequest(_message.Message):
     def image(self) -> Global___ImageSource: ...
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def combine(self) -> _containers.MessageMap[_builtins.str, Global___Combination]:
+        """Combinations by the name that `scorer` may give, at most 16."""
+
     def __init__(
         self,
         *,
@@ -992,10 +1169,11 @@ class RankRequest(_message.Message):
         top_k: _builtins.int | None = ...,
         timeout_ms: _builtins.float | None = ...,
         priority: Global___Priority.ValueType = ...,
+        combine: _abc.Mapping[_builtins.str, Global___Combination] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_text", b"_text", "_timeout_ms", b"_timeout_ms", "_top_k", b"_top_k", "image", b"image", "scorer", b"scorer", "text", b"text", "timeout_ms", b"timeout_ms", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_text", b"_text", "_timeout_ms", b"_timeout_ms", "_top_k", b"_top_k", "image", b"image", "images", b"images", "priority", b"priority", "scorer", b"scorer", "text", b"text", "texts", b"texts", "timeout_ms", b"timeout_ms", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_text", b"_text", "_timeout_ms", b"_timeout_ms", "_top_k", b"_top_k", "combine", b"combine", "image", b"image", "images", b"images", "priority", b"priority", "scorer", b"scorer", "text", b"text", "texts", b"texts", "timeout_ms", b"timeout_ms", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__scorer: _TypeAlias = _typing.Literal["scorer"]  # noqa: Y015
     _WhichOneofArgType__scorer: _TypeAlias = _typing.Literal["_scorer", b"_scorer"]  # noqa: Y015
@@ -1027,7 +1205,7 @@ class RankReply(_message.Message):
     TIMING_MS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     scorer: _builtins.str
-    """The scorer that ranked."""
+    """The scorer or combination that ranked."""
     @_builtins.property
     def ranking(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ranked]:
         """Best first; ties by index."""

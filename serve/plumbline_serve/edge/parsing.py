@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticKnownError
 
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_serve.concurrency import Deadline
-from plumbline_serve.messages import Base64Image, Request, UrlImage
+from plumbline_serve.messages import Base64Image, Request, Term, UrlImage
 from plumbline_serve.requests.images import is_data_url
 from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Limits
@@ -23,6 +23,9 @@ Location: TypeAlias = tuple[int | str, ...]
 """The names and indices that lead to a field."""
 
 MAX_SCORERS = 64  # that a request may name; far more than there are
+MAX_COMBINATIONS = 16  # of a request
+MAX_NUMBER = 1e9  # of weights and bounds of a combination: sums and differences of such are finite
+MAX_NAME_CHARS = 64  # of a combination
 MAX_ITEM_TEXTS = 64  # references or phrases that an item may have
 MAX_TAG_CHARS = 128
 MAX_PARENTS = 32  # questions that a question may depend on
@@ -32,6 +35,14 @@ MAX_WORDS = 2**16  # that a condition may ask of a text; far more than any text 
 def _whole(value: Any) -> Any:
     """An integer as JSON Schema has it: 3.0 is one."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _few_combinations(value: Any) -> Any:
+    """Refuse too many before they are read, which would hold up everybody else."""
+    if isinstance(value, dict) and len(value) > MAX_COMBINATIONS:
+        kind: dict[str, Any] = {"field_type": "Dictionary", "max_length": MAX_COMBINATIONS, "actual_length": len(value)}
+        raise PydanticKnownError("too_long", kind)
+    return value
 
 
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
@@ -45,6 +56,12 @@ QuestionIndex: TypeAlias = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
 QuestionIndices: TypeAlias = Annotated[list[QuestionIndex], Field(max_length=MAX_PARENTS)]
 ScorerNames: TypeAlias = Annotated[list[str], Field(min_length=1, max_length=MAX_SCORERS)]
 Conditions: TypeAlias = Annotated[list[T], Field(min_length=1, max_length=MAX_SCORERS)]
+Moderate: TypeAlias = Annotated[Finite, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Method: TypeAlias = Literal["sum", "harmonic"]
+CombinationName: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
+Combinations: TypeAlias = Annotated[
+    dict[CombinationName, T], Field(max_length=MAX_COMBINATIONS), BeforeValidator(_few_combinations)
+]
 
 _MAX_LISTED = 16  # faults in a reply: the first ones say enough, and gRPC has 8 KiB for all of an error
 _MAX_COUNTED = 1000
@@ -64,10 +81,12 @@ _REASONS = {
     "dict_type": "must be an object",
     "model_type": "must be an object",
     "greater_than": "must be greater than {gt:g}",
-    "greater_than_equal": "must be at least {ge}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
     "too_short": "must not be empty",
     "too_long": "must have at most {max_length} entries",
-    "string_too_long": "must have at most {max_length} characters",
     "literal_error": "must be {expected}",
 }
 """By pydantic's kind of error; ours carry their own sentence."""
@@ -186,6 +205,27 @@ def bounds_fault(low: float | None, high: float | None) -> str | None:
         high: Its `max`.
     """
     return "must have min, max or both" if low is None and high is None else None
+
+
+def term_fault(low: float | None, high: float | None) -> str | None:
+    """What is wrong with the bounds of a combination's term.
+
+    Args:
+        low: Its `min`.
+        high: Its `max`.
+    """
+    if (low is None) != (high is None):
+        return "must have both min and max, or neither"
+    return None if low is None or high is None or low < high else "must have a min below its max"
+
+
+def combination_fault(method: str, terms: Sequence[Term]) -> str | None:
+    """What is wrong with a combination whose terms are right by themselves."""
+    if len({term.scorer for term in terms}) < len(terms):
+        return "must name each scorer once"
+    if method == "harmonic" and any(term.min is None or term.weight <= 0 for term in terms):
+        return "must have min, max and a weight above 0 in each term, for a harmonic mean"
+    return None
 
 
 def query_fault(given: Collection[str]) -> str | None:

@@ -41,6 +41,7 @@ class _EdgeMetrics:
             "plumbline_request_duration_seconds", "From first byte to reply.", SECONDS, "route", "protocol"
         )
         self.items = registry.counter("plumbline_items", "Items by scorer and outcome.", "scorer", "outcome")
+        self.combinations = registry.counter("plumbline_combinations", "Scores combined per item.", "method", "outcome")
         self.item_errors = registry.counter("plumbline_item_errors", "Items that got no score, by code.", "reason")
         self.scores = registry.histogram("plumbline_score", "Values given.", SCORES, "scorer")
         self.bytes_in_flight = registry.gauge("plumbline_bytes_in_flight", "Of requests under way.")
@@ -135,6 +136,10 @@ class Instruments:
             self._edge.scores.labels(scorer).observe(score.value)
         else:
             self._edge.items.labels(scorer, "error").inc()
+
+    def combined(self, method: str, score: ScoreOrError) -> None:
+        """As `PipelineObserver.combined`; callers name combinations, so that their names are no labels."""
+        self._edge.combinations.labels(method, "ok" if isinstance(score, Score) else "error").inc()
 
     def item_failed(self, error: PlumblineError) -> None:
         """As `PipelineObserver.item_failed`."""

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError
-from plumbline_models.core.protocols import Scorer
 from plumbline_models.networks.attribution.words import count_words
 from plumbline_serve.messages import (
     FilterReply,
@@ -15,6 +14,7 @@ from plumbline_serve.messages import (
     Threshold,
 )
 from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.requests.combining import Judge, combinations, scorers_of
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.validation import Case
 
@@ -36,26 +36,42 @@ async def filter_items(pipeline: Pipeline, request: FilterRequest, caller: Calle
         request: As the caller sent it.
         caller: Who calls.
     """
-    order = _cheapest_first(pipeline, request.policy)
+    order = _cheapest_first(pipeline, request)
     judged = [_Judged(case) for case in pipeline.checks.cases(request.items, request.images)]
     for each in judged:
         _count_words(each, order, request.policy)
+    ran: set[str] = set()
     async with pipeline.session(request, caller) as session:
-        await pipeline.admit(session, [each.case for each in judged if request.explain or not each.failed], order)
-        for scorer in order:
-            open_cases = [each for each in judged if each.error is None and (request.explain or not each.failed)]
-            found = await pipeline.run(session, [each.case for each in open_cases], [scorer])
-            for each, scores in zip(open_cases, found, strict=True):
-                each.scores |= scores
-                if each.failed and isinstance(scores[scorer.info.name], PlumblineError):
-                    continue  # rejected already: what cannot be explained stands among the scores
-                each.error = pipeline.failure(each.case, scores)
-                if each.error is None:
-                    each.failed += _failures(scorer.info.name, scores, request.policy, known=each.failed)
+        waiting = [each.case for each in judged if request.explain or not each.failed]
+        await pipeline.admit(session, waiting, scorers_of(order))
+        for judge in order:
+            new = [scorer for scorer in judge.scorers if scorer.info.name not in ran]
+            ran |= {scorer.info.name for scorer in new}
+            still_open = [each for each in judged if each.error is None and (request.explain or not each.failed)]
+            if new:
+                found = await pipeline.run(session, [each.case for each in still_open], new)
+                for each, scores in zip(still_open, found, strict=True):
+                    each.scores |= scores
+            for each in still_open:
+                _judge(pipeline, each, judge, request.policy)
     return FilterReply(results=[_verdict(each) for each in judged], timing_ms=session.timing())
 
 
-def _cheapest_first(pipeline: Pipeline, policy: Sequence[Threshold]) -> list[Scorer]:
+def _judge(pipeline: Pipeline, judged: _Judged, judge: Judge, policy: Sequence[Threshold]) -> None:
+    """Hold an item, whose scores are known, against the conditions on one scorer or combination."""
+    own: dict[str, ScoreOrError] = {}
+    if judged.case.error is None:
+        own = {judge.name: pipeline.judge(judge, judged.case, judged.scores)}
+        judged.scores |= own
+        if judged.failed and isinstance(own[judge.name], PlumblineError):
+            return  # rejected already: what cannot be explained stands among the scores
+    judged.error = pipeline.failure(judged.case, own)
+    if judged.error is None:
+        judged.failed += _failures(judge.name, own, policy, known=judged.failed)
+
+
+def _cheapest_first(pipeline: Pipeline, request: FilterRequest) -> list[Judge]:
+    policy = request.policy
     if not policy:
         raise InvalidFieldError(
             "The policy has no conditions.",
@@ -67,17 +83,26 @@ def _cheapest_first(pipeline: Pipeline, policy: Sequence[Threshold]) -> list[Sco
             raise InvalidFieldError(
                 "A condition needs min or max.", errors=[{"pointer": pointer, "detail": "needs min or max"}]
             )
-    scorers = {t.scorer: pipeline.checks.scorer(t.scorer, f"/policy/all/{i}/scorer") for i, t in enumerate(policy)}
-    return sorted(scorers.values(), key=lambda scorer: scorer.relative_cost)
+    known = combinations(pipeline.checks, request.combine)
+    if unused := known.keys() - {threshold.scorer for threshold in policy}:
+        name = min(unused)
+        raise InvalidFieldError(
+            f"No condition of the policy is on the combination {name}.",
+            errors=[{"pointer": f"/combine/{name}", "detail": "stands in no condition"}],
+        )
+    judges: dict[str, Judge] = {}
+    for index, threshold in enumerate(policy):
+        name, pointer = threshold.scorer, f"/policy/all/{index}/scorer"
+        judges[name] = known.get(name) or Judge.of(pipeline.checks.scorer(name, pointer))
+    return sorted(judges.values(), key=lambda judge: judge.relative_cost)
 
 
-def _count_words(judged: _Judged, scorers: Sequence[Scorer], policy: Sequence[Threshold]) -> None:
-    """Reject an item whose text has too few words for a scorer's value to say anything."""
+def _count_words(judged: _Judged, judges: Sequence[Judge], policy: Sequence[Threshold]) -> None:
+    """Reject an item whose text has too few words for a value to say anything."""
     case = judged.case
-    for scorer in scorers:
-        name = scorer.info.name
+    for name, scorers in ((judge.name, judge.scorers) for judge in judges):
         min_words = max((each.min_words or 0 for each in policy if each.scorer == name), default=0)
-        if not min_words or case.error is not None or case.lacks(scorer) is not None:
+        if not min_words or case.error is not None or any(case.lacks(scorer) for scorer in scorers):
             continue
         num_words = count_words(case.text or "", most=min_words)
         if num_words < min_words:

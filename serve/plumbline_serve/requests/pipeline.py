@@ -18,6 +18,7 @@ from plumbline_serve.messages import (
     ScoreRequest,
 )
 from plumbline_serve.request_context import ANYONE, Caller, RequestContext
+from plumbline_serve.requests.combining import Judge, combinations, scorers_of
 from plumbline_serve.requests.scoring import images_of, needs_of, score_cases
 from plumbline_serve.requests.session import RequestSession, SessionTools
 from plumbline_serve.requests.validation import Case, Checks
@@ -43,6 +44,15 @@ class PipelineObserver(Protocol):
 
         Args:
             scorer: Its name.
+            score: What the item got, or why it got none.
+        """
+        ...
+
+    def combined(self, method: str, score: ScoreOrError) -> None:
+        """Scores of an item were combined.
+
+        Args:
+            method: How.
             score: What the item got, or why it got none.
         """
         ...
@@ -82,9 +92,15 @@ class Pipeline:
             caller: Who calls.
         """
         scorers = self.checks.scorers(request.scorers)
+        judges = combinations(self.checks, request.combine)
+        if scorers is not None:
+            scorers = scorers_of([*map(Judge.of, scorers), *judges.values()])
         cases = self.checks.cases(request.items, request.images)
         async with self.session(request, caller) as session:
             scores = await self.run(session, cases, scorers)
+        for case, found in zip(cases, scores, strict=True):
+            if case.error is None:
+                found |= {name: self.judge(each, case, found) for name, each in judges.items()}
         results = [self._result(case, found) for case, found in zip(cases, scores, strict=True)]
         return ScoreReply(results=results, timing_ms=session.timing())
 
@@ -148,6 +164,19 @@ class Pipeline:
                 scores[index][name] = score
                 self._observer.scored(name, score)
         return scores
+
+    def judge(self, judge: Judge, case: Case, scores: Mapping[str, ScoreOrError]) -> ScoreOrError:
+        """What a case is judged by; see `Judge.score`.
+
+        Args:
+            judge: One scorer, or a combination.
+            case: As it was scored; right in itself.
+            scores: What `run` found for it.
+        """
+        score = judge.score(case, scores)
+        if judge.combination is not None:
+            self._observer.combined(judge.combination.method, score)
+        return score
 
     def failure(self, case: Case, scores: Mapping[str, ScoreOrError]) -> PlumblineError | None:
         """Why nothing about the case could be scored; None if something was.

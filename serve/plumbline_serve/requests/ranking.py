@@ -8,6 +8,7 @@ from plumbline_models.core.errors import InvalidFieldError, PlumblineError, Unkn
 from plumbline_models.core.protocols import Score, Scorer
 from plumbline_serve.messages import Ranked, RankReply, RankRequest, ScoreOrError
 from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.requests.combining import Judge, combinations
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.validation import Case
 
@@ -20,30 +21,30 @@ async def rank(pipeline: Pipeline, request: RankRequest, caller: Caller = ANYONE
         request: As the caller sent it.
         caller: Who calls.
     """
-    scorer = _scorer(pipeline, request.scorer)
+    judge = _judge(pipeline, request)
     cases = _cases(pipeline, request)
     async with pipeline.session(request, caller) as session:
-        found = await pipeline.run(session, cases, [scorer])
-    ranked, errors = _ranked(pipeline, scorer, zip(cases, found, strict=True))
+        found = await pipeline.run(session, cases, judge.scorers)
+    ranked, errors = _ranked(pipeline, judge, zip(cases, found, strict=True))
     if len(request.texts) == 1:
-        ranked = _with_probabilities(ranked, [scores.get(scorer.info.name) for scores in found])
-    return RankReply(scorer.info.name, ranked[: request.top_k], errors, session.timing())
+        ranked = _with_probabilities(ranked, [scores.get(judge.name) for scores in found])
+    return RankReply(judge.name, ranked[: request.top_k], errors, session.timing())
 
 
 def _ranked(
-    pipeline: Pipeline, scorer: Scorer, scored: Iterable[tuple[Case, Mapping[str, ScoreOrError]]]
+    pipeline: Pipeline, judge: Judge, scored: Iterable[tuple[Case, Mapping[str, ScoreOrError]]]
 ) -> tuple[list[Ranked], dict[int, PlumblineError]]:
     """Places, the best first and ties by index; and what could not be scored, by index."""
     ranked: list[Ranked] = []
     errors: dict[int, PlumblineError] = {}
     for index, (case, scores) in enumerate(scored):
-        score = scores.get(scorer.info.name)
-        error = pipeline.failure(case, scores)
+        score = None if case.error else pipeline.judge(judge, case, scores)
+        error = pipeline.failure(case, {} if score is None else {judge.name: score})
         if error is not None:
             errors[index] = error
-        elif score is not None and not isinstance(score, PlumblineError):
+        elif isinstance(score, Score):
             ranked.append(Ranked(index, score.value, truncated=bool(score.details.get("truncated"))))
-    sign = -1.0 if scorer.info.higher_is_better else 1.0
+    sign = -1.0 if judge.higher_is_better else 1.0
     ranked.sort(key=lambda place: (sign * place.value, place.index))
     return ranked, errors
 
@@ -69,6 +70,36 @@ def probabilities(logits: Sequence[float]) -> list[float]:
     return [weight / total for weight in weights]
 
 
+def _judge(pipeline: Pipeline, request: RankRequest) -> Judge:
+    """What ranks: the scorer or combination that the request names, or that it leaves the choice of."""
+    known = combinations(pipeline.checks, request.combine)
+    if request.scorer is None and len(known) > 1:
+        raise InvalidFieldError(
+            "The request has several combinations, and names none to rank by.",
+            errors=[{"pointer": "/scorer", "detail": "must name one of the combinations"}],
+        )
+    judge = known.get(request.scorer or next(iter(known), ""))
+    if judge is None:
+        return Judge.of(_scorer(pipeline, request.scorer))
+    for index, scorer in enumerate(judge.scorers):
+        _check_needs(scorer, f"/combine/{judge.name}/terms/{index}/scorer")
+    if not any("text" in scorer.info.needs for scorer in judge.scorers):
+        raise InvalidFieldError(
+            f"No term of {judge.name} looks at the text, so it cannot rank by it.",
+            errors=[{"pointer": f"/combine/{judge.name}/terms", "detail": "take no text"}],
+        )
+    return judge
+
+
+def _check_needs(scorer: Scorer, pointer: str) -> None:
+    """Refuse a scorer of more than what is ranked."""
+    if others := scorer.info.needs - {"image", "text"}:
+        raise InvalidFieldError(
+            f"{scorer.info.name} needs {', '.join(sorted(others))} as well, so it cannot rank by image and text.",
+            errors=[{"pointer": pointer, "detail": "needs more than an image and a text"}],
+        )
+
+
 def _scorer(pipeline: Pipeline, name: str | None) -> Scorer:
     if name is None:
         matching = (s for s in pipeline.scorers.values() if s.info.needs == {"image", "text"})
@@ -81,11 +112,7 @@ def _scorer(pipeline: Pipeline, name: str | None) -> Scorer:
             f"{name} does not look at the text, so it cannot rank by it.",
             errors=[{"pointer": "/scorer", "detail": "takes no text"}],
         )
-    if others := scorer.info.needs - {"image", "text"}:
-        raise InvalidFieldError(
-            f"{name} needs {', '.join(sorted(others))} as well, so it cannot rank by image and text.",
-            errors=[{"pointer": "/scorer", "detail": "needs more than an image and a text"}],
-        )
+    _check_needs(scorer, "/scorer")
     return scorer
 
 

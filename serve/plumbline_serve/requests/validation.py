@@ -130,6 +130,10 @@ class Checks:
             errors=[{"pointer": pointer, "detail": "not loaded"}],
         )
 
+    def is_scorer(self, name: str) -> bool:
+        """Whether a scorer of that name is loaded."""
+        return name in self._scorers
+
     def scorers(self, names: Sequence[str] | None) -> list[Scorer] | None:
         """The scorers of those names, each once; None where the caller left the choice.
 

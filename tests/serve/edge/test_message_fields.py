@@ -14,7 +14,7 @@ from plumbline_client import problems as client_problems
 from plumbline_client import replies as client
 from plumbline_client import requests as client_requests
 from plumbline_client.images import Image
-from plumbline_client.items import Item, Question, Threshold
+from plumbline_client.items import Combination, Item, Question, Term, Threshold
 from plumbline_models.core.questions import Question as AskedQuestion
 from plumbline_serve import messages
 from plumbline_serve.edge import schemas
@@ -39,8 +39,9 @@ class Forms:
 IMAGE = Image.data(b"x")
 ITEMS = [Item(IMAGE, "a"), Item(IMAGE, "b")]  # share an image, so that the request has `images`
 CLAIMS = client_requests.claims_document(1.0, "batch")  # a call adds them
+COMBINE = {"a": Combination("sum", [Term("b")])}
 RANK = (
-    client_requests.RankRequest("a", [IMAGE], scorer="a", top_k=1).document()
+    client_requests.RankRequest("a", [IMAGE], scorer="a", combine=COMBINE, top_k=1).document()
     | client_requests.RankRequest(IMAGE, ["a"]).document()
 )
 EMBED = client_requests.EmbedRequest(["a"], scorer="a").document() | client_requests.EmbedRequest([IMAGE]).document()
@@ -52,15 +53,18 @@ FORMS = {
         messages.ScoreRequest,
         pb.ScoreRequest,
         schemas.ScoreRequest,
-        client_requests.ScoreRequest(ITEMS, ["a"]).document() | CLAIMS,
+        client_requests.ScoreRequest(ITEMS, ["a"], COMBINE).document() | CLAIMS,
     ),
+    "Combination": Forms(messages.Combination, pb.Combination, schemas.Combination, Combination),
+    "Term": Forms(messages.Term, pb.Term, request_schemas.Term, Term),
     "Threshold": Forms(messages.Threshold, pb.Threshold, schemas.Threshold, Threshold),
     "Policy": Forms(None, pb.Policy, request_schemas.Policy, {"all": []}),
     "FilterRequest": Forms(
         messages.FilterRequest,
         pb.FilterRequest,
         schemas.FilterRequest,
-        client_requests.FilterRequest(ITEMS, [Threshold("a", min=1)], explain=True).document() | CLAIMS,
+        client_requests.FilterRequest(ITEMS, [Threshold("a", min=1)], combine=COMBINE, explain=True).document()
+        | CLAIMS,
     ),
     "RankRequest": Forms(messages.RankRequest, pb.RankRequest, schemas.RankRequest, RANK | CLAIMS),
     "EmbedRequest": Forms(messages.EmbedRequest, pb.EmbedRequest, schemas.EmbedRequest, EMBED | CLAIMS),

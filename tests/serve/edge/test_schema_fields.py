@@ -94,6 +94,21 @@ SCORE_CASES = [
     pytest.param(
         {"items": [], "scorers": ["a"] * 65}, {"/scorers": "must have at most 64 entries"}, id="scorers without end"
     ),
+    pytest.param({"items": [], "combine": []}, {"/combine": "must be an object"}, id="combinations as array"),
+    pytest.param(
+        {"items": [], "combine": {"r": {"method": "mean", "terms": [{"scorer": "a", "weight": "1", "to": 1}]}}},
+        {
+            "/combine/r/method": "must be 'sum' or 'harmonic'",
+            "/combine/r/terms/0/weight": "must be a number",
+            "/combine/r/terms/0/to": "is not a known field",
+        },
+        id="a combination of wrong types",
+    ),
+    pytest.param(
+        {"items": [], "combine": {"r": {"method": "sum", "terms": [{"scorer": "a", "weight": 1e10, "min": -1e10}]}}},
+        {"/combine/r/terms/0/weight": "must be at most 1e+09", "/combine/r/terms/0/min": "must be at least -1e+09"},
+        id="numbers without end",
+    ),
     pytest.param({"items": [], "timeout_ms": "5"}, {"/timeout_ms": "must be a number"}, id="timeout as string"),
     pytest.param({"items": [], "timeout_ms": 0}, {"/timeout_ms": "must be greater than 0"}, id="timeout of zero"),
     pytest.param({"items": [], "timeout_ms": -1.5}, {"/timeout_ms": "must be greater than 0"}, id="negative timeout"),

@@ -108,6 +108,35 @@ SCORE = [
     ),
     pytest.param({"items": [{"text": "crash"}]}, {"items": [pb.Item(text="crash")]}, id="a bug"),
 ]
+
+
+def combine(method: str, *terms: dict, name: str = "r") -> dict:
+    return {"combine": {name: {"method": method, "terms": list(terms)}}, "items": [{}]}
+
+
+def wire_combine(method: Any, *terms: dict, name: str = "r") -> dict:
+    return {"combine": {name: pb.Combination(method=method, terms=[pb.Term(**t) for t in terms])}, "items": [pb.Item()]}
+
+
+UP, HALF = {"scorer": "a", "min": 0, "max": 1}, {"scorer": "b", "max": 1}
+FLAT_TERM, HEAVY = {"scorer": "c", "min": 1, "max": 1}, {"scorer": "d", "weight": 1e10}
+PLAIN, SUM, MEAN = {"scorer": "a"}, pb.METHOD_SUM, pb.METHOD_HARMONIC
+SCORE += [
+    pytest.param(combine("7", UP), wire_combine(7, UP), id="another method"),
+    pytest.param(combine("sum"), wire_combine(SUM), id="no terms"),
+    pytest.param(combine("sum", *[PLAIN] * 65), wire_combine(SUM, *[PLAIN] * 65), id="many terms"),
+    pytest.param(combine("sum", HALF, FLAT_TERM, HEAVY), wire_combine(SUM, HALF, FLAT_TERM, HEAVY), id="bounds"),
+    pytest.param(combine("sum", PLAIN, UP), wire_combine(SUM, PLAIN, UP), id="a scorer twice"),
+    pytest.param(combine("harmonic", PLAIN), wire_combine(MEAN, PLAIN), id="no bounds for a mean"),
+    pytest.param(combine("harmonic", UP | {"weight": 0}), wire_combine(MEAN, UP | {"weight": 0}), id="no weight"),
+    pytest.param(combine("sum", UP, name=""), wire_combine(SUM, UP, name=""), id="a combination of no name"),
+    pytest.param(combine("sum", UP, name="x" * 65), wire_combine(SUM, UP, name="x" * 65), id="a long name"),
+    pytest.param(
+        {"items": [{}], "combine": {str(i): {"method": "sum", "terms": [PLAIN]} for i in range(17)}},
+        {"items": [pb.Item()], "combine": dict.fromkeys(map(str, range(17)), pb.Combination(method=SUM))},
+        id="many combinations",
+    ),
+]
 FILTER = [
     pytest.param(policy() | {"items": []}, {}, id="no conditions"),
     pytest.param(policy(*[BARE] * 65) | {"items": []}, {"policy": wire_policy(*[BARE] * 65)}, id="many conditions"),
@@ -116,6 +145,11 @@ FILTER = [
 ]
 RANK = [
     pytest.param({}, {}, id="nothing"),
+    pytest.param(
+        {"combine": combine("7", UP)["combine"], "top_k": 0},
+        {"combine": wire_combine(7, UP)["combine"], "top_k": 0},
+        id="another method and no places",
+    ),
     pytest.param({"text": "a", "texts": ["b"]}, {"text": "a", "texts": ["b"]}, id="texts for a text"),
     pytest.param({"image": B64, "images": [B64]}, {"image": DATA, "images": [DATA]}, id="images for an image"),
     pytest.param({"images": [B64]}, {"images": [DATA]}, id="images for nothing"),

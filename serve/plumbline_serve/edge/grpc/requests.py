@@ -7,13 +7,18 @@ from pydantic import TypeAdapter
 from plumbline_models.core.questions import ExpectedAnswer, Question
 from plumbline_serve import messages
 from plumbline_serve.edge.parsing import (
+    MAX_COMBINATIONS,
     AtLeastOne,
     Channels,
+    CombinationName,
+    Combinations,
     Conditions,
     Faults,
     Finite,
     ItemTexts,
     Location,
+    Method,
+    Moderate,
     NumWords,
     QuestionIndices,
     ScorerNames,
@@ -23,19 +28,26 @@ from plumbline_serve.edge.parsing import (
     check_counts,
     check_num_questions,
     choice_fault,
+    combination_fault,
     query_fault,
+    term_fault,
     url_image,
 )
-from plumbline_serve.messages import EncodedImage, ImageSource, Item, RawImage, Threshold
+from plumbline_serve.messages import Combination, EncodedImage, ImageSource, Item, RawImage, Term, Threshold
 from plumbline_serve.request_context import PRIORITIES, Priority
 from plumbline_serve.settings import Limits
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 _Request: TypeAlias = pb.ScoreRequest | pb.FilterRequest | pb.RankRequest | pb.EmbedRequest
-_Message: TypeAlias = _Request | pb.Item | pb.Question | pb.Threshold
+_Message: TypeAlias = _Request | pb.Item | pb.Question | pb.Threshold | pb.Term
 
 _PRIORITIES: dict[int, Any] = {pb.Priority.Value(f"PRIORITY_{name.upper()}"): name for name in PRIORITIES}
 _PRIORITIES[pb.PRIORITY_UNSPECIFIED] = "normal"
+_METHODS: dict[int, Any] = {pb.METHOD_SUM: "sum", pb.METHOD_HARMONIC: "harmonic"}
+_METHOD: TypeAdapter[Any] = TypeAdapter(Method)
+_COMBINATIONS: TypeAdapter[Any] = TypeAdapter(Combinations[Any])
+_NAME: TypeAdapter[Any] = TypeAdapter(CombinationName)
+_MODERATE: TypeAdapter[Any] = TypeAdapter(Moderate)
 _PRIORITY: TypeAdapter[Any] = TypeAdapter(Priority)
 _ANSWERS: dict[int, Any] = {pb.EXPECT_UNSPECIFIED: "yes", pb.EXPECT_YES: "yes", pb.EXPECT_NO: "no"}
 _EXPECTED: TypeAdapter[Any] = TypeAdapter(ExpectedAnswer)
@@ -70,6 +82,7 @@ def score_request(request: pb.ScoreRequest, limits: Limits) -> messages.ScoreReq
         images=_images(request, faults),
         items=_items(request, faults),
         scorers=faults.check(_SCORERS, list(request.scorers) or None, ("scorers",)),
+        combine=_combine(request, faults),
     )
     faults.refuse()
     return message
@@ -85,6 +98,7 @@ def filter_request(request: pb.FilterRequest, limits: Limits) -> messages.Filter
         images=_images(request, faults),
         items=_items(request, faults),
         policy=_policy(request.policy, faults),
+        combine=_combine(request, faults),
         explain=request.explain,
     )
     faults.refuse()
@@ -99,6 +113,7 @@ def rank_request(request: pb.RankRequest, limits: Limits) -> messages.RankReques
     text = _given(request, "text")
     images = [_source(each, faults, ("images", index)) for index, each in enumerate(request.images)]
     image = [_source(request.image, faults, ("image",))] if request.HasField("image") else []
+    combine = _combine(request, faults)
     top_k = faults.check(_AT_LEAST_ONE, _given(request, "top_k"), ("top_k",))
     if not faults.num:
         faults.add((), query_fault(_query(request)))
@@ -107,6 +122,7 @@ def rank_request(request: pb.RankRequest, limits: Limits) -> messages.RankReques
         images=image or images,
         texts=list(request.texts) if text is None else [text],
         scorer=_given(request, "scorer"),
+        combine=combine,
         top_k=top_k,
         timeout_ms=timeout_ms,
         priority=priority,
@@ -228,6 +244,44 @@ def _threshold(threshold: pb.Threshold, faults: Faults, location: Location) -> T
     if faults.num == num_before:
         faults.add(location, bounds_fault(condition.min, condition.max))
     return condition
+
+
+def _combine(request: pb.ScoreRequest | pb.FilterRequest | pb.RankRequest, faults: Faults) -> dict[str, Combination]:
+    if len(request.combine) > MAX_COMBINATIONS:
+        faults.check(_COMBINATIONS, dict.fromkeys(request.combine), ("combine",))
+        return {}
+    found: dict[str, Combination] = {}
+    for name, each in request.combine.items():
+        faults.check(_NAME, name, ("combine", name, "[key]"))
+        found[name] = _combination(each, faults, ("combine", name))
+    return found
+
+
+def _combination(combination: pb.Combination, faults: Faults, location: Location) -> Combination:
+    num_before = faults.num
+    method = _METHODS.get(combination.method, str(combination.method))
+    faults.check(_METHOD, method, (*location, "method"))
+    num_at_terms = faults.num
+    faults.check(_CONDITIONS, list(combination.terms), (*location, "terms"))
+    sound = combination.terms if faults.num == num_at_terms else ()
+    terms = [_term(each, faults, (*location, "terms", index)) for index, each in enumerate(sound)]
+    if faults.num == num_before:
+        faults.add(location, combination_fault(method, terms))
+    return Combination(method, terms)
+
+
+def _term(term: pb.Term, faults: Faults, location: Location) -> Term:
+    num_before = faults.num
+    weight = faults.check(_MODERATE, _given(term, "weight"), (*location, "weight"))
+    found = Term(
+        scorer=term.scorer,
+        weight=1.0 if weight is None else weight,
+        min=faults.check(_MODERATE, _given(term, "min"), (*location, "min")),
+        max=faults.check(_MODERATE, _given(term, "max"), (*location, "max")),
+    )
+    if faults.num == num_before:
+        faults.add(location, term_fault(found.min, found.max))
+    return found
 
 
 def _query(request: pb.RankRequest) -> set[str]:

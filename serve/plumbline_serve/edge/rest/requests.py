@@ -10,7 +10,17 @@ from plumbline_models.core.questions import Question
 from plumbline_serve import messages
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.parsing import Faults, check_counts, check_num_questions, url_image
-from plumbline_serve.messages import Base64Image, BrokenImage, EncodedImage, ImageSource, Item, RawImage, Threshold
+from plumbline_serve.messages import (
+    Base64Image,
+    BrokenImage,
+    Combination,
+    EncodedImage,
+    ImageSource,
+    Item,
+    RawImage,
+    Term,
+    Threshold,
+)
 from plumbline_serve.settings import Limits
 
 B = TypeVar("B", bound=schemas.Request)
@@ -58,6 +68,7 @@ def score_request(body: schemas.ScoreRequest, parts: Parts) -> messages.ScoreReq
         items=_items(body.items, parts),
         images=_images(body.images, parts),
         scorers=body.scorers,
+        combine=_combine(body.combine),
         timeout_ms=body.timeout_ms,
         priority=body.priority,
     )
@@ -69,6 +80,7 @@ def filter_request(body: schemas.FilterRequest, parts: Parts) -> messages.Filter
         policy=[Threshold(each.scorer, each.min, each.max, each.min_words) for each in body.policy.all],
         items=_items(body.items, parts),
         images=_images(body.images, parts),
+        combine=_combine(body.combine),
         explain=body.explain,
         timeout_ms=body.timeout_ms,
         priority=body.priority,
@@ -83,6 +95,7 @@ def rank_request(body: schemas.RankRequest, parts: Parts) -> messages.RankReques
         images=[_source(image, parts) for image in images],
         texts=texts,
         scorer=body.scorer,
+        combine=_combine(body.combine),
         top_k=body.top_k,
         timeout_ms=body.timeout_ms,
         priority=body.priority,
@@ -117,6 +130,13 @@ def _items(items: list[schemas.Item], parts: Parts) -> list[Item]:
 
 def _question(question: schemas.Question) -> Question:
     return Question(question.text, question.expect, question.tag, tuple(question.depends_on))
+
+
+def _combine(combine: Mapping[str, schemas.Combination]) -> dict[str, Combination]:
+    return {
+        name: Combination(each.method, [Term(**term.model_dump()) for term in each.terms])
+        for name, each in combine.items()
+    }
 
 
 def _image(image: str | schemas.ImageSource | None, parts: Parts) -> str | ImageSource | None:

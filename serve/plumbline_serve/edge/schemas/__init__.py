@@ -13,6 +13,7 @@ from plumbline_serve.edge.schemas.replies import (
     ScorersReply,
 )
 from plumbline_serve.edge.schemas.requests import (
+    Combination,
     EmbedRequest,
     FilterRequest,
     ImageSource,
@@ -25,6 +26,7 @@ from plumbline_serve.edge.schemas.requests import (
 )
 
 __all__ = [
+    "Combination",
     "EmbedReply",
     "EmbedRequest",
     "EncoderEntry",

@@ -6,12 +6,16 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 from pydantic_core import PydanticCustomError
 
 from plumbline_models.core.questions import ExpectedAnswer
+from plumbline_serve import messages
 from plumbline_serve.edge.parsing import (
     AtLeastOne,
     Channels,
+    Combinations,
     Conditions,
     Finite,
     ItemTexts,
+    Method,
+    Moderate,
     NumWords,
     QuestionIndices,
     ScorerNames,
@@ -19,7 +23,9 @@ from plumbline_serve.edge.parsing import (
     Timeout,
     bounds_fault,
     choice_fault,
+    combination_fault,
     query_fault,
+    term_fault,
 )
 from plumbline_serve.request_context import Priority
 
@@ -140,6 +146,53 @@ class _ItemsRequest(Request):
     items: list[Item] = Field(description="At least one; the service's limits say how many.")
 
 
+_MEAN_TERM: dict[str, JsonValue] = {
+    "allOf": [_given("min", "max"), {"properties": {"weight": {"exclusiveMinimum": 0}}}]
+}
+
+
+class Term(Strict):
+    """One score of a combination."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_given("min", "max"), _given(without=("min", "max"))]})
+
+    scorer: str
+    weight: Moderate = 1.0
+    min: Moderate | None = Field(
+        None,
+        description="The value that counts as 0, as do those below. Without bounds the value counts as it is.",
+    )
+    max: Moderate | None = Field(
+        None, description="The value that counts as 1, as do those above. Where lower is better the two change places."
+    )
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> Self:
+        _refuse(term_fault(self.min, self.max))
+        return self
+
+
+class Combination(Strict):
+    """Several scores as one, higher is better; an error where one of them is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"method": {"const": "harmonic"}}},
+            "then": {"properties": {"terms": {"items": _MEAN_TERM}}},
+        }
+    )
+
+    method: Method = Field(
+        description="`sum` of weight times value, or weighted `harmonic` mean, which one low value sinks."
+    )
+    terms: Conditions[Term]
+
+    @model_validator(mode="after")
+    def _check_terms(self) -> Self:
+        _refuse(combination_fault(self.method, [messages.Term(**term.model_dump()) for term in self.terms]))
+        return self
+
+
 class ScoreRequest(_ItemsRequest):
     """Score items in one batch."""
 
@@ -153,6 +206,15 @@ class ScoreRequest(_ItemsRequest):
                         {"id": "1", "image": "a", "text": "a red circle"},
                         {"image": _OTHER_IMAGE, "text": "two blue squares"},
                     ],
+                    "combine": {
+                        "reward": {
+                            "method": "harmonic",
+                            "terms": [
+                                {"scorer": "clipscore", "min": 0.4, "max": 1.0},
+                                {"scorer": "vqascore", "weight": 2, "min": 0, "max": 1},
+                            ],
+                        }
+                    },
                     "timeout_ms": 2000,
                 }
             ]
@@ -160,6 +222,10 @@ class ScoreRequest(_ItemsRequest):
     )
 
     scorers: ScorerNames | None = Field(None, description="By default every loaded scorer that an item allows.")
+    combine: Combinations[Combination] = Field(
+        default_factory=dict,
+        description="By the name that each has among the scores; the scorers of its terms run as well.",
+    )
 
 
 class Threshold(Strict):
@@ -167,7 +233,7 @@ class Threshold(Strict):
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [_given("min"), _given("max")]})
 
-    scorer: str
+    scorer: str = Field(description="Or a combination of the request.")
     min: Finite | None = None
     max: Finite | None = None
     min_words: NumWords | None = Field(
@@ -203,6 +269,9 @@ class FilterRequest(_ItemsRequest):
     )
 
     policy: Policy
+    combine: Combinations[Combination] = Field(
+        default_factory=dict, description="By the name that a condition gives for its scorer."
+    )
     explain: bool = Field(default=False, description="Run every scorer of the policy even on rejected items.")
 
 
@@ -225,7 +294,12 @@ class RankRequest(Request):
     images: list[ImageSource] | None = Field(None, description="What to order for `text`.")
     image: ImageSource | None = Field(None, description="With `texts`.")
     texts: list[str] | None = Field(None, description="What to order for `image`.")
-    scorer: str | None = Field(None, description="By default the first loaded one that takes an image and a text.")
+    scorer: str | None = Field(
+        None,
+        description="Or a combination. By default the request's only combination, else the first loaded scorer that "
+        "takes an image and a text.",
+    )
+    combine: Combinations[Combination] = Field(default_factory=dict, description="By the name that `scorer` may give.")
     top_k: AtLeastOne | None = Field(None, description="Places to answer; by default all.")
 
     @model_validator(mode="after")

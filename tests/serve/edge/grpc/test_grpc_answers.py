@@ -1,12 +1,14 @@
 """What right calls are answered, over a real socket."""
 
+from typing import Any
+
 import grpc
 import numpy as np
 import pytest
 from google.protobuf import json_format
 
 from plumbline_models.core.questions import Question
-from plumbline_serve.messages import BrokenImage, EncodedImage, Item, RawImage, UrlImage
+from plumbline_serve.messages import BrokenImage, Combination, EncodedImage, Item, RawImage, Term, UrlImage
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 HALLO = b"hallo"
@@ -69,6 +71,17 @@ def test_every_source_reaches_the_service_as_what_it_is(edge) -> None:
     assert received.scorers == ["sum"]
     assert 0 < received.timeout_ms <= 60_000
     assert received.priority == "batch"
+
+
+def test_combinations_reach_the_service(edge) -> None:
+    terms = [pb.Term(scorer="a", min=0, max=2), pb.Term(scorer="b", weight=-1)]
+    asked: dict[str, Any] = {"combine": {"r": pb.Combination(method=pb.METHOD_SUM, terms=terms)}}
+    edge.rpc.Score(pb.ScoreRequest(items=items("a"), **asked))
+    policy = pb.Policy(all=[pb.Threshold(scorer="r", min=0)])
+    edge.rpc.Filter(pb.FilterRequest(items=items("a"), policy=policy, **asked))
+    edge.rpc.Rank(pb.RankRequest(text="a", images=[IMAGE], scorer="r", **asked))
+    expected = {"r": Combination("sum", [Term("a", min=0, max=2), Term("b", weight=-1)])}
+    assert [request.combine for request in edge.service.received] == [expected] * 3
 
 
 def test_no_scorers_means_those_that_the_items_allow(edge) -> None:

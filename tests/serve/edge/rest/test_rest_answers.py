@@ -10,7 +10,7 @@ import pytest
 
 from plumbline_models.core.questions import Question
 from plumbline_serve.edge import schemas
-from plumbline_serve.messages import Base64Image, BrokenImage, EncodedImage, Item, RawImage, UrlImage
+from plumbline_serve.messages import Base64Image, BrokenImage, Combination, EncodedImage, Item, RawImage, Term, UrlImage
 
 HALLO = b"hallo"  # adds up to 528, a third of which is 176
 B64 = {"b64": base64.b64encode(HALLO).decode()}
@@ -94,6 +94,17 @@ def test_every_source_reaches_the_service_as_what_it_is(edge, form) -> None:
             questions=(Question("q"), Question("r", "no", "", (0,))),
         ),
     ]
+
+
+def test_combinations_reach_the_service(edge) -> None:
+    terms = [{"scorer": "a", "min": 0, "max": 2}, {"scorer": "b", "weight": -1}]
+    asked = {"combine": {"r": {"method": "sum", "terms": terms}}}
+    policy = {"policy": {"all": [{"scorer": "r", "min": 0}]}}
+    edge.post("/v1/score", {"items": [{}], **asked})
+    edge.post("/v1/filter", {"items": [{}], **policy, **asked})
+    edge.post("/v1/rank", {"text": "a", "images": [B64], "scorer": "r", **asked})
+    expected = {"r": Combination("sum", [Term("a", min=0, max=2), Term("b", weight=-1)])}
+    assert [request.combine for request in edge.service.received] == [expected] * 3
 
 
 def test_a_form_and_json_are_scored_alike(edge, form) -> None:
