@@ -1,9 +1,10 @@
-"""Rows a second, host memory to host memory, of our engines and of torch on the same GPU in the same run."""
+"""Rows a second, host memory to host memory, of our engines and of torch on the same device in the same run."""
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -17,63 +18,116 @@ from plumbline_models.core.errors import EngineError, PlumblineError
 from plumbline_models.core.graph import Graph
 
 OpenEngine: TypeAlias = Callable[[Graph], Engine]
-PEAK_SIDE = 8192
-NUM_ROUNDS = 20
+NUM_PEAK_RUNS = 25
+NUM_FIRST_RUNS = 5
+"""Of an engine: they compile, record and warm up, and are not counted."""
 
 
-def matrix_peak_flops() -> float:
-    """What this GPU really reaches on one large bf16 product, FLOP/s."""
-    left, right = (torch.randn(PEAK_SIDE, PEAK_SIDE, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+@dataclass(frozen=True)
+class Pace:
+    """How long is measured.
+
+    Args:
+        ends_at: By `time.monotonic`, when the run has to be over.
+        num_rounds: Of each engine at each batch, at most.
+        rounds_s: Of them together.
+        peak_side: Of the square matrices whose product is the measured peak.
+    """
+
+    ends_at: float
+    num_rounds: int = 20
+    rounds_s: float = 3.0
+    peak_side: int = 8192
+
+    @property
+    def left_s(self) -> float:
+        """Seconds."""
+        return self.ends_at - time.monotonic()
+
+
+@dataclass
+class Rates:
+    """What was measured of one graph."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    engines: dict[str, Engine] = field(default_factory=dict)
+
+
+def matrix_peak_flops(device: torch.device, side: int) -> float:
+    """What the device really reaches on one large bf16 product, FLOP/s.
+
+    Args:
+        device: The GPU, or the CPU.
+        side: Of the square factors.
+    """
+    left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
     seconds: list[float] = []
-    for _ in range(30):
-        started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        started.record()
+    for _ in range(NUM_FIRST_RUNS + NUM_PEAK_RUNS):
+        _synchronise(device)
+        started = time.perf_counter()
         torch.matmul(left, right)
-        ended.record()
-        ended.synchronize()
-        seconds.append(started.elapsed_time(ended) / 1000)
-    return 2 * PEAK_SIDE**3 / statistics.median(seconds[5:])
+        _synchronise(device)
+        seconds.append(time.perf_counter() - started)
+    return 2 * float(side) ** 3 / statistics.median(seconds[NUM_FIRST_RUNS:])
 
 
-def openers(backend: str | None, tuning: Tuning) -> dict[str, OpenEngine]:
-    """What is compared; torch eager and compiled always, ours where the backend works here."""
-    openers: dict[str, OpenEngine] = {"torch eager bf16": _eager(tuning), "torch.compile bf16": _compiled}
+def openers(backend: str | None, tuning: Tuning, *, has_variants: bool) -> dict[str, OpenEngine]:
+    """What is compared: torch eager and compiled, our `torch-compile`, and TensorRT where it works here.
+
+    Args:
+        backend: TensorRT's by its name; None: it is not there.
+        tuning: Of all engines.
+        has_variants: Whether TensorRT without CUDA graphs and without weights is measured as well.
+    """
+    device = torch.device("cpu" if tuning.device == "cpu" else "cuda")
+
+    def ours(name: str, precision: Any, **choices: Any) -> OpenEngine:
+        chosen = replace(tuning, on_fallback=refuse, **choices)
+        return lambda graph: open_backend(name, precision=precision, tuning=chosen).compile(graph)
+
+    openers: dict[str, OpenEngine] = {
+        "torch eager bf16": ours("torch", "bf16"),
+        "torch.compile bf16": lambda graph: _compiled(graph, device),
+        "torch-compile bf16": ours("torch-compile", "bf16"),
+    }
     if backend is not None:
-        plain = replace(tuning, records_launches=False)
-        openers |= {
-            f"{backend} {p}": open_backend(backend, precision=p, tuning=tuning).compile for p in ("fp16", "bf16")
-        }
-        openers[f"{backend} fp16 without CUDA graphs"] = open_backend(backend, precision="fp16", tuning=plain).compile
-        apart = replace(tuning, strips_weights=True, on_fallback=refuse)
-        openers[f"{backend} fp16 without weights"] = open_backend(backend, precision="fp16", tuning=apart).compile
+        openers |= {f"{backend} {precision}": ours(backend, precision) for precision in ("bf16", "fp16")}
+    if backend is not None and has_variants:
+        openers[f"{backend} fp16 without CUDA graphs"] = ours(backend, "fp16", records_launches=False)
+        openers[f"{backend} fp16 without weights"] = ours(backend, "fp16", strips_weights=True)
     return openers
 
 
 def refuse(graph: str, backend: str) -> None:
-    """Have nothing stand in for an engine without weights, for `Tuning.on_fallback`."""
-    raise EngineError(f"The engine of {graph} without weights failed on {backend}.", graph=graph)  # the log says why
+    """Have nothing stand in for an engine, for `Tuning.on_fallback`."""
+    raise EngineError(f"The engine of {graph} failed on {backend}.", graph=graph)  # the log says why
 
 
-def measure(measured: Measured, openers: Mapping[str, OpenEngine], peak_flops: float) -> list[dict[str, Any]]:
-    """A row for each batch size: every engine's rows a second, medians of rounds taken in turn."""
-    engines: dict[str, Engine] = {}
-    failures: dict[str, str] = {}
+def measure(measured: Measured, openers: Mapping[str, OpenEngine], *, peak_flops: float, pace: Pace) -> Rates:
+    """A row for each batch size: every engine's rows a second, medians of rounds taken in turn.
+
+    Args:
+        measured: The graph.
+        openers: Of the engines, by name.
+        peak_flops: What shares are of.
+        pace: How long.
+    """
+    found, failures = Rates(), dict[str, str]()
     for name, opener in openers.items():
+        if pace.left_s <= 0:
+            failures[name] = "no time was left"
+            continue
         try:
-            engine = opener(measured.graph)
+            found.engines[name] = opener(measured.graph)
         except (PlumblineError, RuntimeError) as error:
             failures[name] = str(error)
-            continue
-        if engine.info.backend == "torch" and not name.startswith("torch"):
-            failures[name] = "the engine did not build or load, and torch stood in for it"  # the log says why
-            continue
-        engines[name] = engine
     flop = flop_of_a_row(measured)
-    rows = []
-    for batch in measured.batches:
-        rates, broken = _rates(engines, measured, batch)
+    for batch in reversed(measured.batches):  # the largest is what torch.compile specialises on
+        if pace.left_s <= 0:
+            break
+        rates, broken = _rates(found.engines, measured, batch, pace=pace)
         shares = {name: rate * flop / peak_flops for name, rate in rates.items()}
-        rows.append(
+        found.rows.append(
             {
                 "graph": measured.label,
                 "batch": batch,
@@ -83,24 +137,33 @@ def measure(measured: Measured, openers: Mapping[str, OpenEngine], peak_flops: f
                 "failures": {**failures, **broken},
             }
         )
-    return rows
+    gc.collect()
+    return found
 
 
 def flop_of_a_row(measured: Measured) -> float:
-    """Floating-point operations of one row, counted on torch's module."""
-    module = measured.graph.build()
-    inputs = [torch.from_numpy(array) for array in measured.draw(1).values()]
+    """Floating-point operations of one row, counted on its module without weights."""
+    with torch.device("meta"):
+        module = measured.make()
+    inputs = [torch.from_numpy(array).to("meta") for array in measured.draw(1).values()]
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         module(*inputs)
     return float(counter.get_total_flops())
 
 
-def _rates(engines: Mapping[str, Engine], measured: Measured, num_rows: int) -> tuple[dict[str, float], dict[str, str]]:
+def _rates(
+    engines: Mapping[str, Engine], measured: Measured, num_rows: int, *, pace: Pace
+) -> tuple[dict[str, float], dict[str, str]]:
     batch = measured.draw(num_rows)
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     broken: dict[str, str] = {}
-    for number in range(-5, NUM_ROUNDS):  # the first few compile, record and warm up
-        for name in seconds.keys() - broken.keys():
+    counted_from = time.monotonic()
+    for number in range(-NUM_FIRST_RUNS, pace.num_rounds):
+        if number == 0:
+            counted_from = time.monotonic()
+        if number > 0 and time.monotonic() - counted_from > pace.rounds_s:
+            break
+        for name in [name for name in engines if name not in broken]:
             started = time.perf_counter()
             try:
                 engines[name].run(batch)
@@ -113,11 +176,13 @@ def _rates(engines: Mapping[str, Engine], measured: Measured, num_rows: int) -> 
     return rates, broken
 
 
-def _eager(tuning: Tuning) -> OpenEngine:
-    return open_backend("torch", precision="bf16", tuning=replace(tuning, device="cuda")).compile
-
-
-def _compiled(graph: Graph) -> Engine:
-    module: Any = torch.compile(graph.build().eval().to("cuda", torch.bfloat16))
-    info = EngineInfo(graph=graph.name, backend="torch", precision="bf16", device="cuda", key="")
+def _compiled(graph: Graph, device: torch.device) -> Engine:
+    """As anyone would write it."""
+    module: Any = torch.compile(graph.build().eval().to(device, torch.bfloat16))
+    info = EngineInfo(graph=graph.name, backend="torch", precision="bf16", device=str(device), key="")
     return TorchEngine(module, graph=graph, info=info)
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()

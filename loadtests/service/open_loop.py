@@ -6,8 +6,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 
-from loadtests.service.load_generators import open_session, send
-
 
 def poisson(rate: float, *, seed: int = 0) -> Iterator[float]:
     """When the requests of a Poisson process are due, in seconds after its start, without end.
@@ -25,6 +23,8 @@ def poisson(rate: float, *, seed: int = 0) -> Iterator[float]:
 
 async def offer(url: str, bodies: Iterator[bytes], due_s: Iterable[float]) -> list[float]:
     """Send a form at each due time; see `offer_all`. An answer other than 200 ends the run."""
+    from loadtests.service.load_generators import open_session, send  # noqa: PLC0415 - aiohttp, for those who send
+
     async with open_session() as session:
         return await offer_all((partial(send, session, url, body) for body in bodies), due_s)
 
