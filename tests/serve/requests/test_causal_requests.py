@@ -18,10 +18,16 @@ TINY = Path(__file__).parents[2] / "golden" / "vqascore" / "smolvlm_tiny"
 NAMES = ("astronaut", "coffee")
 
 
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory) -> Path:
+    """Compiled once for the module."""
+    return tmp_path_factory.mktemp("engines")
+
+
 @pytest.fixture
-async def assembly(tmp_path):
+async def assembly(engines):
     section = {"family": "smolvlm", "model": str(TINY)}
-    settings = Settings(backend="openvino", precision="fp32", scorers={"vqascore": section}, cache_dir=tmp_path)
+    settings = Settings(backend="openvino", precision="fp32", scorers={"vqascore": section}, cache_dir=engines)
     async with assembled(settings) as assembly:
         yield assembly
 
