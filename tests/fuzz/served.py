@@ -59,6 +59,9 @@ class Servicer:
 class Served:
     """A loaded service on an event loop of its own, for tests to call from theirs."""
 
+    key: str | None = None
+    """Sent with each request that has none of its own."""
+
     def __init__(self, loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient, channel: grpc.Channel) -> None:
         self._loop = loop
         self._client = client
@@ -71,20 +74,27 @@ class Served:
         self, method: str, path: str, content: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
         """The reply to a request that is sent as it is."""
-        sent = self._client.request(method, path, content=content, headers=dict(headers or {}))
+        own = {} if self.key is None else {"authorization": f"Bearer {self.key}"}
+        sent = self._client.request(method, path, content=content, headers=own | dict(headers or {}))
         return asyncio.run_coroutine_threadsafe(sent, self._loop).result(WAIT_S)
 
     def rpc(self, name: str, message: Any) -> Any:
         """The reply, or the error as it was raised."""
         try:
-            return getattr(self.stub, name)(message, timeout=WAIT_S, metadata=[("x-request-id", "fuzz")])
+            own = [] if self.key is None else [("authorization", f"Bearer {self.key}")]
+            return getattr(self.stub, name)(message, timeout=WAIT_S, metadata=[("x-request-id", "fuzz"), *own])
         except grpc.RpcError as error:
             return error
 
 
 @contextmanager
-def opened(cache_dir: Path) -> Iterator[Served]:
-    """The embedded networks on the backend that computes nothing, behind both edges."""
+def opened(cache_dir: Path, **changes: Any) -> Iterator[Served]:
+    """The embedded networks on the backend that computes nothing, behind both edges.
+
+    Args:
+        cache_dir: As the settings have it.
+        **changes: Further settings.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -93,7 +103,7 @@ def opened(cache_dir: Path) -> Iterator[Served]:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(WAIT_S)
 
     stack = AsyncExitStack()
-    chosen = Settings(backend="fake", precision="fp32", limits=LIMITS, caches=CACHES, cache_dir=cache_dir)
+    chosen = Settings(backend="fake", precision="fp32", limits=LIMITS, caches=CACHES, cache_dir=cache_dir, **changes)
     client, port = run(_serve(stack, chosen))
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -135,6 +135,20 @@ def test_so_many_requests_are_under_way_on_both_wires_together(open_for) -> None
     assert edge.post("/v1/score", body(1)).status_code == 200
 
 
+def test_each_gateway_counts_requests_under_way_by_itself(open_for, open_over) -> None:
+    first = open_for(concurrency=1)
+    second = open_over(first.settings)
+    second.http.headers["authorization"] = "Bearer a-key"
+    calls = []
+    for edge in (first, second):
+        request = pb.ScoreRequest(items=[pb.Item(text="hang")])
+        calls.append(edge.rpc.Score.future(request, metadata=[("authorization", "Bearer a-key")]))
+        assert edge.service.hanging.acquire(timeout=WAIT_S)
+        assert edge.post("/v1/score", body(1)).status_code == 429
+    for each in calls:
+        each.cancel()
+
+
 def test_batches_of_a_stream_count_one_by_one(open_for) -> None:
     edge = open_for(rate="10/hour", concurrency=2)
     batches = [
