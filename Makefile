@@ -28,7 +28,7 @@ serve: $(STAMP)  ## run the service until Ctrl-C (REST on 8000, gRPC on 9000)
 	$(BIN)/plumbline serve $(ARGS)
 
 test: $(STAMP)  ## run every test: unit, contract, real Ray, real sockets
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m $(if $(ARGS),pytest $(ARGS),tests.side_by_side)
 
 fuzz: $(STAMP)  ## send 10,000 random requests over REST and gRPC, and print what became of them
 	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=full $(ARGS)
