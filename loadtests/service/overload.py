@@ -8,8 +8,9 @@ arrive as a Poisson process at 0.7, 1.5, 2 and 4 times of it, each with a deadli
 before are answered or not; load generator and service share the machine, so that what a refusal costs counts.
 
 Goodput is the items that were answered before their deadline, within the run's seconds, over what the capacity would
-have answered in them. Latencies count from when a request was due. A refusal's time counts from when it was sent. What
-is still under way when the seconds are over is cut off.
+have answered in them. The seconds begin after a lead-in, when as much is under way as at their end. Latencies count
+from when a request was due. A refusal's time counts from when it was sent. What is still under way at the end is cut
+off.
 
 `fairness`: one caller sends single items one after the other, alone, and then beside another that keeps four requests
 of 32 items under way.
@@ -39,6 +40,7 @@ TIMES, DEADLINES_S, SIZES = (0.7, 1.5, 2.0, 4.0), (0.5, 2.0, 30.0), (1, 32)
 CLIENTS = {1: 32, 32: 4}
 """Of the closed loop, by items a request: full batches, and no wait that would be refused."""
 SERVICES = ("vit", "embedded")
+LEAD_IN_S = 4.0
 TIMEOUT_HEADER = "x-request-timeout-seconds"
 NUM_SINGLE, NUM_BULK = 60, 4
 
@@ -127,8 +129,9 @@ def run(
 
 
 async def offer(url: str, bodies: Iterator[bytes], rate: float, *, deadline_s: float, seconds: float) -> Answers:
-    """Send a form at each arrival of a Poisson process, and cut off what is under way when the time is over."""
+    """Send a form at each arrival of a Poisson process, count what is answered after the lead-in, cut off the rest."""
     answers, headers = Answers(), FORM | {TIMEOUT_HEADER: f"{deadline_s:g}"}
+    lasts_s = LEAD_IN_S + seconds
     under_way: set[asyncio.Task[None]] = set()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
@@ -136,16 +139,17 @@ async def offer(url: str, bodies: Iterator[bytes], rate: float, *, deadline_s: f
             sent_s = time.perf_counter()
             async with session.post(url, data=body, headers=headers) as reply:
                 await reply.read()
-            answers.add(reply.status, due_s=due_s, sent_s=sent_s, deadline_s=deadline_s)
+            if time.perf_counter() - started >= LEAD_IN_S:
+                answers.add(reply.status, due_s=due_s, sent_s=sent_s, deadline_s=deadline_s)
 
         started = time.perf_counter()
-        for after in itertools.takewhile(lambda due: due < seconds, poisson(rate)):
+        for after in itertools.takewhile(lambda due: due < lasts_s, poisson(rate)):
             body = next(bodies)
             await asyncio.sleep(max(0.0, started + after - time.perf_counter()))
             task = asyncio.create_task(ask(body, started + after))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
-        await asyncio.sleep(max(0.0, started + seconds - time.perf_counter()))
+        await asyncio.sleep(max(0.0, started + lasts_s - time.perf_counter()))
         left = list(under_way)
         for task in left:
             task.cancel()

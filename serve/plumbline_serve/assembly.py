@@ -150,6 +150,7 @@ def local_compute(settings: Settings, encoders: Iterable[Encoder], instruments: 
         max_queued=batching.max_queued_items,
         max_linger_s=batching.max_linger_ms / 1000,
         max_batch=batching.max_batch,
+        is_adaptive=batching.adaptive,
     )
     return LocalCompute(encoders, limits, instruments)
 

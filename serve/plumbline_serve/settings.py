@@ -111,6 +111,8 @@ class BatchSettings(Section):
 
     max_batch: int = Field(default=64, ge=1)
     """Inputs of typical size per batch, which engines are also built for. An encoder may take fewer."""
+    adaptive: bool = True
+    """Keep batches smaller than that where larger ones compute hardly more a second, as learnt while serving."""
     max_queued_items: int = Field(default=4096, ge=1)
     """Inputs that may wait for one encoder, whatever their deadlines. Further ones are refused with 429."""
     max_linger_ms: float = Field(default=10.0, ge=0)

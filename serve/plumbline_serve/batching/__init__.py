@@ -4,6 +4,7 @@ from plumbline_serve.batching.backlog import Backlog
 from plumbline_serve.batching.batcher import Batcher, BatchLimits
 from plumbline_serve.batching.compute import Compute, GroupState, LocalCompute
 from plumbline_serve.batching.load import EncoderLoad, Forecast, check_wait
+from plumbline_serve.batching.margin import Margin
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.runner import EncodedBatch
 
@@ -18,5 +19,6 @@ __all__ = [
     "Forecast",
     "GroupState",
     "LocalCompute",
+    "Margin",
     "check_wait",
 ]

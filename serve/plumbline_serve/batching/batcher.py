@@ -45,6 +45,8 @@ class BatchLimits:
     """Longest wait for inputs that are on their way."""
     max_batch: float = math.inf
     """The most cost of one batch, where the encoder would take more."""
+    is_adaptive: bool = True
+    """Whether batches are smaller than that where it costs little, as learnt from what they took."""
     min_stuck_s: float = 60.0
     """Seconds that any batch may take, however fast the others were: it may be the first of its shape."""
 
@@ -93,14 +95,14 @@ class Batcher:
     @property
     def load(self) -> EncoderLoad:
         """How busy the encoder is, at this moment."""
-        runner, line, now = self._runner, self._runner.pace.line, time.monotonic()
+        runner = self._runner
         return EncoderLoad(
-            line=line,
-            max_batch=self._most,
+            line=runner.pace.line,
+            max_batch=self._batch_cost(),
             num_streams=runner.num_streams,
             left_s=runner.left_s,
             input_cost=self._input_cost,
-            arrival_rates={lane: rate.at(now, line.rate_over_s(self._most)) for lane, rate in self._rates.items()},
+            arrival_rates=self._arrival_rates,
             backlog=self._queue.backlog,
         )
 
@@ -187,8 +189,16 @@ class Batcher:
 
     @property
     def _most(self) -> float:
-        """Cost of one batch; encoders know theirs once they are loaded."""
+        """The most cost of one batch; encoders know theirs once they are loaded."""
         return min(self._encoder.max_batch_cost, self._limits.max_batch)
+
+    def _batch_cost(self, *, looks: bool = False) -> float:
+        return self._runner.pace.batch_cost(self._most, looks=looks) if self._limits.is_adaptive else self._most
+
+    @property
+    def _arrival_rates(self) -> dict[Priority, float]:
+        now, over_s = time.monotonic(), self._runner.pace.line.rate_over_s(self._most)
+        return {lane: rate.at(now, over_s) for lane, rate in self._rates.items()}
 
     async def _run(self) -> None:
         while True:
@@ -205,7 +215,7 @@ class Batcher:
     async def _linger(self) -> None:
         """Wait while the batch is not full and more inputs are on their way, until the oldest has waited enough."""
         until = self._queue.oldest_s + min(self._limits.max_linger_s, self._runner.pace.fixed_s)
-        while 0 < self.num_queued < self._most and self._num_expected:
+        while 0 < self.num_queued < self._batch_cost() and self._num_expected:
             self._arrival.clear()
             try:
                 async with asyncio.timeout_at(until):
@@ -214,12 +224,15 @@ class Batcher:
                 return
 
     def _take_batch(self) -> list[Entry]:
-        """Take one bucket's inputs up to the cost limit, passing over those that nobody waits for.
+        """Take one bucket's inputs, as many as make a good batch, passing over those that nobody waits for.
 
         Where further streams are free, no more than an equal share of all that waits.
         """
         max_items = math.ceil(self.num_queued / self._runner.num_free)
-        batch = self._queue.fill(self._most, max_items, is_wanted=self._is_wanted)
+        load, now, max_cost = self.load, time.monotonic(), self._batch_cost(looks=True)
+        batch = self._queue.fill(
+            max_cost, max_items, is_wanted=self._is_wanted, fits=lambda cost, at_s: load.fits(cost, at_s, now)
+        )
         self._tell()
         return batch
 

@@ -171,25 +171,39 @@ class InputQueue:
         tenant.clock += entry.cost / tenant.num_requests
         self.discard(entry)
 
-    def fill(self, max_cost: float, max_items: int, *, is_wanted: Callable[[Entry], bool]) -> list[Entry]:
-        """Take a batch: inputs of the bucket whose turn it is, in their order.
+    def fill(
+        self,
+        max_cost: float,
+        max_items: int,
+        *,
+        is_wanted: Callable[[Entry], bool],
+        fits: Callable[[float, float], bool] = lambda _cost, _at_s: True,
+    ) -> list[Entry]:
+        """Take a batch: inputs of the bucket whose turn it is, in their order, as many as are done by their deadlines.
+
+        An input that would be late even alone is late in any batch, and bounds none.
 
         Args:
             max_cost: Of the batch; an input that is larger goes alone.
             max_items: Of the batch.
             is_wanted: Whether an input is to be computed; if not, it leaves the queue.
+            fits: Told a batch's cost and a deadline, whether it is done by then.
         """
         lead = self.first()
         batch: list[Entry] = []
+        cost, until_s = 0.0, math.inf
         while lead is not None and (entry := self.first(lead.bucket)) is not None:
             if not is_wanted(entry):
                 self.discard(entry)
-            elif batch and (entry.cost > max_cost or len(batch) == max_items):
+                continue
+            at_s = entry.context.deadline.at_s
+            earliest_s = min(until_s, at_s) if fits(entry.cost, at_s) else until_s
+            cost += entry.cost
+            if batch and (cost > max_cost or len(batch) == max_items or not fits(cost, earliest_s)):
                 break
-            else:
-                self.take(entry)
-                batch.append(entry)
-                max_cost -= entry.cost
+            until_s = earliest_s
+            self.take(entry)
+            batch.append(entry)
         return batch
 
     def discard(self, entry: Entry) -> bool:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from plumbline_models.core.errors import OverloadedError
 from plumbline_serve.batching.backlog import Backlog
 from plumbline_serve.batching.input_queue import QueuedRequest
+from plumbline_serve.batching.margin import START
 from plumbline_serve.batching.pace import Line
 from plumbline_serve.request_context import Priority, RequestContext
 
 RETRY_AFTER_S = 1.0
 """Where nothing is known yet of what batches take."""
-MARGIN = 1.25
-"""What is foreseen is taken for so many times longer: batches differ, and the answer has to be written and sent."""
 LATE_BY = 1.25
 """What waits is given up where even a wait so many times shorter than foreseen would be too long."""
 
@@ -35,6 +34,7 @@ class EncoderLoad:
     line: Line
     """What batches take, as learnt: nothing, until some have been computed."""
     max_batch: float
+    """Cost of one, as large as they are now (`Pace.batch_cost`)."""
     num_streams: int
     left_s: float
     """Until a stream is free."""
@@ -78,6 +78,16 @@ class EncoderLoad:
         wait_s, last_s = self._steps_s(total)
         return now_s + wait_s / LATE_BY + last_s > at_s
 
+    def fits(self, cost: float, at_s: float, now_s: float) -> bool:
+        """Whether a batch that begins now would be done by a deadline.
+
+        Args:
+            cost: Of the batch.
+            at_s: The deadline.
+            now_s: On the clock of deadlines.
+        """
+        return now_s + self.line.seconds(cost, cost) <= at_s
+
     def _steps_s(self, total: float) -> tuple[float, float]:
         """Seconds until the batch begins with which so much is done, and those that it takes.
 
@@ -102,7 +112,13 @@ class EncoderLoad:
 
 
 def check_wait(
-    context: RequestContext, now_s: float, *, done_s: float, wait_s: float, max_wait_s: float = math.inf
+    context: RequestContext,
+    now_s: float,
+    *,
+    done_s: float,
+    wait_s: float,
+    margin: float = START,
+    max_wait_s: float = math.inf,
 ) -> None:
     """Refuse what would be done too late, but for what has nothing to wait for.
 
@@ -111,6 +127,7 @@ def check_wait(
         now_s: On the clock of deadlines.
         done_s: Seconds until it would be done.
         wait_s: What of this it would wait for others.
+        margin: How many times longer it may take in the end.
         max_wait_s: How long it may wait if it has no deadline.
 
     Raises:
@@ -119,7 +136,7 @@ def check_wait(
     if wait_s <= 0.0:
         return
     if math.isfinite(context.deadline.at_s):
-        if now_s + MARGIN * done_s > context.deadline.at_s:
+        if now_s + margin * done_s > context.deadline.at_s:
             raise overloaded("The answer would come too late; try again later.", "deadline", done_s, wait_s)
     elif wait_s > max_wait_s:
         raise overloaded("The request would have to wait too long; try again later.", "wait", done_s, wait_s)

@@ -4,6 +4,9 @@ A batch takes a fixed time (launching, reading the weights) and a time for each 
 input saves the fixed time of the batch that it would else need, and costs the wait: so waiting pays for less than the
 fixed time, and waiting exactly that long is never worse than twice the best that could have been done. Where batches
 gain nothing, as with large towers on a CPU, nothing waits.
+
+The fixed time also says how large a batch has to be. What comes while one is computed waits for all of it, so a batch
+is no larger than it takes to do nearly as much a second as the largest would.
 """
 
 import math
@@ -14,6 +17,10 @@ MIN_SPREAD = 0.05  # standard deviation of the costs over their mean: below, the
 KNOWN_FROM = 3  # batches; fewer tell nothing
 MAX_SURPRISE = 3.0  # of the time that was expected: a batch that took longer (a new shape is compiled) counts as this
 FORGET_SLOW = 0.5  # as FORGET, where a batch took less than a third: those before were the exceptions
+GAIN = 0.03  # of what the largest batches do a second: so much is given for smaller ones
+LEAST_SHARE = 1 / 8  # of the largest batch: no smaller one is chosen, whatever has been learnt
+NUM_TRIED = 4  # sizes, each twice the one before, that are tried in turn while nothing is known
+LOOK_EVERY = 20  # batches: one of so many may be twice as large, without which nothing is learnt of larger ones
 RATE_OVER_S, RATE_OVER_BATCHES = 1.0, 2.0  # arrivals count for as long, whichever is longer
 
 
@@ -23,6 +30,16 @@ class Line:
 
     fixed_s: float = 0.0
     per_cost_s: float = 0.0
+
+    def good_batch(self, max_batch: float) -> float:
+        """Cost of the smallest batch, in halves of the largest, that does nearly as much a second as that.
+
+        Args:
+            max_batch: Cost of the largest.
+        """
+        spare_s = GAIN * self.per_cost_s * max_batch
+        share = (1.0 - GAIN) * self.fixed_s / (self.fixed_s + spare_s) if self.fixed_s else 0.0
+        return max_batch * 2.0 ** round(math.log2(max(share, LEAST_SHARE)))
 
     def rate_over_s(self, max_batch: float) -> float:
         """How long arrivals count, for an encoder with such batches."""
@@ -81,6 +98,7 @@ class Pace:
         self._seconds = 0.0
         self._cost_squared = 0.0
         self._cost_seconds = 0.0
+        self._fixed_s = math.inf
 
     def learn(self, cost: float, seconds: float) -> None:
         """Take a batch into account.
@@ -100,6 +118,19 @@ class Pace:
         self._seconds = forget * self._seconds + seconds
         self._cost_squared = forget * self._cost_squared + cost * cost
         self._cost_seconds = forget * self._cost_seconds + cost * seconds
+        self._fixed_s = self._fit()
+
+    def batch_cost(self, max_batch: float, *, looks: bool = False) -> float:
+        """Cost that batches may have: that of a good one, once it is known which are.
+
+        Args:
+            max_batch: Cost of the largest.
+            looks: Whether this is for the next batch, which now and then is larger.
+        """
+        if self._num_batches < KNOWN_FROM or math.isinf(self._fixed_s):
+            return max_batch * LEAST_SHARE * 2.0 ** (self._num_batches % NUM_TRIED)
+        times = 2.0 if looks and self._num_batches % LOOK_EVERY == 0 else 1.0
+        return min(max_batch, times * self.line.good_batch(max_batch))
 
     def slowest_s(self, cost: float) -> float:
         """The most seconds that a batch of that cost would take at the speed of the slowest of the latest ones."""
@@ -111,17 +142,18 @@ class Pace:
         if self._num_batches < KNOWN_FROM:
             return Line()
         mean_cost, mean_s = self._cost / self._weight, self._seconds / self._weight
-        fixed_s = self.fixed_s
-        return Line(0.0, mean_s / mean_cost) if math.isinf(fixed_s) else Line(fixed_s, (mean_s - fixed_s) / mean_cost)
+        fixed_s = 0.0 if math.isinf(self._fixed_s) else min(self._fixed_s, mean_s)
+        return Line(fixed_s, (mean_s - fixed_s) / mean_cost)
 
     @property
     def fixed_s(self) -> float:
         """Seconds that every batch takes, whatever it holds; infinity until batches of different cost have told."""
-        if not self._weight:
-            return math.inf
+        return self._fixed_s
+
+    def _fit(self) -> float:
         mean_cost, mean_s = self._cost / self._weight, self._seconds / self._weight
         variance = self._cost_squared / self._weight - mean_cost**2
         if variance <= (MIN_SPREAD * mean_cost) ** 2:
-            return math.inf
+            return self._fixed_s
         per_cost_s = (self._cost_seconds / self._weight - mean_cost * mean_s) / variance
         return min(max(0.0, mean_s - per_cost_s * mean_cost), mean_s)

@@ -5,7 +5,7 @@ be done: its images are decoded, then images and texts are encoded side by side,
 would be done after its deadline is refused at once, and so is one without a deadline that would wait too long.
 
 Nothing is refused that has nothing to wait for: a lone request may take as long as it takes, and a wrong estimate is
-put right by what runs.
+put right by what runs. How far estimates fall short is learnt from the requests that they let in.
 """
 
 import time
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from plumbline_models.core.protocols import EncoderKind
-from plumbline_serve.batching import Compute, EncoderLoad, check_wait
+from plumbline_serve.batching import Compute, EncoderLoad, Margin, check_wait
 from plumbline_serve.cpu_pools import CpuPool
 from plumbline_serve.encoding_cache import EncodingKey
 from plumbline_serve.request_context import RequestContext
@@ -50,6 +50,9 @@ class Admission:
         self._compute = compute
         self._pool = pool
         self._max_wait_s = max_wait_s
+        self._margin = Margin()
+        self._foreseen: dict[RequestContext, tuple[float, float]] = {}
+        """Of each request that was let in: when, and seconds until it is done."""
 
     def admit(self, context: RequestContext, wants: Sequence[Want]) -> None:
         """Let a request wait for encoders, and give it its place at each of them until `release`.
@@ -64,14 +67,31 @@ class Admission:
         if not wants:
             return
         done_s, alone_s = self._estimate(context, wants)
-        wait_s = done_s - alone_s
-        check_wait(context, time.monotonic(), done_s=done_s, wait_s=wait_s, max_wait_s=self._max_wait_s)
+        now = time.monotonic()
+        check_wait(
+            context,
+            now,
+            done_s=done_s,
+            wait_s=done_s - alone_s,
+            margin=self._margin.value,
+            max_wait_s=self._max_wait_s,
+        )
+        self._foreseen[context] = now, done_s
         for want in wants:
             self._compute.reserve(want.encoder, context, want.num_inputs)
 
-    def release(self, context: RequestContext) -> None:
-        """Let go of the places that a request has."""
+    def release(self, context: RequestContext, *, is_done: bool) -> None:
+        """Let go of the places that a request has.
+
+        Args:
+            context: The request's.
+            is_done: Whether it has what it asked for; else it was given up.
+        """
         self._compute.release(context)
+        admitted_s, foreseen_s = self._foreseen.pop(context, (0.0, 0.0))
+        now, at_s = time.monotonic(), context.deadline.at_s
+        if is_done or now >= at_s:
+            self._margin.learn(foreseen_s, now - admitted_s)
 
     def _estimate(self, context: RequestContext, wants: Sequence[Want]) -> tuple[float, float]:
         """Seconds until the request is done, and what they would be if there were no other."""

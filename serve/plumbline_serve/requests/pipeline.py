@@ -117,15 +117,16 @@ class Pipeline:
         """
         deadline = Deadline.after_ms(request.timeout_ms)
         context = RequestContext(deadline, caller, request.priority)
-        session = RequestSession(self._tools, context, on_stage=self._observer.stage)
+        session, is_done = RequestSession(self._tools, context, on_stage=self._observer.stage), False
         try:
             async with asyncio.timeout(deadline.remaining_s):
                 yield session
+            is_done = True
         except TimeoutError as error:
             self._observer.expired("request")
             raise deadline.error("request") from error
         finally:
-            session.close()
+            session.close(is_done=is_done)
 
     async def admit(self, session: RequestSession, cases: Sequence[Case], scorers: Sequence[Scorer]) -> None:
         """Open the images of cases, and see that they could be scored with every scorer in time.

@@ -91,9 +91,13 @@ class RequestSession:
         self._encodings: dict[EncodingKey, EncodingOrError] = {}
         self._is_admitted = False
 
-    def close(self) -> None:
-        """Let go of its places, of what is fetched and decoded, and of what is decoded only after this."""
-        self._tools.admission.release(self._context)
+    def close(self, *, is_done: bool) -> None:
+        """Let go of its places, of what is fetched and decoded, and of what is decoded only after this.
+
+        Args:
+            is_done: Whether the request has got what it asked for.
+        """
+        self._tools.admission.release(self._context, is_done=is_done)
         self._decoded.close()
         if self._fetches is not None:
             self._fetches.close()

@@ -4,7 +4,7 @@ import asyncio
 
 from plumbline_serve.batching import BatchLimits
 
-LIMITS = BatchLimits(max_queued=64, max_linger_s=0.0)
+LIMITS = BatchLimits(max_queued=64, max_linger_s=0.0, is_adaptive=False)
 
 
 async def entered(encoder) -> None:

@@ -4,6 +4,7 @@ Everything that decides is the service's own: admission, queue, shares, estimate
 """
 
 import heapq
+import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plumbline_models.core.errors import OverloadedError
-from plumbline_serve.batching import EncoderLoad, check_wait
+from plumbline_serve.batching import EncoderLoad, Margin, check_wait
 from plumbline_serve.batching.input_queue import Entry, InputQueue
 from plumbline_serve.batching.pace import ArrivalRate, Pace
 from plumbline_serve.concurrency import Deadline
@@ -50,6 +51,7 @@ class Request:
     arrival: Arrival
     context: RequestContext
     num_left: int
+    foreseen_s: float
     done_s: float | None = None
     is_dropped: bool = False
 
@@ -65,6 +67,10 @@ class Simulation:
     max_wait_s: float = 2.0
     admits_all: bool = False
     spread: float = 0.1
+    max_batch: float = MAX_BATCH
+    fixed_s: float = FIXED_S
+    each_s: float = EACH_S
+    is_adaptive: bool = True
     now: float = 0.0
     served: list[Request] = field(default_factory=list)
     refused: list[Arrival] = field(default_factory=list)
@@ -74,6 +80,7 @@ class Simulation:
     batches: list[Counter[str]] = field(default_factory=list)
     _queue: InputQueue = field(default_factory=InputQueue)
     _pace: Pace = field(default_factory=Pace)
+    _margin: Margin = field(default_factory=Margin)
     _rates: dict[Priority, ArrivalRate] = field(default_factory=lambda: {lane: ArrivalRate() for lane in PRIORITIES})
     _requests: dict[RequestContext, Request] = field(default_factory=dict)
     _ends_s: float = 0.0
@@ -98,13 +105,19 @@ class Simulation:
 
     def goodput(self, seconds: float) -> float:
         """Inputs of requests served in time, over what the encoder can do."""
-        return sum(each.arrival.num_inputs for each in self.served if each.is_in_time) / seconds / CAPACITY
+        served = sum(each.arrival.num_inputs for each in self.served if each.is_in_time)
+        return served / seconds / self.capacity
+
+    @property
+    def capacity(self) -> float:
+        """Inputs per second in the largest batches."""
+        return self.max_batch / (self.fixed_s + self.max_batch * self.each_s)
 
     def load(self) -> EncoderLoad:
         left_s = abs(self._expected_s - self.now) if self._batch else 0.0
         return EncoderLoad(
             line=self._pace.line,
-            max_batch=MAX_BATCH,
+            max_batch=self._batch_cost(),
             num_streams=1,
             left_s=left_s,
             input_cost=1.0,
@@ -114,7 +127,10 @@ class Simulation:
 
     @property
     def _over_s(self) -> float:
-        return self._pace.line.rate_over_s(MAX_BATCH)
+        return self._pace.line.rate_over_s(self.max_batch)
+
+    def _batch_cost(self, *, looks: bool = False) -> float:
+        return self._pace.batch_cost(self.max_batch, looks=looks) if self.is_adaptive else self.max_batch
 
     def _arrive(self, arrival: Arrival) -> None:
         deadline = Deadline() if arrival.timeout_s is None else Deadline(self.now + arrival.timeout_s)
@@ -122,13 +138,19 @@ class Simulation:
         forecast = self.load().forecast(context, arrival.num_inputs)
         try:
             if not self.admits_all:
-                wait_s = forecast.done_s - forecast.own_s
-                check_wait(context, self.now, done_s=forecast.done_s, wait_s=wait_s, max_wait_s=self.max_wait_s)
+                check_wait(
+                    context,
+                    self.now,
+                    done_s=forecast.done_s,
+                    wait_s=forecast.done_s - forecast.own_s,
+                    margin=self._margin.value,
+                    max_wait_s=self.max_wait_s,
+                )
         except OverloadedError:
             self.refused.append(arrival)
             return
         self._rates[arrival.priority].count(arrival.num_inputs, self.now, self._over_s)
-        self._requests[context] = Request(arrival, context, arrival.num_inputs)
+        self._requests[context] = Request(arrival, context, arrival.num_inputs, forecast.done_s)
         for _ in range(arrival.num_inputs):
             self._queue.push(Entry(None, 1.0, 0, context, NOBODY, self.now), arrival.num_inputs)
 
@@ -139,10 +161,15 @@ class Simulation:
             entries = [entry for request in late for entry in request.entries]
             for entry in entries if len(entries) < self._queue.num_items else ():
                 self._drop(entry)
-        self._batch = self._queue.fill(MAX_BATCH, 10**9, is_wanted=self._is_wanted)
+        self._batch = self._queue.fill(
+            self._batch_cost(looks=True),
+            10**9,
+            is_wanted=self._is_wanted,
+            fits=lambda cost, at_s: load.fits(cost, at_s, self.now),
+        )
         if self._batch:
             cost = float(len(self._batch))
-            expected_s = FIXED_S + cost * EACH_S
+            expected_s = self.fixed_s + cost * self.each_s
             self._ends_s = self.now + expected_s * self._chance.uniform(1 - self.spread, 1 + self.spread)
             self._expected_s = self.now + self._pace.line.seconds(cost, cost)
             self._started_s = self.now
@@ -158,6 +185,7 @@ class Simulation:
             if not request.num_left:
                 request.done_s = self.now
                 (self.served if request.is_in_time else self.late).append(request)
+                self._margin.learn(request.foreseen_s, self.now - request.arrival.at_s)
         self._batch = []
 
     def _is_wanted(self, entry: Entry) -> bool:
@@ -174,4 +202,5 @@ class Simulation:
         request = self._requests[entry.context]
         if not request.is_dropped:
             request.is_dropped = True
+            self._margin.learn(request.foreseen_s, math.inf)
             self.late.append(request)

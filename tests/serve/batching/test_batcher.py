@@ -54,7 +54,7 @@ async def test_a_batch_carries_no_more_cost_than_the_encoder_takes(gated):
 
 async def test_the_configured_limit_holds_where_the_encoder_would_take_more(make_encoder, observer):
     encoder = make_encoder()
-    batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=0.0, max_batch=3), observer)
+    batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=0.0, max_batch=3, is_adaptive=False), observer)
     await batcher.encode([float(i) for i in range(8)], RequestContext())
     assert [len(batch) for batch in encoder.batches] == [3, 3, 2]
     await batcher.close()
@@ -213,7 +213,7 @@ async def test_a_deadline_that_passes_in_the_queue_is_answered_while_the_encoder
 
 
 async def test_a_caller_that_leaves_while_its_batch_waits_for_more_stops_nothing(make_encoder, observer):
-    batcher = Batcher(make_encoder(), BatchLimits(max_queued=64, max_linger_s=30.0), observer)
+    batcher = Batcher(make_encoder(), BatchLimits(max_queued=64, max_linger_s=30.0, is_adaptive=False), observer)
     batcher.expect(1)
     gone = asyncio.create_task(batcher.encode([1.0], RequestContext()))
     await asyncio.sleep(0.01)
@@ -347,7 +347,7 @@ async def test_inputs_that_were_computed_for_nobody_are_counted(make_encoder, ob
 
 async def test_a_batch_waits_for_inputs_that_are_announced(make_encoder, observer):
     encoder = make_encoder()
-    batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=30.0), observer)
+    batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=30.0, is_adaptive=False), observer)
     batcher.expect(2)
     first = asyncio.create_task(batcher.encode([1.0], RequestContext()))
     await asyncio.sleep(0.02)
@@ -362,7 +362,7 @@ async def test_a_batch_waits_for_inputs_that_are_announced(make_encoder, observe
 
 async def test_nothing_waits_for_announced_inputs_where_batches_gain_nothing(make_encoder, observer):
     encoder = make_encoder()
-    batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=30.0), observer)
+    batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=30.0, is_adaptive=False), observer)
     batcher._runner.pace.learn(1.0, 1.0)
     batcher._runner.pace.learn(4.0, 4.0)
     batcher.expect(1)
@@ -372,7 +372,7 @@ async def test_nothing_waits_for_announced_inputs_where_batches_gain_nothing(mak
 
 async def test_inputs_that_still_wait_when_the_batcher_closes_are_answered(make_encoder, observer):
     encoder = make_encoder()
-    batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=30.0), observer)
+    batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=30.0, is_adaptive=False), observer)
     batcher.expect(1)
     waiting = asyncio.create_task(batcher.encode([1.0], RequestContext()))
     await asyncio.sleep(0)

@@ -1,5 +1,6 @@
 """Whose turn it is: lanes and tenants by weight, a tenant's requests by size, and what that says of the wait."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plumbline_serve.batching.input_queue import Entry, InputQueue
+from plumbline_serve.concurrency import Deadline
 from plumbline_serve.request_context import Caller, Priority, RequestContext
 from tests.serve.batching.simulation import NOBODY
 
@@ -142,3 +144,24 @@ def test_a_request_is_done_no_later_than_foreseen_where_nothing_else_comes(waiti
     done_after = len(served) - served[::-1].index(context)
     slack = 2 + 16 / 1  # an input for each tenant, and the lanes' turns
     assert done_after <= foreseen + slack
+
+
+def due(at_s: float) -> RequestContext:
+    return RequestContext(Deadline(at_s))
+
+
+@pytest.mark.parametrize(
+    ("deadlines", "size"),
+    [
+        pytest.param([math.inf] * 6, 6, id="none"),
+        pytest.param([3.0] * 6, 3, id="all alike"),
+        pytest.param([9.0, 9.0, 4.0, 9.0, 9.0, 9.0], 4, id="one in the middle"),
+        pytest.param([9.0, 9.0, 9.0, 2.0, 9.0, 9.0], 3, id="one that would be late with those before it"),
+        pytest.param([0.5, 9.0, 9.0, 9.0, 9.0, 9.0], 6, id="one that is late in any batch bounds none"),
+    ],
+)
+def test_a_batch_ends_where_one_of_its_inputs_would_be_late(deadlines, size):
+    queue = InputQueue()
+    for at_s in deadlines:
+        push(queue, due(at_s), 1)
+    assert len(queue.fill(9.0, 9, is_wanted=lambda _: True, fits=lambda cost, at_s: cost <= at_s)) == size

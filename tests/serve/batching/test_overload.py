@@ -1,20 +1,24 @@
 """What more work than time does: refused on arrival, and all that the encoder can do goes to callers who still wait."""
 
+from typing import Any
+
 import pytest
 
 from plumbline_serve.request_context import Caller
 from tests.serve.batching.simulation import CAPACITY, MAX_BATCH, Arrival, Simulation, poisson
 
 SECONDS = 60.0
+LARGE: dict[str, Any] = {"max_batch": 64.0, "fixed_s": 0.012, "each_s": 0.036}
+"""ViT-B/32 on two cores: a full batch takes 2.3 s."""
 
 
 @pytest.mark.parametrize("timeout_s", [0.5, 2.0, 30.0, None])
-@pytest.mark.parametrize(("times", "least"), [(0.7, 0.68), (1.5, 0.97), (2.0, 0.97), (4.0, 0.97)])
+@pytest.mark.parametrize(("times", "least"), [(0.7, 0.68), (1.5, 0.95), (2.0, 0.95), (4.0, 0.95)])
 def test_single_inputs_are_served_in_time_as_fast_as_can_be(times, least, timeout_s):
     run = Simulation().run(poisson(times * CAPACITY, SECONDS, timeout_s=timeout_s))
     assert run.goodput(max(SECONDS, run.now)) >= least
     assert run.num_in_vain <= 0.02 * run.num_computed
-    assert len(run.late) <= 0.02 * len(run.served)
+    assert len(run.late) <= 0.03 * len(run.served)
     assert bool(run.refused) is (times > 1)
 
 
@@ -31,6 +35,23 @@ def test_without_admission_nearly_all_work_is_in_vain(times):
     run = Simulation(admits_all=True).run(poisson(times * CAPACITY, SECONDS, timeout_s=2.0))
     assert run.goodput(SECONDS) < 0.1
     assert run.num_in_vain > 0.9 * run.num_computed
+
+
+@pytest.mark.parametrize("timeout_s", [0.5, 2.0, 30.0, None])
+@pytest.mark.parametrize(("times", "least"), [(2.0, 0.95), (4.0, 0.9)])
+def test_an_encoder_whose_largest_batch_outlasts_deadlines_is_as_good(times, least, timeout_s):
+    run = Simulation(**LARGE)
+    run.run(poisson(times * run.capacity, SECONDS, timeout_s=timeout_s))
+    assert run.goodput(max(SECONDS, run.now)) >= least
+    assert run.num_in_vain <= 0.03 * run.num_computed
+    assert run.num_computed / len(run.batches) <= 16
+
+
+def test_an_encoder_that_gains_by_large_batches_keeps_them():
+    run = Simulation(max_batch=64.0, fixed_s=0.012, each_s=0.0005)
+    run.run(poisson(2 * run.capacity, 5.0, timeout_s=2.0))
+    assert run.goodput(run.now) >= 0.97
+    assert max(batch.total() for batch in run.batches) == 64
 
 
 def test_batch_work_is_shed_and_the_rest_is_served():

@@ -47,3 +47,36 @@ def test_the_slowest_of_late_says_what_a_batch_may_take_and_loading_until_then()
     assert Pace(load_s=40.0).slowest_s(8.0) == 320.0
     assert paced([(2.0, 60.0)]).slowest_s(16.0) == pytest.approx(480.0)
     assert paced([(2.0, 60.0)] + [(2.0, 0.02)] * 200).slowest_s(16.0) == pytest.approx(0.16)
+
+
+@pytest.mark.parametrize(
+    ("fixed_s", "each_s", "cost"),
+    [
+        pytest.param(0.0, 0.020, 8.0, id="nothing is gained"),
+        pytest.param(0.012, 0.036, 8.0, id="little is gained"),
+        pytest.param(0.005, 0.005, 16.0, id="something is gained"),
+        pytest.param(0.030, 0.0, 64.0, id="all is gained"),
+    ],
+)
+def test_batches_are_as_large_as_it_takes_to_do_nearly_as_much_a_second(fixed_s, each_s, cost):
+    pace = paced([(size, fixed_s + each_s * size) for size in (1, 8, 3, 5, 2)])
+    assert pace.batch_cost(64.0) == cost
+
+
+def test_sizes_are_tried_until_their_times_are_known():
+    pace = Pace()
+    tried = []
+    for _ in range(4):
+        tried.append(pace.batch_cost(64.0))
+        pace.learn(1.0, 0.05)
+    assert tried == [8.0, 16.0, 32.0, 64.0]
+
+
+def test_what_was_learnt_of_sizes_stays_while_batches_are_alike_and_larger_ones_are_looked_at():
+    pace = paced([(size, 0.012 + 0.036 * size) for size in (1, 8, 3, 5, 2)] + [(8.0, 0.3)] * 200)
+    assert pace.fixed_s == pytest.approx(0.012, abs=1e-3)
+    assert pace.batch_cost(64.0) == 8.0
+    assert pace.batch_cost(64.0, looks=True) == 8.0
+    for _ in range(15):
+        pace.learn(8.0, 0.3)
+    assert pace.batch_cost(64.0, looks=True) == 16.0

@@ -1,0 +1,33 @@
+"""Estimates that fall short are taken for longer, as much as it takes for nearly all to be done in time."""
+
+import random
+
+import pytest
+
+from plumbline_serve.batching.margin import LEAST, MOST, START, Margin
+
+
+@pytest.mark.parametrize("spread", [0.2, 0.4, 0.7])
+def test_nearly_all_are_done_within_the_margin(spread):
+    chance, margin = random.Random(0), Margin()  # noqa: S311 - durations, not secrets
+    late = 0
+    for _ in range(5000):
+        took_s = 2.0 * chance.uniform(1 - spread, 1 + spread)
+        late += took_s > 2.0 * margin.value
+        margin.learn(2.0, took_s)
+    assert 0.01 * 5000 < late < 0.05 * 5000
+    assert 1.0 < margin.value < 1 + spread + 0.1
+
+
+def test_it_stays_within_bounds():
+    exact, hopeless = Margin(), Margin()
+    for _ in range(5000):
+        exact.learn(1.0, 0.5)
+        hopeless.learn(1.0, 100.0)
+    assert (exact.value, hopeless.value) == (LEAST, MOST)
+
+
+def test_what_nothing_was_known_of_tells_nothing():
+    margin = Margin()
+    margin.learn(0.0, 5.0)
+    assert margin.value == START
