@@ -73,15 +73,20 @@ def workplace() -> Iterator[Path]:
 
 
 @contextmanager
-def running(config: str, environment: Mapping[str, str]) -> Iterator[Running]:
+def running(config: str, environment: Mapping[str, str], *, bounds: Mapping[str, str] = TAKES_ALL) -> Iterator[Running]:
     """Start `plumbline serve` with a YAML configuration, wait until it is ready, stop it on leaving.
+
+    Args:
+        config: YAML.
+        environment: Further variables.
+        bounds: As for `started`.
 
     Raises:
         RuntimeError: It did not become ready.
     """
     with workplace() as folder:
         ports = free_port(), free_port()
-        process = started(folder, config, environment, ports=ports)
+        process = started(folder, config, environment, ports=ports, bounds=bounds)
         with stopping(process):
             if not becomes_ready(process):
                 raise RuntimeError((folder / "stderr.log").read_text(encoding="utf-8")[-2000:])
@@ -89,7 +94,12 @@ def running(config: str, environment: Mapping[str, str]) -> Iterator[Running]:
 
 
 def started(
-    folder: Path, config: str, environment: Mapping[str, str], *, ports: tuple[int, int]
+    folder: Path,
+    config: str,
+    environment: Mapping[str, str],
+    *,
+    ports: tuple[int, int],
+    bounds: Mapping[str, str] = TAKES_ALL,
 ) -> "subprocess.Popen[str]":
     """Start `plumbline serve`, and do not wait.
 
@@ -98,6 +108,7 @@ def started(
         config: YAML.
         environment: Further variables.
         ports: Of REST and gRPC.
+        bounds: Variables that say what is refused; empty where another version may not know ours.
     """
     (folder / "plumbline.yaml").write_text(config, encoding="utf-8")
     port, grpc_port = ports
@@ -105,7 +116,7 @@ def started(
         *(sys.executable, "-m", "plumbline_serve.cli", "serve", "--config", str(folder / "plumbline.yaml")),
         *("--host", "127.0.0.1", "--port", str(port), "--grpc-port", str(grpc_port)),
     ]
-    settings = {**os.environ, **TAKES_ALL, **environment}
+    settings = {**os.environ, **bounds, **environment}
     with (folder / "stderr.log").open("w") as log:
         return subprocess.Popen(  # nosec B603  # our own command
             command, stdout=subprocess.PIPE, stderr=log, text=True, env=settings

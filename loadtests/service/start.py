@@ -90,7 +90,7 @@ def _environment(checkout: Path, cache: Path) -> dict[str, str]:
 def _serve(environment: Mapping[str, str]) -> Figures:
     """Start a service until it is ready, and stop it; CPU is that of the processes which run by then."""
     started = time.perf_counter()
-    with running("{}\n", environment) as service:
+    with running("{}\n", environment, bounds={}) as service:
         took_s = time.perf_counter() - started
         cpu_s, mib = service.cpu_s(), _gateway_mib(service.pid)
     return {"s": took_s, "cpu_s": cpu_s, "mib": mib}

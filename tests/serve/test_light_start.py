@@ -47,6 +47,12 @@ REPORT = """
 
 def imported(program: str, *arguments: str, of: tuple[str, ...], cache_dir: Path) -> list[str]:
     """Which of these modules a program has imported at its end."""
+    found: list[str] = json.loads(told(program, *arguments, of=of, cache_dir=cache_dir)[-1])
+    return found
+
+
+def told(program: str, *arguments: str, of: tuple[str, ...], cache_dir: Path) -> list[str]:
+    """What a program writes to stderr, by lines, and at last which of these modules it has imported."""
     whole = textwrap.dedent(program) + textwrap.dedent(REPORT.format(wanted=of))
     ran = subprocess.run(
         [sys.executable, "-c", whole, *arguments],
@@ -57,8 +63,7 @@ def imported(program: str, *arguments: str, of: tuple[str, ...], cache_dir: Path
         env=program_environment(PLUMBLINE_CACHE_DIR=str(cache_dir)),
     )
     assert ran.returncode == 0, ran.stderr
-    found: list[str] = json.loads(ran.stderr.splitlines()[-1])
-    return found
+    return ran.stderr.splitlines()
 
 
 def test_the_embedded_scorers_serve_without_torch(tmp_path: Path) -> None:
@@ -70,7 +75,11 @@ def test_the_score_command_needs_neither_torch_nor_ray_nor_a_web_framework(tmp_p
     star = str(GALLERY / "green_star.png")
     arguments = ("score", star, "--text", "a green star", "--json")
     unwanted = (*HEAVY, "ray", "fastapi", "httpx", "plumbline_client")
-    assert imported(COMMAND, *arguments, of=unwanted, cache_dir=tmp_path) == []
+    *progress, found = told(COMMAND, *arguments, of=unwanted, cache_dir=tmp_path)
+    assert json.loads(found) == []
+    compiled = [line for line in progress if "Compiled" in line]
+    assert len(compiled) == len(list((tmp_path / "engines").glob("*/")))  # it says of each graph, to no terminal
+    assert len(compiled) == len([line for line in progress if "Compiling" in line]) > 1
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["score", "--help"], ["compile", "--help"]])

@@ -18,6 +18,8 @@ from plumbline_models.core.precision import PrecisionChoice
 from plumbline_serve.cli.keys_command import keys
 
 FAILED, USAGE = 1, 2
+ENGINES = "plumbline_models.backends.store"
+"""The logger of what is compiled."""
 cli = typer.Typer(
     name="plumbline",
     help="Scores generated images against their prompts: alignment, misaligned words, quality.",
@@ -67,6 +69,7 @@ def score(
     if server is None:
         from plumbline_serve.settings import load_settings
 
+        logging.getLogger(ENGINES).setLevel(logging.INFO)  # a first run compiles, which takes its time
         reply = score_command.in_process(inputs, load_settings(config))
     else:
         from plumbline_serve.cli.score_through_server import Server, through_server

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from plumbline_models.core.errors import DeadlineExceededError, EngineError, OverloadedError
-from plumbline_serve.batching import Batcher, BatchLimits, LocalCompute
+from plumbline_serve.batching import Batcher, BatchLimits
 from plumbline_serve.concurrency import Deadline
 from plumbline_serve.request_context import RequestContext
 from tests.serve.batching.gates import LIMITS, entered
@@ -102,25 +102,6 @@ async def test_an_encoder_that_fails_on_everything_is_not_tried_input_by_input(m
     assert all(isinstance(each, EngineError) for each in encodings)
     assert len(encoder.batches) - before <= 5  # the whole, its halves, and what had been encoded, twice
     await batcher.close()
-
-
-async def test_an_encoder_that_fails_on_every_batch_is_given_up_until_one_works(make_encoder, observer):
-    encoder = make_encoder()
-    compute = LocalCompute([encoder], LIMITS, observer)
-    await compute.start()
-    await compute.encode(encoder.key, [0.0], RequestContext())
-    encoder.is_broken = True
-    for _ in range(3):
-        compute.check_alive()
-        await compute.encode(encoder.key, [1.0], RequestContext())
-    with pytest.raises(EngineError):
-        compute.check_alive()
-    assert (compute.is_ready, observer.num_broken) == (False, 3)
-    encoder.is_broken = False
-    await compute.encode(encoder.key, [1.0], RequestContext())
-    compute.check_alive()
-    assert compute.is_ready
-    await compute.close()
 
 
 async def test_inputs_that_fail_again_and_again_do_not_condemn_the_encoder(make_encoder, observer):

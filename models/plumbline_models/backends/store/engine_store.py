@@ -131,7 +131,11 @@ class EngineStore:
         return None
 
     def _build(self, key: EngineKey, *, build: Callable[[], Built[T]], read: Callable[[Path], T]) -> Entry[T]:
+        graph, backend = key.facts.get("graph"), key.facts.get("backend")
+        logger.info("Compiling %s with %s, for this start and those to come.", graph, backend)
+        started = time.monotonic()
         built = build()
+        logger.info("Compiled %s with %s in %.1f s.", graph, backend, time.monotonic() - started)
         folder = self._write(key, built.write)
         if folder is not None:
             try:

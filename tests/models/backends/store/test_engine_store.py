@@ -41,6 +41,18 @@ def test_what_was_stored_is_found_by_another_process(tmp_path: Path) -> None:
     assert found.folder == built.folder
 
 
+def test_what_is_compiled_is_told_and_what_is_found_is_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    filled(tmp_path)
+    said = [record.getMessage() for record in caplog.records]
+    assert [each.partition(" with ")[0] for each in said] == [
+        f"{verb} {KEY.facts['graph']}" for verb in ("Compiling", "Compiled")
+    ]
+    caplog.clear()
+    get_or_build(tmp_path, build=must_not_build)
+    assert not caplog.records
+
+
 def test_another_version_does_not_find_it(tmp_path: Path) -> None:
     filled(tmp_path)
     assert not get_or_build(tmp_path, key=NEXT_KEY).was_found
