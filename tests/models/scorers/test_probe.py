@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import save_file
 
 from loadtests.goldens.preference.aesthetic import build_aesthetic
-from loadtests.goldens.preference.drawing import arrays, image, record
+from loadtests.goldens.preference.drawing import GOLDEN, arrays, image, record
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.core.errors import ConfigError, MissingImageError, StateDictError, UnsafeCheckpointError
 from plumbline_models.core.protocols import BuildContext, Embedded
@@ -86,6 +86,20 @@ def test_a_given_embedding_has_the_score_of_the_published_class(head: str, folde
     found = [stored.head.apply(unit) for unit in units[: len(expected)]]
     np.testing.assert_allclose(found, expected, rtol=0, atol=HEAD)
     assert len(stored.head.weights) == (5 if head == "relu" else 1)  # what has no rectifier is multiplied out
+
+
+def test_the_published_head_has_its_authors_scores(tmp_path: Path, torch_fp32: Any) -> None:
+    golden = json.loads((GOLDEN.parent / "sets" / "aesthetic_l14.json").read_text(encoding="utf-8"))
+    given, collapsed = golden["cases"]
+    affine = {"weight": np.array([collapsed["expected"]["weight"]], np.float32)}
+    save_file({**affine, "bias": np.array([collapsed["expected"]["bias"]], np.float32)}, tmp_path / "l14.safetensors")
+    scorer = Aesthetic.build(
+        {"weights": str(tmp_path / "l14.safetensors")}, BuildContext(torch_fp32, EncoderRegistry())
+    )
+    vectors = np.array(given["input"]["embedding_unnormalised"])
+    units = list((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
+    found = [score.value for score in succeeded(scorer.score(Embedded(images=units)))]
+    assert found == pytest.approx(given["expected"]["score"], abs=golden["meta"]["atol"])
 
 
 def test_the_head_shares_the_encoder_of_whatever_names_the_same_one(folder: Path, torch_fp32: Any) -> None:

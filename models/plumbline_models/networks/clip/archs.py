@@ -30,6 +30,8 @@ CLIP_PREPROCESS: Final[Mapping[str, Any]] = {
     "fill_color": 0,
 }
 """What open_clip does where neither the tag nor the folder says otherwise; mean and std of pixels in 0..1."""
+_SIGMOID: Final = "init_logit_bias"
+"""Set for the architectures of open_clip that were trained by a sigmoid: SigLIP, SigLIP 2 and NLLB-SigLIP."""
 SIGLIP: Final = "siglip"
 """Set in the settings of both towers of a SigLIP whose files the transformers library wrote."""
 _HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
@@ -97,7 +99,7 @@ class Arch:
     @property
     def has_sigmoid(self) -> bool:
         """Whether the towers were trained by a sigmoid of scale and bias, not by a softmax."""
-        return self.is_siglip or "init_logit_bias" in self.config
+        return self.is_siglip or _SIGMOID in self.config
 
     @property
     def image_size_px(self) -> tuple[int, int]:
@@ -155,7 +157,8 @@ def find_arch(name: str) -> Arch:
     files = _arch_files()
     if wanted not in files:
         raise unknown_arch(name)
-    return Arch(name=wanted, config=_sizes(_read_object(files[wanted]), files[wanted]))
+    sizes = _sizes(_read_object(files[wanted]), files[wanted])
+    return Arch(name=wanted, config=sizes, preprocess=_usual_preprocess(sizes))
 
 
 def read_arch(file: Path) -> Arch:
@@ -176,9 +179,23 @@ def read_arch(file: Path) -> Arch:
     preprocess = values.get("preprocess_cfg") or {}
     if not isinstance(preprocess, dict):
         raise CheckpointError(f"The preprocess_cfg of {file.name} is not an object.", path=str(file))
-    preprocess = {key: preprocess[key] for key in CLIP_PREPROCESS if key in preprocess}
+    stated = {key: preprocess[key] for key in CLIP_PREPROCESS if key in preprocess}
     sizes = _sizes(values.get("model_cfg"), file)
-    return Arch(file.parent.name, sizes, preprocess, home=file.parent, epsilon=_epsilon(values, file))
+    return Arch(
+        file.parent.name,
+        sizes,
+        {**_usual_preprocess(sizes), **stated},
+        home=file.parent,
+        epsilon=_epsilon(values, file),
+    )
+
+
+def _usual_preprocess(sizes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How images are preprocessed where neither a tag nor a folder says so: all of SigLIP's kind as SigLIP does.
+
+    open_clip itself takes CLIP's mean and crop for them, which none of its tags does.
+    """
+    return SIGLIP_PREPROCESS if _SIGMOID in sizes else {}
 
 
 def arch_names() -> tuple[str, ...]:

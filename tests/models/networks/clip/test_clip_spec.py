@@ -5,12 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from plumbline_models.core.errors import CheckpointNotFoundError, ChecksumError, ConfigError, UnknownArchError
 from plumbline_models.core.sections import parse_section
+from plumbline_models.images.preprocess_spec import PreprocessSpec
+from plumbline_models.networks.clip.archs import arch_names
 from plumbline_models.networks.clip.graph import clip_image_graph, clip_text_graph
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 from plumbline_models.networks.clip.weights import load_clip
@@ -138,6 +141,19 @@ def test_a_tag_is_found_without_the_network() -> None:
 
 def test_a_tag_brings_its_own_preprocessing() -> None:
     assert spec_of(arch="ViT-B-16-SigLIP", pretrained="webli").arch.preprocess_config["mean"] == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("name", [name for name in arch_names() if "siglip" in name.lower()])
+def test_a_file_of_a_siglip_is_read_as_its_published_weights_are(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(b"weights")
+    (tag, *_) = open_clip.list_pretrained_tags_by_model(name)
+    of_file, published = spec_of(arch=name, checkpoint=file).arch, spec_of(arch=name, pretrained=tag).arch
+    assert of_file.config == published.config
+    read = [PreprocessSpec.from_config(arch.preprocess_config) for arch in (of_file, published)]
+    assert read[0] == read[1]
+    assert (read[0].mode, read[0].mean, of_file.has_sigmoid) == ("squash", (0.5, 0.5, 0.5), True)
+    assert of_file.text["hf_tokenizer_name"]
 
 
 def test_an_unknown_architecture_is_told_apart_from_missing_weights(tiny_folder: Path) -> None:

@@ -30,6 +30,19 @@ ARCHS: Mapping[str, Mapping[str, Any]] = {
         "vision_cfg": {**VIT, "pool_type": "avg", "no_ln_pre": True},
         "text_cfg": {**TEXT, "no_causal_mask": True, "pool_type": "last", "proj_bias": True},
     },
+    "siglip by timm": {  # as open_clip's own names have it
+        "embed_dim": 96,
+        "custom_text": True,
+        "init_logit_bias": -10,
+        "vision_cfg": {
+            **TIMM,
+            "timm_model_name": "test_vit3",
+            "image_size": 160,
+            "timm_pool": "map",
+            "timm_proj": "none",
+        },
+        "text_cfg": {**TEXT, "no_causal_mask": True, "pool_type": "last", "proj_bias": True},
+    },
     "coca": {
         "custom_text": True,
         "vision_cfg": {**VIT, "attentional_pool": True, "attn_pooler_heads": 4, "output_tokens": True},
@@ -43,7 +56,9 @@ def build(name: str, folder: Path) -> tuple[ClipSpec, Any]:
     config = {"embed_dim": 24, "quick_gelu": False, **ARCHS[name]}
     torch.manual_seed(1)
     clip = open_clip.CustomTextCLIP(
-        24, open_clip.CLIPVisionCfg(**config["vision_cfg"]), open_clip.CLIPTextCfg(**config["text_cfg"])
+        config["embed_dim"],
+        open_clip.CLIPVisionCfg(**config["vision_cfg"]),
+        open_clip.CLIPTextCfg(**config["text_cfg"]),
     ).eval()
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}), encoding="utf-8")
     save_file(clip.state_dict(), folder / "open_clip_model.safetensors")

@@ -1,6 +1,8 @@
 """SigLIP's towers from the transformers library's layout, against that library's own modules on random weights."""
 
+import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,18 @@ import pytest
 import torch
 
 from plumbline_models.core.errors import CheckpointError
+from plumbline_models.core.protocols import BuildContext, Embedded
 from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
+from plumbline_models.networks.clip.tokens import is_cut
+from plumbline_models.networks.encoder_registry import EncoderRegistry
+from plumbline_models.scorers.clipscore import ClipScore
 from tests.results import succeeded
 
 transformers = pytest.importorskip("transformers")
+sentencepiece = pytest.importorskip("sentencepiece")
+SENTENCES = ["a red circle on a blue background", "two dogs playing chess", "a lighthouse on a cliff at sunset"] * 4
+TEXTS = ["a red circle", "Two, Dogs!", "", "a lighthouse on a blue background " * 4]
 SAME = 3e-6  # unit-norm embeddings, float32
 BLOCK = {"hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2, "num_attention_heads": 4}
 
@@ -72,6 +81,47 @@ def test_texts_are_embedded_as_by_transformers(
     notes = encoder.info().notes
     assert float(notes["exp_logit_scale"]) == pytest.approx(float(reference.logit_scale.exp()), rel=1e-4)
     assert float(notes["logit_bias"]) == pytest.approx(float(reference.logit_bias), rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def with_tokenizer(model: tuple[Path, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The folder with a tokenizer of a few words, in the published layout; and that tokenizer in the library itself."""
+    folder = tmp_path_factory.mktemp("with-tokenizer")
+    shutil.copytree(model[0], folder, dirs_exist_ok=True)
+    stored = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SENTENCES), model_writer=stored, vocab_size=60, hard_vocab_limit=False, minloglevel=2,
+        pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+    )  # fmt: skip
+    (folder / "spiece.model").write_bytes(stored.getvalue())
+    tokenizer = transformers.SiglipTokenizer(str(folder / "spiece.model"))
+    tokenizer.save_pretrained(folder)
+    return folder, tokenizer
+
+
+@pytest.mark.parametrize("backend", ["torch_fp32", "openvino_fp32"])
+def test_texts_are_read_by_the_tokenizer_beside_the_weights(
+    model: tuple[Path, Any], with_tokenizer: tuple[Path, Any], backend: str, request: pytest.FixtureRequest
+) -> None:
+    folder, tokenizer = with_tokenizer
+    encoder = ClipTextEncoder(ClipSpec.of(ClipSection(checkpoint=folder)), request.getfixturevalue(backend))
+    encoder.load()
+    expected = tokenizer(TEXTS, padding="max_length", truncation=True, max_length=16, return_tensors="pt")["input_ids"]
+    found = [encoder.preprocess(text) for text in TEXTS]
+    assert np.array_equal(np.stack(found), expected.numpy())
+    with torch.inference_mode():
+        embedded = unit(model[1].get_text_features(expected))
+    assert np.abs(np.stack(succeeded(encoder.encode(found))) - embedded).max() <= SAME
+    assert [is_cut(encoder, text) for text in TEXTS] == [False, False, False, True]
+    assert encoder.info().context_length == 16
+
+
+def test_clipscore_says_what_a_siglip_did_not_read(with_tokenizer: tuple[Path, Any], torch_fp32: Any) -> None:
+    scorer = ClipScore.build({"checkpoint": str(with_tokenizer[0])}, BuildContext(torch_fp32, EncoderRegistry()))
+    vector = np.eye(1, 48, dtype=np.float32)[0]
+    batch = Embedded(images=[vector] * len(TEXTS), captions=[vector] * len(TEXTS), texts=TEXTS)
+    said = [score.details.get("truncated", False) for score in succeeded(scorer.score(batch))]
+    assert said == [False, False, False, True]
 
 
 def test_the_vocabulary_tells_whose_tokenizer_stands_in(model: tuple[Path, Any]) -> None:
