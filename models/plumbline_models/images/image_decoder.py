@@ -135,7 +135,7 @@ class ImageDecoder:
             process.close()
         try:
             return _Process(self.policy, self._max_decode_s, self._program)
-        except (OSError, _CrashedError) as error:
+        except (OSError, RuntimeError, _CrashedError) as error:  # a thread that cannot start is a RuntimeError
             log.exception("no process could be started to decode an image in")
             raise CapacityError("The image cannot be decoded right now.", reason=repr(error)) from error
 
@@ -183,9 +183,9 @@ class _Process:
                 stderr=subprocess.DEVNULL,  # what libraries remark on hostile files
                 env=_environment(),
             )
-        # One that has nothing to do ends by itself, and would stay in the system's table until somebody needed it.
-        threading.Thread(target=self._child.wait, name="reap decoder", daemon=True).start()
         try:
+            # One that has nothing to do ends by itself, and would stay in the system's table until somebody needed it.
+            threading.Thread(target=self._child.wait, name="reap decoder", daemon=True).start()
             self._connection.settimeout(_START_S)
             has_started = self._connection.recv(len(READY)) == READY
         except BaseException:
