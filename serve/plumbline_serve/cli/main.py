@@ -54,6 +54,9 @@ def score(
     questions: Annotated[
         Path | None, typer.Option(help="File of questions about each image; see docs/scorers.md.")
     ] = None,
+    reference: Annotated[list[str] | None, typer.Option(help="Caption to compare the text with; repeatable.")] = None,
+    phrase: Annotated[list[str] | None, typer.Option(help="Part of the text; repeatable.")] = None,
+    reference_image: Annotated[Path | None, typer.Option(help="Image to compare each with.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the REST reply.")] = False,
     config: ConfigOption = None,
     server: Annotated[str | None, typer.Option(help="Score through a running service at this URL.")] = None,
@@ -65,7 +68,8 @@ def score(
     """Score image files, in this process or through a server."""
     from plumbline_serve.cli import score_command
 
-    inputs = score_command.FilesToScore.parse(images, text, scorers=scorers, questions=questions)
+    compared = score_command.Compared.parse(reference or (), phrase or (), reference_image)
+    inputs = score_command.FilesToScore.parse(images, text, scorers=scorers, questions=questions, compared=compared)
     if server is None:
         from plumbline_serve.settings import load_settings
 

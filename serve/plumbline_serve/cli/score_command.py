@@ -17,7 +17,7 @@ from plumbline_models.core.questions import Question
 from plumbline_models.text.question_files import read_question_file
 from plumbline_serve.assembly import Assembly, assembled, make_scorers
 from plumbline_serve.cli.results import literally, show_json, show_table
-from plumbline_serve.cli.score_files import Cutter, File
+from plumbline_serve.cli.score_files import Cutter, File, read
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.edge.rest.replies import score_document
 from plumbline_serve.messages import EncodedImage, Item, ScoreRequest, Timing
@@ -25,10 +25,40 @@ from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Settings
 
 OK, SOME_FAILED = 0, 1
+MAX_FILE_BYTES = 2**30  # no service takes an image of that size; what is larger is not read into memory
 CHUNK = 32  # files per request: enough to fill a batch, few enough to keep memory low
 Document: TypeAlias = dict[str, Any]
 Scored: TypeAlias = Callable[[Sequence[File]], Document]
 """Scores files that could be read, in one request or more; returns a document in the shape of REST."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What every image is compared with."""
+
+    references: Sequence[str] = ()
+    phrases: Sequence[str] = ()
+    image: bytes | None = None
+    """Of a file."""
+
+    @classmethod
+    def parse(cls, references: Sequence[str], phrases: Sequence[str], image: Path | None) -> "Compared":
+        """Read the arguments.
+
+        Raises:
+            ImageError: The file of the image cannot be read.
+            MalformedRequestError: A text is not UTF-8.
+        """
+        file = None if image is None else read(image, MAX_FILE_BYTES)
+        if file is not None and file.error is not None:
+            raise file.error
+        texts = [tuple(map(_utf8, given)) for given in (references, phrases)]
+        return cls(texts[0], texts[1], None if file is None else file.data)
+
+    @property
+    def num_bytes(self) -> int:
+        """What the image takes of a request."""
+        return len(self.image or b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +70,17 @@ class FilesToScore:
     scorers: Sequence[str] | None
     questions: Sequence[Question] = ()
     """About each of the images."""
+    compared: Compared = Compared()
 
     @classmethod
     def parse(
-        cls, images: Sequence[Path], text: str | None, *, scorers: str | None = None, questions: Path | None = None
+        cls,
+        images: Sequence[Path],
+        text: str | None,
+        *,
+        scorers: str | None = None,
+        questions: Path | None = None,
+        compared: Compared | None = None,
     ) -> "FilesToScore":
         """Read the arguments; a text is UTF-8 whatever the locale says.
 
@@ -52,19 +89,17 @@ class FilesToScore:
             text: What the images should show.
             scorers: Names with commas in between; None: all that are loaded.
             questions: A file of questions; of one with many prompts, those of the text are taken.
+            compared: What the images are compared with.
 
         Raises:
             OSError: The file cannot be read.
             MalformedRequestError: The text is not UTF-8.
             InvalidFieldError: The file is of no layout that is read, or has no questions of the text.
         """
-        try:
-            caption = None if text is None else os.fsencode(text).decode()
-        except UnicodeError as error:
-            raise MalformedRequestError("The text is not UTF-8.") from error
+        caption = None if text is None else _utf8(text)
         names = [name.strip() for name in scorers.split(",")] if scorers else None
         asked = () if questions is None else read_question_file(questions).about(caption).questions
-        return cls(images, caption, names, asked)
+        return cls(images, caption, names, asked, compared or Compared())
 
 
 def in_process(inputs: FilesToScore, settings: Settings) -> Document:
@@ -83,15 +118,40 @@ def in_process(inputs: FilesToScore, settings: Settings) -> Document:
         scorers = {scorer.info.name: scorer for scorer in chosen}
     limits = settings.limits
     max_items = min(CHUNK, limits.max_items, max(1, limits.max_questions // max(1, len(inputs.questions))))
-    cutter = Cutter(max_items, int(limits.max_request_bytes), int(limits.max_image_bytes))
+    max_bytes = max(1, int(limits.max_request_bytes) - inputs.compared.num_bytes)
+    cutter = Cutter(max_items, max_bytes, int(limits.max_image_bytes))
     with asyncio.Runner() as runner, _running(runner, assembled(settings, scorers)) as assembly:
 
         def score(files: Sequence[File]) -> Document:
-            given = [(file.name, EncodedImage(file.data)) for file in files]
-            items = [Item(name, image, inputs.text, questions=inputs.questions) for name, image in given]
+            items = [_item(inputs, file) for file in files]
             return score_document(runner.run(assembly.service.score(ScoreRequest(items, scorers=inputs.scorers))))
 
         return score_all(inputs, cutter, score, uuid.uuid4().hex)
+
+
+def _item(inputs: FilesToScore, file: File) -> Item:
+    compared = inputs.compared
+    return Item(
+        id=file.name,
+        image=EncodedImage(file.data),
+        text=inputs.text,
+        references=compared.references,
+        reference_image=None if compared.image is None else EncodedImage(compared.image),
+        phrases=compared.phrases,
+        questions=inputs.questions,
+    )
+
+
+def _utf8(text: str) -> str:
+    """A text as it was typed, in UTF-8 whatever the locale says.
+
+    Raises:
+        MalformedRequestError: It is not UTF-8.
+    """
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeError as error:
+        raise MalformedRequestError("The text is not UTF-8.") from error
 
 
 def show(document: Document, *, as_json: bool) -> int:

@@ -7,11 +7,19 @@ from pathlib import Path
 
 from plumbline_client import Client, Image, Item, PlumblineClientError, ProblemError, Question, Tls
 from plumbline_models.core.errors import PlumblineError
-from plumbline_serve.cli.score_command import CHUNK, Document, FilesToScore, Scored, failure, joined, score_all
+from plumbline_serve.cli.score_command import (
+    CHUNK,
+    MAX_FILE_BYTES,
+    Document,
+    FilesToScore,
+    Scored,
+    failure,
+    joined,
+    score_all,
+)
 from plumbline_serve.cli.score_files import Cutter, File
 
 CHUNK_BYTES = 32 * 2**20  # half of the default limit of a request, for text and boundaries stand beside the files
-MAX_FILE_BYTES = 2**30  # no service takes an image of that size; what is larger is not read into memory
 REQUEST_MS = 600_000.0  # patience with a server that computes large networks on a CPU
 _TOO_LARGE = 413
 
@@ -37,14 +45,16 @@ def through_server(inputs: FilesToScore, server: Server) -> Document:
         PlumblineError: The service cannot be reached or refuses the request as a whole.
     """
     request_id = uuid.uuid4().hex
-    cutter = Cutter(CHUNK, CHUNK_BYTES, MAX_FILE_BYTES)
+    cutter = Cutter(CHUNK, max(1, CHUNK_BYTES - inputs.compared.num_bytes), MAX_FILE_BYTES)
     asked = [Question(each.text, each.expect, each.tag, each.depends_on) for each in inputs.questions]
+    compared = inputs.compared.image
+    reference_image = None if compared is None else Image.data(compared)  # one object, which is sent once
     try:
         tls = None if server.ca is None else Tls(ca=server.ca)
         with Client(server.url, api_key=server.api_key, timeout_ms=REQUEST_MS, tls=tls) as client:
 
             def score(files: Sequence[File]) -> Document:
-                items = [Item(Image.data(file.data), inputs.text, questions=asked) for file in files]
+                items = [_item(inputs, file, questions=asked, reference_image=reference_image) for file in files]
                 try:
                     reply = client.score(items, scorers=inputs.scorers, request_id=request_id)
                 except ProblemError as error:
@@ -57,6 +67,17 @@ def through_server(inputs: FilesToScore, server: Server) -> Document:
             return score_all(inputs, cutter, score, request_id)
     except PlumblineClientError as error:
         raise PlumblineError(error.detail) from error
+
+
+def _item(inputs: FilesToScore, file: File, *, questions: Sequence[Question], reference_image: Image | None) -> Item:
+    return Item(
+        Image.data(file.data),
+        inputs.text,
+        references=inputs.compared.references,
+        reference_image=reference_image,
+        phrases=inputs.compared.phrases,
+        questions=questions,
+    )
 
 
 def _refused(files: Sequence[File], error: ProblemError, cutter: Cutter, score: Scored) -> Document:

@@ -49,8 +49,9 @@ async function loadScorers() {
 function chosen(text) {
   const boxes = [...document.querySelectorAll("input[name=scorer]:checked")];
   const names = boxes.map((box) => box.value);
-  // Without a prompt, the scorers that need one would only say so.
-  return text ? names : names.filter((name) => !state.scorers.find((each) => each.id === name).needs_text);
+  // Scorers that need what is not here would only say so.
+  const given = text ? ["image", "text"] : ["image"];
+  return names.filter((name) => state.scorers.find((each) => each.id === name).needs.every((need) => given.includes(need)));
 }
 
 function form(text) {

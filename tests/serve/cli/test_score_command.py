@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from plumbline_models.core.errors import (
     ConfigError,
+    ImageUndecodableError,
     InvalidFieldError,
     MalformedRequestError,
     PlumblineError,
@@ -63,6 +64,25 @@ def test_questions_of_a_file_are_asked_about_every_image(red: Path, tmp_path: Pa
         assert (first["score"], second["score"]) == (first["p_yes"], second["p_no"])
         assert asked["value"] == asked["mean"] == pytest.approx((first["score"] + second["score"]) / 2)
         assert set(asked["rates"]) == {"count"}
+
+
+def test_images_are_compared_with_captions_phrases_and_an_image(red: Path, tmp_path: Path, monkeypatch) -> None:
+    names = ["refclipscore", "phrase_clipscore", "image_similarity"]
+    monkeypatch.setenv("PLUMBLINE_SCORERS", json.dumps({name: {} for name in names}))
+    Image.new("RGB", (64, 64), "blue").save(tmp_path / "blue.png")
+    text = ("--text", "a red circle", "--reference", "a fox", "--reference", "a red circle", "--phrase", "a circle")
+    ran = score(red, tmp_path / "blue.png", *text, "--reference-image", red, "--json")
+    assert ran.exit_code == 0
+    first, second = (result["scores"] for result in json.loads(ran.stdout)["results"])
+    assert first["refclipscore"]["reference_cosine"] == pytest.approx(1.0, abs=1e-6)
+    assert [phrase["text"] for phrase in second["phrase_clipscore"]["phrases"]] == ["a circle"]
+    assert first["image_similarity"]["value"] == pytest.approx(1.0, abs=1e-6)
+    assert second["image_similarity"]["value"] < 1 - 1e-6
+
+
+def test_a_reference_image_that_cannot_be_read_is_said(red: Path, tmp_path: Path) -> None:
+    ran = score(red, "--reference-image", tmp_path / "none.png")
+    assert isinstance(ran.exception, ImageUndecodableError)
 
 
 def test_questions_that_cannot_be_had_are_said(red: Path, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {
         "backend": "torch",
         "precision": "fp32",
-        "scorers": {"clipscore": {}, "fclipscore": {}, "questions": {}},
+        "scorers": {"clipscore": {}, "fclipscore": {}, "questions": {}, "refclipscore": {}, "image_similarity": {}},
         "limits": {"max_items": 3, "max_request_bytes": 1_000_000, "max_pixels": 160_000},
         "auth": {"keys_file": str(folder / "keys")},
     }
@@ -139,6 +139,18 @@ def test_questions_go_to_the_server_as_they_stand_in_the_file(running, config, p
     here = json.loads(score(*arguments, "--config", config).stdout_bytes)
     assert through["results"] == here["results"]
     assert set(here["results"][0]["scores"]["questions"]["rates"]) == {"shape"}
+
+
+def test_what_images_are_compared_with_goes_to_the_server(running, config, picture) -> None:
+    names = ("--scorers", "refclipscore,image_similarity", "--json")
+    compared = ("--text", "a fox", "--reference", "a red fox", "--reference-image", picture("other.png", side=40))
+    arguments = (picture("good.png"), picture("other.png", side=40), *compared, *names)
+    through = json.loads(score(*arguments, "--server", running.url).stdout_bytes)
+    here = json.loads(score(*arguments, "--config", config).stdout_bytes)
+    for there, result in zip(through["results"], here["results"], strict=True):
+        assert set(result["scores"]) == set(there["scores"]) == {"refclipscore", "image_similarity"}
+        for name, found in result["scores"].items():
+            assert there["scores"][name] == pytest.approx(found, abs=1e-6)  # batches are made as inputs arrive
 
 
 def test_requests_are_cut_to_what_the_server_takes_and_joined(running, config, picture, tmp_path) -> None:
