@@ -87,6 +87,26 @@ PROGRAMS = (
         ),
     ),
     Program(
+        "questions",
+        "scorers.questions --rounds 3",
+        quick="--rounds 1",
+        limit_s=600,
+        aims=(
+            Aim("CPU time of 30 questions about an image, over 1, SmolVLM", "cases/smolvlm/over_one", most=4.0),
+            Aim("CPU time of 30 questions about an image, over 1, CLIP-FlanT5", "cases/flant5/over_one", most=4.0),
+        ),
+    ),
+    Program(
+        "best_of_16",
+        "scorers.best_of_16 --rounds 3",
+        quick="--rounds 1",
+        limit_s=600,
+        aims=(
+            Aim("four scores, best of 16, fp32, against a loop over the libraries", "cases/best_of_16/ratio/fp32"),
+            Aim("the same in bf16", "cases/best_of_16/ratio/bf16", 3.0),
+        ),
+    ),
+    Program(
         "efficiency-32",
         "service.efficiency --items 32 --clients 4",
         quick="--rounds 1 --round-items 32",
@@ -118,6 +138,13 @@ PROGRAMS = (
             Aim("1 image by 32 texts, against 32 separate pairs", "cases/texts_32/ratio"),
             Aim("a pair that was asked before, against one that was not", "cases/again/ratio"),
         ),
+    ),
+    Program(
+        "eight_scorers",
+        "service.eight_scorers --rounds 5",
+        quick="--rounds 1",
+        limit_s=600,
+        aims=(Aim("eight scorers in one request, against eight requests", "cases/eight_scorers/ratio"),),
     ),
     Program(
         "fastapi_open_clip",

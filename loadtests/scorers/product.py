@@ -20,9 +20,9 @@ from plumbline_models.scorers.qualiclip import QualiClip
 Pixels = NDArray[np.uint8]
 
 
-def write_clip(arch: str, folder: Path) -> Path:
+def write_clip(arch: str, folder: Path, *, seed: int = 0) -> Path:
     """Random weights of an open_clip architecture, the same on every run."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     state = open_clip.create_model(arch, pretrained=None).state_dict()
     file = folder / f"{arch}.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in state.items() if name != "attn_mask"}, file)

@@ -40,11 +40,11 @@ def main() -> None:
         config = f"cache_dir: {folder / 'engines'}\nscorers: {{{scorers}}}\n"
         with running(config, NOTHING_KEPT) as service:
             cases = {
-                "best_of_16": _measure(service.port, best_of_16(), options.rounds),
-                "texts_32": _measure(service.port, texts_32(), options.rounds),
+                "best_of_16": measure(service.port, best_of_16(), options.rounds),
+                "texts_32": measure(service.port, texts_32(), options.rounds),
             }
         with running(config, {}) as service:
-            cases["again"] = _measure(service.port, again(), options.rounds)
+            cases["again"] = measure(service.port, again(), options.rounds)
     report({"cases": cases}, out=options.out)
 
 
@@ -78,7 +78,8 @@ def _body(pairs: list[tuple[str, str]], parts: Mapping[str, bytes]) -> bytes:
     return form({"request": json.dumps({"items": items, "scorers": SCORERS}).encode()}, parts)
 
 
-def _measure(port: int, rounds: Iterator[Bodies], num_rounds: int) -> dict[str, Any]:
+def measure(port: int, rounds: Iterator[Bodies], num_rounds: int) -> dict[str, Any]:
+    """How long each way takes, in turn, and how many times longer one request for each takes."""
     seconds: dict[str, list[float]] = {"together": [], "apart": []}
     for number, bodies_of in enumerate(itertools.islice(rounds, num_rounds + 1)):  # the first warms up
         for case, bodies in bodies_of.items():

@@ -67,9 +67,9 @@ def test_a_failed_question_zeroes_its_children_and_theirs(context) -> None:
 
 
 def test_a_parent_may_stand_behind_its_child(context) -> None:
-    child = Question("Is the dog red?", depends_on=(1,))
-    found = score(build(context), [child, DOG], [(0.9, 0.1), (0.1, 0.8)])
-    assert found.details["answers"][0]["score"] == 0.0
+    grandchild, child = Question("Is its red dark?", depends_on=(1,)), Question("Is the dog red?", depends_on=(2,))
+    found = score(build(context), [grandchild, child, DOG], [(0.9, 0.1), (0.9, 0.1), (0.1, 0.8)])
+    assert [each["score"] for each in found.details["answers"]] == [0.0, 0.0, pytest.approx(0.1)]
 
 
 def test_a_doubtful_answer_is_no_wrong_no(context) -> None:
