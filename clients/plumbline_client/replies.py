@@ -258,6 +258,8 @@ class EncoderEntry(ReplyModel):
     precision: str = ""
     device: str = ""
     notes: Mapping[str, str] = Field(default_factory=dict)
+    licence_class: str = ""
+    """`permissive`, `copyleft`, `restricted`, `non-commercial` or `unknown`."""
 
 
 class ScorersReply(ReplyModel):

@@ -9,6 +9,7 @@ from functools import partial
 from plumbline_models.backends import ListingBackend, PrecisionChoice, Tuning, open_backend
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.graph import Graph
+from plumbline_models.core.licences import check_licences
 from plumbline_models.core.protocols import BuildContext, Encoder, OnLookup, Scorer
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.images.image_decoder import ImageDecoder
@@ -54,7 +55,7 @@ def make_scorers(
         on_lookup: Told of each look-up in what encoders keep between batches.
 
     Raises:
-        SetupError: The configuration names what is not there.
+        SetupError: The configuration names what is not there, or weights whose licence it forbids.
     """
     tuning = replace(tuning_of(settings), on_fallback=on_fallback)
     backend = open_backend(settings.backend, precision=settings.precision, tuning=tuning)
@@ -68,7 +69,9 @@ def make_scorers(
         max_caption_bytes=int(settings.caches.caption_bytes),
         on_lookup=on_lookup,
     )
-    return {scorer.info.name: scorer for scorer in build_scorers(settings.scorers, context)}
+    scorers = build_scorers(settings.scorers, context)
+    check_licences(scorers, settings.licences.forbid)
+    return {scorer.info.name: scorer for scorer in scorers}
 
 
 def tuning_of(settings: Settings) -> Tuning:

@@ -320,6 +320,8 @@ class EncoderEntry:
     precision: str
     device: str
     notes: Mapping[str, str]
+    licence_class: str
+    """`permissive`, `copyleft`, `restricted`, `non-commercial` or `unknown`; `licences.forbid` refuses by it."""
 
 
 Request: TypeAlias = ScoreRequest | FilterRequest | RankRequest | EmbedRequest

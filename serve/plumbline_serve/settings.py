@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PrivateAt
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from plumbline_models.core.errors import ConfigError
+from plumbline_models.core.licences import LicenceClass
 from plumbline_models.core.protocols import EncoderKind
 from plumbline_models.core.sections import explain
 from plumbline_models.scorers import SCORERS, anchor_sections
@@ -181,6 +182,14 @@ class ReplicaSettings(Section):
     """Seconds that requests under way may still take once the service was told to stop."""
 
 
+class LicenceSettings(Section):
+    """Which weights may be used."""
+
+    forbid: tuple[LicenceClass, ...] = ()
+    """Classes of licences whose weights are refused at start: `non-commercial` (research licences too), `restricted`
+    (terms of use), `copyleft`, `permissive`, `unknown`. `GET /v1/models` shows the class of each."""
+
+
 class Settings(BaseSettings):
     """Everything that can be configured."""
 
@@ -202,6 +211,7 @@ class Settings(BaseSettings):
     with `auto`."""
     scorers: dict[str, dict[str, Any]] | None = None
     """Scorers to load, each with its own section. Default: all four on the embedded networks."""
+    licences: LicenceSettings = LicenceSettings()
     images: ImageSettings = ImageSettings()
     limits: Limits = Limits()
     urls: UrlSettings = UrlSettings()

@@ -147,7 +147,9 @@ class CountingService:
 
     async def encoders(self) -> list[messages.EncoderEntry]:
         return [
-            messages.EncoderEntry("counting", "image", "a", "s", "l", "00", 2, "fake", "fp32", "cpu", {"note": "n"})
+            messages.EncoderEntry(
+                "counting", "image", "a", "s", "l", "00", 2, "fake", "fp32", "cpu", {"note": "n"}, "unknown"
+            )
         ]
 
     async def metrics(self) -> bytes:

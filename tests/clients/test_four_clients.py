@@ -151,6 +151,7 @@ _ENCODER: dict[str, Any] = {
     "arch": "ViT",
     "source": "embedded",
     "licence": "MIT",
+    "licence_class": "permissive",
     "sha256": "00",
     "dim": 0,
     "backend": "torch",

@@ -17,7 +17,7 @@ from plumbline_serve.settings import load_settings
 from tests.docs.pages import DOCS, Block, blocks, rows
 
 PAGE = DOCS / "real_weights.md"
-BY_HUB, BY_FOLDER = (block for block in blocks("yaml") if block.page == PAGE)
+BY_HUB, BY_FOLDER, *_ = (block for block in blocks("yaml") if block.page == PAGE)
 (RUN,) = (block for block in blocks("sh") if block.page == PAGE and "HF_HUB_OFFLINE" in block.text)
 STANDS_FOR = {
     "vit-l-14-336": "mini-clip", "clip-flant5-xl": "mini-flant5", "clip-vit-large-patch14-336": "mini-clip",

@@ -1626,6 +1626,7 @@ class EncoderEntry(_message.Message):
     PRECISION_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    LICENCE_CLASS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     kind: _builtins.str
     """image, text, or pair (image and text together)."""
@@ -1640,6 +1641,8 @@ class EncoderEntry(_message.Message):
     backend: _builtins.str
     precision: _builtins.str
     device: _builtins.str
+    licence_class: _builtins.str
+    """permissive, copyleft, restricted, non-commercial or unknown."""
     @_builtins.property
     def notes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -1656,10 +1659,11 @@ class EncoderEntry(_message.Message):
         precision: _builtins.str = ...,
         device: _builtins.str = ...,
         notes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        licence_class: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arch", b"arch", "backend", b"backend", "device", b"device", "dim", b"dim", "key", b"key", "kind", b"kind", "licence", b"licence", "notes", b"notes", "precision", b"precision", "sha256", b"sha256", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arch", b"arch", "backend", b"backend", "device", b"device", "dim", b"dim", "key", b"key", "kind", b"kind", "licence", b"licence", "licence_class", b"licence_class", "notes", b"notes", "precision", b"precision", "sha256", b"sha256", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

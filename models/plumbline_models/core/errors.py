@@ -34,6 +34,7 @@
     ├── DeadlineExceededError            504  deadline_exceeded
     └── SetupError                       500  setup_failed           found at start-up, never in a request
         ├── ConfigError                  500  invalid_config
+        ├── LicenceError                 500  licence_forbidden      weights that the operator does not allow
         ├── UnknownArchError             500  unknown_architecture
         ├── BackendUnavailableError      500  backend_unavailable
         ├── CheckpointError              500  checkpoint_unusable
@@ -277,6 +278,12 @@ class ConfigError(SetupError):
     """The configuration is not valid."""
 
     code, title = "invalid_config", "Invalid configuration"
+
+
+class LicenceError(SetupError):
+    """Weights have a licence of a class that the configuration forbids."""
+
+    code, title = "licence_forbidden", "Forbidden licence"
 
 
 class UnknownArchError(SetupError):

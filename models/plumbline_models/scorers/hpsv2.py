@@ -26,11 +26,11 @@ from plumbline_models.networks.clip.spec import ClipSpec
 from plumbline_models.networks.two_towers import Towers, captioned, scaled_cosine
 from plumbline_models.weights.digest import SHORT, sha256_of, verify
 from plumbline_models.weights.folders import is_folder_name
+from plumbline_models.weights.licences import file_licence, hub_licence
 from plumbline_models.weights.paths import Paths
 from plumbline_models.weights.sources import CONFIG_NAMES, HubFile, LocalFile, find_in_folder
 
 PUBLISHED: Final = "xswu/HPSv2"
-LICENCE: Final = "Apache-2.0"
 ARCH: Final = "ViT-H-14"  # of every published file; none says so itself
 
 
@@ -123,8 +123,8 @@ def _spec(section: HpsV2Section) -> ClipSpec:
     variant = "+letterbox" if section.antialias else "+letterbox-aliased"
     if not is_folder_name(section.model) and not Path(section.model).is_file():
         arch = _letterboxed(find_arch(ARCH), section)
-        licence = LICENCE if section.model == PUBLISHED else f"see https://huggingface.co/{section.model}"
         name, source = f"{section.model}@{section.version}{variant}", f"{section.model} {section.version}"
+        licence = hub_licence(section.model)
         return ClipSpec(name, arch, HubFile(section.model, names), source, licence, section.sha256)
     path = Path(section.model).expanduser()
     weights = find_in_folder(path, names) if path.is_dir() else LocalFile(path)
@@ -132,7 +132,8 @@ def _spec(section: HpsV2Section) -> ClipSpec:
     if section.sha256 is not None:
         verify(file, section.sha256)
     arch = _letterboxed(_arch_beside(file), section)
-    return ClipSpec(f"{arch.name}@{sha256_of(file)[:SHORT]}{variant}", arch, weights, file.name, sha256=section.sha256)
+    name, licence = f"{arch.name}@{sha256_of(file)[:SHORT]}{variant}", file_licence(file)
+    return ClipSpec(name, arch, weights, file.name, licence, section.sha256)
 
 
 def _names(version: str) -> tuple[str, ...]:

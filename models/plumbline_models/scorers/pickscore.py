@@ -7,7 +7,6 @@ cleaned and images cropped by the transformers library's rules, which are not op
 tokens.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Self
@@ -23,7 +22,6 @@ from plumbline_models.weights.folders import is_folder_name
 from plumbline_models.weights.paths import Paths
 
 PUBLISHED: Final = "yuvalkirstain/PickScore_v1"
-LICENCE: Final = "none stated; the code's and the base model's is MIT"
 
 
 class PickScoreSection(BaseModel):
@@ -111,5 +109,4 @@ def _spec(section: PickScoreSection) -> ClipSpec:
         named = ClipSection(checkpoint=Path(section.model), sha256=section.sha256)
     else:
         named = ClipSection(arch=f"{HUB}{section.model}", sha256=section.sha256)
-    spec = ClipSpec.of(named).as_transformers
-    return dataclasses.replace(spec, licence=LICENCE) if section.model == PUBLISHED else spec
+    return ClipSpec.of(named).as_transformers

@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from plumbline_models.core.errors import ConfigError, MissingImageError, PlumblineError
+from plumbline_models.core.licences import HEAD
 from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
 from plumbline_models.core.sections import parse_section
 from plumbline_models.networks.clip.encoders import ClipImageEncoder
@@ -102,7 +103,7 @@ class HeadScorer:
         self.conventions: Mapping[str, str] = {
             "value": "head of the unit-norm encoding",
             "head": f"{stored.layout.name} {stored.sha256[:SHORT]}",
-            "head_licence": stored.layout.licence,
+            HEAD: stored.layout.licence,
             "activation": activation,
         }
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from plumbline_models.core.errors import MissingImageError, PlumblineError
+from plumbline_models.core.errors import ConfigError, MissingImageError, PlumblineError
 from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Score, ScorerInfo
 from plumbline_models.core.sections import parse_section
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
@@ -96,9 +96,10 @@ class QualiClip:
         section = parse_section(QualiClipSection, options, scorer=cls.info.name)
         if section.arch is None and section.checkpoint is None:
             section = section.model_copy(update={"arch": MINI_QUALICLIP})
-        encoder = QualiClipEncoder(
-            ClipSpec.of(section), _prompts(section), backend=context.backend, max_pixels=section.max_pixels
-        )
+        spec = ClipSpec.of(section)
+        if spec.beside:
+            raise ConfigError("The section qualiclip takes neither image_checkpoint nor adapter.", scorer=cls.info.name)
+        encoder = QualiClipEncoder(spec, _prompts(section), backend=context.backend, max_pixels=section.max_pixels)
         return cls(context.registry.take(encoder), scale=section.scale, relative_cost=encoder.gflop)
 
     def score(self, batch: Embedded) -> Sequence[Score | PlumblineError]:

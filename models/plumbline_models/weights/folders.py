@@ -1,11 +1,11 @@
 """Checkpoints of the transformers library's layout: a folder, or a hub name whose files are fetched."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError
+from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, UnsafeCheckpointError
 from plumbline_models.core.weights import Seek
 from plumbline_models.weights.sources import HubFile
 from plumbline_models.weights.weight_files import check_weights, files_of, find_weights_in
@@ -104,6 +104,23 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise CheckpointError(f"The checkpoint's {file.name} holds no object.", path=str(file))
     return values
+
+
+def refuse_own_code(config: Mapping[str, Any], file: Path) -> None:
+    """Refuse a configuration that names program code of the checkpoint's own: it is never run.
+
+    Args:
+        config: As read.
+        file: Which, for the error.
+
+    Raises:
+        UnsafeCheckpointError: It does.
+    """
+    if config.get("auto_map"):
+        raise UnsafeCheckpointError(
+            f"The {file.name} of {file.parent.name} names code of the checkpoint's own (auto_map), which is never run.",
+            path=str(file),
+        )
 
 
 def trained_conversation(name: str) -> str | None:

@@ -10,7 +10,10 @@ PathKind: TypeAlias = Literal["path", "folder or hub name", "file or hub file", 
 Paths: TypeAlias = Mapping[str, "PathKind | Paths"]
 """Which options of a scorer's section name files or folders, and how, and those of the sections inside of it: the
 optional class attribute `paths` of a scorer."""
-CLIP_PATHS: Final[Paths] = {"arch": "after local-dir", "checkpoint": "path"}
+CLIP_PATHS: Final[Paths] = {
+    "arch": "after local-dir",
+    **dict.fromkeys(("checkpoint", "image_checkpoint", "adapter"), "path"),
+}
 FOLDER: Final = "local-dir:"
 
 

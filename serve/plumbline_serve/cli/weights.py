@@ -13,6 +13,7 @@ from rich.text import Text
 
 from plumbline_models.backends import ListingBackend
 from plumbline_models.core.errors import CheckpointError, PlumblineError, SetupError
+from plumbline_models.core.licences import check_licences
 from plumbline_models.core.protocols import BuildContext, Encoder, Origin, Scorer
 from plumbline_models.core.weights import Checkpoint, ReadsWeights, Seek
 from plumbline_models.networks.encoder_registry import EncoderRegistry
@@ -53,8 +54,9 @@ def find_weights(settings: Settings, seek: Seek) -> list[WeightsFinding]:
             scorers = build_scorers(settings.scorers, context)
     except SetupError as fault:
         return [WeightsFinding("scorers", (), fault=fault)]
+    faults |= _forbidden(scorers, settings)
     found = [WeightsFinding(f"scorers.{name}", (name,), fault=fault) for name, fault in faults.items()]
-    return found + list(_look(scorers, seek))
+    return found + list(_look([each for each in scorers if each.info.name not in faults], seek))
 
 
 def describe(fault: PlumblineError, settings: Settings | None = None) -> str:
@@ -96,6 +98,17 @@ def show_encoders(settings: Settings) -> int:
         is_complete &= is_here
     show_table(table)
     return OK if is_complete else SOME_MISSING
+
+
+def _forbidden(scorers: Sequence[Scorer], settings: Settings) -> dict[str, SetupError]:
+    """The scorers whose weights have a licence that the configuration forbids, with the fault."""
+    faults: dict[str, SetupError] = {}
+    for scorer in scorers:
+        try:
+            check_licences([scorer], settings.licences.forbid)
+        except SetupError as fault:
+            faults[scorer.info.name] = fault
+    return faults
 
 
 def _look(scorers: Sequence[Scorer], seek: Seek) -> Iterator[WeightsFinding]:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from typing import Any, TypeVar, get_args
 
 from plumbline_models.core.errors import DrainingError, NotReadyError
+from plumbline_models.core.licences import licence_class
 from plumbline_models.core.protocols import EncoderInfo, Need, Scorer
 from plumbline_serve.batching import Compute, GroupState
 from plumbline_serve.messages import (
@@ -106,6 +107,7 @@ class CoreService:
                 arch=info.arch,
                 source=info.source,
                 licence=info.licence,
+                licence_class=licence_class(info.licence),
                 sha256=info.sha256,
                 dim=info.dim,
                 backend=info.backend,

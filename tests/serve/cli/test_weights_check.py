@@ -13,11 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from plumbline_models.backends.fake import FakeBackend
-from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, ConfigError, SetupError
+from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, ConfigError, LicenceError, SetupError
 from plumbline_models.core.protocols import BuildContext
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_scorers
 from plumbline_models.weights.embedded import embedded_folder
+from plumbline_serve.assembly import make_scorers
 from plumbline_serve.cli.main import cli
 from plumbline_serve.cli.weights import describe, find_weights
 from plumbline_serve.ports import free_port
@@ -219,3 +220,34 @@ def test_one_error_tells_of_all_sections(tmp_path: Path) -> None:
         build_scorers({**sections, "nonsense": {}}, BuildContext(FakeBackend(), EncoderRegistry()))
     assert not isinstance(raised.value, CheckpointError | ConfigError)
     assert "There is no scorer called nonsense" in raised.value.detail
+
+
+FORBIDDEN = """
+backend: fake
+licences: {forbid: [non-commercial]}
+scorers:
+  vqascore: {model: zhiqiulin/clip-flant5-xl}
+  clipscore: {}
+"""
+SAID = "The scorer vqascore uses zhiqiulin/clip-flant5-xl, whose licence is non-commercial (research use only)"
+
+
+def test_a_forbidden_licence_is_refused_before_anything_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    path = tmp_path / "plumbline.yaml"
+    path.write_text(FORBIDDEN, encoding="utf-8")
+    listed = CliRunner().invoke(cli, ["models", "--config", str(path)])
+    assert SAID in listed.stdout
+    assert "mini-clip" in listed.stdout
+    served = CliRunner().invoke(cli, ["serve", "--config", str(path)])
+    assert isinstance(served.exception, SetupError)
+    assert SAID in served.exception.detail
+    with pytest.raises(LicenceError, match=re.escape(SAID)):
+        make_scorers(load_settings(path))
+
+
+def test_a_class_that_there_is_not_is_refused(tmp_path):
+    path = tmp_path / "plumbline.yaml"
+    path.write_text("licences: {forbid: [commercial]}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"licences\.forbid\.0"):
+        load_settings(path)

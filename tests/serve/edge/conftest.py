@@ -58,7 +58,7 @@ DIM = 3
 ENCODERS = (
     EncoderEntry(
         key="mini/image", kind="image", arch="mini", source="embedded", licence="Apache-2.0", sha256="00", dim=DIM,
-        backend="fake", precision="fp32", device="cpu", notes={"context": "77"},
+        backend="fake", precision="fp32", device="cpu", notes={"context": "77"}, licence_class="permissive",
     ),
 )  # fmt: skip
 SCORERS = (

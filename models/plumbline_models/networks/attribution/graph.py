@@ -9,7 +9,6 @@ from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.networks.clip.graph import num_token_ids, shipped_clip
 from plumbline_models.networks.clip.spec import ClipSpec
 from plumbline_models.networks.fingerprint import fingerprint
-from plumbline_models.weights.digest import sha256_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,7 +79,7 @@ def _graph(
     outputs: Outputs,
     build: "Callable[[AttributionSpec], nn.Module]",
 ) -> Graph:
-    facts = (name, sha256_of(spec.clip.fetch()), spec.clip.arch.canonical, repr((spec.prefix_ids, spec.num_blocks)))
+    facts = (name, spec.clip.digest, spec.clip.arch.canonical, repr((spec.prefix_ids, spec.num_blocks)))
     return Graph(
         name=name,
         inputs=inputs,

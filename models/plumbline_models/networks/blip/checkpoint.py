@@ -18,6 +18,7 @@ from plumbline_models.core.weights import Seek
 from plumbline_models.networks.blip.tokenizer import WordPieceTokenizer
 from plumbline_models.weights.digest import SHORT, sha256_of, verify
 from plumbline_models.weights.folders import is_folder_name, read_json
+from plumbline_models.weights.licences import licence_of
 from plumbline_models.weights.sources import HubFile, LocalFile, WeightsSource, find_in_folder
 from plumbline_models.weights.weight_files import check_weights
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from plumbline_models.networks.blip.arch import BlipArch
 
 PUBLISHED: Final = "THUDM/ImageReward"
-LICENCE: Final = "Apache-2.0"
 WEIGHTS: Final = ("ImageReward.safetensors", "ImageReward.pt")
 CONFIG: Final = "med_config.json"
 VOCABULARIES: Final = ("vocab.txt", "bert-base-uncased/vocab.txt")
@@ -109,9 +109,8 @@ class BlipCheckpoint:
     def origin(self) -> Origin:
         """Where the weights come from; fetches nothing."""
         is_local = is_folder_name(self.name)
-        licence = LICENCE if self.name == PUBLISHED else "unknown"
         source = Path(self.name).expanduser().resolve().name if is_local else self.name
-        return Origin(source, licence, self.weights.is_present)
+        return Origin(source, licence_of(self.name), self.weights.is_present)
 
     @cached_property
     def label(self) -> str:

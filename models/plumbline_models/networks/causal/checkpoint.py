@@ -5,7 +5,6 @@ and the library's; both give the same numbers here. The tokenizer lies in the fo
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,18 +27,10 @@ from plumbline_models.weights.folders import (
     is_folder_name,
     read_json,
 )
+from plumbline_models.weights.licences import licence_of
 from plumbline_models.weights.shards import Shards
 from plumbline_models.weights.sources import HubFile
 
-LICENCES: Final = (
-    (r"llava-v?1\.5", "Llama 2 community licence"),
-    (r"qwen2\.5-vl-3b", "Qwen research licence, research use only"),
-    (r"qwen2\.5-vl-72b", "Qwen licence"),
-    (r"qwen2\.5-vl-(7|32)b", "Apache-2.0"),
-    (r"qwen3-vl", "Apache-2.0"),
-    (r"smolvlm", "Apache-2.0"),
-)
-"""As the checkpoints' own pages state them, by a pattern of the name; anything else is `unknown`."""
 _TOWER: Final = "model.vision_tower."
 
 
@@ -50,8 +41,7 @@ def causal_origin(name: str) -> Origin:
         name: A folder, or a hub name; folders are shown by their last part only.
     """
     last = Path(name).expanduser().resolve().name if is_folder_name(name) else name
-    found = (licence for pattern, licence in LICENCES if re.search(pattern, Path(last).name.lower()))
-    return Origin(source=last, licence=next(found, "unknown"), is_present=has_weights(name))
+    return Origin(source=last, licence=licence_of(name), is_present=has_weights(name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from plumbline_models.networks.causal.tokenizers import ByteLevelTokenizer
 from plumbline_models.text.plain_text import PlainTokenizer
 from plumbline_models.weights.digest import SHORT, sha256_of, verify
 from plumbline_models.weights.folders import find_small_files, is_folder_name, read_json
+from plumbline_models.weights.licences import licence_of
 from plumbline_models.weights.shards import Shards
 from plumbline_models.weights.sources import HubFile, WeightsSource, find_in_folder
 from plumbline_models.weights.weight_files import INDEX, check_weights
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 PUBLISHED: Final = "MizzenAI/HPSv3"
 BASE: Final = "Qwen/Qwen2-VL-7B-Instruct"
-LICENCE: Final = "not known; the code's is MIT, the base model's Apache-2.0"
 _WHOLE: Final = ("HPSv3.safetensors", "model.safetensors")
 WEIGHTS: Final = tuple(name for whole in _WHOLE for name in (whole, f"{whole}{INDEX}"))
 _CONFIG, _PIECES = "config.json", "tokenizer.json"
@@ -142,7 +142,7 @@ class RewardCheckpoint(PublishedNetwork):
         """Where the weights come from; fetches nothing."""
         is_local = is_folder_name(self.name)
         source = Path(self.name).expanduser().resolve().name if is_local else self.name
-        return Origin(source, LICENCE if self.name == PUBLISHED else "unknown", self.weights.is_present)
+        return Origin(source, licence_of(self.name), self.weights.is_present)
 
     @cached_property
     def label(self) -> str:

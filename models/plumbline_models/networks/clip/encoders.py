@@ -23,7 +23,6 @@ from plumbline_models.networks.clip.pixels import TowerPixels, fit_pixels, pixel
 from plumbline_models.networks.clip.spec import ClipSpec
 from plumbline_models.networks.clip.tokens import open_tokens
 from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts, pad_tokens
-from plumbline_models.weights.digest import sha256_of
 from plumbline_models.weights.scalars import read_scalars
 
 LENGTH_STEP: Final = 8
@@ -185,7 +184,7 @@ def clip_facts(spec: ClipSpec, notes: Mapping[str, str], *, context_length: int 
     """
     return NetworkFacts(
         arch=spec.arch.name,
-        sha256=sha256_of(spec.fetch()),
+        sha256=spec.digest,
         dim=spec.arch.embed_dim,
         notes=notes,
         context_length=context_length,

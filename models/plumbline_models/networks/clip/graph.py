@@ -10,10 +10,10 @@ from plumbline_models.core.graph import Dim, Graph, ShippedForm, TensorSpec
 from plumbline_models.images.preprocess_spec import PreprocessSpec
 from plumbline_models.networks.clip.arch import ImageArch, TextArch
 from plumbline_models.networks.clip.archs import Arch
+from plumbline_models.networks.clip.hub_towers import text_facts, text_settings
 from plumbline_models.networks.clip.pixels import fit_pixels, pixel_type, white
 from plumbline_models.networks.clip.spec import ClipSpec
 from plumbline_models.networks.fingerprint import fingerprint
-from plumbline_models.weights.digest import sha256_of
 from plumbline_models.weights.embedded import EMBEDDED, shipped_form
 from plumbline_models.weights.mapped import MappedTensors
 
@@ -66,7 +66,7 @@ def clip_text_graph(spec: ClipSpec) -> Graph:
         name="clip_text",
         inputs=(TensorSpec("token_ids", "int64", shape, num_ids=num_token_ids(spec.arch)),),
         outputs=("text_embedding",),
-        fingerprint=_fingerprint("clip_text", spec, has_own_tower=spec.arch.has_clip_text),
+        fingerprint=_fingerprint("clip_text", spec, *text_facts(spec.arch), has_own_tower=spec.arch.has_clip_text),
         build=partial(_build_text, spec),
         output_shapes=((BATCH, spec.arch.embed_dim),),
         fillable=frozenset({BATCH.name}),
@@ -92,9 +92,10 @@ def num_token_ids(arch: Arch) -> int | None:
     return TextArch.of(arch).num_tokens if arch.has_clip_text else None
 
 
-def _fingerprint(name: str, spec: ClipSpec, *, has_own_tower: bool) -> str:
-    libraries = () if has_own_tower else ("open_clip_torch",)  # which builds the towers that are not ours
-    facts = (name, sha256_of(spec.fetch()), spec.arch.canonical)
+def _fingerprint(name: str, spec: ClipSpec, *more: str, has_own_tower: bool) -> str:
+    library = () if has_own_tower else ("open_clip_torch",)  # which builds the towers that are not ours
+    libraries = (*library, "transformers") if more else library
+    facts = (name, spec.digest, spec.arch.canonical, *more)
     return fingerprint(*facts, packages=_PACKAGES, libraries=libraries)
 
 
@@ -152,7 +153,7 @@ def _text_tower(arch: Arch) -> "nn.Module":
         with torch.device("meta"):
             return SiglipTextTower(TextArch.of(arch))
     if not arch.has_clip_text:
-        tower: nn.Module = _open_clip(arch, vision=_SMALL_IMAGE, text=arch.text).text
+        tower: nn.Module = _open_clip(arch, vision=_SMALL_IMAGE, text=text_settings(arch)).text
         return tower
     from plumbline_models.networks.clip.text_tower import TextTower  # noqa: PLC0415
 

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, Self
 
@@ -14,10 +14,12 @@ from plumbline_models.core.protocols import Origin
 from plumbline_models.core.weights import Seek
 from plumbline_models.networks.clip.activations import doubt_activation
 from plumbline_models.networks.clip.archs import Arch, find_arch, is_known, read_arch, unknown_arch
+from plumbline_models.networks.clip.beside import Beside
 from plumbline_models.networks.clip.hugging_face_arch import PREPROCESSOR
 from plumbline_models.networks.clip.tags import find_tag
 from plumbline_models.weights.digest import SHORT, sha256_of, verify
 from plumbline_models.weights.embedded import MINI_CLIP, embedded_folder
+from plumbline_models.weights.licences import file_licence, hub_licence
 from plumbline_models.weights.paths import FOLDER
 from plumbline_models.weights.sources import (
     CONFIG_NAMES,
@@ -50,11 +52,17 @@ class ClipSection(BaseModel):
     """A file of weights, or a folder of open_clip's layout."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
     """Hex digest that the weights must have."""
+    image_checkpoint: Path | None = None
+    """A file or folder with an image tower that takes the place of the weights' own, as un2CLIP's."""
+    adapter: Path | None = None
+    """A folder of LoRA as peft saves it, or a file of singular values: merged into the weights."""
 
     @model_validator(mode="after")
     def _name_one_source(self) -> Self:
         if self.pretrained is not None and self.checkpoint is not None:
             raise ValueError("give pretrained or checkpoint, not both")
+        if self.image_checkpoint is not None and self.adapter is not None:
+            raise ValueError("give image_checkpoint or adapter, not both: an adapter is merged into the weights' own")
         if self.arch is None:
             if self.pretrained is not None:
                 raise ValueError("a pretrained tag needs an arch")
@@ -81,6 +89,7 @@ class ClipSpec:
         source: The same in words: a tag, a hub name, a file name, or `embedded`.
         licence: Of the weights, as far as it is known.
         sha256: What the weights' file must hash to; None where the configuration does not say.
+        beside: What changes the weights before they are compiled.
     """
 
     name: str
@@ -89,6 +98,7 @@ class ClipSpec:
     source: str
     licence: str = "unknown"
     sha256: str | None = None
+    beside: Beside = field(default_factory=Beside)
 
     @classmethod
     def of(cls, section: ClipSection) -> "ClipSpec":
@@ -99,16 +109,18 @@ class ClipSpec:
             CheckpointNotFoundError: There is no such file or folder, or the hub cannot be reached for a configuration.
             ChecksumError: A local file is not the one that `sha256` names.
         """
-        arch, checkpoint = section.arch, section.checkpoint
-        if arch is not None and arch.startswith(HUB):
-            return _of_hub(arch.removeprefix(HUB), section.sha256)
-        if arch is not None and arch.startswith(FOLDER):
-            return _of_folder(Path(arch.removeprefix(FOLDER)).expanduser(), section.sha256)
-        if arch is not None and section.pretrained is not None:
-            return _of_tag(find_arch(arch), section.pretrained, section.sha256)
-        if checkpoint is not None:
-            return _of_checkpoint(arch, checkpoint.expanduser(), section.sha256)
-        return _of_embedded(arch or MINI_CLIP, section.sha256)
+        image, adapter = (path and path.expanduser() for path in (section.image_checkpoint, section.adapter))
+        return _changed(_of_source(section), Beside(image, adapter))
+
+    @property
+    def digest(self) -> str:
+        """Hex sha256 of the weights, or over theirs and those of what changes them.
+
+        Raises:
+            CheckpointNotFoundError: One of the files is missing.
+        """
+        own = sha256_of(self.fetch())
+        return _digest(own, *map(sha256_of, self.beside.files)) if self.beside else own
 
     @property
     def as_transformers(self) -> "ClipSpec":
@@ -133,6 +145,7 @@ class ClipSpec:
             if seek == "anywhere":
                 self.weights.check_access()
             return
+        self.beside.check()
         names = check_weights(self.fetch()) or ()
         doubt_activation(names, weights=self.weights, arch=self.arch, source=self.source)
 
@@ -149,14 +162,46 @@ class ClipSpec:
         return file
 
 
+def _of_source(section: ClipSection) -> ClipSpec:
+    arch, checkpoint = section.arch, section.checkpoint
+    if arch is not None and arch.startswith(HUB):
+        return _of_hub(arch.removeprefix(HUB), section.sha256)
+    if arch is not None and arch.startswith(FOLDER):
+        return _of_folder(Path(arch.removeprefix(FOLDER)).expanduser(), section.sha256)
+    if arch is not None and section.pretrained is not None:
+        return _of_tag(find_arch(arch), section.pretrained, section.sha256)
+    if checkpoint is not None:
+        return _of_checkpoint(arch, checkpoint.expanduser(), section.sha256)
+    return _of_embedded(arch or MINI_CLIP, section.sha256)
+
+
+def _changed(spec: ClipSpec, beside: Beside) -> ClipSpec:
+    """The same CLIP, named by what changes its weights as well."""
+    if not beside:
+        return spec
+    files = beside.files
+    return dataclasses.replace(
+        spec,
+        name=f"{spec.name}+{_digest(*map(sha256_of, files))[:SHORT]}",
+        arch=dataclasses.replace(spec.arch, epsilon=None),  # it was measured for the weights as they are
+        source=" + ".join((spec.source, *beside.names)),
+        licence=", ".join(dict.fromkeys((spec.licence, file_licence(files[0])))),
+        beside=beside,
+    )
+
+
+def _digest(*digests: str) -> str:
+    return hashlib.sha256(repr(digests).encode()).hexdigest()
+
+
 def _of_hub(repository: str, sha256: str | None) -> ClipSpec:
     config = HubFile(repository, CONFIG_NAMES).fetch()
     if config.name == CONFIG_NAMES[-1]:  # of the transformers library, perhaps: then the rest is in a second file
         HubFile(repository, (PREPROCESSOR,)).find()
     arch = read_arch(config)
     named = dataclasses.replace(arch, name=repository)
-    licence = f"see https://huggingface.co/{repository}"
-    return ClipSpec(repository, named, HubFile(repository, WEIGHT_NAMES), f"{HUB}{repository}", licence, sha256)
+    source, licence = f"{HUB}{repository}", hub_licence(repository)
+    return ClipSpec(repository, named, HubFile(repository, WEIGHT_NAMES), source, licence, sha256)
 
 
 def _of_tag(arch: Arch, tag: str, sha256: str | None) -> ClipSpec:
@@ -170,7 +215,7 @@ def _of_tag(arch: Arch, tag: str, sha256: str | None) -> ClipSpec:
             *(("with", "without", "ends in") if entry.has_quick_gelu else ("without", "with", "lacks")),
         )
     weights = parse_hub_file(entry.hub)
-    licence = "MIT" if tag == "openai" else f"see https://huggingface.co/{weights.repository}"
+    licence = hub_licence(weights.repository)
     resized = dataclasses.replace(arch, preprocess=entry.preprocess)
     return ClipSpec(f"{arch.name}@{tag}", resized, weights, tag, licence, sha256)
 
@@ -199,7 +244,7 @@ def _of_file(arch: Arch, weights: LocalFile, sha256: str | None) -> ClipSpec:
     file = weights.fetch()
     if sha256 is not None:
         verify(file, sha256)
-    return ClipSpec(f"{arch.name}@{sha256_of(file)[:SHORT]}", arch, weights, file.name, sha256=sha256)
+    return ClipSpec(f"{arch.name}@{sha256_of(file)[:SHORT]}", arch, weights, file.name, file_licence(file), sha256)
 
 
 def _of_embedded(name: str, sha256: str | None) -> ClipSpec:

@@ -49,6 +49,18 @@ def sort_tensors(tensors: Mapping[str, Tensor]) -> ClipTensors:
     return ClipTensors(image, text, scalars)
 
 
+def image_tensors(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The image tower of a file that may hold it alone.
+
+    Args:
+        tensors: Of a whole CLIP or of its image tower, as open_clip, OpenAI or Hugging Face name them; the tower's own
+            names without `visual.` will do.
+    """
+    known = rename(tensors) if is_hugging_face(tensors) else tensors
+    inside = {name.removeprefix("visual."): value for name, value in known.items() if name.startswith("visual.")}
+    return inside or known
+
+
 def fill(tower: nn.Module, tensors: Mapping[str, Tensor], *, name: str) -> None:
     """Give a tower its weights, in place; every parameter gets one and none is left over.
 

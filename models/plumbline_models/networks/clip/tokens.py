@@ -13,6 +13,7 @@ from plumbline_models.networks.clip.byte_pairs import END_OF_TEXT, START_OF_TEXT
 from plumbline_models.networks.clip.cleaning import squeeze
 from plumbline_models.networks.clip.tokenizer import ClipTokenizer, encode_chunk
 from plumbline_models.text.plain_text import require_utf8
+from plumbline_models.weights.folders import read_json, refuse_own_code
 
 _CLIPS_FRAME: Final = 3  # begin, end and class
 
@@ -140,14 +141,16 @@ def _open_hub(arch: Arch) -> Any:
     from open_clip.tokenizer import HFTokenizer  # noqa: PLC0415 - torch, which CLIP's own tokenizer never needs
 
     text, name = arch.text, str(arch.text["hf_tokenizer_name"])
-    has_files = arch.home is not None and (arch.home / "tokenizer_config.json").is_file()
-    source = str(arch.home) if has_files else name
+    source = name
+    if arch.home is not None and (file := arch.home / "tokenizer_config.json").is_file():
+        refuse_own_code(read_json(file), file)
+        source = str(arch.home)
     try:
         call = HFTokenizer(
             source,
             context_length=arch.context_length,
             tokenizer_mode=text.get("tokenizer_mode"),
-            **(text.get("tokenizer_kwargs") or {}),
+            **{**(text.get("tokenizer_kwargs") or {}), "trust_remote_code": False},
         )
     except ImportError as error:
         raise BackendUnavailableError(

@@ -1,10 +1,13 @@
 """The tensors of a CLIP that a configuration names, read and checked against its architecture."""
 
+import dataclasses
+
 from plumbline_models.core.errors import StateDictError
 from plumbline_models.networks.clip.activations import doubt_activation
+from plumbline_models.networks.clip.adapters import merge_adapter
 from plumbline_models.networks.clip.hugging_face import is_hugging_face, stated_activation
 from plumbline_models.networks.clip.spec import ClipSpec
-from plumbline_models.networks.clip.state_dicts import ClipTensors, sort_tensors
+from plumbline_models.networks.clip.state_dicts import ClipTensors, image_tensors, sort_tensors
 from plumbline_models.weights.loading import read_tensors
 
 _QUICK = "quick_gelu"
@@ -19,6 +22,8 @@ def load_clip(spec: ClipSpec) -> ClipTensors:
     """
     file = spec.fetch()
     tensors = read_tensors(file)
+    if (adapter := spec.beside.adapter_file) is not None:
+        tensors = merge_adapter(tensors, adapter)
     doubt_activation(tensors, weights=spec.weights, arch=spec.arch, source=spec.source)
     stated = stated_activation(file) if is_hugging_face(tensors) else None
     if stated is not None and (stated == _QUICK) != spec.arch.has_quick_gelu:
@@ -27,4 +32,6 @@ def load_clip(spec: ClipSpec) -> ClipTensors:
             f"use the architecture {'with' if stated == _QUICK else 'without'} -quickgelu in its name.",
             path=str(file),
         )
-    return sort_tensors(tensors)
+    sorted_ = sort_tensors(tensors)
+    image = spec.beside.image_file
+    return sorted_ if image is None else dataclasses.replace(sorted_, image=image_tensors(read_tensors(image)))

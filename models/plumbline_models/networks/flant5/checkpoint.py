@@ -35,12 +35,11 @@ from plumbline_models.weights.folders import (
     is_folder_name,
     read_json,
 )
+from plumbline_models.weights.licences import licence_of
 from plumbline_models.weights.shards import Shards
 from plumbline_models.weights.sources import HubFile
 
 PUBLISHER: Final = "zhiqiulin/"
-RESEARCH_ONLY: Final = "research use only"
-"""What the published checkpoints' page says: they were trained on data under CC BY-NC."""
 DEFAULT_TOKENIZER: Final = "google/flan-t5-xl"
 PIECES: Final = ("spiece.model", "tokenizer/spiece.model")
 _TOWER: Final = "vision_tower."
@@ -66,9 +65,7 @@ def _source(name: str) -> str:
 
 
 def _licence(name: str) -> str:
-    if "clip-flant5" in Path(name).name:
-        return RESEARCH_ONLY
-    return "Apache-2.0" if _source(name) == "embedded" else "unknown"
+    return "Apache-2.0" if _source(name) == "embedded" else licence_of(name)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ from plumbline_models.networks.fingerprint import fingerprint
 from plumbline_models.networks.qualiclip.arch import MIN_SIDE_PX, TrunkArch
 from plumbline_models.networks.qualiclip.folding import read_folded
 from plumbline_models.networks.qualiclip.prompts import QualityPrompts
-from plumbline_models.weights.digest import sha256_of
 from plumbline_models.weights.embedded import EMBEDDED, shipped_form
 
 if TYPE_CHECKING:
@@ -179,7 +178,7 @@ def qualiclip_graph(spec: ClipSpec, prompts: QualityPrompts) -> Graph:
         CheckpointError: The weights cannot be had; what is wrong inside of them shows when the graph is built.
     """
     arch = TrunkArch.of(spec.arch)
-    facts = ("qualiclip", sha256_of(spec.fetch()), spec.arch.canonical, prompts.canonical)
+    facts = ("qualiclip", spec.digest, spec.arch.canonical, prompts.canonical)
     is_embedded = spec.source == EMBEDDED  # with the features of its prompts, so that no tokenizer takes part
     batch = Dim("batch", low=1, typical=1, high=_MAX_BATCH)
     sides = (

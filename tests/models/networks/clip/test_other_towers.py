@@ -24,6 +24,10 @@ VIT: Mapping[str, Any] = {"image_size": 32, "patch_size": 8, "width": 32, "head_
 TIMM = {"timm_model_name": "test_convnext", "timm_model_pretrained": False, "timm_pool": "", "timm_proj": "linear"}
 ARCHS: Mapping[str, Mapping[str, Any]] = {
     "residual": {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16}, "text_cfg": TEXT},
+    "eva": {
+        "vision_cfg": {**TIMM, "timm_model_name": "eva02_tiny_patch14_224", "image_size": 224, "timm_pool": "token"},
+        "text_cfg": TEXT,
+    },
     "timm": {"vision_cfg": {**TIMM, "image_size": 64, "timm_pool": "avg"}, "text_cfg": TEXT},
     "siglip": {
         "custom_text": True,
@@ -78,8 +82,13 @@ def expect_images(spec: ClipSpec, clip: Any, pixels: np.ndarray) -> np.ndarray:
         return (made / made.norm(dim=1, keepdim=True)).numpy()
 
 
-@pytest.mark.parametrize("name", list(ARCHS))
-@pytest.mark.parametrize("backend", ["torch_fp32", "openvino_fp32"])
+BACKENDS = {"torch_fp32": list(ARCHS), "openvino_fp32": [name for name in ARCHS if name != "eva"]}
+"""EVA's smallest takes OpenVINO as long as all others: it was compiled once by hand."""
+
+
+@pytest.mark.parametrize(
+    ("backend", "name"), [(backend, name) for backend, names in BACKENDS.items() for name in names]
+)
 def test_images_are_embedded_as_by_open_clip(
     name: str, backend: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
