@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from loadtests.goldens.clips import build_tiny
 from plumbline_models.core.errors import ConfigError
 from plumbline_serve.assembly import encoders_of, make_scorers, wanted_graphs
 from plumbline_serve.cli.main import cli
@@ -60,7 +61,10 @@ def test_a_shipped_folder_is_readable_by_everyone(shipped: Path) -> None:
             assert path.stat().st_mode & stat.S_IROTH, path
 
 
-def test_weights_can_lie_beside_engines(tmp_path: Path) -> None:
+def test_weights_can_lie_beside_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tiny").mkdir()
+    section = {"checkpoint": str(build_tiny(tmp_path / "tiny"))}
+    monkeypatch.setenv("PLUMBLINE_SCORERS", json.dumps({"clipscore": section}))
     wanted = ("--backend", "tensorrt-rtx", "--precision", "fp16", "--strip-weights", "--out", tmp_path / "out")
     assert compile_engines(*wanted).exit_code == 0
     again = compile_engines(*wanted, "--json")
