@@ -12,8 +12,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -22,12 +24,14 @@ import ray
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ray import serve as ray_serve
 from ray.exceptions import RayError
+from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve.api import RunTarget
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.app import APP_NAME, application, grpc_options
+from plumbline_serve.deployments.lean_node import lean_nodes
 from plumbline_serve.deployments.transport import translated
 from plumbline_serve.haproxy import LOOPBACK
 from plumbline_serve.ports import ANY_HOST
@@ -44,31 +48,40 @@ LATE_S = 5.0
 SERVE_STOP_S, RAY_STOP_S = 25.0, 10.0  # each a few times what it takes on a busy machine
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one service listens."""
+
+    inner_host: str
+    """Of Ray's own servers."""
+    fronts: tuple[str, str]
+    """Where this machine is answered, over REST and over gRPC."""
+    agent_ports: Mapping[str, int]
+    """Of Ray's agents, as Ray names them."""
+
+
 @contextmanager
-def running(
-    settings: Settings, inner_host: str, *, fronts: Sequence[str], report: Report
-) -> Iterator[Callable[[], None]]:
+def running(settings: Settings, place: Place, report: Report) -> Iterator[Callable[[], None]]:
     """The service, ready for callers, and what waits for a signal to stop; on leaving it drains and stops.
 
     Args:
         settings: What to run.
-        inner_host: Where Ray's own servers listen.
-        fronts: Where this machine is answered, over REST and over gRPC.
+        place: Where.
         report: Told how far it has come.
 
     Raises:
         RuntimeError: The application could not be deployed.
     """
     _on_signal(_leave)
-    _start_ray(settings)
+    _start_ray(settings, place.agent_ports)
     _on_signal(_leave)  # again: Ray has installed a handler of its own
     report(Stage.STARTED)
     try:
         found = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if missing := shortage(settings, found):
             raise RuntimeError(missing)
-        _deploy(settings, inner_host)
-        _await_front(*fronts)
+        _deploy(settings, place.inner_host)
+        _await_front(*place.fronts)
         wait_until_told = _told_to_stop()
         report(Stage.READY)
         try:
@@ -109,17 +122,18 @@ def shown_host(settings: Settings) -> str:
     return LOOPBACK if settings.host in {ANY_HOST, "::"} else settings.host
 
 
-def _start_ray(settings: Settings) -> None:
+def _start_ray(settings: Settings, agent_ports: Mapping[str, int]) -> None:
     """Start a cluster; on a busy machine Ray gives up on its own processes too soon, so try again."""
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                logging_level=logging.WARNING,
-                num_cpus=max(2, math.ceil(reserved_cpus(settings))) if settings.replicas.layout == "split" else None,
-            )
+            with lean_nodes(agent_ports):
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    logging_level=logging.WARNING,
+                    num_cpus=_num_cpus(settings),
+                )
         except SystemExit:  # what Ray's own handler of SIGTERM raises
             _leave()
         except Exception as error:  # Ray raises a bare one for a node that is late
@@ -131,20 +145,40 @@ def _start_ray(settings: Settings) -> None:
             return
 
 
+def _num_cpus(settings: Settings) -> int | None:
+    """That Ray may give out; None: those of the machine."""
+    return max(2, math.ceil(reserved_cpus(settings))) if settings.replicas.layout == "split" else None
+
+
 def _deploy(settings: Settings, inner_host: str) -> None:
     """Start Serve and the application, and wait until callers are answered."""
     try:
-        with suppress(TimeoutError):  # Ray gives its proxies a minute; on a busy machine they come up later
-            ray_serve.start(
+        with ThreadPoolExecutor(1, "serve") as threads:
+            started = threads.submit(
+                ray_serve.start,
                 http_options={"host": inner_host, "port": settings.port},
                 grpc_options=grpc_options(settings),
                 logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
             )
-        ray_serve.run_many([RunTarget(application(settings), APP_NAME, "/")], wait_for_applications_running=False)
-        _await_application()
+            _await_controller(started)  # its proxies and the application come up beside each other
+            ray_serve.run_many([RunTarget(application(settings), APP_NAME, "/")], wait_for_applications_running=False)
+            _await_application()
+            with suppress(TimeoutError):  # Ray gives its proxies a minute; on a busy machine they come up later
+                started.result()
     except (RayError, RayServeException, TimeoutError) as error:
         log.warning("Ray says: %s", error)
         raise RuntimeError(f"Ray Serve could not be started ({type(error).__name__}).") from error
+
+
+def _await_controller(started: "Future[Any]") -> None:
+    """Wait until Serve's controller has its name, or until starting Serve has ended."""
+    while not started.done():
+        try:
+            ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+        except ValueError:
+            time.sleep(POLL_S / 5)
+        else:
+            return
 
 
 def _await_application() -> None:

@@ -19,6 +19,8 @@ from plumbline_serve.tls import check_certificates, local_front
 HAPROXY_PAGES = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT")
 SINGLE_PORTS = (*HAPROXY_PAGES, "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT")
 RANGES = tuple(f"RAY_SERVE_DIRECT_INGRESS_{end}_{kind}_PORT" for kind in ("HTTP", "GRPC") for end in ("MIN", "MAX"))
+AGENTS = ("metrics_agent_port", "runtime_env_agent_port", "dashboard_agent_listen_port", "metrics_export_port")
+"""Ports of Ray's agents, as Ray names them among what a node is started with."""
 MAX_MESSAGE_BYTES = (
     512 * 2**20
 )  # calls are cut well below; room for a call of images, whose encodings take 10 MB and more
@@ -75,6 +77,15 @@ def set_ray_environment(settings: Settings, folder: Path, ports: range) -> Mappi
     chosen = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(chosen)
     return chosen
+
+
+def agent_ports(ports: range) -> dict[str, int]:
+    """Where Ray's agents listen; of their own choice one takes the same port for all services of a machine.
+
+    Args:
+        ports: Of this service alone (`held_block`).
+    """
+    return dict(zip(AGENTS, ports[-len(AGENTS) :], strict=True))
 
 
 def inner_host(settings: Settings, chosen: Mapping[str, str]) -> str:
@@ -215,7 +226,7 @@ def _inner_ports(ports: range) -> dict[str, str]:
     By default all of Ray's services have the same ports, and some share them, so that callers of one were answered by
     another.
     """
-    singles, rest = ports[: len(SINGLE_PORTS)], ports[len(SINGLE_PORTS) :]
+    singles, rest = ports[: len(SINGLE_PORTS)], ports[len(SINGLE_PORTS) : -len(AGENTS)]
     half = len(rest) // 2
     ends = (rest[0], rest[half - 1], rest[half], rest[-1])  # for each protocol one per replica, and a few more
     return {name: str(port) for name, port in zip((*SINGLE_PORTS, *RANGES), (*singles, *ends), strict=True)}

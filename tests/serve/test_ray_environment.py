@@ -9,7 +9,7 @@ import pytest
 
 from plumbline_serve.cli.doctor import examine
 from plumbline_serve.ports import BLOCKS, free_port
-from plumbline_serve.ray_environment import SINGLE_PORTS, inner_host, set_ray_environment, temp_dir
+from plumbline_serve.ray_environment import SINGLE_PORTS, agent_ports, inner_host, set_ray_environment, temp_dir
 from plumbline_serve.settings import Settings
 
 SETTINGS = Settings(host="0.0.0.0", port=free_port(), grpc_port=free_port())
@@ -54,7 +54,8 @@ def test_every_inner_port_is_of_the_services_own_block(preprocessed: dict[str, s
         for protocol in ("HTTP", "GRPC")
     }
     singles = [int(preprocessed[name]) for name in SINGLE_PORTS]
-    ports = [*singles, *rows["HTTP"], rows["HTTP"].stop, *rows["GRPC"], rows["GRPC"].stop]
+    agents = agent_ports(BLOCK).values()
+    ports = [*singles, *agents, *rows["HTTP"], rows["HTTP"].stop, *rows["GRPC"], rows["GRPC"].stop]
     assert sorted(ports) == list(BLOCK)
 
 

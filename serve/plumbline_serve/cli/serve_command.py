@@ -13,7 +13,14 @@ from plumbline_serve.cli.checks import look, raise_descriptor_limit
 from plumbline_serve.cli.weights import describe, find_weights
 from plumbline_serve.haproxy import LOOPBACK
 from plumbline_serve.ports import ANY_HOST, held_block, held_ports
-from plumbline_serve.ray_environment import answering, haproxy_socket, inner_host, set_ray_environment, temp_dir
+from plumbline_serve.ray_environment import (
+    agent_ports,
+    answering,
+    haproxy_socket,
+    inner_host,
+    set_ray_environment,
+    temp_dir,
+)
 from plumbline_serve.settings import Settings
 from plumbline_serve.supervisor import Report, supervise
 from plumbline_serve.tls import CertificateWatch
@@ -71,7 +78,8 @@ def _run(settings: Settings, report: Report, *, scorers: Iterable[str], folder: 
     )
     try:
         fronts = answering(settings, folder)
-        with launch.running(settings, inner_host(settings, chosen), fronts=fronts, report=report) as wait_until_told:
+        place = launch.Place(inner_host(settings, chosen), fronts, agent_ports(block))
+        with launch.running(settings, place, report) as wait_until_told:
             if (admin := haproxy_socket(folder)) is not None:
                 CertificateWatch(settings.tls, folder, admin).start()
             shown, scheme = launch.shown_host(settings), "https" if settings.tls.cert else "http"
