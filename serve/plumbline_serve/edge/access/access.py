@@ -176,9 +176,12 @@ class Access:
 
 
 def num_items_of(request: Request) -> int:
-    """What a request counts as: an item, or an image or a text to rank or embed, however many scorers look at it."""
+    """What a request counts as: an item, or an image or a text to rank or embed, however many scorers look at it.
+
+    An item with questions counts as one for each of them.
+    """
     if isinstance(request, RankRequest):
         return max(1, len(request.images) * len(request.texts))
     if isinstance(request, EmbedRequest):
         return max(1, len(request.images) + len(request.texts))
-    return max(1, len(request.items))
+    return max(1, sum(max(1, len(item.questions)) for item in request.items))

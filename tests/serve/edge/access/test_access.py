@@ -1,12 +1,14 @@
 """Who is let in with which `authorization`."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from plumbline_models.core.errors import MissingScopeError, UnauthenticatedError
+from plumbline_models.core.questions import Question
 from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.edge.access import Access
 from plumbline_serve.edge.access.access import num_items_of
@@ -15,6 +17,7 @@ from plumbline_serve.messages import EmbedRequest, EncodedImage, FilterRequest, 
 from plumbline_serve.request_context import Caller
 from tests.keys import add_key
 
+ITEM = Item("0", None, "a")
 IMAGE = EncodedImage(b"")
 
 
@@ -59,8 +62,9 @@ def test_without_a_file_everyone_is_let_in() -> None:
     ("request_", "num_items"),
     [
         (ScoreRequest(items=[]), 1),
-        (ScoreRequest(items=[Item("0", None, "a")] * 7), 7),
-        (FilterRequest(policy=[], items=[Item("0", None, "a")] * 2), 2),
+        (ScoreRequest(items=[ITEM] * 7), 7),
+        (FilterRequest(policy=[], items=[ITEM] * 2), 2),
+        (ScoreRequest(items=[ITEM, replace(ITEM, questions=[Question("b")] * 3)]), 4),
         (RankRequest(images=[IMAGE] * 3, texts=["a"]), 3),
         (RankRequest(images=[IMAGE], texts=["a"] * 5), 5),
         (EmbedRequest(images=[IMAGE] * 4), 4),
