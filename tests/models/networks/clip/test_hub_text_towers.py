@@ -106,13 +106,22 @@ def test_code_that_the_tokenizer_names_is_never_run(folder: Path, torch_fp32: An
         ClipTextEncoder(ClipSpec.of(ClipSection(checkpoint=folder)), torch_fp32).preprocess("a red circle")
 
 
-def test_a_configuration_cannot_allow_code_by_the_tokenizers_arguments(folder: Path, torch_fp32: Any) -> None:
+def test_a_configuration_cannot_allow_code_by_the_tokenizers_arguments(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, torch_fp32: Any
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    own = {"auto_map": {"AutoTokenizer": ["own.Own", None]}, "tokenizer_class": "Own"}
+    write(elsewhere / "tokenizer_config.json", {**tokenizer, **own})
+    (folder / "tokenizer.json").rename(elsewhere / "tokenizer.json")
+    (folder / "tokenizer_config.json").unlink()
+    (elsewhere / "own.py").write_text(CODE, encoding="utf-8")
     config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
-    config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {"trust_remote_code": True}
+    asked = {"hf_tokenizer_name": str(elsewhere), "tokenizer_kwargs": {"trust_remote_code": True}}
+    config["model_cfg"]["text_cfg"] |= asked
     write(folder / "open_clip_config.json", config)
-    encoder = ClipTextEncoder(ClipSpec.of(ClipSection(checkpoint=folder)), torch_fp32)
-    assert encoder.preprocess("a red circle").tolist()[:5] == [0, 4, 6, 7, 2]
-    assert encoder._tokens._call.tokenizer.init_kwargs.get("trust_remote_code") in {None, False}  # type: ignore[attr-defined]
+    with pytest.raises(CheckpointNotFoundError, match="is not to be had"):
+        ClipTextEncoder(ClipSpec.of(ClipSection(checkpoint=folder)), torch_fp32).preprocess("a red circle")
 
 
 def test_a_configuration_outside_of_the_folder_is_not_read(
