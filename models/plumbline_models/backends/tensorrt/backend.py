@@ -110,6 +110,15 @@ TENSORRT: Final = TensorRtVariant("tensorrt", PACKAGES)
 TENSORRT_RTX: Final = TensorRtVariant("tensorrt-rtx", ("tensorrt_rtx",))
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One way to build an engine, and what is done where it fails."""
+
+    is_stripped: bool = False
+    is_fused: bool = False
+    instead: str = BY_TORCH
+
+
 class TensorRtBackend:
     """Compiles and runs graphs on the GPU; see `TensorRtVariant`.
 
@@ -151,11 +160,11 @@ class TensorRtBackend:
         """
         self._check_gpu()
         fallback = Fallback(self.name, self._precision, self._tuning)
-        for is_stripped, instead in self._attempts():
+        for attempt in self._attempts(graph):
             try:
-                return self._load(graph, is_stripped=is_stripped)
+                return self._load(graph, attempt)
             except (EngineError, WrongNumbersError) as error:
-                fallback.report(graph, error, instead=instead)
+                fallback.report(graph, error, instead=attempt.instead)
         return fallback.run_by_torch(graph)
 
     def _check_gpu(self) -> None:
@@ -164,15 +173,18 @@ class TensorRtBackend:
         if refusal is not None:
             raise BackendUnavailableError(refusal, backend=self.name)
 
-    def _attempts(self) -> Iterator[tuple[bool, str]]:
-        """Whether the engine is without its weights, and what is said when it fails."""
+    def _attempts(self, graph: Graph) -> Iterator["_Attempt"]:
+        """What is tried, the best first."""
+        fuses = self._compiler.fuses(graph)
         if self._tuning.strips_weights:
-            yield True, "one with its weights inside is built instead"
-        yield False, BY_TORCH
+            yield _Attempt(is_stripped=True, is_fused=fuses, instead="one with its weights inside is built instead")
+        if fuses:
+            yield _Attempt(is_fused=True, instead="one with attention spelt out is built instead")
+        yield _Attempt()
 
-    def _load(self, graph: Graph, *, is_stripped: bool) -> Engine:
+    def _load(self, graph: Graph, attempt: "_Attempt") -> Engine:
         compiler, loader = self._compiler, self._loader
-        spec = compiler.specify(graph, is_stripped=is_stripped)
+        spec = compiler.specify(graph, is_stripped=attempt.is_stripped, is_fused=attempt.is_fused)
         plan = compiler.find_or_build(spec, open_plan=loader.open).value
         engine = loader.start(spec, plan.opened)
         references = plan.references

@@ -32,6 +32,7 @@ OpenPlan: TypeAlias = Callable[[Graph, Any], Any]
 """Deserialises the plan of a graph; raises EngineError where it is damaged, or for another GPU or version."""
 
 _SOURCES: Final = ("backends.tensorrt.builder",)
+_FUSING: Final = "backends.tensorrt.attention"
 _PLAN, _FACTS, _ONNX = "engine.plan", "facts.json", "graph.onnx"
 _APART: Final = {"weights": "apart"}
 
@@ -44,6 +45,7 @@ class PlanSpec:
         precision: What the graph is computed in.
         profile: The sizes that the engine takes, by input.
         parts: The graph and its weights, which are given to the engine when it is loaded; None: they are part of it.
+        is_fused: Whether attention is one node each: see `attention`.
     """
 
     graph: Graph
@@ -51,6 +53,7 @@ class PlanSpec:
     precision: Precision
     profile: tuple[InputProfile, ...]
     parts: StrippedGraph | None = None
+    is_fused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,34 +112,42 @@ class TensorRtCompiler:
         """What the graph is computed in: bf16 in the place of fp16 where values leave fp16's range."""
         return "bf16" if graph.exceeds_fp16 and self._precision == "fp16" else self._precision
 
-    def specify(self, graph: Graph, *, is_stripped: bool = False) -> PlanSpec:
+    def fuses(self, graph: Graph) -> bool:
+        """Whether attention in the graph may be one node each; products in float32 have no fused form."""
+        return self._library.fuses_attention and self.precision_of(graph) != "fp32"
+
+    def specify(self, graph: Graph, *, is_stripped: bool = False, is_fused: bool = True) -> PlanSpec:
         """Say what to build; a graph whose weights stay apart is exported for it, unless that was done before.
 
         Args:
             graph: What is compiled.
             is_stripped: Whether the plan is to serve all weights of the graph's kind.
+            is_fused: Whether attention is to be one node each, where that can be.
 
         Raises:
             EngineError: The graph does not export, or its weights cannot be stored.
             ConfigError: A chosen size lies outside of what the graph computes.
         """
         precision, profile = self.precision_of(graph), profile_of(graph, self._choices)
+        fuses = is_fused and self.fuses(graph)
+        fusing, sources = ({"attention": "fused"}, (_FUSING,)) if fuses else ({}, ())
         recipe = Recipe(
             backend="tensorrt",
             version=self._library.version,
             precision=precision,
             device=self._device,
-            options={"profile": show_profile(profile)},
-            sources=_SOURCES,
+            options={"profile": show_profile(profile), **fusing},
+            sources=(*_SOURCES, *sources),
         )
         if not is_stripped:
-            return PlanSpec(graph, engine_key(graph, recipe), precision, profile)
+            return PlanSpec(graph, engine_key(graph, recipe), precision, profile, is_fused=fuses)
         # Neither the device nor the library that an engine is for changes what is exported.
-        portable = replace(recipe, version="any", device="any", options=_APART, sources=())
-        parts = keep_stripped(graph, engine_key(graph, portable), precision=precision, store=self.store)
+        portable = replace(recipe, version="any", device="any", options={**_APART, **fusing}, sources=sources)
+        key = engine_key(graph, portable)
+        parts = keep_stripped(graph, key, precision=precision, store=self.store, is_fused=fuses)
         bare = replace(recipe, options={**recipe.options, **_APART})
         key = engine_key(replace(graph, fingerprint=parts.structure()), bare)
-        return PlanSpec(graph, key, precision, profile, parts)
+        return PlanSpec(graph, key, precision, profile, parts, is_fused=fuses)
 
     def find_or_build(
         self, spec: PlanSpec, *, open_plan: OpenPlan | None = None, on_progress: Progress | None = None
@@ -202,9 +213,13 @@ class TensorRtCompiler:
 
 
 def _export(spec: PlanSpec, scratch: Path) -> "OnnxGraph":
+    from plumbline_models.backends.tensorrt.attention import fuse_attention  # noqa: PLC0415 - onnx_ir, when building
+
     exported = export_graph(spec.graph, spec.precision, sizes=sizes_of(spec))
     try:
         exported.save(scratch / _ONNX)
+        if spec.is_fused:
+            fuse_attention(scratch / _ONNX)
     except OSError as error:
         detail = f"The graph {spec.graph.name} cannot be written for TensorRT."
         raise EngineError(detail, graph=spec.graph.name, reason=str(error)) from error

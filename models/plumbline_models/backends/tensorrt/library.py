@@ -54,6 +54,11 @@ class TensorRtLibrary:
         """Whether it records CUDA graphs itself; else whoever runs the engine does."""
         return self.package == "tensorrt_rtx"
 
+    @property
+    def fuses_attention(self) -> bool:
+        """Whether its parser takes attention as one node, from `tensorrt` 10.14 on."""
+        return hasattr(self.api, "IAttention")
+
     def new_logger(self) -> Any:
         """A logger of the library's own kind that writes to ours."""
         return _make_logger(self.api)

@@ -51,7 +51,9 @@ class StrippedGraph:
         return hashlib.sha256(self.onnx_file.read_bytes()).hexdigest()
 
 
-def keep_stripped(graph: Graph, key: EngineKey, *, precision: Precision, store: EngineStore) -> StrippedGraph:
+def keep_stripped(
+    graph: Graph, key: EngineKey, *, precision: Precision, store: EngineStore, is_fused: bool = False
+) -> StrippedGraph:
     """Find the entry of a graph and its weights, or export the graph and make it.
 
     Args:
@@ -59,13 +61,18 @@ def keep_stripped(graph: Graph, key: EngineKey, *, precision: Precision, store: 
         key: Of the entry.
         precision: That products are to run in.
         store: Where the entry is.
+        is_fused: Whether attention becomes one node each.
 
     Raises:
         EngineError: The graph does not export, or the store cannot be written.
     """
 
     def write(folder: Path) -> None:
+        from plumbline_models.backends.tensorrt.attention import fuse_attention  # noqa: PLC0415 - onnx_ir, when building
+
         export_graph(graph, precision).save_stripped(folder / _GRAPH, folder / _WEIGHTS)
+        if is_fused:
+            fuse_attention(folder / _GRAPH)
 
     def refuse() -> StrippedGraph:
         raise EngineError(f"The weights of {graph.name} cannot be kept in the engine cache.", graph=graph.name)
