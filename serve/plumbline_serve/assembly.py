@@ -20,6 +20,7 @@ from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.cpu_pools import CpuPools
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.fetching import UrlFetcher
+from plumbline_serve.free_memory import FreeMemory
 from plumbline_serve.metrics import Instruments, exposition
 from plumbline_serve.requests.admission import Admission
 from plumbline_serve.requests.images import DecodedImages
@@ -193,7 +194,7 @@ def assemble(
     Args:
         scrape: Makes the exposition of the whole application; default: of this process alone.
     """
-    bytes_in_flight = BytesInFlight(settings.limits, instruments)
+    bytes_in_flight = BytesInFlight(settings.limits, instruments, free_memory=FreeMemory())
     pools = CpuPools.of(num_decoders=settings.replicas.decode_threads or num_cpus())
     tools = SessionTools(
         compute=compute,

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from plumbline_models.core.errors import CapacityError, RequestTooLargeError
+from plumbline_serve.free_memory import FreeMemory
 from plumbline_serve.settings import Limits
 
 RETRY_AFTER_S = 1.0
@@ -111,7 +112,9 @@ class BytesInFlight:
         *,
         slow_after_s: float = SLOW_AFTER_S,
         max_arriving: int = MAX_ARRIVING,
+        free_memory: FreeMemory | None = None,
     ) -> None:
+        self._free_memory = free_memory
         self._slow_after_s = slow_after_s
         self._max_arriving = max_arriving
         self._max = int(limits.max_bytes_in_flight)
@@ -231,6 +234,8 @@ class BytesInFlight:
     def _hold(self, num_bytes: int) -> None:
         if num_bytes != self.num_bytes:
             is_less = num_bytes < self.num_bytes
+            if is_less and self._free_memory is not None:
+                self._free_memory.let_go(self.num_bytes - num_bytes)
             self.num_bytes = num_bytes
             if self._observer is not None:
                 self._observer.in_flight(num_bytes)
