@@ -1,5 +1,6 @@
 """Builds the Ray Serve application from the settings: `plumbline serve`, `serve run` and `serve deploy` all call it."""
 
+import time
 from typing import Any
 
 from ray import serve as ray_serve
@@ -8,7 +9,9 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, gRPCOptions
 from ray.serve.schema import LoggingConfig
 
 from plumbline_models.core.errors import ConfigError
+from plumbline_serve.assembly import check_scorers
 from plumbline_serve.deployments import EncoderReplica, Gateway
+from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.group_settings import GroupSettings
 from plumbline_serve.haproxy import GRPC_PLACES, PROBE_PLACES, REST_PLACES, STREAM_PLACES
 from plumbline_serve.settings import Settings
@@ -22,6 +25,8 @@ MAX_ONGOING_REQUESTS = REST_PLACES + GRPC_PLACES + STREAM_PLACES + 2 * PROBE_PLA
 POLICY = "plumbline_serve.deployments.autoscaling:QueuedSeconds"
 LOOK_BACK_S = 12.0
 """Over which queued work is averaged: replicas report every 10 s unless Ray is told otherwise."""
+SURGE_PERCENT = 100
+"""New replicas beside the old ones while they are replaced."""
 HEALTH_PERIOD_S = 5.0
 HEALTH_TIMEOUT_S = 8.0
 """Three in a row are taken for a hang; a batch on a busy machine may hold the interpreter for one."""
@@ -32,25 +37,30 @@ def build(settings: Settings) -> Application:
     """The application for a cluster; see `application`.
 
     Raises:
-        ConfigError: It should have TLS, which only `plumbline serve` can give it.
+        ConfigError: Its scorers are not valid, or it should have TLS, which only `plumbline serve` can give it.
     """
     if settings.tls.cert is not None:
         raise ConfigError(
             "On a cluster what stands in front of Ray's proxies ends TLS: leave out the section tls, and serve nothing "
             "in the clear beyond it."
         )
+    check_scorers(settings)
     return application(settings)
 
 
 def application(settings: Settings) -> Application:
-    """Gateways, and in the `split` layout encoder groups behind them, a deployment each."""
-    replicas = settings.replicas
+    """Gateways, and in the `split` layout encoder groups behind them, a deployment each.
+
+    Where the application runs already, Ray starts replicas of the new one beside those of the old one, and stops these
+    one by one as those get ready.
+    """
+    replicas, generation = settings.replicas, Generation(time.time_ns(), settings)
     if replicas.layout == "fused":
-        return _gateways(settings, num_gpus=replicas.encoder_gpus).bind(settings)
+        return _gateways(settings, num_gpus=replicas.encoder_gpus).bind(generation)
     groups = {
-        name: _group(settings, name, group).bind(settings, name) for name, group in settings.encoder_groups.items()
+        name: _group(settings, name, group).bind(generation, name) for name, group in settings.encoder_groups.items()
     }
-    return _gateways(settings, num_gpus=0.0).bind(settings, groups)
+    return _gateways(settings, num_gpus=0.0).bind(generation, groups)
 
 
 def grpc_options(settings: Settings) -> gRPCOptions:
@@ -70,6 +80,7 @@ def _group(settings: Settings, name: str, group: GroupSettings) -> ray_serve.Dep
         health_check_period_s=HEALTH_PERIOD_S,
         health_check_timeout_s=HEALTH_TIMEOUT_S,
         graceful_shutdown_timeout_s=settings.replicas.drain_timeout_s,
+        max_surge_percent=SURGE_PERCENT,
         logging_config=LOGGING,
     )
 
@@ -116,5 +127,6 @@ def _gateways(settings: Settings, *, num_gpus: float) -> ray_serve.Deployment:
         health_check_period_s=HEALTH_PERIOD_S,
         health_check_timeout_s=HEALTH_TIMEOUT_S,
         graceful_shutdown_timeout_s=replicas.drain_timeout_s,
+        max_surge_percent=SURGE_PERCENT,
         logging_config=LOGGING,
     )

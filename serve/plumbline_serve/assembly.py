@@ -5,16 +5,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from plumbline_models.backends import ListingBackend, PrecisionChoice, Tuning, open_backend
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.graph import Graph
 from plumbline_models.core.licences import check_licences
 from plumbline_models.core.protocols import BuildContext, Encoder, OnLookup, Scorer
+from plumbline_models.core.sections import all_of
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_models.networks.encoder_registry import EncoderRegistry
-from plumbline_models.scorers import build_scorers
+from plumbline_models.scorers import build_each, build_scorers
 from plumbline_serve.batching import BatchLimits, Compute, LocalCompute
 from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.cpu_pools import CpuPools
@@ -35,12 +37,28 @@ from plumbline_serve.settings import Settings
 class Assembly:
     """The parts of one process that answers callers."""
 
+    settings: Settings
     service: CoreService
     instruments: Instruments
     scorers: dict[str, Scorer]
-    decoder: ImageDecoder
+    tools: SessionTools
     bytes_in_flight: BytesInFlight
     """Of all requests, for the edges to share."""
+
+    @property
+    def decoder(self) -> ImageDecoder:
+        """Decodes every image of the process."""
+        return self.tools.decoder
+
+    def pipeline_over(self, scorers: Mapping[str, Scorer], compute: Compute) -> Pipeline:
+        """A pipeline for other scorers beside the service's own: threads and decoder are shared, what is kept is not.
+
+        Args:
+            scorers: By name.
+            compute: Runs their encoders.
+        """
+        tools = replace(self.tools, **_tools_over(self.settings, scorers, compute, self.tools.pools, self.instruments))
+        return Pipeline(scorers, Checks(self.settings.limits, scorers), tools=tools, observer=self.instruments)
 
 
 def make_scorers(
@@ -73,6 +91,19 @@ def make_scorers(
     scorers = build_scorers(settings.scorers, context)
     check_licences(scorers, settings.licences.forbid)
     return {scorer.info.name: scorer for scorer in scorers}
+
+
+def check_scorers(settings: Settings) -> None:
+    """See that scorers can be made as configured; whether their files and devices are there is seen where they run.
+
+    Raises:
+        ConfigError: There is no such scorer, or its section is not valid.
+    """
+    noting = ListingBackend("torch", "fp32")
+    context = BuildContext(noting, EncoderRegistry(), open_torch=lambda: noting)
+    _, faults = build_each(settings.scorers or {}, context)
+    if wrong := [fault for fault in faults.values() if isinstance(fault, ConfigError)]:
+        raise all_of(wrong)
 
 
 def tuning_of(settings: Settings) -> Tuning:
@@ -197,13 +228,10 @@ def assemble(
     bytes_in_flight = BytesInFlight(settings.limits, instruments, free_memory=FreeMemory())
     pools = CpuPools.of(num_decoders=settings.replicas.decode_threads or num_cpus())
     tools = SessionTools(
-        compute=compute,
-        cache=EncodingCache(EncodingStore(settings.caches.max_bytes_by_kind), instruments),
         pools=pools,
         decoder=ImageDecoder(_policy(settings), max_decode_s=settings.limits.max_decode_s),
-        decoded=decoded_images(settings, scorers.values()),
-        admission=Admission(compute, pools.decode, max_wait_s=settings.limits.max_wait_ms / 1000),
         fetcher=_fetcher(settings, bytes_in_flight),
+        **_tools_over(settings, scorers, compute, pools, instruments),
     )
     checks = Checks(settings.limits, scorers)
     pipeline = Pipeline(scorers, checks, tools=tools, observer=instruments)
@@ -212,7 +240,19 @@ def assemble(
         return exposition([instruments.snapshot()])
 
     service = CoreService(pipeline, compute, exposition=scrape or scrape_alone)
-    return Assembly(service, instruments, scorers, tools.decoder, bytes_in_flight)
+    return Assembly(settings, service, instruments, scorers, tools, bytes_in_flight)
+
+
+def _tools_over(
+    settings: Settings, scorers: Mapping[str, Scorer], compute: Compute, pools: CpuPools, instruments: Instruments
+) -> dict[str, Any]:
+    """What of a session's tools belongs to certain encoders: encodings are told apart by the encoder's key alone."""
+    return {
+        "compute": compute,
+        "cache": EncodingCache(EncodingStore(settings.caches.max_bytes_by_kind), instruments),
+        "decoded": decoded_images(settings, scorers.values()),
+        "admission": Admission(compute, pools.decode, max_wait_s=settings.limits.max_wait_ms / 1000),
+    }
 
 
 def decoded_images(settings: Settings, scorers: Iterable[Scorer]) -> DecodedImages:

@@ -26,6 +26,7 @@ def test_an_engine_that_failed_is_counted_where_metrics_are_scraped() -> None:
 @pytest.mark.parametrize("name", ["EncoderReplica", "Gateway"])
 async def test_replicas_count_the_engines_that_their_backends_replace(name: str, tmp_path: Path) -> None:
     from plumbline_serve import deployments  # noqa: PLC0415 - Ray, under the filter above
+    from plumbline_serve.deployments.generation import Generation  # noqa: PLC0415 - likewise
 
     deployment: Any = getattr(deployments, name)
     replica = deployment.__new__(deployment)
@@ -34,7 +35,7 @@ async def test_replicas_count_the_engines_that_their_backends_replace(name: str,
     is_encoder = name == "EncoderReplica"
     split = settings.model_copy(update={"replicas": ReplicaSettings(layout="split")})
     with pytest.raises(BackendUnavailableError):  # no GPU here; by then everything is put together
-        await (replica.__init__(split, "encoders") if is_encoder else replica.__init__(settings))
+        await replica.__init__(*((Generation(1, split), "encoders") if is_encoder else (Generation(1, settings),)))
     compute = replica._compute if is_encoder else replica._local
     backend = next(iter(compute._encoders.values()))._open_backend()
     graph = Graph("clip_image", (), ("rows",), "", build=nn.Identity)

@@ -238,6 +238,12 @@ class CapacityError(PlumblineError):
         return max(0.0, float(seconds)) if isinstance(seconds, int | float) else 1.0
 
 
+class EncodersAwayError(CapacityError):
+    """The group that holds an encoder has no replica; what needs none of its encoders is answered."""
+
+    code, title = "encoders_away", "Encoders away"
+
+
 class OverloadedError(CapacityError):
     """There is no time for the work, or no room; facts `reason` and `estimated_wait_ms` say more."""
 
@@ -254,6 +260,12 @@ class NotReadyError(CapacityError):
     """The encoders are still being loaded or compiled."""
 
     code, title = "not_ready", "Not ready"
+
+
+class SupersededError(CapacityError):
+    """The encoders run a newer configuration; the same request is answered under that one."""
+
+    code, title = "superseded", "Superseded"
 
 
 class DrainingError(CapacityError):

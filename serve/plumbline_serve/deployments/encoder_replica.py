@@ -10,11 +10,14 @@ from plumbline_models.core.protocols import Preprocessed
 from plumbline_serve.assembly import encoders_by_group, local_compute, make_scorers
 from plumbline_serve.batching import EncodedBatch, check_wait
 from plumbline_serve.deployments.autoscaling import QUEUED_S
+from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.deployments.hop import (
     Answer,
+    Call,
     Description,
     EncodingsTooLarge,
     Loads,
+    OtherGeneration,
     RemoteContext,
     message_limit,
     num_bytes,
@@ -23,7 +26,6 @@ from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.loopback import keep_grpc_local
 from plumbline_serve.metrics import Instruments, Snapshot
 from plumbline_serve.request_context import RequestContext
-from plumbline_serve.settings import Settings
 
 
 class EncoderReplica:
@@ -33,23 +35,24 @@ class EncoderReplica:
     constructor has not returned.
 
     Args:
-        settings: Of the whole service.
-        group: Its name.
+        generation: What is configured.
+        group: The group's name.
     """
 
-    async def __init__(self, settings: Settings, group: str) -> None:  # type: ignore[misc]  # Ray awaits it
+    async def __init__(self, generation: Generation, group: str) -> None:  # type: ignore[misc]  # Ray awaits it
         log_as_ray_serve_does()
         keep_grpc_local()
         self._name = uuid.uuid4().hex
         self._instruments = Instruments()
-        own = settings.of_group(group)
+        self._generation, self._digest = generation, generation.digest(group)
+        own = generation.settings.of_group(group)
         scorers = make_scorers(own, on_fallback=self._instruments.fell_back, on_lookup=self._instruments.looked_up)
         encoders = encoders_by_group(own, scorers)[group]
         self._compute = local_compute(own, encoders, self._instruments)
         await self._compute.start()
 
     async def encode(
-        self, key: str, inputs: Sequence[Preprocessed], claims: RemoteContext, max_reply_bytes: int | None
+        self, call: Call, inputs: Sequence[Preprocessed], claims: RemoteContext, max_reply_bytes: int | None
     ) -> Answer:
         """As `Compute.encode`; what it raises is returned, so that no transport wraps it.
 
@@ -57,13 +60,15 @@ class EncoderReplica:
         only by what the answers said of the load.
 
         Args:
-            key: Of the encoder.
+            call: The encoder's key, and the digest of the group as the caller knows it.
             inputs: As the encoder preprocesses them.
             claims: Of the request that they belong to.
             max_reply_bytes: What the reply has room for; None: for anything.
         """
+        if call.digest != self._digest:
+            return Answer(OtherGeneration(self._generation), self._loads())
         try:
-            result = await self._encode(key, inputs, claims.context())
+            result = await self._encode(call.key, inputs, claims.context())
         except PlumblineError as error:
             return Answer(error, self._loads())
         if max_reply_bytes is not None and (size := num_bytes(result.encodings)) > max_reply_bytes:
@@ -72,7 +77,8 @@ class EncoderReplica:
 
     async def describe(self) -> Description:
         """What runs here, and whether it does."""
-        return Description(await self._compute.infos(), message_limit(), self._compute.is_ready, self._loads())
+        infos, is_ready = await self._compute.infos(), self._compute.is_ready
+        return Description(self._generation, self._digest, infos, message_limit(), is_ready, self._loads())
 
     async def metrics_snapshot(self) -> Snapshot:
         """This process's metrics."""

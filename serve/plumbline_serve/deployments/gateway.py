@@ -2,25 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from ray import serve as ray_serve
 from ray.serve.handle import DeploymentHandle
 
 from plumbline_models.core.errors import CapacityError
-from plumbline_models.core.protocols import Encoder, Scorer
-from plumbline_serve.assembly import assemble, encoders_by_group, encoders_of, local_compute, make_scorers
-from plumbline_serve.batching import LocalCompute
-from plumbline_serve.deployments.grouped_compute import Descriptions, GroupedCompute
+from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
+from plumbline_serve.batching import Compute, LocalCompute
+from plumbline_serve.deployments.generation import Generation
+from plumbline_serve.deployments.group_follower import GroupFollower
+from plumbline_serve.deployments.group_replicas import LOOK_TIMEOUT_S
+from plumbline_serve.deployments.grouped_compute import Descriptions
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
-from plumbline_serve.deployments.remote_compute import LOOK_TIMEOUT_S, RemoteCompute
 from plumbline_serve.deployments.token_check import require_token
 from plumbline_serve.deployments.transport import DeploymentMetrics, Replicas
 from plumbline_serve.edge import Access, GrpcEdge, create_app
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
 from plumbline_serve.request_ids import WithoutRequestId
-from plumbline_serve.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -64,40 +64,38 @@ class Gateway(_Rpcs):
     """Answers callers; takes them only once every encoder is loaded, compiled and warmed.
 
     Args:
-        settings: Of the whole service.
+        generation: What is configured.
         groups: Of encoders, by name; None: this process holds them all.
     """
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it
-        self, settings: Settings, groups: Mapping[str, DeploymentHandle[Any]] | None = None
+        self, generation: Generation, groups: Mapping[str, DeploymentHandle[Any]] | None = None
     ) -> None:
         log_as_ray_serve_does()
+        self._settings = settings = generation.settings
         require_token(settings.auth)
-        self._settings = settings
         self._groups = groups or {}
         self._scraped: list[DeploymentMetrics] = []
-        self._instruments = Instruments()
-        self._access = Access.open(settings.auth, self._instruments)
-        scorers = make_scorers(settings, on_fallback=self._instruments.fell_back, on_lookup=self._instruments.looked_up)
+        self._instruments = instruments = Instruments()
+        self._access = Access.open(settings.auth, instruments)
         self._local: LocalCompute | None = None
-        self._grouped: GroupedCompute | None = None
-        compute: LocalCompute | GroupedCompute
+        self._follower: GroupFollower | None = None
+        compute: Compute
         if groups is None:
-            compute = self._local = local_compute(settings, encoders_of(scorers.values()), self._instruments)
+            scorers = make_scorers(settings, on_fallback=instruments.fell_back, on_lookup=instruments.looked_up)
+            compute = self._local = local_compute(settings, encoders_of(scorers.values()), instruments)
         else:
-            compute = self._grouped = _grouped(settings, scorers, groups)
-            await _load_preprocessing(encoders_of(scorers.values()))
-        assembly = assemble(settings, scorers, compute=compute, instruments=self._instruments, scrape=self._scrape)
+            self._follower = GroupFollower(generation, groups, instruments)
+            scorers, compute = self._follower.scorers, self._follower.compute
+        assembly = assemble(settings, scorers, compute=compute, instruments=instruments, scrape=self._scrape)
         self._service = assembly.service
         self._bytes = assembly.bytes_in_flight
-        self._grpc = GrpcEdge(
-            self._service, settings, self._instruments, bytes_in_flight=self._bytes, access=self._access
-        )
-        if isinstance(compute, GroupedCompute):
-            await compute.start(self._ask_others)
-        else:
-            await compute.start()
-        self._instruments.loaded(await self._service.scorers(), await compute.infos())
+        self._grpc = GrpcEdge(self._service, settings, instruments, bytes_in_flight=self._bytes, access=self._access)
+        if self._local is not None:
+            await self._local.start()
+        if self._follower is not None:
+            await self._follower.start(assembly, self._ask_others)
+        instruments.loaded(await self._service.scorers(), await compute.infos())
         self._service.is_loaded = True
 
     def __serve_build_asgi_app__(self) -> WithoutRequestId:
@@ -110,7 +108,7 @@ class Gateway(_Rpcs):
     async def descriptions(self) -> Descriptions | None:
         """What this gateway knows of the groups; None: it answers no callers."""
         is_answering = self._service.is_loaded and not self._service.is_draining
-        return self._grouped.descriptions if self._grouped is not None and is_answering else None
+        return self._follower.compute.descriptions if self._follower is not None and is_answering else None
 
     async def metrics_snapshot(self) -> Snapshot:
         """This process's metrics."""
@@ -152,18 +150,3 @@ def _gateways() -> DeploymentHandle[Any]:
     """The deployment of this gateway."""
     context = ray_serve.get_replica_context()
     return ray_serve.get_deployment_handle(context.deployment, context.app_name)
-
-
-def _grouped(
-    settings: Settings, scorers: Mapping[str, Scorer], handles: Mapping[str, DeploymentHandle[Any]]
-) -> GroupedCompute:
-    groups = {
-        name: RemoteCompute(handles[name], may_sleep=group.autoscale is not None and group.autoscale.min == 0)
-        for name, group in settings.encoder_groups.items()
-    }
-    held = encoders_by_group(settings, scorers)
-    return GroupedCompute(groups, {name: [encoder.key for encoder in encoders] for name, encoders in held.items()})
-
-
-async def _load_preprocessing(encoders: Iterable[Encoder]) -> None:
-    await asyncio.gather(*(asyncio.to_thread(encoder.load_preprocessing) for encoder in encoders))

@@ -5,15 +5,17 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from plumbline_models.core.errors import EngineError
+from plumbline_models.core.errors import CapacityError, EncodersAwayError, EngineError
 from plumbline_models.core.protocols import EncoderInfo, Preprocessed
 from plumbline_serve.batching import EncodedBatch, EncoderLoad, GroupState
-from plumbline_serve.deployments.remote_compute import LOOK_PERIOD_S, RemoteCompute
+from plumbline_serve.deployments.group_replicas import Described
+from plumbline_serve.deployments.remote_compute import RemoteCompute
 from plumbline_serve.request_context import RequestContext
 
 log = logging.getLogger(__name__)
+LOOK_PERIOD_S = 2.0
 
-Descriptions: TypeAlias = Mapping[str, Sequence[EncoderInfo]]
+Descriptions: TypeAlias = Mapping[str, Described]
 """What the replicas of each group said last of their encoders, by the group's name."""
 
 
@@ -41,17 +43,15 @@ class GroupedCompute:
         """
         while True:
             await self.look()
-            unknown = [name for name, group in self._groups.items() if not group.infos]
-            if not unknown:
-                break
-            others = await ask_others()
-            for name in unknown:
-                self._groups[name].infos = next((known[name] for known in others if known.get(name)), ())
-            num_unknown = sum(not group.infos for group in self._groups.values())
-            if not num_unknown or (not others and num_unknown < len(self._groups)):
+            others = await ask_others() if len(self.descriptions) < len(self._groups) else ()
+            for name, described in ((name, each) for known in others for name, each in known.items()):
+                if name in self._groups:
+                    self._groups[name].replicas.learn(described)
+            num_known = len(self.descriptions)
+            if num_known == len(self._groups) or (num_known and not others):
                 break
             for group in self._groups.values():
-                group.wake()
+                group.replicas.wake()
             await asyncio.sleep(LOOK_PERIOD_S)
         self._watching = asyncio.create_task(self._watch(), name="watch encoder groups")
 
@@ -64,12 +64,18 @@ class GroupedCompute:
             context: As there.
 
         Raises:
-            CapacityError: The encoder's group is away.
+            EncodersAwayError: The encoder's group is away, and others may be there.
+            CapacityError: The only group is away.
         """
         group = self._by_key.get(key)
         if group is None:
             raise EngineError("The service has no such encoder.", encoder=key)
-        return await group.encode(key, inputs, context)
+        try:
+            return await group.encode(key, inputs, context)
+        except EncodersAwayError as error:
+            if len(self._groups) > 1:
+                raise
+            raise CapacityError(error.detail, **error.facts) from error  # the whole request has to be made again
 
     def load(self, key: str) -> EncoderLoad | None:
         """As `Compute.load`."""
@@ -97,16 +103,17 @@ class GroupedCompute:
     @property
     def groups(self) -> dict[str, GroupState]:
         """As `Compute.groups`."""
-        return {name: group.state for name, group in self._groups.items()}
+        return {name: group.replicas.state for name, group in self._groups.items()}
 
     @property
     def descriptions(self) -> Descriptions:
         """Of each group that has been described."""
-        return {name: group.infos for name, group in self._groups.items() if group.infos}
+        known = {name: group.replicas.described for name, group in self._groups.items()}
+        return {name: described for name, described in known.items() if described is not None}
 
     async def infos(self) -> Sequence[EncoderInfo]:
         """As `Compute.infos`; of each group what it last said, also while it is away."""
-        return [info for group in self._groups.values() for info in group.infos]
+        return [info for group in self._groups.values() for info in group.replicas.infos]
 
     async def close(self) -> None:
         """Look for the groups no longer."""
@@ -116,7 +123,7 @@ class GroupedCompute:
 
     async def look(self) -> None:
         """See which groups are there."""
-        await asyncio.gather(*(group.look() for group in self._groups.values()))
+        await asyncio.gather(*(group.replicas.look() for group in self._groups.values()))
 
     async def _watch(self) -> None:
         while True:

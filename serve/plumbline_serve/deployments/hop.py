@@ -11,6 +11,7 @@ from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Preprocessed
 from plumbline_serve.batching import EncodedBatch, EncoderLoad
 from plumbline_serve.concurrency import Deadline
+from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.request_context import Caller, Priority, RequestContext
 
 LIMIT_VARIABLE = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
@@ -42,6 +43,9 @@ class Loads:
 class Description:
     """What an encoder replica says of itself."""
 
+    generation: Generation
+    digest: str
+    """Of its group, in that generation."""
     infos: Sequence[EncoderInfo]
     message_limit: int
     is_ready: bool
@@ -69,6 +73,16 @@ class RemoteContext:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """What a call asks for."""
+
+    key: str
+    """Of the encoder."""
+    digest: str
+    """Of its group, as the caller knows it."""
+
+
+@dataclass(frozen=True, slots=True)
 class EncodingsTooLarge:
     """In the place of encodings for which the reply has no room."""
 
@@ -77,10 +91,18 @@ class EncodingsTooLarge:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherGeneration:
+    """In the place of encodings that this replica does not compute."""
+
+    generation: Generation
+    """Its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What became of a call, and how busy the replica is after it."""
 
-    result: EncodedBatch | EncodingsTooLarge | PlumblineError
+    result: EncodedBatch | EncodingsTooLarge | OtherGeneration | PlumblineError
     loads: Loads
 
 

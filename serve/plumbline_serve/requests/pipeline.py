@@ -1,11 +1,11 @@
 """The request path as code: check, open, encode, score, reply. No Ray, no HTTP, no torch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeAlias
 
-from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.errors import EncodersAwayError, PlumblineError
 from plumbline_models.core.protocols import Scorer
 from plumbline_serve.concurrency import Deadline, together
 from plumbline_serve.messages import (
@@ -153,15 +153,21 @@ class Pipeline:
 
         Returns:
             Scores by scorer for each case; empty for one that is wrong or that nothing applies to.
+
+        Raises:
+            EncodersAwayError: Of every scorer. Where others can score, each of its scores is this error.
         """
         scores, plan = self._plan(cases, scorers)
         await self._admit(session, cases, plan)
         found = await together(
-            score_cases(session, self.scorers[name], [cases[index] for index in indices])
+            _unless_away(score_cases(session, self.scorers[name], [cases[index] for index in indices]))
             for name, indices in plan.items()
         )
+        away = [column for column in found if isinstance(column, EncodersAwayError)]
+        if away and len(away) == len(found):
+            raise away[0]
         for (name, indices), column in zip(plan.items(), found, strict=True):
-            for index, score in zip(indices, column, strict=True):
+            for index, score in zip(indices, _each(column, len(indices)), strict=True):
                 scores[index][name] = score
                 self._observer.scored(name, score)
         return scores
@@ -220,3 +226,15 @@ class Pipeline:
     def _nothing_applies(self, case: Case) -> PlumblineError:
         lacking = (case.lacks(scorer) for scorer in self.scorers.values())
         return next((error for error in lacking if error), PlumblineError("No scorer is loaded."))
+
+
+async def _unless_away(scoring: Awaitable[list[ScoreOrError]]) -> list[ScoreOrError] | EncodersAwayError:
+    """A scorer's scores, or that its encoders are away: callers get those of the other scorers all the same."""
+    try:
+        return await scoring
+    except EncodersAwayError as error:
+        return error
+
+
+def _each(column: list[ScoreOrError] | EncodersAwayError, num_cases: int) -> Sequence[ScoreOrError]:
+    return [column] * num_cases if isinstance(column, EncodersAwayError) else column

@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
-import dataclasses
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import get_args
 
-from plumbline_models.core.errors import DrainingError, NotReadyError
+from plumbline_models.core.errors import DrainingError, NotReadyError, SupersededError
 from plumbline_models.core.licences import licence_class
 from plumbline_models.core.protocols import EncoderInfo, Need, Scorer
 from plumbline_serve.batching import Compute, GroupState
+from plumbline_serve.concurrency import Deadline
 from plumbline_serve.messages import (
     EmbedReply,
     EmbedRequest,
@@ -23,12 +24,13 @@ from plumbline_serve.messages import (
     ScoreRequest,
 )
 from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.requests.core import Core, ReplyT, RequestT
 from plumbline_serve.requests.embedding import embed
 from plumbline_serve.requests.filtering import filter_items
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.ranking import rank
 
-T = TypeVar("T")
+SWITCH_TIMEOUT_S = 10.0  # what a gateway needs to follow its encoders is a part of a second
 DRAIN_RETRY_AFTER_S = 2.0  # another replica, or the restarted one, is there by then
 
 
@@ -42,24 +44,38 @@ class CoreService:
     """
 
     def __init__(self, pipeline: Pipeline, compute: Compute, *, exposition: Callable[[], Awaitable[bytes]]) -> None:
-        self._pipeline = pipeline
-        self._compute = compute
+        self._core = Core(pipeline, compute)
+        self._former: list[Core] = []
+        self._switched = asyncio.Event()
         self._exposition = exposition
-        self._num_active = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
         self.is_loaded = False
         self.is_draining = False
 
     @property
     def is_ready(self) -> bool:
         """As `Service.is_ready`."""
-        return self.is_loaded and not self.is_draining and self._compute.is_ready
+        return self.is_loaded and not self.is_draining and self._core.compute.is_ready
 
     @property
     def groups(self) -> Mapping[str, GroupState]:
         """As `Service.groups`."""
-        return self._compute.groups
+        return self._core.compute.groups
+
+    def switch(self, pipeline: Pipeline, compute: Compute) -> Core:
+        """Answer requests that come from now on by another configuration.
+
+        Args:
+            pipeline: Answers them.
+            compute: As for `CoreService`.
+
+        Returns:
+            The one before, in which requests may still be under way.
+        """
+        former, self._core = self._core, Core(pipeline, compute)
+        self._former = [*(core for core in self._former if core.num_active), former]
+        self._switched.set()
+        self._switched = asyncio.Event()
+        return former
 
     async def drain(self, timeout_s: float) -> int:
         """Take no new work and wait for what is under way.
@@ -68,38 +84,36 @@ class CoreService:
             Requests still under way when the time was up; 0 if all were answered.
         """
         self.is_draining = True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), timeout_s)
-        return self._num_active
+        return sum(await asyncio.gather(*(core.until_idle(timeout_s) for core in (self._core, *self._former))))
 
     async def score(self, request: ScoreRequest, caller: Caller = ANYONE) -> ScoreReply:
         """As `Service.score`."""
-        return await self._admitted(self._pipeline.score(request, caller))
+        return await self._answered(request, lambda pipeline, request: pipeline.score(request, caller))
 
     async def filter(self, request: FilterRequest, caller: Caller = ANYONE) -> FilterReply:
         """As `Service.filter`."""
-        return await self._admitted(filter_items(self._pipeline, request, caller))
+        return await self._answered(request, lambda pipeline, request: filter_items(pipeline, request, caller))
 
     async def rank(self, request: RankRequest, caller: Caller = ANYONE) -> RankReply:
         """As `Service.rank`."""
-        return await self._admitted(rank(self._pipeline, request, caller))
+        return await self._answered(request, lambda pipeline, request: rank(pipeline, request, caller))
 
     async def embed(self, request: EmbedRequest, caller: Caller = ANYONE) -> EmbedReply:
         """As `Service.embed`."""
-        reply = await self._admitted(embed(self._pipeline, request, caller))
+        reply = await self._answered(request, lambda pipeline, request: embed(pipeline, request, caller))
         if reply.dim:
             return reply
-        dims = {info.key: info.dim for info in await self._compute.infos()}
-        return dataclasses.replace(reply, dim=dims.get(reply.encoder, 0))  # nothing could be embedded
+        dims = {info.key: info.dim for info in await self._core.compute.infos()}
+        return replace(reply, dim=dims.get(reply.encoder, 0))  # nothing could be embedded
 
     async def scorers(self) -> Sequence[ScorerEntry]:
         """As `Service.scorers`."""
-        infos = {info.key: info for info in await self._compute.infos()}
-        return [_scorer_entry(scorer, infos) for scorer in self._pipeline.scorers.values()]
+        infos = {info.key: info for info in await self._core.compute.infos()}
+        return [_scorer_entry(scorer, infos) for scorer in self._core.pipeline.scorers.values()]
 
     async def encoders(self) -> Sequence[EncoderEntry]:
         """As `Service.encoders`."""
-        scorers = self._pipeline.scorers.values()
+        scorers = self._core.pipeline.scorers.values()
         return [
             EncoderEntry(
                 key=info.key,
@@ -115,27 +129,32 @@ class CoreService:
                 device=info.device,
                 notes={**info.notes, **_convention_notes(info.key, scorers)},
             )
-            for info in await self._compute.infos()
+            for info in await self._core.compute.infos()
         ]
 
     async def metrics(self) -> bytes:
         """As `Service.metrics`."""
         return await self._exposition()
 
-    async def _admitted(self, work: Coroutine[Any, Any, T]) -> T:
-        if self.is_draining or not self.is_loaded:
-            work.close()
-            if self.is_draining:
-                raise DrainingError("The service is about to stop.", retry_after_s=DRAIN_RETRY_AFTER_S)
+    async def _answered(self, request: RequestT, how: Callable[[Pipeline, RequestT], Awaitable[ReplyT]]) -> ReplyT:
+        """The reply. A request whose configuration's encoders went away meanwhile is made again under the next one."""
+        if self.is_draining:
+            raise DrainingError("The service is about to stop.", retry_after_s=DRAIN_RETRY_AFTER_S)
+        if not self.is_loaded:
             raise NotReadyError("The service is still loading.", retry_after_s=DRAIN_RETRY_AFTER_S)
-        self._num_active += 1
-        self._idle.clear()
-        try:
-            return await work
-        finally:
-            self._num_active -= 1
-            if not self._num_active:
-                self._idle.set()
+        deadline = Deadline.after_ms(request.timeout_ms)
+        while True:
+            core, switched = self._core, self._switched
+            reply = await core.answer(request, how)
+            if not isinstance(reply, SupersededError):
+                return reply
+            left_s = deadline.remaining_s
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(switched.wait(), SWITCH_TIMEOUT_S if left_s is None else left_s)
+            if self._core is core:
+                raise reply
+            left_s = deadline.remaining_s
+            request = replace(request, timeout_ms=None if left_s is None else left_s * 1000)
 
 
 def _keys(scorer: Scorer) -> list[str]:

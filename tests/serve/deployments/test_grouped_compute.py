@@ -8,13 +8,19 @@ import pytest
 from ray import serve as ray_serve
 from ray.exceptions import ActorUnavailableError
 
-from plumbline_models.core.errors import CapacityError, ConfigError, EngineError
-from plumbline_serve.assembly import encoders_by_group, make_scorers
+from plumbline_models.core.errors import CapacityError, ConfigError, EncodersAwayError, EngineError, SupersededError
+from plumbline_models.core.protocols import Score
+from plumbline_serve.assembly import assemble, encoders_by_group, make_scorers
 from plumbline_serve.deployments.encoder_replica import EncoderReplica
+from plumbline_serve.deployments.generation import Generation
+from plumbline_serve.deployments.group_replicas import GroupReplicas
 from plumbline_serve.deployments.grouped_compute import Descriptions, GroupedCompute
 from plumbline_serve.deployments.remote_compute import RemoteCompute
+from plumbline_serve.messages import EncodedImage, Item, ItemScores, ScoreRequest
+from plumbline_serve.metrics import Instruments
 from plumbline_serve.request_context import RequestContext
 from plumbline_serve.settings import Settings
+from tests.services import encoded, picture
 
 NEVER = RequestContext()
 GROUPS = {"clip": {"scorers": ["clipscore"]}, "quality": {"scorers": ["qualiclip"]}}
@@ -28,6 +34,7 @@ def settings_of(groups: dict[str, Any]) -> Settings:
 
 
 SETTINGS = settings_of(GROUPS)
+GENERATION = Generation(1, SETTINGS)
 
 
 class Leaving(EncoderReplica):
@@ -35,9 +42,9 @@ class Leaving(EncoderReplica):
 
     away: ClassVar[set[str]] = set()
 
-    async def __init__(self, settings, group):  # Ray awaits it
+    async def __init__(self, generation, group):  # Ray awaits it
         self._group = group
-        await super().__init__(settings, group)
+        await super().__init__(generation, group)
 
     async def describe(self):
         if self._group in Leaving.away:
@@ -51,15 +58,16 @@ def handles():
     Leaving.away.clear()
     deployment = cast("Any", ray_serve.deployment(Leaving))
     return {
-        name: ray_serve.run(deployment.bind(SETTINGS, name), name=name, route_prefix=None, _local_testing_mode=True)
+        name: ray_serve.run(deployment.bind(GENERATION, name), name=name, route_prefix=None, _local_testing_mode=True)
         for name in GROUPS
     }
 
 
 def grouped(handles) -> GroupedCompute:
     held = encoders_by_group(SETTINGS, make_scorers(SETTINGS))
-    keys = {name: [encoder.key for encoder in encoders] for name, encoders in held.items()}
-    return GroupedCompute({name: RemoteCompute(handle) for name, handle in handles.items()}, keys)
+    keys = {name: [encoder.key for encoder in encoders] for name, encoders in held.items() if name in handles}
+    groups = {name: GroupReplicas(handle, GENERATION, group=name) for name, handle in handles.items()}
+    return GroupedCompute({name: RemoteCompute(replicas) for name, replicas in groups.items()}, keys)
 
 
 async def nobody() -> list[Descriptions]:
@@ -101,6 +109,36 @@ async def test_a_group_that_is_away_harms_no_other_and_is_remembered(handles):
     await compute.close()
 
 
+async def test_while_the_only_group_is_away_whole_requests_are_refused(handles):
+    compute = grouped({"quality": handles["quality"]})
+    await compute.start(nobody)
+    Leaving.away.add("quality")
+    await compute.look()
+    key, inputs = image_of("qualiclip")
+    with pytest.raises(CapacityError) as caught:
+        await compute.encode(key, inputs, NEVER)
+    assert caught.value.code == "unavailable"
+    await compute.close()
+
+
+async def test_a_request_for_two_groups_gets_the_scores_of_the_one_that_is_there(handles):
+    compute = grouped(handles)
+    await compute.start(nobody)
+    Leaving.away.add("quality")
+    await compute.look()
+    assembly = assemble(SETTINGS, make_scorers(SETTINGS), compute=compute, instruments=Instruments())
+    assembly.service.is_loaded = True
+    item = Item("a", EncodedImage(encoded(picture(1), "PNG")), "a cup")
+    (result,) = (await assembly.service.score(ScoreRequest([item]))).results
+    assert isinstance(result, ItemScores)
+    assert isinstance(result.scores["clipscore"], Score)
+    assert isinstance(result.scores["qualiclip"], EncodersAwayError)
+    with pytest.raises(EncodersAwayError):
+        await assembly.service.score(ScoreRequest([item], scorers=["qualiclip"]))
+    assembly.decoder.close()
+    await compute.close()
+
+
 async def test_a_gateway_alone_starts_with_the_first_group_and_another_one_with_all(handles):
     Leaving.away.add("quality")
     alone = grouped(handles)
@@ -138,6 +176,24 @@ async def test_what_another_gateway_knows_need_not_be_waited_for(handles):
     assert another.groups["quality"] == "away"
     await first.close()
     await another.close()
+
+
+async def test_replicas_of_a_newer_configuration_are_told_of_and_take_no_calls_of_the_one_before(handles):
+    sections: dict[str, Any] = {"clipscore": {"template": "A photo of {}"}, "qualiclip": {}}
+    before = Generation(0, SETTINGS.model_copy(update={"scorers": sections}))
+    told: list[Generation] = []
+    clip, quality = (
+        GroupReplicas(handles[name], before, group=name, on_newer=told.append) for name in ("clip", "quality")
+    )
+    await clip.look()
+    await quality.look()
+    assert told == [GENERATION]
+    assert (clip.state, quality.state) == ("away", "ready")  # nothing of quality's has changed
+    key, inputs = image_of("clipscore")
+    with pytest.raises(SupersededError):
+        await clip.encode(key, inputs, NEVER, max_reply_bytes=None)
+    key, inputs = image_of("qualiclip")
+    assert (await quality.encode(key, inputs, NEVER, max_reply_bytes=None)).encodings
 
 
 def test_an_encoder_of_several_groups_is_in_the_first():

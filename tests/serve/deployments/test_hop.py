@@ -20,6 +20,8 @@ from plumbline_models.core.protocols import EncoderKind
 from plumbline_serve.assembly import encoders_of, make_scorers
 from plumbline_serve.batching import BatchLimits, LocalCompute
 from plumbline_serve.deployments.encoder_replica import EncoderReplica
+from plumbline_serve.deployments.generation import Generation
+from plumbline_serve.deployments.group_replicas import GroupReplicas
 from plumbline_serve.deployments.hop import cut, num_bytes, room_in
 from plumbline_serve.deployments.remote_compute import RemoteCompute
 from plumbline_serve.deployments.transport import translated
@@ -29,6 +31,7 @@ from tests.results import succeeded
 
 NEVER = RequestContext()
 FAKE = Settings.model_validate({"backend": "fake", "scorers": {"clipscore": {}}, "replicas": {"layout": "split"}})
+GENERATION = Generation(1, FAKE)
 
 
 @dataclass
@@ -136,11 +139,11 @@ class Observed(EncoderReplica):
     was_asked = threading.Event()
     answers = threading.Event()
 
-    async def encode(self, key, inputs, claims, max_reply_bytes):
+    async def encode(self, call, inputs, claims, max_reply_bytes):
         self.calls.append(len(inputs))
         self.was_asked.set()
         await asyncio.to_thread(self.answers.wait)
-        return await super().encode(key, inputs, claims, max_reply_bytes)
+        return await super().encode(call, inputs, claims, max_reply_bytes)
 
     async def describe(self):
         if Observed.is_away:
@@ -154,16 +157,18 @@ def handle():
     Observed.calls.clear()
     Observed.was_asked.clear()
     Observed.answers.set()
-    handle = ray_serve.run(cast("Any", ray_serve.deployment(Observed)).bind(FAKE, "encoders"), _local_testing_mode=True)
+    handle = ray_serve.run(
+        cast("Any", ray_serve.deployment(Observed)).bind(GENERATION, "encoders"), _local_testing_mode=True
+    )
     return handle.options(_by_reference=False)  # as with gRPC between replicas
 
 
 async def reached(handle, room: int) -> RemoteCompute:
-    remote = RemoteCompute(handle, limit=2**16 + room)
+    replicas = GroupReplicas(handle, GENERATION, group="encoders", limit=2**16 + room)
     assert room_in(2**16 + room) == room
-    await remote.look()
-    assert remote.state == "ready"
-    return remote
+    await replicas.look()
+    assert replicas.state == "ready"
+    return RemoteCompute(replicas)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +189,7 @@ async def test_calls_that_are_cut_give_the_rows_of_one_process(handle, inputs, o
         assert len(found) == len(preprocessed)
         assert all(map(np.array_equal, succeeded(found), succeeded(expected)))
         assert len(Observed.calls) == num_calls[key.rpartition("/")[2]], Observed.calls
-    assert [info.key for info in remote.infos] == [info.key for info in await local.infos()]
+    assert [info.key for info in remote.replicas.infos] == [info.key for info in await local.infos()]
     await local.close()
 
 
@@ -206,15 +211,15 @@ async def test_while_the_encoders_are_away_calls_are_refused_at_once_and_those_t
     try:
         assert await asyncio.to_thread(Observed.was_asked.wait, 60)
         Observed.is_away = True
-        await remote.look()
-        assert not remote.is_ready
+        await remote.replicas.look()
+        assert not remote.replicas.is_ready
         with pytest.raises(CapacityError):
             await waiting
         with pytest.raises(CapacityError):
             await remote.encode(key, preprocessed, NEVER)
-        assert remote.infos  # what they said last
+        assert remote.replicas.infos  # what they said last
     finally:
         Observed.is_away = False
         Observed.answers.set()
-    await remote.look()
+    await remote.replicas.look()
     assert len((await remote.encode(key, preprocessed, NEVER)).encodings) == len(preprocessed)
