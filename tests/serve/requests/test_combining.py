@@ -19,10 +19,11 @@ from plumbline_serve.messages import (
     Term,
     Threshold,
 )
-from plumbline_serve.requests.combining import EPSILON, harmonic_mean, place
+from plumbline_serve.requests.combining import EPSILON, Judge, harmonic_mean, place
 from plumbline_serve.requests.filtering import filter_items
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.ranking import rank
+from plumbline_serve.requests.validation import Case
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "sets" / "mmhm.json").read_text(encoding="utf-8"))
 CASES = {case["name"]: case for case in GOLDEN["cases"]}
@@ -106,6 +107,15 @@ async def test_a_term_that_fails_is_the_error_of_the_combination_for_that_item(p
     assert second.scores["reward"].detail == "reward has no value: product needs a text."
     assert second.scores["mean"].value == 10.0
     assert third.scores["reward"].detail == "reward has no value: Unlucky."
+
+
+@pytest.mark.parametrize("details", [{}, {"truncated": True}])
+def test_a_text_that_one_term_did_not_read_to_its_end_is_said_to_be_cut(scorers, details):
+    judge = Judge("reward", [scorers["product"], scorers["mean"]], MEAN["reward"])
+    scores = {"product": Score(30.0), "mean": Score(10.0, details)}
+    combined = judge.score(Case("0", None, "abc"), scores)
+    assert isinstance(combined, Score)
+    assert combined.details.get("truncated", False) == bool(details)
 
 
 async def test_an_item_that_is_wrong_gets_no_combination(pipeline, observer, png):
