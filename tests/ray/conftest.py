@@ -54,9 +54,14 @@ def unused_port() -> Callable[[], int]:
 def service(tmp_path_factory, engine_cache) -> Iterator[RunningService]:
     """One service on the embedded encoders for all tests that do not stop it.
 
-    A test that floods it from this machine's address would keep the tests after it out for a while.
+    A test that floods it from this machine's address would keep the tests after it out for a while. However slow the
+    machine is, it refuses nothing for that.
     """
-    environment = {"PLUMBLINE_CACHE_DIR": engine_cache, "PLUMBLINE_LIMITS__MAX_NEW_CONNECTIONS_PER_ADDRESS": "0"}
+    environment = {
+        "PLUMBLINE_CACHE_DIR": engine_cache,
+        "PLUMBLINE_LIMITS__MAX_NEW_CONNECTIONS_PER_ADDRESS": "0",
+        "PLUMBLINE_LIMITS__MAX_WAIT_MS": "120000",
+    }
     running = start_service(tmp_path_factory.mktemp("service"), **environment)
     yield running
     assert running.terminate() == 0
