@@ -1,7 +1,7 @@
 """Causal networks' graphs as TensorRT gets them, in bf16: evaluated node by node, then built by tensorrt_rtx.
 
-A tower of tiles, and a language part whose positions have three axes. The graphs of the other tiny networks, the tower
-with windows among them, were built once by hand: it alone takes as long as all of these.
+A tower of tiles, and a language part whose positions have three axes. The graphs of the other tiny networks, HPSv3's
+and the tower with windows among them, were built once by hand: it alone takes as long as all of these.
 """
 
 from pathlib import Path
