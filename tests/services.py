@@ -16,6 +16,8 @@ from PIL import Image
 from plumbline_serve.ports import free_port
 from plumbline_serve.processes import command_line, descendants
 
+PATIENT = {"timeout_ms": 300_000}
+"""Of a request that has to be answered however slow the machine is: without, it is refused where it would wait long."""
 STOP_TIMEOUT_S = 300  # more than draining, Ray and what is left of them may take together on a busy machine
 
 

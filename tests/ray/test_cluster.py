@@ -12,6 +12,7 @@ import pytest
 
 from plumbline_serve.ports import free_port
 from plumbline_serve.ray_token import own_token
+from tests.services import PATIENT
 
 pytestmark = pytest.mark.ray
 DRIVER = Path(__file__).with_name("two_nodes.py")
@@ -35,7 +36,7 @@ def found(engine_cache, png_of, large_png, tmp_path_factory) -> dict[str, Any]:
     scorers = ["clipscore", "qualiclip"]
     bodies = [
         {"items": [{"image": image, "text": "a red circle"}], "scorers": scorers},
-        {"items": [{"image": large}, *({"image": image, "text": f"circle {i}"} for i in range(40))]},
+        {"items": [{"image": large}, *({"image": image, "text": f"circle {i}"} for i in range(40))], **PATIENT},
         {"items": [{"image": {"b64": base64.b64encode(png_of(2)).decode()}, "text": "circle"}], "scorers": scorers},
     ]
     ran = subprocess.run(

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from plumbline_serve.settings import Settings
+from tests.services import PATIENT
 
 pytestmark = pytest.mark.ray
 
@@ -15,8 +16,8 @@ async def test_requests_under_way_are_answered_before_the_service_stops(start, j
     service = start()
     images = {str(seed): {"b64": base64.b64encode(jpeg(seed)).decode()} for seed in range(64)}
     items = [{"image": str(i % 64), "text": f"a red circle number {i}"} for i in range(Settings().limits.max_items)]
-    async with httpx.AsyncClient(base_url=service.url, timeout=120) as client:
-        under_way = asyncio.create_task(client.post("/v1/score", json={"images": images, "items": items}))
+    async with httpx.AsyncClient(base_url=service.url, timeout=300) as client:
+        under_way = asyncio.create_task(client.post("/v1/score", json={"images": images, "items": items, **PATIENT}))
         await started(client)
         stopped = asyncio.create_task(asyncio.to_thread(service.terminate))
         answer = await under_way

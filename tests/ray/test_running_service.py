@@ -23,7 +23,7 @@ from plumbline_serve.cli.main import cli
 from plumbline_serve.settings import Limits
 from plumbline_wire.v1 import scoring_pb2 as wire
 from plumbline_wire.v1 import scoring_pb2_grpc
-from tests.services import encoded
+from tests.services import PATIENT, encoded
 
 pytestmark = pytest.mark.ray
 IN_COMPANY = 2e-5  # batches of other sizes add in other orders
@@ -99,7 +99,7 @@ def test_broken_images_fail_alone(service, rest, jpeg):
     items = [
         {"id": f"item {i}", "image": {"b64": b64(broken.get(i, jpeg(i % 4)))}, "text": TEXTS[i % 4]} for i in range(64)
     ]
-    answer = rest.post("/v1/score", json={"items": items})
+    answer = rest.post("/v1/score", json={"items": items, **PATIENT})
     assert answer.status_code == 200
     results = answer.json()["results"]
     assert [result["id"] for result in results] == [f"item {i}" for i in range(64)]
@@ -110,12 +110,13 @@ def test_broken_images_fail_alone(service, rest, jpeg):
 async def test_concurrent_single_item_requests_share_batches(service, jpeg):
     images = [jpeg(1000 + i) for i in range(512)]  # new ones: rows of known images are kept, and need no batch
     bodies = [
-        {"items": [{"image": {"b64": b64(data)}, "text": f"{TEXTS[i % 4]} {i}"}]} for i, data in enumerate(images)
+        {"items": [{"image": {"b64": b64(data)}, "text": f"{TEXTS[i % 4]} {i}"}], **PATIENT}
+        for i, data in enumerate(images)
     ]
     count, total = "plumbline_batch_size_count", "plumbline_batch_size_sum"
     before = [samples(service.url, name) for name in (count, total)]
     waiting = iter(bodies)
-    async with httpx.AsyncClient(base_url=service.url, timeout=120) as client:
+    async with httpx.AsyncClient(base_url=service.url, timeout=300) as client:
 
         async def caller() -> None:
             for body in waiting:
