@@ -16,8 +16,6 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import CLIPModel, CLIPProcessor
 
-RESCALE = 2.5  # of CLIPScore
-
 
 class PreferenceLoop:
     """Four scores of each image for one prompt.
@@ -41,7 +39,7 @@ class PreferenceLoop:
         self._letterbox = image_transform_v2(PreprocessCfg(resize_mode="longest", fill_color=0), is_train=False)
 
     def score(self, files: Sequence[bytes], prompt: str) -> list[dict[str, float]]:
-        """Scores by name of each file."""
+        """Scores by name of each file; of CLIPScore the cosine, which random weights leave below its floor."""
         return [self._score(Image.open(io.BytesIO(data)).convert("RGB"), prompt) for data in files]
 
     @torch.inference_mode()
@@ -57,7 +55,7 @@ class PreferenceLoop:
             text=prompt, images=image, padding=True, truncation=True, max_length=77, return_tensors="pt"
         )
         return {
-            "clipscore": RESCALE * max(float(cosine), 0.0),
+            "clipscore": float(cosine),
             "aesthetic": float(aesthetic),
             "hpsv2": float((preferred * self._hpsv2.encode_text(tokens, normalize=True)).sum()),
             "pickscore": float(self._pickscore(**inputs).logits_per_image),

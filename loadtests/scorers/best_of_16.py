@@ -140,7 +140,9 @@ def _running(runner: asyncio.Runner, weights: Weights, precision: str, cache_dir
 def _values(result: ItemResult) -> dict[str, float]:
     if isinstance(result, ItemFailure):
         raise result.error
-    return {name: score.value for name, score in result.scores.items() if isinstance(score, Score)}
+    scores = {name: score for name, score in result.scores.items() if isinstance(score, Score)}
+    cosine = {"clipscore": scores["clipscore"].details["cosine"]}
+    return {name: score.value for name, score in scores.items()} | cosine
 
 
 def _difference(ours: Scores, theirs: Scores) -> dict[str, float]:
