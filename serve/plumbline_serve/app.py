@@ -14,6 +14,7 @@ from plumbline_serve.deployments import EncoderReplica, Gateway
 from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.group_settings import GroupSettings
 from plumbline_serve.haproxy import GRPC_PLACES, PROBE_PLACES, REST_PLACES, STREAM_PLACES
+from plumbline_serve.processes import Process
 from plumbline_serve.settings import Settings
 
 APP_NAME = "plumbline"
@@ -48,19 +49,23 @@ def build(settings: Settings) -> Application:
     return application(settings)
 
 
-def application(settings: Settings) -> Application:
+def application(settings: Settings, *, command: Process | None = None) -> Application:
     """Gateways, and in the `split` layout encoder groups behind them, a deployment each.
 
     Where the application runs already, Ray starts replicas of the new one beside those of the old one, and stops these
     one by one as those get ready.
+
+    Args:
+        settings: What is configured.
+        command: `plumbline serve`, which reads its configuration anew at SIGHUP; None: the application was deployed.
     """
     replicas, generation = settings.replicas, Generation(time.time_ns(), settings)
     if replicas.layout == "fused":
-        return _gateways(settings, num_gpus=replicas.encoder_gpus).bind(generation)
+        return _gateways(settings, num_gpus=replicas.encoder_gpus).bind(generation, command=command)
     groups = {
         name: _group(settings, name, group).bind(generation, name) for name, group in settings.encoder_groups.items()
     }
-    return _gateways(settings, num_gpus=0.0).bind(generation, groups)
+    return _gateways(settings, num_gpus=0.0).bind(generation, groups, command=command)
 
 
 def grpc_options(settings: Settings) -> gRPCOptions:

@@ -25,17 +25,18 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ray import serve as ray_serve
 from ray.exceptions import RayError
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
-from ray.serve.api import RunTarget
 from ray.serve.exceptions import RayServeException
-from ray.serve.schema import ApplicationStatus, LoggingConfig
+from ray.serve.schema import LoggingConfig
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_serve.app import APP_NAME, application, grpc_options
+from plumbline_serve.app import APP_NAME, grpc_options
+from plumbline_serve.config_source import ConfigSource
 from plumbline_serve.deployments.lean_node import lean_nodes
 from plumbline_serve.deployments.transport import translated
 from plumbline_serve.haproxy import LOOPBACK
 from plumbline_serve.ports import ANY_HOST
 from plumbline_serve.ray_environment import OBJECT_STORE_BYTES, reserved_cpus, shortage
+from plumbline_serve.redeploy import Running, await_application, deploy
 from plumbline_serve.settings import Settings
 from plumbline_serve.supervisor import STOP_SIGNALS, Report, Stage
 from plumbline_serve.watch import answers_ready
@@ -61,12 +62,13 @@ class Place:
 
 
 @contextmanager
-def running(settings: Settings, place: Place, report: Report) -> Iterator[Callable[[], None]]:
+def running(settings: Settings, source: ConfigSource, place: Place, report: Report) -> Iterator[Callable[[], None]]:
     """The service, ready for callers, and what waits for a signal to stop; on leaving it drains and stops.
 
     Args:
-        settings: What to run.
-        place: Where.
+        settings: What to run first.
+        source: Where they come from, and are read anew at SIGHUP.
+        place: Where it listens.
         report: Told how far it has come.
 
     Raises:
@@ -82,13 +84,14 @@ def running(settings: Settings, place: Place, report: Report) -> Iterator[Callab
             raise RuntimeError(missing)
         _deploy(settings, place.inner_host)
         _await_front(*place.fronts)
-        wait_until_told = _told_to_stop()
+        service = Running(settings, source)
+        wait_until_told = _told_to_stop(service.change_aside)
         report(Stage.READY)
         try:
             yield wait_until_told
         finally:
             report(Stage.STOPPING)
-            drain_s = settings.replicas.drain_timeout_s
+            drain_s = service.settings.replicas.drain_timeout_s
             _within(drain_s + SERVE_STOP_S, "Ray Serve was not stopped", lambda: asyncio.run(_stop(drain_s)))
     finally:
         report(Stage.STOPPING)
@@ -146,8 +149,8 @@ def _start_ray(settings: Settings, agent_ports: Mapping[str, int]) -> None:
 
 
 def _num_cpus(settings: Settings) -> int | None:
-    """That Ray may give out; None: those of the machine."""
-    return max(2, math.ceil(reserved_cpus(settings))) if settings.replicas.layout == "split" else None
+    """That Ray may give out, with room for a second configuration's replicas; None: those of the machine."""
+    return max(2, math.ceil(2 * reserved_cpus(settings))) if settings.replicas.layout == "split" else None
 
 
 def _deploy(settings: Settings, inner_host: str) -> None:
@@ -161,8 +164,8 @@ def _deploy(settings: Settings, inner_host: str) -> None:
                 logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
             )
             _await_controller(started)  # its proxies and the application come up beside each other
-            ray_serve.run_many([RunTarget(application(settings), APP_NAME, "/")], wait_for_applications_running=False)
-            _await_application()
+            deploy(settings)
+            await_application()
             with suppress(TimeoutError):  # Ray gives its proxies a minute; on a busy machine they come up later
                 started.result()
     except (RayError, RayServeException, TimeoutError) as error:
@@ -179,19 +182,6 @@ def _await_controller(started: "Future[Any]") -> None:
             time.sleep(POLL_S / 5)
         else:
             return
-
-
-def _await_application() -> None:
-    """Wait until every replica is ready.
-
-    Raises:
-        RuntimeError: Ray gave the application up.
-    """
-    while (application := ray_serve.status().applications[APP_NAME]).status != ApplicationStatus.RUNNING:
-        if application.status in {ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.DELETING}:
-            messages = [application.message, *(each.message for each in application.deployments.values())]
-            raise RuntimeError("\n".join(message for message in messages if message))
-        time.sleep(POLL_S)
 
 
 def _await_front(rest: str, rpcs: str) -> None:
@@ -233,8 +223,11 @@ def _leave(*_: object) -> None:
     os._exit(0)
 
 
-def _told_to_stop() -> Callable[[], None]:
+def _told_to_stop(at_hangup: Callable[[], None]) -> Callable[[], None]:
     """A call that returns once SIGTERM or SIGINT has come.
+
+    Args:
+        at_hangup: Called at each SIGHUP until then.
 
     A pipe and no `threading.Event`: its lock would be taken twice where one signal's handler interrupts another's.
     """
@@ -242,10 +235,12 @@ def _told_to_stop() -> Callable[[], None]:
     os.set_blocking(tell, False)
     signal.set_wakeup_fd(tell, warn_on_full_buffer=False)  # first: between the two a signal would be lost
     _on_signal(lambda *_: None)
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
     def wait() -> None:
-        while os.read(told, 1)[0] not in STOP_SIGNALS:
-            pass
+        while (number := os.read(told, 1)[0]) not in STOP_SIGNALS:
+            if number == signal.SIGHUP:
+                at_hangup()
 
     return wait
 

@@ -102,6 +102,7 @@ def _be_the_service(service: Callable[[], int], *, parent: int) -> NoReturn:
             os._exit(FAILED)  # it died before it could be noticed
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, _do_nothing)  # until the service listens to it
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         status = service()
     except BaseException:
@@ -122,10 +123,8 @@ class _Signals:
         self._fd_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._before = {number: signal.getsignal(number) for number in HANDLED}
         for number in HANDLED:
-            if number != signal.SIGHUP or _stops_at_hangup():
+            if number != signal.SIGHUP or self._before[number] is not signal.SIG_IGN:  # as `nohup` has it
                 signal.signal(number, _do_nothing)
-            elif self._before[number] is not signal.SIG_IGN:
-                signal.signal(number, signal.SIG_IGN)
         return self._reader
 
     def __exit__(self, *_: object) -> None:
@@ -140,13 +139,8 @@ def _do_nothing(_number: int, _frame: FrameType | None) -> None:
     pass
 
 
-def _stops_at_hangup() -> bool:
-    """Whether SIGHUP says that the terminal of this command was closed; a service without one has nothing to read anew.
-
-    `nohup` asks for neither.
-    """
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        return False
+def _has_terminal() -> bool:
+    """Whether there is a terminal that this command belongs to."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
@@ -159,6 +153,7 @@ class _Supervision:
 
     def __init__(self, child: int, watch: Watch, stop_timeout_s: float) -> None:
         self._child = child
+        self._had_terminal = _has_terminal()
         self._watch = watch
         self._stop_timeout_s = stop_timeout_s
         self._stage = Stage.BEGUN
@@ -180,8 +175,8 @@ class _Supervision:
         sources = [signals, reports]
         while (how := self._reap()) is None:
             readable, _, _ = select.select(sources, [], [], LOOK_PERIOD_S)
-            if signals in readable and not set(os.read(signals, 4096)).isdisjoint({*STOP_SIGNALS, signal.SIGHUP}):
-                self._tell()
+            if signals in readable:
+                self._heed(set(os.read(signals, 4096)))
             if reports in readable:
                 if stages := os.read(reports, 4096):
                     self._reach(Stage(max(stages)))
@@ -200,6 +195,14 @@ class _Supervision:
         self._stage = stage
         if stage is Stage.STOPPING and self._force_at is None:
             self._force_at = time.monotonic() + self._stop_timeout_s
+
+    def _heed(self, numbers: set[int]) -> None:
+        """Stop, or have the service read its configuration anew: SIGHUP says so, unless the terminal was closed."""
+        is_hangup = signal.SIGHUP in numbers
+        if not numbers.isdisjoint(STOP_SIGNALS) or (is_hangup and self._had_terminal and not _has_terminal()):
+            self._tell()
+        elif is_hangup:
+            send(self._child, signal.SIGHUP)
 
     def _tell(self) -> None:
         """The first signal to stop counts; the others are the same wish once more."""

@@ -2,6 +2,7 @@
 
 import resource
 import signal
+import time
 
 import pytest
 
@@ -50,14 +51,34 @@ def test_no_call_is_lost_where_encoders_are_a_hop_away(split: RunningService, fa
     survive(split, fault)
 
 
-def test_no_call_is_lost_to_a_hangup(fused: RunningService) -> None:
-    """There is nothing to read anew, and no terminal that was closed."""
+def test_no_call_is_lost_while_a_configuration_replaces_another(fused: RunningService) -> None:
+    """A new gateway starts beside the one that answers; one that cannot be had changes nothing."""
+    config = fused.log.with_name("plumbline.yaml")
+    before = config.read_text(encoding="utf-8")
     with loaded(fused) as load:
         load.wait_for(NUM_BEFORE)
+        (gateway,) = living(fused.process.pid, GATEWAY)
+        config.write_text(f"{before}batching: {{max_linger_ms: 5}}\n", encoding="utf-8")
         fused.process.send_signal(signal.SIGHUP)
+        logged(fused, "the new configuration answers callers")
+        (successor,) = living(fused.process.pid, GATEWAY)
+        assert successor != gateway
+        config.write_text("scorers: {clipscore: {checkpoint: nowhere.safetensors}}\n", encoding="utf-8")
+        fused.process.send_signal(signal.SIGHUP)
+        logged(fused, "the new configuration is refused, and the one before goes on")
         load.wait_for(NUM_AFTER)
+        assert living(fused.process.pid, GATEWAY) == {successor}
+    config.write_text(before, encoding="utf-8")
     assert_nothing_was_lost(load.counts)
-    assert not load.counts.retried
+
+
+def logged(service: RunningService, line: str) -> None:
+    """Wait until the service has logged it."""
+    for _ in range(1200):
+        if line in service.log.read_text(encoding="utf-8"):
+            return
+        time.sleep(0.1)
+    raise AssertionError(service.log.read_text(encoding="utf-8")[-4000:])
 
 
 def test_batches_that_find_no_memory_are_told_and_leave_nothing_behind(fused: RunningService) -> None:

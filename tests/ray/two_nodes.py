@@ -124,6 +124,7 @@ def asleep(url: str, body: dict[str, Any]) -> dict[str, Any]:
 
 def scaled(url: str) -> list[int]:
     """Replicas of the group by load: before it, under it, and after it."""
+    until(lambda: num_running("clip") == 1)  # it may have grown under the load before
     counts = [num_running("clip")]
     with Load(url, ["clipscore"], num_callers=8):
         until(lambda: num_running("clip") == 3)

@@ -28,6 +28,8 @@ def service(report):
     left.stdout.readline()
     told = []
     signal.signal(signal.SIGTERM, lambda *_: told.append(print("told", flush=True)))
+    if KIND == "reads anew":
+        signal.signal(signal.SIGHUP, lambda *_: print("read", flush=True))
     if KIND not in {{"starts", "gives up"}}:
         report(Stage.READY)
     print(left.pid, ended.pid, flush=True)
@@ -35,7 +37,7 @@ def service(report):
         report(Stage.STOPPING)
         time.sleep(3)  # several times as long as between two looks
         return 7
-    while not (told and KIND == "stops"):
+    while not (told and KIND in {{"stops", "reads anew"}}):
         time.sleep(0.1)
     return 7
 
@@ -117,7 +119,18 @@ def test_a_service_that_stops_by_itself_is_not_judged_by_what_it_has_ended(start
     assert process.stderr.read() == ""
 
 
-def test_a_hangup_without_a_terminal_is_none_of_the_service_s(start: Start) -> None:
+def test_a_hangup_has_the_service_read_its_configuration_anew(start: Start) -> None:
+    process = start("reads anew")
+    assert process.stdout is not None
+    process.stdout.readline()
+    os.killpg(process.pid, signal.SIGHUP)
+    assert process.stdout.readline() == "read\n"
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(60) == 7
+    assert process.stdout.read() == "told\n"
+
+
+def test_a_hangup_ends_no_service_that_does_not_listen_to_it(start: Start) -> None:
     process = start("stops")
     assert process.stdout is not None
     process.stdout.readline()

@@ -7,6 +7,7 @@ import pytest
 from plumbline_models.core.errors import ConfigError
 from plumbline_serve.access_settings import TlsSettings
 from plumbline_serve.cli.serve_command import serve
+from plumbline_serve.config_source import ConfigSource
 from plumbline_serve.ports import free_port
 from plumbline_serve.settings import Settings, load_settings
 from plumbline_serve.tls import CertificateWatch, bind_words, check_certificates
@@ -93,7 +94,7 @@ def test_without_our_haproxy_there_is_no_service_rather_than_one_in_the_clear(
         scorers={"clipscore": {}}, tls=TlsSettings(cert=own.cert, key=own.key), port=free_port(), grpc_port=free_port()
     )
     with pytest.raises(ConfigError, match="TLS needs the HAProxy"):
-        serve(settings)
+        serve(ConfigSource(None, dict(settings)))
 
 
 @pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # inside Ray

@@ -38,12 +38,12 @@ def serve(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="REST port (8000).")] = None,
     grpc_port: Annotated[int | None, typer.Option(min=1, max=65535, help="gRPC port (9000).")] = None,
 ) -> None:
-    """Run the service in the foreground; SIGTERM drains it."""
+    """Run the service in the foreground; SIGTERM drains it, SIGHUP reads the configuration anew."""
     from plumbline_serve.cli import serve_command
-    from plumbline_serve.settings import load_settings
+    from plumbline_serve.config_source import ConfigSource
 
-    settings = load_settings(config, {"host": host, "port": port, "grpc_port": grpc_port})
-    raise typer.Exit(serve_command.serve(settings))
+    overrides = {"host": host, "port": port, "grpc_port": grpc_port}
+    raise typer.Exit(serve_command.serve(ConfigSource(config, overrides)))
 
 
 @cli.command()

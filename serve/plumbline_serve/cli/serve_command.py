@@ -11,6 +11,7 @@ from plumbline_models.core.weights import Seek
 from plumbline_serve.assembly import make_scorers
 from plumbline_serve.cli.checks import look, raise_descriptor_limit
 from plumbline_serve.cli.weights import describe, find_weights
+from plumbline_serve.config_source import ConfigSource
 from plumbline_serve.haproxy import LOOPBACK
 from plumbline_serve.ports import ANY_HOST, held_block, held_ports
 from plumbline_serve.ray_environment import (
@@ -31,8 +32,11 @@ SEEK: tuple[Seek, ...] = ("anywhere", "fetch")
 STOP_TIMEOUT_S = 60.0  # besides draining; each step of stopping has a limit of its own, and together they take less
 
 
-def serve(settings: Settings) -> int:
+def serve(source: ConfigSource) -> int:
     """Run until a signal stops it.
+
+    Args:
+        source: Of the settings, which are read anew when a signal says so.
 
     Returns:
         0 after a clean stop, 1 if the service could not be started or ended by itself.
@@ -41,6 +45,7 @@ def serve(settings: Settings) -> int:
         ConfigError: The configuration or the machine cannot work; nothing was started.
     """
     raise_descriptor_limit()
+    settings = source.read()
     _check(settings)
     scorers = list(make_scorers(settings))
     _warn_if_open(settings)
@@ -52,7 +57,7 @@ def serve(settings: Settings) -> int:
     ):
         folder = Path(name)
         return supervise(
-            lambda report: _run(settings, report, scorers=scorers, folder=folder, block=block),
+            lambda report: _run(settings, source, report, scorers=scorers, folder=folder, block=block),
             ServiceWatch(_probe(settings, haproxy_socket(folder))),
             stop_timeout_s=settings.replicas.drain_timeout_s + STOP_TIMEOUT_S,
         )
@@ -66,7 +71,9 @@ def _probe(settings: Settings, haproxy: Path | None) -> Callable[[], str | None]
     return lambda: None if answers_ready(address) else f"nothing that is ready answers on {address}"
 
 
-def _run(settings: Settings, report: Report, *, scorers: Iterable[str], folder: Path, block: range) -> int:
+def _run(
+    settings: Settings, source: ConfigSource, report: Report, *, scorers: Iterable[str], folder: Path, block: range
+) -> int:
     chosen = set_ray_environment(settings, folder, block)
     from plumbline_serve import launch  # noqa: PLC0415 - Ray reads the environment when it is imported
 
@@ -79,7 +86,7 @@ def _run(settings: Settings, report: Report, *, scorers: Iterable[str], folder: 
     try:
         fronts = answering(settings, folder)
         place = launch.Place(inner_host(settings, chosen), fronts, agent_ports(block))
-        with launch.running(settings, place, report) as wait_until_told:
+        with launch.running(settings, source, place, report) as wait_until_told:
             if (admin := haproxy_socket(folder)) is not None:
                 CertificateWatch(settings.tls, folder, admin).start()
             shown, scheme = launch.shown_host(settings), "https" if settings.tls.cert else "http"

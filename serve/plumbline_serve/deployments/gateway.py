@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from plumbline_serve.deployments.token_check import require_token
 from plumbline_serve.deployments.transport import DeploymentMetrics, Replicas
 from plumbline_serve.edge import Access, GrpcEdge, create_app
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
+from plumbline_serve.processes import Process, find, send
 from plumbline_serve.request_ids import WithoutRequestId
 
 log = logging.getLogger(__name__)
@@ -66,15 +68,21 @@ class Gateway(_Rpcs):
     Args:
         generation: What is configured.
         groups: Of encoders, by name; None: this process holds them all.
+        command: `plumbline serve` on this machine, which reads the configuration anew when it is told to.
     """
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it
-        self, generation: Generation, groups: Mapping[str, DeploymentHandle[Any]] | None = None
+        self,
+        generation: Generation,
+        groups: Mapping[str, DeploymentHandle[Any]] | None = None,
+        *,
+        command: Process | None = None,
     ) -> None:
         log_as_ray_serve_does()
         self._settings = settings = generation.settings
         require_token(settings.auth)
         self._groups = groups or {}
+        self._command = command
         self._scraped: list[DeploymentMetrics] = []
         self._instruments = instruments = Instruments()
         self._access = Access.open(settings.auth, instruments)
@@ -101,7 +109,12 @@ class Gateway(_Rpcs):
     def __serve_build_asgi_app__(self) -> WithoutRequestId:
         """Called by Ray once the constructor has returned."""
         app = create_app(
-            self._service, self._settings, self._instruments, bytes_in_flight=self._bytes, access=self._access
+            self._service,
+            self._settings,
+            self._instruments,
+            bytes_in_flight=self._bytes,
+            access=self._access,
+            reload=self._reload if self._command is not None else None,
         )
         return WithoutRequestId(app)
 
@@ -124,6 +137,12 @@ class Gateway(_Rpcs):
         if num_left:
             log.warning("%d requests were still under way when draining ended", num_left)
         return num_left
+
+    def _reload(self) -> None:
+        """Have the command read its configuration anew, as long as it is the one that started this gateway."""
+        command = self._command
+        if command is not None and (seen := find(command.pid)) is not None and seen.started == command.started:
+            send(command.pid, signal.SIGHUP)
 
     def check_health(self) -> None:
         """Called by Ray; raises when the replica should be replaced."""

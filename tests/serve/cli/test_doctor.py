@@ -9,6 +9,7 @@ from plumbline_models.core.errors import ConfigError
 from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.cli.doctor import BROKEN, OK, examine
 from plumbline_serve.cli.serve_command import serve
+from plumbline_serve.config_source import ConfigSource
 from plumbline_serve.ports import free_port
 from plumbline_serve.settings import Settings
 from tests.keys import add_key
@@ -35,7 +36,7 @@ def test_a_missing_file_of_keys_is_found(tmp_path: Path, capsys: pytest.CaptureF
     assert examine(settings) == BROKEN
     assert "cannot be read" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(ConfigError, match="API keys"):
-        serve(settings)
+        serve(ConfigSource(None, dict(settings)))
 
 
 def test_one_port_for_both_protocols_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,7 +45,7 @@ def test_one_port_for_both_protocols_is_found(tmp_path: Path, capsys: pytest.Cap
     assert examine(settings) == BROKEN
     assert "a port each" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(ConfigError, match="cannot share"):
-        serve(settings)
+        serve(ConfigSource(None, dict(settings)))
 
 
 def test_a_file_of_keys_that_others_can_read_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,4 +55,4 @@ def test_a_file_of_keys_that_others_can_read_is_found(tmp_path: Path, capsys: py
     assert examine(settings) == BROKEN
     assert "chmod 600" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(ConfigError, match="mode 0640"):
-        serve(settings)
+        serve(ConfigSource(None, dict(settings)))

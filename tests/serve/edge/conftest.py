@@ -188,6 +188,7 @@ class Notebook:
         self.rejections: list[str] = []
         self.num_bytes = 0
         self.num_limits_failures = 0
+        self.reloads = threading.Semaphore(0)
         self._changed = threading.Condition()
 
     def request(self, route: str, protocol: str, code: str, seconds: float) -> None:
@@ -301,7 +302,9 @@ def open_edge(settings: Settings, service: Any = None, **budget: Any) -> Edge:
     in_flight = BytesInFlight(settings.limits, notebook, **budget)
     listener = socket.create_server(("127.0.0.1", 0))
     access = Access.open(settings.auth, notebook)
-    app = create_app(service, settings, notebook, bytes_in_flight=in_flight, access=access)
+    app = create_app(
+        service, settings, notebook, bytes_in_flight=in_flight, access=access, reload=notebook.reloads.release
+    )
     config = uvicorn.Config(app, log_config=None, lifespan="off")
     rest = uvicorn.Server(config)
     serving = asyncio.run_coroutine_threadsafe(rest.serve([listener]), loop.loop)

@@ -11,6 +11,7 @@ CONTRACT = {
     "/v1/embed": {"post"},
     "/v1/scorers": {"get"},
     "/v1/models": {"get"},
+    "/v1/admin/reload": {"post"},
     "/livez": {"get"},
     "/readyz": {"get"},
     "/metrics": {"get"},

@@ -69,6 +69,7 @@ def create_app(
     *,
     bytes_in_flight: BytesInFlight | None = None,
     access: Access | None = None,
+    reload: Callable[[], None] | None = None,
 ) -> FastAPI:
     """The application with every route of the contract.
 
@@ -78,6 +79,7 @@ def create_app(
         observer: What hears of requests; default: nothing does.
         bytes_in_flight: The budget that is shared with the gRPC edge; default: one of its own.
         access: What lets callers in, shared likewise; default: one of its own.
+        reload: Has the configuration be read anew; None: whoever deployed the service does that.
 
     Raises:
         ConfigError: The file of API keys cannot be used.
@@ -92,7 +94,12 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,
     )
-    routes = Routes(service, settings.limits, bytes_in_flight or BytesInFlight(settings.limits, observer))
+    routes = Routes(
+        service,
+        settings.limits,
+        bytes_in_flight or BytesInFlight(settings.limits, observer),
+        reload=reload if settings.auth.keys_file is not None else None,
+    )
     scopes = _add_routes(app, routes, has_metrics=settings.edge.metrics)
     if settings.edge.pages:
         for path in PAGES:
@@ -132,6 +139,7 @@ def _add_routes(app: FastAPI, routes: Routes, *, has_metrics: bool) -> Mapping[s
     add("POST", "/v1/embed", routes.embed, tag="scoring")
     add("GET", "/v1/scorers", routes.scorers, tag="what is loaded")
     add("GET", "/v1/models", routes.models, tag="what is loaded")
+    add("POST", "/v1/admin/reload", routes.reload, tag="operation", scope="admin")
     add("GET", "/livez", routes.livez, tag="operation")
     add("GET", "/readyz", routes.readyz, tag="operation")
     if has_metrics:

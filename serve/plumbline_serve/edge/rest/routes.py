@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from plumbline_models.core.errors import DeadlineExceededError, InvalidFieldError, NotReadyError
+from plumbline_models.core.errors import AccessError, DeadlineExceededError, InvalidFieldError, NotReadyError
 from plumbline_serve.bytes_in_flight import BytesInFlight, Share
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.parsing import CallerTimeout, with_remaining_time
@@ -38,8 +38,16 @@ _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?|\.[0-9]{1,9}")
 class Routes:
     """The handlers; errors are raised, and answered by the middleware."""
 
-    def __init__(self, service: Service, limits: Limits, bytes_in_flight: BytesInFlight) -> None:
+    def __init__(
+        self,
+        service: Service,
+        limits: Limits,
+        bytes_in_flight: BytesInFlight,
+        *,
+        reload: Callable[[], None] | None = None,
+    ) -> None:
         self._service = service
+        self._reload = reload
         self._limits = limits
         self._bytes = bytes_in_flight
 
@@ -85,6 +93,13 @@ class Routes:
         if not self._service.is_ready:
             raise NotReadyError("The service takes no work now.", retry_after_s=LOADING_RETRY_AFTER_S, **groups)
         return _json({"status": "ready", **groups})
+
+    async def reload(self) -> Response:
+        """Have the configuration be read anew; whether it is taken, the log says."""
+        if self._reload is None:
+            raise AccessError("Only `plumbline serve` with API keys reads its configuration anew.")
+        self._reload()
+        return _json({"status": "accepted"})
 
     async def metrics(self) -> Response:
         """Show the Prometheus exposition of the whole application, all replicas."""

@@ -33,6 +33,22 @@ def test_metrics_take_a_key_for_operators(guarded_edge) -> None:
     assert asked("/nope", "operator-key") == (404, "not_found")
 
 
+def test_a_key_for_operators_has_the_configuration_read_anew(guarded_edge) -> None:
+    def asked(key: str) -> int:
+        return guarded_edge.http.post("/v1/admin/reload", headers={"authorization": f"Bearer {key}"}).status_code
+
+    assert asked("second-key") == 403
+    assert not guarded_edge.notebook.reloads.acquire(blocking=False)
+    assert asked("operator-key") == 200
+    assert guarded_edge.notebook.reloads.acquire(blocking=False)
+
+
+def test_without_keys_nobody_has_the_configuration_read_anew(edge) -> None:
+    reply = edge.http.post("/v1/admin/reload")
+    assert (reply.status_code, reply.json()["code"]) == (403, "forbidden")
+    assert not edge.notebook.reloads.acquire(blocking=False)
+
+
 def test_no_work_is_done_for_a_key_that_is_not_for_scoring(guarded_edge) -> None:
     guarded_edge.service.received.clear()
     operator = {"authorization": "Bearer operator-key"}
