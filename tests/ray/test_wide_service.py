@@ -1,0 +1,196 @@
+"""A service laid out wide: encoders of their own, two gateways that count keys in a Redis, images by their URL."""
+
+import base64
+import csv
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+
+from plumbline_serve.ray_environment import temp_dir
+from tests.keys import add_key
+from tests.redis_server import RedisServer, running_redis
+from tests.services import RunningService, encoded, picture, start_service
+
+pytestmark = pytest.mark.ray
+WAIT_S = 60.0
+NUM_GATEWAYS = 2
+COUNTED, FREE = "a-counted-key", "a-free-key"
+ITEMS_AN_HOUR = 20
+NUM_CALLS, ITEMS_A_CALL = 8, 5
+CONFIG = """
+replicas: {{layout: split, num_gateways: 2, num_encoders: 1}}
+auth: {{keys_file: {keys}, limits_url: "{redis}"}}
+urls:
+  enabled: true
+  allow_hosts: [127.0.0.1]
+  allow_networks: [127.0.0.0/8]
+  allow_ports: [{port}]
+  ca_file: {authority}
+"""
+
+
+class ImageHost(BaseHTTPRequestHandler):
+    """Has one image, and a way to where images may not come from."""
+
+    def do_GET(self) -> None:
+        if self.path == "/away":
+            self.send_response(302)
+            self.send_header("location", "https://169.254.169.254/latest/meta-data/")
+            self.send_header("content-length", "0")
+            self.end_headers()
+            return
+        image = encoded(picture(5), "PNG")
+        self.send_response(200)
+        self.send_header("content-length", str(len(image)))
+        self.end_headers()
+        self.wfile.write(image)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@dataclass
+class Wide:
+    """The running service and what is around it."""
+
+    service: RunningService
+    host: str
+    """Of images, as URLs begin."""
+
+    def client(self, key: str) -> httpx.Client:
+        return httpx.Client(base_url=self.service.url, headers={"authorization": f"Bearer {key}"}, timeout=WAIT_S)
+
+    def num_answered(self) -> list[int]:
+        """Requests of REST that each gateway has had, as HAProxy counts them."""
+        folders = Path(temp_dir()).glob("plumbline-*")
+        (path,) = (
+            found
+            for folder in folders
+            for configuration in folder.rglob("haproxy.cfg")
+            if f"127.0.0.1:{self.service.port}" in configuration.read_text(encoding="utf-8").split()
+            for found in folder.rglob("s")
+        )
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.connect(str(path))
+            admin.sendall(b"show stat\n")
+            text = b"".join(iter(lambda: admin.recv(2**16), b"")).decode()
+        rows = csv.DictReader(text.removeprefix("# ").splitlines())
+        ours = [row for row in rows if row["svname"].startswith("SERVE_REPLICA") and row["pxname"].startswith("http")]
+        return [int(row["stot"]) for row in ours if not row["pxname"].endswith("-probes")]
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with running_redis(tmp_path_factory.mktemp("redis"), password="a-password") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def wide(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory, engine_cache: str) -> Iterator[Wide]:
+    folder = tmp_path_factory.mktemp("wide")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    add_key(folder / "keys.yaml", COUNTED, rate=f"{ITEMS_AN_HOUR}/hour")
+    keys = add_key(folder / "keys.yaml", FREE, scopes=("score", "admin"))
+    with ExitStack() as stack:
+        host = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), ImageHost))
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        host.socket = context.wrap_socket(host.socket, server_side=True)
+        threading.Thread(target=host.serve_forever, daemon=True).start()
+        stack.callback(host.shutdown)
+        port = host.server_address[1]
+        config = CONFIG.format(keys=keys, redis=redis.url, port=port, authority=folder / "ca.pem")
+        service = start_service(folder, config, PLUMBLINE_CACHE_DIR=engine_cache)
+        found = Wide(service, f"https://127.0.0.1:{port}")
+        until = time.monotonic() + WAIT_S
+        while len(found.num_answered()) < NUM_GATEWAYS:  # HAProxy hears of the second one a little later
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        yield found
+        assert service.terminate() == 0
+
+
+def body(seed: int, num_items: int, **fields: Any) -> dict[str, Any]:
+    """Items with an image and texts of their own."""
+    image = {"b64": base64.b64encode(encoded(picture(seed), "PNG")).decode()}
+    items = [{"image": "a", "text": f"a red circle {seed} {number}"} for number in range(num_items)]
+    return {"images": {"a": image}, "items": items, "scorers": ["clipscore"], **fields}
+
+
+def test_a_key_is_counted_over_both_gateways_together(wide: Wide) -> None:
+    before = wide.num_answered()
+    replies = []
+    for seed in range(NUM_CALLS):
+        with wide.client(COUNTED) as client:  # a connection of its own
+            replies.append(client.post("/v1/score", json=body(seed, ITEMS_A_CALL)))
+    assert all(now > was for now, was in zip(wide.num_answered(), before, strict=True))
+    num_taken = ITEMS_AN_HOUR // ITEMS_A_CALL
+    assert [reply.status_code for reply in replies] == [200] * num_taken + [429] * (NUM_CALLS - num_taken)
+
+
+def test_without_a_key_nobody_is_answered_but_probes(wide: Wide) -> None:
+    with httpx.Client(base_url=wide.service.url, timeout=WAIT_S) as client:
+        assert client.post("/v1/score", json=body(0, 1)).status_code == 401
+        assert client.get("/metrics").status_code == 401
+        assert client.get("/readyz").status_code == 200
+
+
+def test_an_image_by_its_url_scores_as_the_same_image_sent(wide: Wide) -> None:
+    sources = [{"url": f"{wide.host}/a.png"}, {"b64": base64.b64encode(encoded(picture(5), "PNG")).decode()}]
+    items = [{"image": source, "text": "a red circle"} for source in sources]
+    with wide.client(FREE) as client:
+        found, sent = client.post("/v1/score", json={"items": items}).json()["results"]
+    assert found["status"] == "ok"
+    assert found["scores"] == sent["scores"]
+
+
+@pytest.mark.parametrize("path", ["{host}/away", "https://169.254.169.254/latest/meta-data/", "https://127.0.0.1:1/a"])
+def test_an_address_that_images_may_not_come_from_fails_its_item_alone(wide: Wide, path: str) -> None:
+    document = body(9, 1)
+    document["items"].append({"image": {"url": path.format(host=wide.host)}, "text": "a red circle"})
+    with wide.client(FREE) as client:
+        sent, fetched = client.post("/v1/score", json=document).json()["results"]
+    assert (sent["status"], fetched["status"]) == ("ok", "error")
+    assert fetched["error"]["status"] < 500
+
+
+def test_gateways_refuse_what_encoders_cannot_have_done_in_time(wide: Wide) -> None:
+    def post(document: dict[str, Any]) -> httpx.Response:
+        with wide.client(FREE) as client:
+            return client.post("/v1/score", json=document)
+
+    flood = [body(100 + seed, 64, scorers=["vqascore"]) for seed in range(24)]
+    with ThreadPoolExecutor(len(flood)) as callers:
+        flooding = [callers.submit(post, document) for document in flood]
+        refused = first_refusal(lambda number: post(body(500 + number, 1, scorers=["vqascore"], timeout_ms=100)))
+        for each in flooding:
+            assert each.result().status_code in {200, 429}
+    assert refused["code"] == "overloaded"
+    assert refused["reason"] in {"deadline", "late"}
+    assert refused["estimated_wait_ms"] > 0
+    assert post(body(900, 1)).status_code == 200
+
+
+def first_refusal(ask: Callable[[int], httpx.Response]) -> dict[str, Any]:
+    """The problem of the first request that is refused; asks until one is."""
+    until = time.monotonic() + WAIT_S
+    number = 0
+    while time.monotonic() < until:
+        number += 1
+        reply = ask(number)
+        if reply.status_code == 429:
+            return dict(reply.json())
+    raise AssertionError("no request was refused")
