@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from plumbline_serve.ports import free_port
 from plumbline_serve.ray_token import own_token
+from tests.programs import program_environment
 from tests.services import PATIENT
 
 pytestmark = pytest.mark.ray
@@ -44,7 +44,7 @@ def found(engine_cache, png_of, large_png, tmp_path_factory) -> dict[str, Any]:
         input=json.dumps(bodies),
         capture_output=True,
         text=True,
-        env=os.environ | ENVIRONMENT | own_token(tmp_path_factory.mktemp("token")),
+        env=program_environment(**ENVIRONMENT, **own_token(tmp_path_factory.mktemp("token"))),
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-4000:]

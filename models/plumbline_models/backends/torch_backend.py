@@ -95,7 +95,7 @@ class TorchBackend:
 
     def __init__(self, device: torch.device, *, precision: Precision, num_threads: int | None = None) -> None:
         self._device = device
-        self._precision = precision
+        self._precision: Precision = precision
         self._num_threads = num_threads
 
     @property

@@ -38,7 +38,10 @@ def licence_class(licence: str) -> LicenceClass:
 
 
 def _class_of_one(licence: str) -> LicenceClass:
-    return next((found for pattern, found in _PATTERNS if re.search(pattern, licence)), "unknown")
+    for pattern, found in _PATTERNS:
+        if re.search(pattern, licence):
+            return found
+    return "unknown"
 
 
 def check_licences(scorers: Iterable[Scorer], forbidden: Collection[LicenceClass]) -> None:

@@ -92,7 +92,7 @@ class TorchCompileBackend:
 
     def __init__(self, device: torch.device, *, precision: Precision, tuning: Tuning) -> None:
         self._device = device
-        self._precision = precision
+        self._precision: Precision = precision
         self._tuning = tuning
         self._store = EngineStore(tuning.cache_dir, tuning.engines_dir)
         self._fallback = Fallback(self.name, precision, tuning)

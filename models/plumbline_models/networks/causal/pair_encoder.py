@@ -49,7 +49,7 @@ class PrefixPairEncoder(CompiledEncoder[NetworkT, PreprocessedQuestion, Encoding
 
     kind: EncoderKind = "pair"
 
-    @property
+    @cached_property
     @abstractmethod
     def _prompt(self) -> ImagePrompt: ...
 

@@ -60,7 +60,7 @@ class PublishedNetwork(ABC):
                 family=self.family.name,
             )
 
-    @property
+    @cached_property
     @abstractmethod
     def config(self) -> Mapping[str, Any]:
         """`config.json`.
@@ -69,22 +69,22 @@ class PublishedNetwork(ABC):
             CheckpointError: It describes another network.
         """
 
-    @property
+    @cached_property
     @abstractmethod
     def folder(self) -> Path:
         """Where its small files are."""
 
-    @property
+    @cached_property
     @abstractmethod
     def vision_config(self) -> Mapping[str, Any]:
         """The tower's configuration."""
 
-    @property
+    @cached_property
     @abstractmethod
     def sha256(self) -> str:
         """Hex digest of the weights."""
 
-    @property
+    @cached_property
     @abstractmethod
     def label(self) -> str:
         """Short, for keys."""
@@ -94,7 +94,7 @@ class PublishedNetwork(ABC):
     def origin(self) -> Origin:
         """Where the weights come from; fetches nothing."""
 
-    @property
+    @cached_property
     @abstractmethod
     def network(self) -> Any:
         """The network with its weights, as the transformers library builds it; loaded once.
@@ -111,7 +111,7 @@ class PublishedNetwork(ABC):
             SetupError: One cannot be had, is not usable, or does not take what is overridden.
         """
 
-    @property
+    @cached_property
     def pixels(self) -> PixelPolicy:
         """How images are resized."""
         return self._pixels[0]

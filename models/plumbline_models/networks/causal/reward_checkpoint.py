@@ -102,7 +102,7 @@ class RewardCheckpoint(PublishedNetwork):
             )
         return config
 
-    @property
+    @cached_property
     def vision_config(self) -> Mapping[str, Any]:
         """The tower's configuration.
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +90,7 @@ def _layer(shards: Shards, name: str) -> nn.Linear:
     weight, bias = (shards.read_any(f"{name}.{part}").float() for part in ("weight", "bias"))
     if weight.ndim != 2 or bias.shape != weight.shape[:1]:  # noqa: PLR2004 - a matrix
         raise StateDictError(f"The checkpoint's {name} is no linear layer.", shape=tuple(weight.shape))
-    layer = torch.nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0])
+    layer = cast("nn.Linear", torch.nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0]))
     layer.weight, layer.bias = _fixed(weight), _fixed(bias)
     return layer
 
