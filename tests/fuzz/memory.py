@@ -86,7 +86,7 @@ def _broken_form(served: Served, chance: random.Random) -> int:
 
 def _deep_json(served: Served, chance: random.Random) -> int:
     body = b'{"items":' + b"[" * chance.randrange(1, 400_000)
-    assert served.rest("POST", "/v1/score", body, JSON).status_code == 400
+    assert served.rest("POST", "/v1/score", body, JSON).status_code in {400, 413}  # not closed, or more than is read
     return len(body)
 
 

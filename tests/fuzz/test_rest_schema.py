@@ -31,6 +31,8 @@ CHECKS: list[Any] = [
     response_schema_conformance,
     status_code_conformance,
 ]
+BEYOND_SCHEMAS = "a min below its max"
+"""What is refused of what the schema allows: JSON Schema compares no two numbers."""
 load_all_checks()
 
 
@@ -54,7 +56,9 @@ def check(served: Served, case: Any) -> None:
         document = reply.json()
         check_problems(document)
         if case.meta.generation.mode is GenerationMode.POSITIVE:
-            assert document.get("code") != "invalid_field", "what the schema allows is of the schema"
+            faults = document.get("errors", ()) if document.get("code") == "invalid_field" else ()
+            unsaid = [fault for fault in faults if BEYOND_SCHEMAS not in fault["detail"]]
+            assert not unsaid, "what the schema allows is of the schema"
 
 
 def _make_sound(document: Any, image: str) -> None:
