@@ -124,9 +124,9 @@ def test_little_is_computed_for_callers_that_left(service, png_of) -> None:
         wait_until(lambda: metric(client, "plumbline_queue_items") == 0)
         unwanted, computed = (metric(client, name) - was for name, was in zip(names, before, strict=True))
     assert computed > 0
-    # Below 0.02 on a machine of its own, 0.027 on one with seven times its work, where leaving is noticed later. Half
-    # of all inputs are of callers that left.
-    assert unwanted < 0.05 * computed
+    # 1 of 1,201 on an idle machine, 0.027 on one with seven times its work, where leaving is noticed later. Half of all
+    # inputs are of callers that left.
+    assert unwanted < 0.02 * computed
 
 
 @pytest.mark.parametrize(
