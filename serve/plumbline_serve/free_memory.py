@@ -24,7 +24,7 @@ class FreeMemory:
     """
 
     def __init__(self, give_back: Callable[[], object] | None = None, *, period_s: float = PERIOD_S) -> None:
-        self._give_back = give_back or _trim()
+        self._give_back = give_back or trimmer()
         self._period_s = period_s
         self._num_bytes = 0
         self._is_due = False
@@ -42,7 +42,7 @@ class FreeMemory:
         asyncio.get_running_loop().run_in_executor(None, give_back)
 
 
-def _trim() -> Callable[[], object] | None:
+def trimmer() -> Callable[[], object] | None:
     """What returns the free memory of this process; None where the system's allocator has no such call."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     return None if trim is None else lambda: trim(0)

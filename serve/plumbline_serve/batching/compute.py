@@ -1,12 +1,10 @@
 """Where encoders run, as a request sees it: in this process, each behind a batcher, or one hop away."""
 
 import asyncio
-import ctypes
 import itertools
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Literal, Protocol, TypeAlias
 
 from plumbline_models.core.errors import EngineError, NotReadyError
@@ -15,6 +13,7 @@ from plumbline_serve.batching.batcher import Batcher, BatchLimits
 from plumbline_serve.batching.load import EncoderLoad
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.runner import EncodedBatch
+from plumbline_serve.free_memory import trimmer
 from plumbline_serve.request_context import RequestContext
 
 log = logging.getLogger(__name__)
@@ -114,7 +113,8 @@ class LocalCompute:
             return took_s
 
         took_s = await asyncio.gather(*map(load, encoders))
-        await asyncio.to_thread(_give_memory_back)
+        if (give_back := trimmer()) is not None:  # what loading took and no longer holds: 30 MiB for the embedded four
+            await asyncio.to_thread(give_back)
         self._batchers = {
             encoder.key: Batcher(encoder, self._limits, self._observer, load_s=load_s)
             for encoder, load_s in zip(encoders, took_s, strict=True)
@@ -184,12 +184,6 @@ class LocalCompute:
         if key in self._encoders:
             raise NotReadyError("The service is still loading.", encoder=key)
         raise EngineError("The service has no such encoder.", encoder=key)
-
-
-def _give_memory_back() -> None:
-    """Have the C library return what loading took and no longer holds: 30 MiB for the embedded four, by glibc."""
-    with suppress(AttributeError, OSError):  # another library has no such call
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _load(encoder: Encoder) -> float:
