@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from plumbline_models.core.errors import InvalidFieldError
+from plumbline_models.decisions.fields import invalid
 
 MAX_N: Final = 4096
 _NUM_POINTS, _WIDEST = 20_001, 12.0  # of the quadrature; beyond so many deviations a density is below 1e-31
@@ -56,8 +56,10 @@ def certified_gain(n: int, correlation: float) -> float:
     Raises:
         InvalidFieldError: One of them is not as said.
     """
-    _check("n", is_right=1 <= n <= MAX_N, detail=f"is not between 1 and {MAX_N}")
-    _check("correlation", is_right=0.0 < correlation <= 1.0, detail="is not above 0 and at most 1")
+    if not 1 <= n <= MAX_N:
+        raise invalid("/n", f"is not between 1 and {MAX_N}")
+    if not 0.0 < correlation <= 1.0:
+        raise invalid("/correlation", "is not above 0 and at most 1")
     spread = math.sqrt(max(0.0, 1.0 - correlation**2) * chi2(n))
     return (normal_gain(n) - spread) / correlation
 
@@ -77,9 +79,3 @@ def largest_certified_n(correlation: float) -> int:
     while certified_gain(n + 1, correlation) > 0.0:  # it rises from 0 at 1 if it ever does, and then falls for good
         n += 1
     return n
-
-
-def _check(field: str, *, is_right: bool, detail: str) -> None:
-    if not is_right:
-        errors = [{"pointer": f"/{field}", "detail": detail}]
-        raise InvalidFieldError(f"The field {field} {detail}.", errors=errors)

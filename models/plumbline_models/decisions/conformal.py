@@ -19,7 +19,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from plumbline_models.core.errors import InvalidFieldError
+from plumbline_models.decisions.fields import invalid
 
 Direction: TypeAlias = Literal["keep_good", "reject_bad"]
 """`keep_good`: at most alpha of the good ones are lost. `reject_bad`: at most alpha of the bad ones pass."""
@@ -176,20 +176,15 @@ def _checked(scores: Sequence[float], labels: Sequence[bool]) -> NDArray[np.floa
     _check_lengths("labels", len(labels), len(scores))
     values = np.asarray(scores, dtype=np.float64)
     for index in np.flatnonzero(~np.isfinite(values)):
-        raise _invalid(f"/scores/{index}", "is not a finite number")
+        raise invalid(f"/scores/{index}", "is not a finite number")
     return values
 
 
 def _check_lengths(field: str, length: int, expected: int) -> None:
     if length != expected:
-        raise _invalid(f"/{field}", f"has {length} entries for {expected} scores")
+        raise invalid(f"/{field}", f"has {length} entries for {expected} scores")
 
 
 def _check_share(field: str, value: float) -> None:
     if not 0.0 < value < 1.0:
-        raise _invalid(f"/{field}", "is not between 0 and 1")
-
-
-def _invalid(pointer: str, detail: str) -> InvalidFieldError:
-    name = pointer.split("/")[1]
-    return InvalidFieldError(f"The field {name} {detail}.", errors=[{"pointer": pointer, "detail": detail}])
+        raise invalid(f"/{field}", "is not between 0 and 1")
