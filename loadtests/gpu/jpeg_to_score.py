@@ -151,7 +151,8 @@ def measure(measured: Measured, engine: Engine, offered: Offered) -> dict[str, A
 async def _measure(
     tower: _Tower, jpegs: Sequence[bytes], threads: ThreadPoolExecutor, offered: Offered
 ) -> dict[str, Any]:
-    limits = BatchLimits(max_queued=max(offered.num_images, offered.num_requests), max_linger_s=0.01)
+    most = max(len(jpegs), offered.num_images, offered.num_requests)  # all of these may wait: the tower may be slow
+    limits = BatchLimits(max_queued=most, max_linger_s=0.01)
     batcher = Batcher(tower, limits, _Unheard())
 
     async def score(jpeg: bytes) -> float:
