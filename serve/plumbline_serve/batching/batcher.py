@@ -4,8 +4,8 @@ A batch is never sealed while the encoder is busy: whatever has arrived by the t
 batches grow with load and a lone input waits for nobody. Where the encoder computes several batches at a time, what
 waits is divided among its free streams. When the queue is short but further inputs are known to
 be on their way (still being decoded), the batch waits for them for as long as a batch of its own would cost them
-beyond their share of this one (see `pace`), and at most `max_linger_s`. Whose inputs it takes is a matter of shares
-(see `input_queue`).
+beyond their share of this one (see `pace`), and at most `max_linger_s`. Texts wait for their images (see `siblings`).
+Whose inputs a batch takes is a matter of shares (see `input_queue`).
 
 What nobody waits for any more, because its caller left or its deadline passed, leaves the queue at once; so does what
 would be done only after its deadline.
@@ -15,22 +15,23 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from plumbline_models.core.errors import EngineError, OverloadedError
 from plumbline_models.core.protocols import Encoder, Preprocessed
-from plumbline_serve.batching.input_queue import Entry, InputQueue
+from plumbline_serve.batching.input_queue import Entry
 from plumbline_serve.batching.load import EncoderLoad, overloaded
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.pace import ArrivalRate
 from plumbline_serve.batching.runner import BatchRunner, EncodedBatch
+from plumbline_serve.batching.siblings import MAX_EARLY_S, Siblings
+from plumbline_serve.batching.waiting import Waiting
 from plumbline_serve.request_context import PRIORITIES, Priority, RequestContext
 
 EXPIRY_GRACE_S = 0.05  # callers whose own clock ends the wait go first, and take their inputs with them
 NEWEST_COST = 0.02  # what an input weighs in the average that announced ones are counted with
-MANY = 256  # inputs that wait: a look for what would be late takes time by their number
-LOOK_S = 0.02  # between two such looks where there are many
 
 log = logging.getLogger(__name__)
 
@@ -59,21 +60,30 @@ class Batcher:
         limits: How far it may go.
         observer: Hears of every batch.
         load_s: Seconds that loading the encoder took, with the first input that it ran.
+        siblings: The batchers of this process, which this one joins.
     """
 
-    def __init__(self, encoder: Encoder, limits: BatchLimits, observer: BatchObserver, *, load_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        limits: BatchLimits,
+        observer: BatchObserver,
+        *,
+        load_s: float = 0.0,
+        siblings: Siblings | None = None,
+    ) -> None:
         self._encoder = encoder
         self._limits = limits
         self._observer = observer
         self._runner = BatchRunner(encoder, load_s=load_s, min_stuck_s=limits.min_stuck_s)
-        self._queue = InputQueue()
-        self._told: dict[Priority, int] = {}
-        """What the observer last heard of each lane."""
+        self._waiting = Waiting(encoder.key, observer, self.wake)
+        self._queue = self._waiting.queue
         self._rates: dict[Priority, ArrivalRate] = {lane: ArrivalRate() for lane in PRIORITIES}
         self._input_cost = 1.0
-        self._looked_at = 0.0
         self._arrival = asyncio.Event()
-        self._num_expected = 0
+        self._expected: Counter[RequestContext] = Counter()
+        self._siblings = siblings or Siblings()
+        self._siblings.add(self)
         self._forming = asyncio.Lock()
         self._streams = [
             asyncio.create_task(self._run(), name=f"batcher {encoder.key} {stream}")
@@ -106,10 +116,36 @@ class Batcher:
             backlog=self._queue.backlog,
         )
 
-    def expect(self, num_inputs: int) -> None:
-        """Announce inputs that are being preprocessed, or take that back with a negative number."""
-        self._num_expected = max(0, self._num_expected + num_inputs)
-        if self._num_expected == 0:
+    @property
+    def is_busy(self) -> bool:
+        """As `Sibling.is_busy`."""
+        return not self._runner.num_free
+
+    @property
+    def input_s(self) -> float:
+        """As `Sibling.input_s`."""
+        return self._runner.pace.line.seconds(self._input_cost, self._most)
+
+    def has(self, context: RequestContext) -> bool:
+        """As `Sibling.has`."""
+        return context in self._expected or self._queue.has(context)
+
+    def wake(self) -> None:
+        """As `Sibling.wake`."""
+        self._arrival.set()
+
+    def expect(self, context: RequestContext, num_inputs: int) -> None:
+        """Announce inputs that are being preprocessed, or take that back with a negative number.
+
+        Args:
+            context: Of their request.
+            num_inputs: How many.
+        """
+        self._expected[context] += num_inputs
+        if self._expected[context] <= 0:
+            del self._expected[context]
+            self._siblings.changed(self)
+        if not self._expected:
             self._arrival.set()
 
     def reserve(self, context: RequestContext, num_inputs: int) -> None:
@@ -136,14 +172,14 @@ class Batcher:
             OverloadedError: The queue has no room for all of them, or they would be done too late.
         """
         entries = self._enqueue(inputs, context)
-        loop, is_bound = asyncio.get_running_loop(), math.isfinite(context.deadline.at_s)
-        expiry = loop.call_at(context.deadline.at_s + EXPIRY_GRACE_S, self._expire, entries) if is_bound else None
+        loop, at_s = asyncio.get_running_loop(), context.deadline.at_s + EXPIRY_GRACE_S
+        expiry = loop.call_at(at_s, self._waiting.expire, entries) if math.isfinite(at_s) else None
         try:
             encodings = await asyncio.gather(*(entry.future for entry in entries))
         finally:
             if expiry is not None:
                 expiry.cancel()
-            self._drop(entries)
+            self._waiting.drop(entries)
         for encoding in encodings:
             if isinstance(encoding, OverloadedError):
                 raise OverloadedError(encoding.detail, **encoding.facts)
@@ -165,7 +201,7 @@ class Batcher:
         if not stream.cancelled() and (fault := stream.exception()) is not None:
             log.error("%s has failed", stream.get_name(), exc_info=fault)
         if all(map(asyncio.Task.done, self._streams)):
-            for entry in self._drop(self._queue.entries()):
+            for entry in self._waiting.drop(self._queue.entries()):
                 entry.answer(_stopped())
 
     def _enqueue(self, inputs: Sequence[Preprocessed], context: RequestContext) -> list[Entry]:
@@ -182,9 +218,7 @@ class Batcher:
         self._rates[context.priority].count(size, now, self._runner.pace.line.rate_over_s(self._most))
         for entry in entries:
             self._input_cost += NEWEST_COST * (entry.cost - self._input_cost)
-            self._queue.push(entry, size)
-        self._tell()
-        self._arrival.set()
+        self._waiting.push(entries, size)
         return entries
 
     @property
@@ -207,15 +241,21 @@ class Batcher:
                     self._arrival.clear()
                     await self._arrival.wait()
                 await self._linger()
-                self._drop_late()
+                self._waiting.drop_late(lambda: self.load)
                 batch = self._take_batch() if self.num_queued else []  # all may have left meanwhile
             if batch:
                 await self._compute(batch)
 
     async def _linger(self) -> None:
         """Wait while the batch is not full and more inputs are on their way, until the oldest has waited enough."""
-        until = self._queue.oldest_s + min(self._limits.max_linger_s, self._runner.pace.fixed_s)
-        while 0 < self.num_queued < self._batch_cost() and self._num_expected:
+        await self._wait_while(lambda: bool(self._expected), min(self._limits.max_linger_s, self._runner.pace.fixed_s))
+        if self._encoder.kind == "text":
+            await self._wait_while(lambda: self._siblings.all_wait(self, self._queue.contexts), MAX_EARLY_S)
+
+    async def _wait_while(self, pays: Callable[[], bool], max_s: float) -> None:
+        """Let inputs come while the batch is not full and waiting pays, until the oldest has waited for so long."""
+        until = self._queue.oldest_s + max_s
+        while 0 < self.num_queued < self._batch_cost() and pays():
             self._arrival.clear()
             try:
                 async with asyncio.timeout_at(until):
@@ -229,59 +269,7 @@ class Batcher:
         Where further streams are free, no more than an equal share of all that waits.
         """
         max_items = math.ceil(self.num_queued / self._runner.num_free)
-        load, now, max_cost = self.load, time.monotonic(), self._batch_cost(looks=True)
-        batch = self._queue.fill(
-            max_cost, max_items, is_wanted=self._is_wanted, fits=lambda cost, at_s: load.fits(cost, at_s, now)
-        )
-        self._tell()
-        return batch
-
-    def _is_wanted(self, entry: Entry) -> bool:
-        if entry.context.deadline.has_passed and not entry.future.done():
-            self._answer_expired(entry)
-        return not entry.future.done()
-
-    def _answer_expired(self, entry: Entry) -> None:
-        self._observer.expired("queue")
-        entry.answer(entry.context.deadline.error("queue"))
-
-    def _expire(self, entries: Sequence[Entry]) -> None:
-        """Answer those that still wait although their deadline has passed."""
-        for entry in self._drop(entries):
-            self._answer_expired(entry)
-
-    def _drop_late(self) -> None:
-        """Refuse what would be done too late, unless that is all there is: then the estimate may be what is wrong."""
-        now = time.monotonic()
-        if self.num_queued > MANY and now < self._looked_at + LOOK_S:
-            return
-        self._looked_at, load = now, self.load
-        requests = self._queue.late(lambda request, cost: load.is_late(request, cost, now))
-        late = [entry for request in requests for entry in request.entries]
-        if late and len(late) < self.num_queued:
-            error = overloaded("The answer would come too late; try again later.", "late", load.drain_s, load.drain_s)
-            for entry in self._drop(late):
-                if entry.context.deadline.has_passed:
-                    self._answer_expired(entry)
-                else:
-                    self._observer.expired("forecast")
-                    entry.answer(error)
-
-    def _drop(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Take out of the queue those that still stand in it."""
-        dropped = [entry for entry in entries if not entry.started_at and self._queue.discard(entry)]
-        if dropped:
-            self._tell()
-            self._arrival.set()
-        return dropped
-
-    def _tell(self) -> None:
-        """Have the observer know of lanes that have changed."""
-        for lane in PRIORITIES:
-            num = self._queue.num_in(lane)
-            if num != self._told.get(lane, 0):
-                self._told[lane] = num
-                self._observer.queued(self._encoder.key, lane, num)
+        return self._waiting.take(self._batch_cost(looks=True), max_items, self.load)
 
     async def _compute(self, batch: list[Entry]) -> None:
         started = time.monotonic()
@@ -290,12 +278,14 @@ class Batcher:
             self._observer.waited(started - entry.queued_at)
         try:
             inputs, cost = [entry.preprocessed for entry in batch], sum(entry.cost for entry in batch)
+            self._siblings.changed(self)
             result, seconds = await self._runner.run(inputs, cost)
         except BaseException:
             for entry in batch:
                 entry.answer(_stopped())
             raise
         finally:
+            self._siblings.changed(self)
             ended = time.monotonic()
             for entry in batch:
                 entry.ended_at = ended

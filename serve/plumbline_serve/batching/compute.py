@@ -13,6 +13,7 @@ from plumbline_serve.batching.batcher import Batcher, BatchLimits
 from plumbline_serve.batching.load import EncoderLoad
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.runner import EncodedBatch
+from plumbline_serve.batching.siblings import Siblings
 from plumbline_serve.free_memory import trimmer
 from plumbline_serve.request_context import RequestContext
 
@@ -56,11 +57,12 @@ class Compute(Protocol):
         """Nothing further comes of a request, for any encoder."""
         ...
 
-    def expect(self, key: str, num_inputs: int) -> None:
+    def expect(self, key: str, context: RequestContext, num_inputs: int) -> None:
         """Announce inputs that are being preprocessed, so that a batch may wait for them a little.
 
         Args:
             key: Of the encoder.
+            context: Of their request.
             num_inputs: A negative number takes an announcement back.
         """
         ...
@@ -115,8 +117,9 @@ class LocalCompute:
         took_s = await asyncio.gather(*map(load, encoders))
         if (give_back := trimmer()) is not None:  # what loading took and no longer holds: 30 MiB for the embedded four
             await asyncio.to_thread(give_back)
+        siblings = Siblings()
         self._batchers = {
-            encoder.key: Batcher(encoder, self._limits, self._observer, load_s=load_s)
+            encoder.key: Batcher(encoder, self._limits, self._observer, load_s=load_s, siblings=siblings)
             for encoder, load_s in zip(encoders, took_s, strict=True)
         }
 
@@ -162,10 +165,10 @@ class LocalCompute:
         for batcher in self._batchers.values():
             batcher.release(context)
 
-    def expect(self, key: str, num_inputs: int) -> None:
+    def expect(self, key: str, context: RequestContext, num_inputs: int) -> None:
         """As `Compute.expect`."""
         if batcher := self._batchers.get(key):
-            batcher.expect(num_inputs)
+            batcher.expect(context, num_inputs)
 
     async def infos(self) -> Sequence[EncoderInfo]:
         """As `Compute.infos`."""

@@ -13,7 +13,7 @@ import bisect
 import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
 from plumbline_models.core.errors import PlumblineError
@@ -109,6 +109,15 @@ class InputQueue:
     def oldest_s(self) -> float:
         """When the oldest input came; infinity where none waits."""
         return next((entry.queued_at for entry in self._entries), math.inf)
+
+    @property
+    def contexts(self) -> Iterator[RequestContext]:
+        """Of the requests of which something waits."""
+        return (context for context, request in self._requests.items() if request.waiting)
+
+    def has(self, context: RequestContext) -> bool:
+        """Whether something of a request waits."""
+        return (request := self._requests.get(context)) is not None and bool(request.waiting)
 
     def num_in(self, lane: Priority) -> int:
         """Inputs that wait in a lane."""

@@ -92,7 +92,7 @@ class GroupedCompute:
         for group in self._groups.values():
             group.release(context)
 
-    def expect(self, key: str, num_inputs: int) -> None:
+    def expect(self, key: str, context: RequestContext, num_inputs: int) -> None:
         """As `Compute.expect`; not passed on, since a hop costs more than it would gain."""
 
     @property

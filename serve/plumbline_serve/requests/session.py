@@ -272,11 +272,11 @@ class RequestSession:
     @contextmanager
     def _announced(self, encoder: Encoder, num_inputs: int) -> Iterator[None]:
         """Have the encoder's next batch know of inputs that are on their way to it."""
-        self._tools.compute.expect(encoder.key, num_inputs)
+        self._tools.compute.expect(encoder.key, self._context, num_inputs)
         try:
             yield
         finally:
-            self._tools.compute.expect(encoder.key, -num_inputs)
+            self._tools.compute.expect(encoder.key, self._context, -num_inputs)
 
     def _spend(self, stage: str, seconds: float) -> None:
         with self._adding:  # images are decoded and preprocessed on several threads

@@ -12,6 +12,8 @@ from plumbline_serve.concurrency import Deadline
 from plumbline_serve.request_context import RequestContext
 from tests.serve.batching.gates import LIMITS, entered
 
+CONTEXT = RequestContext()
+
 
 @pytest.fixture
 async def gated(make_encoder, observer):
@@ -195,12 +197,12 @@ async def test_a_deadline_that_passes_in_the_queue_is_answered_while_the_encoder
 
 async def test_a_caller_that_leaves_while_its_batch_waits_for_more_stops_nothing(make_encoder, observer):
     batcher = Batcher(make_encoder(), BatchLimits(max_queued=64, max_linger_s=30.0, is_adaptive=False), observer)
-    batcher.expect(1)
+    batcher.expect(CONTEXT, 1)
     gone = asyncio.create_task(batcher.encode([1.0], RequestContext()))
     await asyncio.sleep(0.01)
     gone.cancel()
     await asyncio.gather(gone, return_exceptions=True)
-    batcher.expect(-1)
+    batcher.expect(CONTEXT, -1)
     assert (await batcher.encode([2.0], RequestContext())).encodings == [2.0]
     await batcher.close()
 
@@ -329,13 +331,13 @@ async def test_inputs_that_were_computed_for_nobody_are_counted(make_encoder, ob
 async def test_a_batch_waits_for_inputs_that_are_announced(make_encoder, observer):
     encoder = make_encoder()
     batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=30.0, is_adaptive=False), observer)
-    batcher.expect(2)
+    batcher.expect(CONTEXT, 2)
     first = asyncio.create_task(batcher.encode([1.0], RequestContext()))
     await asyncio.sleep(0.02)
     assert encoder.batches == []
     second = asyncio.create_task(batcher.encode([2.0], RequestContext()))
     await asyncio.sleep(0)
-    batcher.expect(-2)
+    batcher.expect(CONTEXT, -2)
     await asyncio.gather(first, second)
     assert encoder.batches == [[1.0, 2.0]]
     await batcher.close()
@@ -346,7 +348,7 @@ async def test_nothing_waits_for_announced_inputs_where_batches_gain_nothing(mak
     batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=30.0, is_adaptive=False), observer)
     batcher._runner.pace.learn(1.0, 1.0)
     batcher._runner.pace.learn(4.0, 4.0)
-    batcher.expect(1)
+    batcher.expect(CONTEXT, 1)
     assert (await batcher.encode([1.0], RequestContext())).encodings == [1.0]
     await batcher.close()
 
@@ -354,7 +356,7 @@ async def test_nothing_waits_for_announced_inputs_where_batches_gain_nothing(mak
 async def test_inputs_that_still_wait_when_the_batcher_closes_are_answered(make_encoder, observer):
     encoder = make_encoder()
     batcher = Batcher(encoder, BatchLimits(max_queued=64, max_linger_s=30.0, is_adaptive=False), observer)
-    batcher.expect(1)
+    batcher.expect(CONTEXT, 1)
     waiting = asyncio.create_task(batcher.encode([1.0], RequestContext()))
     await asyncio.sleep(0)
     await batcher.close()
