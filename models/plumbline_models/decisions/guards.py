@@ -16,21 +16,84 @@ is computed for one image by itself, so that it depends neither on a batch nor o
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plumbline_models.decisions.conformal import calibrate
+from plumbline_models.decisions.fields import invalid
+from plumbline_models.decisions.gaussian_discriminant import precision_of
 
 FALSE_ALARMS: Final = 0.01
 """The share of real images that a threshold flags, at most, on average over the images that it is set on."""
 LEAST_IMAGES: Final = math.ceil(1 / FALSE_ALARMS) - 1
-"""To set a threshold on."""
+"""To set a line on; as many again tell what real images are like."""
+LEAST_ANCHORS: Final = 8
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What real images are like, and texts: what an image is held against."""
+
+    mean: Vector
+    """`[D]`, of the encodings of real images."""
+    precision: Matrix
+    """`[D, D]`, of the same."""
+    centroid: Vector
+    """`[D]`, the mean of the anchors' encodings."""
+    anchor_line: float
+    """Above which an `anchor_mean` is suspect."""
+    distance_line: float
+    """Above which a `mahalanobis` is suspect."""
+    distances: Sequence[float]
+    """Of real images that the mean was not made of, ascending."""
+
+    @classmethod
+    def of(cls, images: Matrix, anchors: Matrix) -> Self:
+        """Of real images: every second tells what they are like, the others where lines are drawn.
+
+        Args:
+            images: `[N, D]`, unit norm.
+            anchors: `[A, D]`, unit norm: texts that have nothing in common.
+
+        Raises:
+            InvalidFieldError: They are too few, or hardly differ.
+        """
+        if len(images) < 2 * LEAST_IMAGES:
+            raise invalid("/images", f"are {len(images)}; at least {2 * LEAST_IMAGES} are needed")
+        if len(anchors) < LEAST_ANCHORS:
+            raise invalid("/texts", f"are {len(anchors)}; at least {LEAST_ANCHORS} are needed")
+        known, fresh = images[::2], images[1::2]
+        mean, centroid = known.mean(axis=0), anchors.mean(axis=0)
+        precision = precision_of(known - mean)
+        distances = sorted(mahalanobis(each, mean, precision) for each in fresh)
+        anchor_line = alarm_line([anchor_mean(each, centroid) for each in fresh])
+        return cls(mean, precision, centroid, anchor_line, alarm_line(distances), distances)
+
+    def is_suspect(self, encoding: Vector) -> bool:
+        """Whether an image looks as if it was made to fit many texts, or as none that is real.
+
+        Args:
+            encoding: `[D]`, unit norm.
+        """
+        distance = mahalanobis(encoding, self.mean, self.precision)
+        return anchor_mean(encoding, self.centroid) > self.anchor_line or distance > self.distance_line
+
+    def strangeness(self, encoding: Vector) -> float:
+        """The share of real images that are nearer to their mean, in [0, 1].
+
+        Args:
+            encoding: `[D]`, unit norm.
+        """
+        distance = mahalanobis(encoding, self.mean, self.precision)
+        return bisect_left(self.distances, distance) / len(self.distances)
 
 
 def anchor_mean(encoding: Vector, centroid: Vector) -> float:
@@ -114,14 +177,17 @@ def largest_drop(score: float, of_views: Sequence[float]) -> float:
     return score - min(of_views)
 
 
-def alarm_line(statistics: Sequence[float]) -> float | None:
+def alarm_line(statistics: Sequence[float]) -> float:
     """Above which a statistic is one that real images hardly have.
 
     Args:
-        statistics: Of real images, at least `LEAST_IMAGES`.
+        statistics: Of real images.
 
-    Returns:
-        None: there are too few.
+    Raises:
+        InvalidFieldError: They are fewer than `LEAST_IMAGES`.
     """
     good = [True] * len(statistics)
-    return calibrate(statistics, good, alpha=FALSE_ALARMS, direction="keep_good", higher_is_better=False).value
+    found = calibrate(statistics, good, alpha=FALSE_ALARMS, direction="keep_good", higher_is_better=False).value
+    if found is None:
+        raise invalid("/images", f"give {len(statistics)} numbers; at least {LEAST_IMAGES} are needed")
+    return found

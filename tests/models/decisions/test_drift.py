@@ -125,7 +125,7 @@ def test_a_limit_for_the_index_cries_wolf_where_windows_are_small_and_the_p_valu
 
 
 def test_an_empty_bin_does_not_decide():
-    assert psi([50, 50, 1], [50, 50, 0], added=ADDED) < 0.01 < psi([50, 50, 1], [50, 50, 0], added=1e-8)
+    assert psi([50, 50, 1], [50, 50, 0], added=ADDED) < 0.02 < psi([50, 50, 1], [50, 50, 0], added=1e-8)
 
 
 def test_e_values_pass_their_limit_in_one_of_twenty_runs_at_most_and_soon_where_something_drifts():

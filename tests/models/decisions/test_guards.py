@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from plumbline_models.core.errors import InvalidFieldError
 from plumbline_models.decisions.gaussian_discriminant import precision_of
 from plumbline_models.decisions.guards import (
     LEAST_IMAGES,
+    Guard,
     alarm_line,
     anchor_mean,
     farthest,
@@ -109,11 +111,43 @@ def test_a_drop_is_that_of_the_worst_view():
 
 def test_a_line_flags_one_real_image_in_a_hundred_and_needs_as_many():
     assert LEAST_IMAGES == 99
-    assert alarm_line([0.0] * 98) is None
+    with pytest.raises(InvalidFieldError, match="at least 99"):
+        alarm_line([0.0] * 98)
     rng = np.random.default_rng(2)
     rates = []
     for _ in range(300):
         line = alarm_line(list(rng.normal(size=400)))
-        assert line is not None
         rates.append(float(np.mean(rng.normal(size=2000) > line)))
     assert np.mean(rates) == pytest.approx(1 - 397 / 401, abs=3 * np.std(rates) / np.sqrt(300))
+
+
+def guard_and_fresh(rng: np.random.Generator) -> tuple[Guard, np.ndarray, np.ndarray]:
+    """A guard of images in a cone, fresh ones of the cone, and the texts that the guard has as anchors."""
+    axis = unit(rng.normal(size=24))
+    images, fresh = (unit(axis + 0.15 * rng.normal(size=(num, 24))) for num in (600, 2000))
+    texts = unit(rng.normal(size=(40, 24)))
+    return Guard.of(images, texts), fresh, texts
+
+
+def test_a_guard_flags_few_real_images_and_those_that_are_near_all_texts_or_far_from_all_images():
+    rng = np.random.default_rng(3)
+    guard, fresh, texts = guard_and_fresh(rng)
+    assert np.mean([guard.is_suspect(each) for each in fresh]) < 0.04  # two lines, each with 0.01
+    assert guard.is_suspect(unit(texts.mean(axis=0)))
+    assert guard.is_suspect(unit(rng.normal(size=24)))
+
+
+def test_strangeness_is_the_share_of_real_images_that_are_nearer():
+    guard, fresh, _ = guard_and_fresh(np.random.default_rng(4))
+    found = [guard.strangeness(each) for each in fresh]
+    assert np.mean(found) == pytest.approx(0.5, abs=0.05)
+    assert guard.strangeness(-guard.mean) == 1.0
+    assert guard.strangeness(guard.mean) == 0.0
+
+
+@pytest.mark.parametrize(("num_images", "num_texts", "field"), [(197, 8, "images"), (198, 7, "texts")])
+def test_too_few_images_or_texts_make_no_guard(num_images, num_texts, field):
+    rng = np.random.default_rng(5)
+    images, texts = unit(rng.normal(size=(num_images, 4))), unit(rng.normal(size=(num_texts, 4)))
+    with pytest.raises(InvalidFieldError, match=f"The field {field}"):
+        Guard.of(images, texts)
