@@ -34,7 +34,7 @@ THEIR_NAMES = {"low": ("none", "low")}  # they have no word for nothing
 def test_the_plain_index_is_the_toolkits(current, row):
     expected = EXPECTED["score"][current][row]
     reference = np.asarray(GIVEN["ref"])
-    inner = np.linspace(reference.min(), reference.max(), expected["details"]["n_bins"] + 1)[1:-1]
+    inner = np.linspace(reference.min(), reference.max(), expected["details"]["n_bins"] + 1)[1:-1].tolist()
     found = psi(counted(reference, inner), counted(GIVEN[current], inner), added=1e-8)
     assert found == pytest.approx(expected["statistic"], rel=1e-9)
 
@@ -44,7 +44,7 @@ def test_entropy_is_the_toolkits():
     assert np.mean(binary) == pytest.approx(EXPECTED["entropy_binary"]["statistic"], rel=1e-9)
     several = [entropy(each) for each in GIVEN["probs_multiclass"]]
     assert np.mean(several) == pytest.approx(EXPECTED["entropy_multiclass"]["statistic"], rel=1e-6)
-    assert (entropy([0.0]), entropy([1.0]), entropy([0.5])) == (0.0, 0.0, pytest.approx(1.0))
+    assert [entropy([0.0]), entropy([1.0]), entropy([0.5])] == pytest.approx([0.0, 0.0, 1.0])
 
 
 def test_e_values_are_the_toolkits():
@@ -116,7 +116,7 @@ def test_a_limit_for_the_index_cries_wolf_where_windows_are_small_and_the_p_valu
     fixed, ours = [], []
     for _ in range(400):
         reference, current = rng.normal(size=100), rng.normal(size=100)
-        inner = np.linspace(reference.min(), reference.max(), 11)[1:-1]
+        inner = np.linspace(reference.min(), reference.max(), 11)[1:-1].tolist()
         fixed.append(psi(counted(reference, inner), counted(current, inner), added=1e-8) >= 0.25)
         edges = quantile_edges(reference)
         ours.append(shift(counted(reference, edges), counted(current, edges)).p_value < 0.05)
