@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ async def towers(make_encoder, observer, monkeypatch):
     await asyncio.gather(*(batcher.close() for batcher in batchers))
 
 
-async def requested(images: Batcher, texts: Batcher, value: float) -> tuple[float, float]:
+async def requested(images: Batcher, texts: Batcher, value: float) -> tuple[Any, Any]:
     """One request for an image and its text."""
     context = RequestContext()
     image, text = await asyncio.gather(images.encode([value], context), texts.encode([value], context))
