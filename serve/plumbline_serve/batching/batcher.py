@@ -80,6 +80,8 @@ class Batcher:
         self._queue = self._waiting.queue
         self._rates: dict[Priority, ArrivalRate] = {lane: ArrivalRate() for lane in PRIORITIES}
         self._input_cost = 1.0
+        self._most = min(encoder.max_batch_cost, limits.max_batch)
+        """Cost of the largest batch; encoders know theirs once they are loaded."""
         self._arrival = asyncio.Event()
         self._expected: Counter[RequestContext] = Counter()
         self._siblings = siblings or Siblings()
@@ -220,11 +222,6 @@ class Batcher:
             self._input_cost += NEWEST_COST * (entry.cost - self._input_cost)
         self._waiting.push(entries, size)
         return entries
-
-    @property
-    def _most(self) -> float:
-        """The most cost of one batch; encoders know theirs once they are loaded."""
-        return min(self._encoder.max_batch_cost, self._limits.max_batch)
 
     def _batch_cost(self, *, looks: bool = False) -> float:
         return self._runner.pace.batch_cost(self._most, looks=looks) if self._limits.is_adaptive else self._most
