@@ -129,9 +129,15 @@ def _default(name: str, field: FieldInfo) -> str:
         return f"`{value // 10**6}MP`"
     if value is None or value == ():
         return "none"
+    return f"`{_written(value)}`"
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     if isinstance(value, tuple):
-        return f"`{list(value)}`"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+        return str(list(value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 if __name__ == "__main__":

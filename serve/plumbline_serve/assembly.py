@@ -31,6 +31,7 @@ from plumbline_serve.requests.service import CoreService
 from plumbline_serve.requests.session import SessionTools
 from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Settings
+from plumbline_serve.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Assembly:
     tools: SessionTools
     bytes_in_flight: BytesInFlight
     """Of all requests, for the edges to share."""
+    store: Store
+    """What outlives the process."""
 
     @property
     def decoder(self) -> ImageDecoder:
@@ -210,6 +213,7 @@ async def assembled(settings: Settings, scorers: Mapping[str, Scorer] | None = N
     finally:
         await compute.close()
         assembly.decoder.close()
+        assembly.store.close()
 
 
 def assemble(
@@ -240,7 +244,7 @@ def assemble(
         return exposition([instruments.snapshot()])
 
     service = CoreService(pipeline, compute, exposition=scrape or scrape_alone)
-    return Assembly(settings, service, instruments, scorers, tools, bytes_in_flight)
+    return Assembly(settings, service, instruments, scorers, tools, bytes_in_flight, Store(settings.store))
 
 
 def _tools_over(

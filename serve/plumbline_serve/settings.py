@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from plumbline_models.core.errors import ConfigError
@@ -22,6 +31,7 @@ from plumbline_models.weights.paths import anchored
 from plumbline_serve.access_settings import AuthSettings, EdgeSettings, Section, TlsSettings
 from plumbline_serve.environment_names import CONFIG_VARIABLE, check_names
 from plumbline_serve.group_settings import Gpus, GroupName, GroupSettings, faults
+from plumbline_serve.store_settings import DEFAULT_STORE, StoreUrl, anchored_store
 from plumbline_serve.url_settings import UrlSettings
 
 _RAW_CHANNELS = 4  # at most: with transparency
@@ -225,6 +235,9 @@ class Settings(BaseSettings):
     groups: dict[GroupName, GroupSettings] = {}
     cache_dir: HomePath = Path("~/.cache/plumbline")
     """Folder in which compiled engines are kept."""
+    store: StoreUrl = SecretStr(DEFAULT_STORE)
+    """Where decisions are kept: `sqlite:///PATH` for one machine, `postgresql://USER:PASSWORD@HOST:5432/DATABASE` for
+    several (the extra `postgresql`). Made when the first one is; nothing else needs it."""
     host: str = "0.0.0.0"  # noqa: S104 - a service listens  # nosec B104
     """Address to listen on. `127.0.0.1` keeps the service on this machine."""
     port: int = Field(default=8000, ge=1, le=65535)
@@ -331,6 +344,8 @@ def _anchor(values: dict[str, Any], folder: Path) -> dict[str, Any]:
             seen[section] = anchored(within, folder, "path")
         elif isinstance(within, dict) and isinstance(within.get(option), str):
             seen[section] = {**within, option: anchored(within[option], folder, "path")}
+    if isinstance(seen.get("store"), str):
+        seen["store"] = anchored_store(seen["store"], folder)
     if isinstance(seen.get("scorers"), dict):
         seen["scorers"] = anchor_sections(seen["scorers"], folder)
     return seen

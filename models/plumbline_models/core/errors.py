@@ -14,6 +14,10 @@
     │   ├── MissingTextError             422  missing_text
     │   ├── MissingQuestionsError        422  missing_questions
     │   ├── TextTooLongError             413  text_too_long
+    │   ├── UnknownArtefactError         404  unknown_artefact       no calibration of that name, say
+    │   ├── BoundToOtherError            422  bound_to_other         made with another scorer, weights or conventions
+    │   ├── NoThresholdError             422  no_threshold           calibrated on too few labels
+    │   ├── TooManyArtefactsError        413  too_many_artefacts     the store holds as many as it may
     │   └── ImageError                   422  image_unusable
     │       ├── MissingImageError        422  missing_image
     │       ├── ImageUndecodableError    422  image_undecodable      truncated, not read, or no image
@@ -30,6 +34,7 @@
     │   ├── OverloadedError              429  overloaded             no time left, or the queue is full
     │   ├── RateLimitedError             429  rate_limited           the caller's key has used what it may
     │   ├── NotReadyError                503  not_ready              still loading
+    │   ├── StoreUnavailableError        503  store_unavailable      full, locked, or not to be reached
     │   └── DrainingError                503  draining               about to stop
     ├── DeadlineExceededError            504  deadline_exceeded
     └── SetupError                       500  setup_failed           found at start-up, never in a request
@@ -154,6 +159,30 @@ class TextTooLongError(RequestError):
     status, code, title = 413, "text_too_long", "Text too long"
 
 
+class UnknownArtefactError(RequestError):
+    """The store holds nothing of that kind and name."""
+
+    status, code, title = 404, "unknown_artefact", "Unknown artefact"
+
+
+class BoundToOtherError(RequestError):
+    """What was kept was made with another scorer, other weights or other conventions than those that are loaded."""
+
+    code, title = "bound_to_other", "Bound to another"
+
+
+class NoThresholdError(RequestError):
+    """A calibration had too few labels for a threshold."""
+
+    code, title = "no_threshold", "No threshold"
+
+
+class TooManyArtefactsError(RequestError):
+    """The store holds as many of that kind as it may."""
+
+    status, code, title = 413, "too_many_artefacts", "Too many artefacts"
+
+
 class ImageError(RequestError):
     """One image cannot be used."""
 
@@ -260,6 +289,12 @@ class NotReadyError(CapacityError):
     """The encoders are still being loaded or compiled."""
 
     code, title = "not_ready", "Not ready"
+
+
+class StoreUnavailableError(CapacityError):
+    """What outlives the process cannot be read or written now; scoring goes on."""
+
+    code, title = "store_unavailable", "Store unavailable"
 
 
 class SupersededError(CapacityError):

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol, TypeAlias
 
 from plumbline_models.core.errors import EncodersAwayError, PlumblineError
-from plumbline_models.core.protocols import Scorer
+from plumbline_models.core.protocols import EncoderInfo, Scorer
 from plumbline_serve.concurrency import Deadline, together
 from plumbline_serve.messages import (
     ItemFailure,
@@ -83,6 +83,10 @@ class Pipeline:
         self.checks = checks
         self._tools = tools
         self._observer = observer
+
+    async def infos(self) -> Mapping[str, EncoderInfo]:
+        """The encoders that are loaded, by key."""
+        return {info.key: info for info in await self._tools.compute.infos()}
 
     async def score(self, request: ScoreRequest, caller: Caller = ANYONE) -> ScoreReply:
         """Score items in one batch; raises as `Service.score` does.

@@ -1,0 +1,61 @@
+"""What the values of each loaded scorer come from: the weights and conventions that a decision about them holds for."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from plumbline_models.core.protocols import Encoder, EncoderInfo, Scorer
+from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.settings import ImageSettings
+from plumbline_serve.store import Binding
+
+
+@dataclass(frozen=True, slots=True)
+class Bindings:
+    """Makes bindings of what is loaded.
+
+    Args:
+        conventions: What holds for every scorer of images: how files become pixels, by setting.
+    """
+
+    conventions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, images: ImageSettings) -> "Bindings":
+        """Those of a service with such settings."""
+        return cls({f"images.{name}": str(value) for name, value in images.model_dump().items()})
+
+    async def of_scorer(self, pipeline: Pipeline, scorer: Scorer) -> Binding:
+        """What a scorer's values come from.
+
+        Args:
+            pipeline: That it is loaded in.
+            scorer: One of it.
+        """
+        infos = await pipeline.infos()
+        own = self.conventions if scorer.image is not None else {}
+        digests = weights_of(infos, (scorer.image, scorer.text, scorer.pair))
+        return Binding(scorer.info.name, digests, {**own, **scorer.conventions})
+
+    async def of_encoder(self, pipeline: Pipeline, encoder: Encoder) -> Binding:
+        """What an encoder's encodings come from, under the encoder's key.
+
+        Args:
+            pipeline: That it is loaded in.
+            encoder: One of it.
+        """
+        infos = await pipeline.infos()
+        own = self.conventions if encoder.kind != "text" else {}
+        return Binding(encoder.key, weights_of(infos, (encoder,)), dict(own))
+
+
+def weights_of(infos: Mapping[str, EncoderInfo], encoders: Iterable[Encoder | None]) -> str:
+    """SHA-256 of the weights of encoders: that of their file where they share one, else of all their digests.
+
+    Args:
+        infos: Of what is loaded, by key.
+        encoders: Of one scorer.
+    """
+    found = [infos[each.key].sha256 for each in encoders if each is not None and each.key in infos]
+    digests = list(dict.fromkeys(found))
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()

@@ -1,0 +1,6 @@
+"""What must outlive a process: named artefacts, each bound to what it was made with, in SQLite or PostgreSQL."""
+
+from plumbline_serve.store.artefacts import Artefact, Binding, Kind
+from plumbline_serve.store.store import Store
+
+__all__ = ["Artefact", "Binding", "Kind", "Store"]

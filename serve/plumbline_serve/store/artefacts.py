@@ -1,0 +1,61 @@
+"""What the store keeps: documents by kind and name, each bound to the scorer that it was made with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from plumbline_models.core.errors import BoundToOtherError
+
+Kind: TypeAlias = Literal["calibration", "reference", "classifier", "guard"]
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What values come from: two of them may be compared where all of it is the same."""
+
+    scorer: str
+    """Its name; the key of an encoder, for what is made of encodings."""
+    weights: str
+    """SHA-256 of the weights behind it, in hexadecimal."""
+    conventions: Mapping[str, str]
+    """How the value is made, by setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """One thing that is kept."""
+
+    kind: Kind
+    name: str
+    """Unique among its kind."""
+    bound_to: Binding
+    document: Mapping[str, Any]
+    """JSON-ready; callers leave it as it is."""
+    created: datetime
+    """In UTC, to the millisecond."""
+
+    def check_bound_to(self, now: Binding) -> None:
+        """Refuse to be used with what it was not made with.
+
+        Args:
+            now: What it should be used with.
+
+        Raises:
+            BoundToOtherError: Scorer, weights or conventions are others.
+        """
+        if (difference := _difference(self.bound_to, now)) is not None:
+            raise BoundToOtherError(f"The {self.kind} {self.name} {difference}; make it again.", name=self.name)
+
+
+def _difference(then: Binding, now: Binding) -> str | None:
+    if then.scorer != now.scorer:
+        return f"was made with {then.scorer} and not with {now.scorer}"
+    if then.weights != now.weights:
+        return f"was made with other weights of {now.scorer} than those that are loaded"
+    names = [
+        name
+        for name in sorted({*then.conventions, *now.conventions})
+        if then.conventions.get(name) != now.conventions.get(name)
+    ]
+    return f"was made with another setting of {', '.join(names)} of {now.scorer}" if names else None
