@@ -87,11 +87,27 @@ def read_question_file(path: Path) -> QuestionFile:
         try:
             found.sets.append(layout.model_validate(row).read(id_))
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            found.faults[id_] = f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
+            found.faults[id_] = _fault(error)
         except InvalidFieldError as error:
             found.faults[id_] = error.detail
     return found
+
+
+def read_questions(given: Any) -> tuple[Question, ...]:
+    """Questions in our own layout: a list of texts, or of objects as the API has them.
+
+    Raises:
+        InvalidFieldError: They are none.
+    """
+    try:
+        return _Own.model_validate({"questions": given}).read("").questions
+    except ValidationError as error:
+        raise InvalidFieldError(f"The questions are not valid at {_fault(error)}") from error
+
+
+def _fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
 
 
 class _Layout(BaseModel, ABC):

@@ -16,6 +16,7 @@ import typer
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.precision import PrecisionChoice
 from plumbline_serve.cli.keys_command import keys
+from plumbline_serve.cli.offline_commands import batch
 
 FAILED, USAGE = 1, 2
 ENGINES = "plumbline_models.backends.store"
@@ -28,6 +29,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 cli.add_typer(keys, name="keys")
+cli.command()(batch)
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML settings; default: $PLUMBLINE_CONFIG.")]
 
 

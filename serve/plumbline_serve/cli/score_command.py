@@ -17,10 +17,11 @@ from plumbline_models.core.questions import Question
 from plumbline_models.text.question_files import read_question_file
 from plumbline_serve.assembly import Assembly, assembled, make_scorers
 from plumbline_serve.cli.results import literally, show_json, show_table
-from plumbline_serve.cli.score_files import Cutter, File, read
+from plumbline_serve.cli.score_files import Cutter
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.edge.rest.replies import score_document
 from plumbline_serve.messages import EncodedImage, Item, ScoreRequest, Timing
+from plumbline_serve.offline.image_files import File, read
 from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Settings
 

@@ -17,7 +17,8 @@ from plumbline_serve.cli.score_command import (
     joined,
     score_all,
 )
-from plumbline_serve.cli.score_files import Cutter, File
+from plumbline_serve.cli.score_files import Cutter
+from plumbline_serve.offline.image_files import File
 
 CHUNK_BYTES = 32 * 2**20  # half of the default limit of a request, for text and boundaries stand beside the files
 REQUEST_MS = 600_000.0  # patience with a server that computes large networks on a CPU

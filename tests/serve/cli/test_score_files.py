@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from plumbline_serve.cli.score_files import Cutter, File, read
+from plumbline_serve.cli.score_files import Cutter
+from plumbline_serve.offline.image_files import File, read
 
 
 @pytest.fixture

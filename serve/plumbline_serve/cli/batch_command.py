@@ -1,0 +1,171 @@
+"""`plumbline batch`: rows in, a table of scores out, and a summary for people."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from plumbline_models.core.errors import InvalidFieldError
+from plumbline_models.text.question_files import read_question_file
+from plumbline_serve.cli.results import literally, show_table
+from plumbline_serve.offline import batch
+from plumbline_serve.offline.batch import SHARD_ROWS, Job, Outcome
+from plumbline_serve.offline.outputs import Output, open_scored
+from plumbline_serve.offline.progress import metered
+from plumbline_serve.offline.readers import Reader, open_input
+from plumbline_serve.offline.report import collect, page
+from plumbline_serve.offline.report.thumbnails import Thumbnails
+from plumbline_serve.offline.rows import AskedQuestions, RowReading
+from plumbline_serve.offline.runners.chunks import Runner
+from plumbline_serve.offline.summary import QUANTILES, Sample
+from plumbline_serve.settings import load_settings
+
+OK, SOME_FAILED = 0, 1
+ENGINES = "plumbline_models.backends.store"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be scored, and into what."""
+
+    source: Path
+    output: Path
+    reading: RowReading
+    scorers: Sequence[str] | None = None
+    questions: Path | None = None
+
+    def document(self, kind: str) -> dict[str, Any]:
+        """What a run that goes on must have in common with the one before, JSON-ready.
+
+        Args:
+            kind: Of the input.
+        """
+        found = self.source.stat()
+        is_file = self.source.is_file()
+        return {
+            "input": str(self.source.resolve()),
+            "kind of input": kind,
+            "size of the input": found.st_size if is_file else None,
+            "time of the input": found.st_mtime_ns if is_file else None,
+            "image column": self.reading.image_column,
+            "text column": self.reading.text_column,
+            "text": self.reading.text,
+            "scorers": None if self.scorers is None else list(self.scorers),
+            "questions": None if self.questions is None else str(self.questions.resolve()),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where rows are scored: in this process, unless a server is named or Ray is asked for."""
+
+    config: Path | None = None
+    server: str | None = None
+    api_key: str | None = None
+    ca: Path | None = None
+    on_ray: bool = False
+
+    def runner(self, scorers: Sequence[str] | None) -> Runner:
+        """What scores there.
+
+        Args:
+            scorers: By name; None: all that are loaded.
+
+        Raises:
+            InvalidFieldError: Two places are named.
+        """
+        if self.server is not None and self.on_ray:
+            raise InvalidFieldError("Rows are scored through --server or on --ray, not both.")
+        if self.server is not None:
+            from plumbline_serve.offline.runners.through_server import Server, ServerRunner  # noqa: PLC0415 - gRPC
+
+            return ServerRunner(Server(self.server, self.api_key, self.ca), scorers)
+        settings = load_settings(self.config)
+        logging.getLogger(ENGINES).setLevel(logging.INFO)  # a first run compiles, which takes its time
+        if self.on_ray:
+            from plumbline_serve.offline.runners.on_ray import RayRunner  # noqa: PLC0415 - Ray
+
+            return RayRunner(settings, scorers)
+        from plumbline_serve.offline.runners.in_process import InProcessRunner  # noqa: PLC0415 - engines
+
+        return InProcessRunner(settings, scorers)
+
+
+def names_of(scorers: str | None) -> list[str] | None:
+    """Names with commas between them; None: all."""
+    return [name.strip() for name in scorers.split(",")] if scorers else None
+
+
+def reading_of(source: Path, reading: RowReading, *, questions: Path | None) -> RowReading:
+    """How columns become rows; relative paths of images are seen from the folder of the table.
+
+    Args:
+        source: Of the rows.
+        reading: Its columns.
+        questions: A file of questions.
+
+    Raises:
+        OSError: It cannot be read.
+        InvalidFieldError: It is of no layout that is read.
+    """
+    folder = source if source.is_dir() else source.absolute().parent
+    asked = None if questions is None else AskedQuestions(read_question_file(questions))
+    return replace(reading, folder=folder, asked=asked)
+
+
+def run(
+    asked: Asked,
+    place: Place,
+    *,
+    resumes: bool = False,
+    shard_rows: int = SHARD_ROWS,
+    report: Path | None = None,
+) -> int:
+    """Score, and say what came out.
+
+    Args:
+        asked: What.
+        place: Where.
+        resumes: Whether to go on with a run before.
+        shard_rows: Most rows of a shard.
+        report: File to write about the scores.
+
+    Raises:
+        PlumblineError: The input, the output or the configuration cannot be used.
+    """
+    output = Output.parse(asked.output)
+    reader = open_input(asked.source, asked.reading)
+    job = Job(output, asked.document(reader.kind), resumes, shard_rows)
+    outcome = None if job.is_done else _scored(job, reader, place, asked.scorers)
+    return _said(output, outcome, reader, report)
+
+
+def _scored(job: Job, reader: Reader, place: Place, scorers: Sequence[str] | None) -> Outcome:
+    with job.begun(), place.runner(scorers) as runner:
+        return batch.run(job, reader, runner, metered)
+
+
+def _said(output: Output, outcome: Outcome | None, reader: Reader, report: Path | None) -> int:
+    """Print the summary, and write the report."""
+    data = collect(open_scored(output.path), output.failures)
+    num_failed = data.failures.num_rows if outcome is None else outcome.num_failed
+    if report is not None:
+        with Thumbnails() as thumbnails:
+            pictures = thumbnails.of_rows(reader, data.numbers)
+        report.write_text(page(data, pictures), encoding="utf-8")
+    _show(data.sample, num_failed, output)
+    return SOME_FAILED if num_failed else OK
+
+
+def _show(sample: Sample, num_failed: int, output: Output) -> None:
+    table = Table("scorer", "rows", "mean", "least", *(f"{each:.0%}" for each in QUANTILES), "greatest")
+    for each in sample.summaries():
+        numbers = (each.mean, each.low, *each.quantiles, each.high)
+        table.add_row(literally(each.name), f"{each.num:,}", *(f"{number:.4g}" for number in numbers))
+    lines = [f"{sample.num_rows:,} rows in {output.path}"]
+    if num_failed:
+        lines.append(f"{num_failed:,} rows failed, wholly or in part: {output.failures}")
+    show_table(table, *map(literally, lines))

@@ -1,0 +1,43 @@
+"""`plumbline batch`, `compare`, `evaluate`: their arguments; what they need is imported when they run, see `main`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML settings; default: $PLUMBLINE_CONFIG.")]
+
+
+def batch(
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="Folder, .csv, .tsv, .jsonl, .parquet, or .tar of webdataset.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help=".parquet, .jsonl, .csv, or a folder of Parquet shards.")
+    ],
+    text: Annotated[str | None, typer.Option("--text", help="Of rows that have none.")] = None,
+    scorers: Annotated[str | None, typer.Option(help="Comma-separated; default: every loaded scorer.")] = None,
+    image_column: Annotated[str, typer.Option(help="Column of paths, addresses or bytes.")] = "image",
+    text_column: Annotated[str, typer.Option(help="Column of texts.")] = "text",
+    questions: Annotated[Path | None, typer.Option(help="File of questions about each text's images.")] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML file to write about the scores.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that ended early.")] = False,
+    shard_rows: Annotated[int, typer.Option(min=1, help="Most rows of a part that is written at once.")] = 4096,
+    config: ConfigOption = None,
+    server: Annotated[str | None, typer.Option(help="Score through a service: its gRPC address, host:9000.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="PLUMBLINE_API_KEY", help="For the server; other users see arguments.")
+    ] = None,
+    ca: Annotated[Path | None, typer.Option(help="PEM file of the authority of the server's certificate.")] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Score on the Ray cluster of $RAY_ADDRESS, or one here.")] = False,
+) -> None:
+    """Score many images from a folder or a table into a table."""
+    from plumbline_serve.cli import batch_command
+    from plumbline_serve.offline.rows import RowReading
+
+    reading = batch_command.reading_of(
+        source, RowReading(source, image_column, text_column, text=text), questions=questions
+    )
+    asked = batch_command.Asked(source, output, reading, batch_command.names_of(scorers), questions)
+    place = batch_command.Place(config, server, api_key, ca, on_ray=ray)
+    raise typer.Exit(batch_command.run(asked, place, resumes=resume, shard_rows=shard_rows, report=report))

@@ -1,0 +1,170 @@
+"""One run: rows in, shards out, and at last one output."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError
+from plumbline_serve.offline.facts import RunFacts
+from plumbline_serve.offline.outputs import Output
+from plumbline_serve.offline.progress import Meter
+from plumbline_serve.offline.readers import Reader
+from plumbline_serve.offline.runners.chunks import Document, Runner, Scored
+from plumbline_serve.offline.shards import FACTS_KEY, RUN_FILE, ShardFolder, shards_of, write_line, written
+
+SHARD_ROWS = 4096
+SHARD_AFTER_S = 60.0
+"""Seconds after which a shard is written although it is not full: what a run that is killed has to do again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the rows, those of runs before included."""
+
+    num_rows: int
+    num_failed: int
+    """Rows that failed as a whole, or with a scorer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Where a run writes, and what a run that goes on must have in common with the one before."""
+
+    output: Output
+    asked: Document
+    """Input and options, JSON-ready."""
+    resumes: bool = False
+    shard_rows: int = SHARD_ROWS
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the output is whole already; only a run that goes on may find it so."""
+        output = self.output
+        return self.resumes and output.kind != "folder" and output.path.exists() and not output.parts.exists()
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Hold the output, whose shards no other process writes meanwhile.
+
+        Raises:
+            InvalidFieldError: It is there already, is being written, or belongs to another run.
+        """
+        output = self.output
+        is_there = output.path.exists() if output.kind != "folder" else output.path.is_file()
+        if is_there and not self.resumes:
+            raise InvalidFieldError(f"{output.path} is there already.")
+        if output.parts.is_dir() and shards_of(output.parts) and not self.resumes:
+            raise InvalidFieldError(f"{output.parts} holds a run that was begun: --resume goes on with it.")
+        output.parts.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(output.parts / ".lock", timeout=0)
+        try:
+            with lock:
+                self._check_run(output.parts / RUN_FILE)
+                yield
+        except Timeout as error:
+            raise InvalidFieldError(f"Another process writes {output.path}.") from error
+
+    def _check_run(self, path: Path) -> None:
+        if path.is_file() and shards_of(path.parent):
+            before = orjson.loads(path.read_bytes())
+            if changed := sorted(key for key in self.asked | before if before.get(key) != self.asked.get(key)):
+                raise InvalidFieldError(f"The run that was begun had another {', '.join(changed)}.")
+            return
+        with written(path) as draft:
+            draft.write_bytes(write_line(self.asked))
+
+
+def run(job: Job, reader: Reader, runner: Runner, meter: Callable[[int | None, int], Any]) -> Outcome:
+    """Score all rows that no shard holds yet, and make the output.
+
+    Args:
+        job: Begun.
+        reader: Of the input.
+        runner: Entered.
+        meter: Makes what shows how far it is, of all rows and those done, as a context.
+
+    Raises:
+        InvalidFieldError: The shards that are there have scores of other weights or conventions, or of other rows.
+    """
+    shards = ShardFolder(job.output.parts, runner.facts, dict(reader.types()))
+    found = shards.shards()
+    start = found[-1].end if found else 0
+    if found:
+        _check_facts(found[-1].path, runner.facts)
+        _check_last(shards, reader, start)
+    with meter(reader.count(), start) as shown:
+        _write_shards(job, shards, runner.score_from(reader, start), shown)
+    outcome = outcome_of(job.output.parts)
+    job.output.join(shards)
+    return outcome
+
+
+def outcome_of(parts: Path) -> Outcome:
+    """What became of the rows that shards hold.
+
+    Args:
+        parts: Their folder.
+    """
+    shards = shards_of(parts)
+    num_failed = sum(num_failed_rows(shard.failures) for shard in shards)
+    return Outcome(shards[-1].end if shards else 0, num_failed)
+
+
+def num_failed_rows(path: Path) -> int:
+    """Different rows in a side file; 0 where there is none."""
+    if not path.is_file():
+        return 0
+    count, last = 0, None
+    with path.open("rb") as file:
+        for line in file:
+            number = orjson.loads(line)["row"]
+            count += number != last
+            last = number
+    return count
+
+
+def _write_shards(job: Job, shards: ShardFolder, results: Iterator[Scored], meter: Meter) -> None:
+    held: list[Scored] = []
+    written_s = job.clock()
+    try:
+        for scored in results:
+            held.append(scored)
+            meter.advance(1, int(has_failed(scored)))
+            if len(held) >= job.shard_rows or job.clock() - written_s >= SHARD_AFTER_S:
+                shards.write(held)
+                held, written_s = [], job.clock()
+    except (KeyboardInterrupt, PlumblineError):
+        if held:
+            shards.write(held)
+        raise
+    if held:
+        shards.write(held)
+
+
+def has_failed(scored: Scored) -> bool:
+    """Whether the row failed, or one of its scorers."""
+    result = scored.result
+    return result["status"] != "ok" or any("error" in score for score in result["scores"].values())
+
+
+def _check_facts(path: Path, facts: RunFacts) -> None:
+    before = RunFacts.model_validate_json(pq.read_schema(path).metadata[FACTS_KEY])
+    if before.scorers.keys() != facts.scorers.keys():
+        raise InvalidFieldError(f"The run that was begun had the scorers {', '.join(before.scorers)}.")
+    for name, scorer in facts.scorers.items():
+        if before.scorers[name].binds != scorer.binds:
+            raise InvalidFieldError(f"The run that was begun had other weights or conventions of {name}.")
+
+
+def _check_last(shards: ShardFolder, reader: Reader, start: int) -> None:
+    row = next(reader.rows(start - 1, start), None)
+    if row is None or row.name != shards.last_name:
+        raise InvalidFieldError(f"The input has changed since the run was begun: its row {start - 1} is another.")

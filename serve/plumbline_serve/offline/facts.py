@@ -1,0 +1,89 @@
+"""What scores were made by: conventions and weights of each scorer, kept in the output beside them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+VERSION = 1
+
+
+class ScorerFacts(BaseModel):
+    """One scorer, as it was loaded."""
+
+    model_config = ConfigDict(frozen=True)
+
+    conventions: dict[str, str] = {}
+    """How the value is made, by setting."""
+    weights: dict[str, str] = {}
+    """SHA-256 of the weights, by encoder."""
+    precision: str = ""
+    backend: str = ""
+    low: float | None = None
+    high: float | None = None
+    higher_is_better: bool = True
+    needs: tuple[str, ...] = ()
+    summary: str = ""
+
+    @property
+    def binds(self) -> Mapping[str, Any]:
+        """What values must share to be compared."""
+        return {"conventions": self.conventions, "weights": self.weights}
+
+
+class RunFacts(BaseModel):
+    """All scorers of a run, by name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int = VERSION
+    scorers: dict[str, ScorerFacts] = {}
+
+
+class Entry(Protocol):
+    """A loaded scorer, as the service or its client describes it."""
+
+    id: Any
+    summary: Any
+    conventions: Any
+    encoders: Any
+    precision: Any
+    backend: Any
+    low: Any
+    high: Any
+    higher_is_better: Any
+    needs: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """The scorers and encoders that are loaded."""
+
+    scorers: Iterable[Any]
+    """With the fields of `Entry`."""
+    encoders: Iterable[Any]
+    """With `key` and `sha256`."""
+    names: Iterable[str] | None = field(default=None)
+    """Of the scorers that run; None: all."""
+
+    def facts(self) -> RunFacts:
+        """What is kept of them."""
+        digests = {encoder.key: encoder.sha256 for encoder in self.encoders}
+        wanted = None if self.names is None else set(self.names)
+        found = {each.id: _facts(each, digests) for each in self.scorers if wanted is None or each.id in wanted}
+        return RunFacts(scorers=found)
+
+
+def _facts(entry: Entry, digests: Mapping[str, str]) -> ScorerFacts:
+    return ScorerFacts(
+        conventions=dict(entry.conventions),
+        weights={key: digests.get(key, "") for key in entry.encoders},
+        precision=entry.precision,
+        backend=entry.backend,
+        low=entry.low,
+        high=entry.high,
+        higher_is_better=entry.higher_is_better,
+        needs=tuple(entry.needs),
+        summary=entry.summary,
+    )

@@ -1,0 +1,65 @@
+"""A folder of images, in the order of their paths; the caption of each lies beside it, as `NAME.txt`."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from plumbline_models.core.errors import InvalidFieldError
+from plumbline_serve.offline.image_files import shown
+from plumbline_serve.offline.rows import Row, RowReading
+
+IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+MAX_CAPTION_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class FolderReader:
+    """Images of a folder and of those within it; only the names of one folder at a time are in memory."""
+
+    path: Path
+    reading: RowReading
+    kind: str = "folder"
+
+    def count(self) -> int:
+        """As `Reader.count`."""
+        return sum(1 for _ in _images(self.path))
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Iterator[Row]:
+        """As `Reader.rows`."""
+        found = islice(enumerate(_images(self.path)), start, stop)
+        return (self._row(number, path) for number, path in found)
+
+    def types(self) -> Mapping[str, Any]:
+        """None are said."""
+        return {}
+
+    def _row(self, number: int, path: Path) -> Row:
+        columns: dict[str, Any] = {}
+        fault: InvalidFieldError | None = None
+        try:
+            columns[self.reading.text_column] = _caption(path.with_suffix(".txt"))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            fault = InvalidFieldError(f"The caption beside the image cannot be read: {type(error).__name__}.")
+        row = self.reading.row(number, columns, shown(path.relative_to(self.path)))
+        return replace(row, image=path, error=fault or row.error)
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    for name, is_folder in found:
+        if is_folder:
+            yield from _images(folder / name)
+        elif os.path.splitext(name)[1].lower() in IMAGE_ENDINGS:  # noqa: PTH122 - millions of names
+            yield folder / name
+
+
+def _caption(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(MAX_CAPTION_BYTES)
+    return data.decode("utf-8-sig").strip()

@@ -1,0 +1,1 @@
+"""Where rows are scored: in this process, by a server, or on a Ray cluster."""

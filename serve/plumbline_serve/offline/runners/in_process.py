@@ -1,0 +1,166 @@
+"""Rows scored by engines in this process, without Ray and without sockets."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AsyncExitStack
+from typing import Any, Self, TypeVar
+
+import orjson
+
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError
+from plumbline_serve.assembly import assembled, make_scorers
+from plumbline_serve.edge.rest.replies import score_document, write_json
+from plumbline_serve.messages import EncodedImage, ImageSource, Item, ScoreRequest, UrlImage
+from plumbline_serve.offline.facts import Described, RunFacts
+from plumbline_serve.offline.readers import Reader
+from plumbline_serve.offline.rows import Picture, Row, Url
+from plumbline_serve.offline.runners.chunks import ChunkBounds, Document, Scored, failure, joined, readable
+from plumbline_serve.requests.service import CoreService
+from plumbline_serve.requests.validation import Checks
+from plumbline_serve.settings import Settings
+
+T = TypeVar("T")
+IN_FLIGHT = 4
+"""Requests under way: while one is encoded, the next is decoded, and a third is read."""
+PATIENCE_MS = 1e9  # nobody waits for a row; one that had to wait long is no overload
+
+
+class InProcessRunner:
+    """Engines on a thread with an event loop of its own; a context manager.
+
+    Args:
+        settings: How; scorers that are not asked for are not loaded.
+        scorers: By name; None: all that are configured.
+
+    Raises:
+        PlumblineError: When it is entered: the configuration cannot work, or there is no such scorer.
+    """
+
+    def __init__(self, settings: Settings, scorers: Sequence[str] | None = None) -> None:
+        limits = settings.limits.model_copy(update={"max_wait_ms": PATIENCE_MS})
+        self._settings = settings.model_copy(update={"limits": limits})
+        self._names = scorers
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="plumbline-offline", daemon=True)
+        self._stack = AsyncExitStack()
+        self._service: CoreService | None = None
+        self._facts = RunFacts()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            self._run(self._open()).result()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._run(self._stack.aclose()).result()
+        finally:
+            self._stop()
+
+    @property
+    def facts(self) -> RunFacts:
+        """As `Runner.facts`."""
+        return self._facts
+
+    @property
+    def bounds(self) -> ChunkBounds:
+        """How much one request may hold here."""
+        limits = self._settings.limits
+        usual = ChunkBounds(int(limits.max_image_bytes))
+        return ChunkBounds(
+            int(limits.max_image_bytes),
+            min(usual.max_rows, limits.max_items),
+            min(usual.max_bytes, int(limits.max_request_bytes)),
+            limits.max_questions,
+        )
+
+    def score_from(self, reader: Reader, start: int) -> Iterator[Scored]:
+        """As `Runner.score_from`."""
+        return self.score(reader.rows(start))
+
+    def score(self, rows: Iterable[Row]) -> Iterator[Scored]:
+        """The results of rows, in their order.
+
+        Args:
+            rows: Read as results are taken.
+        """
+        under_way: deque[tuple[list[Row], Future[list[Document]]]] = deque()
+        try:
+            for chunk in self.bounds.cut(rows):
+                under_way.append((chunk, self._run(self._score(readable(chunk)))))
+                if len(under_way) >= IN_FLIGHT:
+                    yield from _finished(under_way)
+            while under_way:
+                yield from _finished(under_way)
+        finally:
+            for _, future in under_way:
+                future.cancel()
+
+    async def _open(self) -> None:
+        scorers = make_scorers(self._settings)
+        if self._names is not None:
+            chosen = Checks(self._settings.limits, scorers).scorers(self._names) or []
+            scorers = {scorer.info.name: scorer for scorer in chosen}
+        service = (await self._stack.enter_async_context(assembled(self._settings, scorers))).service
+        self._facts = Described(await service.scorers(), await service.encoders()).facts()
+        self._service = service
+
+    async def _score(self, rows: Sequence[Row]) -> list[Document]:
+        """The results of rows; where they are too many for one request, of each half."""
+        if not rows or self._service is None:
+            return []
+        request = ScoreRequest([_item(row) for row in rows], scorers=self._names, priority="batch")
+        try:
+            reply = await self._service.score(request)
+        except PlumblineError as error:
+            if len(rows) == 1:
+                return [failure(rows[0], error)]
+            middle = len(rows) // 2
+            return [*await self._score(rows[:middle]), *await self._score(rows[middle:])]
+        results: list[Document] = orjson.loads(write_json(score_document(reply)))["results"]
+        return results
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def _finished(under_way: deque[tuple[list[Row], Future[list[Document]]]]) -> Iterator[Scored]:
+    chunk, future = under_way[0]
+    results = future.result()
+    under_way.popleft()
+    yield from joined(chunk, results)
+
+
+def _item(row: Row) -> Item:
+    return Item(
+        id=str(row.number),
+        image=_source(row.image),
+        text=row.text,
+        references=row.references,
+        reference_image=_source(row.reference_image),
+        phrases=row.phrases,
+        questions=row.questions,
+    )
+
+
+def _source(picture: Picture | None) -> ImageSource | None:
+    match picture:
+        case None:
+            return None
+        case bytes():
+            return EncodedImage(picture)
+        case Url(address=address):
+            return UrlImage(address)
+    raise InvalidFieldError("The image was not read.")

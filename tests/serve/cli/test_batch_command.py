@@ -1,0 +1,99 @@
+"""`plumbline batch` as it is typed, in this process, on the embedded encoder."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from plumbline_models.core.errors import InvalidFieldError, UnknownScorerError
+from plumbline_serve.cli.main import cli
+from plumbline_serve.offline.outputs import open_scored
+
+runner = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def _on_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The backend that compiles nothing."""
+    scorers = '{"clipscore": {}, "fclipscore": {}}'
+    settings = {"BACKEND": "torch", "PRECISION": "fp32", "CACHE_DIR": str(tmp_path / "cache"), "SCORERS": scorers}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"PLUMBLINE_{name}", value)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Plain images with captions beside them, and one that is none."""
+    path = tmp_path / "images"
+    path.mkdir()
+    for colour in ("red", "blue", "green", "white"):
+        Image.new("RGB", (64, 64), colour).save(path / f"{colour}.png")
+        (path / f"{colour}.txt").write_text("a red square", encoding="utf-8")
+    (path / "broken.png").write_bytes(b"no image")
+    (path / "broken.txt").write_text("a star", encoding="utf-8")
+    return path
+
+
+def batch(*arguments: str | Path) -> Result:
+    return runner.invoke(cli, ["batch", *map(str, arguments)])
+
+
+def test_scores_are_those_of_the_score_command(folder: Path, tmp_path: Path) -> None:
+    ran = batch(folder, "-o", tmp_path / "out.parquet", "--report", tmp_path / "report.html")
+    assert ran.exit_code == 1
+    assert "4 rows in" in ran.stdout
+    assert "1 rows failed" in ran.stdout
+    lines = {line["image"]: line for line in open_scored(tmp_path / "out.parquet").lines()}
+    images = [folder / name for name in sorted(lines)]
+    alone = runner.invoke(cli, ["score", *map(str, images), "--text", "a red square", "--json"])
+    for result in json.loads(alone.stdout)["results"]:
+        line = lines[Path(result["id"]).name]
+        assert line["clipscore"] == pytest.approx(result["scores"]["clipscore"]["value"], abs=1e-6)
+        assert [word["text"] for word in line["fclipscore.words"]] == ["a", "red", "square"]
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert html.count("data:image/jpeg;base64,") > 4
+    assert "image_undecodable" in html
+
+
+def test_only_the_scorers_that_are_asked_for_run(folder: Path, tmp_path: Path) -> None:
+    assert batch(folder, "-o", tmp_path / "out.jsonl", "--scorers", "clipscore").exit_code == 1
+    assert list(open_scored(tmp_path / "out.jsonl").facts.scorers) == ["clipscore"]
+
+
+def test_a_run_that_is_whole_is_left_as_it_is(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.png").unlink()
+    arguments = (folder, "-o", tmp_path / "out.csv", "--scorers", "clipscore")
+    assert batch(*arguments).exit_code == 0
+    before = (tmp_path / "out.csv").read_bytes()
+    assert batch(*arguments, "--resume").exit_code == 0
+    assert (tmp_path / "out.csv").read_bytes() == before
+    assert isinstance(batch(*arguments).exception, InvalidFieldError)
+
+
+def test_questions_of_a_file_are_asked(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PLUMBLINE_SCORERS", '{"questions": {}}')
+    (folder / "broken.png").unlink()
+    asked = {"prompt": "a red square", "questions": [{"text": "a red square", "tag": "colour"}, "a star"]}
+    (tmp_path / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
+    ran = batch(folder, "-o", tmp_path / "out.parquet", "--questions", tmp_path / "asked.json")
+    assert ran.exit_code == 0, ran.output
+    for line in open_scored(tmp_path / "out.parquet").lines():
+        assert len(line["questions.answers"]) == 2
+        assert set(line["questions.rates"]) == {"colour"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        pytest.param(["--scorers", "vibes"], UnknownScorerError, id="unknown scorer"),
+        pytest.param(["--server", "localhost:9000", "--ray"], InvalidFieldError, id="two places"),
+    ],
+)
+def test_a_wrong_run_is_refused(folder: Path, tmp_path: Path, arguments: list[str], error: type[Exception]) -> None:
+    assert isinstance(batch(folder, "-o", tmp_path / "out", *arguments).exception, error)
+
+
+def test_an_input_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert isinstance(batch(tmp_path / "none.csv", "-o", tmp_path / "out").exception, InvalidFieldError)

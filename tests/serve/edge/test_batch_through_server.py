@@ -1,0 +1,115 @@
+"""Rows through a service over gRPC: the real edge and the real client, over a service of rules."""
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from plumbline_models.core.errors import OverloadedError, PlumblineError, UnknownScorerError
+from plumbline_serve.cli.main import cli
+from plumbline_serve.offline.outputs import open_scored
+from plumbline_serve.offline.rows import Row
+from plumbline_serve.offline.runners import through_server
+from plumbline_serve.offline.runners.chunks import Scored
+from plumbline_serve.offline.runners.through_server import Server, ServerRunner
+
+
+def rows(num_rows: int, text: str = "hi") -> list[Row]:
+    return [Row(number, f"{number}.png", image=bytes([number % 251]) * 3, text=text) for number in range(num_rows)]
+
+
+def scored(edge: Any, given: list[Row], scorers: list[str] | None = None) -> list[Scored]:
+    with ServerRunner(Server(edge.target), scorers) as runner:
+        return list(runner.score(given))
+
+
+def value(result: Scored) -> float:
+    found: float = result.result["scores"]["sum"]["value"]
+    return found
+
+
+def test_rows_come_back_in_their_order_over_many_streams(edge, monkeypatch) -> None:
+    monkeypatch.setattr(through_server, "WINDOW", 3)
+    given = rows(70)
+    results = scored(edge, given)
+    assert [each.row.number for each in results] == list(range(70))
+    assert [value(each) for each in results] == [float(number % 251) for number in range(70)]
+    assert {request.priority for request in edge.service.received} == {"batch"}
+
+
+def test_what_is_too_many_for_the_service_is_sent_in_halves_and_learnt(edge) -> None:
+    with ServerRunner(Server(edge.target)) as runner:
+        assert [each.row.number for each in runner.score(rows(64))] == list(range(64))
+        assert runner._bounds.max_rows <= edge.settings.limits.max_items
+        edge.service.received.clear()
+        list(runner.score(rows(16)))
+    assert {len(request.items) for request in edge.service.received} == {8}
+
+
+def test_a_row_that_is_refused_alone_fails_alone(edge) -> None:
+    large = Row(0, "large.png", image=bytes(3 * 2**19), text="x")
+    first, second = scored(edge, [large, Row(1, "b.png", image=b"\x03", text="x")])
+    assert first.result["error"]["code"] == "request_too_large"
+    assert value(second) == 1.0
+
+
+def test_rows_that_cannot_be_read_are_not_sent(edge, tmp_path: Path) -> None:
+    given = [Row(0, "none.png", image=tmp_path / "none.png"), *rows(3)[1:]]
+    results = scored(edge, given)
+    assert [each.result["status"] for each in results] == ["error", "ok", "ok"]
+    assert [len(request.items) for request in edge.service.received] == [2]
+
+
+class Busy:
+    """Refuses the first requests for lack of room."""
+
+    def __init__(self, inner: Any, num_refused: int) -> None:
+        self._inner, self._left, self._lock = inner, num_refused, threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def score(self, request: Any, caller: Any = None) -> Any:
+        with self._lock:
+            self._left -= 1
+            if self._left >= 0:
+                raise OverloadedError("Full.", retry_after_s=0.01)
+        return await self._inner.score(request)
+
+
+def test_a_busy_service_is_asked_again(edge, open_over) -> None:
+    busy = open_over(edge.settings, Busy(edge.service, num_refused=2))
+    results = scored(busy, rows(20))
+    assert [each.result["status"] for each in results] == ["ok"] * 20
+
+
+def test_nothing_is_sent_to_a_service_without_the_scorer(edge) -> None:
+    with pytest.raises(UnknownScorerError):
+        scored(edge, rows(1), ["vibes"])
+
+
+def test_a_service_that_is_not_there_or_wants_a_key_is_said(edge, guarded_edge) -> None:
+    for target in ("127.0.0.1:1", "http://localhost:8000", guarded_edge.target):
+        with pytest.raises(PlumblineError):
+            scored(type("Elsewhere", (), {"target": target}), rows(1))
+
+
+def test_the_command_streams_through_a_service(edge, guarded_edge, tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_bytes(bytes([3 * number]))
+    table = tmp_path / "rows.jsonl"
+    lines = [{"image": f"{number}.png", "text": "hi", "seed": number} for number in range(5)]
+    table.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    arguments = ["batch", str(table), "-o", str(tmp_path / "out.parquet"), "--server", guarded_edge.target]
+    ran = CliRunner().invoke(cli, arguments, env={"PLUMBLINE_API_KEY": "first-key"})
+    assert ran.exit_code == 1, ran.output
+    assert isinstance(ran.exception, SystemExit), ran.exception
+    found = open_scored(tmp_path / "out.parquet")
+    assert [(line["seed"], line["sum"]) for line in found.lines()] == [(0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0)]
+    assert found.facts.scorers["sum"].conventions == {"scale": "2"}
+    assert found.facts.scorers["sum"].weights == {"mini/image": "00"}
+    [failed] = (tmp_path / "out.failed.jsonl").read_text().splitlines()
+    assert json.loads(failed)["row"] == 4
