@@ -20,12 +20,14 @@ from plumbline_models.scorers import build_each, build_scorers
 from plumbline_serve.batching import BatchLimits, Compute, LocalCompute
 from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.cpu_pools import CpuPools
+from plumbline_serve.drift import LiveWindows
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.free_memory import FreeMemory
 from plumbline_serve.metrics import Instruments, exposition
 from plumbline_serve.requests.admission import Admission
 from plumbline_serve.requests.images import DecodedImages
+from plumbline_serve.requests.looks import ImageLooks
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.service import CoreService
 from plumbline_serve.requests.session import SessionTools
@@ -235,8 +237,10 @@ def assemble(
         pools=pools,
         decoder=ImageDecoder(_policy(settings), max_decode_s=settings.limits.max_decode_s),
         fetcher=_fetcher(settings, bytes_in_flight),
+        windows=LiveWindows(settings.drift.window_s),
         **_tools_over(settings, scorers, compute, pools, instruments),
     )
+    instruments.windows = tools.windows
     checks = Checks(settings.limits, scorers)
     pipeline = Pipeline(scorers, checks, tools=tools, observer=instruments)
 
@@ -267,7 +271,8 @@ def decoded_images(settings: Settings, scorers: Iterable[Scorer]) -> DecodedImag
         scorers: Whose encoders read images.
     """
     num_readers = sum(encoder.kind == "image" for encoder in encoders_of(scorers))
-    return DecodedImages(int(settings.replicas.decoded_bytes) if num_readers > 1 else 0)
+    looks = ImageLooks() if settings.drift.images else None
+    return DecodedImages(int(settings.replicas.decoded_bytes) if num_readers > 1 else 0, looks)
 
 
 def num_cpus() -> int:

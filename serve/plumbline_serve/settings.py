@@ -192,6 +192,15 @@ class ReplicaSettings(Section):
     """Seconds that requests under way may still take once the service was told to stop."""
 
 
+class DriftSettings(Section):
+    """How scores given are watched."""
+
+    window_s: float = Field(default=3600.0, ge=6, le=30 * 86400)
+    """Seconds of scores that are held against a reference. A sixth of them is dropped at a time."""
+    images: bool = True
+    """Whether brightness, edges and entropy of decoded images are counted beside scores: 0.1 ms per image."""
+
+
 class LicenceSettings(Section):
     """Which weights may be used."""
 
@@ -222,6 +231,7 @@ class Settings(BaseSettings):
     scorers: dict[str, dict[str, Any]] | None = None
     """Scorers to load, each with its own section. Default: all four on the embedded networks."""
     licences: LicenceSettings = LicenceSettings()
+    drift: DriftSettings = DriftSettings()
     images: ImageSettings = ImageSettings()
     limits: Limits = Limits()
     urls: UrlSettings = UrlSettings()

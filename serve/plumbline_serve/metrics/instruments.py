@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Score
+from plumbline_serve.drift import LiveWindows
 from plumbline_serve.messages import ScoreOrError, ScorerEntry
 from plumbline_serve.metrics.merge import Snapshot, read_registry
 
@@ -95,11 +96,14 @@ class Instruments:
         self._registry = _Registry()
         self._process, self._numbers = uuid.uuid4().hex, itertools.count()
         self._edge, self._compute = _EdgeMetrics(self._registry), _ComputeMetrics(self._registry)
+        self.windows: LiveWindows | None = None
+        """Goes out with each snapshot; None: this process gives no scores."""
         self._registry.gauge("plumbline_build_info", "What is running.", "version").labels(_version()).set(1)
 
     def snapshot(self) -> Snapshot:
         """All values at this moment."""
-        return Snapshot(self._process, next(self._numbers), read_registry(self._registry))
+        slices = {} if self.windows is None else self.windows.slices()
+        return Snapshot(self._process, next(self._numbers), read_registry(self._registry), slices)
 
     def request(self, route: str, protocol: str, code: str, seconds: float) -> None:
         """An edge answered.

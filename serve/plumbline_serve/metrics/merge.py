@@ -7,6 +7,8 @@ from typing import TypeAlias
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
+from plumbline_serve.drift import Slices
+
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 FACTS = frozenset({"plumbline_model_info", "plumbline_build_info"})
 """Gauges that say what is so: 1, however many processes say it."""
@@ -34,6 +36,8 @@ class Snapshot:
     number: int
     """Grows with each snapshot of the process."""
     families: Families
+    slices: Slices = field(default_factory=dict)
+    """What is counted of scores, to be held against references."""
 
 
 class LastSnapshots:

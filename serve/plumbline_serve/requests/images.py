@@ -28,6 +28,7 @@ from plumbline_models.images.headers import read_header
 from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_serve.concurrency import release
 from plumbline_serve.messages import Base64Image, BrokenImage, EncodedImage, ImageSource, RawImage, UrlImage
+from plumbline_serve.requests.looks import ImageLooks
 from plumbline_serve.work import Work
 
 log = logging.getLogger(__name__)
@@ -57,9 +58,11 @@ class DecodedImages:
 
     Args:
         max_bytes: Of all pixels together; an image that takes more by itself is not kept.
+        looks: Looks at each image that is decoded; None: nobody wants to know.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, looks: ImageLooks | None = None) -> None:
+        self.looks = looks
         self._kept: ByteBoundedCache[PixelsKey, Pixels] = ByteBoundedCache(
             max_bytes, lambda pixels: pixels.nbytes, evicts="oldest"
         )
@@ -71,14 +74,15 @@ class DecodedImages:
 
     def open(self) -> "RequestPixels":
         """One request's part."""
-        return RequestPixels(self._kept)
+        return RequestPixels(self._kept, self.looks)
 
 
 class RequestPixels:
     """One request's part; for any thread. Once it is closed it keeps nothing, also of what is decoded only then."""
 
-    def __init__(self, kept: ByteBoundedCache[PixelsKey, Pixels]) -> None:
+    def __init__(self, kept: ByteBoundedCache[PixelsKey, Pixels], looks: ImageLooks | None) -> None:
         self._kept = kept
+        self.looks = looks
         self._lock = threading.Lock()
         self._keys: set[PixelsKey] | None = set()
 
@@ -155,6 +159,8 @@ class RequestImage:
                 self._error = pixels
             else:
                 self._decoded.put(self._key, pixels)
+                if self._decoded.looks is not None:
+                    self._decoded.looks.look(self.digest, pixels)
             return pixels
 
 

@@ -174,6 +174,7 @@ class Pipeline:
             for index, score in zip(indices, _each(column, len(indices)), strict=True):
                 scores[index][name] = score
                 self._observer.scored(name, score)
+                session.given(name, cases[index].image, score)
         return scores
 
     def judge(self, judge: Judge, case: Case, scores: Mapping[str, ScoreOrError]) -> ScoreOrError:

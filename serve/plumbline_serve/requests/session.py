@@ -13,11 +13,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_models.core.protocols import Embedded, Encoder, PairInput, Preprocessed, Scorer
+from plumbline_models.core.protocols import Embedded, Encoder, PairInput, Preprocessed, Score, Scorer
 from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_serve.batching import Compute
 from plumbline_serve.concurrency import together
 from plumbline_serve.cpu_pools import CpuPools
+from plumbline_serve.drift import LiveWindows
 from plumbline_serve.encoding_cache import Claim, EncodingCache, EncodingKey, EncodingOrError
 from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.messages import ImageSource, ScoreOrError, Timing, UrlImage
@@ -54,6 +55,8 @@ class SessionTools:
     admission: Admission
     fetcher: UrlFetcher | None = None
     """None: images by URL are refused."""
+    windows: LiveWindows | None = None
+    """Counts the scores given; None: nobody watches them."""
 
 
 @dataclass(slots=True)
@@ -208,6 +211,20 @@ class RequestSession:
         """
         work = Work(scorer.info.name, len(batch.texts or ()) + 1)
         return await self._tools.pools.score.run(scorer.score, batch, context=self._context, work=work)
+
+    def given(self, scorer: str, image: ImageSource | None, score: ScoreOrError) -> None:
+        """Have a score be counted where scores are watched.
+
+        Args:
+            scorer: That gave it.
+            image: Of what.
+            score: What it gave.
+        """
+        if self._tools.windows is None or not isinstance(score, Score):
+            return
+        opened, looks = None if image is None else self._images.get(image), self._tools.decoded.looks
+        look = looks.get(opened.digest) if looks is not None and isinstance(opened, RequestImage) else None
+        self._tools.windows.scored(scorer, score.value, look)
 
     async def _fetched(self, images: Sequence[ImageSource]) -> Sequence[ImageSource]:
         """The images, those by URL replaced by their files, or by what is wrong with them."""
