@@ -14,7 +14,7 @@ from plumbline_models.core.arrays import Pixels
 GRID: Final = 64
 """Rows and columns that are looked at, at the most."""
 _LEVELS: Final = 64
-_LUMA: Final = np.asarray([0.299, 0.587, 0.114])  # ITU-R BT.601
+_LUMA: Final = np.asarray([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _WHITE: Final = 255.0
 
 
@@ -44,14 +44,14 @@ def statistics_of(pixels: Pixels) -> ImageStatistics:
     counts = np.bincount((here.ravel() * (_LEVELS / (_WHITE + 1.0))).astype(np.int64), minlength=_LEVELS)
     shares = counts[counts > 0] / here.size
     return ImageStatistics(
-        brightness=float(here.mean()) / _WHITE,
+        brightness=min(1.0, float(here.mean(dtype=np.float64)) / _WHITE),
         edges=float(np.mean(changes)) / _WHITE if changes else 0.0,
         entropy=max(0.0, -float((shares * np.log(shares)).sum()) / float(np.log(_LEVELS))),
     )
 
 
 def _luma(pixels: Pixels) -> np.ndarray:
-    return np.asarray(pixels @ _LUMA)
+    return np.asarray(pixels.reshape(-1, 3).astype(np.float32) @ _LUMA).reshape(pixels.shape[:2])
 
 
 def _difference(one: np.ndarray, other: np.ndarray) -> float:
