@@ -39,7 +39,7 @@ def compare(reference: Reference, window: Window, e_value: float) -> DriftEntry:
         for name, bins in reference.images.items()
         if (each := _shift(bins, window.images.get(name, Counts()))) is not None
     }
-    known = {"e_value": e_value >= E_LIMIT}
+    known: dict[DriftSignal, bool] = {"e_value": e_value >= E_LIMIT}
     if found is not None:
         known["score"] = _fires(found, P_LIMIT)
     if images:
@@ -48,8 +48,8 @@ def compare(reference: Reference, window: Window, e_value: float) -> DriftEntry:
     if now is not None and reference.entropy is not None:
         apart = abs(now[0] / now[2] - reference.entropy[0] / reference.entropy[2])
         known["uncertainty"] = apart >= LEAST_ENTROPY and mean_shift(reference.entropy, now) < P_LIMIT
-    weights = {name: weight for name, weight in WEIGHTS.items() if name in known}
-    triggered = [name for name in weights if known[name]]
+    weights: dict[str, float] = {name: weight for name, weight in WEIGHTS.items() if name in known}
+    triggered = [name for name in WEIGHTS if known.get(name, False)]
     return DriftEntry(
         psi=None if found is None else found.psi,
         p_value=None if found is None else found.p_value,
