@@ -241,6 +241,8 @@ class ScorerEntry(ReplyModel):
     """How the value is made, as configured, by setting."""
     context_length: int | None = None
     """Tokens that a text is cut to; None where no text is cut."""
+    demo: bool = False
+    """Whether it computes with a demonstration network, which knows drawings of simple shapes and no photographs."""
 
 
 class EncoderEntry(ReplyModel):
@@ -260,6 +262,8 @@ class EncoderEntry(ReplyModel):
     notes: Mapping[str, str] = Field(default_factory=dict)
     licence_class: str = ""
     """`permissive`, `copyleft`, `restricted`, `non-commercial` or `unknown`."""
+    demo: bool = False
+    """Whether it is a demonstration network of the package."""
 
 
 class ScorersReply(ReplyModel):

@@ -8,7 +8,7 @@ from typing import Any
 from plumbline_models.core.errors import ConfigError
 from plumbline_serve.settings import Settings, load_settings
 
-FIXED = ("host", "port", "grpc_port", "tls", "limits", "edge")
+FIXED = ("host", "port", "grpc_port", "tls", "limits", "edge", "log_format")
 """Settings of HAProxy and of Ray's servers, which are told of them when they start."""
 
 

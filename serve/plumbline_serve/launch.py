@@ -32,8 +32,10 @@ from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.app import APP_NAME, grpc_options
 from plumbline_serve.config_source import ConfigSource
 from plumbline_serve.deployments.lean_node import lean_nodes
+from plumbline_serve.deployments.logs import log_as_the_command_does, relay_lines
 from plumbline_serve.deployments.transport import translated
 from plumbline_serve.haproxy import LOOPBACK
+from plumbline_serve.logs import LogFormat
 from plumbline_serve.ports import ANY_HOST
 from plumbline_serve.ray_environment import OBJECT_STORE_BYTES, reserved_cpus, shortage
 from plumbline_serve.redeploy import Running, await_application, deploy
@@ -59,6 +61,8 @@ class Place:
     """Where this machine is answered, over REST and over gRPC."""
     agent_ports: Mapping[str, int]
     """Of Ray's agents, as Ray names them."""
+    log_format: LogFormat
+    """Of what this machine's processes log."""
 
 
 @contextmanager
@@ -75,7 +79,9 @@ def running(settings: Settings, source: ConfigSource, place: Place, report: Repo
         RuntimeError: The application could not be deployed.
     """
     _on_signal(_leave)
+    log_as_the_command_does()
     _start_ray(settings, place.agent_ports)
+    relay_lines(place.log_format)
     _on_signal(_leave)  # again: Ray has installed a handler of its own
     report(Stage.STARTED)
     try:
@@ -134,7 +140,7 @@ def _start_ray(settings: Settings, agent_ports: Mapping[str, int]) -> None:
                     address="local",
                     include_dashboard=False,
                     object_store_memory=OBJECT_STORE_BYTES,
-                    logging_level=logging.WARNING,
+                    configure_logging=False,
                     num_cpus=_num_cpus(settings),
                 )
         except SystemExit:  # what Ray's own handler of SIGTERM raises
@@ -168,6 +174,7 @@ def _deploy(settings: Settings, inner_host: str) -> None:
             await_application()
             with suppress(TimeoutError):  # Ray gives its proxies a minute; on a busy machine they come up later
                 started.result()
+        log_as_the_command_does()  # again: Ray Serve has given its logger handlers
     except (RayError, RayServeException, TimeoutError) as error:
         log.warning("Ray says: %s", error)
         raise RuntimeError(f"Ray Serve could not be started ({type(error).__name__}).") from error

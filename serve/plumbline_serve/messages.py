@@ -301,6 +301,9 @@ class ScorerEntry:
     """How the value is made, as configured, by setting."""
     context_length: int | None
     """Tokens that a text is cut to; null where no text is cut."""
+    demo: bool = False
+    """True where it computes with a demonstration network of the package, which knows drawings of simple shapes and no
+    photographs; else absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +325,8 @@ class EncoderEntry:
     notes: Mapping[str, str]
     licence_class: str
     """`permissive`, `copyleft`, `restricted`, `non-commercial` or `unknown`; `licences.forbid` refuses by it."""
+    demo: bool = False
+    """True of a demonstration network of the package; else absent."""
 
 
 Request: TypeAlias = ScoreRequest | FilterRequest | RankRequest | EmbedRequest
@@ -329,16 +334,16 @@ Reply: TypeAlias = ScoreReply | FilterReply | RankReply | EmbedReply
 
 
 def errors_of(reply: Reply) -> Iterator[tuple[str, PlumblineError]]:
-    """What failed in a reply: the item, by id or index, with the scorer where it is one of several, and why."""
+    """What failed in a reply: the place, from 0, with the scorer where it is one of several, and why."""
     match reply:
         case RankReply(errors=errors):
-            yield from ((f"index {index}", error) for index, error in errors.items())
+            yield from ((str(index), error) for index, error in errors.items())
         case EmbedReply(vectors=vectors):
-            yield from ((f"index {i}", each) for i, each in enumerate(vectors) if isinstance(each, PlumblineError))
+            yield from ((str(i), each) for i, each in enumerate(vectors) if isinstance(each, PlumblineError))
         case _:
-            for result in reply.results:
+            for index, result in enumerate(reply.results):
                 if isinstance(result, ItemFailure):
-                    yield f"item {result.id!r}", result.error
+                    yield str(index), result.error
                 else:
                     found = result.scores.items()
-                    yield from ((f"item {result.id!r} {s}", e) for s, e in found if isinstance(e, PlumblineError))
+                    yield from ((f"{index} {s}", e) for s, e in found if isinstance(e, PlumblineError))

@@ -19,6 +19,7 @@ from plumbline_models.core.errors import SetupError
 from plumbline_serve.app import APP_NAME, application
 from plumbline_serve.assembly import make_scorers
 from plumbline_serve.config_source import ConfigSource
+from plumbline_serve.logs import set_level
 from plumbline_serve.processes import find
 from plumbline_serve.ray_environment import shortage
 from plumbline_serve.settings import Settings
@@ -59,6 +60,7 @@ class Running:
                 log.error("the new configuration is refused, and the one before goes on: %s", said)
             else:
                 self.settings = settings
+                set_level(settings.log_level)
                 log.warning("the new configuration answers callers")
 
 

@@ -31,6 +31,7 @@ from plumbline_models.weights.paths import anchored
 from plumbline_serve.access_settings import AuthSettings, EdgeSettings, Section, TlsSettings
 from plumbline_serve.environment_names import CONFIG_VARIABLE, check_names
 from plumbline_serve.group_settings import Gpus, GroupName, GroupSettings, faults
+from plumbline_serve.logs import LogLevel
 from plumbline_serve.store_settings import DEFAULT_STORE, StoreUrl, anchored_store
 from plumbline_serve.url_settings import UrlSettings
 
@@ -254,6 +255,10 @@ class Settings(BaseSettings):
     """Port of REST."""
     grpc_port: int = Field(default=9000, ge=1, le=65535)
     """Port of gRPC."""
+    log_level: LogLevel = "info"
+    """From which level on the service's lines are logged; each request is a line at `info`, probes at `debug`."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """Of the lines that the command writes to stderr. `auto`: `text` on a terminal, else `json`, an object a line."""
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 
@@ -269,7 +274,7 @@ class Settings(BaseSettings):
             return {}
         replicas = self.replicas
         whole = GroupSettings(
-            scorers=self._scorer_names,
+            scorers=self.scorer_names,
             replicas=replicas.num_encoders,
             cpus=replicas.encoder_cpus,
             gpus=replicas.encoder_gpus,
@@ -284,7 +289,8 @@ class Settings(BaseSettings):
         return self.model_copy(update={"replicas": replicas})
 
     @property
-    def _scorer_names(self) -> tuple[str, ...]:
+    def scorer_names(self) -> tuple[str, ...]:
+        """The scorers that are loaded, in their order."""
         if self.scorers is not None:
             return tuple(self.scorers)
         return tuple(scorer.info.name for scorer in SCORERS if scorer.info.has_embedded_weights)
@@ -298,7 +304,7 @@ class Settings(BaseSettings):
         for name in ("num_encoders", "encoder_cpus", "encoder_gpus"):
             if getattr(self.replicas, name) != ReplicaSettings.model_fields[name].default:
                 raise ValueError(f"groups says what replicas.{name} would")
-        if found := list(faults(self.groups, self._scorer_names)):
+        if found := list(faults(self.groups, self.scorer_names)):
             raise ValueError("; ".join(found))
         return self
 

@@ -232,7 +232,7 @@ class _Supervision:
             cause = "it did not stop in time."
         if cause is None:
             return None
-        print(f"The service ends: {cause}", file=sys.stderr, flush=True)  # noqa: T201 - for the caller
+        log.error("The service ends: %s", cause)
         return FAILED
 
     def _exit_status(self, how: int) -> int:
@@ -241,7 +241,7 @@ class _Supervision:
             return 0
         if code >= 0:
             return code
-        print(f"The service was ended by {signal.Signals(-code).name}.", file=sys.stderr, flush=True)  # noqa: T201
+        log.error("The service was ended by %s.", signal.Signals(-code).name)
         return FAILED
 
 

@@ -141,6 +141,7 @@ _SCORER: dict[str, Any] = {
     "licence": "MIT",
     "conventions": {"epsilon": "-5e-05"},
     "context_length": 77,
+    "demo": True,
     "precision": "fp32",
     "backend": "torch",
     "paper": "arXiv:1",
@@ -158,6 +159,7 @@ _ENCODER: dict[str, Any] = {
     "precision": "fp32",
     "device": "cpu",
     "notes": {"a": "b"},
+    "demo": True,
 }
 PB_SCORERS = pb.ListScorersReply(scorers=[pb.ScorerEntry(**{k: v for k, v in _SCORER.items() if v is not None})])
 

@@ -1487,6 +1487,7 @@ class ScorerEntry(_message.Message):
     CONVENTIONS_FIELD_NUMBER: _builtins.int
     CONTEXT_LENGTH_FIELD_NUMBER: _builtins.int
     NEEDS_FIELD_NUMBER: _builtins.int
+    DEMO_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     summary: _builtins.str
     low: _builtins.float
@@ -1505,6 +1506,8 @@ class ScorerEntry(_message.Message):
     """Of the weights behind it."""
     context_length: _builtins.int
     """Tokens that a text is cut to, those around it included; unset where no text is cut."""
+    demo: _builtins.bool
+    """Whether it computes with a demonstration network of the package."""
     @_builtins.property
     def encoders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keys of the encoders it uses, as ListModels shows them."""
@@ -1534,10 +1537,11 @@ class ScorerEntry(_message.Message):
         conventions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         context_length: _builtins.int | None = ...,
         needs: _abc.Iterable[_builtins.str] | None = ...,
+        demo: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_length", b"_context_length", "_high", b"_high", "_low", b"_low", "context_length", b"context_length", "high", b"high", "low", b"low"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_length", b"_context_length", "_high", b"_high", "_low", b"_low", "backend", b"backend", "context_length", b"context_length", "conventions", b"conventions", "encoders", b"encoders", "high", b"high", "higher_is_better", b"higher_is_better", "id", b"id", "licence", b"licence", "low", b"low", "needs", b"needs", "needs_text", b"needs_text", "paper", b"paper", "precision", b"precision", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_length", b"_context_length", "_high", b"_high", "_low", b"_low", "backend", b"backend", "context_length", b"context_length", "conventions", b"conventions", "demo", b"demo", "encoders", b"encoders", "high", b"high", "higher_is_better", b"higher_is_better", "id", b"id", "licence", b"licence", "low", b"low", "needs", b"needs", "needs_text", b"needs_text", "paper", b"paper", "precision", b"precision", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_length: _TypeAlias = _typing.Literal["context_length"]  # noqa: Y015
     _WhichOneofArgType__context_length: _TypeAlias = _typing.Literal["_context_length", b"_context_length"]  # noqa: Y015
@@ -1627,6 +1631,7 @@ class EncoderEntry(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     LICENCE_CLASS_FIELD_NUMBER: _builtins.int
+    DEMO_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     kind: _builtins.str
     """image, text, or pair (image and text together)."""
@@ -1643,6 +1648,8 @@ class EncoderEntry(_message.Message):
     device: _builtins.str
     licence_class: _builtins.str
     """permissive, copyleft, restricted, non-commercial or unknown."""
+    demo: _builtins.bool
+    """Whether it is a demonstration network of the package."""
     @_builtins.property
     def notes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -1660,10 +1667,11 @@ class EncoderEntry(_message.Message):
         device: _builtins.str = ...,
         notes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         licence_class: _builtins.str = ...,
+        demo: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arch", b"arch", "backend", b"backend", "device", b"device", "dim", b"dim", "key", b"key", "kind", b"kind", "licence", b"licence", "licence_class", b"licence_class", "notes", b"notes", "precision", b"precision", "sha256", b"sha256", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arch", b"arch", "backend", b"backend", "demo", b"demo", "device", b"device", "dim", b"dim", "key", b"key", "kind", b"kind", "licence", b"licence", "licence_class", b"licence_class", "notes", b"notes", "precision", b"precision", "sha256", b"sha256", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

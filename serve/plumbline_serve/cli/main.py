@@ -17,6 +17,7 @@ from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.precision import PrecisionChoice
 from plumbline_serve.cli.keys_command import keys
 from plumbline_serve.cli.offline_commands import batch
+from plumbline_serve.logs import LogFormat, LogLevel
 
 FAILED, USAGE = 1, 2
 ENGINES = "plumbline_models.backends.store"
@@ -39,12 +40,16 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="REST port (8000).")] = None,
     grpc_port: Annotated[int | None, typer.Option(min=1, max=65535, help="gRPC port (9000).")] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="From which level on lines are logged (info).")] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="Of the log on stderr; default: text on a terminal, else json.")
+    ] = None,
 ) -> None:
     """Run the service in the foreground; SIGTERM drains it, SIGHUP reads the configuration anew."""
     from plumbline_serve.cli import serve_command
     from plumbline_serve.config_source import ConfigSource
 
-    overrides = {"host": host, "port": port, "grpc_port": grpc_port}
+    overrides = {"host": host, "port": port, "grpc_port": grpc_port, "log_level": log_level, "log_format": log_format}
     raise typer.Exit(serve_command.serve(ConfigSource(config, overrides)))
 
 

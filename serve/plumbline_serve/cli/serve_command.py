@@ -1,6 +1,7 @@
 """`plumbline serve`: the service in the foreground."""
 
 import ipaddress
+import logging
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -10,9 +11,10 @@ from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.weights import Seek
 from plumbline_serve.assembly import make_scorers
 from plumbline_serve.cli.checks import look, raise_descriptor_limit
-from plumbline_serve.cli.weights import describe, find_weights
+from plumbline_serve.cli.weights import WeightsFinding, demo_warning, describe, find_weights
 from plumbline_serve.config_source import ConfigSource
 from plumbline_serve.haproxy import LOOPBACK
+from plumbline_serve.logs import LogFormat, write_to
 from plumbline_serve.ports import ANY_HOST, held_block, held_ports
 from plumbline_serve.ray_environment import (
     agent_ports,
@@ -27,6 +29,7 @@ from plumbline_serve.supervisor import Report, supervise
 from plumbline_serve.tls import CertificateWatch
 from plumbline_serve.watch import ServiceWatch, answers_ready, behind_haproxy
 
+log = logging.getLogger(__name__)
 FAILED = 1
 SEEK: tuple[Seek, ...] = ("anywhere", "fetch")
 STOP_TIMEOUT_S = 60.0  # besides draining; each step of stopping has a limit of its own, and together they take less
@@ -46,9 +49,12 @@ def serve(source: ConfigSource) -> int:
     """
     raise_descriptor_limit()
     settings = source.read()
-    _check(settings)
+    write_to(sys.stderr, settings.log_level, _form(settings))
+    found = _check(settings)
     scorers = list(make_scorers(settings))
     _warn_if_open(settings)
+    if (warning := demo_warning(found)) is not None:
+        log.warning("%s", warning)
     own = frozenset({settings.port, settings.grpc_port})
     with (
         held_ports(settings.host, *own),
@@ -77,48 +83,67 @@ def _run(
     chosen = set_ray_environment(settings, folder, block)
     from plumbline_serve import launch  # noqa: PLC0415 - Ray reads the environment when it is imported
 
-    print(f"Starting with {', '.join(scorers)} …", file=sys.stderr)
-    print(
-        f"Beside {settings.port} and {settings.grpc_port}, the ports {block[0]} to {block[-1]} (gateways, HAProxy's "
-        "pages) and Ray's own, which ask for its token, are for this machine alone.",
-        file=sys.stderr,
+    log.info("Starting with %s …", ", ".join(scorers))
+    log.info(
+        "Beside %d and %d, the ports %d to %d (gateways, HAProxy's pages) and Ray's own, which ask for its token, are "
+        "for this machine alone.",
+        *(settings.port, settings.grpc_port, block[0], block[-1]),
     )
     try:
         fronts = answering(settings, folder)
-        place = launch.Place(inner_host(settings, chosen), fronts, agent_ports(block))
+        place = launch.Place(inner_host(settings, chosen), fronts, agent_ports(block), _form(settings))
         with launch.running(settings, source, place, report) as wait_until_told:
             if (admin := haproxy_socket(folder)) is not None:
                 CertificateWatch(settings.tls, folder, admin).start()
-            shown, scheme = launch.shown_host(settings), "https" if settings.tls.cert else "http"
-            print(f"Ready: REST {scheme}://{shown}:{settings.port}  gRPC {shown}:{settings.grpc_port}", flush=True)
+            print(_ready(settings, launch.shown_host(settings)), flush=True)
             wait_until_told()
-            print("Draining …", file=sys.stderr)
+            log.info("Draining …")
     except RuntimeError as error:
-        print(f"The service could not be started: {error}", file=sys.stderr)
+        log.error("The service could not be started: %s", error)
         return FAILED
     return 0
 
 
-def _check(settings: Settings) -> None:
+def _ready(settings: Settings, host: str) -> str:
+    """The line that says where callers are answered."""
+    rest = f"{'https' if settings.tls.cert else 'http'}://{host}:{settings.port}"
+    pages = f"  playground {rest}/  docs {rest}/docs" if settings.edge.pages else ""
+    return f"Ready: REST {rest}  gRPC {host}:{settings.grpc_port}{pages}"
+
+
+def _form(settings: Settings) -> LogFormat:
+    """Of the log's lines."""
+    if settings.log_format != "auto":
+        return settings.log_format
+    return "text" if sys.stderr is not None and sys.stderr.isatty() else "json"
+
+
+def _check(settings: Settings) -> list[WeightsFinding]:
     """Look at everything before Ray starts, and have all weights on this machine.
+
+    Returns:
+        The weights.
 
     Raises:
         ConfigError: With all faults, those that show without fetching first.
     """
     broken = [finding for finding in look(settings) if finding.is_needed and not finding.is_fine]
     faults = [f"{finding.what}: {finding.found} {finding.advice}".strip() for finding in broken]
+    weights: list[WeightsFinding] = []
     for seek in SEEK:
-        faults += [describe(found.fault, settings) for found in find_weights(settings, seek) if found.fault is not None]
+        weights = find_weights(settings, seek)
+        faults += [describe(found.fault, settings) for found in weights if found.fault is not None]
         if faults:
             raise ConfigError("\n".join(dict.fromkeys(faults)))
+    return weights
 
 
 def _warn_if_open(settings: Settings) -> None:
     if settings.auth.keys_file is None and not _is_loopback(settings.host):
-        print(
-            f"Open to everybody who can reach {settings.host}:{settings.port} and :{settings.grpc_port}: "
-            "set auth.keys_file to require keys, or --host 127.0.0.1 to stay on this machine.",
-            file=sys.stderr,
+        log.warning(
+            "Open to everybody who can reach %s:%d and :%d: set auth.keys_file to require keys, or --host 127.0.0.1 "
+            "to stay on this machine.",
+            *(settings.host, settings.port, settings.grpc_port),
         )
 
 

@@ -3,7 +3,7 @@
 `plumbline models` prints it: what the configuration would load, from where, its licence, and whether it is here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -18,6 +18,7 @@ from plumbline_models.core.protocols import BuildContext, Encoder, Origin, Score
 from plumbline_models.core.weights import Checkpoint, ReadsWeights, Seek
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_each, build_scorers
+from plumbline_models.weights.embedded import EMBEDDED
 from plumbline_serve.assembly import encoders_of
 from plumbline_serve.cli.results import literally, paragraphs, show_table
 from plumbline_serve.settings import Settings
@@ -77,6 +78,18 @@ def describe(fault: PlumblineError, settings: Settings | None = None) -> str:
         places = [str(constants.HF_HUB_CACHE), constants.ENDPOINT]
         places = places if settings is None else [str(settings.folder / str(name)), *places]
     return fault.detail + (f" Looked at: {', '.join(places)}." if places else "")
+
+
+def demo_warning(found: Iterable[WeightsFinding]) -> str | None:
+    """What people should know before they believe a score of the demonstration networks; None: no scorer has one."""
+    on_demo = [each.scorers for each in found if each.origin is not None and each.origin.source == EMBEDDED]
+    names = dict.fromkeys(name for scorers in on_demo for name in scorers)
+    if not names:
+        return None
+    return (
+        f"Demonstration networks answer for {', '.join(names)}: they know drawings of simple shapes, and nothing of "
+        "photographs. For images of your own name real weights: docs/real_weights.md."
+    )
 
 
 def show_encoders(settings: Settings) -> int:

@@ -40,7 +40,7 @@ class EncoderReplica:
     """
 
     async def __init__(self, generation: Generation, group: str) -> None:  # type: ignore[misc]  # Ray awaits it
-        log_as_ray_serve_does()
+        log_as_ray_serve_does(generation.settings.log_level, f"encoders:{group}")
         keep_grpc_local()
         self._name = uuid.uuid4().hex
         self._instruments = Instruments()

@@ -78,8 +78,8 @@ class Gateway(_Rpcs):
         *,
         command: Process | None = None,
     ) -> None:
-        log_as_ray_serve_does()
         self._settings = settings = generation.settings
+        log_as_ray_serve_does(settings.log_level, "gateway")
         require_token(settings.auth)
         self._groups = groups or {}
         self._command = command

@@ -1,26 +1,107 @@
-"""Where a replica's log goes: to the file in which Ray Serve logs for it, and to stderr, at once.
+"""Where the log of a replica goes, and where the lines of Ray's processes do.
 
-Ray Serve gives handlers to its own logger alone, and for throughput keeps lines back until there are a thousand.
+A replica writes JSON lines to the file in which Ray Serve logs for it and to stderr, at once: Ray Serve gives handlers
+to its own logger alone, and for throughput keeps lines back until there are a thousand. Ray carries what its processes
+write to `plumbline serve`, which would print it with prefixes and colours, in part on stdout.
 """
 
 import logging
+import re
 import sys
 from logging.handlers import MemoryHandler
+from typing import Any
 
-_OURS = ("plumbline_serve", "plumbline_models")
+import orjson
+from ray._private.ray_logging import global_worker_stdstream_dispatcher as lines_of_workers
+
+from plumbline_serve.logs import OURS, START, JsonFormatter, LogFormat, LogLevel, as_text, facts, set_level
+
 _RAY_SERVE = "ray.serve"
+_RAYS = ("ray", _RAY_SERVE, "ray.data")
+_PRINTING = "ray_print_logs"
+"""What Ray calls its own printing; it removes what has this name when it stops."""
+_OF_RAY = re.compile(
+    r"(\x1b\[\d+m)*(\(\w+\) )?"
+    r"(\[?\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+[: ]+(?P<letter>[DIWEF])|(?P<name>DEBUG|INFO|WARNING|ERROR|CRITICAL)) "
+)
+"""How lines of Ray's own logs begin, of its C++ and of its Python."""
+_ALARMING = frozenset({"E", "F", "ERROR", "CRITICAL"})
+log = logging.getLogger(__name__)
 
 
-def log_as_ray_serve_does() -> None:
-    """Have what Plumbline logs written, in Ray Serve's format; called in each replica, where Ray Serve is set up."""
+def log_as_ray_serve_does(level: LogLevel, process: str) -> None:
+    """Have what Plumbline logs written; called in each replica, where Ray Serve is set up.
+
+    Args:
+        level: From which on.
+        process: What the replica is: `gateway`, `encoders:NAME`.
+    """
     kept_back = [each for each in logging.getLogger(_RAY_SERVE).handlers if isinstance(each, MemoryHandler)]
     files = [each.target for each in kept_back if each.target is not None]
     if not files:  # in no replica
         return
     stderr = logging.StreamHandler(sys.__stderr__)  # Ray may have put its own log in the place of `sys.stderr`
-    stderr.setFormatter(files[0].formatter)
-    for name in _OURS:
+    stderr.setFormatter(JsonFormatter(process))
+    for file in files:
+        file.setFormatter(_ByLogger(JsonFormatter(process), file.formatter))
+    for name in OURS:
         logger = logging.getLogger(name)
-        logger.setLevel(logging.INFO)
         logger.handlers[:] = [*files, stderr]
         logger.propagate = False
+    set_level(level)
+
+
+class _ByLogger(logging.Formatter):
+    """Our lines in our form, and Ray Serve's in its own, in one file."""
+
+    def __init__(self, ours: logging.Formatter, others: logging.Formatter | None) -> None:
+        super().__init__()
+        self._ours = ours
+        self._others = others or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        return (self._ours if record.name.startswith(OURS) else self._others).format(record)
+
+
+def relay_lines(form: LogFormat) -> None:
+    """Write what Ray's processes and replicas write as lines of our log; called in the command, once Ray has started.
+
+    Args:
+        form: Of the lines.
+    """
+    lines_of_workers.remove_handler(_PRINTING)
+    lines_of_workers.add_handler(_PRINTING, lambda data: _relay(data, form))
+    log_as_the_command_does()
+
+
+def log_as_the_command_does() -> None:
+    """Have what Ray logs in this process go where our lines go, from `warning` on."""
+    logging.getLogger("ray").setLevel(logging.WARNING)
+    for name in _RAYS:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = []
+        logger.propagate = True
+
+
+def _relay(data: dict[str, Any], form: LogFormat) -> None:
+    """Pass lines of one process on.
+
+    Args:
+        data: As Ray's log monitor sends them.
+        form: Of our own lines.
+    """
+    process = str(data.get("actor_name") or data.get("pid") or "")
+    for line in data.get("lines", ()):
+        if line.startswith(START):
+            shown = as_text(orjson.loads(line)) if form == "text" else line
+            print(shown, file=sys.stderr, flush=True)  # noqa: T201 - a line of our log, from another process
+        elif line.strip():
+            log.log(_level(line), "%s", line.rstrip(), extra=facts(of=process))
+
+
+def _level(line: str) -> int:
+    """Ray's own lines are for those who look for them, but for errors; any other, such as a crash, for everybody."""
+    found = _OF_RAY.match(line)
+    if found is None:
+        return logging.INFO
+    return logging.WARNING if (found["letter"] or found["name"]) in _ALARMING else logging.DEBUG

@@ -26,6 +26,7 @@ from plumbline_models.core.errors import (
 )
 from plumbline_serve.concurrency import release
 from plumbline_serve.edge.observe import EdgeObserver
+from plumbline_serve.logs import described, facts
 from plumbline_serve.messages import Reply, errors_of
 from plumbline_wire import ERROR_DOMAIN
 
@@ -103,7 +104,7 @@ def problem(error: PlumblineError, request_id: str | None = None) -> Problem:
         document["errors"] = faults
     if isinstance(error, CapacityError):
         document["retry_after_ms"] = math.ceil(error.retry_after_s * 1000)
-    document |= _shown_facts(error)
+    document |= shown_facts(error)
     if request_id is not None:
         document["request_id"] = request_id
     return document
@@ -131,7 +132,7 @@ def status(error: PlumblineError) -> Status:
     number, _ = grpc_code(error).value
     message = Status(code=number, message=_cut(_detail(error)))
     metadata = {"status": str(error.status), "title": error.title, "type": problem_type(error)}
-    metadata |= {name: str(value) for name, value in _shown_facts(error).items()}
+    metadata |= {name: str(value) for name, value in shown_facts(error).items()}
     message.details.add().Pack(ErrorInfo(reason=error.code.upper(), domain=ERROR_DOMAIN, metadata=metadata))
     if faults := _faults(error):
         violations = [
@@ -146,23 +147,18 @@ def status(error: PlumblineError) -> Status:
 
 
 def report(error: Exception, request_id: str) -> None:
-    """Log why a whole request failed: in full where it is our fault, in a line where it is not.
-
-    What is refused for lack of capacity is counted, and logged at DEBUG only: it comes in floods.
+    """Log why a whole request failed inside the service, with the trace; a refusal stands in the request's own line.
 
     Args:
         error: Why it failed.
         request_id: Names it in the log.
     """
-    if isinstance(error, PlumblineError) and error.status != INTERNAL_STATUS:
-        level = logging.DEBUG if isinstance(error, CapacityError) else logging.INFO
-        log.log(level, "request %s refused: %s %r %r", request_id, error.code, error.detail, error.facts)
-    else:
-        log.error("request %s failed: %r", request_id, error, exc_info=error)
+    if not isinstance(error, PlumblineError) or error.status == INTERNAL_STATUS:
+        log.error("request failed", exc_info=error, extra=facts(request_id=request_id))
 
 
 def report_items(reply: Reply, request_id: str) -> None:
-    """Log why parts of a reply failed inside the service: a line for each cause.
+    """Log why parts of a reply failed inside the service: a line for each cause, with the items by index.
 
     Args:
         reply: What the service replied.
@@ -171,21 +167,25 @@ def report_items(reply: Reply, request_id: str) -> None:
     places: dict[str, list[str]] = {}
     for place, error in errors_of(reply):
         if error.status == INTERNAL_STATUS:
-            origin = f" from {error.__cause__!r}" if error.__cause__ else ""
-            places.setdefault(f"{error.code} {error.detail!r} {error.facts!r}{origin}", []).append(place)
+            places.setdefault(_cause(error), []).append(place)
     for cause, failed in list(places.items())[:MAX_CAUSES]:
-        named, num_more = ", ".join(failed[:MAX_NAMED_ITEMS]), len(failed) - MAX_NAMED_ITEMS
-        more = f" and {num_more} more" if num_more > 0 else ""
-        log.error("request %s failed for %s%s: %s", request_id, named, more, cause)
+        named = facts(request_id=request_id, failed=failed[:MAX_NAMED_ITEMS], count=len(failed), cause=cause)
+        log.error("request failed in part", extra=named)
     if len(places) > MAX_CAUSES:
-        log.error("request %s failed in parts for %d further causes", request_id, len(places) - MAX_CAUSES)
+        more = facts(request_id=request_id, count=len(places) - MAX_CAUSES)
+        log.error("request failed in part for further causes", extra=more)
+
+
+def _cause(error: PlumblineError) -> str:
+    """Why something failed inside the service, and what from."""
+    return described(error) + (f", from {described(error.__cause__)}" if error.__cause__ else "")
 
 
 def _detail(error: PlumblineError) -> str:
     return INTERNAL_DETAIL if error.status == INTERNAL_STATUS else error.detail
 
 
-def _shown_facts(error: PlumblineError) -> Problem:
+def shown_facts(error: PlumblineError) -> Problem:
     """What a caller may know of why there is no capacity."""
     names = next((names for kind, names in _SHOWN_FACTS.items() if isinstance(error, kind)), ())
     return {name: error.facts[name] for name in names if name in error.facts}

@@ -9,6 +9,7 @@ from typing import get_args
 from plumbline_models.core.errors import DrainingError, NotReadyError, SupersededError
 from plumbline_models.core.licences import licence_class
 from plumbline_models.core.protocols import EncoderInfo, Need, Scorer
+from plumbline_models.weights.embedded import EMBEDDED
 from plumbline_serve.batching import Compute, GroupState
 from plumbline_serve.concurrency import Deadline
 from plumbline_serve.messages import (
@@ -128,6 +129,7 @@ class CoreService:
                 precision=info.precision,
                 device=info.device,
                 notes={**info.notes, **_convention_notes(info.key, scorers)},
+                demo=info.source == EMBEDDED,
             )
             for info in await self._core.compute.infos()
         ]
@@ -192,4 +194,5 @@ def _scorer_entry(scorer: Scorer, infos: Mapping[str, EncoderInfo]) -> ScorerEnt
         licence=", ".join(dict.fromkeys(info.licence for info in used)),
         conventions=scorer.conventions,
         context_length=min(lengths, default=None),
+        demo=any(info.source == EMBEDDED for info in used),
     )

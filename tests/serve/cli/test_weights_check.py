@@ -20,7 +20,7 @@ from plumbline_models.scorers import build_scorers
 from plumbline_models.weights.embedded import embedded_folder
 from plumbline_serve.assembly import make_scorers
 from plumbline_serve.cli.main import cli
-from plumbline_serve.cli.weights import describe, find_weights
+from plumbline_serve.cli.weights import demo_warning, describe, find_weights
 from plumbline_serve.ports import free_port
 from plumbline_serve.settings import load_settings
 
@@ -112,7 +112,12 @@ def test_what_is_embedded_is_fine(tmp_path: Path) -> None:
     ran = CliRunner().invoke(cli, ["models"], env={"COLUMNS": "200"})
     assert ran.exit_code == 0
     assert ran.stdout.count("yes") == 6
-    assert not any(found.fault for found in find_weights(load_settings(), "fetch"))
+    found = find_weights(load_settings(), "fetch")
+    assert not any(each.fault for each in found)
+    warning = demo_warning(found)
+    assert warning is not None
+    assert set(warning.split(":")[0].replace(",", "").split()) >= {"clipscore", "fclipscore", "vqascore", "qualiclip"}
+    assert demo_warning([]) is None
 
 
 @pytest.mark.parametrize(

@@ -58,14 +58,14 @@ DIM = 3
 ENCODERS = (
     EncoderEntry(
         key="mini/image", kind="image", arch="mini", source="embedded", licence="Apache-2.0", sha256="00", dim=DIM,
-        backend="fake", precision="fp32", device="cpu", notes={"context": "77"}, licence_class="permissive",
+        backend="fake", precision="fp32", device="cpu", notes={"context": "77"}, licence_class="permissive", demo=True,
     ),
 )  # fmt: skip
 SCORERS = (
     ScorerEntry(
         id="sum", summary="adds up", low=0.0, high=None, higher_is_better=True, needs_text=False, needs=("image",),
         encoders=("mini/image",), precision="fp32", backend="fake", paper="arXiv:0000.00000",
-        licence="Apache-2.0", conventions={"scale": "2"}, context_length=None,
+        licence="Apache-2.0", conventions={"scale": "2"}, context_length=None, demo=True,
     ),
 )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Whatever fails inside the service is in its log, with the id of the request that it failed for."""
 
+import json
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +8,12 @@ from typing import Any
 import grpc
 import pytest
 
+from plumbline_serve.logs import JsonFormatter
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 B64 = {"b64": "ZW5naW5l"}  # what the service of rules has an engine fail on
+FORMATTER = JsonFormatter("test")
+CAUSE = "EngineError: The engine gave no number. encoder=mini/image"
 ITEM = pb.Item(image=pb.ImageSource(data=b"engine"), text="a")
 POLICY = pb.Policy(all=[pb.Threshold(scorer="sum", min=0)])
 REST = {
@@ -26,8 +30,9 @@ GRPC: dict[str, Callable[[], Any]] = {
 }
 
 
-def lines_of(caplog: pytest.LogCaptureFixture, request_id: str) -> list[str]:
-    return [record.getMessage() for record in caplog.records if request_id in record.getMessage()]
+def lines_of(caplog: pytest.LogCaptureFixture, request_id: str) -> list[dict[str, Any]]:
+    lines = [json.loads(FORMATTER.format(record)) for record in caplog.records if record.levelno >= logging.ERROR]
+    return [line for line in lines if line["request_id"] == request_id]
 
 
 @pytest.mark.parametrize("route", REST)
@@ -36,14 +41,14 @@ def test_an_item_that_an_engine_failed_on_is_logged_over_rest(edge, caplog, rout
     assert answer.status_code == 200, answer.text
     assert "engine_failed" in answer.text
     (line,) = lines_of(caplog, f"rest-{route}")
-    assert "engine_failed 'The engine gave no number.' {'encoder': 'mini/image'}" in line
+    assert (line["cause"], line["count"]) == (CAUSE, 1)
 
 
 @pytest.mark.parametrize("rpc", GRPC)
 def test_an_item_that_an_engine_failed_on_is_logged_over_grpc(edge, caplog, rpc):
     getattr(edge.rpc, rpc)(GRPC[rpc](), metadata=[("x-request-id", f"grpc-{rpc}")], timeout=30)
     (line,) = lines_of(caplog, f"grpc-{rpc}")
-    assert "engine_failed 'The engine gave no number.' {'encoder': 'mini/image'}" in line
+    assert (line["cause"], line["count"]) == (CAUSE, 1)
 
 
 def test_a_batch_of_a_stream_is_logged_as_well(edge, caplog):
@@ -59,5 +64,6 @@ def test_a_request_that_fails_as_a_whole_is_logged_on_both_wires(edge, caplog):
     with pytest.raises(grpc.RpcError):
         edge.rpc.Score(pb.ScoreRequest(items=[pb.Item(text="crash")]), metadata=[("x-request-id", "grpc-crash")])
     for name in ("rest-crash", "grpc-crash"):
-        assert lines_of(caplog, name) == [f"request {name} failed: ZeroDivisionError('secret at /etc/secret')"]
-    assert caplog.text.count("in _obey") == 2  # where it happened
+        [line] = lines_of(caplog, name)
+        assert (line["message"], line["error"]) == ("request failed", "ZeroDivisionError: secret at /etc/secret")
+        assert line["stack"][-1].endswith("in _obey")  # where it happened

@@ -207,6 +207,20 @@ def test_scorers_say_what_their_numbers_mean(serve: Callable[..., Any], all_scor
     assert notes["mini-clip/attribution"]["fclipscore.epsilon"] == rest["fclipscore"]["conventions"]["epsilon"]
 
 
+def test_the_demonstration_networks_are_named_on_both_wires(
+    serve: Callable[..., Any], all_scorers: dict[str, Any]
+) -> None:
+    edge = serve(all_scorers)
+    expected = {"clipscore": True, "fclipscore": True, "vqascore": False, "qualiclip": False}
+    rest = {entry["id"]: entry.get("demo", False) for entry in edge.http.get("/v1/scorers").json()["scorers"]}
+    rpc = {entry.id: entry.demo for entry in edge.rpc.ListScorers(pb.ListScorersRequest()).scorers}
+    assert rest == rpc == expected
+    rest = {entry["key"]: entry.get("demo", False) for entry in edge.http.get("/v1/models").json()["models"]}
+    rpc = {entry.key: entry.demo for entry in edge.rpc.ListModels(pb.ListModelsRequest()).models}
+    assert rest == rpc
+    assert {key.split("/")[0] for key, is_demo in rest.items() if is_demo} == {"mini-clip"}
+
+
 def test_a_text_that_is_cut_is_said_to_be_on_both_wires(serve: Callable[..., Any]) -> None:
     edge = serve({"clipscore": {}, "fclipscore": {}})
     image, texts = png(1), [TEXT, "red " * 200]

@@ -14,12 +14,14 @@ from typing import Any, Protocol, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.concurrency import release
 from plumbline_serve.edge.access import NO_KEY, Access, Grant
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.parsing import CallerTimeout
 from plumbline_serve.edge.problems import grpc_code, refuse, status
 from plumbline_serve.edge.received import GRPC_TIMEOUT, RECEIVED, timeout_ms, waited_s
+from plumbline_serve.edge.request_log import Answered, RequestLog
 from plumbline_serve.request_ids import request_id
 from plumbline_wire import REQUEST_ID_KEY, STATUS_DETAILS_KEY
 
@@ -63,6 +65,10 @@ class GrpcCall:
     """What its caller was let in with."""
     code: grpc.StatusCode = grpc.StatusCode.CANCELLED
     """Until it succeeds or fails."""
+    num_items: int | None = None
+    """None: the request was not read so far."""
+    refusal: PlumblineError | None = None
+    """Why it failed."""
 
     @classmethod
     def of(cls, context: CallContext) -> "GrpcCall":
@@ -86,7 +92,7 @@ class GrpcCall:
             error: Why the call fails.
             observer: What hears of refusals.
         """
-        visible = refuse(error, self.request_id, observer)
+        self.refusal = visible = refuse(error, self.request_id, observer)
         details = status(visible)
         self.code = grpc_code(visible)
         self.context.set_code(self.code)
@@ -106,6 +112,8 @@ class CallInterceptor:
     def __init__(self, access: Access, observer: EdgeObserver) -> None:
         self._access = access
         self._observer = observer
+        self.log = RequestLog(observer)
+        """Of every call."""
 
     async def run(
         self,
@@ -168,7 +176,10 @@ class CallInterceptor:
             self._count(rpc, call)
 
     def _count(self, rpc: str, call: GrpcCall) -> None:
-        self._observer.request(rpc, "grpc", call.code.name, time.monotonic() - call.timeout.started_s)
+        seconds = time.monotonic() - call.timeout.started_s
+        answered = Answered(call.request_id, rpc, "grpc", call.code.name, seconds)
+        answered.num_items, answered.caller, answered.refusal = call.num_items, call.grant.caller.tenant, call.refusal
+        self.log.answered(answered)
 
 
 def _remaining_ms(context: CallContext) -> float | None:

@@ -11,7 +11,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from plumbline_models.core.errors import InvalidFieldError, MalformedRequestError
 from plumbline_serve.bytes_in_flight import BytesInFlight
-from plumbline_serve.edge.access import Access
+from plumbline_serve.edge.access import Access, num_items_of
 from plumbline_serve.edge.grpc import replies as grpc_replies
 from plumbline_serve.edge.grpc import requests as grpc_requests
 from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCall, answer_each
@@ -245,6 +245,7 @@ class GrpcEdge:
             return pb.ScoreStreamReply(correlation_id=name, reply=reply)
         except Exception as error:  # noqa: BLE001 - whatever fails one batch, the others of the stream go on
             visible = refuse(error, call.request_id, self._observer)
+            self._interceptor.log.batch_refused(call.request_id, visible)
             return pb.ScoreStreamReply(correlation_id=name, error=status(visible))
         finally:
             if is_ours:
@@ -260,6 +261,7 @@ class GrpcEdge:
     async def _reply(self, method: "_Method[Q, M, T, R]", request: Q, call: GrpcCall, *, num_counted: int = 1) -> R:
         """Make the reply to a request, of whose items so many were counted already."""
         async with self._read(request, method.read, call.timeout) as message:
+            call.num_items = (call.num_items or 0) + num_items_of(message)
             await call.grant.spend_on(message, num_counted=num_counted)
             reply = await method.call(self._service, message, call.grant.caller)
             report_items(reply, call.request_id)

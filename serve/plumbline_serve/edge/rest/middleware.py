@@ -15,11 +15,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
 
+from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.concurrency import release
 from plumbline_serve.edge.access import NO_KEY, Access, Grant, Scope
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.problems import http_headers, problem, refuse, report
 from plumbline_serve.edge.received import RECEIVED, waited_s
+from plumbline_serve.edge.request_log import Answered, RequestLog
 from plumbline_serve.edge.rest.browsers import Browsers
 from plumbline_serve.request_ids import HEADER, request_id
 from plumbline_wire import REQUEST_ID_KEY
@@ -41,6 +43,8 @@ class Call:
     """On the monotonic clock; before this process saw the request, where it waited on its way."""
     grant: Grant
     """What its caller was let in with."""
+    noted: Answered
+    """What its line of the log will say."""
 
 
 def call_of(request: Request) -> Call:
@@ -70,6 +74,7 @@ class EdgeMiddleware:
         self._browsers = browsers
         self._paths = paths
         self._observer = observer
+        self._log = RequestLog(observer)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Pass a request on, and answer where that fails."""
@@ -82,13 +87,14 @@ class EdgeMiddleware:
         reply = _Reply(send, request_id(headers.get(REQUEST_ID_KEY)), self._browsers, headers.get("origin"), body=body)
         reply.has_body = scope["method"] != "HEAD"
         path = scope["path"].removeprefix(scope.get("root_path", ""))
+        noted = Answered(reply.request_id, path if path in self._paths.known else UNMATCHED, "rest", GONE, 0.0)
         try:
             if (allowed := self._browsers.preflight(scope["method"], headers)) is not None:
                 await Response(status_code=204, headers=allowed)(scope, receive, reply.send)
                 return
             if path not in self._paths.open:
                 reply.grant = self._access.check(headers.get("authorization"), self._paths.scopes.get(path))
-            call = Call(reply.request_id, started_s, reply.grant)
+            call = Call(reply.request_id, started_s, reply.grant, noted)
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             async with reply.grant.entered():
                 await self._app({**scope, _CALL: call, "method": method}, body.receive, reply.send)
@@ -101,16 +107,17 @@ class EdgeMiddleware:
             if reply.status is not None:
                 report(error, reply.request_id)
                 raise
-            await self._refuse(error, reply.request_id)(scope, body.receive, reply.send)
+            noted.refusal = refuse(error, reply.request_id, self._observer)
+            await _problem(noted.refusal, reply.request_id)(scope, body.receive, reply.send)
         finally:
-            route = path if path in self._paths.known else UNMATCHED
-            code = GONE if reply.status is None else str(reply.status)
-            self._observer.request(route, "rest", code, time.monotonic() - started_s)
+            noted.code = GONE if reply.status is None else str(reply.status)
+            noted.seconds, noted.caller = time.monotonic() - started_s, reply.grant.caller.tenant
+            self._log.answered(noted)
 
-    def _refuse(self, error: Exception, request_id: str) -> Response:
-        visible = refuse(error, request_id, self._observer)
-        body = orjson.dumps(problem(visible, request_id))
-        return Response(body, status_code=visible.status, headers=http_headers(visible))
+
+def _problem(visible: PlumblineError, request_id: str) -> Response:
+    body = orjson.dumps(problem(visible, request_id))
+    return Response(body, status_code=visible.status, headers=http_headers(visible))
 
 
 class _Body:

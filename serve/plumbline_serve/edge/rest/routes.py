@@ -13,6 +13,7 @@ from starlette.responses import Response
 from plumbline_models.core.errors import AccessError, DeadlineExceededError, InvalidFieldError, NotReadyError
 from plumbline_serve.bytes_in_flight import BytesInFlight, Share
 from plumbline_serve.edge import schemas
+from plumbline_serve.edge.access import num_items_of
 from plumbline_serve.edge.parsing import CallerTimeout, with_remaining_time
 from plumbline_serve.edge.problems import report_items
 from plumbline_serve.edge.received import OWN_TIMEOUT, TIMEOUT
@@ -115,6 +116,7 @@ class Routes:
             received = await self._receive(request, caller_timeout, share)
             body = rest_requests.read_document(received.document, schema, self._limits)
             message = read(body, received.parts)
+            call_of(request).noted.num_items = num_items_of(message)
             await call_of(request).grant.spend_on(message)
             yield with_remaining_time(message, caller_timeout), body
 
