@@ -28,6 +28,8 @@ class RunningService:
     grpc_port: int
     log: Path
     """What it writes to stderr."""
+    printed: str = ""
+    """What it wrote to stdout after it was ready, known once it has stopped."""
 
     @property
     def url(self) -> str:
@@ -40,7 +42,10 @@ class RunningService:
     def terminate(self) -> int:
         with self.process:  # closes its pipe
             self.process.send_signal(signal.SIGTERM)
-            return self.process.wait(STOP_TIMEOUT_S)
+            status = self.process.wait(STOP_TIMEOUT_S)
+            assert self.process.stdout is not None
+            self.printed = self.process.stdout.read()
+            return status
 
 
 def begin_service(

@@ -115,7 +115,12 @@ def described(error: BaseException) -> str:
 
 def _document(record: logging.LogRecord, process: str) -> dict[str, Any]:
     time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    document = {"time": time, "level": record.levelname.lower(), "logger": record.name, "process": process}
+    document: dict[str, Any] = {
+        "time": time,
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "process": process,
+    }
     document["message"] = without_urls(record.getMessage())
     document |= getattr(record, _FACTS, {})
     if record.exc_info and record.exc_info[1] is not None:

@@ -64,7 +64,7 @@ def service(tmp_path_factory, engine_cache) -> Iterator[RunningService]:
     }
     running = start_service(tmp_path_factory.mktemp("service"), **environment)
     yield running
-    assert running.terminate() == 0
+    assert (running.terminate(), running.printed) == (0, "")
 
 
 @pytest.fixture(scope="session")

@@ -49,8 +49,8 @@ def serve(source: ConfigSource) -> int:
     """
     raise_descriptor_limit()
     settings = source.read()
-    write_to(sys.stderr, settings.log_level, _form(settings))
     found = _check(settings)
+    write_to(sys.stderr, settings.log_level, _form(settings))
     scorers = list(make_scorers(settings))
     _warn_if_open(settings)
     if (warning := demo_warning(found)) is not None:

@@ -14,6 +14,7 @@ from plumbline_serve.edge.request_log import MAX_REFUSALS_PER_S, Answered, Reque
 from plumbline_serve.logs import JsonFormatter
 from plumbline_wire.v1 import scoring_pb2 as pb
 
+NONE = pb.Item(text="raise no_items")
 ITEM = {"image": {"b64": "YQ=="}, "text": "a s3cret"}
 
 
@@ -45,7 +46,7 @@ def test_an_answered_request_says_where_how_long_and_how_much(edge, caplog) -> N
 
 
 REFUSED = [
-    pytest.param("/v1/score", {"items": []}, "no_items", None, id="no items"),
+    pytest.param("/v1/score", {"items": [{"text": "raise no_items"}]}, "no_items", None, id="no items"),
     pytest.param("/v1/score", {"items": [{"text": 5}]}, "invalid_field", ["/items/0/text"], id="a field"),
     pytest.param("/v1/score", {"items": [{"s3cret": 5}]}, "invalid_field", ["/items/0/*"], id="no field of ours"),
     pytest.param(
@@ -65,9 +66,9 @@ def test_a_refused_request_says_why_in_our_words(edge, caplog, path, body, *, co
 
 def test_a_refused_call_does_too_and_each_batch_of_a_stream(edge, caplog) -> None:
     with pytest.raises(grpc.RpcError):
-        edge.rpc.Score(pb.ScoreRequest(), metadata=[("x-request-id", "rpc")])
+        edge.rpc.Score(pb.ScoreRequest(items=[NONE]), metadata=[("x-request-id", "rpc")])
     assert (the_line(caplog, "rpc")["refused"], the_line(caplog, "rpc")["code"]) == ("no_items", "INVALID_ARGUMENT")
-    batches = iter([pb.ScoreStreamRequest(correlation_id="1", request=pb.ScoreRequest())])
+    batches = iter([pb.ScoreStreamRequest(correlation_id="1", request=pb.ScoreRequest(items=[NONE]))])
     list(edge.rpc.ScoreStream(batches, metadata=[("x-request-id", "stream")]))
     batch, stream = [each for each in lines(caplog) if each.get("request_id") == "stream"]
     assert (batch["message"], batch["refused"]) == ("batch refused", "no_items")
