@@ -1,5 +1,6 @@
 """Client of the Plumbline scoring service: REST and gRPC, blocking and asyncio, one set of classes for all four."""
 
+from plumbline_client.batches import Batch, BatchReply
 from plumbline_client.errors import (
     AccessError,
     CapacityError,
@@ -40,7 +41,7 @@ from plumbline_client.replies import (
 )
 from plumbline_client.rest_clients import AsyncClient, Client
 from plumbline_client.retry import RetryPolicy
-from plumbline_client.streams import Batch, BatchReply
+from plumbline_client.rewards import Rewards
 from plumbline_client.tls import Tls
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "Ranked",
     "RateLimitedError",
     "RetryPolicy",
+    "Rewards",
     "ScoreReply",
     "ScoreValue",
     "ScorerEntry",

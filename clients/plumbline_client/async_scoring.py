@@ -4,9 +4,10 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Self, TypeVar, Unpack
+from typing import TypeVar
 
 from pydantic import BaseModel
+from typing_extensions import Self, Unpack
 
 from plumbline_client import requests
 from plumbline_client.calls import Call, Core
@@ -21,6 +22,7 @@ from plumbline_client.errors import (
 from plumbline_client.images import ImageLike
 from plumbline_client.items import Combinations, ItemLike, Threshold
 from plumbline_client.options import CallOptions
+from plumbline_client.parts import Parts
 from plumbline_client.replies import (
     EmbedReply,
     EncoderEntry,
@@ -30,6 +32,7 @@ from plumbline_client.replies import (
     ScoreReply,
 )
 from plumbline_client.requests import Request
+from plumbline_client.rewards import Rewards, RewardsRequest
 
 T = TypeVar("T", bound=BaseModel)
 log = logging.getLogger("plumbline_client")
@@ -91,6 +94,19 @@ class AsyncScoring(ABC):
         """Make unit-norm vectors of images or texts; see `SyncScoring.embed`."""
         return await self._send(requests.EmbedRequest(inputs, scorer=scorer), options)
 
+    async def rewards(
+        self,
+        images: Iterable[ImageLike],
+        prompts: str | Iterable[str] | None = None,
+        *,
+        scorer: str | None = None,
+        combine: Combinations | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Rewards:
+        """Score images by one scorer, as trainers take it; see `SyncScoring.rewards`."""
+        request = RewardsRequest(images, prompts, scorer=scorer, combine=combine)
+        return request.read(None if request.is_empty else await self._send(request.scored, options))
+
     async def scorers(self, **options: Unpack[CallOptions]) -> tuple[ScorerEntry, ...]:
         """List the loaded scorers."""
         return (await self._send(requests.ListScorersRequest(), options)).scorers
@@ -142,12 +158,12 @@ class AsyncScoring(ABC):
         return call
 
     async def _send(self, request: Request[T], options: CallOptions) -> T:
-        call = self._begin(options)
-        while True:
+        parts = Parts(request, self._begin(options))
+        while (part := parts.pending) is not None:
             try:
-                reply = await self._attempt(request, call)
+                reply = await self._attempt(part, parts.call)
             except PlumblineClientError as error:
-                await self._sleep(call.wait_after(error))
+                await self._sleep(parts.wait_after(error))
             else:
-                call.succeeded()
-                return reply
+                parts.answered(reply)
+        return parts.joined()

@@ -3,8 +3,10 @@
 import random
 import time
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
+from plumbline_client.documents import Document, claims_document
 from plumbline_client.errors import DeadlineError, PlumblineClientError, ProblemError, UsageError
 from plumbline_client.options import (
     CallOptions,
@@ -15,9 +17,18 @@ from plumbline_client.options import (
     check_priority,
     check_timeout_ms,
 )
-from plumbline_client.requests import Document, Request, claims_document
+from plumbline_client.requests import Request
 from plumbline_client.retry import RetryBudget
 from plumbline_wire import REQUEST_ID_KEY
+
+
+@dataclass(slots=True)
+class Bounds:
+    """What one request may hold, by the service's defaults; lowered where a service turns out to take less."""
+
+    max_items: int = 256
+    max_bytes: int = 63 * 2**20
+    """1 MiB below the default limit, for what is only estimated."""
 
 
 class Call:
@@ -31,6 +42,7 @@ class Call:
         self.request_id = options.get("request_id") or uuid.uuid4().hex
         check_header("request_id", self.request_id)
         self._profile = profile
+        self.bounds = core.bounds
         self._budget = core.budget
         self._timeout_ms = timeout_ms
         self._priority: Priority = check_priority(options.get("priority", profile.priority))
@@ -71,7 +83,8 @@ class Call:
         return request.document() | claims_document(None if left is None else left * 1000.0, self._priority)
 
     def succeeded(self) -> None:
-        """Book that an attempt was answered."""
+        """Book that an attempt was answered; what follows has its own attempts."""
+        self._num_failed = 0
         self._budget.earn()
 
     def wait_after(self, error: PlumblineClientError) -> float:
@@ -99,11 +112,13 @@ class Core:
     Args:
         profile: The client's options.
         address: What errors call the service by.
+        bounds: What one request may hold.
     """
 
-    def __init__(self, profile: Profile, address: str = "the service") -> None:
+    def __init__(self, profile: Profile, address: str = "the service", bounds: Bounds | None = None) -> None:
         self.profile = profile
         self.address = address
+        self.bounds = bounds or Bounds()
         self.budget = RetryBudget(profile.retry)
         self._is_closed = False
 

@@ -4,21 +4,23 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio as grpc_aio
 from google.protobuf.message import Message
 from pydantic import BaseModel
+from typing_extensions import Unpack
 
 from plumbline_client import addresses, grpc_wire
 from plumbline_client.async_scoring import AsyncScoring
+from plumbline_client.batches import BatchLike, BatchReply, check_batches, check_max_in_flight
 from plumbline_client.calls import Call, Core
-from plumbline_client.errors import PlumblineClientError, UsageError
+from plumbline_client.errors import PlumblineClientError
 from plumbline_client.grpc_problems import call_error
 from plumbline_client.options import CallOptions, ClientOptions, Profile
 from plumbline_client.requests import Request
-from plumbline_client.streams import Batch, BatchReply, Feed, batch_message, batch_reply
+from plumbline_client.streams import Feed, batch_message, batch_reply
 from plumbline_client.sync_scoring import SyncScoring
 from plumbline_client.tls import Tls
 from plumbline_wire.v1 import scoring_pb2 as pb
@@ -64,12 +66,12 @@ class GrpcClient(SyncScoring):
         return f"GrpcClient({self._core.address!r})"
 
     def score_stream(
-        self, batches: Iterable[Batch], *, max_in_flight: int = _IN_FLIGHT, **options: Unpack[CallOptions]
+        self, batches: Iterable[BatchLike], *, max_in_flight: int = _IN_FLIGHT, **options: Unpack[CallOptions]
     ) -> Iterator[BatchReply]:
         """Score a long run of batches over one call.
 
         Args:
-            batches: Read on another thread, as replies make room.
+            batches: Each a `Batch` or a list of items; read on another thread, as replies make room.
             max_in_flight: Batches without a reply, at most.
             options: `timeout_ms`, here of the whole run and by default without limit; `request_id`.
 
@@ -80,7 +82,7 @@ class GrpcClient(SyncScoring):
             PlumblineClientError: The call broke. It is not retried: send again what had no reply.
         """
         call = self._core.begin({"timeout_ms": None, **options})
-        feed = Feed(_checked(batches), _positive(max_in_flight), self._core.profile)
+        feed = Feed(check_batches(batches), check_max_in_flight(max_in_flight), self._core.profile)
         stream: Any = self._channel.stream_stream(  # the call's methods have no types
             grpc_wire.STREAM_PATH, pb.ScoreStreamRequest.SerializeToString, pb.ScoreStreamReply.FromString
         )(iter(feed), timeout=call.remaining_s(), metadata=tuple(call.headers.items()))
@@ -136,20 +138,20 @@ class AsyncGrpcClient(AsyncScoring):
 
     async def score_stream(
         self,
-        batches: Iterable[Batch] | AsyncIterable[Batch],
+        batches: Iterable[BatchLike] | AsyncIterable[BatchLike],
         *,
         max_in_flight: int = _IN_FLIGHT,
         **options: Unpack[CallOptions],
     ) -> AsyncIterator[BatchReply]:
         """Score a long run of batches over one call; see `GrpcClient.score_stream`."""
         call = self._begin({"timeout_ms": None, **options})
-        room = asyncio.Semaphore(_positive(max_in_flight))
+        room = asyncio.Semaphore(check_max_in_flight(max_in_flight))
         failures: list[Exception] = []
 
         async def feed() -> AsyncIterator[pb.ScoreStreamRequest]:
             index = 0
             try:
-                async for batch in _each(_checked(batches)):
+                async for batch in _each(check_batches(batches)):
                     await room.acquire()
                     yield batch_message(batch, index, self._core.profile)
                     index += 1
@@ -196,7 +198,7 @@ def _credentials(
     return (profile.tls or Tls()).credentials()
 
 
-async def _each(batches: Iterable[Batch] | AsyncIterable[Batch]) -> AsyncIterator[Batch]:
+async def _each(batches: Iterable[BatchLike] | AsyncIterable[BatchLike]) -> AsyncIterator[BatchLike]:
     if isinstance(batches, AsyncIterable):
         async for batch in batches:
             yield batch
@@ -207,21 +209,6 @@ async def _each(batches: Iterable[Batch] | AsyncIterable[Batch]) -> AsyncIterato
 
 def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
-
-
-B = TypeVar("B", bound=Iterable[Batch] | AsyncIterable[Batch])
-
-
-def _checked(batches: B) -> B:
-    if not isinstance(batches, Iterable | AsyncIterable):
-        raise UsageError(f"Batches come in a list or another iterable; one {type(batches).__name__} is none.")
-    return batches
-
-
-def _positive(max_in_flight: int) -> int:
-    if not isinstance(max_in_flight, int) or max_in_flight < 1:
-        raise UsageError(f"max_in_flight must be a whole number, at least 1; this is {max_in_flight!r}.")
-    return max_in_flight
 
 
 def _call_error(error: Any, call: Call) -> PlumblineClientError:

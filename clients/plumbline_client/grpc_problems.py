@@ -7,6 +7,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from plumbline_client.documents import Document
 from plumbline_client.errors import (
     ConnectError,
     DeadlineError,
@@ -16,7 +17,6 @@ from plumbline_client.errors import (
     problem_error,
 )
 from plumbline_client.problems import Problem
-from plumbline_client.requests import Document
 from plumbline_wire import REQUEST_ID_KEY, STATUS_DETAILS_KEY
 
 _STATUS = {

@@ -14,11 +14,12 @@ from pydantic import BaseModel, ValidationError
 
 from plumbline_client import requests
 from plumbline_client.calls import Call
+from plumbline_client.documents import Document
 from plumbline_client.errors import UnexpectedReplyError, UsageError
 from plumbline_client.grpc_problems import problem_document
 from plumbline_client.images import RGB, Image
 from plumbline_client.replies import ScoreReply
-from plumbline_client.requests import Document, Request
+from plumbline_client.requests import Request
 from plumbline_wire import SCORING_SERVICE
 from plumbline_wire.v1 import scoring_pb2 as pb
 

@@ -5,8 +5,12 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from typing_extensions import Self
+
+from plumbline_client import arrays
+from plumbline_client.arrays import Array, RawPixels, Tensor
 from plumbline_client.errors import UsageError
 
 RGB = 3
@@ -118,6 +122,11 @@ class Image:
         return cls(content=content, shape=(size[0], size[1]), channels=depth)
 
     @classmethod
+    def of(cls, pixels: RawPixels) -> Self:
+        """Take what was read of an array."""
+        return cls(content=pixels.content, shape=(pixels.height, pixels.width), channels=pixels.channels)
+
+    @classmethod
     def pil(cls, image: PillowImage) -> Self:
         """Take a Pillow image as pixels: RGBA if anything of it is transparent, which the service treats as in files.
 
@@ -157,7 +166,7 @@ class Pixels(Protocol):
         ...
 
 
-ImageLike: TypeAlias = Image | os.PathLike[str] | bytes | bytearray | memoryview | PillowImage | Pixels
+ImageLike: TypeAlias = Image | os.PathLike[str] | bytes | bytearray | memoryview | PillowImage | Tensor | Array | Pixels
 """What is an image without doubt. A str is none: it could be a path, an address or a text."""
 
 
@@ -165,7 +174,7 @@ def image_of(given: ImageLike) -> Image:
     """Make an `Image` of what is one without doubt.
 
     Raises:
-        UsageError: It is none, or its pixels are not RGB uint8.
+        UsageError: It is none, or its pixels are of another shape or type than `arrays` reads.
         OSError: It is a path, and the file cannot be read.
     """
     if isinstance(given, Image):
@@ -176,10 +185,21 @@ def image_of(given: ImageLike) -> Image:
         return Image.data(given)
     if isinstance(given, PillowImage):
         return Image.pil(given)
+    if isinstance(given, Tensor | Array):
+        return Image.of(arrays.read_one(given))
     if isinstance(given, memoryview | Pixels):
         return Image.raw(given)
     hint = ": Image.file(path) and Image.url(address) make one of a str" if isinstance(given, str) else ""
     raise UsageError(f"{type(given).__name__} is no image{hint}.")
+
+
+def images_within(given: object) -> list[Image] | None:
+    """Make the images of an array of several; None where it is none.
+
+    Raises:
+        UsageError: Its pixels are of another shape or type than `arrays` reads.
+    """
+    return [Image.of(each) for each in arrays.read_several(given)] if arrays.holds_several(given) else None
 
 
 def _may_be_transparent(image: PillowImage) -> bool:

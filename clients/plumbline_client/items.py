@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar, get_args
 
 from plumbline_client.errors import UsageError
-from plumbline_client.images import Image, ImageLike, image_of
+from plumbline_client.images import Image, ImageLike, image_of, images_within
 
 T = TypeVar("T")
 
@@ -181,6 +181,8 @@ def texts_or_images_of(inputs: Iterable[str] | Iterable[ImageLike]) -> list[str]
     Raises:
         UsageError: They are both, or neither.
     """
+    if (several := images_within(inputs)) is not None:
+        return several
     given: list[str | ImageLike] = list(_each(inputs, "Inputs"))
     texts = [each for each in given if isinstance(each, str)]
     if len(texts) == len(given):
@@ -205,7 +207,8 @@ def images_of(images: Iterable[ImageLike]) -> list[Image]:
     Raises:
         UsageError: One is none.
     """
-    return [image_of(each) for each in _each(images, "Images")]
+    several = images_within(images)
+    return [image_of(each) for each in _each(images, "Images")] if several is None else several
 
 
 def _item(given: ItemLike) -> Item:

@@ -7,9 +7,10 @@ import base64
 import sys
 from array import array
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
+from typing_extensions import Self
 
 from plumbline_client.errors import problem_error
 from plumbline_client.problems import Problem, ReplyModel

@@ -4,19 +4,19 @@ A request makes a document: the JSON body, with `Image` objects where images sta
 it; both bring back JSON of the same shape, which the request reads into a class of `replies`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from pydantic import BaseModel
+from typing_extensions import Self
 
+from plumbline_client.documents import Document, combine_document, fields_document, given, items_document
 from plumbline_client.images import Image, ImageLike, image_of
 from plumbline_client.items import (
-    Combination,
     Combinations,
-    Item,
     ItemLike,
-    Question,
     Threshold,
     combinations_of,
     images_of,
@@ -26,7 +26,7 @@ from plumbline_client.items import (
     texts_of,
     texts_or_images_of,
 )
-from plumbline_client.options import Priority
+from plumbline_client.joining import join_ranking, join_results, join_vectors
 from plumbline_client.problems import ReplyModel
 from plumbline_client.replies import (
     EmbedReply,
@@ -37,17 +37,43 @@ from plumbline_client.replies import (
     ScorersReply,
 )
 
-Document = dict[str, Any]
-"""JSON-ready, but for `Image` objects."""
 T = TypeVar("T", bound=BaseModel)
+R = TypeVar("R", ScoreReply, FilterReply)
 
 
 class Request(Generic[T]):
-    """One request; `reply` is the class that its reply is read into."""
+    """One request; `reply` is the class that its reply is read into.
+
+    One that holds more than a service takes at a time is cut into parts; see `parts`.
+    """
 
     method: ClassVar[str] = "POST"
     path: ClassVar[str]
     reply: type[T]
+    entries: Sequence[Any] = ()
+    """Items, images or texts between which it may be cut; none where it stays whole."""
+    base: Sequence[Any] = ()
+    """What each part holds besides."""
+
+    @property
+    def beside(self) -> "Sequence[Request[Any]]":
+        """What must be asked as well to join the replies to parts."""
+        return ()
+
+    def cut(self, start: int, stop: int) -> Self:
+        """Make the part for some of the entries."""
+        part = copy.copy(self)
+        part.entries = self.entries[start:stop]
+        return part
+
+    def join(self, replies: Sequence[tuple[int, T]], beside: Sequence[Any]) -> T:
+        """Make the reply to the whole.
+
+        Args:
+            replies: To the parts, in order, each with the index of its first entry.
+            beside: To `beside`.
+        """
+        raise NotImplementedError
 
     def document(self) -> Document:
         """Make the request's JSON body; entries that the caller left open are left out."""
@@ -62,7 +88,22 @@ class Request(Generic[T]):
         return self.reply.model_validate_json(body)
 
 
-class ScoreRequest(Request[ScoreReply]):
+class _OfItems(Request[R]):
+    """A request of items, whose reply is one of results in their order."""
+
+    def cut(self, start: int, stop: int) -> Self:
+        """Make the part for some of the items; those without an id keep their index in the whole."""
+        part, numbered = super().cut(start, stop), enumerate(self.entries[start:stop], start)
+        part.entries = [item if item.id is not None else replace(item, id=str(index)) for index, item in numbered]
+        return part
+
+    def join(self, replies: Sequence[tuple[int, R]], beside: Sequence[Any]) -> R:
+        """As `Request.join`."""
+        del beside
+        return join_results([reply for _, reply in replies])
+
+
+class ScoreRequest(_OfItems[ScoreReply]):
     """Score items in one batch."""
 
     path = "/v1/score"
@@ -71,16 +112,16 @@ class ScoreRequest(Request[ScoreReply]):
     def __init__(
         self, items: Iterable[ItemLike], scorers: Iterable[str] | None = None, combine: Combinations | None = None
     ) -> None:
-        self._items = items_of(items)
+        self.entries = items_of(items)
         self._scorers = scorers_of(scorers)
         self._combine = combinations_of(combine)
 
     def document(self) -> Document:
         """Make `scorers`, `combine`, `images` and `items`."""
-        return _given(scorers=self._scorers) | _combine_document(self._combine) | _items_document(self._items)
+        return given(scorers=self._scorers) | combine_document(self._combine) | items_document(self.entries)
 
 
-class FilterRequest(Request[FilterReply]):
+class FilterRequest(_OfItems[FilterReply]):
     """Judge items by thresholds that must all hold."""
 
     path = "/v1/filter"
@@ -94,16 +135,16 @@ class FilterRequest(Request[FilterReply]):
         combine: Combinations | None = None,
         explain: bool = False,
     ) -> None:
-        self._items = items_of(items)
+        self.entries = items_of(items)
         self._policy = policy_of(policy)
         self._combine = combinations_of(combine)
         self._explain = explain
 
     def document(self) -> Document:
         """Make `policy`, `combine`, `images`, `items` and `explain`."""
-        policy = {"policy": {"all": [_fields_document(each) for each in self._policy]}}
+        policy = {"policy": {"all": [fields_document(each) for each in self._policy]}}
         explained = {"explain": True} if self._explain else {}
-        return policy | _combine_document(self._combine) | explained | _items_document(self._items)
+        return policy | combine_document(self._combine) | explained | items_document(self.entries)
 
 
 class RankRequest(Request[RankReply]):
@@ -121,16 +162,33 @@ class RankRequest(Request[RankReply]):
         combine: Combinations | None = None,
         top_k: int | None = None,
     ) -> None:
-        self._query: Document
+        query_name, entries_name = ("text", "images") if isinstance(query, str) else ("image", "texts")
+        self.base = (query,) if isinstance(query, str) else (image_of(query),)
         if isinstance(query, str):
-            self._query = {"text": query, "images": images_of(cast("Iterable[ImageLike]", candidates))}
+            self.entries = images_of(cast("Iterable[ImageLike]", candidates))
         else:
-            self._query = {"image": image_of(query), "texts": texts_of(cast("Iterable[str]", candidates))}
-        self._chosen = _given(scorer=scorer, top_k=top_k) | _combine_document(combinations_of(combine))
+            self.entries = texts_of(cast("Iterable[str]", candidates))
+        self._names = query_name, entries_name
+        self._combine = combinations_of(combine)
+        self._scorer, self._top_k = scorer, top_k
+
+    @property
+    def beside(self) -> Sequence[Request[Any]]:
+        """Ask whether higher is better, where a scorer ranks; of combinations it is."""
+        is_combined = self._scorer in self._combine or (self._scorer is None and len(self._combine) == 1)
+        return () if is_combined else (ListScorersRequest(),)
+
+    def join(self, replies: Sequence[tuple[int, RankReply]], beside: Sequence[Any]) -> RankReply:
+        """As `Request.join`; how probable a place is among all, parts do not tell."""
+        entries = beside[0].scorers if beside else ()
+        directions = {entry.id: entry.higher_is_better for entry in entries}
+        is_higher_better = directions.get(replies[0][1].scorer, True)
+        return join_ranking(replies, higher_is_better=is_higher_better, top_k=self._top_k)
 
     def document(self) -> Document:
         """Make `text` and `images`, or `image` and `texts`; `scorer`, `combine` and `top_k`."""
-        return self._query | self._chosen
+        query = dict(zip(self._names, (self.base[0], list(self.entries)), strict=True))
+        return query | given(scorer=self._scorer, top_k=self._top_k) | combine_document(self._combine)
 
 
 class EmbedRequest(Request[EmbedReply]):
@@ -140,13 +198,18 @@ class EmbedRequest(Request[EmbedReply]):
     reply = EmbedReply
 
     def __init__(self, inputs: Iterable[ImageLike] | Iterable[str], *, scorer: str | None = None) -> None:
-        self._inputs = texts_or_images_of(inputs)
+        self.entries = texts_or_images_of(inputs)
         self._scorer = scorer
+
+    def join(self, replies: Sequence[tuple[int, EmbedReply]], beside: Sequence[Any]) -> EmbedReply:
+        """As `Request.join`."""
+        del beside
+        return join_vectors(replies)
 
     def document(self) -> Document:
         """Make `images` or `texts`; `scorer`; and of REST, base64: gRPC carries bytes anyway."""
-        name = "images" if self._inputs and isinstance(self._inputs[0], Image) else "texts"
-        return {name: self._inputs, "encoding": "base64"} | _given(scorer=self._scorer)
+        name = "images" if self.entries and isinstance(self.entries[0], Image) else "texts"
+        return {name: list(self.entries), "encoding": "base64"} | given(scorer=self._scorer)
 
 
 class ListScorersRequest(Request[ScorersReply]):
@@ -182,66 +245,3 @@ class ReadinessRequest(Request[Readiness]):
     method = "GET"
     path = "/readyz"
     reply = Readiness
-
-
-def claims_document(timeout_ms: float | None, priority: Priority) -> Document:
-    """Make what every request may say of itself; what is as by default is left out: older services do not know it.
-
-    Args:
-        timeout_ms: When an answer is of no use any more; None: never.
-        priority: How urgent it is.
-    """
-    return _given(timeout_ms=timeout_ms, priority=None if priority == "normal" else priority)
-
-
-def _given(**entries: Any) -> Document:
-    return {key: value for key, value in entries.items() if value is not None}
-
-
-def _combine_document(combine: Mapping[str, Combination]) -> Document:
-    """Make `combine`; none where there is none: older services do not know it."""
-    documents = {
-        name: {"method": each.method, "terms": [_fields_document(term) for term in each.terms]}
-        for name, each in combine.items()
-    }
-    return {"combine": documents} if documents else {}
-
-
-def _fields_document(given: Any) -> Document:
-    """Make an object of a dataclass, without what is None."""
-    return _given(**{each.name: getattr(given, each.name) for each in fields(given)})
-
-
-def _items_document(items: Sequence[Item]) -> Document:
-    """Make `items`, and `images` for those that several items share."""
-    shared = _shared_images(items)
-    keys = {id(image): key for key, image in shared.items()}
-    entries = [
-        _given(
-            id=item.id,
-            image=keys.get(id(item.image), item.image),
-            text=item.text,
-            references=list(item.references) or None,
-            reference_image=keys.get(id(item.reference_image), item.reference_image),
-            phrases=list(item.phrases) or None,
-            questions=[_question(each) for each in item.questions] or None,
-        )
-        for item in items
-    ]
-    return ({"images": shared} if shared else {}) | {"items": entries}
-
-
-def _question(question: Question) -> Document:
-    expected = None if question.expect == "yes" else question.expect
-    parents = list(question.depends_on) or None
-    return {"text": question.text} | _given(expect=expected, tag=question.tag, depends_on=parents)
-
-
-def _shared_images(items: Sequence[Item]) -> Mapping[str, Image]:
-    seen: dict[int, tuple[Image, int]] = {}
-    for named in (image for item in items for image in (item.image, item.reference_image)):
-        if named is not None:
-            image, uses = seen.get(id(named), (named, 0))
-            seen[id(image)] = (image, uses + 1)
-    shared = [image for image, uses in seen.values() if uses > 1]
-    return {f"image-{index}": image for index, image in enumerate(shared)}

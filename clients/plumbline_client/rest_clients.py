@@ -4,10 +4,11 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, Unpack
+from typing import TypeVar
 
 import httpx
 from pydantic import BaseModel
+from typing_extensions import Unpack
 
 from plumbline_client import addresses, rest_wire
 from plumbline_client.async_scoring import AsyncScoring
@@ -103,15 +104,17 @@ class AsyncClient(AsyncScoring):
         http_request = rest_wire.encode(request, call)
         left_s = call.remaining_s()
         try:
-            async with asyncio.timeout(left_s):
-                response = await self._http.request(
+            response = await asyncio.wait_for(
+                self._http.request(
                     http_request.method,
                     self._base_url + http_request.path,
                     content=http_request.body,
                     headers=http_request.headers,
                     timeout=_timeout(left_s),
-                )
-        except TimeoutError as error:
+                ),
+                left_s,
+            )
+        except asyncio.TimeoutError as error:  # of Python 3.10, another than the built-in one
             raise call.overdue() from error
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise _no_reply(error, call) from error

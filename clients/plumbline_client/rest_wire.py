@@ -4,7 +4,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from plumbline_client.requests import Request
 from plumbline_wire import REQUEST_ID_KEY
 
 T = TypeVar("T", bound=BaseModel)
-_Parts = dict[int, tuple[str, bytes]]
+Parts = dict[int, tuple[str, bytes]]
 """Name and bytes of each part, by the image's identity."""
 
 
@@ -61,9 +61,9 @@ def encode(request: Request[Any], call: Call) -> HttpRequest:
     """
     if request.method == "GET":
         return HttpRequest(request.method, request.path, call.headers, None)
-    parts: _Parts = {}
+    parts: Parts = {}
     try:
-        content = json.dumps(_with_parts(call.document(request), parts), allow_nan=False).encode()
+        content = json.dumps(with_parts(call.document(request), parts), allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise UsageError(f"The request cannot be written as JSON: {error}.") from error
     media_type = "application/json"
@@ -95,16 +95,21 @@ def decode(request: Request[T], reply: HttpReply, address: str) -> T:
         ) from error
 
 
-def _with_parts(value: Any, parts: _Parts) -> Any:
-    """Copy a document with sources in place of images, and collect the bytes that they name."""
+def with_parts(value: Any, parts: Parts) -> Any:
+    """Copy a document with sources in place of images.
+
+    Args:
+        value: The document.
+        parts: Gets the bytes that the sources name.
+    """
     if isinstance(value, dict):
-        return {key: _with_parts(entry, parts) for key, entry in value.items()}
+        return {key: with_parts(entry, parts) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_with_parts(entry, parts) for entry in value]
+        return [with_parts(entry, parts) for entry in value]
     return _source(value, parts) if isinstance(value, Image) else value
 
 
-def _source(image: Image, parts: _Parts) -> dict[str, Any]:
+def _source(image: Image, parts: Parts) -> dict[str, Any]:
     if image.content is None:
         return {"url": image.address}
     name, _ = parts.setdefault(id(image), (f"part-{len(parts)}", image.content))
@@ -116,7 +121,7 @@ def _source(image: Image, parts: _Parts) -> dict[str, Any]:
     return {"part": name, "raw": raw}
 
 
-def _multipart(content: bytes, parts: _Parts) -> tuple[str, bytes]:
+def _multipart(content: bytes, parts: Parts) -> tuple[str, bytes]:
     boundary = secrets.token_hex(16)
     pieces = [_part_head(boundary, 'name="request"', "application/json"), content]
     for name, data in parts.values():
@@ -164,5 +169,5 @@ def _retry_after_ms(value: str | None) -> float | None:
 
 def _seconds_until(date: str) -> float:
     moment = parsedate_to_datetime(date)
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
+    return max(0.0, (aware - datetime.now(timezone.utc)).total_seconds())

@@ -1,77 +1,35 @@
-"""Long runs of batches over one gRPC call: what goes in, what comes out, and how many are under way."""
+"""Long runs of batches over one gRPC call: their messages, and how many are under way."""
 
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
-from plumbline_client.errors import PlumblineClientError, UnexpectedReplyError, UsageError
+from plumbline_client.batches import BatchLike, BatchReply, StreamedRequest
+from plumbline_client.documents import claims_document
+from plumbline_client.errors import UsageError
 from plumbline_client.grpc_problems import status_error
 from plumbline_client.grpc_wire import read_score, write_message
-from plumbline_client.items import Combinations, ItemLike
-from plumbline_client.options import Priority, Profile, check_priority, check_timeout_ms
-from plumbline_client.replies import ScoreReply
-from plumbline_client.requests import ScoreRequest, claims_document
+from plumbline_client.options import Profile
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One batch of a stream."""
-
-    items: Iterable[ItemLike]
-    scorers: Iterable[str] | None = None
-    combine: Combinations | None = None
-    correlation_id: str | None = None
-    """Comes back in the reply; unique among the batches under way; None: the batch's index, as a string."""
-    timeout_ms: float | None = None
-    """From when the service received the batch; None: the client's."""
-    priority: Priority | None = None
-    """None: the client's."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchReply:
-    """The reply to one batch: a response, or an error in its place."""
-
-    correlation_id: str
-    response: ScoreReply | None = None
-    error: PlumblineClientError | None = None
-
-    def unwrap(self) -> ScoreReply:
-        """Return the response.
-
-        Raises:
-            PlumblineClientError: The batch failed as a whole.
-        """
-        if self.error is not None:
-            raise self.error
-        if self.response is None:
-            raise UnexpectedReplyError("The reply holds neither a response nor an error.")
-        return self.response
-
-
-def batch_message(batch: Batch, index: int, profile: Profile) -> pb.ScoreStreamRequest:
+def batch_message(given: BatchLike, index: int, profile: Profile) -> pb.ScoreStreamRequest:
     """Write one batch.
 
     Args:
-        batch: What to score.
+        given: What to score.
         index: Its place in the run, from 0.
         profile: The client's, for what batches do not say themselves.
 
     Raises:
         UsageError: A value does not fit its field.
     """
-    if not isinstance(batch, Batch):
-        raise UsageError(f"A stream takes batches: {type(batch).__name__} is no Batch.")
-    timeout_ms = check_timeout_ms(profile.timeout_ms if batch.timeout_ms is None else batch.timeout_ms)
-    claims = claims_document(timeout_ms, check_priority(batch.priority or profile.priority))
-    document = ScoreRequest(batch.items, batch.scorers, batch.combine).document() | claims
-    named = str(index) if batch.correlation_id is None else batch.correlation_id
+    batch = StreamedRequest.of(given, index, profile)
+    document = batch.request.document() | claims_document(batch.timeout_ms, batch.priority)
     try:
         request = write_message(pb.ScoreRequest, document)
-        return pb.ScoreStreamRequest(correlation_id=named, request=request)
+        return pb.ScoreStreamRequest(correlation_id=batch.correlation_id, request=request)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"Batch {named} cannot be written as a message: {error}.") from error
+        raise UsageError(f"Batch {batch.correlation_id} cannot be written as a message: {error}.") from error
 
 
 def batch_reply(message: pb.ScoreStreamReply) -> BatchReply:
@@ -95,7 +53,7 @@ class Feed:
     says why, to be raised where the replies are read.
     """
 
-    def __init__(self, batches: Iterable[Batch], max_in_flight: int, profile: Profile) -> None:
+    def __init__(self, batches: Iterable[BatchLike], max_in_flight: int, profile: Profile) -> None:
         self.failure: BaseException | None = None
         self._batches = batches
         self._profile = profile

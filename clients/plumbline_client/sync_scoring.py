@@ -3,9 +3,10 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Self, TypeVar, Unpack
+from typing import TypeVar
 
 from pydantic import BaseModel
+from typing_extensions import Self, Unpack
 
 from plumbline_client import requests
 from plumbline_client.calls import Call, Core
@@ -19,6 +20,7 @@ from plumbline_client.errors import (
 from plumbline_client.images import ImageLike
 from plumbline_client.items import Combinations, ItemLike, Threshold
 from plumbline_client.options import CallOptions
+from plumbline_client.parts import Parts
 from plumbline_client.replies import (
     EmbedReply,
     EncoderEntry,
@@ -28,6 +30,7 @@ from plumbline_client.replies import (
     ScoreReply,
 )
 from plumbline_client.requests import Request
+from plumbline_client.rewards import Rewards, RewardsRequest
 
 T = TypeVar("T", bound=BaseModel)
 log = logging.getLogger("plumbline_client")
@@ -52,10 +55,11 @@ class SyncScoring(ABC):
         combine: Combinations | None = None,
         **options: Unpack[CallOptions],
     ) -> ScoreReply:
-        """Score items in one batch.
+        """Score items.
 
         Args:
-            items: At least one. An `Image` object that several share is sent once.
+            items: At least one; more than a request may hold are sent in several. An `Image` object that several share
+                is sent once with each.
             scorers: By id; None: every loaded scorer that an item allows.
             combine: Several scores as one, by the name that each has among the scores.
             options: `timeout_ms`, `priority`, `request_id`.
@@ -100,6 +104,8 @@ class SyncScoring(ABC):
     ) -> RankReply:
         """Order images for a text, or texts for an image.
 
+        Candidates of more than one request have no `probability`.
+
         Args:
             query: A text, or an image.
             candidates: Images where the query is a text, texts where it is an image.
@@ -131,6 +137,30 @@ class SyncScoring(ABC):
             Vectors in the order of the inputs.
         """
         return self._send(requests.EmbedRequest(inputs, scorer=scorer), options)
+
+    def rewards(
+        self,
+        images: Iterable[ImageLike],
+        prompts: str | Iterable[str] | None = None,
+        *,
+        scorer: str | None = None,
+        combine: Combinations | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Rewards:
+        """Score images by one scorer, as trainers take it: an image that fails is NaN and not an error.
+
+        Args:
+            images: In a list, or an array of several.
+            prompts: One for each, or one for all; None where the scorer takes no text.
+            scorer: Or a combination; None: the only combination.
+            combine: By the name that `scorer` may give.
+            options: `timeout_ms`, `priority`, `request_id`.
+
+        Returns:
+            float32 `[N]` in the order of the images, with an error for each that is NaN.
+        """
+        request = RewardsRequest(images, prompts, scorer=scorer, combine=combine)
+        return request.read(None if request.is_empty else self._send(request.scored, options))
 
     def scorers(self, **options: Unpack[CallOptions]) -> tuple[ScorerEntry, ...]:
         """List the loaded scorers."""
@@ -175,12 +205,12 @@ class SyncScoring(ABC):
     def _attempt(self, request: Request[T], call: Call) -> T: ...
 
     def _send(self, request: Request[T], options: CallOptions) -> T:
-        call = self._core.begin(options)
-        while True:
+        parts = Parts(request, self._core.begin(options))
+        while (part := parts.pending) is not None:
             try:
-                reply = self._attempt(request, call)
+                reply = self._attempt(part, parts.call)
             except PlumblineClientError as error:
-                self._sleep(call.wait_after(error))
+                self._sleep(parts.wait_after(error))
             else:
-                call.succeeded()
-                return reply
+                parts.answered(reply)
+        return parts.joined()

@@ -214,6 +214,7 @@ async def assembled(settings: Settings, scorers: Mapping[str, Scorer] | None = N
         yield assembly
     finally:
         await compute.close()
+        assembly.tools.pools.close()
         assembly.decoder.close()
         assembly.store.close()
 

@@ -6,6 +6,7 @@ the defaults below. No other module reads the environment. `make docs` makes doc
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -337,18 +338,31 @@ def load_settings(path: Path | None = None, overrides: dict[str, Any] | None = N
     check_names(os.environ, Settings)
     named = os.environ.get(CONFIG_VARIABLE)
     path = path or (Path(named) if named else None)
-    values = _anchor(_read_yaml(path), path.absolute().parent) if path is not None else {}
-    try:
-        settings = Settings(**values)
-    except ValidationError as error:
-        raise ConfigError(explain(error), path=str(path)) from error
-    except SettingsError as error:
-        cause = f": {error.__cause__}" if error.__cause__ else ""
-        raise ConfigError(f"A PLUMBLINE_… variable cannot be read: {error}{cause}.", path=str(path)) from error
+    settings = _read(_read_yaml(path), path.absolute().parent, str(path)) if path is not None else _read({}, None)
     settings = settings.model_copy(update={key: value for key, value in (overrides or {}).items() if value is not None})
     if path is not None:
         settings._folder = path.absolute().parent  # noqa: SLF001 - its own module
     return settings
+
+
+def settings_of(values: Mapping[str, Any]) -> Settings:
+    """The settings that a program gives in place of a file; relative paths are seen from the working directory.
+
+    Raises:
+        ConfigError: As for `load_settings`.
+    """
+    check_names(os.environ, Settings)
+    return _read(_plain(values), Path.cwd())
+
+
+def _read(values: dict[str, Any], folder: Path | None, named: str | None = None) -> Settings:
+    try:
+        return Settings(**(values if folder is None else _anchor(values, folder)))
+    except ValidationError as error:
+        raise ConfigError(explain(error), path=named) from error
+    except SettingsError as error:
+        cause = f": {error.__cause__}" if error.__cause__ else ""
+        raise ConfigError(f"A PLUMBLINE_… variable cannot be read: {error}{cause}.", path=named) from error
 
 
 def _anchor(values: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -378,8 +392,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"The configuration file {path} must hold a mapping.", path=str(path))
+    return _plain(values, str(path))
+
+
+def _plain(values: Mapping[Any, Any], named: str | None = None) -> dict[str, Any]:
     if hidden := [key for key in values if str(key).startswith("_")]:  # pydantic-settings has arguments of such names
-        raise ConfigError(f"The configuration is not valid at {hidden[0]}: there is no such field.", path=str(path))
+        raise ConfigError(f"The configuration is not valid at {hidden[0]}: there is no such field.", path=named)
     return {str(key): value for key, value in values.items()}
 
 

@@ -76,12 +76,11 @@ def test_a_batch_of_a_stream_takes_any_iterable(grpc_server) -> None:
 
     grpc_server.stream = stream
     with GrpcClient(grpc_server.target) as client:
-        replies = list(client.score_stream(Batch((item,), iter(["q"])) for item in [Item(text="a"), Item(text="b")]))
-    assert len(replies) == 2
-    assert [(request.items[0].text, list(request.scorers)) for request in grpc_server.arrived] == [
-        ("a", ["q"]),
-        ("b", ["q"]),
-    ]
+        batches: list[Any] = [Batch((Item(text="a"),), iter(["q"])), [Item(text="b")], iter([(None, "c")])]
+        replies = list(client.score_stream(batches))
+    assert [reply.correlation_id for reply in replies] == ["0", "1", "2"]
+    sent = [(request.items[0].text, list(request.scorers)) for request in grpc_server.arrived]
+    assert sent == [("a", ["q"]), ("b", []), ("c", [])]
 
 
 def png_of(pixels: Any) -> bytes:
@@ -270,8 +269,8 @@ def test_a_batch_that_is_none_is_raised_to_the_caller(grpc_server) -> None:
             yield pb.ScoreStreamReply()
 
     grpc_server.stream = stream
-    with GrpcClient(grpc_server.target) as client, pytest.raises(UsageError, match="no Batch"):
-        list(client.score_stream([cast("Any", [ITEM])]))
+    with GrpcClient(grpc_server.target) as client, pytest.raises(UsageError, match="lists of items"):
+        list(client.score_stream([cast("Any", ITEM)]))
 
 
 @pytest.mark.parametrize("kind", [AsyncClient, AsyncGrpcClient])

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from plumbline_client import problems as client_problems
 from plumbline_client import replies as client
 from plumbline_client import requests as client_requests
+from plumbline_client.documents import claims_document
 from plumbline_client.images import Image
 from plumbline_client.items import Combination, Item, Question, Term, Threshold
 from plumbline_models.core.questions import Question as AskedQuestion
@@ -38,7 +39,7 @@ class Forms:
 
 IMAGE = Image.data(b"x")
 ITEMS = [Item(IMAGE, "a"), Item(IMAGE, "b")]  # share an image, so that the request has `images`
-CLAIMS = client_requests.claims_document(1.0, "batch")  # a call adds them
+CLAIMS = claims_document(1.0, "batch")  # a call adds them
 COMBINE = {"a": Combination("sum", [Term("b")])}
 RANK = (
     client_requests.RankRequest("a", [IMAGE], scorer="a", combine=COMBINE, top_k=1).document()
