@@ -114,6 +114,21 @@ def compile_engines(
 
 
 @cli.command()
+def probe(
+    file: Annotated[Path, typer.Argument(help="CSV or JSONL with image and text: true captions.")],
+    scorers: Annotated[str | None, typer.Option(help="Comma-separated; default: all of an image and a text.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show whether scorers hear what a caption says, or a bag of its words."""
+    from plumbline_serve.cli import probe_command
+    from plumbline_serve.settings import load_settings
+
+    found = probe_command.in_process(probe_command.read_pairs(file), load_settings(config), scorers)
+    raise typer.Exit(probe_command.show(found, as_json=as_json))
+
+
+@cli.command()
 def models(config: ConfigOption = None) -> None:
     """List what the configuration would load, where from, its licence, and whether it is there."""
     from plumbline_serve.cli.weights import show_encoders
