@@ -36,6 +36,7 @@ def compile_stubs(out: Path) -> None:
             f"--mypy_out={out}",
             f"--mypy_grpc_out={out}",
             f"{VIRTUAL}/scoring.proto",
+            f"{VIRTUAL}/open_inference.proto",
         ]
     )
     if status != 0:

@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, model_validator
 
+Protocol: TypeAlias = Literal["openai", "rerank", "open_inference", "flow_factory", "unirl", "flow_grpo"]
+"""Another service's wire format that is spoken as well."""
 LIMITS_SCHEMES = ("redis", "rediss", "redis+cluster", "redis+sentinel")
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::\d{1,5})?")
 
@@ -57,8 +59,12 @@ class TlsSettings(Section):
 
 
 class EdgeSettings(Section):
-    """What is there for browsers and scrapers beside scoring."""
+    """What is there beside our own routes, for browsers, scrapers and clients of other services."""
 
+    compat: tuple[Protocol, ...] = ()
+    """Wire formats of other services that are spoken as well ([compat.md](compat.md)): `openai` (embeddings), `rerank`
+    (Cohere, TEI, vLLM), `open_inference` (v2, REST and gRPC), and of reward services `flow_factory`, `unirl` and
+    `flow_grpo` (verl-omni too)."""
     pages: bool = True
     """Whether the playground, `/docs`, `/openapi.json` and gRPC reflection are there."""
     metrics: bool = True

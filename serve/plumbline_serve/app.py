@@ -22,6 +22,8 @@ GRPC_SERVICERS = (
     "plumbline_serve.edge.grpc.unreadable.add_scoring",
     "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
 )
+INFERENCE_SERVICER = "plumbline_serve.edge.compat.inference_rpcs.add_inference"
+"""In addition, where `edge.compat` names `open_inference`."""
 MAX_ONGOING_REQUESTS = REST_PLACES + GRPC_PLACES + STREAM_PLACES + 2 * PROBE_PLACES  # HAProxy lets no more through
 POLICY = "plumbline_serve.deployments.autoscaling:QueuedSeconds"
 LOOK_BACK_S = 12.0
@@ -70,9 +72,10 @@ def application(settings: Settings, *, command: Process | None = None) -> Applic
 
 def grpc_options(settings: Settings) -> gRPCOptions:
     """What Ray Serve's gRPC side needs to know; a Serve config file says the same."""
+    also = [INFERENCE_SERVICER] if "open_inference" in settings.edge.compat else []
     return gRPCOptions(
         port=settings.grpc_port,
-        grpc_servicer_functions=list(GRPC_SERVICERS),
+        grpc_servicer_functions=[*GRPC_SERVICERS, *also],
         enable_reflection=settings.edge.pages,
     )
 

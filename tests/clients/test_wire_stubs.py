@@ -9,7 +9,8 @@ from plumbline_wire.v1 import scoring_pb2 as pb
 
 CLIENTS = Path(__file__).parents[2] / "clients"
 STUBS = CLIENTS / "plumbline_wire" / "v1"
-GENERATED = ["scoring_pb2.py", "scoring_pb2.pyi", "scoring_pb2_grpc.py", "scoring_pb2_grpc.pyi"]
+SCHEMAS = ("scoring", "open_inference")
+GENERATED = [f"{schema}_pb2{end}" for schema in SCHEMAS for end in (".py", ".pyi", "_grpc.py", "_grpc.pyi")]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from plumbline_serve.deployments.grouped_compute import Descriptions
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.token_check import require_token
 from plumbline_serve.deployments.transport import DeploymentMetrics, Replicas
-from plumbline_serve.edge import Access, GrpcEdge, create_app
+from plumbline_serve.edge import Access, GrpcEdge, InferenceEdge, create_app
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
 from plumbline_serve.processes import Process, find, send
 from plumbline_serve.request_ids import WithoutRequestId
@@ -62,7 +62,31 @@ class _Rpcs:
             yield reply
 
 
-class Gateway(_Rpcs):
+class _InferenceRpcs:
+    """The same of the Open Inference Protocol."""
+
+    _inference: InferenceEdge
+
+    async def ServerLive(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the protocol
+        return await self._inference.call("ServerLive", request, grpc_context)
+
+    async def ServerReady(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the protocol
+        return await self._inference.call("ServerReady", request, grpc_context)
+
+    async def ModelReady(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the protocol
+        return await self._inference.call("ModelReady", request, grpc_context)
+
+    async def ServerMetadata(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the protocol
+        return await self._inference.call("ServerMetadata", request, grpc_context)
+
+    async def ModelMetadata(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the protocol
+        return await self._inference.call("ModelMetadata", request, grpc_context)
+
+    async def ModelInfer(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the protocol
+        return await self._inference.call("ModelInfer", request, grpc_context)
+
+
+class Gateway(_Rpcs, _InferenceRpcs):
     """Answers callers; takes them only once every encoder is loaded, compiled and warmed.
 
     Args:
@@ -99,6 +123,9 @@ class Gateway(_Rpcs):
         self._service = assembly.service
         self._bytes = assembly.bytes_in_flight
         self._grpc = GrpcEdge(self._service, settings, instruments, bytes_in_flight=self._bytes, access=self._access)
+        self._inference = InferenceEdge(
+            self._service, settings, instruments, bytes_in_flight=self._bytes, access=self._access
+        )
         if self._local is not None:
             await self._local.start()
         if self._follower is not None:

@@ -1,4 +1,4 @@
-"""The edges: REST and gRPC over one `Service`; they know the wires and nothing of encoders or Ray.
+"""The edges: REST and gRPC over one `Service`, and other services' wire formats; they know nothing of encoders or Ray.
 
 What is listed is imported when it is first named: the command line shows problems and replies of the edge, and needs
 neither web framework nor servers for it.
@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from plumbline_serve.edge.access import Access
+    from plumbline_serve.edge.application import create_app
+    from plumbline_serve.edge.compat.inference_rpcs import InferenceEdge
     from plumbline_serve.edge.grpc.servicer import GrpcEdge
     from plumbline_serve.edge.observe import EdgeObserver
-    from plumbline_serve.edge.rest.app import create_app
 
-__all__ = ["Access", "EdgeObserver", "GrpcEdge", "create_app"]
-_HOMES = {"Access": "access", "EdgeObserver": "observe", "GrpcEdge": "grpc.servicer", "create_app": "rest.app"}
+__all__ = ["Access", "EdgeObserver", "GrpcEdge", "InferenceEdge", "create_app"]
+_HOMES = {
+    "Access": "access",
+    "EdgeObserver": "observe",
+    "GrpcEdge": "grpc.servicer",
+    "InferenceEdge": "compat.inference_rpcs",
+    "create_app": "application",
+}
 
 
 def __getattr__(name: str) -> Any:

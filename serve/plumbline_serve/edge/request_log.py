@@ -20,7 +20,11 @@ from plumbline_serve.edge.schemas import requests as request_schemas
 from plumbline_serve.logs import facts
 
 log = logging.getLogger(__name__)
-QUIET = frozenset({"/livez", "/readyz", "/metrics", "grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch"})
+QUIET = frozenset(
+    {"/livez", "/readyz", "/metrics", "grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch", "/health"}
+    | {"/v2/health/live", "/v2/health/ready"}
+    | {"inference.GRPCInferenceService/ServerLive", "inference.GRPCInferenceService/ServerReady"}
+)
 """What probes and scrapes ask, every few seconds: at DEBUG where it is answered."""
 MAX_REFUSALS_PER_S = 20
 """Lines of requests that there was no room for: these come in floods."""

@@ -7,6 +7,8 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -28,7 +30,8 @@ from plumbline_models.core.protocols import Score
 from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.batching import GroupState
 from plumbline_serve.bytes_in_flight import BytesInFlight
-from plumbline_serve.edge import Access, GrpcEdge, create_app
+from plumbline_serve.edge import Access, GrpcEdge, InferenceEdge, create_app
+from plumbline_serve.edge.compat.inference_rpcs import METHODS, add_inference
 from plumbline_serve.edge.grpc.unreadable import add_scoring
 from plumbline_serve.messages import (
     Base64Image,
@@ -314,6 +317,8 @@ def open_edge(settings: Settings, service: Any = None, **budget: Any) -> Edge:
         rpcs = Rpcs(GrpcEdge(service, settings, notebook, bytes_in_flight=in_flight, access=access))
         add_scoring(rpcs, server)
         health_pb2_grpc.add_HealthServicer_to_server(rpcs, server)
+        inference = InferenceEdge(service, settings, notebook, bytes_in_flight=in_flight, access=access)
+        add_inference(SimpleNamespace(**{name: partial(inference.call, name) for name in METHODS}), server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         return server, port
@@ -382,6 +387,20 @@ def open_over() -> Iterator[Callable[[Settings, Any], Edge]]:
 
     def opener(settings: Settings, service: Any = None, **changes: Any) -> Edge:
         opened.append(open_edge(settings, service, **changes))
+        return opened[-1]
+
+    yield opener
+    for each in opened:
+        close_edge(each)
+
+
+@pytest.fixture(scope="session")
+def open_for_all() -> Iterator[Callable[[Settings, Any], Edge]]:
+    """As `open_over`, for tests that share what they open."""
+    opened: list[Edge] = []
+
+    def opener(settings: Settings, service: Any = None) -> Edge:
+        opened.append(open_edge(settings, service))
         return opened[-1]
 
     yield opener

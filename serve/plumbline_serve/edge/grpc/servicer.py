@@ -4,12 +4,12 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from plumbline_models.core.errors import InvalidFieldError, MalformedRequestError
+from plumbline_models.core.errors import InvalidFieldError
 from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.access import Access, num_items_of
 from plumbline_serve.edge.grpc import replies as grpc_replies
@@ -18,7 +18,7 @@ from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCa
 from plumbline_serve.edge.grpc.health import GrpcHealth
 from plumbline_serve.edge.grpc.receiving import receive
 from plumbline_serve.edge.grpc.stream_messages import ArrivedBytes, StreamMessages
-from plumbline_serve.edge.grpc.unreadable import UnreadableMessage
+from plumbline_serve.edge.grpc.unreadable import check_readable
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.parsing import CallerTimeout, with_remaining_time
 from plumbline_serve.edge.problems import refuse, report_items, status
@@ -235,7 +235,7 @@ class GrpcEdge:
         name = getattr(request, "correlation_id", "")
         is_ours = False
         try:
-            _check_readable(request)
+            check_readable(request)
             _check_name(name, names)
             names.add(name)
             is_ours = True
@@ -275,14 +275,9 @@ class GrpcEdge:
         with self._bytes.share() as share:
             share.may_hold_pixels = True
             received: Q = await receive(request, share, max_upload_s=self._limits.max_upload_s)
-            _check_readable(received)
+            check_readable(received)
             share.settle(received.ByteSize())
             yield with_remaining_time(read(received, self._limits), caller_timeout)
-
-
-def _check_readable(request: Any) -> None:
-    if isinstance(request, UnreadableMessage):
-        raise MalformedRequestError("The request is not a message of the schema, or holds text that is not UTF-8.")
 
 
 def _check_name(name: str, names: set[str]) -> None:

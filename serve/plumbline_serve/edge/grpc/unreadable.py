@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from plumbline_models.core.errors import MalformedRequestError
 from plumbline_serve.edge.grpc.unreached import explained
 from plumbline_wire.v1.scoring_pb2_grpc import add_ScoringServicer_to_server
 
@@ -23,6 +24,16 @@ from plumbline_wire.v1.scoring_pb2_grpc import add_ScoringServicer_to_server
 @dataclass(frozen=True, slots=True)
 class UnreadableMessage:
     """Stands for a request whose bytes are no message of the right kind."""
+
+
+def check_readable(request: Any) -> None:
+    """See that a request is a message.
+
+    Raises:
+        MalformedRequestError: It is not.
+    """
+    if isinstance(request, UnreadableMessage):
+        raise MalformedRequestError("The request is not a message of the schema, or holds text that is not UTF-8.")
 
 
 def add_scoring(servicer: Any, server: Any) -> None:
@@ -34,12 +45,16 @@ def add_scoring(servicer: Any, server: Any) -> None:
     """
     if hasattr(server, "service_handler_factory"):  # Ray's: each handler comes from there, those of later services too
         server.service_handler_factory = explained(server.service_handler_factory)
-    lenient: Any = _Lenient(server)
+    lenient: Any = Lenient(server)
     add_ScoringServicer_to_server(servicer, lenient)
 
 
-class _Lenient:
-    """The two methods of a server that a schema's services register themselves by; stubs know only one of them."""
+class Lenient:
+    """The two methods of a server that a schema's services register themselves by; stubs know only one of them.
+
+    Args:
+        server: Of grpc.aio, or one of Ray Serve.
+    """
 
     def __init__(self, server: Any) -> None:
         self._server = server
@@ -48,6 +63,12 @@ class _Lenient:
         """Nothing: the same handlers come a second time, by their names."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
+        """Register the methods of a service so that none fails on bytes that are no message.
+
+        Args:
+            service: Its name.
+            handlers: By name of the method.
+        """
         lenient = {name: _lenient(handler) for name, handler in handlers.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, lenient),))
         self._server.add_registered_method_handlers(service, lenient)

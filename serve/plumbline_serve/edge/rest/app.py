@@ -5,7 +5,8 @@ The pages are the playground and the browsable schema, from files in packages, w
 these pages allow none.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, TypeAlias
 
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 from starlette.staticfiles import StaticFiles
 
 from plumbline_models.core.errors import MalformedRequestError, MethodNotAllowedError, RouteNotFoundError
@@ -22,7 +24,7 @@ from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.rest import openapi
 from plumbline_serve.edge.rest.body import JSON
 from plumbline_serve.edge.rest.browsers import Browsers
-from plumbline_serve.edge.rest.middleware import EdgeMiddleware, Paths
+from plumbline_serve.edge.rest.middleware import EdgeMiddleware, Paths, Refusal, problem_reply
 from plumbline_serve.edge.rest.replies import write_json
 from plumbline_serve.edge.rest.routes import Routes
 from plumbline_serve.requests.service_protocol import Service
@@ -62,6 +64,20 @@ _NOT_ALLOWED = 405
 _DESCRIPTION = "Scores images against their prompts: alignment, misaligned words, quality."
 
 
+@dataclass(frozen=True, slots=True)
+class AddedRoute:
+    """A route beside those of the contract; it is not in the schema."""
+
+    method: str
+    path: str
+    """May have names in it, `/models/{name}`; such match no slash."""
+    handler: Callable[[Request], Awaitable[Response]]
+    refusal: Refusal = problem_reply
+    """Writes what fails before the handler says otherwise."""
+    is_open: bool = False
+    """Whether it needs no key."""
+
+
 def create_app(
     service: Service,
     settings: Settings,
@@ -70,6 +86,7 @@ def create_app(
     bytes_in_flight: BytesInFlight | None = None,
     access: Access | None = None,
     reload: Callable[[], None] | None = None,
+    added: Sequence[AddedRoute] = (),
 ) -> FastAPI:
     """The application with every route of the contract.
 
@@ -80,6 +97,7 @@ def create_app(
         bytes_in_flight: The budget that is shared with the gRPC edge; default: one of its own.
         access: What lets callers in, shared likewise; default: one of its own.
         reload: Has the configuration be read anew; None: whoever deployed the service does that.
+        added: Further routes, in the order in which they are tried.
 
     Raises:
         ConfigError: The file of API keys cannot be used.
@@ -99,8 +117,13 @@ def create_app(
         settings.limits,
         bytes_in_flight or BytesInFlight(settings.limits, observer),
         reload=reload if settings.auth.keys_file is not None else None,
+        as_openai="openai" in settings.edge.compat,
     )
-    scopes = _add_routes(app, routes, has_metrics=settings.edge.metrics)
+    scopes = {**_add_routes(app, routes, has_metrics=settings.edge.metrics)}
+    for each in added:
+        app.add_route(each.path, each.handler, methods=[each.method], include_in_schema=False)
+        if not each.is_open:
+            scopes.setdefault(each.path, "score")
     if settings.edge.pages:
         for path in PAGES:
             app.add_route(path, _page(path), methods=["GET"], include_in_schema=False)
@@ -111,7 +134,13 @@ def create_app(
         EdgeMiddleware,
         access=access or Access.open(settings.auth, told),
         browsers=Browsers(settings),
-        paths=Paths(known, OPEN_PATHS & known, scopes),
+        paths=Paths(
+            known=known,
+            open=(OPEN_PATHS & known) | {each.path for each in added if each.is_open},
+            scopes=scopes,
+            patterns={each.path: compile_path(each.path)[0] for each in added if "{" in each.path},
+            refusals={each.path: each.refusal for each in added},
+        ),
         observer=told,
     )
     return app

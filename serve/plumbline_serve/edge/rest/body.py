@@ -47,16 +47,10 @@ async def read_body(request: Request, limits: Limits, share: Share) -> Body:
     """
     media_type = _media_type(request)
     share.may_hold_pixels = media_type == FORM
-    chunks = _chunks(request, share)
     if media_type == JSON:
-        content = (
-            bytearray()
-        )  # one large piece, which goes back to the system once freed; thousands of small ones do not
-        async for chunk in chunks:
-            content += chunk
-        return Body(await read_json(content, limits))
+        return Body(await read_json(await read_bytes(request, limits, share), limits))
     with FormReader(boundary_of(request.headers["content-type"]), max_parts=limits.max_items + 1) as form:
-        async for chunk in chunks:
+        async for chunk in _chunks(request, share):
             for start in range(0, len(chunk), _SLICE_BYTES):
                 form.write(chunk[start : start + _SLICE_BYTES])
                 if len(chunk) > _SLICE_BYTES:
@@ -66,6 +60,21 @@ async def read_body(request: Request, limits: Limits, share: Share) -> Body:
     if document is None:
         raise MalformedRequestError(f"The form has no part {DOCUMENT_PART!r}, which holds the JSON.")
     return Body(await read_json(document, limits), parts)
+
+
+async def read_bytes(request: Request, limits: Limits, share: Share) -> bytearray:
+    """Read a request's body as it is, whatever its media type; raises as `read_body` does of its size.
+
+    Args:
+        request: The caller's.
+        limits: The service's.
+        share: As there.
+    """
+    del limits  # the share knows them
+    content = bytearray()  # one large piece, which goes back to the system once freed; thousands of small ones do not
+    async for chunk in _chunks(request, share):
+        content += chunk
+    return content
 
 
 def _media_type(request: Request) -> str:

@@ -1,12 +1,13 @@
 """The outermost layer of REST: names every request, checks the key, turns every error into a problem, counts."""
 
 import asyncio
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
 
 import orjson
 from starlette.datastructures import Headers
@@ -34,17 +35,37 @@ GONE = "499"  # what proxies write where the caller went away before the reply
 _CALL = "plumbline_call"
 
 
-@dataclass(frozen=True, slots=True)
+Refusal: TypeAlias = Callable[[PlumblineError, str], Response]
+"""Writes the reply to a request that fails as a whole: why, and the request's id."""
+
+
+def problem_reply(error: PlumblineError, request_id: str) -> Response:
+    """The refusal of our own routes.
+
+    Args:
+        error: Why the request fails.
+        request_id: Its id.
+    """
+    return Response(orjson.dumps(problem(error, request_id)), status_code=error.status, headers=http_headers(error))
+
+
+@dataclass(slots=True)
 class Call:
     """One request as the middleware sees it."""
 
-    request_id: str
-    started_s: float
-    """On the monotonic clock; before this process saw the request, where it waited on its way."""
-    grant: Grant
-    """What its caller was let in with."""
     noted: Answered
     """What its line of the log will say."""
+    started_s: float
+    """On the monotonic clock; before this process saw the request, where it waited on its way."""
+    refusal: Refusal = problem_reply
+    """A handler sets another where the body says which protocol the caller speaks."""
+    grant: Grant = NO_KEY
+    """What its caller was let in with."""
+
+    @property
+    def request_id(self) -> str:
+        """The caller's, or a new one."""
+        return self.noted.request_id
 
 
 def call_of(request: Request) -> Call:
@@ -60,7 +81,27 @@ class Paths:
     open: AbstractSet[str]
     """Those that need no key."""
     scopes: Mapping[str, Scope]
-    """What the others need; any key will do for paths that there are not."""
+    """What the others need, and what an open one needs of a POST; any key will do for paths that there are not."""
+    patterns: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
+    """Of the known paths with names in them, by the path as it is known."""
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    """Of those that do not answer with a problem."""
+
+    def route_of(self, path: str) -> str:
+        """What a path is counted as."""
+        if path in self.known:
+            return path
+        return next((known for known, pattern in self.patterns.items() if pattern.match(path)), UNMATCHED)
+
+    def scope_of(self, method: str, route: str) -> tuple[bool, Scope | None]:
+        """Whether a request needs a key, and one of which scope; None: any.
+
+        Args:
+            method: Of the request.
+            route: As `route_of` has it.
+        """
+        needed = self.scopes.get(route)
+        return route not in self.open or (method == "POST" and needed is not None), needed
 
 
 class EdgeMiddleware:
@@ -82,21 +123,24 @@ class EdgeMiddleware:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        started_s = time.monotonic() - waited_s(headers.get(RECEIVED))
+        route = self._paths.route_of(scope["path"].removeprefix(scope.get("root_path", "")))
+        call = Call(
+            noted=Answered(request_id(headers.get(REQUEST_ID_KEY)), route, "rest", GONE, 0.0),
+            started_s=time.monotonic() - waited_s(headers.get(RECEIVED)),
+            refusal=self._paths.refusals.get(route, problem_reply),
+        )
         body = _Body(receive, headers)
-        reply = _Reply(send, request_id(headers.get(REQUEST_ID_KEY)), self._browsers, headers.get("origin"), body=body)
+        reply = _Reply(send, call, self._browsers, headers.get("origin"), body=body)
         reply.has_body = scope["method"] != "HEAD"
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        noted = Answered(reply.request_id, path if path in self._paths.known else UNMATCHED, "rest", GONE, 0.0)
         try:
             if (allowed := self._browsers.preflight(scope["method"], headers)) is not None:
                 await Response(status_code=204, headers=allowed)(scope, receive, reply.send)
                 return
-            if path not in self._paths.open:
-                reply.grant = self._access.check(headers.get("authorization"), self._paths.scopes.get(path))
-            call = Call(reply.request_id, started_s, reply.grant, noted)
+            needs_key, needed = self._paths.scope_of(scope["method"], route)
+            if needs_key:
+                call.grant = self._access.check(headers.get("authorization"), needed)
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            async with reply.grant.entered():
+            async with call.grant.entered():
                 await self._app({**scope, _CALL: call, "method": method}, body.receive, reply.send)
         except ClientDisconnect as gone:
             release(gone)  # nobody is there to be told
@@ -105,19 +149,14 @@ class EdgeMiddleware:
             raise
         except Exception as error:
             if reply.status is not None:
-                report(error, reply.request_id)
+                report(error, call.request_id)
                 raise
-            noted.refusal = refuse(error, reply.request_id, self._observer)
-            await _problem(noted.refusal, reply.request_id)(scope, body.receive, reply.send)
+            call.noted.refusal = refuse(error, call.request_id, self._observer)
+            await call.refusal(call.noted.refusal, call.request_id)(scope, body.receive, reply.send)
         finally:
-            noted.code = GONE if reply.status is None else str(reply.status)
-            noted.seconds, noted.caller = time.monotonic() - started_s, reply.grant.caller.tenant
-            self._log.answered(noted)
-
-
-def _problem(visible: PlumblineError, request_id: str) -> Response:
-    body = orjson.dumps(problem(visible, request_id))
-    return Response(body, status_code=visible.status, headers=http_headers(visible))
+            call.noted.code = GONE if reply.status is None else str(reply.status)
+            call.noted.seconds, call.noted.caller = time.monotonic() - call.started_s, call.grant.caller.tenant
+            self._log.answered(call.noted)
 
 
 class _Body:
@@ -150,14 +189,13 @@ class _Reply:
     request would else be read for as long as the caller likes to send.
     """
 
-    def __init__(self, send: Send, request_id: str, browsers: Browsers, origin: str | None, *, body: _Body) -> None:
+    def __init__(self, send: Send, call: Call, browsers: Browsers, origin: str | None, *, body: _Body) -> None:
         self._send = send
+        self._call = call
         self._browsers = browsers
         self._origin = origin
         self._body = body
-        self.request_id = request_id
         self.has_body = True
-        self.grant = NO_KEY
         self.status: int | None = None
         """None: not begun."""
 
@@ -166,10 +204,10 @@ class _Reply:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = [(name, value) for name, value in message["headers"] if name != HEADER]
-            granted = [(name.encode(), value.encode()) for name, value in self.grant.headers()]
+            granted = [(name.encode(), value.encode()) for name, value in self._call.grant.headers()]
             added = self._browsers.headers(self._origin, own)
             last = [] if self._body.is_over else [(b"connection", b"close")]
-            message = {**message, "headers": [*own, *granted, *added, (HEADER, self.request_id.encode()), *last]}
+            message = {**message, "headers": [*own, *granted, *added, (HEADER, self._call.request_id.encode()), *last]}
         elif message["type"] == "http.response.body":
             if not self.has_body:
                 message = {**message, "body": b""}

@@ -79,6 +79,23 @@ def encoders_document(entries: Sequence[EncoderEntry]) -> Document:
     return {"models": [_members(entry) for entry in entries]}
 
 
+def openai_models(scorers: Sequence[ScorerEntry], encoders: Sequence[EncoderEntry]) -> Document:
+    """What OpenAI's clients read of `GET /v1/models`: the scorers, those that can embed first.
+
+    Args:
+        scorers: That are loaded.
+        encoders: Theirs.
+    """
+    kinds = {encoder.key: encoder.kind for encoder in encoders}
+
+    def cannot_embed(scorer: ScorerEntry) -> bool:
+        return not {"image", "text"} <= {kinds.get(key) for key in scorer.encoders}
+
+    listed = sorted(scorers, key=cannot_embed)
+    model = {"object": "model", "created": 0, "owned_by": "plumbline"}
+    return {"object": "list", "data": [{"id": scorer.id, **model} for scorer in listed]}
+
+
 def _item(result: ItemScores | ItemVerdict | ItemFailure) -> Document:
     if isinstance(result, ItemFailure):
         return {"id": result.id, "status": "error", **_failed(result.error)}

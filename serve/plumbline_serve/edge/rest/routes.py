@@ -1,25 +1,22 @@
 """What each REST route does: read the request, call the service, write the reply."""
 
-import asyncio
-import math
-import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
-from plumbline_models.core.errors import AccessError, DeadlineExceededError, InvalidFieldError, NotReadyError
-from plumbline_serve.bytes_in_flight import BytesInFlight, Share
+from plumbline_models.core.errors import AccessError, NotReadyError
+from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.access import num_items_of
-from plumbline_serve.edge.parsing import CallerTimeout, with_remaining_time
+from plumbline_serve.edge.parsing import with_remaining_time
 from plumbline_serve.edge.problems import report_items
-from plumbline_serve.edge.received import OWN_TIMEOUT, TIMEOUT
 from plumbline_serve.edge.rest import replies as rest_replies
 from plumbline_serve.edge.rest import requests as rest_requests
-from plumbline_serve.edge.rest.body import JSON, Body, read_body
+from plumbline_serve.edge.rest.body import JSON, read_body
+from plumbline_serve.edge.rest.exchange import received, unless_gone
 from plumbline_serve.edge.rest.middleware import call_of
 from plumbline_serve.edge.rest.requests import Parts
 from plumbline_serve.messages import Reply
@@ -27,13 +24,11 @@ from plumbline_serve.messages import Request as Message
 from plumbline_serve.requests.service_protocol import Service
 from plumbline_serve.settings import Limits
 
-T = TypeVar("T")
 B = TypeVar("B", bound=schemas.Request)
 M = TypeVar("M", bound=Message)
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 LOADING_RETRY_AFTER_S = 2.0
-_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?|\.[0-9]{1,9}")
 
 
 class Routes:
@@ -46,8 +41,10 @@ class Routes:
         bytes_in_flight: BytesInFlight,
         *,
         reload: Callable[[], None] | None = None,
+        as_openai: bool = False,
     ) -> None:
         self._service = service
+        self._as_openai = as_openai
         self._reload = reload
         self._limits = limits
         self._bytes = bytes_in_flight
@@ -55,25 +52,25 @@ class Routes:
     async def score(self, request: Request) -> Response:
         """Score items in one batch."""
         async with self._read(request, schemas.ScoreRequest, rest_requests.score_request) as (message, _):
-            reply = await _unless_gone(request, self._service.score(message, call_of(request).grant.caller))
+            reply = await unless_gone(request, self._service.score(message, call_of(request).grant.caller))
             return _reply(request, reply, rest_replies.score_document(reply))
 
     async def filter(self, request: Request) -> Response:
         """Accept or reject items by a policy over scorers, cheapest scorer first."""
         async with self._read(request, schemas.FilterRequest, rest_requests.filter_request) as (message, _):
-            reply = await _unless_gone(request, self._service.filter(message, call_of(request).grant.caller))
+            reply = await unless_gone(request, self._service.filter(message, call_of(request).grant.caller))
             return _reply(request, reply, rest_replies.filter_document(reply))
 
     async def rank(self, request: Request) -> Response:
         """Order N images for one text, or N texts for one image."""
         async with self._read(request, schemas.RankRequest, rest_requests.rank_request) as (message, _):
-            reply = await _unless_gone(request, self._service.rank(message, call_of(request).grant.caller))
+            reply = await unless_gone(request, self._service.rank(message, call_of(request).grant.caller))
             return _reply(request, reply, rest_replies.rank_document(reply))
 
     async def embed(self, request: Request) -> Response:
         """Make unit-norm vectors of images or texts."""
         async with self._read(request, schemas.EmbedRequest, rest_requests.embed_request) as (message, body):
-            reply = await _unless_gone(request, self._service.embed(message, call_of(request).grant.caller))
+            reply = await unless_gone(request, self._service.embed(message, call_of(request).grant.caller))
             return _reply(request, reply, rest_replies.embed_document(reply, body.encoding))
 
     async def scorers(self) -> Response:
@@ -82,7 +79,11 @@ class Routes:
 
     async def models(self) -> Response:
         """List the loaded encoders."""
-        return _json(rest_replies.encoders_document(await self._service.encoders()))
+        encoders = await self._service.encoders()
+        document = rest_replies.encoders_document(encoders)
+        if self._as_openai:
+            document |= rest_replies.openai_models(await self._service.scorers(), encoders)
+        return _json(document)
 
     async def livez(self) -> Response:
         """Say that the process is up."""
@@ -111,65 +112,12 @@ class Routes:
         self, request: Request, schema: type[B], read: Callable[[B, Parts], M]
     ) -> AsyncIterator[tuple[M, B]]:
         """The parsed request, and the body that it stands in; its bytes are in flight until it is answered."""
-        caller_timeout = CallerTimeout(call_of(request).started_s, _header_timeout_ms(request))
-        with self._bytes.share() as share:
-            received = await self._receive(request, caller_timeout, share)
-            body = rest_requests.read_document(received.document, schema, self._limits)
-            message = read(body, received.parts)
+        async with received(request, read_body, self._limits, self._bytes) as (body, caller_timeout):
+            document = rest_requests.read_document(body.document, schema, self._limits)
+            message = read(document, body.parts)
             call_of(request).noted.num_items = num_items_of(message)
             await call_of(request).grant.spend_on(message)
-            yield with_remaining_time(message, caller_timeout), body
-
-    async def _receive(self, request: Request, caller_timeout: CallerTimeout, share: Share) -> Body:
-        max_s = min(self._limits.max_upload_s, (caller_timeout.remaining_ms(None) or math.inf) / 1000)
-        try:
-            async with asyncio.timeout(max_s) as timeout:
-                with share.arriving(lambda: timeout.reschedule(-math.inf)):
-                    return await read_body(request, self._limits, share)
-        except TimeoutError as error:
-            share.check()
-            raise DeadlineExceededError("The request took too long to arrive.", stage="receive") from error
-
-
-def _header_timeout_ms(request: Request) -> float | None:
-    value = request.headers.get(TIMEOUT, request.headers.get(OWN_TIMEOUT))
-    if value is None:
-        return None
-    seconds = float(value) if _SECONDS.fullmatch(value) else math.nan
-    if not seconds > 0:
-        raise InvalidFieldError(f"The header {TIMEOUT} must be a number of seconds above 0.")
-    return seconds * 1000
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work while the caller waits for it; once the caller hangs up, cancel it."""
-    caller = _Caller(request, asyncio.current_task())
-    watching = asyncio.ensure_future(caller.watch())
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if caller.is_gone:
-            raise ClientDisconnect from None
-        raise
-    finally:
-        watching.cancel()
-
-
-class _Caller:
-    """Cancels a task when the caller hangs up."""
-
-    def __init__(self, request: Request, task: "asyncio.Task[Any] | None") -> None:
-        self._request = request
-        self._task = task
-        self.is_gone = False
-
-    async def watch(self) -> None:
-        """Wait for the end of the connection."""
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
-        self.is_gone = True
-        if self._task is not None:
-            self._task.cancel()
+            yield with_remaining_time(message, caller_timeout), document
 
 
 def _reply(request: Request, reply: Reply, document: rest_replies.Document) -> Response:

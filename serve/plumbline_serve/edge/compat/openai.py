@@ -1,0 +1,176 @@
+"""OpenAI's `POST /v1/embeddings`, with images as vLLM, infinity and the NV-CLIP NIM take them.
+
+A string that begins `data:image` is an image, others are texts unless `modality` says `image`; they may be mixed. One
+image that cannot be read fails the request, for a vector has no place for an error.
+"""
+
+import base64
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import Response
+
+from plumbline_models.core.errors import EngineError, PlumblineError, UnknownScorerError
+from plumbline_serve.edge.compat.core import (
+    Asking,
+    Body,
+    Core,
+    field_fault,
+    image_of,
+    is_data_image,
+    json_reply,
+    of_item,
+    read_as,
+)
+from plumbline_serve.edge.compat.parts import Content, Part, part_of
+from plumbline_serve.edge.problems import http_headers, problem
+from plumbline_serve.edge.rest.app import AddedRoute
+from plumbline_serve.messages import EmbedReply, EmbedRequest, ScorerEntry
+
+CLIENT_WAITS_S = 590.0
+"""The official client waits for 600 s."""
+_UNPROCESSABLE, _BAD_REQUEST, _NOT_FOUND = 422, 400, 404
+
+
+class _Message(Body):
+    content: str | Sequence[Part]
+
+
+class _Embeddings(Body):
+    model: str | None = None
+    input: str | Sequence[str] | None = None
+    messages: Sequence[_Message] | None = None
+    modality: Literal["text", "image"] | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+    embed_dtype: Literal["float32"] = "float32"
+    endianness: Literal["native", "little"] = "native"
+
+
+def routes(core: Core) -> list[AddedRoute]:
+    """`/v1/embeddings`, and `/embeddings` as infinity has it."""
+
+    async def embeddings(request: Request) -> Response:
+        async with core.asked(request, waits_s=CLIENT_WAITS_S) as asking:
+            body = read_as(await asking.document("input"), _Embeddings)
+            contents = _contents(body)
+            model = await _model(core, body.model)
+            vectors = [_shortened(each, body.dimensions) for each in await _embed(asking, contents, model)]
+            return json_reply(_document(vectors, body, model, num_images=_num_images(contents)))
+
+    return [AddedRoute("POST", path, embeddings, refuse) for path in ("/v1/embeddings", "/embeddings")]
+
+
+def refuse(error: PlumblineError, request_id: str) -> Response:
+    """An error as OpenAI's clients read it: they retry 408, 409, 429 and what is above 499.
+
+    Args:
+        error: Why the request fails.
+        request_id: Its id.
+    """
+    status = _BAD_REQUEST if error.status == _UNPROCESSABLE else error.status
+    code, found = error.code, problem(error, request_id)
+    if isinstance(error, UnknownScorerError):
+        status, code = _NOT_FOUND, "model_not_found"
+    kind = "invalid_request_error" if status < PlumblineError.status else "server_error"
+    faults = found.get("errors") or [{"pointer": ""}]
+    body = {
+        "message": found["detail"],
+        "type": kind,
+        "param": faults[0]["pointer"].removeprefix("/") or None,
+        "code": code,
+    }
+    headers = {name: value for name, value in http_headers(error).items() if name != "content-type"}
+    return json_reply({"error": body}, status, **headers)
+
+
+async def _model(core: Core, name: str | None) -> ScorerEntry:
+    """The scorer whose two towers embed."""
+    kinds = {encoder.key: encoder.kind for encoder in await core.service.encoders()}
+    loaded = await core.service.scorers()
+    able = [each for each in loaded if {"image", "text"} <= {kinds.get(key) for key in each.encoders}]
+    for each in able:
+        if name is None or each.id == name or name in each.encoders:
+            return each
+    known = ", ".join(each.id for each in able) or "none"
+    raise UnknownScorerError(
+        f"There is no model {(name or '')[:64]!r} that embeds here; these do: {known}.",
+        errors=[{"pointer": "/model", "detail": "not loaded"}],
+    )
+
+
+def _contents(body: _Embeddings) -> list[Content]:
+    if (body.input is None) == (body.messages is None):
+        raise field_fault("/input", "or messages must be given, and not both")
+    if body.messages is not None:
+        parts = [each.content for each in body.messages]
+        if len(parts) != 1:
+            raise field_fault("/messages", "must be one: a conversation is one text or one image")
+        return [parts[0]] if isinstance(parts[0], str) else [part_of(parts[0], "/messages/0/content")]
+    given = [body.input] if isinstance(body.input, str) else list(body.input or ())
+    if not given:
+        raise field_fault("/input", "must not be empty")
+    if body.modality == "image":
+        return [image_of(each) for each in given]
+    return [image_of(each) if is_data_image(each) and body.modality is None else each for each in given]
+
+
+def _num_images(contents: Sequence[Content]) -> int:
+    return sum(not isinstance(each, str) for each in contents)
+
+
+async def _embed(asking: Asking, contents: Sequence[Content], model: ScorerEntry) -> list[NDArray[np.float32]]:
+    """Vectors in the order of the contents; images and texts are two requests to the core, one after the other."""
+    texts = {index: each for index, each in enumerate(contents) if isinstance(each, str)}
+    images = {index: each for index, each in enumerate(contents) if not isinstance(each, str)}
+    found: dict[int, NDArray[np.float32]] = {}
+    if texts:
+        reply = await asking.embed(EmbedRequest(texts=list(texts.values()), scorer=model.id))
+        found |= _placed(texts, reply)
+    if images:
+        reply = await asking.embed(EmbedRequest(images=list(images.values()), scorer=model.id))
+        found |= _placed(images, reply)
+    return [found[index] for index in range(len(contents))]
+
+
+def _placed(given: Mapping[int, Any], reply: EmbedReply) -> dict[int, NDArray[np.float32]]:
+    """The vectors by the place of what they embed."""
+    placed: dict[int, NDArray[np.float32]] = {}
+    for index, vector in zip(given, reply.vectors, strict=True):
+        if isinstance(vector, PlumblineError):
+            raise of_item(vector, index)
+        if not np.isfinite(vector).all():
+            raise of_item(EngineError("The encoder gave no numbers.", encoder=reply.encoder), index)
+        placed[index] = vector
+    return placed
+
+
+def _shortened(vector: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
+    """The first numbers of a vector, of unit norm again; 0: all of them, as infinity has it."""
+    if not dimensions:
+        return vector
+    if not 0 < dimensions <= vector.size:
+        raise field_fault("/dimensions", f"must be at least 1 and at most {vector.size}")
+    cut = vector[:dimensions]
+    length = np.linalg.norm(cut)
+    return cut / length if length > 0 else cut
+
+
+def _document(
+    vectors: Sequence[NDArray[np.float32]], body: _Embeddings, model: ScorerEntry, *, num_images: int
+) -> dict[str, Any]:
+    """The reply; tokens are not counted, and clients add up all three numbers of the usage."""
+
+    def written(vector: NDArray[np.float32]) -> Any:
+        if body.encoding_format == "float":
+            return vector.tolist()
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+
+    data = [{"object": "embedding", "index": i, "embedding": written(each)} for i, each in enumerate(vectors)]
+    usage = {"prompt_tokens": 0, "total_tokens": 0, "num_images": num_images}
+    created = int(time.time())
+    return {"object": "list", "data": data, "model": body.model or model.id, "usage": usage, "created": created}

@@ -1,0 +1,156 @@
+"""Rerank as Cohere, TEI, vLLM and infinity have it: images for a text, or texts for an image, the best first.
+
+A body with `texts` is TEI's, which gets an array; one with `documents` is of the others, which get an object. A
+document that cannot be scored fails the request. Relevance is the scorer's own value: `vqascore`'s is within 0 and 1.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from plumbline_models.core.errors import CapacityError, PlumblineError
+from plumbline_serve.edge.compat.core import Asking, Body, Core, field_fault, json_reply, of_item, read_as
+from plumbline_serve.edge.compat.parts import Content, Contents, as_sent, content_of
+from plumbline_serve.edge.problems import http_headers, problem
+from plumbline_serve.edge.rest.app import AddedRoute
+from plumbline_serve.messages import Ranked, RankRequest
+
+CLIENT_WAITS_S = 290.0
+"""Cohere's client waits for 300 s."""
+PATHS = ("/v1/rerank", "/v2/rerank", "/rerank")
+_TEI_TYPES: Mapping[int, str] = {400: "Validation", 413: "Validation", 422: "Validation", 429: "Overloaded"}
+_BACKEND, _UNHEALTHY, _INTERNAL = 424, 503, 500
+
+
+class _TeiBody(Body):
+    query: str
+    texts: Sequence[str]
+    return_text: bool = False
+
+
+class _Text(Body):
+    text: str
+
+
+class _RerankBody(Body):
+    query: str | Contents
+    documents: Sequence[str | Contents | _Text] | Contents
+    model: str | None = None
+    top_n: int | None = None
+    return_documents: bool = False
+
+
+def routes(core: Core) -> list[AddedRoute]:
+    """`rerank` under the paths of all four."""
+
+    async def rerank(request: Request) -> Response:
+        async with core.asked(request, waits_s=CLIENT_WAITS_S) as asking:
+            document = await asking.document("texts", "documents")
+            if "texts" in document:
+                asking.refuse_with(refuse_tei)
+                return json_reply(await _tei(asking, read_as(document, _TeiBody)))
+            return json_reply(await _objects(asking, read_as(document, _RerankBody)))
+
+    return [AddedRoute("POST", path, rerank, refuse) for path in PATHS]
+
+
+def refuse(error: PlumblineError, request_id: str) -> Response:
+    """An error as the clients of Cohere (`message`) and of vLLM and infinity (`error`) read it.
+
+    Args:
+        error: Why the request fails.
+        request_id: Its id.
+    """
+    found = problem(error, request_id)
+    detail = found["detail"]
+    body = {"message": detail, "error": {"message": detail, "type": error.code, "param": None, "code": error.status}}
+    return json_reply(body, error.status, **_headers(error))
+
+
+def refuse_tei(error: PlumblineError, request_id: str) -> Response:
+    """An error as TEI has it.
+
+    Args:
+        error: Why the request fails.
+        request_id: Its id.
+    """
+    status = _BACKEND if error.status == _INTERNAL else error.status
+    kind = "Unhealthy" if status == _UNHEALTHY else _TEI_TYPES.get(status, "Backend")
+    body = {"error": problem(error, request_id)["detail"], "error_type": kind}
+    return json_reply(body, status, **_headers(error))
+
+
+def _headers(error: PlumblineError) -> dict[str, str]:
+    return {"retry-after": http_headers(error)["retry-after"]} if isinstance(error, CapacityError) else {}
+
+
+async def _tei(asking: Asking, body: _TeiBody) -> list[dict[str, Any]]:
+    documents = [content_of(text, f"/texts/{index}") for index, text in enumerate(body.texts)]
+    ranking = await _ranking(asking, content_of(body.query, "/query"), documents, scorer=None, top_n=None)
+    found: list[dict[str, Any]] = [{"index": place.index, "score": place.value} for place in ranking]
+    for place in found if body.return_text else ():
+        place["text"] = body.texts[place["index"]]
+    return found
+
+
+async def _objects(asking: Asking, body: _RerankBody) -> dict[str, Any]:
+    given = _listed(body.documents)
+    documents = [_document(each, f"/documents/{index}") for index, each in enumerate(given)]
+    if body.top_n is not None and body.top_n < 0:
+        raise field_fault("/top_n", "must be at least 1, or 0 for all")
+    query = content_of(body.query, "/query")
+    ranking = await _ranking(asking, query, documents, scorer=body.model, top_n=body.top_n)
+    results: list[dict[str, Any]] = [{"index": place.index, "relevance_score": place.value} for place in ranking]
+    for result in results if body.return_documents else ():
+        result["document"] = _echo(given[result["index"]])
+    usage = {"total_tokens": 0, "prompt_tokens": 0}
+    meta = {"api_version": {"version": "2"}}
+    name = f"rerank-{uuid.uuid4().hex}"
+    return {"id": name, "object": "rerank", "model": body.model, "results": results, "usage": usage, "meta": meta}
+
+
+def _listed(documents: Sequence[str | Contents | _Text] | Contents) -> Sequence[str | Contents | _Text]:
+    """The documents; what stands alone is one of one part, which older vLLM took for as many as it has parts."""
+    if not isinstance(documents, Contents):
+        return documents
+    if not isinstance(documents.content, str) and len(documents.content) > 1:
+        raise field_fault("/documents", "must be an array, where there is more than one")
+    return [documents]
+
+
+def _document(given: str | Contents | _Text, pointer: str) -> Content:
+    return content_of(given.text if isinstance(given, _Text) else given, pointer)
+
+
+def _echo(given: str | Contents | _Text) -> dict[str, Any]:
+    if isinstance(given, Contents):
+        return {"text": None, "multi_modal": as_sent(given)["content"]}
+    return {"text": given if isinstance(given, str) else given.text}
+
+
+async def _ranking(
+    asking: Asking, query: Content, documents: Sequence[Content], *, scorer: str | None, top_n: int | None
+) -> Sequence[Ranked]:
+    """The documents by the query.
+
+    Raises:
+        InvalidFieldError: They are not images for a text, or texts for an image.
+        PlumblineError: One of them cannot be scored.
+    """
+    texts = [each for each in documents if isinstance(each, str)]
+    images = [each for each in documents if not isinstance(each, str)]
+    if isinstance(query, str):
+        if texts:
+            raise field_fault("/documents", "must be images, for the query is a text: scorers compare the two")
+        message = RankRequest(images=images, texts=[query], scorer=scorer, top_k=top_n or None)
+    else:
+        if images:
+            raise field_fault("/documents", "must be texts, for the query is an image: scorers compare the two")
+        message = RankRequest(images=[query], texts=texts, scorer=scorer, top_k=top_n or None)
+    reply = await asking.rank(message)
+    for index, error in sorted(reply.errors.items()):
+        raise of_item(error, index)
+    return reply.ranking
