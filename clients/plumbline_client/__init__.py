@@ -42,6 +42,8 @@ from plumbline_client.replies import (
 from plumbline_client.rest_clients import AsyncClient, Client
 from plumbline_client.retry import RetryPolicy
 from plumbline_client.rewards import Rewards
+from plumbline_client.set_replies import DistanceReply, DiversityReply, Sce
+from plumbline_client.sets import EncodingSet
 from plumbline_client.tls import Tls
 
 __all__ = [
@@ -59,9 +61,12 @@ __all__ = [
     "ConnectError",
     "DeadlineError",
     "DeadlineExceededError",
+    "DistanceReply",
+    "DiversityReply",
     "EmbedReply",
     "Embedding",
     "EncoderEntry",
+    "EncodingSet",
     "FieldProblem",
     "FilterReply",
     "ForbiddenError",
@@ -81,6 +86,7 @@ __all__ = [
     "RateLimitedError",
     "RetryPolicy",
     "Rewards",
+    "Sce",
     "ScoreReply",
     "ScoreValue",
     "ScorerEntry",

@@ -11,7 +11,6 @@ from pydantic import BaseModel
 from typing_extensions import Unpack
 
 from plumbline_client import addresses, rest_wire
-from plumbline_client.async_scoring import AsyncScoring
 from plumbline_client.calls import Call, Core
 from plumbline_client.errors import (
     ConnectError,
@@ -22,14 +21,14 @@ from plumbline_client.errors import (
 from plumbline_client.options import ClientOptions, Profile
 from plumbline_client.requests import Request
 from plumbline_client.rest_wire import HttpReply
-from plumbline_client.sync_scoring import SyncScoring
+from plumbline_client.set_calls import AsyncSets, SyncSets
 
 T = TypeVar("T", bound=BaseModel)
 _HUNG_UP = ("Server disconnected", "peer closed connection")  # what httpx says where a reply only broke off
 _CONNECT_S = 5.0  # a service that takes longer to accept a connection is tried again
 
 
-class Client(SyncScoring):
+class Client(SyncSets):
     """A blocking REST client.
 
     Args:
@@ -76,7 +75,7 @@ class Client(SyncScoring):
         return rest_wire.decode(request, _reply(response), call.address)
 
 
-class AsyncClient(AsyncScoring):
+class AsyncClient(AsyncSets):
     """An asyncio REST client; arguments as for `Client`."""
 
     def __init__(

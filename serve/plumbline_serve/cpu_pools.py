@@ -271,6 +271,8 @@ class CpuPools:
     """Texts, which must not stand behind images."""
     score: CpuPool
     """Scores are worked out, which must not stand behind other requests' texts."""
+    sets: CpuPool
+    """Values of whole sets are worked out, one set at a time: the largest take seconds, and memory."""
 
     @classmethod
     def of(cls, num_decoders: int) -> "CpuPools":
@@ -279,9 +281,10 @@ class CpuPools:
             CpuPool(num_decoders, "decode", first_pace=2e-8),
             CpuPool(1, "tokenise", first_pace=3e-6, together_s=TEXTS_TOGETHER_S),
             CpuPool(1, "score", first_pace=1e-4),
+            CpuPool(1, "sets", first_pace=2e-10),
         )
 
     def close(self) -> None:
         """End all threads, once what runs is done."""
-        for pool in (self.decode, self.tokenise, self.score):
+        for pool in (self.decode, self.tokenise, self.score, self.sets):
             pool.close()

@@ -1,7 +1,9 @@
 """The four clients against the real edges, on real sockets; behind the edges a service that only counts bytes."""
 
 import asyncio
+import hashlib
 import inspect
+import math
 import socket
 import threading
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ from plumbline_client import (
     Client,
     Combination,
     DeadlineExceededError,
+    EncodingSet,
     ForbiddenError,
     GrpcClient,
     Image,
@@ -36,12 +39,15 @@ from plumbline_client import (
     Term,
     Threshold,
     UnauthenticatedError,
+    UsageError,
 )
 from plumbline_models.core.errors import DeadlineExceededError as ServiceDeadlineError
 from plumbline_models.core.errors import ImageUndecodableError, MissingTextError, OverloadedError, UnknownScorerError
 from plumbline_models.core.protocols import Score
 from plumbline_models.core.questions import Question as AskedQuestion
-from plumbline_serve import messages
+from plumbline_models.sets.sce import Sce
+from plumbline_models.sets.vectors import unit_rows
+from plumbline_serve import messages, set_messages
 from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.batching import GroupState
 from plumbline_serve.edge.grpc.servicer import GrpcEdge
@@ -124,6 +130,15 @@ class CountingService:
             raise OverloadedError("The queue is full.", retry_after_s=0.25)
         vectors = [np.array([len(text) / 7, 1.0], np.float32) for text in request.texts]
         return messages.EmbedReply("counting/text", 2, vectors, TIMING)
+
+    async def measure(self, request: set_messages.SetRequest, caller: Caller = ANYONE) -> set_messages.SetReply:
+        self.requests.append(request)
+        if isinstance(request, set_messages.DiversityRequest):
+            errors = {1: ImageUndecodableError("This is no image.")}
+            sce = Sce(1.5, 2.5, None, 0.5, 2.0, reliable=False)
+            vendi = {"1": 1 / 3}
+            return set_messages.DiversityReply("counting", 2, vendi, vendi, None, [[0, 2]], [], sce, TIMING, errors)
+        return set_messages.DistanceReply("counting", 2, 3, 1 / 3, 0.5, -0.25, 1e-9, request.rbf_sigma, TIMING)
 
     async def scorers(self) -> list[messages.ScorerEntry]:
         return [
@@ -292,6 +307,38 @@ async def test_combinations_get_through(ask, running) -> None:
     terms = [messages.Term("weight", min=0, max=1), messages.Term("length", 2.0, 0, 9)]
     expected = {"r": messages.Combination("harmonic", terms)}
     assert [request.combine for request in running.service.requests[-3:]] == [expected] * 3
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient], ids=lambda kind: kind.__name__)
+async def test_sets_get_through_rest_in_each_form(ask, running) -> None:
+    files = [Image.data(b"a"), Image.data(b"b")]
+    found = await ask("diversity", files, texts=["x", "y"], orders=[0.5, math.inf], near_duplicate=None)
+    assert (found.n, found.duplicates, found.vendi["1"]) == (2, ((0, 2),), 1 / 3)
+    assert (found.sce.image, found.sce.corrected, found.sce.reliable) == (1.5, None, False)
+    assert [(each.index, each.error.code) for each in found.errors] == [(1, "image_undecodable")]
+    asked = running.service.requests[-1]
+    assert (asked.images, asked.orders) == ([messages.EncodedImage(b"a"), messages.EncodedImage(b"b")], [0.5, math.inf])
+    assert (asked.texts, asked.weights, asked.near_duplicate) == (["x", "y"], None, None)
+    vectors = (await ask("embed", ["a", "bb"])).vectors
+    apart = await ask("distance", EncodingSet.embeddings(vectors, encoder="mine"), EncodingSet.seen(files), rbf_sigma=2)
+    assert (apart.frechet, apart.frechet_floor, apart.mmd_polynomial, apart.rbf_sigma) == (1 / 3, 0.5, -0.25, 2.0)
+    asked = running.service.requests[-1]
+    assert (asked.a.encoder, list(asked.b.hashes)) == ("mine", [hashlib.sha256(b).hexdigest() for b in (b"a", b"b")])
+    assert unit_rows(asked.a.embeddings) == pytest.approx(unit_rows([each.floats() for each in vectors]))
+    assert unit_rows(asked.a.embeddings).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param(lambda: EncodingSet.seen([Image.raw(PIXELS)]), id="pixels have no file"),
+        pytest.param(lambda: EncodingSet.seen(["abc"]), id="no digest"),
+        pytest.param(lambda: EncodingSet.embeddings([["a"]]), id="no numbers"),
+    ],
+)
+def test_what_is_no_set_is_not_sent(members) -> None:
+    with pytest.raises(UsageError):
+        members()
 
 
 async def test_filter_rank_embed_and_the_lists_are_understood(ask) -> None:

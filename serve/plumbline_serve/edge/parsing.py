@@ -12,13 +12,14 @@ from pydantic_core import ErrorDetails, PydanticKnownError
 
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_serve.concurrency import Deadline
-from plumbline_serve.messages import Base64Image, Request, Term, UrlImage
+from plumbline_serve.messages import Base64Image, Term, UrlImage
 from plumbline_serve.requests.images import is_data_url
 from plumbline_serve.requests.validation import Checks
+from plumbline_serve.set_messages import AnyRequest
 from plumbline_serve.settings import Limits
 
 T = TypeVar("T")
-M = TypeVar("M", bound=Request)
+M = TypeVar("M", bound=AnyRequest)
 Location: TypeAlias = tuple[int | str, ...]
 """The names and indices that lead to a field."""
 
@@ -68,6 +69,8 @@ _MAX_COUNTED = 1000
 _MAX_POINTER_BYTES = 120
 _IMAGE_KIND = 3  # where, below /items/N/image, pydantic names which of an image's two forms it tried
 _ITEM_IMAGES = frozenset({"image", "reference_image"})
+_SET_FIELDS = frozenset({"embeddings", "orders", "a", "b"})
+_SET_KINDS = frozenset({"base64", "numbers", "word", "number"})  # where, below these, pydantic names a form it tried
 _QUERIES = (frozenset({"text", "images"}), frozenset({"image", "texts"}))
 _REASONS = {
     "missing": "is required",
@@ -84,6 +87,7 @@ _REASONS = {
     "greater_than_equal": "must be at least {ge:g}",
     "less_than_equal": "must be at most {le:g}",
     "string_too_short": "must not be empty",
+    "string_pattern_mismatch": "must match {pattern}",
     "string_too_long": "must have at most {max_length} characters",
     "too_short": "must not be empty",
     "too_long": "must have at most {max_length} entries",
@@ -123,7 +127,7 @@ class Faults:
         if error.error_count() <= _MAX_COUNTED:  # listing more would hold up everybody else
             found = error.errors(include_url=False, include_input=False)
         for each in found:
-            self.add((*location, *_without_image_kind(each["loc"])), _reason(each))
+            self.add((*location, *_without_kind(each["loc"])), _reason(each))
         self.num += error.error_count() - len(found)
 
     def check(self, kind: TypeAdapter[Any], value: T, location: Location) -> T:
@@ -279,7 +283,9 @@ def pointer(location: Location) -> str:
     return "".join(f"/{step}" for step in steps).encode()[:_MAX_POINTER_BYTES].decode(errors="ignore")
 
 
-def _without_image_kind(location: Location) -> Location:
+def _without_kind(location: Location) -> Location:
+    if location and location[0] in _SET_FIELDS:
+        return tuple(step for step in location if step not in _SET_KINDS)
     is_image_of_item = len(location) > _IMAGE_KIND and location[0] == "items" and location[2] in _ITEM_IMAGES
     return (*location[:_IMAGE_KIND], *location[_IMAGE_KIND + 1 :]) if is_image_of_item else location
 

@@ -27,7 +27,7 @@ from plumbline_models.core.errors import (
 from plumbline_serve.concurrency import release
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.logs import described, facts
-from plumbline_serve.messages import Reply, errors_of
+from plumbline_serve.set_messages import AnyReply, errors_of
 from plumbline_wire import ERROR_DOMAIN
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ def report(error: Exception, request_id: str) -> None:
         log.error("request failed", exc_info=error, extra=facts(request_id=request_id))
 
 
-def report_items(reply: Reply, request_id: str) -> None:
+def report_items(reply: AnyReply, request_id: str) -> None:
     """Log why parts of a reply failed inside the service: a line for each cause, with the items by index.
 
     Args:

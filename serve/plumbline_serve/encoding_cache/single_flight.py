@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, Protocol, TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_models.core.protocols import EncoderKind
+from plumbline_models.core.protocols import EncoderKind, Encoding
 from plumbline_serve.encoding_cache.store import EncodingKey, EncodingOrError, EncodingStore
 from plumbline_serve.request_context import PRIORITIES, RequestContext
 
@@ -80,6 +80,16 @@ class EncodingCache:
         own = _InFlight(mine, context) if mine else None
         self._in_flight.update((key, own) for key in mine if own)
         return Claim(self, found, joined, own=own, context=context)
+
+    def stored(self, keys: Sequence[EncodingKey]) -> dict[EncodingKey, Encoding]:
+        """Those of the encodings that are stored; none is claimed, and none in flight is waited for.
+
+        Args:
+            keys: Distinct, of one kind, at least one.
+        """
+        found = {key: encoding for key in keys if (encoding := self._store.get(key)) is not None}
+        self._count(keys[0].kind, {"hit": len(found), "miss": len(keys) - len(found)})
+        return found
 
     def missing(self, keys: Iterable[EncodingKey], context: RequestContext) -> list[EncodingKey]:
         """The encodings that a request would have to compute: those that are neither stored nor in flight.

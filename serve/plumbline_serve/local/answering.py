@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from plumbline_client import requests
+from plumbline_client import requests, sets
 from plumbline_client.calls import Call
 from plumbline_client.errors import UsageError, problem_error
 from plumbline_client.problems import Problem
@@ -59,6 +59,12 @@ ROUTES: Mapping[type[Request[Any]], Route] = {
         rest_requests.embed_request,
         CoreService.embed,
         lambda reply: rest_replies.embed_document(reply, "base64"),
+    ),
+    sets.DiversityRequest: Route(
+        schemas.DiversityRequest, rest_requests.diversity_request, CoreService.measure, rest_replies.set_document
+    ),
+    sets.DistanceRequest: Route(
+        schemas.DistanceRequest, rest_requests.distance_request, CoreService.measure, rest_replies.set_document
     ),
 }
 

@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from plumbline_models.core.errors import SupersededError
 from plumbline_serve.batching import Compute
-from plumbline_serve.messages import Reply, Request, errors_of
 from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.set_messages import AnyReply, AnyRequest, errors_of
 
-RequestT = TypeVar("RequestT", bound=Request)
-ReplyT = TypeVar("ReplyT", bound=Reply)
+RequestT = TypeVar("RequestT", bound=AnyRequest)
+ReplyT = TypeVar("ReplyT", bound=AnyReply)
 
 
 class Core:

@@ -34,13 +34,13 @@ async def embed(pipeline: Pipeline, request: EmbedRequest, caller: Caller = ANYO
             errors=[{"pointer": "/texts", "detail": "images are given as well"}],
         )
     pipeline.checks.count(len(request.images) or len(request.texts))
-    image, text = _encoders(pipeline, request.scorer)
+    image, text = towers(pipeline, request.scorer)
     async with pipeline.session(request, caller) as session:
         if request.images:
             encodings = await _image_encodings(session, image, request)
         else:
             encodings = await _text_encodings(session, text, checks=pipeline.checks, texts=request.texts)
-        truncated = await _truncated_texts(session, text, texts=request.texts, encodings=encodings)
+        truncated = await truncated_texts(session, text, texts=request.texts, encodings=encodings)
     vectors = [each if isinstance(each, PlumblineError) else _unit(np.asarray(each, np.float32)) for each in encodings]
     dim = next((vector.size for vector in vectors if not isinstance(vector, PlumblineError)), 0)
     encoder = image if request.images else text
@@ -53,8 +53,16 @@ def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     return vector if abs(length - 1) < _ROUNDING or length == 0 else vector / np.float32(length)
 
 
-def _encoders(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
-    """A scorer's two towers into one space; only a scorer that compares them has such."""
+def towers(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
+    """A scorer's two towers into one space, of images and of texts; only a scorer that compares them has such.
+
+    Args:
+        pipeline: Of the process.
+        name: Of the scorer; None: the first that has them.
+
+    Raises:
+        UnknownScorerError: It has none, or is not loaded.
+    """
     named: Sequence[Scorer] = [pipeline.checks.scorer(name, "/scorer")] if name else list(pipeline.scorers.values())
     for scorer in named:
         if scorer.image is not None and scorer.text is not None:
@@ -65,10 +73,17 @@ def _encoders(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
     )
 
 
-async def _truncated_texts(
+async def truncated_texts(
     session: RequestSession, encoder: Encoder, *, texts: Sequence[str], encodings: Sequence[EncodingOrError]
 ) -> list[int]:
-    """Which of the embedded texts have an end that the encoder did not read."""
+    """Which of the embedded texts have an end that the encoder did not read, by index.
+
+    Args:
+        session: The request's.
+        encoder: Of the texts.
+        texts: In order.
+        encodings: Of each, or why it has none.
+    """
     embedded = [index for index in range(len(texts)) if not isinstance(encodings[index], PlumblineError)]
     found = await session.read_texts(partial(is_cut, encoder), [texts[index] for index in embedded])
     return [index for index, is_truncated in zip(embedded, found, strict=True) if is_truncated]

@@ -5,7 +5,6 @@ of its own and does not grow with the number of images that callers send.
 """
 
 import base64
-import hashlib
 import logging
 import re
 import threading
@@ -28,6 +27,7 @@ from plumbline_models.images.headers import read_header
 from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_serve.concurrency import release
 from plumbline_serve.messages import Base64Image, BrokenImage, EncodedImage, ImageSource, RawImage, UrlImage
+from plumbline_serve.requests.contents import QUICK_BYTES, OpenedImage, content_digest
 from plumbline_serve.requests.looks import ImageLooks
 from plumbline_serve.work import Work
 
@@ -35,17 +35,11 @@ log = logging.getLogger(__name__)
 
 OnStage: TypeAlias = Callable[[str, float], None]
 """Hears the name of a stage, `decode` or `fit`, and the seconds that it took."""
-OpenedImage: TypeAlias = EncodedImage | RawImage
-"""An image whose bytes are at hand."""
 PixelsKey: TypeAlias = object
 """An `object()` for each image of a request: so that what is kept under it holds nothing else."""
 
-QUICK_BYTES = 2**18
-"""So many are hashed in 200 microseconds, about what a hop to another thread costs."""
 _LEAST_PIXELS = 20_000
 """What every image takes beside its pixels: reading its header, going to the encoder."""
-_QUIET_BYTES = 2047
-"""For longer pieces hashlib gives the interpreter lock away; an event loop would wait up to 5 ms to have it back."""
 _TO_STANDARD = str.maketrans("-_", "+/", "\r\n\t ")
 """RFC 4648's letters for URLs to the usual ones; MIME's line breaks to nothing."""
 _DIGITS = re.compile(r"[A-Za-z0-9+/]*")
@@ -120,7 +114,7 @@ class RequestImage:
     """
 
     def __init__(self, image: OpenedImage, decoder: ImageDecoder, decoded: RequestPixels) -> None:
-        self.digest = _content_digest(image)
+        self.digest = content_digest(image)
         self._kind, self._num_pixels = _expected(image)
         self._image = image
         self._decoder = decoder
@@ -259,21 +253,6 @@ def _expected(image: OpenedImage) -> tuple[str, int]:
 def is_data_url(url: str) -> bool:
     """Whether a URL holds its data itself, so that nothing is to be fetched."""
     return url[:5].lower() == "data:"
-
-
-def _content_digest(image: OpenedImage) -> bytes:
-    """Of what makes the image this one: how its bytes are to be read, and the bytes."""
-    how = f"{image.height}x{image.width}x{image.channels}" if isinstance(image, RawImage) else "file"
-    return hashlib.sha256(how.encode() + b" " + _sha256(image.data)).digest()
-
-
-def _sha256(content: bytes) -> bytes:
-    digest = hashlib.sha256()
-    view = memoryview(content)
-    piece = _QUIET_BYTES if len(view) <= QUICK_BYTES else len(view)
-    for start in range(0, len(view), piece):
-        digest.update(view[start : start + piece])
-    return digest.digest()
 
 
 def _from_base64(text: str, policy: DecodePolicy) -> bytes:

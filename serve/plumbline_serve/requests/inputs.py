@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 from plumbline_models.core.protocols import Encoder, PairInput
 from plumbline_serve.encoding_cache import EncodingKey, encoding_key
 from plumbline_serve.messages import ImageSource
+from plumbline_serve.requests.contents import file_digest
 from plumbline_serve.requests.images import RequestImage
 from plumbline_serve.work import Work
 
@@ -65,3 +66,13 @@ def key_of(
     parts = [] if image is None else [image.digest]
     parts += [] if text is None else [text.encode("utf-8", "surrogatepass")]
     return encoding_key(encoder, *parts, *([] if template is None else [repr(template).encode()]))
+
+
+def key_of_file(encoder: Encoder, sha256: bytes) -> EncodingKey:
+    """What the encoding of an image file is known by, as `key_of` has it.
+
+    Args:
+        encoder: Whose encoding it is.
+        sha256: Of the file.
+    """
+    return encoding_key(encoder, file_digest(sha256))

@@ -12,7 +12,6 @@ from plumbline_serve.messages import (
     ItemFailure,
     ItemResult,
     ItemScores,
-    Request,
     ScoreOrError,
     ScoreReply,
     ScoreRequest,
@@ -22,6 +21,7 @@ from plumbline_serve.requests.combining import Judge, combinations, scorers_of
 from plumbline_serve.requests.scoring import images_of, needs_of, score_cases
 from plumbline_serve.requests.session import RequestSession, SessionTools
 from plumbline_serve.requests.validation import Case, Checks
+from plumbline_serve.set_messages import AnyRequest
 
 CaseScores: TypeAlias = dict[str, ScoreOrError]
 """One case's scores by scorer."""
@@ -109,7 +109,7 @@ class Pipeline:
         return ScoreReply(results=results, timing_ms=session.timing())
 
     @asynccontextmanager
-    async def session(self, request: Request, caller: Caller = ANYONE) -> AsyncIterator[RequestSession]:
+    async def session(self, request: AnyRequest, caller: Caller = ANYONE) -> AsyncIterator[RequestSession]:
         """One request's shared state, under its deadline.
 
         Args:

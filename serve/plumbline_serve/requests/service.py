@@ -30,6 +30,8 @@ from plumbline_serve.requests.embedding import embed
 from plumbline_serve.requests.filtering import filter_items
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.ranking import rank
+from plumbline_serve.requests.sets import measure
+from plumbline_serve.set_messages import SetReply, SetRequest
 
 SWITCH_TIMEOUT_S = 10.0  # what a gateway needs to follow its encoders is a part of a second
 DRAIN_RETRY_AFTER_S = 2.0  # another replica, or the restarted one, is there by then
@@ -106,6 +108,10 @@ class CoreService:
             return reply
         dims = {info.key: info.dim for info in await self._core.compute.infos()}
         return replace(reply, dim=dims.get(reply.encoder, 0))  # nothing could be embedded
+
+    async def measure(self, request: SetRequest, caller: Caller = ANYONE) -> SetReply:
+        """As `Service.measure`."""
+        return await self._answered(request, lambda pipeline, request: measure(pipeline, request, caller))
 
     async def scorers(self) -> Sequence[ScorerEntry]:
         """As `Service.scorers`."""

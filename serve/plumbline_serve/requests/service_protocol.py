@@ -17,6 +17,7 @@ from plumbline_serve.messages import (
     ScoreRequest,
 )
 from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.set_messages import SetReply, SetRequest
 
 
 class Service(Protocol):
@@ -55,6 +56,15 @@ class Service(Protocol):
 
     async def embed(self, request: EmbedRequest, caller: Caller = ANYONE) -> EmbedReply:
         """Embed images or texts.
+
+        Args:
+            request: As the caller sent it.
+            caller: Who calls.
+        """
+        ...
+
+    async def measure(self, request: SetRequest, caller: Caller = ANYONE) -> SetReply:
+        """Work out what is asked about one set of images or two.
 
         Args:
             request: As the caller sent it.

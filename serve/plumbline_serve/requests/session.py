@@ -84,8 +84,8 @@ class RequestSession:
     def __init__(self, tools: SessionTools, context: RequestContext, *, on_stage: OnStage) -> None:
         self.stage_seconds = StageSeconds()
         self._started = time.perf_counter()
-        self._tools = tools
-        self._context = context
+        self.tools = tools
+        self.context = context
         self._on_stage = on_stage
         self._adding = threading.Lock()
         self._decoded = tools.decoded.open()
@@ -100,7 +100,7 @@ class RequestSession:
         Args:
             is_done: Whether the request has got what it asked for.
         """
-        self._tools.admission.release(self._context, is_done=is_done)
+        self.tools.admission.release(self.context, is_done=is_done)
         self._decoded.close()
         if self._fetches is not None:
             self._fetches.close()
@@ -119,13 +119,17 @@ class RequestSession:
         """Open images, which `image_encodings` and `pair_encodings` may then be asked about."""
         new = [image for image in dict.fromkeys(images) if image not in self._images]
         sources = await self._fetched(new)
-        open_one = partial(open_image, decoder=self._tools.decoder, decoded=self._decoded)
+        open_one = partial(open_image, decoder=self.tools.decoder, decoded=self._decoded)
         if are_quick(sources):
             opened = [open_one(image) for image in sources]
         else:
             works = [opening_work(image) for image in sources]
-            opened = await self._tools.pools.decode.each(open_one, sources, context=self._context, works=works)
+            opened = await self.tools.pools.decode.each(open_one, sources, context=self.context, works=works)
         self._images.update(zip(new, opened, strict=True))
+
+    def opened(self, image: ImageSource) -> RequestImage | PlumblineError:
+        """An image that is open, or what is wrong with it."""
+        return self._images[image]
 
     def admit(self, needs: Iterable[Need]) -> None:
         """See, once, that the request can be done in time, as far as encodings are neither stored nor in flight.
@@ -143,9 +147,9 @@ class RequestSession:
         for encoder, inputs in needs:
             keys = {self._key(encoder, each): each for each in inputs}
             want = wants.setdefault(encoder.key, Want(encoder.key, encoder.kind))
-            for key in self._tools.cache.missing((key for key in keys if isinstance(key, EncodingKey)), self._context):
+            for key in self.tools.cache.missing((key for key in keys if isinstance(key, EncodingKey)), self.context):
                 want.decode_s.setdefault(key, self._decode_s(encoder, keys[key]))
-        self._tools.admission.admit(self._context, [want for want in wants.values() if want.num_inputs])
+        self.tools.admission.admit(self.context, [want for want in wants.values() if want.num_inputs])
 
     async def image_encodings(
         self, encoder: Encoder, images: Sequence[ImageSource]
@@ -200,7 +204,7 @@ class RequestSession:
             texts: In order.
         """
         works = [reading_work("read", text) for text in texts]
-        return await self._tools.pools.tokenise.each(function, texts, context=self._context, works=works)
+        return await self.tools.pools.tokenise.each(function, texts, context=self.context, works=works)
 
     async def score(self, scorer: Scorer, batch: Embedded) -> Sequence[ScoreOrError]:
         """Compute scores off the event loop, behind neither images nor texts.
@@ -210,7 +214,7 @@ class RequestSession:
             batch: From what.
         """
         work = Work(scorer.info.name, len(batch.texts or ()) + 1)
-        return await self._tools.pools.score.run(scorer.score, batch, context=self._context, work=work)
+        return await self.tools.pools.score.run(scorer.score, batch, context=self.context, work=work)
 
     def given(self, scorer: str, image: ImageSource | None, score: ScoreOrError) -> None:
         """Have a score be counted where scores are watched.
@@ -220,11 +224,11 @@ class RequestSession:
             image: Of what.
             score: What it gave.
         """
-        if self._tools.windows is None or not isinstance(score, Score):
+        if self.tools.windows is None or not isinstance(score, Score):
             return
-        opened, looks = None if image is None else self._images.get(image), self._tools.decoded.looks
+        opened, looks = None if image is None else self._images.get(image), self.tools.decoded.looks
         look = looks.get(opened.digest) if looks is not None and isinstance(opened, RequestImage) else None
-        self._tools.windows.scored(scorer, score.value, look)
+        self.tools.windows.scored(scorer, score.value, look)
 
     async def _fetched(self, images: Sequence[ImageSource]) -> Sequence[ImageSource]:
         """The images, those by URL replaced by their files, or by what is wrong with them."""
@@ -237,7 +241,7 @@ class RequestSession:
     async def _look_up(self, encoder: Encoder, inputs: Mapping[EncodingKey, Any]) -> None:
         """Put the encodings of inputs into `_encodings`: stored, in flight for another request, or computed here."""
         while wanted := [key for key in inputs if key not in self._encodings]:
-            claim = self._tools.cache.claim(wanted, self._context)
+            claim = self.tools.cache.claim(wanted, self.context)
             if claim.mine:
                 claim.start(self._compute(encoder, claim, [inputs[key] for key in claim.mine]))
             self._encodings |= await claim.encodings()
@@ -262,9 +266,9 @@ class RequestSession:
         """What the encoder takes of inputs; images are decoded first, each on a thread."""
         preprocess, works = partial(self._preprocess_one, encoder), [work_of(encoder, each) for each in inputs]
         if encoder.kind != "image":
-            return await self._tools.pools.tokenise.each(preprocess, inputs, context=self._context, works=works)
+            return await self.tools.pools.tokenise.each(preprocess, inputs, context=self.context, works=works)
         with self._announced(encoder, len(inputs)):
-            return await self._tools.pools.decode.each(preprocess, inputs, context=self._context, works=works)
+            return await self.tools.pools.decode.each(preprocess, inputs, context=self.context, works=works)
 
     def _preprocess_one(self, encoder: Encoder, given: Input) -> Preprocessed | PlumblineError:
         """Runs on a thread."""
@@ -280,7 +284,7 @@ class RequestSession:
         sound = [each for each in preprocessed if not isinstance(each, PlumblineError)]
         if not sound:
             return list(preprocessed)
-        encoded = await self._tools.compute.encode(encoder.key, sound, self._context)
+        encoded = await self.tools.compute.encode(encoder.key, sound, self.context)
         self.stage_seconds.queue = max(self.stage_seconds.queue, encoded.queue_s)
         self.stage_seconds.compute = max(self.stage_seconds.compute, encoded.compute_s)
         encodings = iter(encoded.encodings)
@@ -289,11 +293,11 @@ class RequestSession:
     @contextmanager
     def _announced(self, encoder: Encoder, num_inputs: int) -> Iterator[None]:
         """Have the encoder's next batch know of inputs that are on their way to it."""
-        self._tools.compute.expect(encoder.key, self._context, num_inputs)
+        self.tools.compute.expect(encoder.key, self.context, num_inputs)
         try:
             yield
         finally:
-            self._tools.compute.expect(encoder.key, self._context, -num_inputs)
+            self.tools.compute.expect(encoder.key, self.context, -num_inputs)
 
     def _spend(self, stage: str, seconds: float) -> None:
         with self._adding:  # images are decoded and preprocessed on several threads
@@ -314,7 +318,7 @@ class RequestSession:
     def _decode_s(self, encoder: Encoder, given: ImageSource | str | Pair) -> float:
         """Seconds that an image is expected to take on a thread before its encoder has it; 0 for all else."""
         opened = None if isinstance(given, str | Pair) else self._images[given]
-        return self._tools.pools.decode.cost_s(opened.work(encoder)) if isinstance(opened, RequestImage) else 0.0
+        return self.tools.pools.decode.cost_s(opened.work(encoder)) if isinstance(opened, RequestImage) else 0.0
 
     def _of(self, keys: Mapping[T, EncodingKey | PlumblineError]) -> Mapping[T, EncodingOrError]:
         """The encodings under the keys, and the errors that stand in the place of one."""

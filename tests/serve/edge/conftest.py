@@ -27,6 +27,8 @@ from plumbline_models.core.errors import (
     error_classes,
 )
 from plumbline_models.core.protocols import Score
+from plumbline_models.sets.diversity import order_name
+from plumbline_models.sets.sce import Sce
 from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.batching import GroupState
 from plumbline_serve.bytes_in_flight import BytesInFlight
@@ -51,6 +53,7 @@ from plumbline_serve.messages import (
     Timing,
 )
 from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.set_messages import DistanceReply, DistanceRequest, DiversityReply
 from plumbline_serve.settings import Limits, Settings
 from plumbline_wire.v1 import scoring_pb2_grpc
 from tests.keys import add_key
@@ -130,6 +133,17 @@ class RuleService:
             except PlumblineError as error:
                 vectors.append(error)
         return EmbedReply("mini/image", DIM, vectors, TIMING, truncated=[])
+
+    async def measure(self, request, caller=ANYONE):
+        await self._obey(request, caller, getattr(request, "texts", None) or ())
+        wrong = ImageUndecodableError("The image cannot be read.")
+        if isinstance(request, DistanceRequest):
+            found = [1 / 3, 0.25, -0.5, np.float64(1e-9), request.rbf_sigma]
+            return DistanceReply("mini/image", 4, 2, *found, TIMING, errors_b={1: wrong})
+        scores = {order_name(order): 1 / 3 for order in request.orders}
+        sce = Sce(1.5, 2.5, None, 1 / 3, 2.0, reliable=False) if request.texts else None
+        errors = {0: wrong} if request.images else {}
+        return DiversityReply(request.encoder, 3, scores, scores, None, [[0, 2]], [], sce, TIMING, errors)
 
     async def scorers(self):
         return SCORERS

@@ -13,14 +13,18 @@ from pydantic import BaseModel
 from plumbline_client import problems as client_problems
 from plumbline_client import replies as client
 from plumbline_client import requests as client_requests
+from plumbline_client import set_replies as client_sets
+from plumbline_client import sets as client_set_requests
 from plumbline_client.documents import claims_document
 from plumbline_client.images import Image
 from plumbline_client.items import Combination, Item, Question, Term, Threshold
 from plumbline_models.core.questions import Question as AskedQuestion
-from plumbline_serve import messages
+from plumbline_models.sets.sce import Sce
+from plumbline_serve import messages, set_messages
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.schemas import replies as reply_schemas
 from plumbline_serve.edge.schemas import requests as request_schemas
+from plumbline_serve.edge.schemas import sets as set_schemas
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 Kinds: TypeAlias = frozenset[str]
@@ -46,6 +50,19 @@ RANK = (
     | client_requests.RankRequest(IMAGE, ["a"]).document()
 )
 EMBED = client_requests.EmbedRequest(["a"], scorer="a").document() | client_requests.EmbedRequest([IMAGE]).document()
+SET = client_set_requests.EncodingSet.images([IMAGE])
+SETS = {
+    form.form: list(form.members)
+    for form in (
+        SET,
+        client_set_requests.EncodingSet.embeddings([[1.0]]),
+        client_set_requests.EncodingSet.seen([IMAGE]),
+    )
+} | {"encoder": "a"}
+DIVERSITY = (
+    client_set_requests.DiversityRequest(SET, texts=["a"], weights=[1.0], orders=[1.0], scorer="a").document() | SETS
+)
+DISTANCE = client_set_requests.DistanceRequest(SET, SET, rbf_sigma=1.0, scorer="a").document()
 FORMS = {
     "Item": Forms(messages.Item, pb.Item, schemas.Item, Item),
     "Question": Forms(AskedQuestion, pb.Question, schemas.Question, Question),
@@ -69,6 +86,12 @@ FORMS = {
     ),
     "RankRequest": Forms(messages.RankRequest, pb.RankRequest, schemas.RankRequest, RANK | CLAIMS),
     "EmbedRequest": Forms(messages.EmbedRequest, pb.EmbedRequest, schemas.EmbedRequest, EMBED | CLAIMS),
+    "EncodingSet": Forms(set_messages.EncodingSet, None, schemas.EncodingSet, SETS),
+    "DiversityRequest": Forms(set_messages.DiversityRequest, None, schemas.DiversityRequest, DIVERSITY | CLAIMS),
+    "DistanceRequest": Forms(set_messages.DistanceRequest, None, schemas.DistanceRequest, DISTANCE | CLAIMS),
+    "Sce": Forms(Sce, None, set_schemas.Sce, client_sets.Sce),
+    "DiversityReply": Forms(set_messages.DiversityReply, None, schemas.DiversityReply, client_sets.DiversityReply),
+    "DistanceReply": Forms(set_messages.DistanceReply, None, schemas.DistanceReply, client_sets.DistanceReply),
     "Timing": Forms(messages.Timing, pb.Timing, reply_schemas.Timing, client.Timing),
     "Word": Forms(None, pb.Word, reply_schemas.Word, client.Word),
     "Answer": Forms(None, pb.Answer, reply_schemas.Answer, client.Answer),
@@ -115,6 +138,11 @@ EXCEPTIONS = {
     ("FilterReply", "request_id"): ("message", "the edge's"),
     ("RankReply", "request_id"): ("message", "the edge's"),
     ("EmbedReply", "request_id"): ("message", "the edge's"),
+    ("DiversityReply", "request_id"): ("message", "the edge's"),
+    ("DistanceReply", "request_id"): ("message", "the edge's"),
+    ("DiversityReply", "errors"): ("message", "as those of `RankReply`"),
+    ("DistanceReply", "errors_a"): ("message", "as those of `RankReply`"),
+    ("DistanceReply", "errors_b"): ("message", "as those of `RankReply`"),
     ("RankReply", "errors"): ("message", "by index; the wires have a list of entries with one"),
     ("EmbedReply", "encoder"): ("rest", "is called `model` there"),
     ("EmbedReply", "model"): ("message proto client", "what REST calls `encoder`"),
@@ -211,6 +239,7 @@ def test_exceptions_are_of_fields_that_there_are() -> None:
 
 def test_every_message_is_compared_or_said_to_stand_apart() -> None:
     modules = (messages, request_schemas, reply_schemas, client, client_problems)
+    modules += (set_messages, set_schemas, client_sets)
     classes = [each for module in modules for _, each in inspect.getmembers(module, inspect.isclass)]
     own = {
         each.__name__

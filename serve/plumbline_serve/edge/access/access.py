@@ -16,8 +16,9 @@ from plumbline_serve.edge.access.key_ring import KeyRing
 from plumbline_serve.edge.access.keys_file import KeyEntry, Scope
 from plumbline_serve.edge.access.quotas import CONCURRENCY, ITEMS, Quotas, Window, shared_store
 from plumbline_serve.edge.observe import EdgeObserver
-from plumbline_serve.messages import EmbedRequest, RankRequest, Request
+from plumbline_serve.messages import EmbedRequest, RankRequest
 from plumbline_serve.request_context import ANYONE
+from plumbline_serve.set_messages import AnyRequest, SetRequest
 
 _SCHEME = "bearer"
 
@@ -55,7 +56,7 @@ class Grant:
             await self._spend(1, 1)
             yield
 
-    async def spend_on(self, request: Request, *, num_counted: int = 1) -> None:
+    async def spend_on(self, request: AnyRequest, *, num_counted: int = 1) -> None:
         """Count a request's items.
 
         Args:
@@ -175,11 +176,13 @@ class Access:
         return Grant(entry, self._quotas)
 
 
-def num_items_of(request: Request) -> int:
+def num_items_of(request: AnyRequest) -> int:
     """What a request counts as: an item, or an image or a text to rank or embed, however many scorers look at it.
 
-    An item with questions counts as one for each of them.
+    An item with questions counts as one for each of them; a set as all its members, and as its texts.
     """
+    if isinstance(request, SetRequest):
+        return max(1, request.num_items)
     if isinstance(request, RankRequest):
         return max(1, len(request.images) * len(request.texts))
     if isinstance(request, EmbedRequest):

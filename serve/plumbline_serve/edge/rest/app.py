@@ -166,6 +166,8 @@ def _add_routes(app: FastAPI, routes: Routes, *, has_metrics: bool) -> Mapping[s
     add("POST", "/v1/rank", routes.rank, tag="scoring")
     add("POST", "/v1/filter", routes.filter, tag="scoring")
     add("POST", "/v1/embed", routes.embed, tag="scoring")
+    add("POST", "/v1/sets/diversity", routes.diversity, tag="sets")
+    add("POST", "/v1/sets/distance", routes.distance, tag="sets")
     add("GET", "/v1/scorers", routes.scorers, tag="what is loaded")
     add("GET", "/v1/models", routes.models, tag="what is loaded")
     add("POST", "/v1/admin/reload", routes.reload, tag="operation", scope="admin")

@@ -23,12 +23,16 @@ REQUESTS: Mapping[str, type[BaseModel]] = {
     "/v1/rank": schemas.RankRequest,
     "/v1/filter": schemas.FilterRequest,
     "/v1/embed": schemas.EmbedRequest,
+    "/v1/sets/diversity": schemas.DiversityRequest,
+    "/v1/sets/distance": schemas.DistanceRequest,
 }
 REPLIES: Mapping[str, type[BaseModel]] = {
     "/v1/score": schemas.ScoreReply,
     "/v1/rank": schemas.RankReply,
     "/v1/filter": schemas.FilterReply,
     "/v1/embed": schemas.EmbedReply,
+    "/v1/sets/diversity": schemas.DiversityReply,
+    "/v1/sets/distance": schemas.DistanceReply,
     "/v1/scorers": schemas.ScorersReply,
     "/v1/models": schemas.ModelsReply,
 }

@@ -27,8 +27,11 @@ from plumbline_serve.messages import (
     ScorerEntry,
     ScoreReply,
 )
+from plumbline_serve.set_messages import SetReply
 
 Document: TypeAlias = dict[str, Any]
+_FAILED = ("errors", "errors_a", "errors_b")
+"""Fields of replies about sets that hold what failed, by index."""
 
 
 def write_json(document: Mapping[str, Any]) -> bytes:
@@ -48,7 +51,7 @@ def filter_document(reply: FilterReply) -> Document:
 
 def rank_document(reply: RankReply) -> Document:
     """The body of a reply of `POST /v1/rank`; see `score_document`."""
-    errors = [{"index": index, "error": problem(error)} for index, error in sorted(reply.errors.items())]
+    errors = _indexed(reply.errors)
     ranking = [_members(place) for place in reply.ranking]
     document = _members(reply, ranking=ranking, errors=errors, timing_ms=_members(reply.timing_ms))
     if not errors:
@@ -67,6 +70,12 @@ def embed_document(reply: EmbedReply, encoding: Literal["float", "base64"]) -> D
     vectors = [_failed(each) if isinstance(each, PlumblineError) else write(each) for each in reply.vectors]
     document = _members(reply, encoding=encoding, vectors=vectors, timing_ms=_members(reply.timing_ms))
     return {"model": document.pop("encoder")} | document
+
+
+def set_document(reply: SetReply) -> Document:
+    """The body of a reply of `POST /v1/sets/…`; see `score_document`."""
+    named = {name: _indexed(errors) for name in _FAILED if (errors := getattr(reply, name, None))}
+    return _members(reply, timing_ms=_members(reply.timing_ms), **named)
 
 
 def scorers_document(entries: Sequence[ScorerEntry]) -> Document:
@@ -105,6 +114,10 @@ def _item(result: ItemScores | ItemVerdict | ItemFailure) -> Document:
 
 def _score(score: ScoreOrError) -> Document:
     return _failed(score) if isinstance(score, PlumblineError) else {"value": score.value, **score.details}
+
+
+def _indexed(errors: Mapping[int, PlumblineError]) -> list[Document]:
+    return [{"index": index, "error": problem(error)} for index, error in sorted(errors.items())]
 
 
 def _failed(error: PlumblineError) -> Document:

@@ -21,12 +21,15 @@ from plumbline_serve.messages import (
     Term,
     Threshold,
 )
+from plumbline_serve.set_messages import DistanceRequest, DiversityRequest, EncodingSet
 from plumbline_serve.settings import Limits
 
 B = TypeVar("B", bound=schemas.Request)
 Parts: TypeAlias = Mapping[str, bytes] | None
 """The bytes of a form's parts by name; None where the body is no form."""
 
+_OF_SETS = (schemas.DiversityRequest, schemas.DistanceRequest)
+"""Whose lists may be longer than items; they are counted as they are read."""
 _AS_BROWSERS_WRITE = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 """What the name of a form's part becomes on its way (HTML, multipart/form-data encoding algorithm)."""
 
@@ -44,7 +47,7 @@ def read_document(document: Any, schema: type[B], limits: Limits) -> B:
             each of millions would hold up everybody else.
         InvalidFieldError: It does not fit.
     """
-    if isinstance(document, dict):
+    if isinstance(document, dict) and schema not in _OF_SETS:
         check_counts(limits, *(document.get(name) for name in ("items", "images", "texts")))
         items = document.get("items")
         known = [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
@@ -111,6 +114,41 @@ def embed_request(body: schemas.EmbedRequest, parts: Parts) -> messages.EmbedReq
         timeout_ms=body.timeout_ms,
         priority=body.priority,
     )
+
+
+def diversity_request(body: schemas.DiversityRequest, parts: Parts) -> DiversityRequest:
+    """The message of a body of `POST /v1/sets/diversity`; see `score_request`."""
+    return DiversityRequest(
+        **_set(body, parts),
+        texts=body.texts,
+        weights=body.weights,
+        orders=[float(order) for order in body.orders],
+        near_duplicate=body.near_duplicate,
+        scorer=body.scorer,
+        timeout_ms=body.timeout_ms,
+        priority=body.priority,
+    )
+
+
+def distance_request(body: schemas.DistanceRequest, parts: Parts) -> DistanceRequest:
+    """The message of a body of `POST /v1/sets/distance`; see `score_request`."""
+    return DistanceRequest(
+        a=EncodingSet(**_set(body.a, parts)),
+        b=EncodingSet(**_set(body.b, parts)),
+        rbf_sigma=body.rbf_sigma,
+        scorer=body.scorer,
+        timeout_ms=body.timeout_ms,
+        priority=body.priority,
+    )
+
+
+def _set(body: schemas.EncodingSet, parts: Parts) -> dict[str, Any]:
+    return {
+        "images": [_source(image, parts) for image in body.images or ()],
+        "embeddings": body.embeddings or (),
+        "hashes": body.hashes or (),
+        "encoder": body.encoder,
+    }
 
 
 def _items(items: list[schemas.Item], parts: Parts) -> list[Item]:

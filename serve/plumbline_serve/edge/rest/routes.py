@@ -19,13 +19,12 @@ from plumbline_serve.edge.rest.body import JSON, read_body
 from plumbline_serve.edge.rest.exchange import received, unless_gone
 from plumbline_serve.edge.rest.middleware import call_of
 from plumbline_serve.edge.rest.requests import Parts
-from plumbline_serve.messages import Reply
-from plumbline_serve.messages import Request as Message
 from plumbline_serve.requests.service_protocol import Service
+from plumbline_serve.set_messages import AnyReply, AnyRequest, SetRequest
 from plumbline_serve.settings import Limits
 
 B = TypeVar("B", bound=schemas.Request)
-M = TypeVar("M", bound=Message)
+M = TypeVar("M", bound=AnyRequest)
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 LOADING_RETRY_AFTER_S = 2.0
@@ -73,6 +72,16 @@ class Routes:
             reply = await unless_gone(request, self._service.embed(message, call_of(request).grant.caller))
             return _reply(request, reply, rest_replies.embed_document(reply, body.encoding))
 
+    async def diversity(self, request: Request) -> Response:
+        """Say how many different images a set holds, and which are the same."""
+        async with self._read(request, schemas.DiversityRequest, rest_requests.diversity_request) as (message, _):
+            return await self._measured(request, message)
+
+    async def distance(self, request: Request) -> Response:
+        """Say how far two sets are from each other."""
+        async with self._read(request, schemas.DistanceRequest, rest_requests.distance_request) as (message, _):
+            return await self._measured(request, message)
+
     async def scorers(self) -> Response:
         """List the loaded scorers."""
         return _json(rest_replies.scorers_document(await self._service.scorers()))
@@ -107,6 +116,10 @@ class Routes:
         """Show the Prometheus exposition of the whole application, all replicas."""
         return Response(await self._service.metrics(), headers={"content-type": EXPOSITION})
 
+    async def _measured(self, request: Request, message: SetRequest) -> Response:
+        reply = await _unless_gone(request, self._service.measure(message, call_of(request).grant.caller))
+        return _reply(request, reply, rest_replies.set_document(reply))
+
     @asynccontextmanager
     async def _read(
         self, request: Request, schema: type[B], read: Callable[[B, Parts], M]
@@ -120,7 +133,7 @@ class Routes:
             yield with_remaining_time(message, caller_timeout), document
 
 
-def _reply(request: Request, reply: Reply, document: rest_replies.Document) -> Response:
+def _reply(request: Request, reply: AnyReply, document: rest_replies.Document) -> Response:
     request_id = call_of(request).request_id
     report_items(reply, request_id)
     return _json({"request_id": request_id, **document})

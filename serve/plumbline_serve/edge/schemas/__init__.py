@@ -24,12 +24,24 @@ from plumbline_serve.edge.schemas.requests import (
     ScoreRequest,
     Threshold,
 )
+from plumbline_serve.edge.schemas.sets import (
+    DistanceReply,
+    DistanceRequest,
+    DiversityReply,
+    DiversityRequest,
+    EncodingSet,
+)
 
 __all__ = [
     "Combination",
+    "DistanceReply",
+    "DistanceRequest",
+    "DiversityReply",
+    "DiversityRequest",
     "EmbedReply",
     "EmbedRequest",
     "EncoderEntry",
+    "EncodingSet",
     "FilterReply",
     "FilterRequest",
     "ImageSource",

@@ -5,6 +5,7 @@ Fields and their descriptions come from `messages`; what stands here is what JSO
 
 import ast
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from dataclasses import Field as DataclassField
@@ -106,7 +107,7 @@ class ScoreValue(BaseModel):
     )
 
 
-def _schema(message: type, without: str | None = None, **otherwise: Any) -> type[BaseModel]:
+def schema_of(message: type, without: str | None = None, **otherwise: Any) -> type[BaseModel]:
     """The schema of a message; a field with a default is absent from JSON where it has it.
 
     Args:
@@ -116,7 +117,7 @@ def _schema(message: type, without: str | None = None, **otherwise: Any) -> type
     """
     hints = {**get_type_hints(message), **otherwise}
     declared = {each.name: each for each in fields(message)}
-    described = _descriptions()[message.__name__]
+    described = _descriptions(message.__module__)[message.__name__]
     definitions: dict[str, Any] = {
         name: (hints[name], _field(declared.get(name), described.get(name)))
         for name in dict.fromkeys((*declared, *otherwise))
@@ -136,9 +137,10 @@ def _field(declared: "DataclassField[Any] | None", description: str | None) -> A
 
 
 @cache
-def _descriptions() -> Mapping[str, Mapping[str, str]]:
-    """The docstrings of the messages' fields, by class and field."""
-    classes = [each for each in ast.parse(inspect.getsource(messages)).body if isinstance(each, ast.ClassDef)]
+def _descriptions(module: str) -> Mapping[str, Mapping[str, str]]:
+    """The docstrings of the fields of a module's messages, by class and field."""
+    parsed = ast.parse(inspect.getsource(sys.modules[module]))
+    classes = [each for each in parsed.body if isinstance(each, ast.ClassDef)]
     return {each.name: dict(_field_docstrings(each)) for each in classes}
 
 
@@ -153,32 +155,36 @@ def _list(*entries: type[BaseModel]) -> Any:
     return GenericAlias(list, (reduce(or_, entries),))
 
 
-Timing = _schema(messages.Timing)
+Timing = schema_of(messages.Timing)
 _SCORES: Any = dict[str, ScoreValue | Failed]
-_REPLY: Mapping[str, Any] = {"request_id": str, "timing_ms": Timing}
+REPLY: Mapping[str, Any] = {"request_id": str, "timing_ms": Timing}
+"""What every reply has."""
 
-ItemFailure = _schema(messages.ItemFailure, status=Literal["error"], error=ItemProblem)
-ItemScores = _schema(messages.ItemScores, status=Literal["ok"], scores=_SCORES)
-ItemVerdict = _schema(messages.ItemVerdict, status=Literal["ok"], scores=_SCORES)
-Ranked = _schema(messages.Ranked)
-ScorerEntry = _schema(messages.ScorerEntry)
-EncoderEntry = _schema(messages.EncoderEntry)
+INDEXED_PROBLEMS: Any = Annotated[list[IndexedProblem], Field(default_factory=list)]
+"""What could not be used, absent where there is none."""
 
-ScoreReply = _schema(messages.ScoreReply, results=_list(ItemScores, ItemFailure), **_REPLY)
-FilterReply = _schema(messages.FilterReply, results=_list(ItemVerdict, ItemFailure), **_REPLY)
-RankReply = _schema(
+ItemFailure = schema_of(messages.ItemFailure, status=Literal["error"], error=ItemProblem)
+ItemScores = schema_of(messages.ItemScores, status=Literal["ok"], scores=_SCORES)
+ItemVerdict = schema_of(messages.ItemVerdict, status=Literal["ok"], scores=_SCORES)
+Ranked = schema_of(messages.Ranked)
+ScorerEntry = schema_of(messages.ScorerEntry)
+EncoderEntry = schema_of(messages.EncoderEntry)
+
+ScoreReply = schema_of(messages.ScoreReply, results=_list(ItemScores, ItemFailure), **REPLY)
+FilterReply = schema_of(messages.FilterReply, results=_list(ItemVerdict, ItemFailure), **REPLY)
+RankReply = schema_of(
     messages.RankReply,
     ranking=_list(Ranked),
-    errors=Annotated[list[IndexedProblem], Field(default_factory=list)],
-    **_REPLY,
+    errors=INDEXED_PROBLEMS,
+    **REPLY,
 )
-EmbedReply = _schema(
+EmbedReply = schema_of(
     messages.EmbedReply,
     without="encoder",
     model=Annotated[str, Field(description="What embedded, by its key in `GET /v1/models`.")],
     encoding=Literal["float", "base64"],
     vectors=list[list[float] | str | Failed],
-    **_REPLY,
+    **REPLY,
 )
 ScorersReply = create_model("ScorersReply", __doc__="Every loaded scorer.", scorers=(_list(ScorerEntry), ...))
 ModelsReply = create_model("ModelsReply", __doc__="Every loaded encoder.", models=(_list(EncoderEntry), ...))

@@ -30,8 +30,8 @@ from plumbline_serve.edge.parsing import (
 from plumbline_serve.request_context import Priority
 
 _IMAGES = "Images that items name by their key: sent, decoded and encoded once for all items that name them."
-_EXAMPLE_IMAGE: dict[str, JsonValue] = {"b64": "iVBORw0KGgo…"}
-_OTHER_IMAGE: dict[str, JsonValue] = {"b64": "/9j/4AAQSkZJRg…"}
+EXAMPLE_IMAGE: dict[str, JsonValue] = {"b64": "iVBORw0KGgo…"}
+OTHER_IMAGE: dict[str, JsonValue] = {"b64": "/9j/4AAQSkZJRg…"}
 
 
 class Strict(BaseModel):
@@ -40,7 +40,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-def _given(*names: str, without: tuple[str, ...] = ()) -> dict[str, JsonValue]:
+def given(*names: str, without: tuple[str, ...] = ()) -> dict[str, JsonValue]:
     """A schema of objects with these members and without those; one that is null is not given."""
     present: dict[str, JsonValue] = {name: {"not": {"type": "null"}} for name in names}
     absent: dict[str, JsonValue] = {name: {"type": "null"} for name in without}
@@ -62,9 +62,9 @@ class ImageSource(Strict):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "oneOf": [_given("b64"), _given("url"), _given("part")],
-            "if": _given("raw"),
-            "then": _given("part"),
+            "oneOf": [given("b64"), given("url"), given("part")],
+            "if": given("raw"),
+            "then": given("part"),
         }
     )
 
@@ -81,8 +81,8 @@ class ImageSource(Strict):
 
     @model_validator(mode="after")
     def _check_choice(self) -> Self:
-        _refuse(choice_fault(b64=self.b64, url=self.url, part=self.part))
-        _refuse("may have raw only beside part" if self.raw is not None and self.part is None else None)
+        refuse(choice_fault(b64=self.b64, url=self.url, part=self.part))
+        refuse("may have raw only beside part" if self.raw is not None and self.part is None else None)
         return self
 
 
@@ -146,15 +146,13 @@ class _ItemsRequest(Request):
     items: list[Item] = Field(description="At least one; the service's limits say how many.")
 
 
-_MEAN_TERM: dict[str, JsonValue] = {
-    "allOf": [_given("min", "max"), {"properties": {"weight": {"exclusiveMinimum": 0}}}]
-}
+_MEAN_TERM: dict[str, JsonValue] = {"allOf": [given("min", "max"), {"properties": {"weight": {"exclusiveMinimum": 0}}}]}
 
 
 class Term(Strict):
     """One score of a combination."""
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [_given("min", "max"), _given(without=("min", "max"))]})
+    model_config = ConfigDict(json_schema_extra={"anyOf": [given("min", "max"), given(without=("min", "max"))]})
 
     scorer: str
     weight: Moderate = 1.0
@@ -168,7 +166,7 @@ class Term(Strict):
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:
-        _refuse(term_fault(self.min, self.max))
+        refuse(term_fault(self.min, self.max))
         return self
 
 
@@ -189,7 +187,7 @@ class Combination(Strict):
 
     @model_validator(mode="after")
     def _check_terms(self) -> Self:
-        _refuse(combination_fault(self.method, [messages.Term(**term.model_dump()) for term in self.terms]))
+        refuse(combination_fault(self.method, [messages.Term(**term.model_dump()) for term in self.terms]))
         return self
 
 
@@ -201,10 +199,10 @@ class ScoreRequest(_ItemsRequest):
             "examples": [
                 {
                     "scorers": ["clipscore", "vqascore"],
-                    "images": {"a": _EXAMPLE_IMAGE},
+                    "images": {"a": EXAMPLE_IMAGE},
                     "items": [
                         {"id": "1", "image": "a", "text": "a red circle"},
-                        {"image": _OTHER_IMAGE, "text": "two blue squares"},
+                        {"image": OTHER_IMAGE, "text": "two blue squares"},
                     ],
                     "combine": {
                         "reward": {
@@ -231,7 +229,7 @@ class ScoreRequest(_ItemsRequest):
 class Threshold(Strict):
     """One condition; both bounds are inclusive, at least one is set."""
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [_given("min"), _given("max")]})
+    model_config = ConfigDict(json_schema_extra={"anyOf": [given("min"), given("max")]})
 
     scorer: str = Field(description="Or a combination of the request.")
     min: Finite | None = None
@@ -244,7 +242,7 @@ class Threshold(Strict):
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:
-        _refuse(bounds_fault(self.min, self.max))
+        refuse(bounds_fault(self.min, self.max))
         return self
 
 
@@ -262,7 +260,7 @@ class FilterRequest(_ItemsRequest):
             "examples": [
                 {
                     "policy": {"all": [{"scorer": "qualiclip", "min": 0.4}, {"scorer": "vqascore", "min": 0.6}]},
-                    "items": [{"image": _EXAMPLE_IMAGE, "text": "a red circle"}],
+                    "items": [{"image": EXAMPLE_IMAGE, "text": "a red circle"}],
                 }
             ]
         }
@@ -281,11 +279,11 @@ class RankRequest(Request):
     model_config = ConfigDict(
         json_schema_extra={
             "oneOf": [
-                _given("text", "images", without=("image", "texts")),
-                _given("image", "texts", without=("text", "images")),
+                given("text", "images", without=("image", "texts")),
+                given("image", "texts", without=("text", "images")),
             ],
             "examples": [
-                {"text": "a red circle", "images": [_EXAMPLE_IMAGE, _OTHER_IMAGE], "scorer": "vqascore", "top_k": 1}
+                {"text": "a red circle", "images": [EXAMPLE_IMAGE, OTHER_IMAGE], "scorer": "vqascore", "top_k": 1}
             ],
         }
     )
@@ -305,7 +303,7 @@ class RankRequest(Request):
     @model_validator(mode="after")
     def _check_query(self) -> Self:
         given = {"text": self.text, "images": self.images, "image": self.image, "texts": self.texts}
-        _refuse(query_fault({name for name, value in given.items() if value is not None}))
+        refuse(query_fault({name for name, value in given.items() if value is not None}))
         return self
 
 
@@ -314,7 +312,7 @@ class EmbedRequest(Request):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "oneOf": [_given("images"), _given("texts")],
+            "oneOf": [given("images"), given("texts")],
             "examples": [{"texts": ["a red circle", "two blue squares"], "encoding": "base64"}],
         }
     )
@@ -328,10 +326,11 @@ class EmbedRequest(Request):
 
     @model_validator(mode="after")
     def _check_choice(self) -> Self:
-        _refuse(choice_fault(images=self.images, texts=self.texts))
+        refuse(choice_fault(images=self.images, texts=self.texts))
         return self
 
 
-def _refuse(fault: str | None) -> None:
+def refuse(fault: str | None) -> None:
+    """Raise what is wrong with a body, within a validator; None: nothing is."""
     if fault is not None:
         raise PydanticCustomError("fault", "{fault}", {"fault": fault})

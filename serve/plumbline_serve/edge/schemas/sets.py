@@ -1,0 +1,134 @@
+"""The bodies of REST's requests and replies about sets; as `requests` and `replies`, of which these are a part."""
+
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticKnownError
+
+from plumbline_models.sets import sce as sets
+from plumbline_models.sets.distances import DEFAULT_SIGMA, LEAST_SIGMA, MOST_SIGMA
+from plumbline_models.sets.diversity import LEAST_ORDER, MOST_ORDER
+from plumbline_models.sets.vectors import MAX_DIM, MAX_SET
+from plumbline_serve import set_messages
+from plumbline_serve.edge.parsing import MAX_NUMBER, Finite, choice_fault
+from plumbline_serve.edge.schemas.replies import INDEXED_PROBLEMS, REPLY, schema_of
+from plumbline_serve.edge.schemas.requests import (
+    EXAMPLE_IMAGE,
+    OTHER_IMAGE,
+    ImageSource,
+    Request,
+    Strict,
+    given,
+    refuse,
+)
+from plumbline_serve.set_messages import NEAR_DUPLICATE
+
+T = TypeVar("T")
+_ORDERS: list[Literal["inf"] | float] = [1.0, 2.0, "inf"]
+MAX_ORDERS = 16
+MAX_ENCODER_CHARS = 256
+
+
+def _within_a_set(value: Any) -> Any:
+    """Refuse too many before they are read, which would hold up everybody else."""
+    if isinstance(value, list) and len(value) > MAX_SET:
+        kind: dict[str, Any] = {"field_type": "List", "max_length": MAX_SET, "actual_length": len(value)}
+        raise PydanticKnownError("too_long", kind)
+    return value
+
+
+def _vector_kind(value: Any) -> str | None:
+    return "base64" if isinstance(value, str) else "numbers" if isinstance(value, list) else None
+
+
+def _order_kind(value: Any) -> str:
+    return "word" if isinstance(value, str) else "number"
+
+
+OfSet: TypeAlias = Annotated[list[T], Field(max_length=MAX_SET), BeforeValidator(_within_a_set)]
+Vector: TypeAlias = Annotated[
+    Annotated[str, Tag("base64")] | Annotated[list[Finite], Field(min_length=1, max_length=MAX_DIM), Tag("numbers")],
+    Discriminator(_vector_kind, custom_error_type="vector", custom_error_message="must be an array or a string"),
+]
+Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+Order: TypeAlias = Annotated[
+    Annotated[Literal["inf"], Tag("word")]
+    | Annotated[float, Field(ge=LEAST_ORDER, le=MOST_ORDER, allow_inf_nan=False), Tag("number")],
+    Discriminator(_order_kind),
+]
+Weight: TypeAlias = Annotated[Finite, Field(gt=0, le=MAX_NUMBER)]
+
+_ONE_FORM: dict[str, Any] = {
+    "oneOf": [given("images", without=("encoder",)), given("hashes", without=("encoder",)), given("embeddings")]
+}
+
+
+class EncodingSet(Strict):
+    """A set of images: exactly one of `images`, `embeddings` and `hashes`."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_FORM)
+
+    images: OfSet[ImageSource] | None = Field(None, description="Encoded here, with the service's caches and batches.")
+    embeddings: OfSet[Vector] | None = Field(
+        None,
+        description="Encodings of one length, which may be any: each a list of numbers, or base64 of little-endian "
+        "float32, as `/v1/embed` answers them.",
+    )
+    hashes: OfSet[Sha256] | None = Field(
+        None,
+        description="SHA-256 in hex of image files sent before. The service keeps encodings as long as its caches have "
+        "room; of one that it does not keep it says so.",
+    )
+    encoder: Annotated[str, Field(max_length=MAX_ENCODER_CHARS)] | None = Field(
+        None, description="With `embeddings`: what made them. Sets of encoders with two names are not compared."
+    )
+
+    @model_validator(mode="after")
+    def _check_form(self) -> Self:
+        refuse(choice_fault(images=self.images, embeddings=self.embeddings, hashes=self.hashes))
+        refuse(
+            "may have encoder only beside embeddings" if self.encoder is not None and self.embeddings is None else None
+        )
+        return self
+
+
+class DiversityRequest(Request, EncodingSet):
+    """How many different images a set holds, and which are the same."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_ONE_FORM
+        | {"examples": [{"images": [EXAMPLE_IMAGE, OTHER_IMAGE], "orders": [1, 2, "inf"], "near_duplicate": 0.98}]}
+    )
+
+    texts: OfSet[str] | None = Field(None, description="The prompt of each member, for SCE.")
+    weights: OfSet[Weight] | None = Field(None, description="How much each member counts in the Vendi score.")
+    orders: Annotated[list[Order], Field(min_length=1, max_length=MAX_ORDERS)] = Field(
+        default_factory=lambda: [*_ORDERS],
+        description="Of the Vendi score: the larger, the less rare images count.",
+    )
+    near_duplicate: Annotated[Finite, Field(ge=0, le=1)] | None = Field(
+        NEAR_DUPLICATE, description="Least cosine of near-duplicates; null: only equal members are found."
+    )
+    scorer: str | None = Field(None, description="Whose encoders; by default the first loaded scorer's that has both.")
+
+
+class DistanceRequest(Request):
+    """How far two sets are from each other."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"a": {"embeddings": [[1, 0], [0.6, 0.8]]}, "b": {"embeddings": [[0, 1], [0.8, 0.6]]}}]
+        }
+    )
+
+    a: EncodingSet
+    b: EncodingSet
+    rbf_sigma: Annotated[Finite, Field(ge=LEAST_SIGMA, le=MOST_SIGMA)] = Field(
+        DEFAULT_SIGMA, description="Width of the Gaussian kernel, in lengths between unit vectors."
+    )
+    scorer: str | None = Field(None, description="Whose encoder; by default the first loaded scorer's that has both.")
+
+
+Sce = schema_of(sets.Sce)
+DiversityReply = schema_of(set_messages.DiversityReply, sce=Sce | None, errors=INDEXED_PROBLEMS, **REPLY)
+DistanceReply = schema_of(set_messages.DistanceReply, errors_a=INDEXED_PROBLEMS, errors_b=INDEXED_PROBLEMS, **REPLY)

@@ -1,0 +1,96 @@
+"""The routes about sets, over real encoders: the same values whatever a set comes as."""
+
+import base64
+import hashlib
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
+from plumbline_serve.metrics import Instruments
+from plumbline_serve.settings import Limits, Settings
+
+FOREVER = {"timeout_ms": 300_000}
+TEXTS = ["a red circle", "a blue square", "a red circle", "a red circle"]
+
+
+def picture(colour: tuple[int, int, int], seed: int) -> bytes:
+    """A PNG of one colour with a stripe."""
+    pixels = np.full((48, 48, 3), colour, np.uint8)
+    pixels[seed * 8 : seed * 8 + 8] = 255
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+FILES = [picture((200, 0, 0), 0), picture((0, 0, 200), 3), picture((200, 0, 0), 0), picture((0, 160, 0), 5)]
+
+
+@pytest.fixture
+def edge(open_over, tmp_path) -> Any:
+    settings = Settings(scorers={"clipscore": {}}, cache_dir=tmp_path, limits=Limits(max_items=4))
+    scorers, instruments = make_scorers(settings), Instruments()
+    compute = local_compute(settings, encoders_of(scorers.values()), instruments)
+    service = assemble(settings, scorers, compute=compute, instruments=instruments).service
+    opened = open_over(settings, service)
+    opened.closers.insert(0, lambda: opened.loop.run(compute.close()))
+    opened.loop.run(compute.start())
+    service.is_loaded = True
+    return opened
+
+
+def values(reply: Any) -> dict[str, Any]:
+    assert reply.status_code == 200, reply.text
+    return {name: each for name, each in reply.json().items() if name not in ("timing_ms", "request_id")}
+
+
+def test_images_embeddings_and_hashes_of_one_set_have_the_same_values(edge) -> None:
+    images = [{"b64": base64.b64encode(each).decode()} for each in FILES]
+    hashes = [hashlib.sha256(each).hexdigest() for each in FILES]
+    options = {"texts": TEXTS, "orders": [1, 2, "inf"], "near_duplicate": 0.9999, **FOREVER}
+    unseen = edge.post("/v1/sets/diversity", {"hashes": hashes, **options})
+    assert (unseen.status_code, unseen.json()["code"]) == (422, "unknown_image")
+    of_images = values(edge.post("/v1/sets/diversity", {"images": images, **options}))
+    assert (of_images["n"], of_images["duplicates"], of_images["identical"]) == (4, [[0, 2]], [[0, 2]])
+    assert 1 < of_images["vendi"]["inf"] < of_images["vendi"]["2"] < of_images["vendi"]["1"] < 3
+    assert of_images["vendi_centred"]["1"] == pytest.approx(2.0, rel=0.2)  # three colours, about their mean
+    assert 0 < of_images["mean_pairwise"] < 1
+    assert (of_images["sce"]["samples_per_direction"], of_images["sce"]["reliable"]) == (2.0, False)
+    assert values(edge.post("/v1/sets/diversity", {"hashes": hashes, **options})) == of_images
+    embedded = edge.post("/v1/embed", {"images": images, "encoding": "base64", **FOREVER}).json()
+    given = {"embeddings": embedded["vectors"], "encoder": embedded["model"], **options}
+    assert values(edge.post("/v1/sets/diversity", given)) == of_images
+    numbers = edge.post("/v1/embed", {"images": images, **FOREVER}).json()["vectors"]
+    assert values(edge.post("/v1/sets/diversity", given | {"embeddings": numbers})) == of_images
+    apart = values(edge.post("/v1/sets/distance", {"a": {"hashes": hashes}, "b": {"embeddings": numbers}, **FOREVER}))
+    assert (apart["encoder"], apart["n_a"], apart["n_b"]) == (embedded["model"], 4, 4)
+    assert apart["frechet"] == pytest.approx(0.0, abs=1e-9)
+    assert apart["frechet_floor"] > 0
+    assert apart["mmd_rbf"] < 0  # unbiased: the same pairs, but for those of a member with itself
+
+
+def test_a_large_set_is_sent_in_base64_and_is_not_bound_by_the_number_of_items(edge) -> None:
+    rows = np.random.default_rng(0).normal(size=(300, 16)).astype("<f4")
+    coded = [base64.b64encode(row.tobytes()).decode() for row in rows]
+    found = values(edge.post("/v1/sets/diversity", {"embeddings": coded, **FOREVER}))
+    assert (found["n"], found["encoder"], found["sce"], found["duplicates"]) == (300, None, None, [])
+    assert 14 < found["vendi"]["1"] < 16
+    too_many = edge.post("/v1/sets/diversity", {"embeddings": coded * 14, **FOREVER})
+    assert (too_many.status_code, too_many.json()["errors"][0]["pointer"]) == (422, "/embeddings")
+    images = edge.post("/v1/sets/diversity", {"images": [{"b64": ""}] * 5, **FOREVER})
+    assert (images.status_code, images.json()["code"]) == (413, "too_many_items")
+    hostile = base64.b64encode(np.array([1.0, np.nan] * 8, "<f4").tobytes()).decode()
+    refused = edge.post("/v1/sets/diversity", {"embeddings": [*coded, hostile], **FOREVER})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/embeddings/300")
+
+
+def test_an_image_that_cannot_be_read_is_left_out_and_named(edge) -> None:
+    images = [{"b64": base64.b64encode(each).decode()} for each in (*FILES[:2], b"none")]
+    found = edge.post("/v1/sets/diversity", {"images": images, **FOREVER}).json()
+    assert (found["n"], [each["index"] for each in found["errors"]]) == (2, [2])
+    assert found["errors"][0]["error"]["code"] == "image_undecodable"
+    alone = edge.post("/v1/sets/distance", {"a": {"images": images[1:]}, "b": {"images": images[:2]}, **FOREVER})
+    assert (alone.status_code, alone.json()["code"]) == (422, "image_undecodable")
