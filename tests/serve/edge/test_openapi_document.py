@@ -9,6 +9,8 @@ CONTRACT = {
     "/v1/rank": {"post"},
     "/v1/filter": {"post"},
     "/v1/embed": {"post"},
+    "/v1/sets/diversity": {"post"},
+    "/v1/sets/distance": {"post"},
     "/v1/scorers": {"get"},
     "/v1/models": {"get"},
     "/v1/admin/reload": {"post"},
@@ -51,6 +53,19 @@ REQUESTS = [
     pytest.param("/v1/embed", {"texts": ["a"], "images": None}, id="embed beside a null"),
     pytest.param("/v1/embed", {"texts": None}, id="embed null"),
     pytest.param("/v1/score", {"items": [{}], "scorers": []}, id="no scorers"),
+    pytest.param("/v1/sets/diversity", {"images": [B64], "near_duplicate": None}, id="diversity of images"),
+    pytest.param("/v1/sets/diversity", {"embeddings": [[1, 2.5], "AAAA"], "orders": [1, "inf"]}, id="of embeddings"),
+    pytest.param("/v1/sets/diversity", {"embeddings": [[]]}, id="an embedding without numbers"),
+    pytest.param("/v1/sets/diversity", {"embeddings": [["1"]]}, id="an embedding of strings"),
+    pytest.param("/v1/sets/diversity", {"hashes": ["0" * 63]}, id="no SHA-256"),
+    pytest.param("/v1/sets/diversity", {"hashes": ["0" * 64], "images": []}, id="a set in two forms"),
+    pytest.param("/v1/sets/diversity", {"images": [B64], "encoder": ""}, id="an encoder beside images"),
+    pytest.param("/v1/sets/diversity", {"images": [B64], "orders": [0.4]}, id="an order too low"),
+    pytest.param("/v1/sets/diversity", {"images": [B64], "orders": ["two"]}, id="an order in words"),
+    pytest.param("/v1/sets/diversity", {"images": [B64], "weights": [0]}, id="a weight of nothing"),
+    pytest.param("/v1/sets/distance", {"a": {"images": [B64]}, "b": {"hashes": ["0" * 64]}}, id="distance"),
+    pytest.param("/v1/sets/distance", {"a": {"images": [B64]}, "b": {}}, id="distance to nothing"),
+    pytest.param("/v1/sets/distance", {"a": {"images": [B64]}}, id="distance without another"),
 ]
 
 
@@ -98,6 +113,9 @@ ANSWERS = [
     ("/v1/rank", {"text": "a", "images": [B64, {"url": "x"}]}, 200),
     ("/v1/embed", {"images": [B64, {"url": "x"}]}, 200),
     ("/v1/embed", {"texts": ["a"], "encoding": "base64"}, 200),
+    ("/v1/sets/diversity", {"images": [B64, {"url": "x"}], "texts": ["a", "b"]}, 200),
+    ("/v1/sets/diversity", {"embeddings": [[1.0]], "encoder": "mine"}, 200),
+    ("/v1/sets/distance", {"a": {"images": [B64]}, "b": {"embeddings": ["AACAPw=="]}}, 200),
     ("/v1/score", {"items": [{"text": 1}]}, 422),
     ("/v1/score", {"items": [{"text": "raise overloaded"}]}, 429),
     ("/v1/score", {"items": [{"text": "crash"}]}, 500),
@@ -126,7 +144,7 @@ def test_answers_are_as_the_schema_says(edge, document: dict, path: str, body, s
 
 def test_every_status_that_a_question_may_get_is_described(document: dict) -> None:
     statuses = {str(kind.status) for kind in error_classes()} - {"404", "405"}
-    for path in ("/v1/score", "/v1/rank", "/v1/filter", "/v1/embed"):
+    for path in ("/v1/score", "/v1/rank", "/v1/filter", "/v1/embed", "/v1/sets/diversity", "/v1/sets/distance"):
         assert set(document["paths"][path]["post"]["responses"]) == statuses | {"200"}
 
 

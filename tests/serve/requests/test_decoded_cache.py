@@ -96,8 +96,8 @@ async def test_nothing_stays_decoded_once_a_request_is_answered(open_pipeline, p
         images = [EncodedImage(png(value)) for value in range(5)]
         await session.open(images)
         await session.image_encodings(pipeline.scorers["mean"].image, images)
-        assert session._tools.decoded.num_bytes == 5 * 4 * 4 * 3
-    assert session._tools.decoded.num_bytes == 0
+        assert session.tools.decoded.num_bytes == 5 * 4 * 4 * 3
+    assert session.tools.decoded.num_bytes == 0
 
 
 def test_an_image_that_is_decoded_after_its_request_has_ended_leaves_nothing(scorers, png):
@@ -120,7 +120,7 @@ async def test_a_long_request_holds_few_preprocessed_images_while_its_encoder_is
         encodings = asyncio.create_task(session.image_encodings(encoder, images))
         await asyncio.to_thread(encoder.entered.wait, 30)
         behind_all = Work("nothing", 1)
-        await session._tools.pools.decode.run(int, context=session._context, work=behind_all)
+        await session.tools.pools.decode.run(int, context=session.context, work=behind_all)
         assert observer.stages.count("fit") <= CALLS_UNDER_WAY * IMAGES_PER_CALL
         encoder.gate.set()
         assert len(await encodings) == len(images)
