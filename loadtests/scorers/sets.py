@@ -7,6 +7,7 @@ import argparse
 import resource
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def main() -> None:
         texts = unit_rows(_set(_NUM_PROMPTS, dim, 2))[np.arange(options.num) % _NUM_PROMPTS]
         before = _resident_mib()
         a, b = map(unit_rows, given)
-        spent = _seconds(lambda a=a, t=texts: _diversity(a, t)), _seconds(lambda a=a, b=b: _distance(a, b))
+        spent = _seconds(partial(_diversity, a, texts)), _seconds(partial(_distance, a, b))
         print(f"| {dim} | {spent[0]:.1f} | {spent[1]:.1f} | {_peak_mib() - before:.0f} |")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import grpc.aio
 import numpy as np
@@ -333,7 +333,7 @@ async def test_sets_get_through_rest_in_each_form(ask, running) -> None:
     [
         pytest.param(lambda: EncodingSet.seen([Image.raw(PIXELS)]), id="pixels have no file"),
         pytest.param(lambda: EncodingSet.seen(["abc"]), id="no digest"),
-        pytest.param(lambda: EncodingSet.embeddings([["a"]]), id="no numbers"),
+        pytest.param(lambda: EncodingSet.embeddings([cast("list[float]", ["a"])]), id="no numbers"),
     ],
 )
 def test_what_is_no_set_is_not_sent(members) -> None:

@@ -138,8 +138,9 @@ class RuleService:
         await self._obey(request, caller, getattr(request, "texts", None) or ())
         wrong = ImageUndecodableError("The image cannot be read.")
         if isinstance(request, DistanceRequest):
-            found = [1 / 3, 0.25, -0.5, np.float64(1e-9), request.rbf_sigma]
-            return DistanceReply("mini/image", 4, 2, *found, TIMING, errors_b={1: wrong})
+            return DistanceReply(
+                "mini/image", 4, 2, 1 / 3, 0.25, -0.5, 1e-9, request.rbf_sigma, TIMING, errors_b={1: wrong}
+            )
         scores = {order_name(order): 1 / 3 for order in request.orders}
         sce = Sce(1.5, 2.5, None, 1 / 3, 2.0, reliable=False) if request.texts else None
         errors = {0: wrong} if request.images else {}

@@ -238,8 +238,8 @@ def test_exceptions_are_of_fields_that_there_are() -> None:
 
 
 def test_every_message_is_compared_or_said_to_stand_apart() -> None:
-    modules = (messages, request_schemas, reply_schemas, client, client_problems)
-    modules += (set_messages, set_schemas, client_sets)
+    modules = [messages, request_schemas, reply_schemas, client, client_problems]
+    modules += [set_messages, set_schemas, client_sets]
     classes = [each for module in modules for _, each in inspect.getmembers(module, inspect.isclass)]
     own = {
         each.__name__

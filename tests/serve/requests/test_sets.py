@@ -12,6 +12,7 @@ from plumbline_models.core.errors import (
     ImageUndecodableError,
     InvalidFieldError,
     NoItemsError,
+    PlumblineError,
     TextTooLongError,
     TooManyItemsError,
     UnknownImageError,
@@ -19,7 +20,7 @@ from plumbline_models.core.errors import (
 from plumbline_models.sets.vectors import MAX_SET
 from plumbline_serve.messages import EmbedRequest, EncodedImage, RawImage
 from plumbline_serve.requests.embedding import embed
-from plumbline_serve.requests.sets import measure
+from plumbline_serve.requests.sets import distance, diversity, measure
 from plumbline_serve.set_messages import DistanceRequest, DiversityRequest, EncodingSet
 
 PLANE = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.001], [1.0, 0.0]]
@@ -38,7 +39,7 @@ async def pipeline(open_pipeline):
 async def test_images_are_encoded_with_the_caches_of_all_requests(pipeline, scorers, png):
     images = [EncodedImage(png(10)), EncodedImage(png(20)), EncodedImage(png(10))]
     await embed(pipeline, EmbedRequest(images=images[:1]))
-    reply = await measure(pipeline, DiversityRequest(images))
+    reply = await diversity(pipeline, DiversityRequest(images))
     assert (reply.encoder, reply.n, reply.identical) == ("arithmetic/image", 3, [[0, 2]])
     assert reply.duplicates == [[0, 1, 2]]  # of one dimension all have one direction
     assert reply.vendi == pytest.approx({"1": 1.0, "2": 1.0, "inf": 1.0})
@@ -49,12 +50,12 @@ async def test_hashes_find_what_is_kept_and_say_of_others_that_it_is_not(pipelin
     files = [png(10), png(20)]
     await embed(pipeline, EmbedRequest(images=[EncodedImage(files[0]), EncodedImage(files[1])]))
     hashes = [hashlib.sha256(each).hexdigest() for each in (*files, b"never sent", files[0])]
-    reply = await measure(pipeline, DiversityRequest(hashes=[*hashes[:3], hashes[3].upper()]))
+    reply = await diversity(pipeline, DiversityRequest(hashes=[*hashes[:3], hashes[3].upper()]))
     assert (reply.n, reply.identical) == (3, [[0, 3]])
     assert {index: type(error) for index, error in reply.errors.items()} == {2: UnknownImageError}
     assert encoded(scorers["mean"].image) == [10.0, 20.0]
     with pytest.raises(UnknownImageError):
-        await measure(pipeline, DiversityRequest(hashes=[hashes[2]]))
+        await diversity(pipeline, DiversityRequest(hashes=[hashes[2]]))
 
 
 async def test_a_hash_does_not_wait_for_an_image_that_is_under_way_nor_fail_it(pipeline, scorers, png):
@@ -64,14 +65,16 @@ async def test_a_hash_does_not_wait_for_an_image_that_is_under_way_nor_fail_it(p
     under_way = asyncio.create_task(embed(pipeline, EmbedRequest(images=[EncodedImage(file)])))
     assert await asyncio.to_thread(encoder.entered.wait, 30)
     with pytest.raises(UnknownImageError):
-        await measure(pipeline, DiversityRequest(hashes=[hashlib.sha256(file).hexdigest()]))
+        await diversity(pipeline, DiversityRequest(hashes=[hashlib.sha256(file).hexdigest()]))
     encoder.gate.set()
-    assert float((await under_way).vectors[0]) == 1.0
+    assert [np.ravel(each).tolist() for each in (await under_way).vectors if not isinstance(each, PlumblineError)] == [
+        [1.0]
+    ]
 
 
 async def test_encodings_of_callers_need_no_encoder(pipeline, scorers):
     request = DiversityRequest(embeddings=PLANE, encoder="theirs", orders=[1.0], near_duplicate=0.999)
-    reply = await measure(pipeline, request)
+    reply = await diversity(pipeline, request)
     assert (reply.encoder, reply.n, reply.duplicates, reply.identical) == ("theirs", 4, [[0, 2, 3]], [[0, 3]])
     shares = np.array([0.75, 0.25])
     assert reply.vendi["1"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-3)
@@ -82,7 +85,7 @@ async def test_encodings_of_callers_need_no_encoder(pipeline, scorers):
 
 async def test_a_weight_belongs_to_its_member_also_where_another_is_left_out(pipeline, png):
     images = [EncodedImage(b"no image"), EncodedImage(png(10)), EncodedImage(png(20))]
-    reply = await measure(pipeline, DiversityRequest(images, weights=[1e9, 1.0, 1.0]))
+    reply = await diversity(pipeline, DiversityRequest(images, weights=[1e9, 1.0, 1.0]))
     assert (reply.n, list(reply.errors)) == (2, [0])
     assert isinstance(reply.errors[0], ImageUndecodableError)
     assert reply.duplicates == [[1, 2]]
@@ -90,7 +93,7 @@ async def test_a_weight_belongs_to_its_member_also_where_another_is_left_out(pip
 
 async def test_prompts_are_encoded_and_one_that_cannot_be_takes_its_member_out(pipeline, scorers):
     texts = ["a", "bb", "a", "x" * 21]
-    reply = await measure(pipeline, DiversityRequest(embeddings=PLANE, texts=texts))
+    reply = await diversity(pipeline, DiversityRequest(embeddings=PLANE, texts=texts))
     assert (reply.n, {index: type(error) for index, error in reply.errors.items()}) == (3, {3: TextTooLongError})
     assert reply.sce is not None
     assert (reply.sce.samples_per_direction, reply.sce.reliable) == (3.0, False)  # texts of one dimension
@@ -101,12 +104,12 @@ async def test_two_sets_are_compared_whatever_they_come_as(pipeline, png):
     await embed(pipeline, EmbedRequest(images=[EncodedImage(png(30))]))
     hashes = [hashlib.sha256(png(30)).hexdigest()] * 2
     images = [EncodedImage(png(10)), EncodedImage(png(20)), EncodedImage(b"none")]
-    reply = await measure(pipeline, DistanceRequest(EncodingSet(images), EncodingSet(hashes=hashes)))
+    reply = await distance(pipeline, DistanceRequest(EncodingSet(images), EncodingSet(hashes=hashes)))
     assert (reply.encoder, reply.n_a, reply.n_b) == ("arithmetic/image", 2, 2)
     assert (list(reply.errors_a), list(reply.errors_b)) == ([2], [])
     assert reply.frechet == pytest.approx(0.0, abs=1e-12)
     given = EncodingSet(embeddings=[[1.0], [-1.0]])
-    apart = await measure(pipeline, DistanceRequest(EncodingSet(images), given, rbf_sigma=2.0))
+    apart = await distance(pipeline, DistanceRequest(EncodingSet(images), given, rbf_sigma=2.0))
     assert apart.frechet == pytest.approx(1.0 + 2.0)  # of the means, and of the spread of one of them
     assert (apart.encoder, apart.rbf_sigma) == ("arithmetic/image", 2.0)
 
@@ -172,7 +175,7 @@ async def test_a_deadline_ends_the_work_of_a_large_set_and_leaves_its_thread_to_
     rows = list(np.random.default_rng(0).normal(size=(MAX_SET, 64)))
     large = DistanceRequest(EncodingSet(embeddings=rows), EncodingSet(embeddings=rows), timeout_ms=50.0)
     with pytest.raises(DeadlineExceededError):
-        await measure(pipeline, large)
+        await distance(pipeline, large)
     assert observer.expired_stages == ["request"]
-    small = await measure(pipeline, DiversityRequest(embeddings=PLANE, timeout_ms=60_000.0))
+    small = await diversity(pipeline, DiversityRequest(embeddings=PLANE, timeout_ms=60_000.0))
     assert small.n == 4
