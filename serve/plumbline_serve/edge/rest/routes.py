@@ -117,7 +117,7 @@ class Routes:
         return Response(await self._service.metrics(), headers={"content-type": EXPOSITION})
 
     async def _measured(self, request: Request, message: SetRequest) -> Response:
-        reply = await _unless_gone(request, self._service.measure(message, call_of(request).grant.caller))
+        reply = await unless_gone(request, self._service.measure(message, call_of(request).grant.caller))
         return _reply(request, reply, rest_replies.set_document(reply))
 
     @asynccontextmanager
