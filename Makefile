@@ -15,10 +15,11 @@ help:  ## say what each target does
 
 setup: $(STAMP)  ## make .venv and install everything into it
 
-$(STAMP): pyproject.toml clients/pyproject.toml models/plumbline_training/pyproject.toml constraints.txt
+$(STAMP): pyproject.toml clients/pyproject.toml clients/proto/requirements.txt models/plumbline_training/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable clients --editable models/plumbline_training --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/proto --requirement clients/proto/requirements.txt
 	touch $(STAMP)
 
 demo: $(STAMP)  ## start the service, score samples through REST and gRPC, print the answers, stop
@@ -40,6 +41,7 @@ check: $(STAMP)  ## lint, types, import rules, security rules, what is installed
 	$(BIN)/python -m pip check
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 clients/plumbline_client
 	$(BIN)/pyright
 
 eval-mini: $(STAMP)  ## measure what the embedded weights know, through the service's own request path (ARGS=--pairs 200)

@@ -1,4 +1,10 @@
-"""Client of the Plumbline scoring service: REST and gRPC, blocking and asyncio, one set of classes for all four."""
+"""Client of the Plumbline scoring service: REST and gRPC, blocking and asyncio, one set of classes for all four.
+
+The gRPC clients are imported when they are first named: they need the extra `grpc`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from plumbline_client.batches import Batch, BatchReply
 from plumbline_client.errors import (
@@ -17,7 +23,6 @@ from plumbline_client.errors import (
     UnexpectedReplyError,
     UsageError,
 )
-from plumbline_client.grpc_clients import AsyncGrpcClient, GrpcClient
 from plumbline_client.images import Image
 from plumbline_client.items import Combination, Item, Question, Term, Threshold
 from plumbline_client.options import CallOptions, ClientOptions
@@ -45,6 +50,9 @@ from plumbline_client.rewards import Rewards
 from plumbline_client.set_replies import DistanceReply, DiversityReply, Sce
 from plumbline_client.sets import EncodingSet
 from plumbline_client.tls import Tls
+
+if TYPE_CHECKING:
+    from plumbline_client.grpc_clients import AsyncGrpcClient, GrpcClient
 
 __all__ = [
     "AccessError",
@@ -100,3 +108,14 @@ __all__ = [
     "UsageError",
     "Word",
 ]
+_OVER_GRPC = frozenset({"AsyncGrpcClient", "GrpcClient"})
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OVER_GRPC:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    try:
+        module = importlib.import_module(f"{__name__}.grpc_clients")
+    except ImportError as error:
+        raise ImportError(f"{name} needs the extra grpc: pip install 'plumbline-client[grpc]' ({error}).") from error
+    return getattr(module, name)

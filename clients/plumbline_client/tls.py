@@ -4,10 +4,12 @@ import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-
-import grpc
+from typing import TYPE_CHECKING
 
 from plumbline_client.errors import UsageError
+
+if TYPE_CHECKING:
+    import grpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,14 @@ class Tls:
             raise UsageError(f"The certificates cannot be used: {error.strerror or error}.") from error
         return context
 
-    def credentials(self) -> grpc.ChannelCredentials:
+    def credentials(self) -> "grpc.ChannelCredentials":
         """For gRPC.
 
         Raises:
             UsageError: A file cannot be used.
         """
+        import grpc  # noqa: PLC0415 - of an extra, which REST does without
+
         self.context()  # gRPC says nothing of a file that it cannot use
         chain, key = _bytes(self.cert), _bytes(self.cert if self.key is None else self.key)
         return grpc.ssl_channel_credentials(_bytes(self.ca), key, chain)

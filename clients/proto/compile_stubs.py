@@ -3,31 +3,36 @@
 
 The schema is given to protoc under a virtual path, so that the stubs are imported as `plumbline_wire.v1` while
 the protobuf package stays `plumbline.v1`.
+
+The compiled code refuses a protobuf or grpcio older than the compiler, so an old one compiles it: that of
+`requirements.txt` beside this file, which `make setup` puts into a folder of its own, for it asks for an old protobuf
+that it does not need.
 """
 
+import os
+import subprocess  # nosec B404
 import sys
 import sysconfig
 from pathlib import Path
 
-import grpc_tools
-from grpc_tools import protoc
-
 PROTO = Path(__file__).resolve().parent
 VIRTUAL = "plumbline_wire/v1"
+COMPILER = Path(sys.prefix) / "proto"
 
 
 def compile_stubs(out: Path) -> None:
     """Write the modules and their type stubs under `out/plumbline_wire/v1`.
 
     Raises:
-        SystemExit: protoc refused the schema.
+        CalledProcessError: protoc refused the schema.
     """
     types_plugin = Path(sysconfig.get_path("scripts")) / "protoc-gen-mypy"
-    status = protoc.main(
+    subprocess.run(  # noqa: S603  # nosec B603
         [
-            "protoc",
+            sys.executable,
+            "-m",
+            "grpc_tools.protoc",
             f"--proto_path={VIRTUAL}={PROTO / 'plumbline/v1'}",
-            f"--proto_path={Path(grpc_tools.__file__).parent / '_proto'}",
             f"--proto_path={sysconfig.get_path('purelib')}",
             f"--plugin=protoc-gen-mypy={types_plugin}",
             f"--plugin=protoc-gen-mypy_grpc={types_plugin}_grpc",
@@ -37,10 +42,10 @@ def compile_stubs(out: Path) -> None:
             f"--mypy_grpc_out={out}",
             f"{VIRTUAL}/scoring.proto",
             f"{VIRTUAL}/open_inference.proto",
-        ]
+        ],
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(COMPILER)},
     )
-    if status != 0:
-        raise SystemExit(status)
 
 
 if __name__ == "__main__":

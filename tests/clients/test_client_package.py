@@ -19,6 +19,23 @@ def test_importing_the_client_imports_nothing_heavy() -> None:
     assert {"numpy", "torch", "ray", "PIL", "plumbline_serve", "plumbline_models"}.isdisjoint(loaded.split())
 
 
+def test_rest_needs_nothing_of_grpc() -> None:
+    program = """
+import sys
+sys.modules["grpc"] = sys.modules["google"] = None
+import plumbline_client
+with plumbline_client.Client("http://127.0.0.1:1", tls=None) as client:
+    assert client.ready() is False
+assert not hasattr(plumbline_client, "nothing")
+try:
+    plumbline_client.GrpcClient
+except ImportError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert "GrpcClient needs the extra grpc: pip install 'plumbline-client[grpc]'" in said
+
+
 def test_the_example_of_the_readme_runs(rest_server, tmp_path: Path, monkeypatch, capsys) -> None:
     word = {"text": "fox", "start": 6, "end": 9, "attribution": 0.25, "misaligned": True}
     scores = {"clipscore": {"value": 0.5}, "fclipscore": {"value": -0.5, "words": [word]}}

@@ -74,9 +74,12 @@ def check_pip(words: list[str]) -> None:
     files = (ROOT / "pyproject.toml", ROOT / "clients" / "pyproject.toml")
     projects = [tomllib.loads(file.read_text(encoding="utf-8"))["project"] for file in files]
     extras = {each["name"]: set(each.get("optional-dependencies", ())) for each in projects}
-    match = re.fullmatch(r"([\w-]+)(?:\[([\w,]+)\])?", words[-1])
+    match = re.fullmatch(r"(\./)?([\w-]+)(?:\[([\w,]+)\])?", words[-1])
     assert match is not None
-    assert set((match[2] or "").split(",")) - {""} <= extras[match[1]]
+    named = match[2]
+    if match[1]:
+        named = tomllib.loads((ROOT / named / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+    assert set((match[3] or "").split(",")) - {""} <= extras[named]
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import warnings
 
 from plumbline_wire.v1 import scoring_pb2 as plumbline__wire_dot_v1_dot_scoring__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in plumbline_wire/v1/scoring_pb2_grpc.py depends on'
+        + f' but the generated code in plumbline_wire/v1/scoring_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class ScoringStub:
+class ScoringStub(object):
     """Scores images against their prompts.
     """
 
@@ -72,7 +72,7 @@ class ScoringStub:
                 _registered_method=True)
 
 
-class ScoringServicer:
+class ScoringServicer(object):
     """Scores images against their prompts.
     """
 
@@ -174,7 +174,7 @@ def add_ScoringServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Scoring:
+class Scoring(object):
     """Scores images against their prompts.
     """
 
