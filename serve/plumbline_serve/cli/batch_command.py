@@ -138,7 +138,8 @@ def run(
     """
     output = Output.parse(asked.output)
     reader = open_input(asked.source, asked.reading)
-    job = Job(output, asked.document(reader.kind), resumes, shard_rows)
+    images = str(asked.reading.folder.resolve())
+    job = Job(output, asked.document(reader.kind), images, resumes=resumes, shard_rows=shard_rows)
     outcome = None if job.is_done else _scored(job, reader, place, asked.scorers)
     return _said(output, outcome, reader, report)
 

@@ -41,3 +41,30 @@ def batch(
     asked = batch_command.Asked(source, output, reading, batch_command.names_of(scorers), questions)
     place = batch_command.Place(config, server, api_key, ca, on_ray=ray)
     raise typer.Exit(batch_command.run(asked, place, resumes=resume, shard_rows=shard_rows, report=report))
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="A", help="Output of plumbline batch.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Another, of the same prompts.")],
+    fail_below: Annotated[
+        list[str] | None, typer.Option(help="Exit with 1 where a mean delta is below: -0.01, or vqascore=-0.01.")
+    ] = None,
+    scorers: Annotated[str | None, typer.Option(help="Comma-separated; default: all that both have.")] = None,
+    by: Annotated[str | None, typer.Option(help="Columns that pair rows; default: text,seed.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Column of tags; default: tag, where there is one.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    resamples: Annotated[int, typer.Option(min=1000, max=1_000_000, help="Of the bootstrap.")] = 10_000,
+    report: Annotated[Path | None, typer.Option(help="HTML file to write, with the worst regressions.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare two outputs of batch, pair by pair; scores of other weights or conventions are refused."""
+    from plumbline_serve.cli import compare_command
+    from plumbline_serve.cli.batch_command import names_of
+
+    floors = compare_command.Floors.parse(fail_below or ())
+    choice = compare_command.Choice(names_of(scorers), names_of(by), tag, seed, resamples)
+    sides = compare_command.Sides.open(before, after)
+    comparison = compare_command.run(sides, choice)
+    if report is not None:
+        compare_command.write_report(comparison, sides, report)
+    raise typer.Exit(compare_command.show(comparison, floors, as_json=as_json))

@@ -39,6 +39,8 @@ class RunFacts(BaseModel):
 
     version: int = VERSION
     scorers: dict[str, ScorerFacts] = {}
+    images: str = ""
+    """The folder that paths of images are seen from."""
 
 
 class Entry(Protocol):

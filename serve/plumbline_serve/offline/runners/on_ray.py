@@ -6,9 +6,12 @@ run in one process. Needs the extra `data`; the input must be readable under its
 
 import logging
 import math
+import os
 import pickle  # nosec B403 - what this program's own tasks wrote
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
@@ -18,12 +21,15 @@ from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.readers import Reader
 from plumbline_serve.offline.runners.chunks import Scored
 from plumbline_serve.offline.runners.in_process import InProcessRunner
+from plumbline_serve.ray_token import own_token
 from plumbline_serve.settings import Settings
 
+ADDRESS = "RAY_ADDRESS"
 ROWS_PER_BATCH = 256
 MAX_PIECES = 256
 """Each piece reads its input from the front to where it begins."""
 MAX_ACTORS = 1024
+ACTORS_TIMEOUT_S = 1800  # to load and compile large networks
 READING_CPUS = 0.25  # of a task that waits for a disk
 
 
@@ -69,25 +75,42 @@ class RayRunner:
         self._settings = settings.model_copy(update={"replicas": replicas})
         self._names = scorers
         self._facts = RunFacts()
+        self._is_connected = False
+        self._folder = tempfile.TemporaryDirectory(prefix="plumbline-", ignore_cleanup_errors=True)
 
     def __enter__(self) -> Self:
         try:
-            from ray import data  # noqa: F401, PLC0415 - needs pandas, which no other part does
-        except ImportError as error:
-            raise ConfigError("--ray needs Ray Data: pip install plumbline-serve[data].") from error
-        import ray  # noqa: PLC0415
+            self._connect()
+            import ray  # noqa: PLC0415
 
-        if not ray.is_initialized():
-            ray.init(logging_level=logging.WARNING, log_to_driver=False)
-        ask: Any = ray.remote(**self._resources())(facts_of)
-        found: Any = ray.get(ask.remote(self._settings, self._names))
+            ask: Any = ray.remote(**self._resources())(facts_of)
+            found: Any = ray.get(ask.remote(self._settings, self._names))
+        except BaseException:
+            self.__exit__()
+            raise
         self._facts = found
         return self
 
     def __exit__(self, *_: object) -> None:
-        import ray  # noqa: PLC0415
+        if self._is_connected:
+            import ray  # noqa: PLC0415
 
-        ray.shutdown()
+            ray.shutdown()
+        self._folder.cleanup()
+
+    def _connect(self) -> None:
+        """Join the cluster that is named, else start one that only this machine reaches, and only with its token."""
+        options: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
+        if ADDRESS not in os.environ:
+            os.environ.update(own_token(Path(self._folder.name)))
+            options |= {"address": "local", "_node_ip_address": "127.0.0.1", "include_dashboard": False}
+        try:
+            import ray.data  # noqa: PLC0415 - once the environment is set; needs pandas, which no other part does
+        except ImportError as error:
+            raise ConfigError("--ray needs Ray Data: pip install plumbline-serve[data].") from error
+        if not ray.is_initialized():
+            self._is_connected = True
+            ray.init(**options)
 
     @property
     def facts(self) -> RunFacts:
@@ -104,6 +127,7 @@ class RayRunner:
         context = ray_data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
+        context.wait_for_min_actors_s = ACTORS_TIMEOUT_S  # or reading takes the CPUs that they need
         source = ray_data.from_items([pickle.dumps(piece) for piece in cut], override_num_blocks=len(cut))
         read = source.flat_map(_read, num_cpus=READING_CPUS)
         scored = read.map_batches(
@@ -111,11 +135,23 @@ class RayRunner:
             fn_constructor_args=(self._settings, self._names),
             batch_size=ROWS_PER_BATCH,
             batch_format="pyarrow",
-            concurrency=(1, MAX_ACTORS),
+            compute=ray_data.ActorPoolStrategy(min_size=self._num_actors(), max_size=MAX_ACTORS),
             **self._resources(),
         )
         for batch in scored.iter_batches(batch_size=ROWS_PER_BATCH, batch_format="pyarrow"):
             yield from _unpacked(batch)
+
+    def _num_actors(self) -> int:
+        """How many fit into the cluster as it is, with room to read the input; more come where it grows."""
+        import ray  # noqa: PLC0415
+
+        wanted = {"CPU": self._settings.replicas.encoder_cpus, "GPU": self._settings.replicas.encoder_gpus}
+        count = 0
+        for node in ray.nodes():
+            free = {**node["Resources"], "CPU": node["Resources"].get("CPU", 0.0) - READING_CPUS}
+            fits = [free.get(name, 0.0) // share for name, share in wanted.items() if share]
+            count += max(0, int(min(fits, default=1.0))) if node["Alive"] else 0
+        return min(MAX_ACTORS, max(1, count))
 
     def _resources(self) -> dict[str, Any]:
         return {"num_cpus": self._settings.replicas.encoder_cpus, "num_gpus": self._settings.replicas.encoder_gpus}
