@@ -52,4 +52,5 @@ def _by_cluster(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     places = {name: place for place, name in enumerate(dict.fromkeys(clusters))}
     index = np.array([places[name] for name in clusters])
-    return np.bincount(index, deltas), np.bincount(index).astype(np.float64)
+    sums: NDArray[np.float64] = np.bincount(index, deltas).astype(np.float64)
+    return sums, np.bincount(index).astype(np.float64)

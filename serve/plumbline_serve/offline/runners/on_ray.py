@@ -147,7 +147,8 @@ class RayRunner:
 
         wanted = {"CPU": self._settings.replicas.encoder_cpus, "GPU": self._settings.replicas.encoder_gpus}
         count = 0
-        for node in ray.nodes():
+        nodes: Any = ray.nodes  # it has no types
+        for node in nodes():
             free = {**node["Resources"], "CPU": node["Resources"].get("CPU", 0.0) - READING_CPUS}
             fits = [free.get(name, 0.0) // share for name, share in wanted.items() if share]
             count += max(0, int(min(fits, default=1.0))) if node["Alive"] else 0
