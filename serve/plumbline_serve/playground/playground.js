@@ -1,108 +1,160 @@
-// The form: which image, which prompt, which scorers; sends a multipart form to POST /v1/score.
+// The page: which images, which prompt, which scorers; sends a multipart form to POST /v1/score.
+import { showCopies } from "./copying.js";
+import { byId, element } from "./elements.js";
+import { showExamples } from "./examples.js";
+import { showFilter } from "./filter.js";
+import { Images } from "./images.js";
 import { showAnswer, showProblem, showWaiting } from "./results.js";
 
-const byId = (id) => document.getElementById(id);
-const state = { image: null, scorers: [] };
+const state = { scorers: [], hasAnswer: false, asked: 0 };
+const images = new Images(outdate);
+const phone = matchMedia("(max-width: 52rem)");
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 function headers() {
   const key = byId("key").value.trim();
   return key ? { authorization: `Bearer ${key}` } : {};
 }
 
-function takeImage(file) {
-  if (!file) return;
-  state.image = file;
-  const preview = byId("preview");
-  URL.revokeObjectURL(preview.src);
-  preview.src = URL.createObjectURL(file);
-  preview.alt = file.name || "the image to be scored";
-  preview.hidden = false;
-  byId("hint").textContent = file.name || "";
+// An answer belongs to the inputs that it was given for.
+function outdate() {
+  if (!state.hasAnswer) return;
+  byId("answer-section").classList.add("stale");
+  byId("stale").textContent = "The inputs have changed since: score again.";
+}
+
+function askForKey(problem) {
+  byId("access").open = true;
+  byId("key").focus();
+  return { ...problem, title: "A key is needed", detail: "This service asks for an API key: enter it under “API key” and score again." };
+}
+
+function problemOf(response, body) {
+  if (response.status === 401 || response.status === 403) return askForKey(body);
+  const wait = response.headers.get("retry-after");
+  if (wait) return { ...body, detail: `${body.detail} Try again in ${wait} s.` };
+  return body;
+}
+
+// The document of a reply, or a problem, whatever happens on the way.
+async function call(path, options) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    return { problem: { title: "No answer", detail: `The service at ${location.host} does not answer. Is it still running?` } };
+  }
+  try {
+    const body = await response.json();
+    return response.ok ? { body } : { problem: problemOf(response, body) };
+  } catch {
+    return { problem: { title: "No answer", detail: `Something other than Plumbline answered with status ${response.status}.`, status: response.status } };
+  }
 }
 
 function scorerLine(scorer) {
-  const label = document.createElement("label");
-  const box = document.createElement("input");
-  box.type = "checkbox";
-  box.name = "scorer";
-  box.value = scorer.id;
+  const box = element("input", { type: "checkbox", name: "scorer", value: scorer.id });
   box.checked = true;
-  const summary = document.createElement("small");
-  summary.textContent = scorer.summary;
-  label.append(box, scorer.id, summary);
-  return label;
+  return element("label", {}, box, element("span", {}, scorer.id, " ", element("small", { text: scorer.summary })));
 }
 
 async function loadScorers() {
-  const place = byId("scorers");
-  try {
-    const response = await fetch("v1/scorers", { headers: headers() });
-    const body = await response.json();
-    if (!response.ok) throw new Error(body.detail);
-    state.scorers = body.scorers;
-    place.replaceChildren(...state.scorers.map(scorerLine));
-  } catch (error) {
-    place.textContent = `The scorers cannot be listed: ${error.message}`;
+  const { body, problem } = await call("v1/scorers", { headers: headers() });
+  if (problem) {
+    byId("scorers").replaceChildren(element("p", { text: problem.detail }));
+    return false;
   }
+  state.scorers = body.scorers;
+  byId("scorers").replaceChildren(...state.scorers.map(scorerLine));
+  byId("demo").hidden = !state.scorers.some((scorer) => scorer.demo);
+  return true;
 }
 
+// Scorers that need what is not here would only say so.
 function chosen(text) {
-  const boxes = [...document.querySelectorAll("input[name=scorer]:checked")];
-  const names = boxes.map((box) => box.value);
-  // Scorers that need what is not here would only say so.
   const given = text ? ["image", "text"] : ["image"];
+  const names = [...document.querySelectorAll("input[name=scorer]:checked")].map((box) => box.value);
   return names.filter((name) => state.scorers.find((each) => each.id === name).needs.every((need) => given.includes(need)));
 }
 
-function form(text) {
-  const item = text ? { image: { part: "image" }, text } : { image: { part: "image" } };
-  const request = { items: [item], scorers: chosen(text) };
+function form(request) {
+  const items = request.images.map((_, index) => (
+    { id: String(index), image: { part: `image${index}` }, ...(request.text ? { text: request.text } : {}) }));
   const data = new FormData();
-  data.append("request", new Blob([JSON.stringify(request)], { type: "application/json" }));
-  data.append("image", state.image, "image");
+  data.append("request", new Blob([JSON.stringify({ items, scorers: request.names })], { type: "application/json" }));
+  request.images.forEach((image, index) => data.append(`image${index}`, image.file, "image"));
   return data;
 }
 
-async function score(event) {
-  event.preventDefault();
+function refusal(request) {
+  if (!request.images.length) return ["file", { title: "No image", detail: "Choose an image first." }];
+  if (!request.names.length) return ["text", { title: "No scorer", detail: "Choose a scorer that needs no more than what is here: most need a prompt." }];
+  return null;
+}
+
+async function score({ isAsked = true } = {}) {
+  const text = byId("text").value.trim();
+  const names = chosen(text);
+  const readers = names.filter((name) => state.scorers.find((each) => each.id === name).needs_text);
+  const by = readers.includes("vqascore") ? "vqascore" : readers[0] ?? names[0];
+  const request = { images: [...images.list], text, names, by, scorers: state.scorers, hasKey: Boolean(byId("key").value), url: location.origin };
   const place = byId("answer");
-  const text = byId("text").value;
-  if (!state.image) {
-    showProblem(place, { title: "No image", detail: "Choose an image first." });
-    byId("file").focus();
+  const refused = refusal(request);
+  if (refused) {
+    showProblem(place, refused[1]);
+    byId(refused[0]).focus();
     return;
   }
-  const button = byId("send");
-  button.disabled = true;
+  const turn = ++state.asked;
+  byId("send").disabled = true;
   showWaiting(place);
-  try {
-    const response = await fetch("v1/score", { method: "POST", body: form(text), headers: headers() });
-    const body = await response.json();
-    if (response.ok) showAnswer(place, body, { text, scorers: state.scorers });
-    else showProblem(place, body);
-  } catch (error) {
-    showProblem(place, { title: "No answer", detail: error.message });
-  } finally {
-    button.disabled = false;
+  const { body, problem } = await call("v1/score", { method: "POST", body: form(request), headers: headers() });
+  if (turn !== state.asked) return; // a later request is under way
+  byId("send").disabled = false;
+  show(place, request, { body, problem });
+  if (isAsked && phone.matches) byId("answer-section").scrollIntoView({ behavior: calm.matches ? "auto" : "smooth" });
+}
+
+function show(place, request, { body, problem }) {
+  state.hasAnswer = true;
+  byId("answer-section").classList.remove("stale");
+  byId("stale").textContent = "";
+  byId("filter").replaceChildren();
+  byId("copy").replaceChildren();
+  if (problem) {
+    showProblem(place, problem);
+    return;
   }
+  showAnswer(place, body, request);
+  showFilter(byId("filter"), body, request.scorers);
+  showCopies(byId("copy"), request, body);
 }
 
-function dropZone(zone) {
-  const mark = (over) => (event) => {
-    event.preventDefault();
-    zone.classList.toggle("over", over);
-  };
-  zone.addEventListener("dragover", mark(true));
-  zone.addEventListener("dragleave", mark(false));
-  zone.addEventListener("drop", (event) => {
-    mark(false)(event);
-    takeImage(event.dataTransfer.files[0]);
-  });
+function tryExample(file, text, options) {
+  images.set([file]);
+  byId("text").value = text;
+  return score(options);
 }
 
-dropZone(byId("drop"));
-byId("file").addEventListener("change", (event) => takeImage(event.target.files[0]));
-document.addEventListener("paste", (event) => takeImage(event.clipboardData.files[0]));
-byId("key").addEventListener("change", loadScorers);
-byId("request").addEventListener("submit", score);
-loadScorers();
+// What the service has, and an answer to look at where there is none yet.
+async function begin() {
+  if (!(await loadScorers())) return;
+  const first = await tryFirst;
+  if (!images.list.length && !byId("text").value) await first();
+}
+
+byId("request").addEventListener("submit", (event) => {
+  event.preventDefault();
+  score();
+});
+byId("request").addEventListener("input", (event) => {
+  if (event.target.id !== "key") outdate();
+});
+byId("request").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("request").requestSubmit();
+});
+byId("key").addEventListener("change", begin);
+document.querySelector("a[href='#real-weights']").addEventListener("click", () => { byId("real-weights").open = true; });
+
+const tryFirst = showExamples(tryExample);
+await begin();

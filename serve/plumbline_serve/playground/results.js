@@ -1,22 +1,8 @@
-// The answer: values in their range, words with what they add, problems, timing. Text only, never markup.
-
-function element(name, { text, className } = {}, ...children) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  made.append(...children);
-  return made;
-}
-
-const round = (value) => Number(value).toPrecision(4);
-
-function pairs(entries) {
-  const rows = entries.filter(([, value]) => value !== undefined && value !== null);
-  return element("dl", {}, ...rows.flatMap(([name, value]) => [
-    element("dt", { text: name }),
-    element("dd", { text: String(value) }),
-  ]));
-}
+// The answer: a card for each image, best first, with a verdict, its scores and what lies behind them.
+import { element, pairs, round } from "./elements.js";
+import { picture } from "./images.js";
+import { MARKS, level, scale, verdict } from "./verdicts.js";
+import { wordLine } from "./words.js";
 
 function problemCard(problem, heading) {
   const faults = (problem.errors ?? []).map((fault) => [fault.pointer || "request", fault.detail]);
@@ -24,57 +10,67 @@ function problemCard(problem, heading) {
   return element("article", { className: "problem" },
     element("h3", { text: heading ? `${heading}: ${problem.title}` : problem.title }),
     element("p", { text: problem.detail }),
-    pairs(facts));
+    details(pairs(facts)));
 }
 
-function bar(value, scorer) {
+function details(...children) {
+  return element("details", {}, element("summary", { text: "Details" }), ...children);
+}
+
+function badge(found, sentence) {
+  const mark = element("span", { className: "mark", "aria-hidden": "true", text: MARKS[found] ?? "•" });
+  return element("p", { className: `verdict ${found ?? "none"}` }, mark, ` ${sentence}`);
+}
+
+function bar(score, scorer) {
   if (typeof scorer?.low !== "number" || typeof scorer?.high !== "number") return [];
-  const meter = element("meter", { text: round(value) });
-  meter.min = scorer.low;
-  meter.max = scorer.high;
-  meter.value = value;
-  meter.setAttribute("aria-label", `${scorer.id}, ${scorer.low} to ${scorer.high}`);
-  return [meter];
+  const share = Math.max(0, Math.min(1, (score.value - scorer.low) / (scorer.high - scorer.low)));
+  const filled = element("span", { className: "filled" });
+  filled.style.setProperty("width", `${(100 * share).toFixed(1)}%`);
+  return [element("div", { className: `bar ${level(scorer, score) ?? "none"}`, "aria-hidden": "true" }, filled)];
 }
 
-function rangeSentence(scorer) {
-  if (!scorer) return "";
-  const better = scorer.higher_is_better ? "higher is better" : "lower is better";
-  return `${scorer.low ?? "−∞"} to ${scorer.high ?? "∞"}, ${better}`;
+function plain(value) {
+  if (typeof value === "number") return round(value);
+  if (Array.isArray(value)) return value.map(plain).join(", ");
+  return value !== null && typeof value === "object" ? JSON.stringify(value) : value;
 }
 
-function wordMark(word) {
-  const name = element("span", { text: word.text, className: word.misaligned ? "misaligned" : "" });
-  if (word.misaligned) name.title = "misaligned: the image does not show it";
-  return element("ruby", {}, name, element("rt", { text: Number(word.attribution).toExponential(1) }));
-}
-
-function wordLine(text, words) {
-  const characters = Array.from(text); // offsets count characters, not UTF-16 units
-  const line = element("p", { className: "words" });
-  let reached = 0;
-  for (const word of words) {
-    line.append(characters.slice(reached, word.start).join(""), wordMark(word));
-    reached = word.end;
-  }
-  line.append(characters.slice(reached).join(""));
-  const missing = words.filter((word) => word.misaligned).map((word) => word.text);
-  const sentence = missing.length ? `Misaligned: ${missing.join(", ")}.` : "No word is misaligned.";
-  return [line, element("p", { text: sentence })];
-}
-
-function scoreCard(name, score, { text, scorers }) {
-  if (score.error) return problemCard(score.error, name);
+function scoreRow(name, score, { text, scorers }) {
+  if (score.error) return element("li", {}, element("p", { className: "failed", text: `${name}: ${score.error.detail}` }));
   const scorer = scorers.find((each) => each.id === name);
-  const title = element("h3", { text: name }, element("output", { text: round(score.value) }));
   const { value, words, ...further } = score;
-  const plain = Object.entries(further).map(([key, each]) => [key, typeof each === "number" ? round(each) : each]);
-  return element("article", {},
-    title,
-    ...bar(value, scorer),
-    element("p", { text: rangeSentence(scorer) }),
-    ...(words ? wordLine(text, words) : []),
-    pairs(plain));
+  const found = level(scorer, score);
+  const title = element("p", { className: "score" },
+    element("span", { text: name }),
+    element("output", { text: `${round(value)}${found ? ` ${MARKS[found]} ${found}` : ""}` }));
+  const facts = [["scale", scale(scorer)], ...Object.entries(further).map(([key, each]) => [key, plain(each)])];
+  return element("li", {}, title, ...bar(score, scorer), ...(words ? [wordLine(text, words)] : []), details(pairs(facts)));
+}
+
+function card(result, request, { place, count }) {
+  const image = request.images[Number(result.id)];
+  const title = element("h3", { text: count > 1 ? `${place}. ${image.name}` : image.name });
+  const made = element("article", { "data-id": result.id });
+  if (result.status === "error") {
+    made.className = "problem";
+    made.append(title, picture(image), badge("poor", `Cannot be scored: ${result.error.detail}`),
+      details(pairs([["code", result.error.code], ["status", result.error.status]])));
+    return made;
+  }
+  const found = verdict(result.scores, request.scorers);
+  const rows = Object.entries(result.scores).map(([name, score]) => scoreRow(name, score, request));
+  made.append(title, picture(image), badge(found.level, found.sentence), element("ul", { className: "scores" }, ...rows));
+  return made;
+}
+
+// The results in order, best first by a scorer; those without a value last.
+export function ordered(results, scorer) {
+  const value = (result) => {
+    const score = result.scores?.[scorer?.id];
+    return score && !score.error ? score.value * (scorer.higher_is_better ? 1 : -1) : -Infinity;
+  };
+  return [...results].sort((a, b) => (value(b) === value(a) ? Number(a.id) - Number(b.id) : value(b) - value(a)));
 }
 
 export function showWaiting(place) {
@@ -86,10 +82,12 @@ export function showProblem(place, problem) {
 }
 
 export function showAnswer(place, reply, request) {
-  const [result] = reply.results;
-  const cards = result.status === "error"
-    ? [problemCard(result.error)]
-    : Object.entries(result.scores).map(([name, score]) => scoreCard(name, score, request));
+  const by = request.scorers.find((scorer) => scorer.id === request.by);
+  const results = ordered(reply.results, by);
+  const cards = results.map((result, index) => card(result, request, { place: index + 1, count: results.length }));
   const spent = Object.entries(reply.timing_ms).map(([stage, ms]) => [`${stage} ms`, ms.toFixed(1)]);
-  place.replaceChildren(...cards, pairs([...spent, ["request", reply.request_id]]));
+  place.replaceChildren(
+    ...(results.length > 1 ? [element("p", { className: "note", text: `${results.length} images, best first by ${request.by}.` })] : []),
+    element("div", { className: "cards" }, ...cards),
+    element("details", {}, element("summary", { text: "Request" }), pairs([...spent, ["request", reply.request_id]])));
 }

@@ -1,12 +1,16 @@
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from plumbline_serve.edge.rest.app import PAGES
 
-KINDS = {".css": "text/css", ".js": "javascript", "": "text/html"}
+KINDS = {
+    ".css": "text/css", ".js": "javascript", "": "text/html", ".json": "application/json", ".png": "image/png",
+}  # fmt: skip
+PACKAGE = Path(str(files("plumbline_serve")))
 
 
 class Page(HTMLParser):
@@ -68,9 +72,17 @@ def test_every_field_of_the_playground_has_a_label(edge) -> None:
 
 
 def test_the_scripts_import_and_fetch_only_what_is_there(edge) -> None:
-    script = edge.http.get("/playground.js").text
-    for path in re.findall(r'fetch\("([^"]+)"', script) + re.findall(r'from "\./([^"]+)"', script):
+    script = "".join(edge.http.get(path).text for path in PAGES if path.endswith(".js") and "swagger" not in path)
+    named = re.findall(r'(?:fetch|call)\("([^"]+)"', script) + re.findall(r'from "\./([^"]+)"', script)
+    assert {"v1/scorers", "v1/score", "gallery/captions.json", "words.js"} <= set(named)
+    for path in named:
         assert edge.http.get("/" + path).status_code in (200, 405)
+
+
+def test_every_file_of_the_playground_and_of_the_gallery_is_a_page() -> None:
+    shown = {file for (package, _), file, _ in PAGES.values() if package == "plumbline_serve"}
+    folders = (PACKAGE / "playground", PACKAGE / "demo" / "gallery")
+    assert shown == {file.name for folder in folders for file in folder.iterdir()}
 
 
 def test_swagger_ui_can_show_openapi_3_1(edge) -> None:

@@ -227,11 +227,3 @@ def test_null_stands_for_a_field_that_is_not_given() -> None:
         LIMITS,
     )
     assert body == read_document({"items": [{}]}, schemas.ScoreRequest, LIMITS)
-
-
-@pytest.mark.parametrize(
-    "schema", [schemas.ScoreRequest, schemas.FilterRequest, schemas.RankRequest, schemas.EmbedRequest]
-)
-def test_the_examples_fit(schema: Any) -> None:
-    for example in schema.model_config["json_schema_extra"]["examples"]:
-        read_document(example, schema, LIMITS)

@@ -34,6 +34,7 @@ Folder: TypeAlias = tuple[str, str]
 """A package and a folder in it."""
 
 _OURS: Folder = ("plumbline_serve", "playground")
+_GALLERY: Folder = ("plumbline_serve", "demo/gallery")
 _SWAGGER: Folder = ("fastapi_offline", "static")
 
 PLAYGROUND_POLICY = (
@@ -43,11 +44,19 @@ PLAYGROUND_POLICY = (
 # Swagger UI sets styles on its elements.
 DOCS_POLICY = PLAYGROUND_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 
+_PLAYGROUND = (
+    *("playground.css", "playground.js", "copying.js", "elements.js", "examples.js", "filter.js", "images.js"),
+    *("results.js", "verdicts.js", "words.js"),
+)
+_GALLERY_FILES = (
+    *("captions.json", "green_star.png", "heart_above_cross.png", "red_circle.png", "ring_and_triangle.png"),
+    *("striped_square.png", "three_diamonds.png"),
+)
+
 PAGES: Mapping[str, tuple[Folder, str, str]] = {
     "/": (_OURS, "index.html", PLAYGROUND_POLICY),
-    "/playground.css": (_OURS, "playground.css", PLAYGROUND_POLICY),
-    "/playground.js": (_OURS, "playground.js", PLAYGROUND_POLICY),
-    "/results.js": (_OURS, "results.js", PLAYGROUND_POLICY),
+    **{f"/{name}": (_OURS, name, PLAYGROUND_POLICY) for name in _PLAYGROUND},
+    **{f"/gallery/{name}": (_GALLERY, name, PLAYGROUND_POLICY) for name in _GALLERY_FILES},
     "/docs": (_OURS, "docs.html", DOCS_POLICY),
     "/docs.js": (_OURS, "docs.js", DOCS_POLICY),
     "/swagger-ui-bundle.js": (_SWAGGER, "swagger-ui-bundle.js", DOCS_POLICY),
@@ -127,7 +136,7 @@ def create_app(
     if settings.edge.pages:
         for path in PAGES:
             app.add_route(path, _page(path), methods=["GET"], include_in_schema=False)
-        app.add_route(OPENAPI, _openapi_handler(app), methods=["GET"], include_in_schema=False)
+        app.add_route(OPENAPI, _openapi_handler(app, settings.scorer_names), methods=["GET"], include_in_schema=False)
     app.add_exception_handler(HTTPException, _refuse)
     known = frozenset(getattr(route, "path", "") for route in app.routes)
     app.add_middleware(
@@ -192,13 +201,13 @@ def _page(path: str) -> Callable[[Request], Awaitable[Response]]:
     return show
 
 
-def _openapi_handler(app: FastAPI) -> Callable[[Request], Awaitable[Response]]:
+def _openapi_handler(app: FastAPI, scorers: Sequence[str]) -> Callable[[Request], Awaitable[Response]]:
     body = b""
 
     async def show(request: Request) -> Response:
         nonlocal body
         del request
-        body = body or write_json(openapi.describe(app, open_paths=OPEN_PATHS))
+        body = body or write_json(openapi.describe(app, open_paths=OPEN_PATHS, scorers=scorers))
         return Response(body, media_type=JSON)
 
     return show

@@ -1,18 +1,20 @@
 """The OpenAPI 3.1 document: FastAPI's routes, with the bodies that its handlers read and write themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core.core_schema import WithDefaultSchema
 
 from plumbline_models.core.errors import CapacityError, PlumblineError, error_classes
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.problems import PROBLEM_JSON, problem
 from plumbline_serve.edge.received import TIMEOUT
 from plumbline_serve.edge.rest.body import DOCUMENT_PART, FORM, JSON
+from plumbline_serve.edge.rest.examples import IMAGE_PART, examples, form_examples
 from plumbline_serve.edge.rest.routes import EXPOSITION
 from plumbline_wire import REQUEST_ID_KEY
 
@@ -42,23 +44,35 @@ _FORM_NOTE = (
     f"The part `{DOCUMENT_PART}` holds the JSON; every other part is the raw bytes of an image, named by "
     '`{"part": "name"}`. No base64: the fast way.'
 )
+_PART_NOTE = "An image file, which the request names as `image`; parts of other names are further images."
 _EXAMPLE_ID = "7f1c0f3e5b1d4f0c9c0a1b2c3d4e5f60"
 _LIMITS = {"ratelimit": "RateLimit", "ratelimit-policy": "RateLimitPolicy"}
 _SCHEMES = {"key": {"type": "http", "scheme": "bearer", "description": "An API key, where the service asks for one."}}
 
 
-def describe(app: FastAPI, *, open_paths: frozenset[str]) -> Document:
+class _Generator(GenerateJsonSchema):
+    """What may be left out has no default of null: it would be sent."""
+
+    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
+        """The schema of a field that has a default."""
+        is_null = schema.get("default", ...) is None
+        return self.generate_inner(schema["schema"]) if is_null else super().default_schema(schema)
+
+
+def describe(app: FastAPI, *, open_paths: frozenset[str], scorers: Sequence[str]) -> Document:
     """Make the document.
 
     Args:
         app: With its routes.
         open_paths: Those that need no key.
+        scorers: Which are configured: the requests to try are theirs.
     """
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     models: list[type[BaseModel]] = [*REQUESTS.values(), *REPLIES.values(), schemas.Problem]
     _, definitions = models_json_schema(
         [(each, "validation") for each in models],
         ref_template="#/components/schemas/{model}",
+        schema_generator=_Generator,
     )
     components = document.setdefault("components", {})
     components["schemas"] = definitions["$defs"]
@@ -78,6 +92,8 @@ def describe(app: FastAPI, *, open_paths: frozenset[str]) -> Document:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             _complete(operation, path, is_open=path in open_paths)
+            if path in REQUESTS:
+                operation["requestBody"] = _request_body(path, scorers)
     return document
 
 
@@ -85,7 +101,6 @@ def _complete(operation: Document, path: str, *, is_open: bool) -> None:
     operation["security"] = [{}] if is_open else [{}, {"key": []}]
     operation["parameters"] = [_ref("parameters", "RequestId")]
     if path in REQUESTS:
-        operation["requestBody"] = _request_body(REQUESTS[path])
         operation["parameters"].append(_ref("parameters", "Timeout"))
     responses = operation["responses"]
     responses["200"] = _success(path)
@@ -95,17 +110,26 @@ def _complete(operation: Document, path: str, *, is_open: bool) -> None:
         responses["503"] = _ref("responses", "Problem503")
 
 
-def _request_body(schema: type[BaseModel]) -> Document:
-    reference = _schema(schema)
+def _request_body(path: str, scorers: Sequence[str]) -> Document:
+    reference = _schema(REQUESTS[path])
+    binary = {"type": "string", "format": "binary"}
+    in_json, in_form = examples(scorers).get(path), form_examples(scorers).get(path)
     form = {
         "type": "object",
         "description": _FORM_NOTE,
-        "properties": {DOCUMENT_PART: reference},
+        "properties": {
+            DOCUMENT_PART: reference | ({"examples": [in_form]} if in_form else {}),
+            IMAGE_PART: {**binary, "description": _PART_NOTE},
+        },
         "required": [DOCUMENT_PART],
-        "additionalProperties": {"type": "string", "format": "binary"},
+        "additionalProperties": binary,
     }
     encoding = {DOCUMENT_PART: {"contentType": JSON}}
-    return {"required": True, "content": {JSON: {"schema": reference}, FORM: {"schema": form, "encoding": encoding}}}
+    content = {
+        JSON: {"schema": reference} | ({"example": in_json} if in_json else {}),
+        FORM: {"schema": form, "encoding": encoding},
+    }
+    return {"required": True, "content": content}
 
 
 def _success(path: str) -> Document:

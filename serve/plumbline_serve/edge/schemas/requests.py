@@ -30,8 +30,6 @@ from plumbline_serve.edge.parsing import (
 from plumbline_serve.request_context import Priority
 
 _IMAGES = "Images that items name by their key: sent, decoded and encoded once for all items that name them."
-EXAMPLE_IMAGE: dict[str, JsonValue] = {"b64": "iVBORw0KGgo…"}
-OTHER_IMAGE: dict[str, JsonValue] = {"b64": "/9j/4AAQSkZJRg…"}
 
 
 class Strict(BaseModel):
@@ -57,16 +55,36 @@ class RawShape(Strict):
     )
 
 
+_SOURCES = (("Base64Source", "b64", ""), ("UrlSource", "url", ""), ("PartSource", "part", "raw"))
+"""The forms of a source: title, the field that it has, and one that it may have beside it."""
+
+
+def _as_union(schema: dict[str, Any]) -> None:
+    """Write the schema of sources as one of three objects, as generators of clients understand it."""
+    known = schema.pop("properties")
+    for name in ("type", "additionalProperties"):
+        schema.pop(name)
+    schema["oneOf"] = [
+        {
+            "title": title,
+            "type": "object",
+            "properties": {name: known[name] if name == beside else _one_of_many(field, name, known) for name in known},
+            "required": [field],
+            "additionalProperties": False,
+        }
+        for title, field, beside in _SOURCES
+    ]
+
+
+def _one_of_many(field: str, name: str, known: dict[str, Any]) -> dict[str, JsonValue]:
+    """A field where another decides: it is given, or null, which is the same as left out."""
+    return {"type": "string", "description": known[name]["description"]} if name == field else {"type": "null"}
+
+
 class ImageSource(Strict):
     """One image: exactly one of `b64`, `url` and `part`."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "oneOf": [given("b64"), given("url"), given("part")],
-            "if": given("raw"),
-            "then": given("part"),
-        }
-    )
+    model_config = ConfigDict(json_schema_extra=_as_union)
 
     b64: str | None = Field(
         None,
@@ -152,7 +170,9 @@ _MEAN_TERM: dict[str, JsonValue] = {"allOf": [given("min", "max"), {"properties"
 class Term(Strict):
     """One score of a combination."""
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [given("min", "max"), given(without=("min", "max"))]})
+    model_config = ConfigDict(
+        json_schema_extra={"if": given("min"), "then": given("max"), "else": given(without=("max",))}
+    )
 
     scorer: str
     weight: Moderate = 1.0
@@ -194,31 +214,6 @@ class Combination(Strict):
 class ScoreRequest(_ItemsRequest):
     """Score items in one batch."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "scorers": ["clipscore", "vqascore"],
-                    "images": {"a": EXAMPLE_IMAGE},
-                    "items": [
-                        {"id": "1", "image": "a", "text": "a red circle"},
-                        {"image": OTHER_IMAGE, "text": "two blue squares"},
-                    ],
-                    "combine": {
-                        "reward": {
-                            "method": "harmonic",
-                            "terms": [
-                                {"scorer": "clipscore", "min": 0.4, "max": 1.0},
-                                {"scorer": "vqascore", "weight": 2, "min": 0, "max": 1},
-                            ],
-                        }
-                    },
-                    "timeout_ms": 2000,
-                }
-            ]
-        }
-    )
-
     scorers: ScorerNames | None = Field(None, description="By default every loaded scorer that an item allows.")
     combine: Combinations[Combination] = Field(
         default_factory=dict,
@@ -229,7 +224,7 @@ class ScoreRequest(_ItemsRequest):
 class Threshold(Strict):
     """One condition; both bounds are inclusive, at least one is set."""
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [given("min"), given("max")]})
+    model_config = ConfigDict(json_schema_extra={"if": given(without=("min",)), "then": given("max")})
 
     scorer: str = Field(description="Or a combination of the request.")
     min: Finite | None = None
@@ -255,17 +250,6 @@ class Policy(Strict):
 class FilterRequest(_ItemsRequest):
     """Accept or reject items by a policy."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "policy": {"all": [{"scorer": "qualiclip", "min": 0.4}, {"scorer": "vqascore", "min": 0.6}]},
-                    "items": [{"image": EXAMPLE_IMAGE, "text": "a red circle"}],
-                }
-            ]
-        }
-    )
-
     policy: Policy
     combine: Combinations[Combination] = Field(
         default_factory=dict, description="By the name that a condition gives for its scorer."
@@ -278,13 +262,9 @@ class RankRequest(Request):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "oneOf": [
-                given("text", "images", without=("image", "texts")),
-                given("image", "texts", without=("text", "images")),
-            ],
-            "examples": [
-                {"text": "a red circle", "images": [EXAMPLE_IMAGE, OTHER_IMAGE], "scorer": "vqascore", "top_k": 1}
-            ],
+            "if": given("text"),
+            "then": given("text", "images", without=("image", "texts")),
+            "else": given("image", "texts", without=("text", "images")),
         }
     )
 
@@ -311,10 +291,7 @@ class EmbedRequest(Request):
     """Embed images or texts."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "oneOf": [given("images"), given("texts")],
-            "examples": [{"texts": ["a red circle", "two blue squares"], "encoding": "base64"}],
-        }
+        json_schema_extra={"if": given("images"), "then": given(without=("texts",)), "else": given("texts")}
     )
 
     images: list[ImageSource] | None = None

@@ -11,10 +11,9 @@ from plumbline_models.sets.diversity import LEAST_ORDER, MOST_ORDER
 from plumbline_models.sets.vectors import MAX_DIM, MAX_SET
 from plumbline_serve import set_messages
 from plumbline_serve.edge.parsing import MAX_NUMBER, Finite, choice_fault
+from plumbline_serve.edge.schemas.example_images import EXAMPLE_IMAGE, OTHER_IMAGE
 from plumbline_serve.edge.schemas.replies import INDEXED_PROBLEMS, REPLY, schema_of
 from plumbline_serve.edge.schemas.requests import (
-    EXAMPLE_IMAGE,
-    OTHER_IMAGE,
     ImageSource,
     Request,
     Strict,

@@ -1,0 +1,217 @@
+"""The playground in a real browser, on a real service: what people see, do and are told."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from plumbline_serve.demo import exhibits
+from tests.web.conftest import Served, program
+
+Scheme: TypeAlias = Literal["light", "dark"]
+WIDTHS = {"desktop": (1280, 900), "phone": (320, 640)}
+WAIT_MS = 60_000
+FIRST = exhibits()[0]
+ACTIVE = "(each => each.id || each.className || each.tagName)(document.activeElement)"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = program("chromium", "chromium")
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-dev-shm-usage"]
+        running = playwright.chromium.launch(executable_path=chromium, args=options)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def opened(browser: Browser, service: Served) -> Iterator[Callable[..., Page]]:
+    """Opens the page; at the end there must be nothing in the browser's console."""
+    pages: list[Page] = []
+    said: list[str] = []
+
+    def open_page(
+        url: str = service.url, *, kind: str = "desktop", scheme: Scheme = "light", quiet: bool = True
+    ) -> Page:
+        width, height = WIDTHS[kind]
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=kind == "phone"
+        )
+        page = context.new_page()
+        page.set_default_timeout(WAIT_MS)
+        if quiet:
+            page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(url)
+        pages.append(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.context.close()
+    assert not said
+
+
+@pytest.fixture
+def answered(opened: Callable[..., Page]) -> Callable[..., Page]:
+    """The page once its first example is answered."""
+
+    def open_page(*arguments: str, **options: str) -> Page:
+        page = opened(*arguments, **options)
+        expect(page.locator(".verdict")).to_be_visible(timeout=WAIT_MS)
+        return page
+
+    return open_page
+
+
+def choose(page: Page, *paths: Path) -> None:
+    page.locator("#file").set_input_files([str(path) for path in paths])
+
+
+def test_it_opens_with_an_answer_that_names_the_wrong_word(answered: Callable[..., Page]) -> None:
+    page = answered()
+    absent = next(word for word in FIRST.wrong.split() if word not in FIRST.right.split())
+    expect(page.locator(".verdict")).to_have_text(f"✗ Does not show: {absent}.")
+    expect(page.locator("#text")).to_have_value(FIRST.wrong)
+    expect(page.locator("#demo")).to_be_visible()
+    word = page.locator(".word.misaligned")
+    expect(word).to_contain_text(absent)
+    tip = word.locator(".tip")
+    assert tip.evaluate("each => each.offsetWidth") <= 1
+    word.focus()
+    expect(tip).to_contain_text("not shown")
+    assert tip.evaluate("each => each.offsetWidth") > 20
+
+
+def test_an_example_is_one_click_and_a_stale_answer_is_greyed(answered: Callable[..., Page]) -> None:
+    page = answered()
+    page.get_by_role("button", name=FIRST.right).first.click()
+    expect(page.locator(".verdict")).to_have_text("✓ Shows the prompt.")
+    page.locator("#text").fill("a blue star")
+    expect(page.locator("#stale")).to_have_text("The inputs have changed since: score again.")
+    assert "grayscale" in page.locator(".cards").evaluate("each => getComputedStyle(each).filter")
+    page.locator("#text").press("Control+Enter")
+    expect(page.locator(".verdict")).to_contain_text("Does not show")
+    expect(page.locator("#stale")).to_be_empty()
+
+
+def test_several_images_are_ranked_and_filtered_live(answered: Callable[..., Page], gallery: Path) -> None:
+    page = answered()
+    choose(page, gallery / "green_star.png", gallery / "red_circle.png", gallery / "three_diamonds.png")
+    page.locator("#text").fill("a red circle")
+    page.locator("#send").click()
+    expect(page.locator("article h3")).to_have_count(3)
+    expect(page.locator("article h3").first).to_have_text("1. red_circle.png")
+    page.get_by_text("Filter: accept or reject").click()
+    slider = page.get_by_role("slider", name="vqascore")
+    slider.focus()
+    for _ in range(5):
+        slider.press("PageUp")
+    expect(page.locator("#filter [role=status]")).to_have_text("1 of 3 accepted")
+    expect(page.locator("article").first.locator(".decision")).to_have_text("✓ accept")
+    expect(page.locator("article").last.locator(".decision")).to_contain_text("✗ reject: vqascore")
+
+
+def test_a_file_that_is_no_image_is_said_to_be_beside_one_that_is(
+    answered: Callable[..., Page], gallery: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    page = answered()
+    choose(page, tmp_path / "broken.png", gallery / "red_circle.png")
+    page.locator("#text").fill("a red circle")
+    page.locator("#send").click()
+    expect(page.locator("article.problem .verdict")).to_contain_text("Cannot be scored")
+    expect(page.locator("article:not(.problem) .verdict")).to_have_text("✓ Shows the prompt.")
+
+
+def test_a_key_is_asked_for_and_its_field_opens(opened: Callable[..., Page], key_service: tuple[Served, str]) -> None:
+    served, key = key_service
+    page = opened(served.url, quiet=False)  # the browser says of each 401 that there was one
+    expect(page.locator("#scorers")).to_contain_text("asks for an API key")
+    expect(page.locator("#key")).to_be_focused()
+    page.locator("#key").fill(key)
+    page.locator("#key").press("Tab")
+    expect(page.locator(".verdict")).to_contain_text("Does not show")
+    page.get_by_text("Copy as code").click()
+    expect(page.locator("#code-panel")).to_contain_text("Bearer $PLUMBLINE_API_KEY")
+
+
+def test_a_service_that_is_gone_is_said_to_be(opened: Callable[..., Page], serve: Callable[..., Served]) -> None:
+    served = serve()
+    page = opened(served.url, quiet=False)
+    expect(page.locator(".verdict")).to_be_visible()
+    served.stop()
+    page.locator("#send").click()
+    expect(page.locator("article.problem")).to_contain_text("does not answer. Is it still running?")
+
+
+@pytest.mark.parametrize("kind", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_and_is_accessible(answered: Callable[..., Page], axe: str, kind: str, scheme: str) -> None:
+    page = answered(kind=kind, scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for summary in page.locator("#filter summary, #copy summary, #real-weights summary").all():
+        summary.click()
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document)")
+    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []
+    assert len(found["passes"]) > 20
+    page.locator("#text").fill("another")
+    assert page.evaluate("axe.run(document, {runOnly: ['color-contrast']})")["violations"] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_on_a_phone_the_answer_scrolls_into_view(answered: Callable[..., Page]) -> None:
+    page = answered(kind="phone")
+    expect(page.locator("#answer-section")).not_to_be_in_viewport()
+    page.locator("#send").click()
+    expect(page.locator("#answer-section")).to_be_in_viewport()
+    expect(page.locator("#answer-title")).to_be_in_viewport()
+
+
+def test_everything_is_reached_by_keyboard(answered: Callable[..., Page]) -> None:
+    page = answered()
+    seen = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        seen.add(page.evaluate(ACTIVE))
+    assert {"file", "text", "send", "example", "SUMMARY", "remove"} <= seen
+    assert [each for each in seen if each.startswith("word")]
+
+
+@pytest.mark.parametrize("name", ["curl", "Python", "JSON reply"])
+def test_the_code_to_copy_runs_and_gives_the_same_scores(
+    answered: Callable[..., Page], gallery: Path, name: str
+) -> None:
+    page = answered()
+    page.get_by_text("Copy as code").click()
+    page.get_by_role("tab", name="JSON reply").click()
+    shown = json.loads(page.locator("#code-panel").inner_text())["results"][0]["scores"]
+    page.get_by_role("tab", name=name).click()
+    code = page.locator("#code-panel").inner_text()
+    if name == "JSON reply":
+        return
+    command = ["sh", "-c", code] if name == "curl" else [sys.executable, "-c", code]
+    ran = subprocess.run(command, cwd=gallery, capture_output=True, text=True, timeout=120, check=True)
+    for scorer, score in shown.items():
+        assert re.search(rf"{scorer}\W+({{\"value\":)?{re.escape(repr(score['value']))[:8]}", ran.stdout), ran.stdout
+
+
+def test_the_reference_offers_a_file_and_its_first_click_is_answered(
+    opened: Callable[..., Page], service: Served
+) -> None:
+    page = opened(f"{service.url}/docs")
+    page.locator("#operations-scoring-score .opblock-summary-control").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table tbody .response-col_status").first).to_contain_text("200")
+    page.locator("#operations-scoring-score").get_by_label("Request content type").select_option("multipart/form-data")
+    expect(page.locator("#operations-scoring-score input[type=file]")).to_have_count(1)
+    expect(page.locator("#operations-scoring-score textarea").first).to_contain_text("part")
