@@ -33,6 +33,7 @@ from plumbline_serve.access_settings import AuthSettings, EdgeSettings, Section,
 from plumbline_serve.environment_names import CONFIG_VARIABLE, check_names
 from plumbline_serve.group_settings import Gpus, GroupName, GroupSettings, faults
 from plumbline_serve.logs import LogLevel
+from plumbline_serve.presets import PREFIX, preset_values
 from plumbline_serve.store_settings import DEFAULT_STORE, StoreUrl, anchored_store
 from plumbline_serve.url_settings import UrlSettings
 
@@ -329,7 +330,7 @@ def load_settings(path: Path | None = None, overrides: dict[str, Any] | None = N
     Relative paths in the file are seen from the folder that it lies in, others from the working directory.
 
     Args:
-        path: The YAML file; None: the one that `PLUMBLINE_CONFIG` names, or none at all.
+        path: The YAML file, or `preset:NAME`; None: the one that `PLUMBLINE_CONFIG` names, or none at all.
         overrides: Validated top-level fields that win over everything else; entries of None are left out.
 
     Raises:
@@ -338,7 +339,7 @@ def load_settings(path: Path | None = None, overrides: dict[str, Any] | None = N
     check_names(os.environ, Settings)
     named = os.environ.get(CONFIG_VARIABLE)
     path = path or (Path(named) if named else None)
-    settings = _read(_read_yaml(path), path.absolute().parent, str(path)) if path is not None else _read({}, None)
+    settings = _read({}, None) if path is None else _read(_found(path), path.absolute().parent, str(path))
     settings = settings.model_copy(update={key: value for key, value in (overrides or {}).items() if value is not None})
     if path is not None:
         settings._folder = path.absolute().parent  # noqa: SLF001 - its own module
@@ -379,6 +380,12 @@ def _anchor(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(seen.get("scorers"), dict):
         seen["scorers"] = anchor_sections(seen["scorers"], folder)
     return seen
+
+
+def _found(path: Path) -> dict[str, Any]:
+    """What a configuration holds, of a file or of a preset."""
+    named = str(path)
+    return preset_values(named) if named.startswith(PREFIX) else _read_yaml(path)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

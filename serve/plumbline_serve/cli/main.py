@@ -32,7 +32,9 @@ cli = typer.Typer(
 cli.add_typer(keys, name="keys")
 cli.command()(batch)
 cli.command()(compare)
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML settings; default: $PLUMBLINE_CONFIG.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="YAML, or preset:NAME; default: $PLUMBLINE_CONFIG.")
+]
 
 
 @cli.command()
@@ -130,12 +132,33 @@ def probe(
 
 
 @cli.command()
-def models(config: ConfigOption = None) -> None:
+def models(
+    config: ConfigOption = None,
+    presets: Annotated[
+        bool, typer.Option("--presets", help="List the configurations that --config preset:NAME names.")
+    ] = False,
+) -> None:
     """List what the configuration would load, where from, its licence, and whether it is there."""
+    from plumbline_serve.cli.weights import show_encoders, show_presets
+    from plumbline_serve.settings import load_settings
+
+    raise typer.Exit(show_presets() if presets else show_encoders(load_settings(config)))
+
+
+@cli.command()
+def pull(
+    config: ConfigOption = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Refuse the network: check that all is here already.")
+    ] = False,
+) -> None:
+    """Fetch the weights that the configuration names, and check them, so that a start needs no network."""
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # the hub's client reads it when it is imported
     from plumbline_serve.cli.weights import show_encoders
     from plumbline_serve.settings import load_settings
 
-    raise typer.Exit(show_encoders(load_settings(config)))
+    raise typer.Exit(show_encoders(load_settings(config), "fetch"))
 
 
 @cli.command()

@@ -19,8 +19,10 @@ from plumbline_models.core.weights import Checkpoint, ReadsWeights, Seek
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_each, build_scorers
 from plumbline_models.weights.embedded import EMBEDDED
+from plumbline_models.weights.licences import licence_of
 from plumbline_serve.assembly import encoders_of
 from plumbline_serve.cli.results import literally, paragraphs, show_table
+from plumbline_serve.presets import PREFIX, PRESETS
 from plumbline_serve.settings import Settings
 
 OK, SOME_MISSING = 0, 1
@@ -92,15 +94,19 @@ def demo_warning(found: Iterable[WeightsFinding]) -> str | None:
     )
 
 
-def show_encoders(settings: Settings) -> int:
-    """Print a line per encoder, and per section that no encoder can be built from; loads and fetches no weights.
+def show_encoders(settings: Settings, seek: Seek = "here") -> int:
+    """Print a line per encoder, and per section that no encoder can be built from; loads no weights.
+
+    Args:
+        settings: Their scorers.
+        seek: Whether what is not here is fetched first.
 
     Returns:
         0 if all weights are on this machine and usable, 1 if some would have to be fetched, or are not.
     """
     table = Table("encoder", "for", "weights", "licence", "here")
     is_complete = True
-    for found in find_weights(settings, "here"):
+    for found in find_weights(settings, seek):
         source, licence = (found.origin.source, found.origin.licence) if found.origin else ("", "")
         is_here = found.origin is not None and found.origin.is_present and found.fault is None
         here = Text("yes", "green") if is_here else Text("no: fetched at the first start", "yellow")
@@ -111,6 +117,20 @@ def show_encoders(settings: Settings) -> int:
         is_complete &= is_here
     show_table(table)
     return OK if is_complete else SOME_MISSING
+
+
+def show_presets() -> int:
+    """Print a line per preset, with what it would fetch and the licences of that; asks nobody."""
+    table = Table("--config", "what", "scorers", "fetched, about", "licence")
+    for name, preset in PRESETS.items():
+        size = f"{sum(preset.gigabytes.values()):.1f} GB"
+        licences = "; ".join(dict.fromkeys(licence_of(repository) for repository in preset.gigabytes))
+        extra = f" (the extra {preset.extra})" if preset.extra else ""
+        table.add_row(
+            *map(literally, (f"{PREFIX}{name}", f"{preset.summary}{extra}", ", ".join(preset.scorers), size, licences))
+        )
+    show_table(table)
+    return OK
 
 
 def _forbidden(scorers: Sequence[Scorer], settings: Settings) -> dict[str, SetupError]:

@@ -144,3 +144,30 @@ def test_access_to_weights_is_checked_without_fetching_them(tiny_folder: Path, t
         here, anywhere, *_ = run(CHECKED, tmp_path / "other", "hf-hub:org/tiny", HF_ENDPOINT=address)
     assert here == [None, False]
     assert str(anywhere[0]).startswith("The hub repository org/tiny holds none of open_clip_model.safetensors, ")
+
+
+def pull(home: Path, config: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    others = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment = {**others, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "COLUMNS": "300", **environment}
+    command = [sys.executable, "-m", "plumbline_serve.cli", "pull", "--config", config, *options]
+    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=500)
+
+
+def test_pull_fetches_what_a_start_needs_and_offline_asks_nobody(tiny_folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "plumbline.yaml"
+    config.write_text("scorers: {clipscore: {arch: 'hf-hub:org/tiny'}}", encoding="utf-8")
+    with serve(tiny_folder) as address:
+        # The configuration, which says the architecture, is read before it is known what else to fetch.
+        refused = pull(tmp_path / "home", str(config), "--offline", HF_ENDPOINT=address)
+        assert (refused.returncode, "not in the local hub cache" in refused.stdout) == (1, True)
+        assert not list((tmp_path / "home").rglob("*.safetensors"))
+        fetched = pull(tmp_path / "home", str(config), HF_ENDPOINT=address)
+        assert fetched.returncode == 0, fetched.stdout
+        assert list((tmp_path / "home").rglob("*.safetensors"))
+    again = pull(tmp_path / "home", str(config), "--offline", HF_ENDPOINT=address)
+    assert again.returncode == 0, again.stdout
+    assert again.stdout.count("yes") == 2
+    [weights] = {path.resolve() for path in (tmp_path / "home").rglob("*.safetensors")}
+    weights.write_bytes(weights.read_bytes()[:100])
+    broken = pull(tmp_path / "home", str(config), "--offline")
+    assert (broken.returncode, "no:" in broken.stdout) == (1, True)
