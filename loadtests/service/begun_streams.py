@@ -1,4 +1,4 @@
-"""A gRPC stream whose first message has begun and does not end, which no client of gRPC can send: frames by hand."""
+"""A gRPC call whose first message has begun and does not end, which no client of gRPC can send: frames by hand."""
 
 import asyncio
 import struct
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 HOST = "127.0.0.1"
-PATH = "/plumbline.v1.Scoring/ScoreStream"
+PATH = "/plumbline.v1.Scoring/"
 FRAME_BYTES = 2**14
 DATA, HEADERS, SETTINGS, GOAWAY, WINDOW_UPDATE = 0, 1, 4, 7, 8  # RFC 9113, section 6
 RST_STREAM, INITIAL_WINDOW_SIZE = 3, 4
@@ -16,25 +16,26 @@ END_STREAM, ACK, END_HEADERS = 1, 1, 4
 
 @asynccontextmanager
 async def begun_stream(
-    port: int, num_bytes: int, *, num_sent: int, metadata: Mapping[str, str] | None = None
+    port: int, num_bytes: int, *, num_sent: int, method: str = "ScoreStream", metadata: Mapping[str, str] | None = None
 ) -> "AsyncIterator[asyncio.Future[bytes]]":
-    """A stream that has sent a part of its first message.
+    """A call that has sent a part of its first message.
 
     Args:
         port: Of gRPC.
         num_bytes: That the message says it has.
         num_sent: That are sent; 0: not even that a message comes.
+        method: That is called.
         metadata: Further fields.
 
     Yields:
-        The end of the stream: the fields that came with it, as HPACK has them; empty where the connection ends.
+        The end of the call: the fields that came with it, as HPACK has them; empty where the connection ends.
     """
     reader, writer = await asyncio.open_connection(HOST, port)
     windows = _Windows()
     end = asyncio.ensure_future(windows.watch(reader, writer))
     try:
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(SETTINGS, 0, 0, b""))
-        fields = {":method": "POST", ":scheme": "http", ":path": PATH, ":authority": "x"}
+        fields = {":method": "POST", ":scheme": "http", ":path": PATH + method, ":authority": "x"}
         fields |= {"content-type": "application/grpc", "te": "trailers"} | dict(metadata or {})
         writer.write(_frame(HEADERS, END_HEADERS, 1, b"".join(map(_literal, fields, fields.values()))))
         if num_sent:

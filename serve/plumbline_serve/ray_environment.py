@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.haproxy import GRPC, LOOPBACK, REST, find_binary, write_launcher
+from plumbline_serve.haproxy import GRPC, LOOPBACK, REST, write_launcher
+from plumbline_serve.haproxy_on_cluster import find_binary
 from plumbline_serve.ports import ANY_HOST
 from plumbline_serve.ray_token import own_token
 from plumbline_serve.settings import Settings

@@ -144,6 +144,9 @@ def test_every_container_has_the_variables_of_a_cluster(rendered: dict[str, Any]
     wanted = dict(re.findall(r"^(\w+)=(.+)$", (DEPLOY / "cluster.env").read_text(encoding="utf-8"), re.MULTILINE))
     mode = wanted.pop("RAY_AUTH_MODE")
     assert spec(rendered)["rayClusterConfig"]["authOptions"] == {"mode": mode}
+    program = "/opt/plumbline/bin/plumbline-haproxy"  # where the image has it; cluster.env asks the shell
+    assert wanted["RAY_SERVE_HAPROXY_BINARY_PATH"] == f"$(command -v {Path(program).name})"
+    wanted["RAY_SERVE_HAPROXY_BINARY_PATH"] = program
     for template in templates(rendered):
         (container,) = template["spec"]["containers"]
         given = {each["name"]: each.get("value") for each in container["env"]}

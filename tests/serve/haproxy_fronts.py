@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -126,6 +127,15 @@ def rays_config(folder: Path, settings: Settings, gateway: Gateway | None) -> Pa
     launcher = write_launcher(folder, settings, pages)
     assert launcher is not None
     return file
+
+
+def write_cluster_launcher(folder: Path) -> Path:
+    """`plumbline-haproxy` as an installation has it."""
+    launcher = folder / "plumbline-haproxy"
+    command = f"{sys.executable} -m plumbline_serve.haproxy_on_cluster"
+    launcher.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
+    launcher.chmod(0o700)
+    return launcher
 
 
 def some_settings(**limits: int) -> Settings:

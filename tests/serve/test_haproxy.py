@@ -6,7 +6,9 @@ import subprocess
 import pytest
 
 from plumbline_serve import haproxy
-from plumbline_serve.haproxy_config import RefusedError, rewrite
+from plumbline_serve.edge.received import OWN_CONNECTION
+from plumbline_serve.haproxy_config import STREAMS, RefusedError, rewrite, rewrite_on_cluster
+from plumbline_wire import SCORING_SERVICE
 from tests.serve.haproxy_fronts import Gateway, rays_config, some_settings
 
 
@@ -57,3 +59,19 @@ def test_fewer_connections_are_let_in_where_there_are_few_descriptors(tmp_path, 
     monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 1024))
     plan = haproxy.make_plan(tmp_path, some_settings(), [])
     assert 2 * int(plan.globals[0].split()[1]) < 1024
+
+
+def test_a_clusters_streams_go_to_rays_proxy_only_where_all_others_do(tmp_path) -> None:
+    file = rays_config(tmp_path, some_settings(), Gateway())
+    before = file.read_text(encoding="utf-8")
+    after = rewrite_on_cluster(before)
+    kept = [line.strip() for line in before.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert {line.strip() for line in after.splitlines()} >= set(kept)
+    (apart,) = [each for each in after.split("\n\n") if each.startswith("backend grpc-streams")]
+    servers = {line.split()[1]: line.split() for line in apart.splitlines() if line.lstrip().startswith("server ")}
+    assert {name: "backup" in words for name, words in servers.items()} == {"gateway": False, "rays-proxy": True}
+
+
+def test_what_gateways_are_told_of_streams_is_what_they_look_for() -> None:
+    assert STREAMS["condition"] == f"path /{SCORING_SERVICE}/ScoreStream"
+    assert f"http-request set-header {OWN_CONNECTION} 1" in STREAMS["backend"]

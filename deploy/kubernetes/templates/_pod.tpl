@@ -11,6 +11,7 @@ plumbline/release: {{ .Release.Name }}
 {{- /* What Ray must find in its environment on every node: deploy/cluster.env; KubeRay sets the token's itself. */}}
 {{- define "plumbline.env" -}}
 - {name: RAY_SERVE_ENABLE_HA_PROXY, value: "1"}
+- {name: RAY_SERVE_HAPROXY_BINARY_PATH, value: /opt/plumbline/bin/plumbline-haproxy}
 - {name: RAY_SERVE_THROUGHPUT_OPTIMIZED, value: "1"}
 - {name: RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH, value: "536870912"}
 - name: RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH

@@ -349,7 +349,12 @@ def open_edge(settings: Settings, service: Any = None, **budget: Any) -> Edge:
         rest.should_exit = True
         serving.result(WAIT_S)
 
-    closers = [http.close, channel.close, stop_rest, lambda: loop.run(server.stop(None)), access.close, loop.close]
+    async def leave_redis() -> None:
+        if (shared := access._quotas._shared) is not None:
+            await shared.storage.bridge.storage.aclose()  # type: ignore[attr-defined]  # of its Redis
+
+    closers = [http.close, channel.close, stop_rest, lambda: loop.run(server.stop(None)), access.close]
+    closers += [lambda: loop.run(leave_redis()), loop.close]
     rpc = scoring_pb2_grpc.ScoringStub(channel)
     return Edge(service, notebook, url, address, target, http, channel, rpc, settings, loop, closers)
 

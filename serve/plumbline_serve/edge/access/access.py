@@ -1,8 +1,8 @@
 """Who may call: one check for both wires, from the caller's `authorization` to what it may still use."""
 
 import math
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from typing import Self
 
 from plumbline_models.core.errors import (
@@ -16,7 +16,7 @@ from plumbline_serve.edge.access.key_ring import KeyRing
 from plumbline_serve.edge.access.keys_file import KeyEntry, Scope
 from plumbline_serve.edge.access.quotas import CONCURRENCY, ITEMS, Quotas, Window, shared_store
 from plumbline_serve.edge.observe import EdgeObserver
-from plumbline_serve.messages import EmbedRequest, RankRequest
+from plumbline_serve.messages import EmbedRequest, Item, RankRequest
 from plumbline_serve.request_context import ANYONE
 from plumbline_serve.set_messages import AnyRequest, SetRequest
 
@@ -52,7 +52,7 @@ class Grant:
         Raises:
             RateLimitedError: The key has used what it may.
         """
-        with nullcontext() if is_stream else self.under_way():
+        async with nullcontext() if is_stream else self.under_way():
             await self._spend(1, 1)
             yield
 
@@ -70,13 +70,13 @@ class Grant:
         num_items = num_items_of(request)
         await self._spend(num_items - num_counted, num_items)
 
-    @contextmanager
-    def under_way(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def under_way(self) -> AsyncIterator[None]:
         """Count one request while it is under way; see `Quotas.under_way`."""
         if self._entry is None or self._quotas is None:
             yield
             return
-        with self._quotas.under_way(self._entry):
+        async with self._quotas.under_way(self._entry):
             yield
 
     async def _spend(self, num_items: int, num_in_all: int) -> None:
@@ -179,7 +179,8 @@ class Access:
 def num_items_of(request: AnyRequest) -> int:
     """What a request counts as: an item, or an image or a text to rank or embed, however many scorers look at it.
 
-    An item with questions counts as one for each of them; a set as all its members, and as its texts.
+    An item with questions counts as one for each of them, and what it is compared with counts as well: a reference, a
+    phrase or an image each as one. A set counts as all its members, and as its texts.
     """
     if isinstance(request, SetRequest):
         return max(1, request.num_items)
@@ -187,4 +188,9 @@ def num_items_of(request: AnyRequest) -> int:
         return max(1, len(request.images) * len(request.texts))
     if isinstance(request, EmbedRequest):
         return max(1, len(request.images) + len(request.texts))
-    return max(1, sum(max(1, len(item.questions)) for item in request.items))
+    return max(1, sum(map(_counted, request.items)))
+
+
+def _counted(item: Item) -> int:
+    num_beside = len(item.references) + len(item.phrases) + (item.reference_image is not None)
+    return max(1, len(item.questions)) + num_beside

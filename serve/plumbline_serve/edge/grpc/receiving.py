@@ -2,26 +2,31 @@
 
 gRPC gives out whole messages only, and holds the begun ones itself, as many as there are calls. So unary methods are
 served as ones that take a stream (`unreadable`), whose one message is waited for here. One that does not come at
-once counts as large as a request may be, for gRPC does not say how much of it is there.
+once counts as far as it may have come (`connections`), or as the largest where the system does not say.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Any
 
 from plumbline_models.core.errors import CapacityError, DeadlineExceededError, MalformedRequestError
 from plumbline_serve.bytes_in_flight import Share
+from plumbline_serve.edge.grpc.connections import Arrival, Connection
 
-PROMPT_S = 0.5
+PROMPT_S = 0.1
 """What comes within is counted once it is there: it is small, or the link is fast."""
+LOOK_S = 0.25
+"""How often what has arrived is counted afterwards."""
 
 
-async def receive(request: Any, share: Share, *, max_upload_s: float) -> Any:
+async def receive(request: Any, share: Share, connection: Connection | None, *, max_upload_s: float) -> Any:
     """The one message of a call.
 
     Args:
         request: A stream of messages, or the message itself where the server has read it.
         share: Holds the message from here on.
+        connection: By which it comes; None: the system does not say.
         max_upload_s: How long it may take to arrive.
 
     Raises:
@@ -29,27 +34,36 @@ async def receive(request: Any, share: Share, *, max_upload_s: float) -> Any:
         CapacityError: All requests together hold as much as they may.
         DeadlineExceededError: It took too long.
     """
-    return await _Reception(share).wait(request, max_upload_s) if isinstance(request, AsyncIterator) else request
+    if not isinstance(request, AsyncIterator):
+        return request
+    with ExitStack() as stack:
+        arrival = None if connection is None else stack.enter_context(connection.arriving())
+        message = await _Reception(share, arrival).wait(request, max_upload_s)
+        if arrival is not None and not arrival.is_first() and hasattr(message, "ByteSize"):
+            arrival.take(message.ByteSize())
+        return message
 
 
 class _Reception:
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: Share, arrival: Arrival | None) -> None:
         self._share = share
+        self._arrival = arrival
         self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
         self._refusal: CapacityError | None = None
         self._is_waiting = True
 
     async def wait(self, messages: AsyncIterator[Any], max_upload_s: float) -> Any:
         try:
             async with asyncio.timeout(max_upload_s) as timeout:
-                # By one more turn of the loop: what arrived while it was busy is taken first.
-                timer = self._loop.call_later(PROMPT_S, lambda: self._loop.call_soon(self._count, timeout))
+                self._look_in(PROMPT_S, timeout)
                 try:
                     with self._share.arriving(lambda: timeout.reschedule(self._loop.time())):
                         message = await anext(messages, None)
                 finally:
                     self._is_waiting = False
-                    timer.cancel()
+                    if self._timer is not None:
+                        self._timer.cancel()
         except TimeoutError as error:
             if self._refusal is not None:
                 raise self._refusal from error
@@ -59,12 +73,19 @@ class _Reception:
             raise MalformedRequestError("The call ends without a message.")
         return message
 
+    def _look_in(self, seconds: float, timeout: asyncio.Timeout) -> None:
+        # By one more turn of the loop: what arrived while it was busy is taken first.
+        self._timer = self._loop.call_later(seconds, lambda: self._loop.call_soon(self._count, timeout))
+
     def _count(self, timeout: asyncio.Timeout) -> None:
-        """Count the message as one of the largest, or stop waiting for it where there is no room for one."""
+        """Count what has come, or stop waiting for the rest where there is no room for it."""
         if not self._is_waiting:
             return
+        most = self._share.max_bytes
         try:
-            self._share.take_most()
+            self._share.settle(most if self._arrival is None else self._arrival.num_bytes(most))
         except CapacityError as error:
             self._refusal = error
             timeout.reschedule(self._loop.time())
+        else:
+            self._look_in(LOOK_S, timeout)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -15,13 +15,15 @@ from plumbline_serve.edge.access import Access, num_items_of
 from plumbline_serve.edge.grpc import replies as grpc_replies
 from plumbline_serve.edge.grpc import requests as grpc_requests
 from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCall, answer_each
+from plumbline_serve.edge.grpc.connections import Connections
 from plumbline_serve.edge.grpc.health import GrpcHealth
 from plumbline_serve.edge.grpc.receiving import receive
-from plumbline_serve.edge.grpc.stream_messages import ArrivedBytes, StreamMessages
+from plumbline_serve.edge.grpc.stream_messages import StreamMessages
 from plumbline_serve.edge.grpc.unreadable import check_readable
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.parsing import CallerTimeout, with_remaining_time
 from plumbline_serve.edge.problems import refuse, report_items, status
+from plumbline_serve.edge.received import OWN_CONNECTION
 from plumbline_serve.messages import Reply, Request
 from plumbline_serve.request_context import Caller
 from plumbline_serve.requests.service_protocol import Service
@@ -113,6 +115,7 @@ class GrpcEdge:
         self._observer = observer or Unobserved()
         self._bytes = bytes_in_flight or BytesInFlight(settings.limits, observer)
         self._interceptor = CallInterceptor(access or Access.open(settings.auth, self._observer), self._observer)
+        self._connections = Connections()
         self._health = GrpcHealth(service, self._interceptor)
 
     async def score(self, request: pb.ScoreRequest, context: CallContext) -> pb.ScoreReply:
@@ -201,10 +204,12 @@ class GrpcEdge:
                 return await self._batch(request, call, names)
 
             most = min(MAX_BATCHES_UNDER_WAY, call.grant.concurrency or MAX_BATCHES_UNDER_WAY)
-            with self._bytes.stream(), ExitStack() as stack:
-                if (arrived := ArrivedBytes.of(context)) is not None:
-                    stack.callback(arrived.close)
-                batches = StreamMessages(requests, self._bytes, self._limits, arrived)
+            with self._bytes.stream():
+                connection, is_own = (
+                    self._connections.of(context),
+                    OWN_CONNECTION in dict(context.invocation_metadata()),
+                )
+                batches = StreamMessages(requests, self._bytes, self._limits, connection=connection, is_own=is_own)
                 async with aclosing(answer_each(batches, answer, most=most)) as replies:
                     async for reply in replies:
                         yield reply
@@ -240,7 +245,7 @@ class GrpcEdge:
             names.add(name)
             is_ours = True
             part = replace(call, timeout=CallerTimeout(time.monotonic(), call.timeout.remaining_ms(None)))
-            with call.grant.under_way():
+            async with call.grant.under_way():
                 reply = await self._reply(SCORE, request.request, part, num_counted=0)
             return pb.ScoreStreamReply(correlation_id=name, reply=reply)
         except Exception as error:  # noqa: BLE001 - whatever fails one batch, the others of the stream go on
@@ -260,7 +265,7 @@ class GrpcEdge:
 
     async def _reply(self, method: "_Method[Q, M, T, R]", request: Q, call: GrpcCall, *, num_counted: int = 1) -> R:
         """Make the reply to a request, of whose items so many were counted already."""
-        async with self._read(request, method.read, call.timeout) as message:
+        async with self._read(request, method.read, call) as message:
             call.num_items = (call.num_items or 0) + num_items_of(message)
             await call.grant.spend_on(message, num_counted=num_counted)
             reply = await method.call(self._service, message, call.grant.caller)
@@ -268,16 +273,15 @@ class GrpcEdge:
             return method.write(reply, call.request_id)
 
     @asynccontextmanager
-    async def _read(
-        self, request: Q, read: Callable[[Q, Limits], M], caller_timeout: CallerTimeout
-    ) -> AsyncIterator[M]:
+    async def _read(self, request: Q, read: Callable[[Q, Limits], M], call: GrpcCall) -> AsyncIterator[M]:
         """The parsed request; its bytes are in flight until it is answered."""
         with self._bytes.share() as share:
             share.may_hold_pixels = True
-            received: Q = await receive(request, share, max_upload_s=self._limits.max_upload_s)
+            connection = self._connections.of(call.context) if isinstance(request, AsyncIterator) else None
+            received: Q = await receive(request, share, connection, max_upload_s=self._limits.max_upload_s)
             check_readable(received)
             share.settle(received.ByteSize())
-            yield with_remaining_time(read(received, self._limits), caller_timeout)
+            yield with_remaining_time(read(received, self._limits), call.timeout)
 
 
 def _check_name(name: str, names: set[str]) -> None:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias, TypeVar
 
-from pydantic import ValidationError
+import orjson
+from pydantic import TypeAdapter, ValidationError
 
-from plumbline_models.core.errors import UnknownImageError
+from plumbline_models.core.errors import MalformedRequestError, UnknownImageError
 from plumbline_models.core.questions import Question
 from plumbline_serve import messages
 from plumbline_serve.edge import schemas
-from plumbline_serve.edge.parsing import Faults, check_counts, check_num_questions, url_image
+from plumbline_serve.edge.parsing import Combinations, Faults, check_counts, check_num_questions, url_image
 from plumbline_serve.messages import (
     Base64Image,
     BrokenImage,
@@ -30,6 +31,7 @@ Parts: TypeAlias = Mapping[str, bytes] | None
 
 _OF_SETS = (schemas.DiversityRequest, schemas.DistanceRequest)
 """Whose lists may be longer than items; they are counted as they are read."""
+_COMBINE: TypeAdapter[Any] = TypeAdapter(Combinations[schemas.Combination])
 _AS_BROWSERS_WRITE = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 """What the name of a form's part becomes on its way (HTML, multipart/form-data encoding algorithm)."""
 
@@ -75,6 +77,28 @@ def score_request(body: schemas.ScoreRequest, parts: Parts) -> messages.ScoreReq
         timeout_ms=body.timeout_ms,
         priority=body.priority,
     )
+
+
+def read_combine(document: bytes) -> dict[str, Combination]:
+    """What a request's `combine` says, by itself.
+
+    Args:
+        document: JSON.
+
+    Raises:
+        MalformedRequestError: It is none.
+        InvalidFieldError: It does not fit.
+    """
+    try:
+        parsed = orjson.loads(document)
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequestError("What is to be combined is not JSON.") from error
+    try:
+        return _combine(_COMBINE.validate_python(parsed))
+    except ValidationError as error:
+        faults = Faults()
+        faults.add_invalid(error, ("combine",))
+        raise faults.error() from error
 
 
 def filter_request(body: schemas.FilterRequest, parts: Parts) -> messages.FilterRequest:

@@ -65,6 +65,7 @@ def test_without_a_file_everyone_is_let_in() -> None:
         (ScoreRequest(items=[ITEM] * 7), 7),
         (FilterRequest(policy=[], items=[ITEM] * 2), 2),
         (ScoreRequest(items=[ITEM, replace(ITEM, questions=[Question("b")] * 3)]), 4),
+        (ScoreRequest(items=[replace(ITEM, references=["b"] * 64, phrases=["c"] * 64, reference_image=IMAGE)]), 130),
         (RankRequest(images=[IMAGE] * 3, texts=["a"]), 3),
         (RankRequest(images=[IMAGE], texts=["a"] * 5), 5),
         (EmbedRequest(images=[IMAGE] * 4), 4),

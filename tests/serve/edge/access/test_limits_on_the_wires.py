@@ -2,19 +2,21 @@
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from pydantic import SecretStr
 
 from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.edge.access.keys_file import changing
 from plumbline_serve.settings import Limits, Settings
 from plumbline_wire.v1 import scoring_pb2 as pb
 from tests.keys import add_key
+from tests.redis_server import running_redis
 
 WAIT_S = 30.0
 
@@ -23,13 +25,20 @@ WAIT_S = 30.0
 def open_for(tmp_path: Path, open_over: Callable[..., Any]) -> Callable[..., Any]:
     """Opens both edges for one key with limits."""
 
-    def opener(**entry: Any) -> Any:
+    def opener(limits_url: SecretStr | None = None, **entry: Any) -> Any:
         keys = add_key(tmp_path / "keys.yaml", "a-key", **entry)
-        edge = open_over(Settings(auth=AuthSettings(keys_file=keys), limits=Limits(max_items=64)))
+        auth = AuthSettings(keys_file=keys, limits_url=limits_url)
+        edge = open_over(Settings(auth=auth, limits=Limits(max_items=64)))
         edge.http.headers["authorization"] = "Bearer a-key"
         return edge
 
     return opener
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecretStr]:
+    with running_redis(tmp_path_factory.mktemp("redis"), password="a-password") as server:
+        yield SecretStr(server.url)
 
 
 def body(num_items: int, text: str = "a") -> dict[str, Any]:
@@ -135,18 +144,35 @@ def test_so_many_requests_are_under_way_on_both_wires_together(open_for) -> None
     assert edge.post("/v1/score", body(1)).status_code == 200
 
 
+def hang(edge: Any) -> Any:
+    """A request under way."""
+    request = pb.ScoreRequest(items=[pb.Item(text="hang")])
+    hanging = edge.rpc.Score.future(request, metadata=[("authorization", "Bearer a-key")])
+    assert edge.service.hanging.acquire(timeout=WAIT_S)
+    return hanging
+
+
 def test_each_gateway_counts_requests_under_way_by_itself(open_for, open_over) -> None:
     first = open_for(concurrency=1)
     second = open_over(first.settings)
     second.http.headers["authorization"] = "Bearer a-key"
-    calls = []
-    for edge in (first, second):
-        request = pb.ScoreRequest(items=[pb.Item(text="hang")])
-        calls.append(edge.rpc.Score.future(request, metadata=[("authorization", "Bearer a-key")]))
-        assert edge.service.hanging.acquire(timeout=WAIT_S)
+    for edge, hanging in [(edge, hang(edge)) for edge in (first, second)]:
         assert edge.post("/v1/score", body(1)).status_code == 429
-    for each in calls:
-        each.cancel()
+        hanging.cancel()
+
+
+def test_gateways_over_one_redis_count_requests_under_way_together(open_for, open_over, redis_url) -> None:
+    first = open_for(redis_url, concurrency=2)
+    second = open_over(first.settings)
+    second.http.headers["authorization"] = "Bearer a-key"
+    calls = [hang(first), hang(first)]
+    assert second.post("/v1/score", body(1)).status_code == 429
+    assert call(second, 1)[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    calls[0].cancel()
+    first.notebook.wait_for(("plumbline.v1.Scoring/Score", "grpc", "CANCELLED"))
+    reply = second.post("/v1/score", body(1))
+    assert (reply.status_code, reply.headers["ratelimit"]) == (200, '"concurrency";r=0')
+    calls[1].cancel()
 
 
 def test_batches_of_a_stream_count_one_by_one(open_for) -> None:

@@ -13,9 +13,12 @@ from pydantic import SecretStr
 from plumbline_models.core.errors import ConfigError, RateLimitedError
 from plumbline_serve.edge.access.keys_file import KeyEntry
 from plumbline_serve.edge.access.quotas import Quotas, Window, answers, shared_store
+from plumbline_serve.edge.access.shared_places import SharedPlaces
 from plumbline_serve.edge.observe import Unobserved
 from plumbline_serve.ports import free_port
 from tests.redis_server import RedisServer, running_redis
+
+WAIT_S = 30.0
 
 
 class Counting(Unobserved):
@@ -163,14 +166,88 @@ def test_an_address_that_is_none_is_refused_without_showing_it() -> None:
     assert "canary" not in f"{caught.value!r} {caught.value.__cause__!r}"
 
 
-def test_so_many_requests_are_under_way_and_no_more() -> None:
-    quotas = Quotas(None, Unobserved())
+async def test_so_many_requests_are_under_way_and_no_more(quotas: Quotas) -> None:
     key = entry(concurrency=2)
-    with quotas.under_way(key):
+    async with quotas.under_way(key):
         assert quotas.free(key) == 1
-        with quotas.under_way(key), pytest.raises(RateLimitedError, match="as it may: 2"), quotas.under_way(key):
-            pass
-        with quotas.under_way(entry("b", concurrency=1)):
+        async with quotas.under_way(key):
+            with pytest.raises(RateLimitedError, match="as it may: 2"):
+                await begin(quotas, key)
+        async with quotas.under_way(entry("b", concurrency=1)):
             pass
     assert quotas.free(key) == 2
     assert not quotas._under_way
+
+
+async def begin(quotas: Quotas, key: KeyEntry) -> None:
+    """A request that is answered at once."""
+    async with quotas.under_way(key):
+        pass
+
+
+async def test_two_gateways_share_the_requests_that_a_key_has_under_way(redis: RedisServer) -> None:
+    redis.clear()
+    first, second = gateways = [Quotas(shared_store(SecretStr(redis.url)), Unobserved()) for _ in range(2)]
+    key = entry(concurrency=2)
+    async with first.under_way(key):
+        async with second.under_way(key):
+            for gateway in gateways:
+                with pytest.raises(RateLimitedError, match="as it may: 2"):
+                    await begin(gateway, key)
+                assert gateway.free(key) == 0
+        await begin(second, key)
+    await let_go(*gateways)
+
+
+async def test_a_request_that_was_cancelled_leaves_no_place_taken(redis: RedisServer) -> None:
+    redis.clear()
+    quotas, key = Quotas(shared_store(SecretStr(redis.url)), Unobserved()), entry(concurrency=1)
+    is_begun = asyncio.Event()
+
+    async def hang() -> None:
+        async with quotas.under_way(key):
+            is_begun.set()
+            await asyncio.Event().wait()
+
+    with redis.stopped():
+        asking = asyncio.ensure_future(hang())
+        await asyncio.sleep(0)
+        asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    hanging = asyncio.ensure_future(hang())
+    await is_begun.wait()
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+    await begin(quotas, key)
+    await let_go(quotas)
+
+
+async def test_while_redis_is_away_each_gateway_counts_requests_under_way_by_itself(redis: RedisServer) -> None:
+    url = f"redis://:canary-password@127.0.0.1:{free_port()}/0"
+    gateways = [Quotas(shared_store(SecretStr(url)), Unobserved()) for _ in range(2)]
+    key = entry(concurrency=1)
+    async with gateways[0].under_way(key), gateways[1].under_way(key):
+        for gateway in gateways:
+            with pytest.raises(RateLimitedError):
+                await begin(gateway, key)
+    await let_go(*gateways)
+
+
+async def test_the_places_of_a_gateway_that_died_are_free_again_and_others_are_held(redis: RedisServer) -> None:
+    redis.clear()
+    stores = [shared_store(SecretStr(redis.url)) for _ in range(3)]
+    died, lives, asks = (SharedPlaces(store, lease_s=1.5) for store in stores)
+    assert (await died.take("a", 2), await lives.take("a", 2))[1][1] == 2
+    assert died._holding is not None
+    died._holding.cancel()
+    until = asyncio.get_running_loop().time() + WAIT_S
+    while (taken := await asks.take("a", 2))[0] is None:
+        assert asyncio.get_running_loop().time() < until
+        await asyncio.sleep(0.05)
+    assert taken[1] == 2  # the one that lives has its own for all that time
+    assert lives._holding is not None
+    lives._holding.cancel()
+    assert asks._holding is not None
+    asks._holding.cancel()
+    for store in stores:
+        await store.bridge.storage.aclose()  # type: ignore[attr-defined]  # of its Redis

@@ -1,11 +1,15 @@
-"""What a stream's begun messages hold is counted while they arrive, and bounded with everything else."""
+"""What begun messages hold is counted while they arrive, and bounded with everything else."""
 
 import asyncio
+import socket
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 import pytest
 
 from loadtests.service.begun_streams import begun_stream
+from plumbline_serve.edge.grpc.connections import Connection, Connections
 from plumbline_serve.edge.received import OWN_CONNECTION
 from plumbline_serve.settings import Limits, Settings
 
@@ -30,18 +34,24 @@ async def until_in_flight(edge, least: int, most: int) -> None:
     await asyncio.to_thread(edge.notebook.wait_until_in_flight, lambda held: least <= held <= most)
 
 
-async def test_a_begun_message_counts_as_far_as_it_has_come(small) -> None:
-    async with begun_stream(port_of(small), 3 * MIB, num_sent=MIB, metadata=OWN):
+WAYS = [
+    pytest.param({"metadata": OWN}, id="stream"),
+    pytest.param({"method": "Embed"}, id="unary"),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_begun_message_counts_as_far_as_it_has_come(small, way) -> None:
+    async with begun_stream(port_of(small), 3 * MIB, num_sent=MIB, **way):
         await until_in_flight(small, MIB, MIB + 2**14)
     await until_in_flight(small, 0, 0)
 
 
-async def test_begun_messages_above_the_budget_end_their_stream(small) -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_begun_messages_above_the_budget_end_their_call(small, way) -> None:
     async with AsyncExitStack() as stack:
         ends = [
-            await stack.enter_async_context(
-                begun_stream(port_of(small), 4 * MIB - 1, num_sent=int(1.6 * MIB), metadata=OWN)
-            )
+            await stack.enter_async_context(begun_stream(port_of(small), 4 * MIB - 1, num_sent=int(1.6 * MIB), **way))
             for _ in range(3)
         ]
         (ended, *_), still_open = await asyncio.wait(ends, timeout=WAIT_S, return_when=asyncio.FIRST_COMPLETED)
@@ -81,3 +91,87 @@ async def test_a_stream_that_shares_its_connection_is_not_counted_by_it(small) -
         assert reply.status_code == 200
         assert small.notebook.num_bytes == 0
         assert not end.done()
+
+
+async def test_a_unary_call_that_has_sent_nothing_holds_nothing(small) -> None:
+    async with begun_stream(port_of(small), 0, num_sent=0, method="Embed"):
+        async with begun_stream(port_of(small), 3 * MIB, num_sent=MIB, method="Embed"):
+            await until_in_flight(small, MIB, MIB + 2**14)
+        await until_in_flight(small, 0, 2**10)
+
+
+@dataclass
+class Ends:
+    """Of a connection."""
+
+    callers: socket.socket
+    ours: socket.socket
+    connection: Connection
+
+    def send(self, num_bytes: int) -> None:
+        """Send bytes, and have them arrive."""
+        self.callers.sendall(bytes(num_bytes))
+        while num_bytes:
+            num_bytes -= len(self.ours.recv(num_bytes))
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as callers,
+        listening.accept()[0] as ours,
+    ):
+        yield Ends(callers, ours, Connection(ours.dup()))
+
+
+def test_what_calls_of_one_connection_hold_is_no_less_than_what_came_for_them(ends) -> None:
+    ends.send(50)
+    ends.connection.note_read()
+    with ends.connection.arriving() as first:
+        ends.send(100)
+        with ends.connection.arriving() as second:
+            ends.send(30)
+            assert (first.num_bytes(1000), second.num_bytes(1000)) == (100, 30)
+            # The thirty may be of either; no message has more than it may have, and the others have the rest.
+            assert (first.num_bytes(20), second.num_bytes(20)) == (20, 20)
+            with ends.connection.arriving() as third:
+                ends.send(40)
+                third.take(40)  # it is there, and was its own
+            assert (first.num_bytes(1000), second.num_bytes(1000)) == (100, 30)
+        assert first.num_bytes(1000) == 130
+
+
+def test_what_came_before_a_message_was_asked_for_is_its_own(ends) -> None:
+    ends.send(50)
+    with ends.connection.arriving() as first:
+        assert first.num_bytes(1000) == 50
+    with ends.connection.arriving() as second:
+        assert second.num_bytes(1000) == 0
+
+
+def test_a_message_takes_nothing_from_those_that_began_after_it(ends) -> None:
+    with ends.connection.arriving() as first, ends.connection.arriving() as second:
+        ends.send(70)
+        assert first.is_first()
+        first.take(70)
+        assert second.num_bytes(1000) == 70  # it cannot be told whose they were
+
+
+def test_a_connection_is_found_by_its_other_end_and_not_once_it_is_closed(ends) -> None:
+    connections = Connections()
+    host, port = ends.callers.getsockname()
+
+    class Context:
+        def peer(self) -> str:
+            return f"ipv4:{host}:{port}"
+
+    found = connections.of(Context())  # type: ignore[arg-type]
+    assert found is not None
+    assert connections.of(Context()) is found  # type: ignore[arg-type]
+    assert found.is_open()
+    ends.callers.shutdown(socket.SHUT_RDWR)
+    ends.ours.shutdown(socket.SHUT_RDWR)
+    ends.ours.close()
+    assert not found.is_open()
+    assert connections.of(Context()) is None  # type: ignore[arg-type]
