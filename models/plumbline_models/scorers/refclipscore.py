@@ -4,7 +4,9 @@ Hessel et al., "CLIPScore: A Reference-free Evaluation Metric for Image Captioni
 section 3: the harmonic mean of CLIPScore and of the largest cosine of the caption and a reference, floored at zero.
 
 The authors' program does not floor the references' cosine, as the paper does, so that its value can be negative or
-very large; here it is floored. It puts "A photo depicts " before captions and references; `template` does here.
+very large; here it is floored. Neither bounds CLIPScore by 1, so that values reach 10/7: the program gives 1.14 for
+features that are alike (`tests/golden/sets/clipscore.json`). It puts "A photo depicts " before captions and
+references; `template` does here.
 """
 
 from collections.abc import Mapping, Sequence

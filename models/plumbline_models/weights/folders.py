@@ -1,13 +1,13 @@
 """Checkpoints of the transformers library's layout: a folder, or a hub name whose files are fetched."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, UnsafeCheckpointError
 from plumbline_models.core.weights import Seek
-from plumbline_models.weights.sources import HubFile
+from plumbline_models.weights.sources import HubFile, LocalFile, WeightsSource, find_in_folder
 from plumbline_models.weights.weight_files import check_weights, files_of, find_weights_in
 
 SMALL_FILES: Final = ("*.json", "spiece.model", "tokenizer.model", "tokenizer/*")
@@ -79,6 +79,36 @@ def check_folder(name: str, seek: Seek) -> frozenset[str] | None:
         return None
     folder = find_weights(name) if seek == "fetch" else _find_here(name)
     return check_weights(find_weights_in(folder or _local(name)))
+
+
+def find_source(name: str, files: tuple[str, ...]) -> WeightsSource:
+    """The first of some files that a folder has, or those of a hub repository.
+
+    Args:
+        name: Of the folder, or of the repository.
+        files: In order of preference.
+
+    Raises:
+        CheckpointNotFoundError: The folder has none of them.
+    """
+    return find_in_folder(Path(name).expanduser(), files) if is_folder_name(name) else HubFile(name, files)
+
+
+def seek_sources(sources: Iterable[WeightsSource], seek: Seek) -> None:
+    """See that files are here, or that the hub would give them out.
+
+    Args:
+        sources: The files.
+        seek: Whether the hub may be asked for what is not here, or it may be fetched.
+
+    Raises:
+        CheckpointError: One cannot be had.
+    """
+    for source in sources:
+        if seek == "fetch" or isinstance(source, LocalFile) or source.is_present:
+            source.fetch()
+        elif seek == "anywhere":
+            source.check_access()
 
 
 def _find_here(name: str) -> Path | None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import yaml
 
+from plumbline_models.core.protocols import Origin
 from plumbline_models.weights.folders import is_folder_name
 
 UNKNOWN: Final = "unknown"
@@ -49,6 +50,17 @@ def licence_of(name: str, *, otherwise: str = UNKNOWN) -> str:
         folder = Path(name).expanduser().resolve()
         return card_licence(folder) or _published(folder.name) or otherwise
     return _published(name) or otherwise
+
+
+def checkpoint_origin(name: str, *, is_present: bool) -> Origin:
+    """Where a checkpoint comes from.
+
+    Args:
+        name: A folder, or a hub name; folders are shown by their last part only.
+        is_present: Whether its weights are here.
+    """
+    source = Path(name).expanduser().resolve().name if is_folder_name(name) else name
+    return Origin(source=source, licence=licence_of(name), is_present=is_present)
 
 
 def hub_licence(repository: str) -> str:

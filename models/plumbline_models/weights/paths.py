@@ -12,7 +12,8 @@ Paths: TypeAlias = Mapping[str, "PathKind | Paths"]
 optional class attribute `paths` of a scorer."""
 CLIP_PATHS: Final[Paths] = {
     "arch": "after local-dir",
-    **dict.fromkeys(("checkpoint", "image_checkpoint", "adapter"), "path"),
+    **dict.fromkeys(("checkpoint", "image_checkpoint"), "path"),
+    "adapter": "folder or hub name",
 }
 FOLDER: Final = "local-dir:"
 

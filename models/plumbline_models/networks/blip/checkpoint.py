@@ -17,9 +17,9 @@ from plumbline_models.core.protocols import Origin
 from plumbline_models.core.weights import Seek
 from plumbline_models.networks.blip.tokenizer import WordPieceTokenizer
 from plumbline_models.weights.digest import SHORT, sha256_of, verify
-from plumbline_models.weights.folders import is_folder_name, read_json
-from plumbline_models.weights.licences import licence_of
-from plumbline_models.weights.sources import HubFile, LocalFile, WeightsSource, find_in_folder
+from plumbline_models.weights.folders import find_source, is_folder_name, read_json, seek_sources
+from plumbline_models.weights.licences import checkpoint_origin
+from plumbline_models.weights.sources import HubFile, WeightsSource, find_in_folder
 from plumbline_models.weights.weight_files import check_weights
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class BlipCheckpoint:
         Raises:
             CheckpointNotFoundError: The folder holds none.
         """
-        return _source(self.name, WEIGHTS)
+        return find_source(self.name, WEIGHTS)
 
     def fetch(self) -> Path:
         """The weights' file on this machine, checked against `sha256` where that is known.
@@ -79,7 +79,7 @@ class BlipCheckpoint:
         Raises:
             CheckpointError: There is none, or it is not usable.
         """
-        return read_json(_source(self.name, (CONFIG,)).fetch())
+        return read_json(find_source(self.name, (CONFIG,)).fetch())
 
     @cached_property
     def num_text_heads(self) -> int:
@@ -108,9 +108,7 @@ class BlipCheckpoint:
     @property
     def origin(self) -> Origin:
         """Where the weights come from; fetches nothing."""
-        is_local = is_folder_name(self.name)
-        source = Path(self.name).expanduser().resolve().name if is_local else self.name
-        return Origin(source, licence_of(self.name), self.weights.is_present)
+        return checkpoint_origin(self.name, is_present=self.weights.is_present)
 
     @cached_property
     def label(self) -> str:
@@ -126,12 +124,7 @@ class BlipCheckpoint:
         Raises:
             CheckpointError: One cannot be had, or is not usable.
         """
-        for source in (self.weights, _source(self.name, (CONFIG,)), self._vocabulary):
-            if isinstance(source, HubFile) and seek != "fetch" and not source.is_present:
-                if seek == "anywhere":
-                    source.check_access()
-                continue
-            source.fetch()
+        seek_sources((self.weights, find_source(self.name, (CONFIG,)), self._vocabulary), seek)
         if self.weights.is_present:
             check_weights(self.fetch())
             _ = self.num_text_heads, self.words
@@ -139,15 +132,8 @@ class BlipCheckpoint:
     @cached_property
     def _vocabulary(self) -> WeightsSource:
         if self.tokenizer is not None:
-            return _source(self.tokenizer, VOCABULARIES)
+            return find_source(self.tokenizer, VOCABULARIES)
         folder = Path(self.name).expanduser()
         if is_folder_name(self.name) and any((folder / name).is_file() for name in VOCABULARIES):
             return find_in_folder(folder, VOCABULARIES)
         return HubFile(DEFAULT_TOKENIZER, VOCABULARIES[:1])
-
-
-def _source(name: str, files: tuple[str, ...]) -> WeightsSource:
-    if not is_folder_name(name):
-        return HubFile(name, files)
-    found: LocalFile = find_in_folder(Path(name).expanduser(), files)
-    return found

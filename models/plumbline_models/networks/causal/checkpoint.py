@@ -27,21 +27,11 @@ from plumbline_models.weights.folders import (
     is_folder_name,
     read_json,
 )
-from plumbline_models.weights.licences import licence_of
+from plumbline_models.weights.licences import checkpoint_origin
 from plumbline_models.weights.shards import Shards
 from plumbline_models.weights.sources import HubFile
 
 _TOWER: Final = "model.vision_tower."
-
-
-def causal_origin(name: str) -> Origin:
-    """Where a checkpoint comes from.
-
-    Args:
-        name: A folder, or a hub name; folders are shown by their last part only.
-    """
-    last = Path(name).expanduser().resolve().name if is_folder_name(name) else name
-    return Origin(source=last, licence=licence_of(name), is_present=has_weights(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +149,7 @@ class CausalCheckpoint(PublishedNetwork):
     @property
     def origin(self) -> Origin:
         """Where the weights come from; fetches nothing."""
-        return causal_origin(self.name)
+        return checkpoint_origin(self.name, is_present=has_weights(self.name))
 
     @cached_property
     def label(self) -> str:

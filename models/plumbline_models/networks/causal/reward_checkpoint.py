@@ -21,10 +21,10 @@ from plumbline_models.networks.causal.published import PublishedNetwork
 from plumbline_models.networks.causal.tokenizers import ByteLevelTokenizer
 from plumbline_models.text.plain_text import PlainTokenizer
 from plumbline_models.weights.digest import SHORT, sha256_of, verify
-from plumbline_models.weights.folders import find_small_files, is_folder_name, read_json
-from plumbline_models.weights.licences import licence_of
+from plumbline_models.weights.folders import find_small_files, find_source, is_folder_name, read_json, seek_sources
+from plumbline_models.weights.licences import checkpoint_origin
 from plumbline_models.weights.shards import Shards
-from plumbline_models.weights.sources import HubFile, WeightsSource, find_in_folder
+from plumbline_models.weights.sources import WeightsSource
 from plumbline_models.weights.weight_files import INDEX, check_weights
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class RewardCheckpoint(PublishedNetwork):
         Raises:
             CheckpointNotFoundError: The folder holds none.
         """
-        return _source(self.name, WEIGHTS)
+        return find_source(self.name, WEIGHTS)
 
     @cached_property
     def base_name(self) -> str:
@@ -140,9 +140,7 @@ class RewardCheckpoint(PublishedNetwork):
     @property
     def origin(self) -> Origin:
         """Where the weights come from; fetches nothing."""
-        is_local = is_folder_name(self.name)
-        source = Path(self.name).expanduser().resolve().name if is_local else self.name
-        return Origin(source, licence_of(self.name), self.weights.is_present)
+        return checkpoint_origin(self.name, is_present=self.weights.is_present)
 
     @cached_property
     def label(self) -> str:
@@ -156,13 +154,8 @@ class RewardCheckpoint(PublishedNetwork):
         Raises:
             CheckpointError: One cannot be had, or is not usable.
         """
-        beside = [_source(self.base_name, (name,)) for name in (_CONFIG, _PIECES)]
-        for source in (self.weights, *beside):
-            if isinstance(source, HubFile) and seek != "fetch" and not source.is_present:
-                if seek == "anywhere":
-                    source.check_access()
-                continue
-            source.fetch()
+        beside = [find_source(self.base_name, (name,)) for name in (_CONFIG, _PIECES)]
+        seek_sources((self.weights, *beside), seek)
         if self.weights.is_present:
             check_weights(self.weights.fetch())
         if all(source.is_present for source in beside) and (seek == "fetch" or is_folder_name(self.base_name)):
@@ -178,7 +171,3 @@ class RewardCheckpoint(PublishedNetwork):
         from plumbline_models.networks.causal.reward_loading import open_reward  # noqa: PLC0415 - torch
 
         return open_reward(self.shards, self.config, name=self.origin.source, num_tokens=self.pieces.num_tokens)
-
-
-def _source(name: str, files: tuple[str, ...]) -> WeightsSource:
-    return find_in_folder(Path(name).expanduser(), files) if is_folder_name(name) else HubFile(name, files)

@@ -1,6 +1,7 @@
 """Adapters merged into a CLIP's tensors, so that what is compiled is one dense network.
 
-LoRA (Hu et al., arXiv:2106.09685) as `peft` saves it: `W + scale * B A`, the scale from `adapter_config.json`. Singular
+LoRA (Hu et al., arXiv:2106.09685) as `peft` saves it: `V = W + scale * B A`, the scale from `adapter_config.json`. DoRA
+(Liu et al., arXiv:2402.09353) likewise: `m V / |V|`, each output with a norm and a magnitude m of its own. Singular
 values (CLIP-SVD, Koleilat et al., arXiv:2509.03740): `U diag(s) V'`, with U and V of the weights' own decomposition and
 s from the file, one vector a layer, named as the layer is with `.S` behind it. Where open_clip joins queries, keys and
 values in one matrix, an adapter of one of them changes its third of it.
@@ -23,6 +24,7 @@ from plumbline_models.weights.loading import read_tensors
 
 Tensors = Mapping[str, Tensor]
 _LORA: Final = re.compile(r"(?:base_model\.model\.)?(?P<layer>.+)\.lora_(?P<part>[AB])(?:\.default)?\.weight")
+_MAGNITUDE: Final = re.compile(r"(?:base_model\.model\.)?.+\.lora_magnitude_vector(?:\.default)?(?:\.weight)?")
 _WHOLE: Final = re.compile(
     r"(?:base_model\.model\.)?(?P<name>.+?)(?:\.modules_to_save(?:\.default)?)?\.(?P<end>weight|bias)"
 )
@@ -31,7 +33,7 @@ _PARTS: Final = ("q_proj", "k_proj", "v_proj")
 _UNREAD: Final = {
     "peft_type": ("LORA",),
     "bias": ("none", None),
-    **dict.fromkeys(("use_dora", "use_qalora", "use_bdlora", "lora_bias"), (False, None)),
+    **dict.fromkeys(("use_qalora", "use_bdlora", "lora_bias"), (False, None)),
 }
 """Of `adapter_config.json`, what decides how an adapter is merged, with the values that are read."""
 
@@ -44,12 +46,15 @@ class Scales:
         alpha: Where no pattern says otherwise.
         alpha_of: By a pattern of the layer's name.
         is_root: Whether it is divided by the root of the rank, not by the rank.
+        is_transposed: Whether layers hold their inputs first.
+        has_magnitudes: Whether it is DoRA, which says how large each output is.
     """
 
     alpha: float
     alpha_of: Mapping[str, float]
     is_root: bool
     is_transposed: bool
+    has_magnitudes: bool
 
     def of(self, layer: str, rank: int) -> float:
         """Of one layer."""
@@ -89,26 +94,57 @@ def _read_scales(file: Path) -> Scales:
             alpha_of={str(name): float(alpha) for name, alpha in (config.get("alpha_pattern") or {}).items()},
             is_root=bool(config.get("use_rslora")),
             is_transposed=bool(config.get("fan_in_fan_out")),
+            has_magnitudes=bool(config.get("use_dora")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"The {file.name} of the adapter is not usable.", path=str(file)) from error
 
 
 def _merge_lora(merged: dict[str, Tensor], adapter: Tensors, scales: Scales) -> None:
+    magnitudes = {name for name in adapter if scales.has_magnitudes and _MAGNITUDE.fullmatch(name)}
     for name, tensor in adapter.items():
         found = _LORA.fullmatch(name)
         if found is None:
-            _replace(merged, name, tensor)
-        elif found["part"] == "A":
-            other = name[: found.start("part")] + "B" + name[found.end("part") :]
-            if other not in adapter:
-                raise StateDictError(f"The adapter has {name} and not {other}.", name=name)
-            layer = found["layer"].replace(".base_layer", "")
-            low, high = tensor.flatten(1), adapter[other].flatten(1)
-            if low.shape[0] != high.shape[1]:
-                raise StateDictError(f"The two parts of the adapter's {layer} do not fit.", name=name)
-            change = high @ low * scales.of(layer, low.shape[0])
-            _change(merged, layer, change.T if scales.is_transposed else change)
+            if name not in magnitudes:
+                _replace(merged, name, tensor)
+            continue
+        if found["part"] == "B":
+            continue
+        other = name[: found.start("part")] + "B" + name[found.end("part") :]
+        if other not in adapter:
+            raise StateDictError(f"The adapter has {name} and not {other}.", name=name)
+        layer = found["layer"].replace(".base_layer", "")
+        low, high = tensor.flatten(1), adapter[other].flatten(1)
+        if low.shape[0] != high.shape[1]:
+            raise StateDictError(f"The two parts of the adapter's {layer} do not fit.", name=name)
+        change = high @ low * scales.of(layer, low.shape[0])
+        if scales.has_magnitudes:
+            change = _to_magnitudes(merged, layer, change, _magnitude(adapter, name, magnitudes), scales)
+        _change(merged, layer, change.T if scales.is_transposed else change)
+
+
+def _magnitude(adapter: Tensors, name: str, magnitudes: set[str]) -> Tensor:
+    """That of each output of a layer, by the name of its first part."""
+    stem = name[: name.index(".lora_A")] + ".lora_magnitude_vector"
+    found = next((each for each in magnitudes if each.startswith(stem)), None)
+    if found is None:
+        raise StateDictError(f"The adapter is DoRA and has no {stem}.", name=stem)
+    return adapter[found].flatten()
+
+
+def _to_magnitudes(merged: Tensors, layer: str, change: Tensor, magnitude: Tensor, scales: Scales) -> Tensor:
+    """What changes a layer so that each output has its magnitude."""
+    target, rows = _find(merged, layer)
+    weight = merged[target][rows].flatten(1)
+    weight = weight.T if scales.is_transposed else weight
+    if weight.shape != change.shape or len(magnitude) != len(weight):
+        raise StateDictError(
+            f"The adapter's {layer} is of {list(change.shape)}, with {len(magnitude)} magnitudes, and the checkpoint's "
+            f"{target} is not.",
+            name=layer,
+        )
+    turned = weight + change
+    return turned * (magnitude / turned.norm(dim=1))[:, None] - weight
 
 
 def _merge_singular(merged: dict[str, Tensor], adapter: Tensors) -> None:

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from plumbline_models.core.errors import CheckpointNotFoundError
-from plumbline_models.weights.folders import read_json
+from plumbline_models.weights.folders import is_folder_name, read_json
+from plumbline_models.weights.licences import file_licence, hub_licence
+from plumbline_models.weights.sources import HubFile
 from plumbline_models.weights.weight_files import check_weights, find_weights_in
 
 ADAPTER_CONFIG: Final = "adapter_config.json"
@@ -20,10 +22,31 @@ class Beside:
     Args:
         image: A file with an image tower that takes the place of the weights' own, or a folder with one.
         adapter: A folder of `peft`'s layout, or a file of singular values.
+        repository: Where the adapter was fetched from; None: it was here.
     """
 
     image: Path | None = None
     adapter: Path | None = None
+    repository: str | None = None
+
+    @classmethod
+    def of(cls, image: Path | None, adapter: str | None) -> Self:
+        """Find what a section names; an adapter of the hub is fetched if it is not here, for it is small.
+
+        Args:
+            image: A file or a folder.
+            adapter: A file, a folder, or a hub name.
+
+        Raises:
+            CheckpointNotFoundError: The hub has no such adapter, or cannot be reached.
+        """
+        image = None if image is None else image.expanduser()
+        if adapter is None:
+            return cls(image)
+        if is_folder_name(adapter) or Path(adapter).is_file():
+            return cls(image, Path(adapter).expanduser())
+        HubFile(adapter, (ADAPTER_CONFIG,)).fetch()
+        return cls(image, HubFile(adapter, ADAPTER_WEIGHTS).fetch().parent, adapter)
 
     def __bool__(self) -> bool:
         return bool(self.image or self.adapter)
@@ -65,7 +88,13 @@ class Beside:
     @property
     def names(self) -> list[str]:
         """Each in a word, for people."""
-        return [path.name for path in (self.image, self.adapter) if path is not None]
+        adapter = self.repository or (self.adapter and self.adapter.name)
+        return [name for name in (self.image and self.image.name, adapter) if name]
+
+    @property
+    def licence(self) -> str:
+        """Of what changes the weights, as far as it is known."""
+        return file_licence(self.files[0]) if self.repository is None else hub_licence(self.repository)
 
     def check(self) -> None:
         """Look at the files as far as their headers tell.

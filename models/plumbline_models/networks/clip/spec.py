@@ -54,8 +54,8 @@ class ClipSection(BaseModel):
     """Hex digest that the weights must have."""
     image_checkpoint: Path | None = None
     """A file or folder with an image tower that takes the place of the weights' own, as un2CLIP's."""
-    adapter: Path | None = None
-    """A folder of LoRA as peft saves it, or a file of singular values: merged into the weights."""
+    adapter: str | None = None
+    """A folder or a hub name of LoRA as peft saves it, or a file of singular values: merged into the weights."""
 
     @model_validator(mode="after")
     def _name_one_source(self) -> Self:
@@ -109,8 +109,7 @@ class ClipSpec:
             CheckpointNotFoundError: There is no such file or folder, or the hub cannot be reached for a configuration.
             ChecksumError: A local file is not the one that `sha256` names.
         """
-        image, adapter = (path and path.expanduser() for path in (section.image_checkpoint, section.adapter))
-        return _changed(_of_source(section), Beside(image, adapter))
+        return _changed(_of_source(section), Beside.of(section.image_checkpoint, section.adapter))
 
     @property
     def digest(self) -> str:
@@ -179,13 +178,12 @@ def _changed(spec: ClipSpec, beside: Beside) -> ClipSpec:
     """The same CLIP, named by what changes its weights as well."""
     if not beside:
         return spec
-    files = beside.files
     return dataclasses.replace(
         spec,
-        name=f"{spec.name}+{_digest(*map(sha256_of, files))[:SHORT]}",
+        name=f"{spec.name}+{_digest(*map(sha256_of, beside.files))[:SHORT]}",
         arch=dataclasses.replace(spec.arch, epsilon=None),  # it was measured for the weights as they are
         source=" + ".join((spec.source, *beside.names)),
-        licence=", ".join(dict.fromkeys((spec.licence, file_licence(files[0])))),
+        licence=", ".join(dict.fromkeys((spec.licence, beside.licence))),
         beside=beside,
     )
 

@@ -17,9 +17,9 @@ from plumbline_models.core.errors import (
     TextTooLongError,
 )
 from plumbline_models.core.protocols import BuildContext, PairInput
-from plumbline_models.networks.causal.checkpoint import causal_origin
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers.vqascore import VqaScore
+from plumbline_models.weights.licences import licence_of
 
 SMOL = {"family": "smolvlm", "model": str(GOLDEN / "smolvlm_tiny")}
 QWEN = {"family": "qwen2.5-vl", "model": str(GOLDEN / "qwen25vl_tiny")}
@@ -141,7 +141,7 @@ def test_what_was_loaded_is_told(tmp_path):
     ],
 )
 def test_licences_are_told_by_name(name, licence):
-    assert causal_origin(name).licence == licence
+    assert licence_of(name) == licence
 
 
 def test_texts_too_long_to_read_and_what_is_no_pair_are_refused(tmp_path):

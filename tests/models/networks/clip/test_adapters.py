@@ -20,6 +20,8 @@ from plumbline_models.networks.clip.weights import load_clip
 
 LORA = goldens.GOLDEN / "lora"
 """Of peft 0.21.2: its adapter on the tiny PickScore, and the encodings that its own modules gave with transformers."""
+DORA = goldens.GOLDEN / "dora"
+"""The same of peft 0.21.0, with magnitudes, one of them of the patches' convolution."""
 SAME = 3e-6  # unit-norm embeddings, float32: merged here, added in each layer there
 
 
@@ -34,7 +36,7 @@ def lora(tmp_path: Path) -> Path:
 
 
 def spec_of(folder: Path, adapter: Path | None = None) -> ClipSpec:
-    return ClipSpec.of(ClipSection(checkpoint=folder, adapter=adapter))
+    return ClipSpec.of(ClipSection(checkpoint=folder, adapter=None if adapter is None else str(adapter)))
 
 
 def encodings(spec: ClipSpec) -> dict[str, np.ndarray]:
@@ -52,6 +54,47 @@ def test_lora_gives_what_pefts_own_modules_give(clip: Path) -> None:
     for kind in ("images", "texts"):
         assert np.abs(found[kind] - expected[kind]).max() <= SAME
         assert np.abs(base[kind] - expected[kind]).max() > 0.05
+
+
+def test_dora_gives_what_pefts_own_modules_give(clip: Path) -> None:
+    expected, found = np.load(DORA / "expected.npz"), encodings(spec_of(clip, DORA))
+    for kind in ("images", "texts"):
+        assert np.abs(found[kind] - expected[kind]).max() <= SAME
+        assert np.abs(encodings(spec_of(clip, LORA))[kind] - expected[kind]).max() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        pytest.param(None, "is DoRA and has no", id="none"),
+        pytest.param(slice(-1), "magnitudes, and the checkpoint's", id="too few"),
+    ],
+)
+def test_a_dora_without_its_magnitudes_is_refused(kept: slice | None, said: str, clip: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(DORA, tmp_path / "dora"))
+    adapter = load_file(folder / "adapter_model.safetensors")
+    name = next(each for each in adapter if "magnitude" in each)
+    magnitude = adapter.pop(name)
+    if kept is not None:
+        adapter[name] = magnitude[kept].contiguous()
+    save_file(adapter, folder / "adapter_model.safetensors")
+    with pytest.raises(StateDictError, match=said):
+        load_clip(spec_of(clip, folder))
+
+
+def test_an_adapter_of_the_hub_is_named_by_its_repository(clip: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(CheckpointNotFoundError, match="some/lora is not in the local hub cache"):
+        ClipSpec.of(ClipSection(checkpoint=clip, adapter="some/lora"))
+    repository, revision = tmp_path / "models--some--lora", "0" * 40
+    shutil.copytree(LORA, repository / "snapshots" / revision)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision, encoding="utf-8")
+    spec, here = ClipSpec.of(ClipSection(checkpoint=clip, adapter="some/lora")), spec_of(clip, LORA)
+    assert spec.source == f"{spec_of(clip).source} + some/lora"
+    assert (spec.name, spec.digest) == (here.name, here.digest)
+    assert "see https://huggingface.co/some/lora" in spec.licence
 
 
 def test_a_changed_clip_has_a_name_digest_and_source_of_its_own(clip: Path, lora: Path) -> None:
@@ -84,7 +127,7 @@ def test_the_root_of_the_rank_and_whole_layers_are_read(clip: Path, lora: Path) 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        pytest.param({"use_dora": True}, "use_dora: True, which is not merged", id="DoRA"),
+        pytest.param({"use_qalora": True}, "use_qalora: True, which is not merged", id="QA-LoRA"),
         pytest.param({"peft_type": "IA3"}, "peft_type: IA3", id="another kind"),
         pytest.param({"bias": "all"}, "bias: all", id="biases"),
         pytest.param({"lora_alpha": None}, "not usable", id="no scale"),
