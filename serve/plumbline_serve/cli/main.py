@@ -67,6 +67,9 @@ def score(
     reference: Annotated[list[str] | None, typer.Option(help="Caption to compare the text with; repeatable.")] = None,
     phrase: Annotated[list[str] | None, typer.Option(help="Part of the text; repeatable.")] = None,
     reference_image: Annotated[Path | None, typer.Option(help="Image to compare each with.")] = None,
+    combine: Annotated[
+        str | None, typer.Option(help="Scores as one, as REST's combine: JSON, or a file of it.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the REST reply.")] = False,
     config: ConfigOption = None,
     server: Annotated[str | None, typer.Option(help="Score through a running service at this URL.")] = None,
@@ -80,6 +83,7 @@ def score(
 
     compared = score_command.Compared.parse(reference or (), phrase or (), reference_image)
     inputs = score_command.FilesToScore.parse(images, text, scorers=scorers, questions=questions, compared=compared)
+    inputs = inputs.combining(combine)
     if server is None:
         from plumbline_serve.settings import load_settings
 

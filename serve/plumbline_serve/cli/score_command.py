@@ -3,9 +3,9 @@
 import asyncio
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +20,8 @@ from plumbline_serve.cli.results import literally, show_json, show_table
 from plumbline_serve.cli.score_files import Cutter
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.edge.rest.replies import score_document
-from plumbline_serve.messages import EncodedImage, Item, ScoreRequest, Timing
+from plumbline_serve.edge.rest.requests import read_combine
+from plumbline_serve.messages import Combination, EncodedImage, Item, ScoreRequest, Timing
 from plumbline_serve.offline.image_files import File, read
 from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Settings
@@ -72,6 +73,8 @@ class FilesToScore:
     questions: Sequence[Question] = ()
     """About each of the images."""
     compared: Compared = Compared()
+    combine: Mapping[str, Combination] = field(default_factory=dict)
+    """Scores as one, by name."""
 
     @classmethod
     def parse(
@@ -102,6 +105,22 @@ class FilesToScore:
         asked = () if questions is None else read_question_file(questions).about(caption).questions
         return cls(images, caption, names, asked, compared or Compared())
 
+    def combining(self, combine: str | None) -> "FilesToScore":
+        """The same, with scores as one.
+
+        Args:
+            combine: REST's `combine` as JSON, or a file of it; None: none.
+
+        Raises:
+            OSError: The file cannot be read.
+            MalformedRequestError: It is not JSON.
+            InvalidFieldError: It is no `combine`.
+        """
+        if combine is None:
+            return self
+        is_json = combine.lstrip().startswith("{")
+        return replace(self, combine=read_combine(combine.encode() if is_json else Path(combine).read_bytes()))
+
 
 def in_process(inputs: FilesToScore, settings: Settings) -> Document:
     """Score without a server: load, score, forget.
@@ -115,7 +134,8 @@ def in_process(inputs: FilesToScore, settings: Settings) -> Document:
     """
     scorers = make_scorers(settings)
     if inputs.scorers is not None:
-        chosen = Checks(settings.limits, scorers).scorers(inputs.scorers) or []
+        terms = [term.scorer for each in inputs.combine.values() for term in each.terms]
+        chosen = Checks(settings.limits, scorers).scorers([*dict.fromkeys([*inputs.scorers, *terms])]) or []
         scorers = {scorer.info.name: scorer for scorer in chosen}
     limits = settings.limits
     max_items = min(CHUNK, limits.max_items, max(1, limits.max_questions // max(1, len(inputs.questions))))
@@ -125,7 +145,8 @@ def in_process(inputs: FilesToScore, settings: Settings) -> Document:
 
         def score(files: Sequence[File]) -> Document:
             items = [_item(inputs, file) for file in files]
-            return score_document(runner.run(assembly.service.score(ScoreRequest(items, scorers=inputs.scorers))))
+            request = ScoreRequest(items, scorers=inputs.scorers, combine=inputs.combine)
+            return score_document(runner.run(assembly.service.score(request)))
 
         return score_all(inputs, cutter, score, uuid.uuid4().hex)
 

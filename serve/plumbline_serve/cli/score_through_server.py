@@ -5,7 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plumbline_client import Client, Image, Item, PlumblineClientError, ProblemError, Question, Tls
+from plumbline_client import (
+    Client,
+    Combination,
+    Image,
+    Item,
+    PlumblineClientError,
+    ProblemError,
+    Question,
+    Term,
+    Tls,
+)
 from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.cli.score_command import (
     CHUNK,
@@ -48,6 +58,10 @@ def through_server(inputs: FilesToScore, server: Server) -> Document:
     request_id = uuid.uuid4().hex
     cutter = Cutter(CHUNK, max(1, CHUNK_BYTES - inputs.compared.num_bytes), MAX_FILE_BYTES)
     asked = [Question(each.text, each.expect, each.tag, each.depends_on) for each in inputs.questions]
+    combine = {
+        name: Combination(each.method, [Term(term.scorer, term.weight, term.min, term.max) for term in each.terms])
+        for name, each in inputs.combine.items()
+    }
     compared = inputs.compared.image
     reference_image = None if compared is None else Image.data(compared)  # one object, which is sent once
     try:
@@ -57,7 +71,7 @@ def through_server(inputs: FilesToScore, server: Server) -> Document:
             def score(files: Sequence[File]) -> Document:
                 items = [_item(inputs, file, questions=asked, reference_image=reference_image) for file in files]
                 try:
-                    reply = client.score(items, scorers=inputs.scorers, request_id=request_id)
+                    reply = client.score(items, scorers=inputs.scorers, combine=combine, request_id=request_id)
                 except ProblemError as error:
                     return _refused(files, error, cutter, score)
                 document = reply.model_dump(mode="json", exclude_unset=True)  # the fields that the service sent

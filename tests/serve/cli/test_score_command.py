@@ -80,6 +80,36 @@ def test_images_are_compared_with_captions_phrases_and_an_image(red: Path, tmp_p
     assert second["image_similarity"]["value"] < 1 - 1e-6
 
 
+REWARD = {"reward": {"method": "sum", "terms": [{"scorer": "integrity", "weight": 2, "min": 0, "max": 2}]}}
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_scores_are_combined_as_rest_combines_them(red: Path, tmp_path: Path, monkeypatch, is_file: bool) -> None:
+    monkeypatch.setenv("PLUMBLINE_SCORERS", '{"clipscore": {}, "integrity": {}}')
+    given = tmp_path / "reward.json"
+    given.write_text(json.dumps(REWARD), encoding="utf-8")
+    ran = score(
+        red, "--text", "a", "--scorers", "clipscore", "--combine", given if is_file else json.dumps(REWARD), "--json"
+    )
+    assert ran.exit_code == 0, ran.exception
+    scores = json.loads(ran.stdout)["results"][0]["scores"]
+    assert set(scores) == {"clipscore", "integrity", "reward"}
+    assert scores["reward"]["value"] == pytest.approx(scores["integrity"]["value"])
+
+
+COMBINED_WRONGLY = [
+    pytest.param("{", MalformedRequestError, id="no JSON"),
+    pytest.param('{"reward": {"method": "product", "terms": []}}', InvalidFieldError, id="no combination"),
+    pytest.param(json.dumps(REWARD).replace("integrity", "vibes"), UnknownScorerError, id="of an unknown scorer"),
+    pytest.param("none.json", FileNotFoundError, id="no file"),
+]
+
+
+@pytest.mark.parametrize(("combine", "error"), COMBINED_WRONGLY)
+def test_what_cannot_be_combined_is_said(red: Path, combine: str, error: type[Exception]) -> None:
+    assert isinstance(score(red, "--text", "a", "--combine", combine).exception, error)
+
+
 def test_a_reference_image_that_cannot_be_read_is_said(red: Path, tmp_path: Path) -> None:
     ran = score(red, "--reference-image", tmp_path / "none.png")
     assert isinstance(ran.exception, ImageUndecodableError)

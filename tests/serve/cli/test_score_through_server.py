@@ -150,7 +150,21 @@ def test_what_images_are_compared_with_goes_to_the_server(running, config, pictu
     for there, result in zip(through["results"], here["results"], strict=True):
         assert set(result["scores"]) == set(there["scores"]) == {"refclipscore", "image_similarity"}
         for name, found in result["scores"].items():
-            assert there["scores"][name] == pytest.approx(found, abs=1e-6)  # batches are made as inputs arrive
+            assert there["scores"][name] == pytest.approx(found, abs=1e-6)  # batches are as inputs come
+
+
+def test_combinations_go_to_the_server(running, config, picture) -> None:
+    terms = [{"scorer": "clipscore", "min": 0, "max": 2}, {"scorer": "fclipscore", "min": -1, "max": 0, "weight": 0.5}]
+    combine = json.dumps({"both": {"method": "harmonic", "terms": terms}})
+    arguments = (picture("good.png"), "--text", "a fox", "--scorers", "clipscore", "--combine", combine, "--json")
+    through = json.loads(score(*arguments, "--server", running.url).stdout_bytes)
+    here = json.loads(score(*arguments, "--config", config).stdout_bytes)
+    there, found = (answer["results"][0]["scores"] for answer in (through, here))
+    assert set(there) == set(found) == {"clipscore", "fclipscore", "both"}
+    assert there["both"]["terms"] == pytest.approx(
+        found["both"]["terms"], abs=1e-6
+    )  # batches are made as inputs arrive
+    assert 0 < found["both"]["value"] < 1.001
 
 
 def test_requests_are_cut_to_what_the_server_takes_and_joined(running, config, picture, tmp_path) -> None:

@@ -9,11 +9,13 @@ import pytest
 import pytest_asyncio
 import skimage.data
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from plumbline_models.core.errors import InvalidFieldError, MissingQuestionsError, TextTooLongError, TooManyItemsError
 from plumbline_models.core.questions import Question
 from plumbline_serve.assembly import assembled
 from plumbline_serve.messages import EncodedImage, FilterRequest, Item, ItemFailure, ScoreRequest, Threshold
+from plumbline_serve.metrics import exposition
 from plumbline_serve.settings import Settings
 
 TINY = Path(__file__).parents[2] / "golden" / "vqascore" / "smolvlm_tiny"
@@ -125,6 +127,31 @@ async def test_a_faulty_dependency_is_pointed_at(assembly, table):
     ]
     _, bad = (await assembly.service.score(ScoreRequest(items, images=table))).results
     assert [fault["pointer"] for fault in bad.error.facts["errors"]] == ["/items/1/questions/1/depends_on"]
+
+
+async def test_metrics_count_items_with_questions_by_their_means(assembly, table):
+    before = counted(assembly)
+    items = [
+        Item("0", "coffee", None, questions=asked("a cup", "a spoon", "a dog")),
+        Item("1", "astronaut", None, questions=asked("a helmet")),
+        Item("2", EncodedImage(b"no image"), None, questions=asked("a cup")),
+    ]
+    request = ScoreRequest(items, images=table, scorers=["questions"])
+    results = (await assembly.service.score(request)).results
+    grown = {name: value - before.get(name, 0.0) for name, value in counted(assembly).items()}
+    assert (grown["items_total ok"], grown["items_total error"]) == (2, 1)  # however many questions an item has
+    means = [result.scores["questions"].value for result in results[:2]]
+    buckets = {name.split()[1]: number for name, number in grown.items() if name.startswith("score_bucket")}
+    assert buckets == {bound: sum(mean <= float(bound) for mean in means) for bound in buckets}
+
+
+def counted(assembly) -> dict[str, float]:
+    """What metrics say of the scorer `questions`, by name and label."""
+    families = text_string_to_metric_families(exposition([assembly.instruments.snapshot()]).decode())
+    samples = [each for family in families for each in family.samples if each.labels.get("scorer") == "questions"]
+    labels = [each.labels.get("outcome", each.labels.get("le", "")) for each in samples]
+    names = [each.name.removeprefix("plumbline_") for each in samples]
+    return {f"{name} {label}".strip(): each.value for name, label, each in zip(names, labels, samples, strict=True)}
 
 
 async def test_an_item_without_questions_is_told_so(assembly, table):
