@@ -1,7 +1,7 @@
 """Latency against offered load, and the knee.
 
-    python -m loadtests.service.latency [--requests 300] [--requests-at-share 600] [--gateways 2] [--streams 2]
-        [--out F]
+    python -m loadtests.service.latency [--requests 300] [--requests-at-share 600] [--rounds 2] [--gateways 2]
+        [--streams 2] [--out F]
 
 ViT-B/32 with random weights, one new pair a request over REST, nothing kept. Requests arrive as a Poisson process at a
 rate of their own, whether those before are answered or not, and latency counts from when each was due, so that a slow
@@ -11,7 +11,9 @@ is offered a number of requests and not of seconds, since percentiles take a num
 The knee is the last rate, from the lowest up, before the first at which the median is three times that of the lowest
 or more. A median says that most requests wait for others, which is what saturation is, and takes few samples; a rate
 above one that failed does not count, however lucky its run was. Then follows a longer run at 70 % of the knee, whose
-99th percentile over its median is printed. With --gateways the cores are divided among so many gateways, each with
+99th percentile over its median is printed. The same rate is then offered in turn to this service and to a second one
+whose batches have a fixed cap (`batching.adaptive: false`); both stay up, and what each round found is put together.
+With --gateways the cores are divided among so many gateways, each with
 engines of its own, so that one long batch holds up a part of the requests only; with --streams the threads of each
 engine are divided among so many batches at a time.
 """
@@ -33,6 +35,9 @@ from loadtests.service.running import NOTHING_KEPT, divide, running, workplace
 SHARES = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 NUM_CLIENTS, NUM_CLOSED = 64, 256
 KNEE_FACTOR, SHARE_OF_KNEE = 3.0, 0.7
+FIXED_CAP = {"PLUMBLINE_BATCHING__ADAPTIVE": "false"}
+NUM_LEAD_IN = 128
+"""Requests that a service answers before it is measured: its first batches are slower."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ def main() -> None:
         "--requests", type=int, default=300, help="at each rate; from 300 on they say a 99th percentile"
     )
     parser.add_argument("--requests-at-share", type=int, default=600, help="at 70 %% of the knee")
+    parser.add_argument("--rounds", type=int, default=2, help="beside the fixed cap; 0: not at all")
     parser.add_argument("--gateways", type=int, default=1)
     parser.add_argument("--streams", type=int, default=1)
     add_out(parser)
@@ -69,12 +75,17 @@ def main() -> None:
             loads = [measure(url, bodies, share * closed, options.requests) for share in SHARES]
             knee = find_knee(loads)
             at_share = measure(url, bodies, SHARE_OF_KNEE * knee, options.requests_at_share)
+            caps = {}
+            if options.rounds:
+                with running(config.read_text(encoding="utf-8"), NOTHING_KEPT | layout | FIXED_CAP) as fixed:
+                    caps = beside([service.port, fixed.port], bodies, SHARE_OF_KNEE * knee, options)
     tail = at_share.latency["p99_ms"] / at_share.latency["p50_ms"]
     figures = {
         "closed_loop_a_second": closed,
         "loads": [asdict(load) for load in loads],
         "knee_a_second": knee,
         "at_70_percent_of_the_knee": asdict(at_share) | {"p99_over_p50": tail},
+        "learnt_cap": caps,
     }
     report(figures, out=options.out)
 
@@ -83,6 +94,28 @@ def measure(url: str, bodies: Iterator[bytes], rate: float, num_requests: int) -
     """Offer as many requests at a mean rate a second."""
     latencies_s = asyncio.run(offer(url, bodies, itertools.islice(poisson(rate), num_requests)))
     return Load(rate, len(latencies_s), in_ms(latencies_s))
+
+
+def beside(ports: Sequence[int], bodies: Iterator[bytes], rate: float, options: argparse.Namespace) -> dict[str, float]:
+    """What the learnt cap does to latency, as a share of what the fixed one has.
+
+    Args:
+        ports: Of the service with the learnt cap, and of the one with the fixed one.
+        bodies: Requests.
+        rate: That each is offered, in turn.
+        options: How many rounds, and requests in all.
+    """
+    urls = [f"http://127.0.0.1:{port}/v1/score" for port in ports]
+    found: list[list[float]] = [[], []]
+    for url in urls:
+        asyncio.run(offer(url, bodies, itertools.islice(poisson(rate), NUM_LEAD_IN)))
+    for _ in range(options.rounds):
+        for url, seen in zip(urls, found, strict=True):
+            due = itertools.islice(poisson(rate), options.requests_at_share // options.rounds)
+            seen.extend(asyncio.run(offer(url, bodies, due)))
+    learnt, fixed = map(in_ms, found)
+    shares = {f"{name.removesuffix('_ms')}_over_fixed": learnt[name] / fixed[name] for name in learnt}
+    return {**shares, **{f"fixed_{name}": value for name, value in fixed.items()}}
 
 
 def find_knee(loads: Sequence[Load]) -> float:
