@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from plumbline_models.core.errors import CapacityError, RequestTooLargeError
+from plumbline_serve.connections import Connections
 from plumbline_serve.free_memory import FreeMemory
 from plumbline_serve.settings import Limits
 
@@ -61,6 +62,11 @@ class Share:
         if self._fresh_bytes >= PROGRESS_BYTES:
             self._fresh_bytes = 0
             self.progressed_s = time.monotonic()
+
+    @property
+    def connections(self) -> Connections:
+        """As `BytesInFlight.connections`."""
+        return self._budget.connections
 
     @property
     def max_bytes(self) -> int:
@@ -125,6 +131,8 @@ class BytesInFlight:
         self._arriving: set[Share] = set()
         self._waiting: set[asyncio.Future[None]] = set()
         self._num_streams = 0
+        self.connections = Connections()
+        """What begun messages of gRPC hold is told by these."""
         self.num_bytes = 0
         """Held at the moment."""
 

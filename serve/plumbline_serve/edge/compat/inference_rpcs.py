@@ -115,7 +115,7 @@ class InferenceEdge:
             if not self._is_on:
                 raise MethodNotAllowedError("The Open Inference Protocol is not spoken here.")
             with self._bytes.share() as share:
-                received = await receive(request, share, max_upload_s=self._limits.max_upload_s)
+                received = await receive(request, share, context, max_upload_s=self._limits.max_upload_s)
                 check_readable(received)
                 share.settle(received.ByteSize())
                 return await answers[name](received, call)

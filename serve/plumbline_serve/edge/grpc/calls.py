@@ -33,7 +33,7 @@ A = TypeVar("A")
 class CallContext(Protocol):
     """What the edge needs of a context; Ray Serve's is one as it is.
 
-    A context may also have `time_remaining() -> float | None`, as gRPC's own has and Ray's has not.
+    A context may also have `peer() -> str`, and `time_remaining() -> float | None`, which Ray's has not.
     """
 
     def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]:
@@ -180,6 +180,12 @@ class CallInterceptor:
         answered = Answered(call.request_id, rpc, "grpc", call.code.name, seconds)
         answered.num_items, answered.caller, answered.refusal = call.num_items, call.grant.caller.tenant, call.refusal
         self.log.answered(answered)
+
+
+def peer_of(context: CallContext) -> str:
+    """The other end of a call's connection, as gRPC writes it; empty where the context does not say."""
+    peer: Callable[[], str] = getattr(context, "peer", str)
+    return peer()
 
 
 def _remaining_ms(context: CallContext) -> float | None:

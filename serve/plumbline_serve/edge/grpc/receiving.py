@@ -12,7 +12,8 @@ from typing import Any
 
 from plumbline_models.core.errors import CapacityError, DeadlineExceededError, MalformedRequestError
 from plumbline_serve.bytes_in_flight import Share
-from plumbline_serve.edge.grpc.connections import Arrival, Connection
+from plumbline_serve.connections import Arrival
+from plumbline_serve.edge.grpc.calls import CallContext, peer_of
 
 PROMPT_S = 0.1
 """What comes within is counted once it is there: it is small, or the link is fast."""
@@ -20,13 +21,13 @@ LOOK_S = 0.25
 """How often what has arrived is counted afterwards."""
 
 
-async def receive(request: Any, share: Share, connection: Connection | None, *, max_upload_s: float) -> Any:
+async def receive(request: Any, share: Share, context: CallContext, *, max_upload_s: float) -> Any:
     """The one message of a call.
 
     Args:
         request: A stream of messages, or the message itself where the server has read it.
         share: Holds the message from here on.
-        connection: By which it comes; None: the system does not say.
+        context: The call's, which says by which connection it comes.
         max_upload_s: How long it may take to arrive.
 
     Raises:
@@ -36,6 +37,7 @@ async def receive(request: Any, share: Share, connection: Connection | None, *, 
     """
     if not isinstance(request, AsyncIterator):
         return request
+    connection = share.connections.of(peer_of(context))
     with ExitStack() as stack:
         arrival = None if connection is None else stack.enter_context(connection.arriving())
         message = await _Reception(share, arrival).wait(request, max_upload_s)

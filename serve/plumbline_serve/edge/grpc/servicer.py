@@ -14,8 +14,7 @@ from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.access import Access, num_items_of
 from plumbline_serve.edge.grpc import replies as grpc_replies
 from plumbline_serve.edge.grpc import requests as grpc_requests
-from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCall, answer_each
-from plumbline_serve.edge.grpc.connections import Connections
+from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCall, answer_each, peer_of
 from plumbline_serve.edge.grpc.health import GrpcHealth
 from plumbline_serve.edge.grpc.receiving import receive
 from plumbline_serve.edge.grpc.stream_messages import StreamMessages
@@ -115,7 +114,6 @@ class GrpcEdge:
         self._observer = observer or Unobserved()
         self._bytes = bytes_in_flight or BytesInFlight(settings.limits, observer)
         self._interceptor = CallInterceptor(access or Access.open(settings.auth, self._observer), self._observer)
-        self._connections = Connections()
         self._health = GrpcHealth(service, self._interceptor)
 
     async def score(self, request: pb.ScoreRequest, context: CallContext) -> pb.ScoreReply:
@@ -205,10 +203,8 @@ class GrpcEdge:
 
             most = min(MAX_BATCHES_UNDER_WAY, call.grant.concurrency or MAX_BATCHES_UNDER_WAY)
             with self._bytes.stream():
-                connection, is_own = (
-                    self._connections.of(context),
-                    OWN_CONNECTION in dict(context.invocation_metadata()),
-                )
+                is_own = OWN_CONNECTION in dict(context.invocation_metadata())
+                connection = self._bytes.connections.of(peer_of(context))
                 batches = StreamMessages(requests, self._bytes, self._limits, connection=connection, is_own=is_own)
                 async with aclosing(answer_each(batches, answer, most=most)) as replies:
                     async for reply in replies:
@@ -277,8 +273,7 @@ class GrpcEdge:
         """The parsed request; its bytes are in flight until it is answered."""
         with self._bytes.share() as share:
             share.may_hold_pixels = True
-            connection = self._connections.of(call.context) if isinstance(request, AsyncIterator) else None
-            received: Q = await receive(request, share, connection, max_upload_s=self._limits.max_upload_s)
+            received: Q = await receive(request, share, call.context, max_upload_s=self._limits.max_upload_s)
             check_readable(received)
             share.settle(received.ByteSize())
             yield with_remaining_time(read(received, self._limits), call.timeout)

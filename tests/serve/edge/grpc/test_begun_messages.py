@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from loadtests.service.begun_streams import begun_stream
-from plumbline_serve.edge.grpc.connections import Connection, Connections
+from plumbline_serve.connections import Connection, Connections
 from plumbline_serve.edge.received import OWN_CONNECTION
 from plumbline_serve.settings import Limits, Settings
 
@@ -161,17 +161,13 @@ def test_a_message_takes_nothing_from_those_that_began_after_it(ends) -> None:
 def test_a_connection_is_found_by_its_other_end_and_not_once_it_is_closed(ends) -> None:
     connections = Connections()
     host, port = ends.callers.getsockname()
-
-    class Context:
-        def peer(self) -> str:
-            return f"ipv4:{host}:{port}"
-
-    found = connections.of(Context())  # type: ignore[arg-type]
+    peer = f"ipv4:{host}:{port}"
+    found = connections.of(peer)
     assert found is not None
-    assert connections.of(Context()) is found  # type: ignore[arg-type]
+    assert connections.of(peer) is found
     assert found.is_open()
     ends.callers.shutdown(socket.SHUT_RDWR)
     ends.ours.shutdown(socket.SHUT_RDWR)
     ends.ours.close()
     assert not found.is_open()
-    assert connections.of(Context()) is None  # type: ignore[arg-type]
+    assert connections.of(peer) is None

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from plumbline_serve.edge.grpc.calls import CallContext
-
 MAX_KNOWN = 256
 """Connections that are remembered; finding one anew takes a look at every descriptor."""
 _INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
@@ -137,13 +135,12 @@ class Connections:
     def __init__(self) -> None:
         self._known: dict[str, Connection | None] = {}
 
-    def of(self, context: CallContext) -> Connection | None:
-        """That of a call; None where it did not come to this process by one, or the system does not say.
+    def of(self, peer: str) -> Connection | None:
+        """The connection to an address; None where this process has none, or the system does not say what came by it.
 
         Args:
-            context: The call's; gRPC's own and Ray's have `peer()` too.
+            peer: As gRPC writes it, such as `ipv4:127.0.0.1:40000`.
         """
-        peer = getattr(context, "peer", str)()
         if peer in self._known and ((known := self._known[peer]) is None or known.is_open()):
             return known
         self._forget_closed()
