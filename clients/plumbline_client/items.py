@@ -1,13 +1,18 @@
 """What callers pass, read at once: any iterable is gone through once, a retry sends what it held again."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Literal, TypeAlias, TypeVar, get_args
+
+from typing_extensions import Never
 
 from plumbline_client.errors import UsageError
 from plumbline_client.images import Image, ImageLike, image_of, images_within
 
 T = TypeVar("T")
+_ALSO_CALLED = {"prompt": "text", "caption": "text", "picture": "image", "path": "image"}
+"""What others call the fields of an item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,10 @@ class Item:
         reference_image: ImageLike | None = None,
         phrases: Iterable[str] = (),
         questions: Iterable[Question | str] = (),
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            raise UsageError(_unknown(next(iter(unknown))))
         for name, value in (("text", text), ("id", id)):
             if value is not None and not isinstance(value, str):
                 raise UsageError(f"The {name} of an item must be a str; this is {_kind(value)}.")
@@ -209,6 +217,13 @@ def images_of(images: Iterable[ImageLike]) -> list[Image]:
     """
     several = images_within(images)
     return [image_of(each) for each in _each(images, "Images")] if several is None else several
+
+
+def _unknown(name: str) -> str:
+    known = {each.name: each.name for each in fields(Item)}
+    near = get_close_matches(name, known | _ALSO_CALLED, n=1)
+    hint = f": did you mean {(known | _ALSO_CALLED)[near[0]]}?" if near else f"; it has {', '.join(known)}."
+    return f"An item has no {name}{hint}"
 
 
 def _item(given: ItemLike) -> Item:

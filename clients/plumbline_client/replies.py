@@ -7,6 +7,7 @@ import base64
 import sys
 from array import array
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
@@ -88,12 +89,24 @@ class _Result(ReplyModel):
         """
         if self.error is not None:
             raise problem_error(self.error)
-        score = self.scores[scorer]
-        if score.error is not None:
+        score = self.scores.get(scorer)
+        if score is not None and score.error is not None:
             raise problem_error(score.error)
-        if score.value is None:
-            raise KeyError(scorer)
+        if score is None or score.value is None:
+            raise KeyError(self._why_absent(scorer))
         return score.value
+
+    def _why_absent(self, scorer: str) -> str:
+        near = get_close_matches(scorer, self.scores, n=1)
+        found = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(self.scores) or 'none'}."
+        return f"There is no score {scorer!r} of the item {self.id!r}: {found} {self._chosen}"
+
+    @property
+    def _chosen(self) -> str:
+        """Which scorers an item has scores of."""
+        return (
+            "Where a call names no scorers, those run that the item has all inputs for: scorers() says what each needs."
+        )
 
 
 class ItemResult(_Result):
@@ -102,6 +115,10 @@ class ItemResult(_Result):
 
 class ItemVerdict(_Result):
     """Whether one item passed, or the problem it has."""
+
+    @property
+    def _chosen(self) -> str:
+        return "Scorers of the policy run, the cheapest first, until one rejects the item; explain=True runs all."
 
     verdict: Literal["accept", "reject"] | None = None
     """None where the item could not be judged."""

@@ -257,6 +257,20 @@ async def test_a_closed_client_says_so(kind: type, nobody: str) -> None:
             await _call(client, method, *arguments)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("prompt", "no prompt: did you mean text"),
+        ("imgae", "did you mean image"),
+        ("zzz", "no zzz; it has image, text,"),
+    ],
+)
+def test_a_field_of_another_name_is_asked_about(name: str, said: str) -> None:
+    wrong: dict[str, Any] = {name: "a fox"}
+    with pytest.raises(UsageError, match=said):
+        Item(Image.data(PNG), **wrong)
+
+
 @pytest.mark.parametrize("batches", [None, 5])
 def test_a_stream_of_nothing_is_refused(nobody: str, batches: Any) -> None:
     with GrpcClient(nobody) as client, pytest.raises(UsageError, match="come in a list"):

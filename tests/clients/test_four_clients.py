@@ -225,8 +225,10 @@ async def test_a_value_that_is_missing_is_raised(anyone) -> None:
     for result, scorer in ((good, "qualiclip"), (bad, "clipscore")):
         with pytest.raises(InvalidRequestError, match="no image"):
             result.value(scorer)
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match=r"no score 'other' of the item '1': it has clipscore, .* says what each needs"):
         good.value("other")
+    with pytest.raises(KeyError, match="did you mean 'clipscore'"):
+        good.value("clip_score")
 
 
 async def test_an_item_that_was_not_judged_is_not_accepted(anyone) -> None:
@@ -237,6 +239,8 @@ async def test_an_item_that_was_not_judged_is_not_accepted(anyone) -> None:
     assert [result.failed for result in response.results] == [(), ("q",), ()]
     assert [result.reasons for result in response.results] == [{}, {"q": "few"}, {}]
     assert response.results[1].value("q") == 0.25
+    with pytest.raises(KeyError, match="explain=True"):
+        response.results[1].value("r")
     assert response.results[2].error.code == "image_undecodable"
 
 

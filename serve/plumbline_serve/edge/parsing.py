@@ -94,6 +94,8 @@ _REASONS = {
     "literal_error": "must be {expected}",
 }
 """By pydantic's kind of error; ours carry their own sentence."""
+_ALSO_CALLED = {"prompt": "text", "caption": "text", "prompts": "texts", "captions": "texts", "base64": "b64"}
+"""What other services call our fields."""
 
 
 class Faults:
@@ -292,4 +294,6 @@ def _without_kind(location: Location) -> Location:
 
 def _reason(fault: ErrorDetails) -> str:
     reason = _REASONS.get(fault["type"])
+    if fault["type"] == "extra_forbidden" and (meant := _ALSO_CALLED.get(str(fault["loc"][-1]))):
+        return f"{reason} (did you mean {meant}?)"
     return fault["msg"] if reason is None else reason.format_map(fault.get("ctx", {}))

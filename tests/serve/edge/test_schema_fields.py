@@ -32,6 +32,7 @@ SCORE_CASES = [
     pytest.param({"items": "abc"}, {"/items": "must be an array"}, id="items as string"),
     pytest.param({"items": [1]}, {"/items/0": "must be an object"}, id="item as number"),
     pytest.param({"items": [], "x": 1}, {"/x": "is not a known field"}, id="unknown field"),
+    pytest.param(item(prompt="a"), {"/items/0/prompt": "is not a known field (did you mean text?)"}, id="other name"),
     pytest.param(item(txt="a"), {"/items/0/txt": "is not a known field"}, id="unknown field of an item"),
     pytest.param(item(id=1), {"/items/0/id": "must be a string"}, id="id as number"),
     pytest.param(item(text=1), {"/items/0/text": "must be a string"}, id="text as number"),
@@ -58,7 +59,11 @@ SCORE_CASES = [
     pytest.param(item(image={}), {"/items/0/image": CHOICE}, id="image without a source"),
     pytest.param(item(image={"b64": "", "url": ""}), {"/items/0/image": CHOICE}, id="image with two sources"),
     pytest.param(item(image={"b64": 5}), {"/items/0/image/b64": "must be a string"}, id="base64 as number"),
-    pytest.param(item(image={"base64": ""}), {"/items/0/image/base64": "is not a known field"}, id="misspelt source"),
+    pytest.param(
+        item(image={"base64": ""}),
+        {"/items/0/image/base64": "is not a known field (did you mean b64?)"},
+        id="other source",
+    ),
     pytest.param(
         item(image=B64 | {"raw": {"height": 1, "width": 1}}),
         {"/items/0/image": "may have raw only beside part"},
