@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plumbline_models.backends import ListingBackend, PrecisionChoice, Tuning, open_backend
 from plumbline_models.core.errors import ConfigError
@@ -17,7 +17,7 @@ from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_each, build_scorers
-from plumbline_serve.batching import BatchLimits, Compute, LocalCompute
+from plumbline_serve.batching import Batcher, BatchLimits, Compute, LocalCompute
 from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.cpu_pools import CpuPools
 from plumbline_serve.drift import LiveWindows
@@ -33,6 +33,9 @@ from plumbline_serve.requests.service import CoreService
 from plumbline_serve.requests.session import SessionTools
 from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Settings
+
+if TYPE_CHECKING:
+    from plumbline_serve.tracing.spans import Tracing
 from plumbline_serve.store import Store
 
 
@@ -177,13 +180,16 @@ def encoders_by_group(settings: Settings, scorers: Mapping[str, Scorer]) -> dict
     return found
 
 
-def local_compute(settings: Settings, encoders: Iterable[Encoder], instruments: Instruments) -> LocalCompute:
+def local_compute(
+    settings: Settings, encoders: Iterable[Encoder], instruments: Instruments, *, tracing: "Tracing | None" = None
+) -> LocalCompute:
     """Batchers over encoders in this process; `start` loads them.
 
     Args:
         settings: How far batches may go.
         encoders: That run here.
         instruments: Hear of every batch.
+        tracing: Traces them; None: nothing does.
     """
     batching = settings.batching
     limits = BatchLimits(
@@ -192,7 +198,8 @@ def local_compute(settings: Settings, encoders: Iterable[Encoder], instruments: 
         max_batch=batching.max_batch,
         is_adaptive=batching.adaptive,
     )
-    return LocalCompute(encoders, limits, instruments)
+    make_batcher = Batcher if tracing is None else tracing.make_batcher
+    return LocalCompute(encoders, limits, instruments, make_batcher=make_batcher)
 
 
 @asynccontextmanager

@@ -35,6 +35,7 @@ from plumbline_serve.group_settings import Gpus, GroupName, GroupSettings, fault
 from plumbline_serve.logs import LogLevel
 from plumbline_serve.presets import PREFIX, preset_values
 from plumbline_serve.store_settings import DEFAULT_STORE, StoreUrl, anchored_store
+from plumbline_serve.tracing_settings import TracingSettings
 from plumbline_serve.url_settings import UrlSettings
 
 _RAW_CHANNELS = 4  # at most: with transparency
@@ -241,6 +242,7 @@ class Settings(BaseSettings):
     auth: AuthSettings = AuthSettings()
     tls: TlsSettings = TlsSettings()
     edge: EdgeSettings = EdgeSettings()
+    tracing: TracingSettings = TracingSettings()
     batching: BatchSettings = BatchSettings()
     caches: CacheSettings = CacheSettings()
     engines: EngineSettings = EngineSettings()

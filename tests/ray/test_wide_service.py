@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import pickle
 import socket
 import ssl
 import threading
@@ -14,9 +15,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
+import numpy as np
 import pytest
+import tritonclient.grpc
 import trustme
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from plumbline_serve.ray_environment import temp_dir
 from tests.keys import add_key
@@ -29,7 +34,10 @@ NUM_GATEWAYS = 2
 COUNTED, FREE = "a-counted-key", "a-free-key"
 ITEMS_AN_HOUR = 20
 NUM_CALLS, ITEMS_A_CALL = 8, 5
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CONFIG = """
+edge: {{compat: [openai, open_inference, flow_grpo]}}
+tracing: {{otlp_endpoint: "{collector}"}}
 replicas: {{layout: split, num_gateways: 2, num_encoders: 1}}
 auth: {{keys_file: {keys}, limits_url: "{redis}"}}
 urls:
@@ -39,6 +47,18 @@ urls:
   allow_ports: [{port}]
   ca_file: {authority}
 """
+
+
+class Collector(trace_service_pb2_grpc.TraceServiceServicer):
+    """Keeps the spans of one trace, by name."""
+
+    def __init__(self) -> None:
+        self.spans: dict[str, Any] = {}
+
+    def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - named by the protocol
+        scopes = [scope for resource in request.resource_spans for scope in resource.scope_spans]
+        self.spans |= {span.name: span for scope in scopes for span in scope.spans if span.trace_id.hex() == TRACE}
+        return trace_service_pb2.ExportTraceServiceResponse()
 
 
 class ImageHost(BaseHTTPRequestHandler):
@@ -68,6 +88,7 @@ class Wide:
     service: RunningService
     host: str
     """Of images, as URLs begin."""
+    collector: Collector
 
     def client(self, key: str) -> httpx.Client:
         return httpx.Client(base_url=self.service.url, headers={"authorization": f"Bearer {key}"}, timeout=WAIT_S)
@@ -112,9 +133,14 @@ def wide(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory, engine_ca
         threading.Thread(target=host.serve_forever, daemon=True).start()
         stack.callback(host.shutdown)
         port = host.server_address[1]
-        config = CONFIG.format(keys=keys, redis=redis.url, port=port, authority=folder / "ca.pem")
+        collector, server = Collector(), grpc.server(ThreadPoolExecutor(2))
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
+        spans_to = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        stack.callback(lambda: server.stop(None).wait())
+        config = CONFIG.format(keys=keys, redis=redis.url, port=port, authority=folder / "ca.pem", collector=spans_to)
         service = start_service(folder, config, PLUMBLINE_CACHE_DIR=engine_cache)
-        found = Wide(service, f"https://127.0.0.1:{port}")
+        found = Wide(service, f"https://127.0.0.1:{port}", collector)
         until = time.monotonic() + WAIT_S
         while len(found.num_answered()) < NUM_GATEWAYS:  # HAProxy hears of the second one a little later
             assert time.monotonic() < until
@@ -165,6 +191,47 @@ def test_an_address_that_images_may_not_come_from_fails_its_item_alone(wide: Wid
         sent, fetched = client.post("/v1/score", json=document).json()["results"]
     assert (sent["status"], fetched["status"]) == ("ok", "error")
     assert fetched["error"]["status"] < 500
+
+
+def test_a_trace_goes_from_the_caller_through_the_gateway_to_the_replica_of_the_group(wide: Wide) -> None:
+    with wide.client(FREE) as client:
+        reply = client.post("/v1/score", json=body(40, 1), headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
+    assert reply.status_code == 200
+    until = time.monotonic() + WAIT_S
+    while not {"/v1/score", "encode", "queue", "batch", "engine"} <= wide.collector.spans.keys():
+        assert time.monotonic() < until, wide.collector.spans.keys()
+        time.sleep(0.1)
+    found = wide.collector.spans
+    assert found["/v1/score"].parent_span_id.hex() == PARENT
+    assert found["encode"].parent_span_id == found["/v1/score"].span_id
+
+
+def test_other_services_wire_formats_are_spoken_through_both_ports(wide: Wide) -> None:
+    image = encoded(picture(41), "PNG")
+    client = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{wide.service.grpc_port}")
+    inputs = [
+        tritonclient.grpc.InferInput("IMAGE", [1, 1], "BYTES"),
+        tritonclient.grpc.InferInput("TEXT", [1, 1], "BYTES"),
+    ]
+    for each, content in zip(inputs, (image, b"a red circle"), strict=True):
+        each.set_data_from_numpy(np.array([[content]], dtype=np.object_))
+    assert client.is_server_ready()
+    headers = {"authorization": f"Bearer {FREE}"}
+    inferred = client.infer("clipscore", inputs, headers=headers).as_numpy("SCORE")[0, 0]
+    with pytest.raises(tritonclient.utils.InferenceServerException, match="API key"):
+        client.infer("clipscore", inputs)
+    client.close()
+    items = [{"image": {"b64": base64.b64encode(image).decode()}, "text": "a red circle"}]
+    with wide.client(FREE) as caller:
+        scored = caller.post("/v1/score", json={"items": items, "scorers": ["clipscore"]}).json()["results"][0]
+        pickled = caller.post(
+            "/compat/clipscore", content=pickle.dumps({"images": [image], "prompts": ["a red circle"]})
+        )
+        embedded = caller.post("/v1/embeddings", json={"input": "a red circle"}).json()
+    value = scored["scores"]["clipscore"]["value"]
+    assert pickle.loads(pickled.content)["outputs"] == [value]  # noqa: S301 - our own reply
+    assert inferred == np.float32(value)
+    assert embedded["data"][0]["object"] == "embedding"
 
 
 def test_gateways_refuse_what_encoders_cannot_have_done_in_time(wide: Wide) -> None:

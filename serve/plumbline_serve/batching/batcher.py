@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from plumbline_models.core.errors import EngineError, OverloadedError
 from plumbline_models.core.protocols import Encoder, Preprocessed
@@ -63,6 +64,8 @@ class Batcher:
         siblings: The batchers of this process, which this one joins.
     """
 
+    runner_class: ClassVar[type[BatchRunner]] = BatchRunner
+
     def __init__(
         self,
         encoder: Encoder,
@@ -75,7 +78,7 @@ class Batcher:
         self._encoder = encoder
         self._limits = limits
         self._observer = observer
-        self._runner = BatchRunner(encoder, load_s=load_s, min_stuck_s=limits.min_stuck_s)
+        self._runner = self.runner_class(encoder, load_s=load_s, min_stuck_s=limits.min_stuck_s)
         self._waiting = Waiting(encoder.key, observer, self.wake)
         self._queue = self._waiting.queue
         self._rates: dict[Priority, ArrivalRate] = {lane: ArrivalRate() for lane in PRIORITIES}

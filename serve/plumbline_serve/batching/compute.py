@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 from plumbline_models.core.errors import EngineError, NotReadyError
@@ -89,9 +89,18 @@ class LocalCompute:
         encoders: Not loaded yet.
         limits: Of each encoder's batches.
         observer: Hears of every batch.
+        make_batcher: Makes the batcher of an encoder, of what `Batcher` takes.
     """
 
-    def __init__(self, encoders: Iterable[Encoder], limits: BatchLimits, observer: BatchObserver) -> None:
+    def __init__(
+        self,
+        encoders: Iterable[Encoder],
+        limits: BatchLimits,
+        observer: BatchObserver,
+        *,
+        make_batcher: Callable[..., Batcher] = Batcher,
+    ) -> None:
+        self._make_batcher = make_batcher
         self._encoders = {encoder.key: encoder for encoder in encoders}
         self._limits = limits
         self._observer = observer
@@ -119,7 +128,7 @@ class LocalCompute:
             await asyncio.to_thread(give_back)
         siblings = Siblings()
         self._batchers = {
-            encoder.key: Batcher(encoder, self._limits, self._observer, load_s=load_s, siblings=siblings)
+            encoder.key: self._make_batcher(encoder, self._limits, self._observer, load_s=load_s, siblings=siblings)
             for encoder, load_s in zip(encoders, took_s, strict=True)
         }
 

@@ -11,8 +11,9 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from plumbline_models.core.errors import EngineError, PlumblineError, RequestError
@@ -107,13 +108,17 @@ class BatchRunner:
         self._ends_at[number] = started + self.pace.line.seconds(cost, cost)
         loop = asyncio.get_running_loop()
         try:
-            result = await loop.run_in_executor(self._threads, self._halving.encode_each, inputs)
+            result = await loop.run_in_executor(self._threads, self.work(inputs))
         finally:
             del self._stuck_at[number], self._ends_at[number]
         seconds = max(time.monotonic() - started, 1e-6)
         self._num_broken = self._num_broken + 1 if result.is_broken else 0
         self.pace.learn(cost, seconds)
         return result, seconds
+
+    def work(self, inputs: Sequence[Preprocessed]) -> Callable[[], BatchResult]:
+        """What a thread does for a batch."""
+        return partial(self._halving.encode_each, inputs)
 
     def close(self) -> None:
         """Take no further batches; what is being computed goes on."""

@@ -4,6 +4,7 @@ import math
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Preprocessed
@@ -26,6 +27,7 @@ from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.loopback import keep_grpc_local
 from plumbline_serve.metrics import Instruments, Snapshot
 from plumbline_serve.request_context import RequestContext
+from plumbline_serve.tracing import open_tracing
 
 
 class EncoderReplica:
@@ -48,7 +50,8 @@ class EncoderReplica:
         own = generation.settings.of_group(group)
         scorers = make_scorers(own, on_fallback=self._instruments.fell_back, on_lookup=self._instruments.looked_up)
         encoders = encoders_by_group(own, scorers)[group]
-        self._compute = local_compute(own, encoders, self._instruments)
+        self._tracing = open_tracing(own.tracing)
+        self._compute = local_compute(own, encoders, self._instruments, tracing=self._tracing)
         await self._compute.start()
 
     async def encode(
@@ -68,7 +71,8 @@ class EncoderReplica:
         if call.digest != self._digest:
             return Answer(OtherGeneration(self._generation), self._loads())
         try:
-            result = await self._encode(call.key, inputs, claims.context())
+            with nullcontext() if self._tracing is None else self._tracing.continued(claims.trace):
+                result = await self._encode(call.key, inputs, claims.context())
         except PlumblineError as error:
             return Answer(error, self._loads())
         if max_reply_bytes is not None and (size := num_bytes(result.encodings)) > max_reply_bytes:

@@ -19,10 +19,11 @@ from plumbline_serve.deployments.grouped_compute import Descriptions
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.token_check import require_token
 from plumbline_serve.deployments.transport import DeploymentMetrics, Replicas
-from plumbline_serve.edge import Access, GrpcEdge, InferenceEdge, create_app
+from plumbline_serve.edge import Access, EdgeObserver, GrpcEdge, InferenceEdge, create_app
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
 from plumbline_serve.processes import Process, find, send
 from plumbline_serve.request_ids import WithoutRequestId
+from plumbline_serve.tracing import open_tracing
 
 log = logging.getLogger(__name__)
 
@@ -109,23 +110,26 @@ class Gateway(_Rpcs, _InferenceRpcs):
         self._command = command
         self._scraped: list[DeploymentMetrics] = []
         self._instruments = instruments = Instruments()
-        self._access = Access.open(settings.auth, instruments)
+        self._tracing = tracing = open_tracing(settings.tracing)
+        self._observer: EdgeObserver = instruments if tracing is None else tracing.observer(instruments)
+        self._access = Access.open(settings.auth, self._observer)
         self._local: LocalCompute | None = None
         self._follower: GroupFollower | None = None
         compute: Compute
         if groups is None:
             scorers = make_scorers(settings, on_fallback=instruments.fell_back, on_lookup=instruments.looked_up)
-            compute = self._local = local_compute(settings, encoders_of(scorers.values()), instruments)
+            compute = self._local = local_compute(settings, encoders_of(scorers.values()), instruments, tracing=tracing)
         else:
             self._follower = GroupFollower(generation, groups, instruments)
             scorers, compute = self._follower.scorers, self._follower.compute
         assembly = assemble(settings, scorers, compute=compute, instruments=instruments, scrape=self._scrape)
         self._service = assembly.service
         self._bytes = assembly.bytes_in_flight
-        self._grpc = GrpcEdge(self._service, settings, instruments, bytes_in_flight=self._bytes, access=self._access)
-        self._inference = InferenceEdge(
-            self._service, settings, instruments, bytes_in_flight=self._bytes, access=self._access
-        )
+        shared: dict[str, Any] = {"bytes_in_flight": self._bytes, "access": self._access}
+        self._grpc = GrpcEdge(self._service, settings, self._observer, **shared)
+        self._inference = InferenceEdge(self._service, settings, self._observer, **shared)
+        if tracing is not None:
+            self._grpc, self._inference = tracing.rpcs(self._grpc), tracing.rpcs(self._inference)
         if self._local is not None:
             await self._local.start()
         if self._follower is not None:
@@ -138,12 +142,12 @@ class Gateway(_Rpcs, _InferenceRpcs):
         app = create_app(
             self._service,
             self._settings,
-            self._instruments,
+            self._observer,
             bytes_in_flight=self._bytes,
             access=self._access,
             reload=self._reload if self._command is not None else None,
         )
-        return WithoutRequestId(app)
+        return WithoutRequestId(app if self._tracing is None else self._tracing.application(app))
 
     async def descriptions(self) -> Descriptions | None:
         """What this gateway knows of the groups; None: it answers no callers."""
@@ -163,6 +167,8 @@ class Gateway(_Rpcs, _InferenceRpcs):
         num_left = await self._service.drain(self._settings.replicas.drain_timeout_s)
         if num_left:
             log.warning("%d requests were still under way when draining ended", num_left)
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.flush)
         return num_left
 
     def _reload(self) -> None:

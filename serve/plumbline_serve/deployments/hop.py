@@ -13,6 +13,7 @@ from plumbline_serve.batching import EncodedBatch, EncoderLoad
 from plumbline_serve.concurrency import Deadline
 from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.request_context import Caller, Priority, RequestContext
+from plumbline_serve.tracing import TRACEPARENT
 
 LIMIT_VARIABLE = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
 USUAL_BYTES = 32 * 2**20
@@ -61,11 +62,13 @@ class RemoteContext:
     """None: there is no deadline."""
     caller: Caller
     priority: Priority
+    trace: str | None = None
+    """The `traceparent` of the request; None: it is not traced."""
 
     @classmethod
     def of(cls, context: RequestContext) -> Self:
         """What is sent for a context, at this moment."""
-        return cls(context.deadline.remaining_s, context.caller, context.priority)
+        return cls(context.deadline.remaining_s, context.caller, context.priority, TRACEPARENT.get())
 
     def context(self) -> RequestContext:
         """The context on this side, at this moment."""

@@ -39,7 +39,7 @@ from plumbline_serve.settings import Settings
 from plumbline_wire.v1 import open_inference_pb2 as pb
 
 SERVICE: Final = "inference.GRPCInferenceService"
-METHODS: Final[Mapping[str, tuple[type[Message], type[Message]]]] = {
+METHODS: Final[Mapping[str, tuple[Any, Any]]] = {
     "ServerLive": (pb.ServerLiveRequest, pb.ServerLiveResponse),
     "ServerReady": (pb.ServerReadyRequest, pb.ServerReadyResponse),
     "ModelReady": (pb.ModelReadyRequest, pb.ModelReadyResponse),
@@ -59,13 +59,16 @@ def add_inference(servicer: Any, server: Any) -> None:
         servicer: Its methods are named as the service's.
         server: Of grpc.aio, or one of Ray Serve.
     """
-    handlers = {
-        name: grpc.unary_unary_rpc_method_handler(
-            getattr(servicer, name), request_deserializer=asked.FromString, response_serializer=reply.SerializeToString
-        )
-        for name, (asked, reply) in METHODS.items()
-    }
+    handlers = {name: _handler(getattr(servicer, name), asked) for name, (asked, _) in METHODS.items()}
     Lenient(server).add_registered_method_handlers(SERVICE, handlers)
+
+
+def _handler(method: Any, asked: Any) -> grpc.RpcMethodHandler:
+    def write(reply: Any) -> bytes:
+        written: bytes = reply.SerializeToString()
+        return written
+
+    return grpc.unary_unary_rpc_method_handler(method, request_deserializer=asked.FromString, response_serializer=write)
 
 
 class InferenceEdge:

@@ -245,7 +245,7 @@ def _tensors(inputs: Sequence[_Input], content: memoryview, limits: Limits) -> l
 def _flat(data: Any, pointer: str, limits: Limits) -> list[str]:
     """The texts of `data`, which may stand one by one or in rows of one."""
     rows = data if isinstance(data, list) else [data]
-    flat = [each[0] if isinstance(each, list) and len(each) == 1 else each for each in rows]
+    flat: list[Any] = [each[0] if isinstance(each, list) and len(each) == 1 else each for each in rows]
     if len(flat) > limits.max_items or not all(isinstance(each, str) for each in flat):
         raise field_fault(pointer, f"must be at most {limits.max_items} strings, flat or in rows of one")
     return flat

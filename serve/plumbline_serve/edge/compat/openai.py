@@ -157,7 +157,7 @@ def _shortened(vector: NDArray[np.float32], dimensions: int | None) -> NDArray[n
         raise field_fault("/dimensions", f"must be at least 1 and at most {vector.size}")
     cut = vector[:dimensions]
     length = np.linalg.norm(cut)
-    return cut / length if length > 0 else cut
+    return np.asarray(cut / length, np.float32) if length > 0 else cut
 
 
 def _document(

@@ -128,7 +128,7 @@ def create_app(
         reload=reload if settings.auth.keys_file is not None else None,
         as_openai="openai" in settings.edge.compat,
     )
-    scopes = {**_add_routes(app, routes, has_metrics=settings.edge.metrics)}
+    scopes: dict[str, Scope] = {**_add_routes(app, routes, has_metrics=settings.edge.metrics)}
     for each in added:
         app.add_route(each.path, each.handler, methods=[each.method], include_in_schema=False)
         if not each.is_open:
