@@ -54,6 +54,8 @@ def items_document(items: Sequence[Item]) -> Document:
             reference_image=keys.get(id(item.reference_image), item.reference_image),
             phrases=list(item.phrases) or None,
             questions=[_question(each) for each in item.questions] or None,
+            frames=[keys.get(id(frame), frame) for frame in item.frames] or None,
+            pool=item.pool if item.frames and item.pool != "mean" else None,
         )
         for item in items
     ]
@@ -68,7 +70,7 @@ def _question(question: Question) -> Document:
 
 def _shared_images(items: Sequence[Item]) -> Mapping[str, Image]:
     seen: dict[int, tuple[Image, int]] = {}
-    for named in (image for item in items for image in (item.image, item.reference_image)):
+    for named in (image for item in items for image in (item.image, item.reference_image, *item.frames)):
         if named is not None:
             image, uses = seen.get(id(named), (named, 0))
             seen[id(image)] = (image, uses + 1)

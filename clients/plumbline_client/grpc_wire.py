@@ -26,7 +26,7 @@ from plumbline_wire.v1 import scoring_pb2 as pb
 T = TypeVar("T", bound=BaseModel)
 M = TypeVar("M", bound=Message)
 _ITEM_IMAGES = frozenset({"image", "reference_image"})  # a key or a source
-_ENUMS = frozenset({"priority", "expect", "method"})  # words in JSON
+_ENUMS = frozenset({"priority", "expect", "method", "pool"})  # words in JSON
 _REST_ONLY = frozenset({"encoding"})  # gRPC carries vectors as bytes
 _SERVING = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus
 
@@ -108,6 +108,8 @@ def _fill(message: Any, document: Document) -> None:
     for name, value in document.items():
         if isinstance(message, pb.Item) and name in _ITEM_IMAGES and isinstance(value, str):
             setattr(message, f"{name}_key", value)
+        elif isinstance(message, pb.Item) and name == "frames":
+            _fill_frames(message, value)
         elif isinstance(value, Image):
             _fill_source(getattr(message, name), value)
         elif isinstance(value, list):
@@ -116,6 +118,15 @@ def _fill(message: Any, document: Document) -> None:
             _fill_map(getattr(message, name), value)
         elif name not in _REST_ONLY:
             setattr(message, name, _enum_number(message, name, value) if name in _ENUMS else value)
+
+
+def _fill_frames(item: pb.Item, frames: list[str | Image]) -> None:
+    for frame in frames:
+        added = item.frames.add()
+        if isinstance(frame, str):
+            added.key = frame
+        else:
+            _fill_source(added.image, frame)
 
 
 def _enum_number(message: Any, name: str, value: str) -> int:

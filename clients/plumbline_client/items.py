@@ -41,6 +41,9 @@ class Item:
         reference_image: What the image is compared with: `image_similarity`.
         phrases: Parts of the text that are held against the image too: `phrase_clipscore`.
         questions: What is asked about the image, each a `Question` or a str whose right answer is yes: `questions`.
+        frames: Of a video, in its order, in place of the image; at most 64.
+        pool: How the values of frames become one: their `mean`; `min`, that of the worst frame; or `clip4clip`, that of
+            the frames' mean encoding where a scorer compares encodings, and the mean elsewhere.
     """
 
     image: Image | None
@@ -50,6 +53,8 @@ class Item:
     reference_image: Image | None
     phrases: tuple[str, ...]
     questions: tuple[Question, ...]
+    frames: tuple[Image, ...]
+    pool: Literal["mean", "min", "clip4clip"]
 
     def __init__(
         self,
@@ -61,6 +66,8 @@ class Item:
         reference_image: ImageLike | None = None,
         phrases: Iterable[str] = (),
         questions: Iterable[Question | str] = (),
+        frames: Iterable[ImageLike] = (),
+        pool: Literal["mean", "min", "clip4clip"] = "mean",
         **unknown: Never,
     ) -> None:
         if unknown:
@@ -74,6 +81,8 @@ class Item:
         object.__setattr__(self, "references", _texts(references, "The references of an item"))
         object.__setattr__(self, "reference_image", None if reference_image is None else image_of(reference_image))
         object.__setattr__(self, "phrases", _texts(phrases, "The phrases of an item"))
+        object.__setattr__(self, "frames", tuple(image_of(each) for each in _each(frames, "The frames of an item")))
+        object.__setattr__(self, "pool", pool)
         object.__setattr__(self, "questions", tuple(map(_question, _each(questions, "The questions of an item"))))
 
 

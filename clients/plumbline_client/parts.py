@@ -122,7 +122,7 @@ def _entry_bytes(entry: Entry, seen: set[int]) -> int:
     item = Item(entry) if isinstance(entry, Image) else entry
     asked = [*item.references, *item.phrases, *(question.text for question in item.questions)]
     num_bytes = _ENTRY_BYTES * (1 + len(asked)) + sum(map(_text_bytes, [item.text or "", item.id or "", *asked]))
-    for image in (item.image, item.reference_image):
+    for image in (item.image, item.reference_image, *item.frames):
         if image is not None and id(image) not in seen:
             seen.add(id(image))
             num_bytes += len(image.content or image.address or "")

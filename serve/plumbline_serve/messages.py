@@ -61,6 +61,10 @@ class BrokenImage:
 ImageSource: TypeAlias = EncodedImage | Base64Image | RawImage | UrlImage | BrokenImage
 
 
+Pool: TypeAlias = Literal["mean", "min", "clip4clip"]
+"""Of the values of a video's frames: their mean, the worst of them, or the value of the frames' mean encoding."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One image, one text, or both."""
@@ -77,6 +81,10 @@ class Item:
     """Parts of the text that are held against the image too, as `phrase_clipscore` does; none where it is empty."""
     questions: Sequence[Question] = ()
     """About the image, as `questions` asks them; none where it is empty."""
+    frames: Sequence[str | ImageSource] = ()
+    """Of a video, in place of the image; each named as `image` is."""
+    pool: Pool = "mean"
+    """How the values of frames become one."""
 
 
 @dataclass(frozen=True, slots=True)

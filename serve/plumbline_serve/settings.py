@@ -90,6 +90,8 @@ class Limits(Section):
     """Items per request. Each image or text of `/v1/rank` and `/v1/embed` counts as an item."""
     max_questions: int = Field(default=2048, ge=1)
     """Questions per request, of all its items together."""
+    max_frames: int = Field(default=1024, ge=1)
+    """Frames of videos per request, of all its items together."""
     max_image_bytes: ByteSize = Field(default=ByteSize(20 * 2**20), ge=1)
     """Bytes of one image file, as sent. Raw pixels are bounded by `max_pixels` instead."""
     max_pixels: PixelCount = 50 * 10**6

@@ -88,8 +88,9 @@ class CountingService:
         return messages.ScoreReply([self._item(item, request.images) for item in request.items], TIMING)
 
     def _item(self, item: messages.Item, images: Any) -> messages.ItemResult:
+        image = item.frames[0] if item.frames else item.image
         try:
-            value = weigh(images[item.image] if isinstance(item.image, str) else item.image)
+            value = weigh(images[image] if isinstance(image, str) else image)
         except ImageUndecodableError as error:
             return messages.ItemFailure(item.id, error)
         details = {"cosine": value / 3, "words": [], "depth": {"near": value}}
@@ -296,6 +297,20 @@ async def test_what_an_item_is_compared_with_gets_through(ask, running) -> None:
     assert request.images[first.reference_image] == messages.EncodedImage(b"b")
     assert third.reference_image == messages.EncodedImage(b"c")
     assert len(request.images) == 2
+
+
+async def test_frames_get_through(ask, running) -> None:
+    again, other = Image.data(b"a"), Image.data(b"b")
+    await ask("score", [Item(text="x", frames=iter([again, other, again]), pool="clip4clip"), Item(frames=[other])])
+    request = running.service.requests[-1]
+    first, second = request.items
+    shared = {key: image.data for key, image in request.images.items()}
+    assert [shared[frame] for frame in first.frames] == [b"a", b"b", b"a"]
+    assert (first.pool, second.pool, first.image) == ("clip4clip", "mean", None)
+    assert [shared[frame] for frame in second.frames] == [b"b"]
+    await ask("score", [Item(frames=[other])])
+    (alone,) = running.service.requests[-1].items
+    assert list(alone.frames) == [messages.EncodedImage(b"b")]
 
 
 async def test_combinations_get_through(ask, running) -> None:

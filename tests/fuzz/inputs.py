@@ -133,6 +133,11 @@ def _make_sound(request: Any) -> None:
 def _make_items_sound(request: Any) -> None:
     if not request.items:
         request.items.add(text="a red circle", image_key="a")
+    for item in request.items:
+        if item.frames:
+            item.ClearField("image_ref")
+        if item.pool not in pb.Pool.values():
+            item.ClearField("pool")
     if isinstance(request, pb.FilterRequest):
         _make_policy_sound(request.policy)
         return
@@ -178,6 +183,7 @@ def _sources_of(request: Any) -> list[pb.ImageSource]:
     items = getattr(request, "items", ())
     sources = [item.image for item in items if item.HasField("image")]
     sources += [item.reference_image for item in items if item.HasField("reference_image")]
+    sources += [frame.image for item in items for frame in item.frames if frame.WhichOneof("frame_ref") != "key"]
     images = getattr(request, "images", ())
     sources += images.values() if hasattr(images, "values") else images
     return [*sources, request.image] if isinstance(request, pb.RankRequest) and request.HasField("image") else sources

@@ -97,6 +97,10 @@ def _item(item: Any, parts: Parts) -> dict[str, Any]:
     for name in ("references", "phrases"):
         document[name] = list(getattr(item, name))
     document["questions"] = [_question(each) for each in item.questions]
+    if item.frames:
+        document["frames"] = [_frame(each, parts) for each in item.frames]
+    pools = {0: "mean", pb.POOL_MEAN: "mean", pb.POOL_MIN: "min", pb.POOL_CLIP4CLIP: "clip4clip"}
+    document["pool"] = pools.get(item.pool, str(item.pool))
     for name in ("image", "reference_image"):
         match item.WhichOneof(f"{name}_ref"):
             case str(which) if which.endswith("_key"):
@@ -104,6 +108,10 @@ def _item(item: Any, parts: Parts) -> dict[str, Any]:
             case str(which):
                 document[name] = _source(getattr(item, which), parts)
     return document
+
+
+def _frame(frame: pb.Frame, parts: Parts) -> Any:
+    return frame.key if frame.WhichOneof("frame_ref") == "key" else _source(frame.image, parts)
 
 
 def _question(question: pb.Question) -> dict[str, Any]:

@@ -42,6 +42,32 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Pool:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PoolEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pool.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    POOL_UNSPECIFIED: _Pool.ValueType  # 0
+    """As POOL_MEAN."""
+    POOL_MEAN: _Pool.ValueType  # 1
+    POOL_MIN: _Pool.ValueType  # 2
+    """The value of the worst frame."""
+    POOL_CLIP4CLIP: _Pool.ValueType  # 3
+    """The value of the frames' mean encoding, where a scorer compares encodings of images and texts; the mean elsewhere."""
+
+class Pool(_Pool, metaclass=_PoolEnumTypeWrapper):
+    """How the values of a video's frames become one."""
+
+POOL_UNSPECIFIED: Pool.ValueType  # 0
+"""As POOL_MEAN."""
+POOL_MEAN: Pool.ValueType  # 1
+POOL_MIN: Pool.ValueType  # 2
+"""The value of the worst frame."""
+POOL_CLIP4CLIP: Pool.ValueType  # 3
+"""The value of the frames' mean encoding, where a scorer compares encodings of images and texts; the mean elsewhere."""
+Global___Pool: _TypeAlias = Pool  # noqa: Y015
+
 class _Expect:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -218,6 +244,8 @@ class Item(_message.Message):
     REFERENCE_IMAGE_FIELD_NUMBER: _builtins.int
     PHRASES_FIELD_NUMBER: _builtins.int
     QUESTIONS_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the caller, repeated in the result; unset: the item's index in decimal."""
     image_key: _builtins.str
@@ -225,6 +253,8 @@ class Item(_message.Message):
     text: _builtins.str
     """The prompt or caption. Unset: the item has none, which is not the same as an empty one."""
     reference_image_key: _builtins.str
+    pool: Global___Pool.ValueType
+    """How the values of frames become one."""
     @_builtins.property
     def image(self) -> Global___ImageSource:
         """An image of this item alone."""
@@ -243,6 +273,10 @@ class Item(_message.Message):
     def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
         """What is asked about the image (questions)."""
 
+    @_builtins.property
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___Frame]:
+        """Of a video, in its order, in place of the image; at most 64."""
+
     def __init__(
         self,
         *,
@@ -255,10 +289,12 @@ class Item(_message.Message):
         reference_image: Global___ImageSource | None = ...,
         phrases: _abc.Iterable[_builtins.str] | None = ...,
         questions: _abc.Iterable[Global___Question] | None = ...,
+        frames: _abc.Iterable[Global___Frame] | None = ...,
+        pool: Global___Pool.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_id", b"_id", "_text", b"_text", "id", b"id", "image", b"image", "image_key", b"image_key", "image_ref", b"image_ref", "reference_image", b"reference_image", "reference_image_key", b"reference_image_key", "reference_image_ref", b"reference_image_ref", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_id", b"_id", "_text", b"_text", "id", b"id", "image", b"image", "image_key", b"image_key", "image_ref", b"image_ref", "phrases", b"phrases", "questions", b"questions", "reference_image", b"reference_image", "reference_image_key", b"reference_image_key", "reference_image_ref", b"reference_image_ref", "references", b"references", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_id", b"_id", "_text", b"_text", "frames", b"frames", "id", b"id", "image", b"image", "image_key", b"image_key", "image_ref", b"image_ref", "phrases", b"phrases", "pool", b"pool", "questions", b"questions", "reference_image", b"reference_image", "reference_image_key", b"reference_image_key", "reference_image_ref", b"reference_image_ref", "references", b"references", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__id: _TypeAlias = _typing.Literal["id"]  # noqa: Y015
     _WhichOneofArgType__id: _TypeAlias = _typing.Literal["_id", b"_id"]  # noqa: Y015
@@ -278,6 +314,36 @@ class Item(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_reference_image_ref) -> _WhichOneofReturnType_reference_image_ref | None: ...
 
 Global___Item: _TypeAlias = Item  # noqa: Y015
+
+@_typing.final
+class Frame(_message.Message):
+    """One frame of a video. Exactly one field is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """A key of the request's `images`."""
+    @_builtins.property
+    def image(self) -> Global___ImageSource:
+        """A frame of this item alone."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        image: Global___ImageSource | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame_ref", b"frame_ref", "image", b"image", "key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame_ref", b"frame_ref", "image", b"image", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_frame_ref: _TypeAlias = _typing.Literal["key", "image"]  # noqa: Y015
+    _WhichOneofArgType_frame_ref: _TypeAlias = _typing.Literal["frame_ref", b"frame_ref"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_frame_ref) -> _WhichOneofReturnType_frame_ref | None: ...
+
+Global___Frame: _TypeAlias = Frame  # noqa: Y015
 
 @_typing.final
 class Question(_message.Message):

@@ -29,6 +29,7 @@ MAX_NUMBER = 1e9  # of weights and bounds of a combination: sums and differences
 MAX_NAME_CHARS = 64  # of a combination
 MAX_ITEM_TEXTS = 64  # references or phrases that an item may have
 MAX_TAG_CHARS = 128
+MAX_FRAMES = 64  # of a video
 MAX_PARENTS = 32  # questions that a question may depend on
 MAX_WORDS = 2**16  # that a condition may ask of a text; far more than any text within the limits has
 
@@ -58,6 +59,7 @@ QuestionIndices: TypeAlias = Annotated[list[QuestionIndex], Field(max_length=MAX
 ScorerNames: TypeAlias = Annotated[list[str], Field(min_length=1, max_length=MAX_SCORERS)]
 Conditions: TypeAlias = Annotated[list[T], Field(min_length=1, max_length=MAX_SCORERS)]
 Moderate: TypeAlias = Annotated[Finite, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Frames: TypeAlias = Annotated[list[T], Field(min_length=1, max_length=MAX_FRAMES)]
 Method: TypeAlias = Literal["sum", "harmonic"]
 CombinationName: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
 Combinations: TypeAlias = Annotated[
@@ -69,6 +71,7 @@ _MAX_COUNTED = 1000
 _MAX_POINTER_BYTES = 120
 _IMAGE_KIND = 3  # where, below /items/N/image, pydantic names which of an image's two forms it tried
 _ITEM_IMAGES = frozenset({"image", "reference_image"})
+_FRAME_KIND = 4  # the same below /items/N/frames/M
 _SET_FIELDS = frozenset({"embeddings", "orders", "a", "b"})
 _SET_KINDS = frozenset({"base64", "numbers", "word", "number"})  # where, below these, pydantic names a form it tried
 _QUERIES = (frozenset({"text", "images"}), frozenset({"image", "texts"}))
@@ -196,6 +199,20 @@ def check_num_questions(limits: Limits, questions: Iterable[Any]) -> None:
     Checks(limits, {}).count(1, num_questions)
 
 
+def check_num_frames(limits: Limits, frames: Iterable[Any]) -> None:
+    """Hold the number of frames against the limit, as `check_num_questions` does that of questions.
+
+    Args:
+        limits: The service's.
+        frames: Of each item; what is none is passed over.
+
+    Raises:
+        TooManyItemsError: They are more than allowed.
+    """
+    num_frames = sum(len(each) for each in frames if isinstance(each, Collection) and not isinstance(each, str))
+    Checks(limits, {}).count(1, num_frames=num_frames)
+
+
 def choice_fault(**choices: Any) -> str | None:
     """What is wrong with fields of which exactly one is to be given; None stands for one that is not."""
     if sum(value is not None for value in choices.values()) == 1:
@@ -232,6 +249,11 @@ def combination_fault(method: str, terms: Sequence[Term]) -> str | None:
     if method == "harmonic" and any(term.min is None or term.weight <= 0 for term in terms):
         return "must have min, max and a weight above 0 in each term, for a harmonic mean"
     return None
+
+
+def pictures_fault(image: object, frames: object) -> str | None:
+    """What is wrong with an item that has both an image and frames; None stands for one that is not given."""
+    return "must have image or frames, not both" if image is not None and frames is not None else None
 
 
 def query_fault(given: Collection[str]) -> str | None:
@@ -288,6 +310,8 @@ def pointer(location: Location) -> str:
 def _without_kind(location: Location) -> Location:
     if location and location[0] in _SET_FIELDS:
         return tuple(step for step in location if step not in _SET_KINDS)
+    if len(location) > _FRAME_KIND and location[0] == "items" and location[2] == "frames":
+        return (*location[:_FRAME_KIND], *location[_FRAME_KIND + 1 :])
     is_image_of_item = len(location) > _IMAGE_KIND and location[0] == "items" and location[2] in _ITEM_IMAGES
     return (*location[:_IMAGE_KIND], *location[_IMAGE_KIND + 1 :]) if is_image_of_item else location
 

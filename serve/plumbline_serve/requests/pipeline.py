@@ -18,7 +18,8 @@ from plumbline_serve.messages import (
 )
 from plumbline_serve.request_context import ANYONE, Caller, RequestContext
 from plumbline_serve.requests.combining import Judge, combinations, scorers_of
-from plumbline_serve.requests.scoring import images_of, needs_of, score_cases
+from plumbline_serve.requests.frames import score_with_frames
+from plumbline_serve.requests.scoring import images_of, needs_of
 from plumbline_serve.requests.session import RequestSession, SessionTools
 from plumbline_serve.requests.validation import Case, Checks
 from plumbline_serve.set_messages import AnyRequest
@@ -164,7 +165,7 @@ class Pipeline:
         scores, plan = self._plan(cases, scorers)
         await self._admit(session, cases, plan)
         found = await together(
-            _unless_away(score_cases(session, self.scorers[name], [cases[index] for index in indices]))
+            _unless_away(score_with_frames(session, self.scorers[name], [cases[index] for index in indices]))
             for name, indices in plan.items()
         )
         away = [column for column in found if isinstance(column, EncodersAwayError)]

@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from plumbline_models.core.errors import PlumblineError
+import numpy as np
+
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError
 from plumbline_models.core.protocols import AsksQuestions, Embedded, Scorer
+from plumbline_models.sets.video import pooled
 from plumbline_serve.concurrency import together
 from plumbline_serve.encoding_cache import EncodingOrError
 from plumbline_serve.messages import ImageSource, ScoreOrError
@@ -30,7 +33,8 @@ def needs_of(scorer: Scorer, cases: Sequence[Case]) -> Iterator[Need]:
     if scorer.text is not None:
         yield scorer.text, _texts(scorer, cases)
     if scorer.pair is not None:
-        yield scorer.pair, [pair for pairs in _pairs(scorer, cases) for pair in pairs]
+        by_frame = [each for case in cases for each in case.by_frame()]
+        yield scorer.pair, [pair for pairs in _pairs(scorer, by_frame) for pair in pairs]
 
 
 async def score_cases(session: RequestSession, scorer: Scorer, cases: Sequence[Case]) -> list[ScoreOrError]:
@@ -39,7 +43,7 @@ async def score_cases(session: RequestSession, scorer: Scorer, cases: Sequence[C
     Args:
         session: The request's; the cases' images are open.
         scorer: What scores.
-        cases: They have what it needs.
+        cases: They have what it needs; the encodings of one with frames are taken together.
     """
     columns = await _encode_cases(session, scorer, cases)
     scores = [_first_error(columns, index) for index in range(len(cases))]
@@ -66,7 +70,7 @@ def images_of(scorer: Scorer, cases: Sequence[Case]) -> list[ImageSource]:
         scorer: Of images.
         cases: They have what it needs.
     """
-    given = [case.image for case in cases]
+    given = [each.image for case in cases for each in case.by_frame()]
     if "reference_image" in scorer.info.needs:
         given += [case.reference_image for case in cases]
     return [image for image in given if image is not None]
@@ -99,7 +103,7 @@ async def _encode_cases(session: RequestSession, scorer: Scorer, cases: Sequence
     of_images, of_texts = found
     columns: dict[str, Column] = {}
     if scorer.image is not None:
-        columns["images"] = [of_images[case.image] for case in cases]
+        columns["images"] = [_image(of_images, case) for case in cases]
         if "reference_image" in scorer.info.needs:
             columns["reference_images"] = [of_images[case.reference_image] for case in cases]
     if scorer.text is not None:
@@ -130,6 +134,17 @@ async def _text_encodings(
     session: RequestSession, scorer: Scorer, cases: Sequence[Case]
 ) -> Mapping[str, EncodingOrError]:
     return {} if scorer.text is None else await session.text_encodings(scorer.text, _texts(scorer, cases))
+
+
+def _image(encodings: Mapping[Any, EncodingOrError], case: Case) -> EncodingOrError:
+    """The encoding of the case's image, or of all its frames together."""
+    if not case.frames:
+        return encodings[case.image]
+    found = _all_of(encodings, case.frames)
+    try:
+        return found if isinstance(found, PlumblineError) else pooled(found).astype(np.float32)
+    except InvalidFieldError as error:
+        return error
 
 
 def _all_of(encodings: Mapping[Any, EncodingOrError], inputs: Sequence[Any]) -> EncodingOrError:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from plumbline_models.core.errors import (
@@ -19,7 +19,7 @@ from plumbline_models.core.errors import (
 )
 from plumbline_models.core.protocols import Need, Scorer
 from plumbline_models.core.questions import Question, parents_first
-from plumbline_serve.messages import BrokenImage, ImageSource, Item
+from plumbline_serve.messages import BrokenImage, ImageSource, Item, Pool
 from plumbline_serve.settings import Limits
 
 _HALF = re.compile(r"[\ud800-\udfff]")  # of an emoji that was cut in two, say
@@ -46,11 +46,18 @@ class Case:
     reference_image: ImageSource | None = None
     phrases: Sequence[str] = ()
     questions: Sequence[Question] = ()
+    frames: Sequence[ImageSource] = ()
+    pool: Pool = "mean"
+
+    def by_frame(self) -> "list[Case]":
+        """The case, for each of its frames; itself where it has none."""
+        return [replace(self, image=frame, frames=()) for frame in self.frames] or [self]
 
     def lacks(self, scorer: Scorer) -> PlumblineError | None:
         """What the scorer would need and the item does not have."""
         for need, (kind, words) in _MISSING.items():
-            if need in scorer.info.needs and getattr(self, need) in (None, ()):
+            given = self.frames or self.image if need == "image" else getattr(self, need)
+            if need in scorer.info.needs and given in (None, ()):
                 return kind(f"{scorer.info.name} needs {words}.", scorer=scorer.info.name)
         return None
 
@@ -76,17 +83,19 @@ class Checks:
 
         Raises:
             NoItemsError: There are none.
-            TooManyItemsError: There are more than allowed, or more questions.
+            TooManyItemsError: There are more than allowed, or more questions or frames.
         """
-        self.count(len(items), sum(len(item.questions) for item in items))
+        num_questions, num_frames = sum(len(each.questions) for each in items), sum(len(each.frames) for each in items)
+        self.count(len(items), num_questions, num_frames)
         return [self._case(index, item, images) for index, item in enumerate(items)]
 
-    def count(self, num_items: int, num_questions: int = 0) -> None:
-        """Check the numbers of items and of all their questions; raises as `cases` does.
+    def count(self, num_items: int, num_questions: int = 0, num_frames: int = 0) -> None:
+        """Check the numbers of items, of all their questions and of all their frames; raises as `cases` does.
 
         Args:
             num_items: At least one is asked for.
             num_questions: Of all items together.
+            num_frames: Of all items together.
         """
         if num_items == 0:
             raise NoItemsError("The request has no items.")
@@ -99,6 +108,11 @@ class Checks:
             raise TooManyItemsError(
                 f"The request has {num_questions} questions; at most {self._limits.max_questions} are allowed.",
                 num_questions=num_questions,
+            )
+        if num_frames > self._limits.max_frames:
+            raise TooManyItemsError(
+                f"The request has {num_frames} frames; at most {self._limits.max_frames} are allowed.",
+                num_frames=num_frames,
             )
 
     def text(self, text: str) -> PlumblineError | None:
@@ -153,6 +167,8 @@ class Checks:
     def _case(self, index: int, item: Item, images: Mapping[str, ImageSource]) -> Case:
         image, unknown = _look_up(item.image, images)
         reference_image, unknown_reference = _look_up(item.reference_image, images)
+        frames = [_look_up(frame, images) for frame in item.frames]
+        unknown_frame = next((error for _, error in frames if error is not None), None)
         questions = tuple(item.questions)
         texts = (
             *(() if item.text is None else (item.text,)),
@@ -164,11 +180,13 @@ class Checks:
             id=item.id,
             image=image,
             text=item.text,
-            error=unknown or next(faults, None) or _dependency_fault(index, questions),
+            error=unknown or unknown_frame or next(faults, None) or _dependency_fault(index, questions),
             references=tuple(item.references),
             reference_image=reference_image if unknown_reference is None else BrokenImage(unknown_reference),
             phrases=tuple(item.phrases),
             questions=questions,
+            frames=tuple(frame for frame, _ in frames if frame is not None),
+            pool=item.pool,
         )
 
 

@@ -153,6 +153,8 @@ EXCEPTIONS = {
 APART = {
     # An image is what each wire carries best: bytes, base64, the name of a part, an address.
     "ImageSource", "EncodedImage", "Base64Image", "UrlImage", "BrokenImage",
+    # A frame is a key or an image, which JSON tells apart by their types.
+    "Frame",
     # A vector is bytes in protobuf, and base64 or a list in JSON, which the client reads into bytes.
     "Embedding",
     # Streams are gRPC's alone; lists are asked for with nothing.

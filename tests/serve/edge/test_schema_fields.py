@@ -54,6 +54,18 @@ SCORE_CASES = [
         },
         id="question of wrong values",
     ),
+    pytest.param(item(frames=[]), {"/items/0/frames": "must not be empty"}, id="no frames"),
+    pytest.param(item(frames=["a"] * 65), {"/items/0/frames": "must have at most 64 entries"}, id="many frames"),
+    pytest.param(item(frames=["a", {}]), {"/items/0/frames/1": CHOICE}, id="frame without a source"),
+    pytest.param(item(frames=["a", 1]), {"/items/0/frames/1": "must be a string or an object"}, id="frame as number"),
+    pytest.param(
+        item(frames=["a"], image="a"), {"/items/0": "must have image or frames, not both"}, id="frames beside an image"
+    ),
+    pytest.param(
+        item(frames=["a"], pool="max"),
+        {"/items/0/pool": "must be 'mean', 'min' or 'clip4clip'"},
+        id="frames pooled in another way",
+    ),
     pytest.param(item(image=1), {"/items/0/image": "must be a string or an object"}, id="image as number"),
     pytest.param(item(image=[]), {"/items/0/image": "must be a string or an object"}, id="image as array"),
     pytest.param(item(image={}), {"/items/0/image": CHOICE}, id="image without a source"),

@@ -179,8 +179,8 @@ class Access:
 def num_items_of(request: AnyRequest) -> int:
     """What a request counts as: an item, or an image or a text to rank or embed, however many scorers look at it.
 
-    An item with questions counts as one for each of them, and what it is compared with counts as well: a reference, a
-    phrase or an image each as one. A set counts as all its members, and as its texts.
+    An item with questions counts as one for each of them, one with frames for each frame, and what it is compared with
+    counts as well: a reference, a phrase or an image each as one. A set counts as all its members, and as its texts.
     """
     if isinstance(request, SetRequest):
         return max(1, request.num_items)
@@ -193,4 +193,4 @@ def num_items_of(request: AnyRequest) -> int:
 
 def _counted(item: Item) -> int:
     num_beside = len(item.references) + len(item.phrases) + (item.reference_image is not None)
-    return max(1, len(item.questions)) + num_beside
+    return max(1, len(item.questions)) * max(1, len(item.frames)) + num_beside

@@ -15,6 +15,7 @@ from plumbline_serve.edge.parsing import (
     Conditions,
     Faults,
     Finite,
+    Frames,
     ItemTexts,
     Location,
     Method,
@@ -26,14 +27,16 @@ from plumbline_serve.edge.parsing import (
     Timeout,
     bounds_fault,
     check_counts,
+    check_num_frames,
     check_num_questions,
     choice_fault,
     combination_fault,
+    pictures_fault,
     query_fault,
     term_fault,
     url_image,
 )
-from plumbline_serve.messages import Combination, EncodedImage, ImageSource, Item, RawImage, Term, Threshold
+from plumbline_serve.messages import Combination, EncodedImage, ImageSource, Item, Pool, RawImage, Term, Threshold
 from plumbline_serve.request_context import PRIORITIES, Priority
 from plumbline_serve.settings import Limits
 from plumbline_wire.v1 import scoring_pb2 as pb
@@ -50,6 +53,11 @@ _NAME: TypeAdapter[Any] = TypeAdapter(CombinationName)
 _MODERATE: TypeAdapter[Any] = TypeAdapter(Moderate)
 _PRIORITY: TypeAdapter[Any] = TypeAdapter(Priority)
 _ANSWERS: dict[int, Any] = {pb.EXPECT_UNSPECIFIED: "yes", pb.EXPECT_YES: "yes", pb.EXPECT_NO: "no"}
+_POOLS: dict[int, Any] = {
+    pb.POOL_UNSPECIFIED: "mean", pb.POOL_MEAN: "mean", pb.POOL_MIN: "min", pb.POOL_CLIP4CLIP: "clip4clip"
+}  # fmt: skip
+_POOL: TypeAdapter[Any] = TypeAdapter(Pool)
+_FRAMES: TypeAdapter[Any] = TypeAdapter(Frames[Any])
 _EXPECTED: TypeAdapter[Any] = TypeAdapter(ExpectedAnswer)
 _TIMEOUT: TypeAdapter[Any] = TypeAdapter(Timeout)
 _BOUND: TypeAdapter[Any] = TypeAdapter(Finite)
@@ -149,6 +157,7 @@ def embed_request(request: pb.EmbedRequest, limits: Limits) -> messages.EmbedReq
 def _check_items(request: pb.ScoreRequest | pb.FilterRequest, limits: Limits) -> None:
     check_counts(limits, request.items, request.images)
     check_num_questions(limits, (item.questions for item in request.items))
+    check_num_frames(limits, (item.frames for item in request.items))
 
 
 def _timeout_ms(request: _Message, faults: Faults) -> float | None:
@@ -190,6 +199,20 @@ def _item(item: pb.Item, index: int, faults: Faults) -> Item:
         questions=tuple(
             _question(each, faults, (*location, "questions", place)) for place, each in enumerate(item.questions)
         ),
+        frames=_frames(item, faults, location),
+        pool=faults.check(_POOL, _POOLS.get(item.pool, str(item.pool)), (*location, "pool")),
+    )
+
+
+def _frames(item: pb.Item, faults: Faults, location: Location) -> tuple[str | ImageSource, ...]:
+    num_before, frames = faults.num, list(item.frames) or None
+    faults.check(_FRAMES, frames, (*location, "frames"))
+    if faults.num > num_before or frames is None:
+        return ()
+    faults.add(location, pictures_fault(item.WhichOneof("image_ref"), frames))
+    return tuple(
+        each.key if each.WhichOneof("frame_ref") == "key" else _source(each.image, faults, (*location, "frames", place))
+        for place, each in enumerate(frames)
     )
 
 

@@ -10,7 +10,14 @@ from plumbline_models.core.errors import MalformedRequestError, UnknownImageErro
 from plumbline_models.core.questions import Question
 from plumbline_serve import messages
 from plumbline_serve.edge import schemas
-from plumbline_serve.edge.parsing import Combinations, Faults, check_counts, check_num_questions, url_image
+from plumbline_serve.edge.parsing import (
+    Combinations,
+    Faults,
+    check_counts,
+    check_num_frames,
+    check_num_questions,
+    url_image,
+)
 from plumbline_serve.messages import (
     Base64Image,
     BrokenImage,
@@ -54,6 +61,7 @@ def read_document(document: Any, schema: type[B], limits: Limits) -> B:
         items = document.get("items")
         known = [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
         check_num_questions(limits, (each.get("questions") for each in known))
+        check_num_frames(limits, (each.get("frames") for each in known))
     try:
         return schema.model_validate(document)
     except ValidationError as error:
@@ -185,6 +193,8 @@ def _items(items: list[schemas.Item], parts: Parts) -> list[Item]:
             reference_image=_image(item.reference_image, parts),
             phrases=tuple(item.phrases or ()),
             questions=tuple(map(_question, item.questions or ())),
+            frames=tuple(_frame(frame, parts) for frame in item.frames or ()),
+            pool=item.pool,
         )
         for index, item in enumerate(items)
     ]
@@ -203,6 +213,10 @@ def _combine(combine: Mapping[str, schemas.Combination]) -> dict[str, Combinatio
 
 def _image(image: str | schemas.ImageSource | None, parts: Parts) -> str | ImageSource | None:
     return _source(image, parts) if isinstance(image, schemas.ImageSource) else image
+
+
+def _frame(frame: str | schemas.ImageSource, parts: Parts) -> str | ImageSource:
+    return _source(frame, parts) if isinstance(frame, schemas.ImageSource) else frame
 
 
 def _images(images: Mapping[str, schemas.ImageSource], parts: Parts) -> dict[str, ImageSource]:

@@ -13,6 +13,7 @@ from plumbline_serve.edge.parsing import (
     Combinations,
     Conditions,
     Finite,
+    Frames,
     ItemTexts,
     Method,
     Moderate,
@@ -24,9 +25,11 @@ from plumbline_serve.edge.parsing import (
     bounds_fault,
     choice_fault,
     combination_fault,
+    pictures_fault,
     query_fault,
     term_fault,
 )
+from plumbline_serve.messages import Pool
 from plumbline_serve.request_context import Priority
 
 _IMAGES = "Images that items name by their key: sent, decoded and encoded once for all items that name them."
@@ -129,7 +132,9 @@ class Question(Strict):
 
 
 class Item(Strict):
-    """One image, one text, or both."""
+    """One image or video, one text, or both."""
+
+    model_config = ConfigDict(json_schema_extra={"not": given("image", "frames")})
 
     id: str | None = Field(None, description="Comes back in the result; by default the item's index.")
     image: ImageRef | None = Field(None, description="A key of `images`, or a source of its own.")
@@ -142,6 +147,20 @@ class Item(Strict):
         None, description="Parts of the text that are held against the image too: phrase_clipscore."
     )
     questions: list[Question] | None = Field(None, description="What is asked about the image: questions.")
+    frames: Frames[ImageRef] | None = Field(
+        None, description="Of a video, in its order, in place of `image`, each named as `image` is."
+    )
+    pool: Pool = Field(
+        "mean",
+        description="With `frames`: how their values become one. The `mean`; `min`, the value of the worst frame; or "
+        "`clip4clip`, the value of the frames' mean encoding where a scorer compares encodings of images and texts, "
+        "and the mean elsewhere.",
+    )
+
+    @model_validator(mode="after")
+    def _check_pictures(self) -> Self:
+        refuse(pictures_fault(self.image, self.frames))
+        return self
 
 
 class Request(Strict):

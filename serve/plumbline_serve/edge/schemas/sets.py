@@ -58,7 +58,11 @@ Order: TypeAlias = Annotated[
 Weight: TypeAlias = Annotated[Finite, Field(gt=0, le=MAX_NUMBER)]
 
 _ONE_FORM: dict[str, Any] = {
-    "oneOf": [given("images", without=("encoder",)), given("hashes", without=("encoder",)), given("embeddings")]
+    "oneOf": [
+        given("images", without=("embeddings", "hashes", "encoder")),
+        given("hashes", without=("images", "embeddings", "encoder")),
+        given("embeddings", without=("images", "hashes")),
+    ]
 }
 
 

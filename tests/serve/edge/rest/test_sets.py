@@ -12,6 +12,7 @@ from PIL import Image
 from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
 from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Limits, Settings
+from plumbline_wire.v1 import scoring_pb2 as pb
 
 FOREVER = {"timeout_ms": 300_000}
 TEXTS = ["a red circle", "a blue square", "a red circle", "a red circle"]
@@ -70,6 +71,35 @@ def test_images_embeddings_and_hashes_of_one_set_have_the_same_values(edge) -> N
     assert apart["frechet"] == pytest.approx(0.0, abs=1e-9)
     assert apart["frechet_floor"] > 0
     assert apart["mmd_rbf"] < 0  # unbiased: the same pairs, but for those of a member with itself
+
+
+def test_frames_are_scored_alone_and_together_alike_over_both_wires(edge) -> None:
+    images = [{"b64": base64.b64encode(each).decode()} for each in FILES]
+    text = TEXTS[0]
+    alone = edge.post("/v1/score", {"items": [{"image": image, "text": text} for image in images], **FOREVER}).json()
+    expected = [result["scores"]["clipscore"]["value"] for result in alone["results"]]
+    items = [{"frames": images, "text": text, "pool": pool} for pool in ("mean", "min", "clip4clip")]
+    found = edge.post("/v1/score", {"items": items, **FOREVER}).json()["results"]
+    mean, least, whole = (result["scores"]["clipscore"] for result in found)
+    assert mean["value"] == pytest.approx(np.mean(expected), rel=1e-12)
+    assert mean["frames"] == least["frames"] == whole["frames"]
+    assert mean["frames"]["values"] == expected
+    assert least["value"] == min(expected) == expected[mean["frames"]["worst"]]
+    vectors = edge.post("/v1/embed", {"images": images, **FOREVER}).json()["vectors"]
+    caption = edge.post("/v1/embed", {"texts": [text], **FOREVER}).json()["vectors"][0]
+    together = np.mean(vectors, axis=0) / np.linalg.norm(np.mean(vectors, axis=0))
+    assert whole["cosine"] == pytest.approx(float(together @ np.array(caption)), abs=1e-6)
+    assert whole["value"] == pytest.approx(2.5 * whole["cosine"], abs=1e-6)
+    frames = [pb.Frame(image=pb.ImageSource(data=each)) for each in FILES[1:]]
+    pools = [pb.POOL_UNSPECIFIED, pb.POOL_MIN, pb.POOL_CLIP4CLIP]
+    request = pb.ScoreRequest(
+        images={"a": pb.ImageSource(data=FILES[0])},
+        items=[pb.Item(frames=[pb.Frame(key="a"), *frames], text=text, pool=pool) for pool in pools],
+        timeout_ms=FOREVER["timeout_ms"],
+    )
+    of_grpc = [result.scores["clipscore"] for result in edge.rpc.Score(request).results]
+    assert [each.value for each in of_grpc] == [each["value"] for each in (mean, least, whole)]
+    assert list(of_grpc[0].details["frames"]["values"]) == expected
 
 
 def test_a_large_set_is_sent_in_base64_and_is_not_bound_by_the_number_of_items(edge) -> None:
