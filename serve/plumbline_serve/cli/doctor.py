@@ -1,6 +1,7 @@
 """`plumbline doctor`: what works here, what does not, and what to do about it."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from rich.table import Table
 
@@ -8,23 +9,32 @@ from plumbline_models.backends import available_backends
 from plumbline_models.core.errors import SetupError
 from plumbline_serve.assembly import make_scorers, num_cpus
 from plumbline_serve.cli.checks import Finding, look
-from plumbline_serve.cli.results import literally, paragraphs, show_table
+from plumbline_serve.cli.results import literally, paragraphs, show_json, show_table
 from plumbline_serve.cli.weights import describe, find_weights
 from plumbline_serve.settings import Settings
 
 OK, BROKEN = 0, 1
 
 
-def examine(settings: Settings) -> int:
-    """Look at everything that `plumbline serve` will need; 1 if something it cannot do without is missing."""
+def examine(settings: Settings, *, as_json: bool = False) -> int:
+    """Look at everything that `plumbline serve` will need; 1 if something it cannot do without is missing.
+
+    Args:
+        settings: What it would run with.
+        as_json: Print an object for each finding instead of a table.
+    """
     findings = [*_backends(settings), *_encoders(settings), *look(settings)]
+    status = BROKEN if any(finding.is_needed and not finding.is_fine for finding in findings) else OK
+    if as_json:
+        show_json({"findings": [asdict(finding) for finding in findings]})
+        return status
     table = Table("", "what", "found", "what to do")
     for finding in findings:
         mark = "[green]ok[/]" if finding.is_fine else "[red]no[/]" if finding.is_needed else "[yellow]-[/]"
         advice = paragraphs("" if finding.is_fine else finding.advice)
         table.add_row(mark, literally(finding.what), literally(finding.found), advice)
     show_table(table)
-    return BROKEN if any(finding.is_needed and not finding.is_fine for finding in findings) else OK
+    return status
 
 
 def _backends(settings: Settings) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -26,8 +27,8 @@ cli = typer.Typer(
     name="plumbline",
     help="Scores generated images against their prompts: alignment, misaligned words, quality.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 cli.add_typer(keys, name="keys")
 cli.command()(batch)
@@ -35,6 +36,27 @@ cli.command()(compare)
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="YAML, or preset:NAME; default: $PLUMBLINE_CONFIG.")
 ]
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def _show_version(*, is_wanted: bool) -> None:
+    if is_wanted:
+        print(f"plumbline {version('plumbline-serve')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=lambda value: _show_version(is_wanted=value), is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Scores generated images against their prompts: alignment, misaligned words, quality."""
 
 
 @cli.command()
@@ -141,12 +163,14 @@ def models(
     presets: Annotated[
         bool, typer.Option("--presets", help="List the configurations that --config preset:NAME names.")
     ] = False,
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """List what the configuration would load, where from, its licence, and whether it is there."""
     from plumbline_serve.cli.weights import show_encoders, show_presets
     from plumbline_serve.settings import load_settings
 
-    raise typer.Exit(show_presets() if presets else show_encoders(load_settings(config)))
+    raise typer.Exit(show_presets() if presets else show_encoders(load_settings(config), as_json=as_json))
 
 
 @cli.command()
@@ -166,12 +190,12 @@ def pull(
 
 
 @cli.command()
-def doctor(config: ConfigOption = None) -> None:
+def doctor(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Check devices, backends, weights and ports, and say what to do."""
     from plumbline_serve.cli import doctor as doctor_command
     from plumbline_serve.settings import load_settings
 
-    raise typer.Exit(doctor_command.examine(load_settings(config)))
+    raise typer.Exit(doctor_command.examine(load_settings(config), as_json=as_json))
 
 
 def main() -> None:

@@ -27,7 +27,10 @@ def show_json(document: Any) -> None:
 
 
 def show_table(table: Table, *lines: RenderableType) -> None:
-    """Print a table and lines below it for people; where a terminal is narrow, cells are folded, never cut.
+    """Print a table and lines below it.
+
+    On a terminal it is drawn, and where that is narrow, cells are folded, never cut. For other programs it is a line of
+    tab-separated values for each row, its headings first, and what is said below it goes to stderr.
 
     Args:
         table: With its cells.
@@ -37,6 +40,11 @@ def show_table(table: Table, *lines: RenderableType) -> None:
         OSError: They cannot be written.
     """
     _check_stdout()
+    if not sys.stdout.isatty():
+        _print_values(table)
+        for line in lines:
+            print(_plain(line), file=sys.stderr)
+        return
     for column in table.columns:
         column.overflow = "fold"
     console = Console()
@@ -44,6 +52,19 @@ def show_table(table: Table, *lines: RenderableType) -> None:
     for line in lines:
         console.print(line, soft_wrap=True)
     sys.stdout.flush()
+
+
+def _print_values(table: Table) -> None:
+    columns = [[_plain(column.header), *map(_plain, column.cells)] for column in table.columns]
+    for row in zip(*columns, strict=True):
+        print("\t".join(row))
+    sys.stdout.flush()
+
+
+def _plain(value: RenderableType) -> str:
+    """A cell as a value on one line."""
+    text = value.plain if isinstance(value, Text) else Text.from_markup(str(value)).plain
+    return " ".join(text.split())
 
 
 def literally(value: str) -> Text:

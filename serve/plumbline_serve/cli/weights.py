@@ -6,7 +6,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from rich.table import Table
 from rich.text import Text
@@ -21,7 +21,7 @@ from plumbline_models.scorers import build_each, build_scorers
 from plumbline_models.weights.embedded import EMBEDDED
 from plumbline_models.weights.licences import licence_of
 from plumbline_serve.assembly import encoders_of
-from plumbline_serve.cli.results import literally, paragraphs, show_table
+from plumbline_serve.cli.results import literally, paragraphs, show_json, show_table
 from plumbline_serve.presets import PREFIX, PRESETS
 from plumbline_serve.settings import Settings
 
@@ -94,19 +94,25 @@ def demo_warning(found: Iterable[WeightsFinding]) -> str | None:
     )
 
 
-def show_encoders(settings: Settings, seek: Seek = "here") -> int:
+def show_encoders(settings: Settings, seek: Seek = "here", *, as_json: bool = False) -> int:
     """Print a line per encoder, and per section that no encoder can be built from; loads no weights.
 
     Args:
         settings: Their scorers.
         seek: Whether what is not here is fetched first.
+        as_json: Print an object for each instead.
 
     Returns:
         0 if all weights are on this machine and usable, 1 if some would have to be fetched, or are not.
     """
     table = Table("encoder", "for", "weights", "licence", "here")
     is_complete = True
-    for found in find_weights(settings, seek):
+    looked_for = find_weights(settings, seek)
+    if as_json:
+        entries = [_entry(found, settings) for found in looked_for]
+        show_json({"models": entries})
+        return OK if all(entry["here"] for entry in entries) else SOME_MISSING
+    for found in looked_for:
         source, licence = (found.origin.source, found.origin.licence) if found.origin else ("", "")
         is_here = found.origin is not None and found.origin.is_present and found.fault is None
         here = Text("yes", "green") if is_here else Text("no: fetched at the first start", "yellow")
@@ -131,6 +137,19 @@ def show_presets() -> int:
         )
     show_table(table)
     return OK
+
+
+def _entry(found: WeightsFinding, settings: Settings) -> dict[str, Any]:
+    """One encoder as JSON has it."""
+    return {
+        "encoder": found.what,
+        "scorers": found.scorers,
+        "weights": found.origin.source if found.origin else None,
+        "licence": found.origin.licence if found.origin else None,
+        "here": found.origin is not None and found.origin.is_present and found.fault is None,
+        "demo": found.origin is not None and found.origin.source == EMBEDDED,
+        "fault": None if found.fault is None else describe(found.fault, settings),
+    }
 
 
 def _forbidden(scorers: Sequence[Scorer], settings: Settings) -> dict[str, SetupError]:

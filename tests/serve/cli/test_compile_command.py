@@ -39,7 +39,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert ran.exit_code == 0
     words = ("clip_image", "clip_text", "pixels [batch=1..64, 96, 96, 3]", "inside", "openvino engines for any devices")
     for word in words:
-        assert word in ran.stdout
+        assert word in ran.output
     return folder
 
 
