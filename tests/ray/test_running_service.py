@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from plumbline_client import Client, GrpcClient, Image, Item, ItemResult
 from plumbline_serve.cli.main import cli
+from plumbline_serve.local import Plumbline
 from plumbline_serve.settings import Limits
 from plumbline_wire.v1 import scoring_pb2 as wire
 from plumbline_wire.v1 import scoring_pb2_grpc
@@ -59,9 +60,10 @@ def samples(url: str, name: str) -> dict[tuple[tuple[str, str], ...], float]:
     }
 
 
-def test_rest_json_multipart_and_grpc_give_bit_equal_scores(service, rest, png_of):
+def test_rest_json_multipart_grpc_and_this_process_give_bit_equal_scores(service, rest, png_of, engine_cache):
     images = [png_of(seed) for seed in range(4)]
-    with Client(service.url) as multipart, GrpcClient(service.target) as rpc:
+    local = Plumbline({"cache_dir": engine_cache})
+    with Client(service.url) as multipart, GrpcClient(service.target) as rpc, local as here:
         for data, text in zip(images, TEXTS, strict=True):
             item = Item(image=Image.data(data), text=text)
             body = {"items": [{"image": {"b64": b64(data)}, "text": text}]}
@@ -69,6 +71,7 @@ def test_rest_json_multipart_and_grpc_give_bit_equal_scores(service, rest, png_o
             expected = {name: score["value"] for name, score in as_json.items()}
             assert values(multipart.score([item]).results) == [expected]
             assert values(rpc.score([item]).results) == [expected]
+            assert values(here.score([item]).results) == [expected]
 
 
 def test_raw_pixels_and_png_of_the_same_pixels_score_the_same(service, png_of, pixels_of):
