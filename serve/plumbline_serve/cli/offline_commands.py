@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML settings; default: $PLUMBLINE_CONFIG.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="YAML, or preset:NAME; default: $PLUMBLINE_CONFIG.")
+]
 
 
 def batch(
@@ -68,3 +70,26 @@ def compare(
     if report is not None:
         compare_command.write_report(comparison, sides, report)
     raise typer.Exit(compare_command.show(comparison, floors, as_json=as_json))
+
+
+def evaluate(
+    suite: Annotated[str, typer.Argument(help="scenes, tifa160, genai-bench, winoground, foil, …; see docs.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of the suite's published files; scenes need none.")] = None,
+    precision: Annotated[list[str] | None, typer.Option(help="Repeatable: a column each; default: as served.")] = None,
+    scorers: Annotated[
+        str | None, typer.Option(help="Comma-separated; default: those that the suite is about.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Reproduce a paper's table from its published files."""
+    from plumbline_serve.cli import evaluate_command
+    from plumbline_serve.cli.batch_command import names_of
+    from plumbline_serve.offline.evaluation import evaluate as measure
+    from plumbline_serve.offline.evaluation import suite_of
+    from plumbline_serve.offline.progress import metered
+    from plumbline_serve.settings import load_settings
+
+    chosen, settings = suite_of(suite), load_settings(config)
+    run = measure(chosen, data, settings, precisions=precision or (), scorers=names_of(scorers))
+    raise typer.Exit(evaluate_command.show(run(metered), as_json=as_json))
