@@ -50,13 +50,25 @@ class Published:
 class Suite(Protocol):
     """One benchmark."""
 
-    name: str
-    """As the command calls it."""
-    title: str
-    scorers: Sequence[str]
-    """That it says something about."""
-    published: Mapping[tuple[str, str], Sequence[Published]]
-    """By scorer and measure."""
+    @property
+    def name(self) -> str:
+        """As the command calls it."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+        ...
+
+    @property
+    def scorers(self) -> Sequence[str]:
+        """Those that it says something about."""
+        ...
+
+    @property
+    def published(self) -> Mapping[tuple[str, str], Sequence[Published]]:
+        """By scorer and measure."""
+        ...
 
     def read(self, folder: Path | None) -> Cases:
         """Read the files as they are published.

@@ -124,4 +124,4 @@ def uninverted(scores: Sequence[float], ranks: Sequence[float]) -> float:
     places = np.argsort(np.argsort(-np.asarray(scores), kind="stable"), kind="stable")
     pairs = list(combinations(range(len(scores)), 2))
     wrong = sum((places[i] - places[j]) * (ranks[i] - ranks[j]) < 0 for i, j in pairs)
-    return 1.0 - wrong / len(pairs)
+    return float(1.0 - wrong / len(pairs))

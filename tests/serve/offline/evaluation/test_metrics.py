@@ -37,7 +37,9 @@ def array(*numbers: float):
     ],
 )
 def test_the_threshold_for_ties_is_the_best_one(scores, human, accuracy: float, threshold: float) -> None:
-    assert best_tied_accuracy(array(*scores), array(*human)) == (pytest.approx(accuracy), threshold)
+    found = best_tied_accuracy(array(*scores), array(*human))
+    assert found[0] == pytest.approx(accuracy)
+    assert found[1] == threshold
 
 
 def by_trying_all(scores, human) -> float:

@@ -28,7 +28,7 @@ def answer(value: float, words: list[tuple[str, float]] | None = None) -> dict[s
     return found
 
 
-def figures(name: str, folder: Path, scorer: str, answers: dict[tuple[str, str | None], Any]) -> dict[str, Any]:
+def figures(name: str, folder: Path, scorer: str, answers: dict[Any, Any]) -> dict[str, Any]:
     """The figures of a suite, where each row gets the answer for its image and caption."""
     cases = suite_of(name).read(folder)
     results = [answers[row.name, row.text] for row in cases.rows]
