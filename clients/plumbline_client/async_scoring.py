@@ -21,7 +21,7 @@ from plumbline_client.errors import (
 )
 from plumbline_client.images import ImageLike
 from plumbline_client.items import Combinations, ItemLike, Threshold
-from plumbline_client.options import CallOptions
+from plumbline_client.options import CallOptions, SelectOptions, split_options
 from plumbline_client.parts import Parts
 from plumbline_client.replies import (
     EmbedReply,
@@ -30,6 +30,7 @@ from plumbline_client.replies import (
     RankReply,
     ScorerEntry,
     ScoreReply,
+    SelectReply,
 )
 from plumbline_client.requests import Request
 from plumbline_client.rewards import Rewards, RewardsRequest
@@ -83,6 +84,18 @@ class AsyncScoring(ABC):
         return await self._send(
             requests.RankRequest(query, candidates, scorer=scorer, combine=combine, top_k=top_k), options
         )
+
+    async def select(
+        self,
+        text: str,
+        images: Iterable[ImageLike],
+        *,
+        combine: Combinations | None = None,
+        **options: Unpack[SelectOptions],
+    ) -> SelectReply:
+        """Choose one of N images for a text; see `SyncScoring.select`."""
+        chosen, call = split_options(options)
+        return await self._send(requests.SelectRequest(text, images, chosen, combine), call)
 
     async def embed(
         self,

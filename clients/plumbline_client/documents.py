@@ -56,6 +56,7 @@ def items_document(items: Sequence[Item]) -> Document:
             questions=[_question(each) for each in item.questions] or None,
             frames=[keys.get(id(frame), frame) for frame in item.frames] or None,
             pool=item.pool if item.frames and item.pool != "mean" else None,
+            group=item.group,
         )
         for item in items
     ]

@@ -51,7 +51,7 @@ def encode(request: Request[Any], call: Call) -> Message:
         UsageError: A value does not fit its field.
         DeadlineError: The call's time is over.
     """
-    document = {} if request.method == "GET" else call.document(request)
+    document = call.document(request) if request.method == "POST" else {}
     try:
         return write_message(RPCS[type(request)].request, document)
     except (TypeError, ValueError) as error:
@@ -217,6 +217,14 @@ def _renamed_vector(embedding: Document) -> Document:
     return {{"float32_le": "data"}.get(name, name): value for name, value in embedding.items()}
 
 
+def _by_image(selection: Document) -> Document:
+    """Put values and probabilities in lists of their own; null where there is none."""
+    each = selection["values"]
+    drawn = [value.get("probability") for value in each]
+    chances = {"probabilities": drawn} if any(chance is not None for chance in drawn) else {}
+    return selection | {"values": [value.get("value") for value in each]} | chances
+
+
 def _readiness(health: Document) -> Document:
     return {"status": "ready" if health["value"] == _SERVING else "not_ready"}
 
@@ -230,6 +238,7 @@ _RESHAPED: Mapping[type[Message], Callable[[Document], Document]] = {
     pb.ItemVerdict: _with_status,
     pb.ScoreValue: _flat,
     pb.Embedding: _renamed_vector,
+    pb.SelectReply: _by_image,
     wrappers_pb2.Int32Value: _readiness,
 }
 """Messages that REST has in another form."""
@@ -238,6 +247,7 @@ RPCS: Mapping[type[Request[Any]], Rpc] = {
     requests.ScoreRequest: Rpc(_method("Score"), pb.ScoreRequest, pb.ScoreReply),
     requests.FilterRequest: Rpc(_method("Filter"), pb.FilterRequest, pb.FilterReply),
     requests.RankRequest: Rpc(_method("Rank"), pb.RankRequest, pb.RankReply),
+    requests.SelectRequest: Rpc(_method("Select"), pb.SelectRequest, pb.SelectReply),
     requests.EmbedRequest: Rpc(_method("Embed"), pb.EmbedRequest, pb.EmbedReply),
     requests.ListScorersRequest: Rpc(_method("ListScorers"), pb.ListScorersRequest, pb.ListScorersReply),
     requests.ListModelsRequest: Rpc(_method("ListModels"), pb.ListModelsRequest, pb.ListModelsReply),

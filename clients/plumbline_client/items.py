@@ -44,6 +44,7 @@ class Item:
         frames: Of a video, in its order, in place of the image; at most 64.
         pool: How the values of frames become one: their `mean`; `min`, that of the worst frame; or `clip4clip`, that of
             the frames' mean encoding where a scorer compares encodings, and the mean elsewhere.
+        group: The class that a calibration with groups has a threshold for.
     """
 
     image: Image | None
@@ -55,6 +56,7 @@ class Item:
     questions: tuple[Question, ...]
     frames: tuple[Image, ...]
     pool: Literal["mean", "min", "clip4clip"]
+    group: str | None
 
     def __init__(
         self,
@@ -68,16 +70,18 @@ class Item:
         questions: Iterable[Question | str] = (),
         frames: Iterable[ImageLike] = (),
         pool: Literal["mean", "min", "clip4clip"] = "mean",
+        group: str | None = None,
         **unknown: Never,
     ) -> None:
         if unknown:
             raise UsageError(_unknown(next(iter(unknown))))
-        for name, value in (("text", text), ("id", id)):
+        for name, value in (("text", text), ("id", id), ("group", group)):
             if value is not None and not isinstance(value, str):
                 raise UsageError(f"The {name} of an item must be a str; this is {_kind(value)}.")
         object.__setattr__(self, "image", None if image is None else image_of(image))
         object.__setattr__(self, "text", text)
         object.__setattr__(self, "id", id)
+        object.__setattr__(self, "group", group)
         object.__setattr__(self, "references", _texts(references, "The references of an item"))
         object.__setattr__(self, "reference_image", None if reference_image is None else image_of(reference_image))
         object.__setattr__(self, "phrases", _texts(phrases, "The phrases of an item"))
@@ -92,7 +96,7 @@ ItemLike: TypeAlias = Item | tuple[ImageLike | None, str | None] | ImageLike
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """One condition of a filter; both bounds are inclusive, at least one is set."""
+    """One condition of a filter: bounds, both inclusive, or a calibration in their place."""
 
     scorer: str
     """Or a combination of the call."""
@@ -100,6 +104,8 @@ class Threshold:
     max: float | None = None
     min_words: int | None = None
     """Fewest words of a text that the value is trusted for; an item with fewer is rejected, and `reasons` says so."""
+    calibration: str | None = None
+    """One of this scorer, by name (`calibrate`): its threshold must be met."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """What can be set, for a client and for one call."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Literal, TypeAlias, TypedDict, get_args
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 from plumbline_client.errors import UsageError
 from plumbline_client.retry import RetryPolicy
@@ -43,6 +43,30 @@ class CallOptions(TypedDict, total=False):
     """Of this call, in place of the client's."""
     request_id: str
     """Names the call in the service's logs; default: a random one."""
+
+
+class SelectOptions(CallOptions, total=False):
+    """What a selection can be told beside that."""
+
+    scorer: str | None
+    """Or a combination; None: the only combination, else the first loaded scorer of an image and a text."""
+    correlation: float | None
+    """Of the score with what people want, within prompts; None: nothing is certified."""
+    correlation_interval: tuple[float, float] | None
+    """Its lower and upper end; the lower one is used."""
+    temperature: float | None
+    """An image is drawn by the softmax of score over temperature; None: the best is chosen."""
+    seed: int | None
+    """Of the draw; None: any."""
+
+
+class CalibrateOptions(CallOptions, total=False):
+    """What a calibration can be told beside that."""
+
+    groups: Sequence[str] | None
+    """The group of each score, such as the class of its prompt."""
+    confidence: float | None
+    """The promise holds for such a share of calibrations; None: on average over them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +128,14 @@ def check_priority(priority: Priority) -> Priority:
     if priority not in get_args(Priority):
         raise UsageError(f"A priority is one of {', '.join(get_args(Priority))}; this is {priority!r}.")
     return priority
+
+
+def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], CallOptions]:
+    """Part the options of a method into its own, and those that every call has; what nobody knows is every call's."""
+    own = {*SelectOptions.__annotations__, *CalibrateOptions.__annotations__} - {*CallOptions.__annotations__}
+    chosen = {name: value for name, value in options.items() if name in own}
+    call: Any = {name: value for name, value in options.items() if name not in own}
+    return chosen, call
 
 
 def check_call_options(options: CallOptions) -> None:

@@ -8,6 +8,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+from urllib.parse import quote
 
 from pydantic import BaseModel
 from typing_extensions import Self
@@ -29,16 +30,21 @@ from plumbline_client.items import (
 from plumbline_client.joining import join_ranking, join_results, join_vectors
 from plumbline_client.problems import ReplyModel
 from plumbline_client.replies import (
+    Calibration,
+    CalibrationsReply,
+    Deleted,
     EmbedReply,
     FilterReply,
     ModelsReply,
     RankReply,
     ScoreReply,
     ScorersReply,
+    SelectReply,
 )
 
 T = TypeVar("T", bound=BaseModel)
 R = TypeVar("R", ScoreReply, FilterReply)
+CALIBRATIONS = "/v1/calibrations"
 
 
 class Request(Generic[T]):
@@ -48,7 +54,7 @@ class Request(Generic[T]):
     """
 
     method: ClassVar[str] = "POST"
-    path: ClassVar[str]
+    path: str
     reply: type[T]
     entries: Sequence[Any] = ()
     """Items, images or texts between which it may be cut; none where it stays whole."""
@@ -189,6 +195,56 @@ class RankRequest(Request[RankReply]):
         """Make `text` and `images`, or `image` and `texts`; `scorer`, `combine` and `top_k`."""
         query = dict(zip(self._names, (self.base[0], list(self.entries)), strict=True))
         return query | given(scorer=self._scorer, top_k=self._top_k) | combine_document(self._combine)
+
+
+class SelectRequest(Request[SelectReply]):
+    """Choose one of N images for a text."""
+
+    path = "/v1/select"
+    reply = SelectReply
+
+    def __init__(self, text: str, images: Iterable[ImageLike], chosen: Document, combine: Combinations | None) -> None:
+        interval = chosen.pop("correlation_interval", None)
+        self._text = text
+        self._images = images_of(images)
+        self._chosen = given(**chosen, correlation_interval=None if interval is None else list(interval))
+        self._combine = combinations_of(combine)
+
+    def document(self) -> Document:
+        """Make `text`, `images`, `combine`, and what was chosen of the other fields."""
+        return {"text": self._text, "images": self._images} | self._chosen | combine_document(self._combine)
+
+
+class CalibrateRequest(Request[Calibration]):
+    """Find a threshold from labelled scores, and keep it; REST alone has it."""
+
+    path = CALIBRATIONS
+    reply = Calibration
+
+    def __init__(self, document: Document) -> None:
+        self._document = given(**document)
+
+    def document(self) -> Document:
+        """Make every field that is given."""
+        return self._document
+
+
+class ListCalibrationsRequest(Request[CalibrationsReply]):
+    """List the calibrations that are kept; REST alone has it."""
+
+    method = "GET"
+    path = CALIBRATIONS
+    reply = CalibrationsReply
+
+
+class DeleteCalibrationRequest(Request[Deleted]):
+    """Forget a calibration; REST alone has it."""
+
+    method = "DELETE"
+    reply = Deleted
+
+    def __init__(self, name: str) -> None:
+        self.path = f"{CALIBRATIONS}/{quote(name, safe='')}"
 
 
 class EmbedRequest(Request[EmbedReply]):

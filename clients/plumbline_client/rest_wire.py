@@ -59,7 +59,7 @@ def encode(request: Request[Any], call: Call) -> HttpRequest:
         UsageError: A number or a text cannot be written as JSON.
         DeadlineError: The call's time is over.
     """
-    if request.method == "GET":
+    if request.method != "POST":
         return HttpRequest(request.method, request.path, call.headers, None)
     parts: Parts = {}
     try:

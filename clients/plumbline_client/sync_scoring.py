@@ -19,7 +19,7 @@ from plumbline_client.errors import (
 )
 from plumbline_client.images import ImageLike
 from plumbline_client.items import Combinations, ItemLike, Threshold
-from plumbline_client.options import CallOptions
+from plumbline_client.options import CallOptions, SelectOptions, split_options
 from plumbline_client.parts import Parts
 from plumbline_client.replies import (
     EmbedReply,
@@ -28,6 +28,7 @@ from plumbline_client.replies import (
     RankReply,
     ScorerEntry,
     ScoreReply,
+    SelectReply,
 )
 from plumbline_client.requests import Request
 from plumbline_client.rewards import Rewards, RewardsRequest
@@ -118,6 +119,29 @@ class SyncScoring(ABC):
             Best first, ties by index.
         """
         return self._send(requests.RankRequest(query, candidates, scorer=scorer, combine=combine, top_k=top_k), options)
+
+    def select(
+        self,
+        text: str,
+        images: Iterable[ImageLike],
+        *,
+        combine: Combinations | None = None,
+        **options: Unpack[SelectOptions],
+    ) -> SelectReply:
+        """Choose one of N images for a text, and say what that is certain to gain.
+
+        Args:
+            text: What the image should show.
+            images: What to choose from.
+            combine: By the name that `scorer` may give.
+            options: `scorer`, `correlation`, `correlation_interval`, `temperature`, `seed`; `timeout_ms`, `priority`,
+                `request_id`.
+
+        Returns:
+            The index of the chosen one, with all values.
+        """
+        chosen, call = split_options(options)
+        return self._send(requests.SelectRequest(text, images, chosen, combine), call)
 
     def embed(
         self,

@@ -26,6 +26,8 @@ from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.free_memory import FreeMemory
 from plumbline_serve.metrics import Instruments, exposition
 from plumbline_serve.requests.admission import Admission
+from plumbline_serve.requests.binding import Bindings
+from plumbline_serve.requests.calibrating import Calibrations
 from plumbline_serve.requests.images import DecodedImages
 from plumbline_serve.requests.looks import ImageLooks
 from plumbline_serve.requests.pipeline import Pipeline
@@ -255,8 +257,10 @@ def assemble(
     async def scrape_alone() -> bytes:
         return exposition([instruments.snapshot()])
 
-    service = CoreService(pipeline, compute, exposition=scrape or scrape_alone)
-    return Assembly(settings, service, instruments, scorers, tools, bytes_in_flight, Store(settings.store))
+    store = Store(settings.store)
+    calibrations = Calibrations(store, Bindings.of(settings.images))
+    service = CoreService(pipeline, compute, exposition=scrape or scrape_alone, calibrations=calibrations)
+    return Assembly(settings, service, instruments, scorers, tools, bytes_in_flight, store)
 
 
 def _tools_over(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Score
 from plumbline_models.core.questions import Question
+from plumbline_serve.decision_messages import Calibration, CalibrationRequest
 from plumbline_serve.request_context import Priority
 
 
@@ -85,6 +86,8 @@ class Item:
     """Of a video, in place of the image; each named as `image` is."""
     pool: Pool = "mean"
     """How the values of frames become one."""
+    group: str | None = None
+    """The class that calibrations with groups have a threshold for; None: the threshold of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ class ScoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """One condition of a filter; both bounds are inclusive, at least one is set."""
+    """One condition of a filter: bounds, both inclusive, or a calibration in their place."""
 
     scorer: str
     """Or a combination of the request."""
@@ -132,6 +135,8 @@ class Threshold:
     max: float | None = None
     min_words: int | None = None
     """Fewest words of a text that the scorer's value is trusted for; one with fewer is rejected."""
+    calibration: str | None = None
+    """One of this scorer, by name, whose threshold must be met; without bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +176,27 @@ class EmbedRequest:
     texts: Sequence[str] = ()
     scorer: str | None = None
     """Whose encoder to use; None: the first loaded scorer with a text encoder."""
+    timeout_ms: float | None = None
+    priority: Priority = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class SelectRequest:
+    """Choose one of N images for a text, and say what the choice is certain to gain."""
+
+    text: str
+    images: Sequence[ImageSource]
+    scorer: str | None = None
+    """As for a ranking."""
+    combine: Mapping[str, Combination] = field(default_factory=dict)
+    correlation: float | None = None
+    """Of the value with what people want, within prompts; None: nothing is certified."""
+    correlation_interval: Sequence[float] | None = None
+    """Its lower and upper end; the lower one is used."""
+    temperature: float | None = None
+    """None: the best. Else one is drawn by the softmax of value over temperature."""
+    seed: int | None = None
+    """Of the draw; None: every draw is another."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
 
@@ -268,6 +294,31 @@ class RankReply:
 
 
 @dataclass(frozen=True, slots=True)
+class SelectReply:
+    """What was chosen, and what that is worth."""
+
+    index: int | None
+    """Of the chosen image, from 0; null: none could be scored."""
+    scorer: str
+    """The scorer or combination that chose."""
+    values: Sequence[float | None]
+    """By image; null for one that could not be scored."""
+    certified_gain: float | None
+    """The least that the best of so many gains in what people want, in its standard deviations; null: not certified."""
+    max_certified_n: int | None
+    """The largest number of images to choose from that is certain to gain anything; null without a correlation."""
+    overoptimised: bool | None
+    """Whether these are more than that; null without a correlation."""
+    errors: Mapping[int, PlumblineError]
+    """What could not be scored, by index; absent where there is none."""
+    timing_ms: Timing
+    probabilities: Sequence[float | None] = ()
+    """By image, that it was drawn; absent without a temperature."""
+    truncated: bool = False
+    """True where the scorer did not read the end of the text; else absent."""
+
+
+@dataclass(frozen=True, slots=True)
 class EmbedReply:
     """Unit-norm vectors in the order of the images or texts."""
 
@@ -337,17 +388,19 @@ class EncoderEntry:
     """True of a demonstration network of the package; else absent."""
 
 
-Request: TypeAlias = ScoreRequest | FilterRequest | RankRequest | EmbedRequest
-Reply: TypeAlias = ScoreReply | FilterReply | RankReply | EmbedReply
+Request: TypeAlias = ScoreRequest | FilterRequest | RankRequest | SelectRequest | EmbedRequest | CalibrationRequest
+Reply: TypeAlias = ScoreReply | FilterReply | RankReply | SelectReply | EmbedReply | Calibration
 
 
 def errors_of(reply: Reply) -> Iterator[tuple[str, PlumblineError]]:
     """What failed in a reply: the place, from 0, with the scorer where it is one of several, and why."""
     match reply:
-        case RankReply(errors=errors):
+        case RankReply(errors=errors) | SelectReply(errors=errors):
             yield from ((str(index), error) for index, error in errors.items())
         case EmbedReply(vectors=vectors):
             yield from ((str(i), each) for i, each in enumerate(vectors) if isinstance(each, PlumblineError))
+        case Calibration():
+            return
         case _:
             for index, result in enumerate(reply.results):
                 if isinstance(result, ItemFailure):

@@ -157,7 +157,7 @@ class GrpcServer(scoring_pb2_grpc.ScoringServicer):
         handler = self.handlers.pop(0) if len(self.handlers) > 1 else self.handlers[0]
         return await handler(request, context)
 
-    Score = Rank = Filter = Embed = ListScorers = ListModels = _handle
+    Score = Rank = Select = Filter = Embed = ListScorers = ListModels = _handle
 
     async def ScoreStream(self, requests: Any, context: grpc.aio.ServicerContext) -> Any:  # noqa: N802 - the schema's
         self.metadata.append(dict(context.invocation_metadata()))

@@ -55,6 +55,7 @@ from plumbline_serve.edge.rest.app import create_app
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.settings import Settings
 from plumbline_wire.v1 import scoring_pb2_grpc
+from tests.decisions import SmallDecisions
 from tests.keys import add_key
 
 KEY = "a-key-of-the-tests"
@@ -72,13 +73,14 @@ def weigh(source: str | messages.ImageSource | None) -> float:
     return sum(source.data) / 7
 
 
-class CountingService:
+class CountingService(SmallDecisions):
     """Scores bytes by their sum; remembers requests."""
 
     is_ready = True
     groups: dict[str, GroupState] = {}  # noqa: RUF012 - none are added
 
     def __init__(self) -> None:
+        super().__init__()
         self.requests: list[Any] = []
 
     async def score(self, request: messages.ScoreRequest, caller: Caller = ANYONE) -> messages.ScoreReply:
@@ -177,6 +179,7 @@ class Servicer(health_pb2_grpc.HealthServicer):
 
     def __init__(self, edge: GrpcEdge) -> None:
         self.Score, self.Filter, self.Rank, self.Embed = edge.score, edge.filter, edge.rank, edge.embed
+        self.Select = edge.select
         self.ListScorers, self.ListModels = edge.list_scorers, edge.list_models
         self.ScoreStream, self.Check, self.Watch = edge.score_stream, edge.check, edge.watch
 
@@ -213,6 +216,7 @@ def running(tmp_path_factory) -> Iterator[Running]:
     add_key(keys, "operator-key", scopes=("admin",))
     for kind in (Client, AsyncClient, GrpcClient, AsyncGrpcClient):
         add_key(keys, f"poor-{kind.__name__.lower()}", rate="1/day")
+    add_key(keys, "deciding-key", scopes=("score", "decide"))
     settings = Settings(auth=AuthSettings(keys_file=keys))
     is_up: Future[None] = Future()
 
@@ -375,6 +379,55 @@ async def test_filter_rank_embed_and_the_lists_are_understood(ask) -> None:
     (encoder,) = await ask("models")
     assert (encoder.key, encoder.notes) == ("counting", {"note": "n"})
     assert await ask("ready", change={"api_key": None}) is True
+
+
+async def test_a_selection_gets_through_and_is_understood(ask, running) -> None:
+    images = [Image.data(b"a"), Image.url("http://x/y"), Image.data(b"abc")]
+    combine = {"r": Combination("sum", [Term("weight")])}
+    options = {"correlation": 0.5, "correlation_interval": (0.4, 0.6), "temperature": 0.1, "seed": 7}
+    chosen = await ask("select", "a fox", images, scorer="r", combine=combine, priority="batch", **options)
+    assert (chosen.index, chosen.scorer, chosen.values) == (2, "r", (1 / 3, None, 1.0))
+    assert (chosen.certified_gain, chosen.max_certified_n, chosen.overoptimised) == (0.5 / 3, 2, False)
+    assert chosen.probabilities == (1 / 3, None, 1 / 3)
+    assert [(failure.index, failure.error.code) for failure in chosen.errors] == [(1, "image_undecodable")]
+    request = running.service.selected[-1]
+    assert (request.text, len(request.images), request.priority) == ("a fox", 3, "batch")
+    assert request.combine == {"r": messages.Combination("sum", [messages.Term("weight")])}
+    found = (request.correlation, tuple(request.correlation_interval), request.temperature, request.seed)
+    assert found == (0.5, (0.4, 0.6), 0.1, 7)
+    plain = await ask("select", "a fox", [Image.data(b"")])
+    assert (plain.certified_gain, plain.max_certified_n, plain.overoptimised) == (None, None, None)
+    assert (plain.values, plain.probabilities, plain.errors) == ((0.0,), (), ())
+
+
+async def test_a_calibration_is_named_in_a_condition_and_an_item_names_its_group(ask, running) -> None:
+    await ask("filter", [Item(Image.data(b"a"), group="g")], [Threshold("weight", calibration="launch")])
+    request = running.service.requests[-1]
+    assert request.policy == [messages.Threshold("weight", calibration="launch")]
+    assert request.items[0].group == "g"
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+async def test_calibrations_are_kept_listed_and_deleted_over_rest(ask, running) -> None:
+    key = {"api_key": "deciding-key"}
+    labelled = ("weight", [0.1, 1 / 3], [True, False])
+    with pytest.raises(ForbiddenError, match="decide"):
+        await ask("calibrate", "launch", *labelled, alpha=0.05, direction="keep_good")
+    options = {"groups": ["x", "y"], "confidence": 0.9}
+    made = await ask("calibrate", "launch", *labelled, alpha=0.05, direction="keep_good", change=key, **options)
+    request = running.service.calibrated[-1]
+    assert (request.scores, request.labels, request.groups) == ([0.1, 1 / 3], [True, False], ["x", "y"])
+    assert (made.name, made.threshold, made.k, made.detail, made.confidence) == ("launch", None, 20, "Too few.", 0.9)
+    assert (made.bound_to.weights, made.bound_to.conventions) == ("00", {"scale": "2"})
+    assert made.groups["y"].threshold == 1 / 3
+    assert [each.name for each in await ask("calibrations")] == ["launch"]
+    with pytest.raises(ForbiddenError, match="decide"):
+        await ask("delete_calibration", "launch")
+    await ask("delete_calibration", "launch", change=key)
+    with pytest.raises(InvalidRequestError) as unknown:
+        await ask("delete_calibration", "launch", change=key)
+    assert (unknown.value.code, unknown.value.problem.status) == ("unknown_artefact", 404)
+    assert await ask("calibrations") == ()
 
 
 async def test_refusals_are_the_same_over_both_protocols(ask, kind) -> None:

@@ -29,7 +29,7 @@ THIRD = 1 / 3  # has no short decimal form
 TINY = 5e-324  # the least double
 VECTOR = array("f", [0.6, -0.8])
 ITEMS = [Item(Image.data(b"a"), "a red fox", id="1"), Item(Image.data(b"b"), "a red fox")]
-METHODS = ["score", "filter", "rank", "embed", "scorers", "models", "ready"]
+METHODS = ["score", "filter", "rank", "select", "embed", "scorers", "models", "ready"]
 
 FAULT = {
     "type": "t/image-undecodable",

@@ -84,6 +84,7 @@ _SCALARS: dict[int, Callable[[], st.SearchStrategy[Any]]] = {
     FieldDescriptor.TYPE_BYTES: image_bytes,
     FieldDescriptor.TYPE_BOOL: st.booleans,
     FieldDescriptor.TYPE_DOUBLE: numbers,
+    FieldDescriptor.TYPE_UINT64: lambda: st.integers(0, 2**64 - 1),
     FieldDescriptor.TYPE_UINT32: lambda: st.one_of(st.integers(0, 9), st.integers(0, 2**32 - 1)),
     FieldDescriptor.TYPE_ENUM: lambda: st.one_of(st.integers(0, 4), st.integers(-(2**31), 2**31 - 1)),
 }
@@ -122,6 +123,8 @@ def _make_sound(request: Any) -> None:
     match request:
         case pb.RankRequest():
             _make_ranking_sound(request)
+        case pb.SelectRequest():
+            _make_selection_sound(request)
         case pb.EmbedRequest():
             _make_embedding_sound(request)
         case _:
@@ -171,6 +174,16 @@ def _make_ranking_sound(request: pb.RankRequest) -> None:
         request.image.SetInParent()
 
 
+def _make_selection_sound(request: pb.SelectRequest) -> None:
+    for name in ("scorer", "correlation", "correlation_interval"):
+        request.ClearField(name)
+    if not 0 < request.temperature < 1e6:
+        request.ClearField("temperature")
+    if request.seed >= 2**53:
+        request.ClearField("seed")
+    request.text += "a"
+
+
 def _make_embedding_sound(request: pb.EmbedRequest) -> None:
     request.ClearField("scorer")
     if request.images:
@@ -196,6 +209,7 @@ def _make_policy_sound(policy: Any) -> None:
         threshold.scorer = SCORERS[index % len(SCORERS)]
         threshold.ClearField("min_words")
         threshold.ClearField("max")
+        threshold.ClearField("calibration")
         if not math.isfinite(threshold.min):
             threshold.ClearField("min")
         threshold.min += 0.0

@@ -53,6 +53,7 @@ class Servicer:
 
     def __init__(self, edge: GrpcEdge) -> None:
         self.Score, self.Filter, self.Rank, self.Embed = edge.score, edge.filter, edge.rank, edge.embed
+        self.Select = edge.select
         self.ListScorers, self.ListModels, self.ScoreStream = edge.list_scorers, edge.list_models, edge.score_stream
 
 
@@ -103,7 +104,8 @@ def opened(cache_dir: Path, **changes: Any) -> Iterator[Served]:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(WAIT_S)
 
     stack = AsyncExitStack()
-    chosen = Settings(backend="fake", precision="fp32", limits=LIMITS, caches=CACHES, cache_dir=cache_dir, **changes)
+    options = {"limits": LIMITS, "caches": CACHES, "store": f"sqlite:///{cache_dir}/store.db", **changes}
+    chosen = Settings(backend="fake", precision="fp32", cache_dir=cache_dir, **options)
     client, port = run(_serve(stack, chosen))
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:

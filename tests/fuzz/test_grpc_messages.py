@@ -21,6 +21,7 @@ RPCS: dict[str, tuple[type[Any], type[Any]]] = {
     "Score": (pb.ScoreRequest, pb.ScoreReply),
     "Rank": (pb.RankRequest, pb.RankReply),
     "Filter": (pb.FilterRequest, pb.FilterReply),
+    "Select": (pb.SelectRequest, pb.SelectReply),
     "Embed": (pb.EmbedRequest, pb.EmbedReply),
 }
 CODES = {kind.code: kind.status for kind in error_classes()}
@@ -46,6 +47,11 @@ def check_reply(request: Any, reply: Any) -> None:
         case pb.ScoreReply() | pb.FilterReply():
             named = [item.id if item.HasField("id") else str(index) for index, item in enumerate(request.items)]
             assert [result.id for result in reply.results] == named
+        case pb.SelectReply():
+            failed = [each.index for each in reply.errors]
+            assert [i for i, each in enumerate(reply.values) if not each.HasField("value")] == failed
+            assert len(reply.values) == len(request.images)
+            assert reply.HasField("index") == (len(failed) < len(reply.values))
         case pb.RankReply():
             num_candidates = max(len(request.images), len(request.texts), 1)
             placed = [place.index for place in reply.ranking] + [each.index for each in reply.errors]

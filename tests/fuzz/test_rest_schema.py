@@ -21,9 +21,13 @@ from schemathesis.specs.openapi.checks import (
 from tests.fuzz.inputs import SCORERS, image_bytes
 from tests.fuzz.served import NUM_CASES, Served, cases, check_problems
 
-POSTS = ("/v1/score", "/v1/rank", "/v1/filter", "/v1/embed", "/v1/sets/diversity", "/v1/sets/distance")
-GETS = ("/v1/scorers", "/v1/models", "/livez", "/readyz", "/metrics")
-BODILESS = (("POST", "/v1/admin/reload"), *(("GET", path) for path in GETS))
+POSTS = (
+    *("/v1/score", "/v1/rank", "/v1/filter", "/v1/embed", "/v1/select", "/v1/calibrations"),
+    *("/v1/sets/diversity", "/v1/sets/distance"),
+)
+GETS = ("/v1/scorers", "/v1/models", "/v1/calibrations", "/livez", "/readyz", "/metrics")
+NAMED = tuple((method, "/v1/calibrations/{name}") for method in ("GET", "DELETE"))
+BODILESS = (("POST", "/v1/admin/reload"), *(("GET", path) for path in GETS), *NAMED)
 CHECKS: list[Any] = [
     content_type_conformance,
     negative_data_rejection,
@@ -33,6 +37,8 @@ CHECKS: list[Any] = [
 ]
 BEYOND_SCHEMAS = (
     "a min below its max",
+    "entries for",
+    "the correlation between its ends",
     "one entry for each member",
     "as the first encoding has",
     "as a has",
@@ -81,6 +87,9 @@ def _make_sound(document: Any, image: str) -> None:
             part.pop(name, None)
         if "scorer" in part:
             part["scorer"] = SCORERS[0]
+        if "labels" in part and isinstance(part.get("scores"), list):
+            part["labels"] = [index % 2 == 0 for index in range(len(part["scores"]))]
+            part.pop("groups", None)
         if part.get("items") == []:
             part["items"] = [{"image": {"b64": image}, "text": "a red circle"}]
 

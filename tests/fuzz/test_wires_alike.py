@@ -91,7 +91,7 @@ def _source(source: pb.ImageSource, parts: Parts) -> dict[str, Any]:
 
 def _item(item: Any, parts: Parts) -> dict[str, Any]:
     document: dict[str, Any] = {}
-    for name in ("id", "text"):
+    for name in ("id", "text", "group"):
         if item.HasField(name):
             document[name] = getattr(item, name)
     for name in ("references", "phrases"):

@@ -246,6 +246,7 @@ class Item(_message.Message):
     QUESTIONS_FIELD_NUMBER: _builtins.int
     FRAMES_FIELD_NUMBER: _builtins.int
     POOL_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the caller, repeated in the result; unset: the item's index in decimal."""
     image_key: _builtins.str
@@ -255,6 +256,8 @@ class Item(_message.Message):
     reference_image_key: _builtins.str
     pool: Global___Pool.ValueType
     """How the values of frames become one."""
+    group: _builtins.str
+    """The class that a calibration with groups has a threshold for, at most 128 characters."""
     @_builtins.property
     def image(self) -> Global___ImageSource:
         """An image of this item alone."""
@@ -291,11 +294,14 @@ class Item(_message.Message):
         questions: _abc.Iterable[Global___Question] | None = ...,
         frames: _abc.Iterable[Global___Frame] | None = ...,
         pool: Global___Pool.ValueType = ...,
+        group: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_id", b"_id", "_text", b"_text", "id", b"id", "image", b"image", "image_key", b"image_key", "image_ref", b"image_ref", "reference_image", b"reference_image", "reference_image_key", b"reference_image_key", "reference_image_ref", b"reference_image_ref", "text", b"text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_id", b"_id", "_text", b"_text", "group", b"group", "id", b"id", "image", b"image", "image_key", b"image_key", "image_ref", b"image_ref", "reference_image", b"reference_image", "reference_image_key", b"reference_image_key", "reference_image_ref", b"reference_image_ref", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_id", b"_id", "_text", b"_text", "frames", b"frames", "id", b"id", "image", b"image", "image_key", b"image_key", "image_ref", b"image_ref", "phrases", b"phrases", "pool", b"pool", "questions", b"questions", "reference_image", b"reference_image", "reference_image_key", b"reference_image_key", "reference_image_ref", b"reference_image_ref", "references", b"references", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_id", b"_id", "_text", b"_text", "frames", b"frames", "group", b"group", "id", b"id", "image", b"image", "image_key", b"image_key", "image_ref", b"image_ref", "phrases", b"phrases", "pool", b"pool", "questions", b"questions", "reference_image", b"reference_image", "reference_image_key", b"reference_image_key", "reference_image_ref", b"reference_image_ref", "references", b"references", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
+    _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
     _WhichOneofReturnType__id: _TypeAlias = _typing.Literal["id"]  # noqa: Y015
     _WhichOneofArgType__id: _TypeAlias = _typing.Literal["_id", b"_id"]  # noqa: Y015
     _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
@@ -304,6 +310,8 @@ class Item(_message.Message):
     _WhichOneofArgType_image_ref: _TypeAlias = _typing.Literal["image_ref", b"image_ref"]  # noqa: Y015
     _WhichOneofReturnType_reference_image_ref: _TypeAlias = _typing.Literal["reference_image_key", "reference_image"]  # noqa: Y015
     _WhichOneofArgType_reference_image_ref: _TypeAlias = _typing.Literal["reference_image_ref", b"reference_image_ref"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__id) -> _WhichOneofReturnType__id | None: ...
     @_typing.overload
@@ -1008,7 +1016,7 @@ Global___Policy: _TypeAlias = Policy  # noqa: Y015
 
 @_typing.final
 class Threshold(_message.Message):
-    """One condition; both bounds are inclusive, at least one is set."""
+    """One condition: bounds, both inclusive, or a calibration in their place."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1016,6 +1024,7 @@ class Threshold(_message.Message):
     MIN_FIELD_NUMBER: _builtins.int
     MAX_FIELD_NUMBER: _builtins.int
     MIN_WORDS_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
     scorer: _builtins.str
     """Or a combination of the request."""
     min: _builtins.float
@@ -1024,6 +1033,8 @@ class Threshold(_message.Message):
     """Fewest words, punctuation apart, of a text that the value is trusted for, at least 1: an item with fewer is
     rejected, and `reasons` says so. A text without words scores fclipscore 0, its best.
     """
+    calibration: _builtins.str
+    """One of this scorer, by name (REST's /v1/calibrations): its threshold must be met."""
     def __init__(
         self,
         *,
@@ -1031,17 +1042,22 @@ class Threshold(_message.Message):
         min: _builtins.float | None = ...,
         max: _builtins.float | None = ...,
         min_words: _builtins.int | None = ...,
+        calibration: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "_min_words", b"_min_words", "max", b"max", "min", b"min", "min_words", b"min_words"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_calibration", b"_calibration", "_max", b"_max", "_min", b"_min", "_min_words", b"_min_words", "calibration", b"calibration", "max", b"max", "min", b"min", "min_words", b"min_words"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "_min_words", b"_min_words", "max", b"max", "min", b"min", "min_words", b"min_words", "scorer", b"scorer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_calibration", b"_calibration", "_max", b"_max", "_min", b"_min", "_min_words", b"_min_words", "calibration", b"calibration", "max", b"max", "min", b"min", "min_words", b"min_words", "scorer", b"scorer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__calibration: _TypeAlias = _typing.Literal["calibration"]  # noqa: Y015
+    _WhichOneofArgType__calibration: _TypeAlias = _typing.Literal["_calibration", b"_calibration"]  # noqa: Y015
     _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
     _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
     _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
     _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
     _WhichOneofReturnType__min_words: _TypeAlias = _typing.Literal["min_words"]  # noqa: Y015
     _WhichOneofArgType__min_words: _TypeAlias = _typing.Literal["_min_words", b"_min_words"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__calibration) -> _WhichOneofReturnType__calibration | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
     @_typing.overload
@@ -1357,6 +1373,211 @@ class IndexedError(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IndexedError: _TypeAlias = IndexedError  # noqa: Y015
+
+@_typing.final
+class SelectRequest(_message.Message):
+    """------------------------------------------------------------------------------------------------------- select"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class CombineEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Combination: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Combination | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    SCORER_FIELD_NUMBER: _builtins.int
+    COMBINE_FIELD_NUMBER: _builtins.int
+    CORRELATION_FIELD_NUMBER: _builtins.int
+    CORRELATION_INTERVAL_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    scorer: _builtins.str
+    """As in RankRequest."""
+    correlation: _builtins.float
+    """Of the score with what people want, over images that nobody chose, within prompts; unset: nothing is certified."""
+    temperature: _builtins.float
+    """An image is drawn by the softmax of score over temperature, above 0. Unset: the best is chosen."""
+    seed: _builtins.int
+    """Of the draw: the same one, the same image. Unset: any."""
+    timeout_ms: _builtins.float
+    """As in ScoreRequest."""
+    priority: Global___Priority.ValueType
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSource]:
+        """What to choose from."""
+
+    @_builtins.property
+    def combine(self) -> _containers.MessageMap[_builtins.str, Global___Combination]: ...
+    @_builtins.property
+    def correlation_interval(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Its lower and upper end, with the correlation between them, or none. The lower one is used."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        images: _abc.Iterable[Global___ImageSource] | None = ...,
+        scorer: _builtins.str | None = ...,
+        combine: _abc.Mapping[_builtins.str, Global___Combination] | None = ...,
+        correlation: _builtins.float | None = ...,
+        correlation_interval: _abc.Iterable[_builtins.float] | None = ...,
+        temperature: _builtins.float | None = ...,
+        seed: _builtins.int | None = ...,
+        timeout_ms: _builtins.float | None = ...,
+        priority: Global___Priority.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_correlation", b"_correlation", "_scorer", b"_scorer", "_seed", b"_seed", "_temperature", b"_temperature", "_timeout_ms", b"_timeout_ms", "correlation", b"correlation", "scorer", b"scorer", "seed", b"seed", "temperature", b"temperature", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_correlation", b"_correlation", "_scorer", b"_scorer", "_seed", b"_seed", "_temperature", b"_temperature", "_timeout_ms", b"_timeout_ms", "combine", b"combine", "correlation", b"correlation", "correlation_interval", b"correlation_interval", "images", b"images", "priority", b"priority", "scorer", b"scorer", "seed", b"seed", "temperature", b"temperature", "text", b"text", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__correlation: _TypeAlias = _typing.Literal["correlation"]  # noqa: Y015
+    _WhichOneofArgType__correlation: _TypeAlias = _typing.Literal["_correlation", b"_correlation"]  # noqa: Y015
+    _WhichOneofReturnType__scorer: _TypeAlias = _typing.Literal["scorer"]  # noqa: Y015
+    _WhichOneofArgType__scorer: _TypeAlias = _typing.Literal["_scorer", b"_scorer"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
+    _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
+    _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__correlation) -> _WhichOneofReturnType__correlation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scorer) -> _WhichOneofReturnType__scorer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_ms) -> _WhichOneofReturnType__timeout_ms | None: ...
+
+Global___SelectRequest: _TypeAlias = SelectRequest  # noqa: Y015
+
+@_typing.final
+class SelectReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    SCORER_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    CERTIFIED_GAIN_FIELD_NUMBER: _builtins.int
+    MAX_CERTIFIED_N_FIELD_NUMBER: _builtins.int
+    OVEROPTIMISED_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    TIMING_MS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    index: _builtins.int
+    """Of the chosen image, from 0; unset: none could be scored."""
+    scorer: _builtins.str
+    """The scorer or combination that chose."""
+    certified_gain: _builtins.float
+    """The least that the best of so many gains in what people want, in its standard deviations; unset: not certified."""
+    max_certified_n: _builtins.int
+    """The largest number of images to choose from that is certain to gain anything; unset without a correlation."""
+    overoptimised: _builtins.bool
+    """Whether these are more than that; unset without a correlation."""
+    truncated: _builtins.bool
+    """Whether the scorer did not read the end of the text."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___SelectValue]:
+        """By image."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___IndexedError]:
+        """Images that could not be scored, by index."""
+
+    @_builtins.property
+    def timing_ms(self) -> Global___Timing: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        index: _builtins.int | None = ...,
+        scorer: _builtins.str = ...,
+        values: _abc.Iterable[Global___SelectValue] | None = ...,
+        certified_gain: _builtins.float | None = ...,
+        max_certified_n: _builtins.int | None = ...,
+        overoptimised: _builtins.bool | None = ...,
+        errors: _abc.Iterable[Global___IndexedError] | None = ...,
+        timing_ms: Global___Timing | None = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_certified_gain", b"_certified_gain", "_index", b"_index", "_max_certified_n", b"_max_certified_n", "_overoptimised", b"_overoptimised", "certified_gain", b"certified_gain", "index", b"index", "max_certified_n", b"max_certified_n", "overoptimised", b"overoptimised", "timing_ms", b"timing_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_certified_gain", b"_certified_gain", "_index", b"_index", "_max_certified_n", b"_max_certified_n", "_overoptimised", b"_overoptimised", "certified_gain", b"certified_gain", "errors", b"errors", "index", b"index", "max_certified_n", b"max_certified_n", "overoptimised", b"overoptimised", "request_id", b"request_id", "scorer", b"scorer", "timing_ms", b"timing_ms", "truncated", b"truncated", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__certified_gain: _TypeAlias = _typing.Literal["certified_gain"]  # noqa: Y015
+    _WhichOneofArgType__certified_gain: _TypeAlias = _typing.Literal["_certified_gain", b"_certified_gain"]  # noqa: Y015
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    _WhichOneofReturnType__max_certified_n: _TypeAlias = _typing.Literal["max_certified_n"]  # noqa: Y015
+    _WhichOneofArgType__max_certified_n: _TypeAlias = _typing.Literal["_max_certified_n", b"_max_certified_n"]  # noqa: Y015
+    _WhichOneofReturnType__overoptimised: _TypeAlias = _typing.Literal["overoptimised"]  # noqa: Y015
+    _WhichOneofArgType__overoptimised: _TypeAlias = _typing.Literal["_overoptimised", b"_overoptimised"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__certified_gain) -> _WhichOneofReturnType__certified_gain | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_certified_n) -> _WhichOneofReturnType__max_certified_n | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overoptimised) -> _WhichOneofReturnType__overoptimised | None: ...
+
+Global___SelectReply: _TypeAlias = SelectReply  # noqa: Y015
+
+@_typing.final
+class SelectValue(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    """Unset: the image could not be scored."""
+    probability: _builtins.float
+    """That it was drawn; unset without a temperature."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.float | None = ...,
+        probability: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_probability", b"_probability", "_value", b"_value", "probability", b"probability", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_probability", b"_probability", "_value", b"_value", "probability", b"probability", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__probability: _TypeAlias = _typing.Literal["probability"]  # noqa: Y015
+    _WhichOneofArgType__probability: _TypeAlias = _typing.Literal["_probability", b"_probability"]  # noqa: Y015
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__probability) -> _WhichOneofReturnType__probability | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+Global___SelectValue: _TypeAlias = SelectValue  # noqa: Y015
 
 @_typing.final
 class EmbedRequest(_message.Message):

@@ -50,6 +50,11 @@ class ScoringStub(object):
                 request_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.FilterRequest.SerializeToString,
                 response_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.FilterReply.FromString,
                 _registered_method=True)
+        self.Select = channel.unary_unary(
+                '/plumbline.v1.Scoring/Select',
+                request_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.SelectRequest.SerializeToString,
+                response_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.SelectReply.FromString,
+                _registered_method=True)
         self.Embed = channel.unary_unary(
                 '/plumbline.v1.Scoring/Embed',
                 request_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.EmbedRequest.SerializeToString,
@@ -92,6 +97,13 @@ class ScoringServicer(object):
 
     def Filter(self, request, context):
         """Accepts or rejects items by thresholds, cheapest scorer first: POST /v1/filter.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Select(self, request, context):
+        """Chooses one of N images for a text, and says what that is certain to gain: POST /v1/select.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,6 +157,11 @@ def add_ScoringServicer_to_server(servicer, server):
                     servicer.Filter,
                     request_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.FilterRequest.FromString,
                     response_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.FilterReply.SerializeToString,
+            ),
+            'Select': grpc.unary_unary_rpc_method_handler(
+                    servicer.Select,
+                    request_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.SelectRequest.FromString,
+                    response_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.SelectReply.SerializeToString,
             ),
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
@@ -249,6 +266,33 @@ class Scoring(object):
             '/plumbline.v1.Scoring/Filter',
             plumbline__wire_dot_v1_dot_scoring__pb2.FilterRequest.SerializeToString,
             plumbline__wire_dot_v1_dot_scoring__pb2.FilterReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Select(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plumbline.v1.Scoring/Select',
+            plumbline__wire_dot_v1_dot_scoring__pb2.SelectRequest.SerializeToString,
+            plumbline__wire_dot_v1_dot_scoring__pb2.SelectReply.FromString,
             options,
             channel_credentials,
             insecure,

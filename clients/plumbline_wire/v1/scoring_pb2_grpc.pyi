@@ -60,6 +60,8 @@ class ScoringStub:
     """Orders N images for one text, or N texts for one image: POST /v1/rank."""
     Filter: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.FilterRequest, _scoring_pb2.FilterReply]
     """Accepts or rejects items by thresholds, cheapest scorer first: POST /v1/filter."""
+    Select: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.SelectRequest, _scoring_pb2.SelectReply]
+    """Chooses one of N images for a text, and says what that is certain to gain: POST /v1/select."""
     Embed: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.EmbedRequest, _scoring_pb2.EmbedReply]
     """Makes unit-norm vectors of images or texts: POST /v1/embed."""
     ListScorers: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.ListScorersRequest, _scoring_pb2.ListScorersReply]
@@ -84,6 +86,8 @@ class ScoringAsyncStub(ScoringStub):
     """Orders N images for one text, or N texts for one image: POST /v1/rank."""
     Filter: _aio.UnaryUnaryMultiCallable[_scoring_pb2.FilterRequest, _scoring_pb2.FilterReply]  # type: ignore[assignment]
     """Accepts or rejects items by thresholds, cheapest scorer first: POST /v1/filter."""
+    Select: _aio.UnaryUnaryMultiCallable[_scoring_pb2.SelectRequest, _scoring_pb2.SelectReply]  # type: ignore[assignment]
+    """Chooses one of N images for a text, and says what that is certain to gain: POST /v1/select."""
     Embed: _aio.UnaryUnaryMultiCallable[_scoring_pb2.EmbedRequest, _scoring_pb2.EmbedReply]  # type: ignore[assignment]
     """Makes unit-norm vectors of images or texts: POST /v1/embed."""
     ListScorers: _aio.UnaryUnaryMultiCallable[_scoring_pb2.ListScorersRequest, _scoring_pb2.ListScorersReply]  # type: ignore[assignment]
@@ -123,6 +127,14 @@ class ScoringServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scoring_pb2.FilterReply, _abc.Awaitable[_scoring_pb2.FilterReply]]:
         """Accepts or rejects items by thresholds, cheapest scorer first: POST /v1/filter."""
+
+    @_abc_1.abstractmethod
+    def Select(
+        self,
+        request: _scoring_pb2.SelectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scoring_pb2.SelectReply, _abc.Awaitable[_scoring_pb2.SelectReply]]:
+        """Chooses one of N images for a text, and says what that is certain to gain: POST /v1/select."""
 
     @_abc_1.abstractmethod
     def Embed(

@@ -42,6 +42,9 @@ class _Rpcs:
     async def Filter(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
         return await self._grpc.filter(request, grpc_context)
 
+    async def Select(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
+        return await self._grpc.select(request, grpc_context)
+
     async def Embed(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
         return await self._grpc.embed(request, grpc_context)
 

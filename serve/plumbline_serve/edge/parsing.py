@@ -27,10 +27,12 @@ MAX_SCORERS = 64  # that a request may name; far more than there are
 MAX_COMBINATIONS = 16  # of a request
 MAX_NUMBER = 1e9  # of weights and bounds of a combination: sums and differences of such are finite
 MAX_NAME_CHARS = 64  # of a combination
+ARTEFACT_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 MAX_ITEM_TEXTS = 64  # references or phrases that an item may have
 MAX_TAG_CHARS = 128
 MAX_FRAMES = 64  # of a video
 MAX_PARENTS = 32  # questions that a question may depend on
+MAX_LABELS = 100_000  # of a calibration
 MAX_WORDS = 2**16  # that a condition may ask of a text; far more than any text within the limits has
 
 
@@ -48,11 +50,18 @@ def _few_combinations(value: Any) -> Any:
 
 
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+Share: TypeAlias = Annotated[Finite, Field(ge=1e-6, le=1 - 1e-6)]
 Timeout: TypeAlias = Annotated[Finite, Field(gt=0)]
 AtLeastOne: TypeAlias = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 Channels: TypeAlias = Annotated[Literal[3, 4], BeforeValidator(_whole)]
 NumWords: TypeAlias = Annotated[int, Field(ge=1, le=MAX_WORDS), BeforeValidator(_whole)]
 ItemTexts: TypeAlias = Annotated[list[str], Field(max_length=MAX_ITEM_TEXTS)]
+ArtefactName: TypeAlias = Annotated[str, Field(pattern=ARTEFACT_NAME)]
+PerLabel: TypeAlias = Annotated[list[T], Field(min_length=1, max_length=MAX_LABELS)]
+Correlation: TypeAlias = Annotated[Finite, Field(ge=-1, le=1)]
+CorrelationInterval: TypeAlias = Annotated[list[Correlation], Field(min_length=2, max_length=2)]
+Temperature: TypeAlias = Annotated[Finite, Field(gt=0, le=MAX_NUMBER)]
+Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**53), BeforeValidator(_whole)]
 TagText: TypeAlias = Annotated[str, Field(max_length=MAX_TAG_CHARS)]
 QuestionIndex: TypeAlias = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
 QuestionIndices: TypeAlias = Annotated[list[QuestionIndex], Field(max_length=MAX_PARENTS)]
@@ -89,10 +98,11 @@ _REASONS = {
     "greater_than": "must be greater than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than_equal": "must be at most {le:g}",
-    "string_too_short": "must not be empty",
+    "less_than": "must be below {lt:g}",
     "string_pattern_mismatch": "must match {pattern}",
+    "string_too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",
-    "too_short": "must not be empty",
+    "too_short": "must have at least {min_length} entries",
     "too_long": "must have at most {max_length} entries",
     "literal_error": "must be {expected}",
 }
@@ -220,14 +230,16 @@ def choice_fault(**choices: Any) -> str | None:
     return f"must have exactly one of {', '.join(choices)}"
 
 
-def bounds_fault(low: float | None, high: float | None) -> str | None:
+def bounds_fault(low: float | None, high: float | None, calibration: str | None) -> str | None:
     """What is wrong with the bounds of a condition.
 
     Args:
         low: Its `min`.
         high: Its `max`.
+        calibration: What it has in their place.
     """
-    return "must have min, max or both" if low is None and high is None else None
+    is_bounded = low is not None or high is not None
+    return "must have min, max or both, or calibration alone" if is_bounded == (calibration is not None) else None
 
 
 def term_fault(low: float | None, high: float | None) -> str | None:
@@ -317,7 +329,9 @@ def _without_kind(location: Location) -> Location:
 
 
 def _reason(fault: ErrorDetails) -> str:
-    reason = _REASONS.get(fault["type"])
+    reason, context = _REASONS.get(fault["type"]), fault.get("ctx", {})
     if fault["type"] == "extra_forbidden" and (meant := _ALSO_CALLED.get(str(fault["loc"][-1]))):
         return f"{reason} (did you mean {meant}?)"
-    return fault["msg"] if reason is None else reason.format_map(fault.get("ctx", {}))
+    if context.get("min_length") == 1:
+        return "must not be empty"
+    return fault["msg"] if reason is None else reason.format_map(context)

@@ -1,7 +1,7 @@
 """Accept or reject items: the cheapest scorer first, and no further work on what is already rejected."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError
 from plumbline_models.networks.attribution.words import count_words
@@ -14,6 +14,7 @@ from plumbline_serve.messages import (
     Threshold,
 )
 from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.requests.calibrating import Calibrations, Cut
 from plumbline_serve.requests.combining import Judge, combinations, scorers_of
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.validation import Case
@@ -28,13 +29,16 @@ class _Judged:
     error: PlumblineError | None = None
 
 
-async def filter_items(pipeline: Pipeline, request: FilterRequest, caller: Caller = ANYONE) -> FilterReply:
+async def filter_items(
+    pipeline: Pipeline, request: FilterRequest, caller: Caller = ANYONE, *, calibrations: Calibrations | None = None
+) -> FilterReply:
     """Judge items by thresholds that must all hold; raises as `Service.filter` does.
 
     Args:
         pipeline: Of the process.
         request: As the caller sent it.
         caller: Who calls.
+        calibrations: What conditions may name; None: nothing.
     """
     order = _cheapest_first(pipeline, request)
     judged = [_Judged(case) for case in pipeline.checks.cases(request.items, request.images)]
@@ -42,7 +46,10 @@ async def filter_items(pipeline: Pipeline, request: FilterRequest, caller: Calle
         _count_words(each, order, request.policy)
     ran: set[str] = set()
     async with pipeline.session(request, caller) as session:
-        waiting = [each.case for each in judged if request.explain or not each.failed]
+        cuts = {} if calibrations is None else await calibrations.cuts(pipeline, request.policy)
+        for each in judged:
+            each.error = _group_fault(pipeline, each.case, cuts)
+        waiting = [each.case for each in judged if each.error is None and (request.explain or not each.failed)]
         await pipeline.admit(session, waiting, scorers_of(order))
         for judge in order:
             new = [scorer for scorer in judge.scorers if scorer.info.name not in ran]
@@ -53,11 +60,21 @@ async def filter_items(pipeline: Pipeline, request: FilterRequest, caller: Calle
                 for each, scores in zip(still_open, found, strict=True):
                     each.scores |= scores
             for each in still_open:
-                _judge(pipeline, each, judge, request.policy)
+                _judge(pipeline, each, judge, request.policy, cuts)
     return FilterReply(results=[_verdict(each) for each in judged], timing_ms=session.timing())
 
 
-def _judge(pipeline: Pipeline, judged: _Judged, judge: Judge, policy: Sequence[Threshold]) -> None:
+def _group_fault(pipeline: Pipeline, case: Case, cuts: Mapping[str, Cut]) -> PlumblineError | None:
+    """Why calibrations have no threshold for an item's group."""
+    faults = (fault for cut in cuts.values() if (fault := cut.fault(case.group)) is not None)
+    if case.error is not None or (fault := next(faults, None)) is None:
+        return None
+    return pipeline.failure(replace(case, error=fault), {})
+
+
+def _judge(
+    pipeline: Pipeline, judged: _Judged, judge: Judge, policy: Sequence[Threshold], cuts: Mapping[str, Cut]
+) -> None:
     """Hold an item, whose scores are known, against the conditions on one scorer or combination."""
     own: dict[str, ScoreOrError] = {}
     if judged.case.error is None:
@@ -66,8 +83,9 @@ def _judge(pipeline: Pipeline, judged: _Judged, judge: Judge, policy: Sequence[T
         if judged.failed and isinstance(own[judge.name], PlumblineError):
             return  # rejected already: what cannot be explained stands among the scores
     judged.error = pipeline.failure(judged.case, own)
-    if judged.error is None:
-        judged.failed += _failures(judge.name, own, policy, known=judged.failed)
+    if judged.error is None and judge.name not in judged.failed:
+        conditions = [each for each in policy if each.scorer == judge.name]
+        judged.failed += [] if _holds(own[judge.name], conditions, cuts, judged.case.group) else [judge.name]
 
 
 def _cheapest_first(pipeline: Pipeline, request: FilterRequest) -> list[Judge]:
@@ -78,10 +96,11 @@ def _cheapest_first(pipeline: Pipeline, request: FilterRequest) -> list[Judge]:
             errors=[{"pointer": "/policy/all", "detail": "must not be empty"}],
         )
     for index, threshold in enumerate(policy):
-        if threshold.min is None and threshold.max is None:
+        if threshold.min is None and threshold.max is None and threshold.calibration is None:
             pointer = f"/policy/all/{index}"
             raise InvalidFieldError(
-                "A condition needs min or max.", errors=[{"pointer": pointer, "detail": "needs min or max"}]
+                "A condition needs min, max or calibration.",
+                errors=[{"pointer": pointer, "detail": "needs min, max or calibration"}],
             )
     known = combinations(pipeline.checks, request.combine)
     if unused := known.keys() - {threshold.scorer for threshold in policy}:
@@ -110,19 +129,17 @@ def _count_words(judged: _Judged, judges: Sequence[Judge], policy: Sequence[Thre
             judged.reasons[name] = f"The text has {num_words} words; at least {min_words} are asked for."
 
 
-def _failures(
-    name: str, scores: dict[str, ScoreOrError], policy: Sequence[Threshold], *, known: Sequence[str]
-) -> list[str]:
-    score = scores[name]
-    conditions = [threshold for threshold in policy if threshold.scorer == name]
-    held = not isinstance(score, PlumblineError) and all(_holds(score.value, condition) for condition in conditions)
-    return [] if held or name in known else [name]
-
-
-def _holds(value: float, condition: Threshold) -> bool:
-    above = condition.min is None or value >= condition.min
-    below = condition.max is None or value <= condition.max
-    return above and below
+def _holds(score: ScoreOrError, conditions: Sequence[Threshold], cuts: Mapping[str, Cut], group: str | None) -> bool:
+    """Whether a score meets every condition on it, for an item of a group."""
+    if isinstance(score, PlumblineError):
+        return False
+    value = score.value
+    return all(
+        (each.min is None or value >= each.min)
+        and (each.max is None or value <= each.max)
+        and (each.calibration is None or cuts[each.calibration].keeps(value, group))
+        for each in conditions
+    )
 
 
 def _verdict(judged: _Judged) -> ItemVerdict | ItemFailure:

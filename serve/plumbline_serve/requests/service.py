@@ -12,6 +12,7 @@ from plumbline_models.core.protocols import EncoderInfo, Need, Scorer
 from plumbline_models.weights.embedded import EMBEDDED
 from plumbline_serve.batching import Compute, GroupState
 from plumbline_serve.concurrency import Deadline
+from plumbline_serve.decision_messages import Calibration, CalibrationRequest
 from plumbline_serve.messages import (
     EmbedReply,
     EmbedRequest,
@@ -23,13 +24,17 @@ from plumbline_serve.messages import (
     ScorerEntry,
     ScoreReply,
     ScoreRequest,
+    SelectReply,
+    SelectRequest,
 )
 from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.requests.calibrating import Calibrations
 from plumbline_serve.requests.core import Core, ReplyT, RequestT
 from plumbline_serve.requests.embedding import embed
 from plumbline_serve.requests.filtering import filter_items
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.ranking import rank
+from plumbline_serve.requests.selecting import select
 from plumbline_serve.requests.sets import measure
 from plumbline_serve.set_messages import SetReply, SetRequest
 
@@ -44,10 +49,19 @@ class CoreService:
         pipeline: Answers requests.
         compute: Says what is loaded, and whether it works.
         exposition: Makes the text of the metrics.
+        calibrations: Those that are kept.
     """
 
-    def __init__(self, pipeline: Pipeline, compute: Compute, *, exposition: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        compute: Compute,
+        *,
+        exposition: Callable[[], Awaitable[bytes]],
+        calibrations: Calibrations,
+    ) -> None:
         self._core = Core(pipeline, compute)
+        self._calibrations = calibrations
         self._former: list[Core] = []
         self._switched = asyncio.Event()
         self._exposition = exposition
@@ -95,11 +109,36 @@ class CoreService:
 
     async def filter(self, request: FilterRequest, caller: Caller = ANYONE) -> FilterReply:
         """As `Service.filter`."""
-        return await self._answered(request, lambda pipeline, request: filter_items(pipeline, request, caller))
+        kept = self._calibrations
+        return await self._answered(
+            request, lambda pipeline, request: filter_items(pipeline, request, caller, calibrations=kept)
+        )
 
     async def rank(self, request: RankRequest, caller: Caller = ANYONE) -> RankReply:
         """As `Service.rank`."""
         return await self._answered(request, lambda pipeline, request: rank(pipeline, request, caller))
+
+    async def select(self, request: SelectRequest, caller: Caller = ANYONE) -> SelectReply:
+        """As `Service.select`."""
+        return await self._answered(request, lambda pipeline, request: select(pipeline, request, caller))
+
+    async def calibrate(self, request: CalibrationRequest, caller: Caller = ANYONE) -> Calibration:
+        """As `Service.calibrate`."""
+        return await self._answered(
+            request, lambda pipeline, request: self._calibrations.make(pipeline, request, caller)
+        )
+
+    async def calibrations(self) -> Sequence[Calibration]:
+        """As `Service.calibrations`."""
+        return await self._calibrations.entries()
+
+    async def calibration(self, name: str) -> Calibration:
+        """As `Service.calibration`."""
+        return await self._calibrations.entry(name)
+
+    async def delete_calibration(self, name: str) -> None:
+        """As `Service.delete_calibration`."""
+        await self._calibrations.delete(name)
 
     async def embed(self, request: EmbedRequest, caller: Caller = ANYONE) -> EmbedReply:
         """As `Service.embed`."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from plumbline_serve.batching import GroupState
+from plumbline_serve.decision_messages import Calibration, CalibrationRequest
 from plumbline_serve.messages import (
     EmbedReply,
     EmbedRequest,
@@ -15,6 +16,8 @@ from plumbline_serve.messages import (
     ScorerEntry,
     ScoreReply,
     ScoreRequest,
+    SelectReply,
+    SelectRequest,
 )
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.set_messages import SetReply, SetRequest
@@ -51,6 +54,44 @@ class Service(Protocol):
         Args:
             request: As the caller sent it.
             caller: Who calls.
+        """
+        ...
+
+    async def select(self, request: SelectRequest, caller: Caller = ANYONE) -> SelectReply:
+        """Choose one of N images for a text.
+
+        Args:
+            request: As the caller sent it.
+            caller: Who calls.
+        """
+        ...
+
+    async def calibrate(self, request: CalibrationRequest, caller: Caller = ANYONE) -> Calibration:
+        """Find a threshold from labelled scores, and keep it in the place of one of its name.
+
+        Args:
+            request: As the caller sent it.
+            caller: Who calls.
+        """
+        ...
+
+    async def calibrations(self) -> Sequence[Calibration]:
+        """List the thresholds that are kept, by name."""
+        ...
+
+    async def calibration(self, name: str) -> Calibration:
+        """The threshold of that name.
+
+        Raises:
+            UnknownArtefactError: There is none.
+        """
+        ...
+
+    async def delete_calibration(self, name: str) -> None:
+        """Forget the threshold of that name.
+
+        Raises:
+            UnknownArtefactError: There is none.
         """
         ...
 

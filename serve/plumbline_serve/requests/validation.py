@@ -48,6 +48,7 @@ class Case:
     questions: Sequence[Question] = ()
     frames: Sequence[ImageSource] = ()
     pool: Pool = "mean"
+    group: str | None = None
 
     def by_frame(self) -> "list[Case]":
         """The case, for each of its frames; itself where it has none."""
@@ -187,6 +188,7 @@ class Checks:
             questions=questions,
             frames=tuple(frame for frame, _ in frames if frame is not None),
             pool=item.pool,
+            group=item.group,
         )
 
 

@@ -56,6 +56,7 @@ from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.set_messages import DistanceReply, DistanceRequest, DiversityReply
 from plumbline_serve.settings import Limits, Settings
 from plumbline_wire.v1 import scoring_pb2_grpc
+from tests.decisions import SmallDecisions
 from tests.keys import add_key
 
 WAIT_S = 30.0
@@ -94,10 +95,11 @@ def thirds(image: Any) -> Any:
     return np.float32(sum(image_bytes(image)) / 3)
 
 
-class RuleService:
+class RuleService(SmallDecisions):
     """Answers by simple rules; a text `raise CODE` fails the request, `hang` never ends, `crash` is a bug."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.received: list[Any] = []
         self.callers: list[Caller] = []
         self.is_ready = True
@@ -243,6 +245,9 @@ class Rpcs(scoring_pb2_grpc.ScoringServicer, health_pb2_grpc.HealthServicer):
 
     async def Score(self, request, context):
         return await self.edge.score(request, context)
+
+    async def Select(self, request, context):
+        return await self.edge.select(request, context)
 
     async def Filter(self, request, context):
         return await self.edge.filter(request, context)

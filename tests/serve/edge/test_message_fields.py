@@ -20,8 +20,9 @@ from plumbline_client.images import Image
 from plumbline_client.items import Combination, Item, Question, Term, Threshold
 from plumbline_models.core.questions import Question as AskedQuestion
 from plumbline_models.sets.sce import Sce
-from plumbline_serve import messages, set_messages
+from plumbline_serve import decision_messages, messages, set_messages
 from plumbline_serve.edge import schemas
+from plumbline_serve.edge.schemas import decisions as decision_schemas
 from plumbline_serve.edge.schemas import replies as reply_schemas
 from plumbline_serve.edge.schemas import requests as request_schemas
 from plumbline_serve.edge.schemas import sets as set_schemas
@@ -49,6 +50,16 @@ RANK = (
     client_requests.RankRequest("a", [IMAGE], scorer="a", combine=COMBINE, top_k=1).document()
     | client_requests.RankRequest(IMAGE, ["a"]).document()
 )
+SELECT = client_requests.SelectRequest(
+    "a",
+    [IMAGE],
+    {"scorer": "a", "correlation": 0.5, "correlation_interval": (0.1, 0.9), "temperature": 1.0, "seed": 1},
+    COMBINE,
+).document()
+CALIBRATE = client_requests.CalibrateRequest(
+    {"name": "a", "scorer": "a", "alpha": 0.1, "direction": "keep_good", "scores": [0.1], "labels": [True]}
+    | {"groups": ["a"], "confidence": 0.9}
+).document()
 EMBED = client_requests.EmbedRequest(["a"], scorer="a").document() | client_requests.EmbedRequest([IMAGE]).document()
 SET = client_set_requests.EncodingSet.images([IMAGE])
 SETS = {
@@ -85,6 +96,16 @@ FORMS = {
         | CLAIMS,
     ),
     "RankRequest": Forms(messages.RankRequest, pb.RankRequest, schemas.RankRequest, RANK | CLAIMS),
+    "SelectRequest": Forms(messages.SelectRequest, pb.SelectRequest, schemas.SelectRequest, SELECT | CLAIMS),
+    "SelectReply": Forms(messages.SelectReply, pb.SelectReply, schemas.SelectReply, client.SelectReply),
+    "CalibrationRequest": Forms(
+        decision_messages.CalibrationRequest, None, schemas.CalibrationRequest, CALIBRATE | CLAIMS
+    ),
+    "BoundTo": Forms(decision_messages.BoundTo, None, reply_schemas.BoundTo, client.BoundTo),
+    "GroupThreshold": Forms(
+        decision_messages.GroupThreshold, None, reply_schemas.GroupThreshold, client.GroupThreshold
+    ),
+    "Calibration": Forms(decision_messages.Calibration, None, schemas.Calibration, client.Calibration),
     "EmbedRequest": Forms(messages.EmbedRequest, pb.EmbedRequest, schemas.EmbedRequest, EMBED | CLAIMS),
     "EncodingSet": Forms(set_messages.EncodingSet, None, schemas.EncodingSet, SETS),
     "DiversityRequest": Forms(set_messages.DiversityRequest, None, schemas.DiversityRequest, DIVERSITY | CLAIMS),
@@ -143,6 +164,9 @@ EXCEPTIONS = {
     ("DiversityReply", "errors"): ("message", "as those of `RankReply`"),
     ("DistanceReply", "errors_a"): ("message", "as those of `RankReply`"),
     ("DistanceReply", "errors_b"): ("message", "as those of `RankReply`"),
+    ("SelectReply", "request_id"): ("message", "the edge's"),
+    ("SelectReply", "errors"): ("message", "as of RankReply"),
+    ("SelectReply", "probabilities"): ("proto", "beside the values: protobuf has no lists that hold nothing in places"),
     ("RankReply", "errors"): ("message", "by index; the wires have a list of entries with one"),
     ("EmbedReply", "encoder"): ("rest", "is called `model` there"),
     ("EmbedReply", "model"): ("message proto client", "what REST calls `encoder`"),
@@ -157,6 +181,8 @@ APART = {
     "Frame",
     # A vector is bytes in protobuf, and base64 or a list in JSON, which the client reads into bytes.
     "Embedding",
+    # Lists of numbers with gaps in protobuf, and what REST alone answers.
+    "SelectValue", "CalibrationReply", "CalibrationsReply", "Deleted",
     # Streams are gRPC's alone; lists are asked for with nothing.
     "ScoreStreamRequest", "ScoreStreamReply", "ListScorersRequest", "ListModelsRequest",
     # Bases of other classes, and parts of those compared.
@@ -174,6 +200,7 @@ _PROTO_KINDS = {
     FieldDescriptor.CPPTYPE_ENUM: "string",
     FieldDescriptor.CPPTYPE_BOOL: "boolean",
     FieldDescriptor.CPPTYPE_UINT32: "integer",
+    FieldDescriptor.CPPTYPE_UINT64: "integer",
     FieldDescriptor.CPPTYPE_DOUBLE: "number",
     FieldDescriptor.CPPTYPE_MESSAGE: "object",
 }
@@ -242,6 +269,7 @@ def test_exceptions_are_of_fields_that_there_are() -> None:
 def test_every_message_is_compared_or_said_to_stand_apart() -> None:
     modules = [messages, request_schemas, reply_schemas, client, client_problems]
     modules += [set_messages, set_schemas, client_sets]
+    modules += [decision_messages, decision_schemas]
     classes = [each for module in modules for _, each in inspect.getmembers(module, inspect.isclass)]
     own = {
         each.__name__

@@ -11,6 +11,9 @@ CONTRACT = {
     "/v1/embed": {"post"},
     "/v1/sets/diversity": {"post"},
     "/v1/sets/distance": {"post"},
+    "/v1/select": {"post"},
+    "/v1/calibrations": {"post", "get"},
+    "/v1/calibrations/{name}": {"get", "delete"},
     "/v1/scorers": {"get"},
     "/v1/models": {"get"},
     "/v1/admin/reload": {"post"},
@@ -20,6 +23,10 @@ CONTRACT = {
 }
 B64 = {"b64": "aGFsbG8="}
 FLAT = {"height": 1, "width": 1}
+CALIBRATION = {
+    "name": "launch", "scorer": "sum", "alpha": 0.05, "direction": "keep_good",
+    "scores": [0.5, 1], "labels": [True, False],
+}  # fmt: skip
 REQUESTS = [
     pytest.param(
         "/v1/score", {"items": [{"image": B64, "text": "a"}, {"image": "k"}, {}], "images": {"k": B64}}, id="score"
@@ -34,6 +41,26 @@ REQUESTS = [
     pytest.param("/v1/filter", {"items": [{}], "policy": {"all": [{"scorer": "sum", "min": 0}]}}, id="filter"),
     pytest.param("/v1/filter", {"items": [{}], "policy": {"all": [{"scorer": "sum"}]}}, id="no bounds"),
     pytest.param("/v1/filter", {"items": [{}], "policy": {"all": []}}, id="no policy"),
+    pytest.param(
+        "/v1/filter", {"items": [{}], "policy": {"all": [{"scorer": "sum", "calibration": "a"}]}}, id="calibration"
+    ),
+    pytest.param(
+        "/v1/filter",
+        {"items": [{}], "policy": {"all": [{"scorer": "sum", "calibration": "a", "min": 0}]}},
+        id="calibration beside a bound",
+    ),
+    pytest.param(
+        "/v1/filter", {"items": [{}], "policy": {"all": [{"scorer": "sum", "calibration": "A"}]}}, id="no such name"
+    ),
+    pytest.param("/v1/select", {"text": "a", "images": [B64], "correlation": 0.5}, id="select"),
+    pytest.param("/v1/select", {"text": "a", "images": [B64], "correlation": 1.5}, id="no correlation"),
+    pytest.param("/v1/select", {"text": "a", "images": [B64], "correlation_interval": [0.5]}, id="half an interval"),
+    pytest.param("/v1/select", {"text": "a", "images": [B64], "temperature": 0}, id="no temperature"),
+    pytest.param("/v1/calibrations", CALIBRATION, id="calibrate"),
+    pytest.param("/v1/calibrations", CALIBRATION | {"groups": ["x", "y"], "confidence": 0.9}, id="calibrate groups"),
+    pytest.param("/v1/calibrations", CALIBRATION | {"alpha": 0}, id="nothing may be lost"),
+    pytest.param("/v1/calibrations", CALIBRATION | {"labels": [1, 0]}, id="labels as numbers"),
+    pytest.param("/v1/calibrations", CALIBRATION | {"scores": []}, id="no scores"),
     pytest.param("/v1/rank", {"text": "a", "images": [B64]}, id="rank images"),
     pytest.param("/v1/rank", {"image": B64, "texts": ["a"], "top_k": 1}, id="rank texts"),
     pytest.param("/v1/rank", {"text": "a", "texts": ["a"]}, id="rank texts for a text"),
@@ -92,7 +119,8 @@ def test_it_describes_the_routes_of_the_contract_and_no_others(document: dict) -
 
 def test_operations_have_distinct_names(document: dict) -> None:
     names = [each["operationId"] for path in document["paths"].values() for each in path.values()]
-    assert sorted(names) == sorted({path.rsplit("/", 1)[1] for path in CONTRACT})
+    alone = {path.rsplit("/", 1)[1] for path, methods in CONTRACT.items() if not path.startswith("/v1/calibrations")}
+    assert sorted(names) == sorted(alone | {"calibrate", "calibrations", "calibration", "delete_calibration"})
 
 
 @pytest.mark.parametrize(("path", "body"), REQUESTS)
@@ -147,8 +175,10 @@ def test_answers_are_as_the_schema_says(edge, document: dict, path: str, body, s
 
 def test_every_status_that_a_question_may_get_is_described(document: dict) -> None:
     statuses = {str(kind.status) for kind in error_classes()} - {"404", "405"}
-    for path in ("/v1/score", "/v1/rank", "/v1/filter", "/v1/embed", "/v1/sets/diversity", "/v1/sets/distance"):
+    asked = ("score", "rank", "select", "calibrations", "embed", "sets/diversity", "sets/distance")
+    for path in (f"/v1/{each}" for each in asked):
         assert set(document["paths"][path]["post"]["responses"]) == statuses | {"200"}
+    assert set(document["paths"]["/v1/filter"]["post"]["responses"]) == statuses | {"200", "404"}
 
 
 def test_it_says_which_routes_need_a_key(document: dict) -> None:

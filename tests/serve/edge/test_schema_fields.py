@@ -199,8 +199,46 @@ OTHER_CASES = [
     pytest.param(
         schemas.FilterRequest,
         {"items": [], "policy": {"all": [{"scorer": "a"}]}},
-        {"/policy/all/0": "must have min, max or both"},
+        {"/policy/all/0": "must have min, max or both, or calibration alone"},
         id="threshold without bounds",
+    ),
+    pytest.param(
+        schemas.FilterRequest,
+        {"items": [{"group": 1}], "policy": {"all": [{"scorer": "a", "min": 0.5, "calibration": "launch"}]}},
+        {"/items/0/group": "must be a string", "/policy/all/0": "must have min, max or both, or calibration alone"},
+        id="calibration beside a bound",
+    ),
+    pytest.param(
+        schemas.SelectRequest,
+        {"text": "a", "images": [B64], "correlation": 2, "correlation_interval": [0.1], "temperature": 0, "seed": -1},
+        {
+            "/correlation": "must be at most 1",
+            "/correlation_interval": "must have at least 2 entries",
+            "/temperature": "must be greater than 0",
+            "/seed": "must be at least 0",
+        },
+        id="selection of wrong values",
+    ),
+    pytest.param(
+        schemas.CalibrationRequest,
+        {
+            "name": "A b",
+            "scorer": "a",
+            "alpha": 0,
+            "direction": "keep",
+            "scores": [],
+            "labels": [1],
+            "groups": ["x" * 129],
+        },
+        {
+            "/name": "must match ^[a-z0-9][a-z0-9._-]{0,63}$",
+            "/alpha": "must be at least 1e-06",
+            "/direction": "must be 'keep_good' or 'reject_bad'",
+            "/scores": "must not be empty",
+            "/labels/0": "must be true or false",
+            "/groups/0": "must have at most 128 characters",
+        },
+        id="calibration of wrong values",
     ),
     pytest.param(
         schemas.FilterRequest,

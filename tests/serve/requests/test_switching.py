@@ -5,11 +5,17 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from pydantic import SecretStr
 
 from plumbline_models.core.errors import PlumblineError, SupersededError
 from plumbline_serve.messages import EncodedImage, Item, ItemScores, ScoreReply, ScoreRequest
+from plumbline_serve.requests.binding import Bindings
+from plumbline_serve.requests.calibrating import Calibrations
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.service import CoreService
+from plumbline_serve.store import Store
+
+NOTHING_KEPT = Calibrations(Store(SecretStr("sqlite:////nowhere/store.db")), Bindings())
 
 
 class Replaced:
@@ -27,7 +33,7 @@ def service_over(pipeline: Pipeline) -> CoreService:
     async def no_metrics() -> bytes:
         return b""
 
-    service = CoreService(pipeline, pipeline._tools.compute, exposition=no_metrics)
+    service = CoreService(pipeline, pipeline._tools.compute, exposition=no_metrics, calibrations=NOTHING_KEPT)
     service.is_loaded = True
     return service
 

@@ -12,11 +12,12 @@ from plumbline_models.core.errors import (
     UnauthenticatedError,
 )
 from plumbline_serve.access_settings import AuthSettings
+from plumbline_serve.decision_messages import CalibrationRequest
 from plumbline_serve.edge.access.key_ring import KeyRing
 from plumbline_serve.edge.access.keys_file import KeyEntry, Scope
 from plumbline_serve.edge.access.quotas import CONCURRENCY, ITEMS, Quotas, Window, shared_store
 from plumbline_serve.edge.observe import EdgeObserver
-from plumbline_serve.messages import EmbedRequest, Item, RankRequest
+from plumbline_serve.messages import EmbedRequest, Item, RankRequest, SelectRequest
 from plumbline_serve.request_context import ANYONE
 from plumbline_serve.set_messages import AnyRequest, SetRequest
 
@@ -180,10 +181,15 @@ def num_items_of(request: AnyRequest) -> int:
     """What a request counts as: an item, or an image or a text to rank or embed, however many scorers look at it.
 
     An item with questions counts as one for each of them, one with frames for each frame, and what it is compared with
-    counts as well: a reference, a phrase or an image each as one. A set counts as all its members, and as its texts.
+    counts as well: a reference, a phrase or an image each as one. A set counts as all its members, and as its texts. A
+    request that scores nothing counts as one.
     """
     if isinstance(request, SetRequest):
         return max(1, request.num_items)
+    if isinstance(request, CalibrationRequest):
+        return 1
+    if isinstance(request, SelectRequest):
+        return max(1, len(request.images))
     if isinstance(request, RankRequest):
         return max(1, len(request.images) * len(request.texts))
     if isinstance(request, EmbedRequest):

@@ -28,6 +28,7 @@ from plumbline_serve.messages import (
     ScoreOrError,
     ScorerEntry,
     ScoreReply,
+    SelectReply,
 )
 from plumbline_wire.v1 import scoring_pb2 as pb
 
@@ -54,8 +55,14 @@ def filter_reply(reply: FilterReply, request_id: str) -> pb.FilterReply:
 
 def rank_reply(reply: RankReply, request_id: str) -> pb.RankReply:
     """The reply to a call of `Rank`; see `score_reply`."""
-    errors = [pb.IndexedError(index=index, error=status(error)) for index, error in sorted(reply.errors.items())]
-    return _write(pb.RankReply, reply, request_id=request_id, errors=errors)
+    return _write(pb.RankReply, reply, request_id=request_id, errors=_indexed(reply.errors))
+
+
+def select_reply(reply: SelectReply, request_id: str) -> pb.SelectReply:
+    """The reply to a call of `Select`; see `score_reply`."""
+    drawn = reply.probabilities or [None] * len(reply.values)
+    values = [pb.SelectValue(value=each, probability=p) for each, p in zip(reply.values, drawn, strict=True)]
+    return _write(pb.SelectReply, reply, request_id=request_id, values=values, errors=_indexed(reply.errors))
 
 
 def embed_reply(reply: EmbedReply, request_id: str) -> pb.EmbedReply:
@@ -77,6 +84,10 @@ def scorers_reply(entries: Sequence[ScorerEntry]) -> pb.ListScorersReply:
 def encoders_reply(entries: Sequence[EncoderEntry]) -> pb.ListModelsReply:
     """The reply to a call of `ListModels`."""
     return pb.ListModelsReply(models=[_write(pb.EncoderEntry, entry) for entry in entries])
+
+
+def _indexed(errors: Mapping[int, PlumblineError]) -> list[pb.IndexedError]:
+    return [pb.IndexedError(index=index, error=status(error)) for index, error in sorted(errors.items())]
 
 
 def _item(result: ItemResult) -> pb.ItemResult:

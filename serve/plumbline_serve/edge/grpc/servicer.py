@@ -72,6 +72,13 @@ RANK = _Method(
     grpc_replies.rank_reply,
     pb.RankReply,
 )
+SELECT = _Method(
+    "Select",
+    grpc_requests.select_request,
+    lambda service, message, caller: service.select(message, caller),
+    grpc_replies.select_reply,
+    pb.SelectReply,
+)
 EMBED = _Method(
     "Embed",
     grpc_requests.embed_request,
@@ -142,6 +149,15 @@ class GrpcEdge:
             context: The call's.
         """
         return await self._answer(RANK, request, context)
+
+    async def select(self, request: pb.SelectRequest, context: CallContext) -> pb.SelectReply:
+        """Choose one of N images for a text.
+
+        Args:
+            request: The message.
+            context: The call's.
+        """
+        return await self._answer(SELECT, request, context)
 
     async def embed(self, request: pb.EmbedRequest, context: CallContext) -> pb.EmbedReply:
         """Make unit-norm vectors of images or texts.

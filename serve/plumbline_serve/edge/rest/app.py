@@ -22,8 +22,10 @@ from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.access import Access, Scope
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.rest import openapi
+from plumbline_serve.edge.rest.answering import RequestReader
 from plumbline_serve.edge.rest.body import JSON
 from plumbline_serve.edge.rest.browsers import Browsers
+from plumbline_serve.edge.rest.decision_routes import DecisionRoutes
 from plumbline_serve.edge.rest.middleware import EdgeMiddleware, Paths, Refusal, problem_reply
 from plumbline_serve.edge.rest.replies import write_json
 from plumbline_serve.edge.rest.routes import Routes
@@ -121,18 +123,20 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,
     )
+    reader = RequestReader(settings.limits, bytes_in_flight or BytesInFlight(settings.limits, observer))
     routes = Routes(
         service,
-        settings.limits,
-        bytes_in_flight or BytesInFlight(settings.limits, observer),
+        reader,
         reload=reload if settings.auth.keys_file is not None else None,
         as_openai="openai" in settings.edge.compat,
     )
-    scopes: dict[str, Scope] = {**_add_routes(app, routes, has_metrics=settings.edge.metrics)}
+    scopes: dict[tuple[str, str], Scope] = {
+        **_add_routes(app, routes, DecisionRoutes(service, reader), has_metrics=settings.edge.metrics)
+    }
     for each in added:
         app.add_route(each.path, each.handler, methods=[each.method], include_in_schema=False)
         if not each.is_open:
-            scopes.setdefault(each.path, "score")
+            scopes.setdefault((each.method, each.path), "score")
     if settings.edge.pages:
         for path in PAGES:
             app.add_route(path, _page(path), methods=["GET"], include_in_schema=False)
@@ -147,7 +151,7 @@ def create_app(
             known=known,
             open=(OPEN_PATHS & known) | {each.path for each in added if each.is_open},
             scopes=scopes,
-            patterns={each.path: compile_path(each.path)[0] for each in added if "{" in each.path},
+            patterns={path: compile_path(path)[0] for path in known if "{" in path},
             refusals={each.path: each.refusal for each in added},
         ),
         observer=told,
@@ -155,13 +159,15 @@ def create_app(
     return app
 
 
-def _add_routes(app: FastAPI, routes: Routes, *, has_metrics: bool) -> Mapping[str, Scope]:
+def _add_routes(
+    app: FastAPI, routes: Routes, decisions: DecisionRoutes, *, has_metrics: bool
+) -> Mapping[tuple[str, str], Scope]:
     """Add the routes of the contract.
 
     Returns:
-        What the key of each must be for, by its path, but for probes.
+        What the key of each must be for, by its method and path, but for probes.
     """
-    scopes: dict[str, Scope] = {}
+    scopes: dict[tuple[str, str], Scope] = {}
 
     def add(
         method: str, path: str, handler: Callable[..., Awaitable[Response]], *, tag: str, scope: Scope = "score"
@@ -169,12 +175,17 @@ def _add_routes(app: FastAPI, routes: Routes, *, has_metrics: bool) -> Mapping[s
         name = handler.__name__
         app.add_api_route(path, handler, methods=[method], tags=[tag], operation_id=name, response_class=Response)
         if path not in PROBES:
-            scopes[path] = scope
+            scopes[method, path] = scope
 
     add("POST", "/v1/score", routes.score, tag="scoring")
     add("POST", "/v1/rank", routes.rank, tag="scoring")
     add("POST", "/v1/filter", routes.filter, tag="scoring")
     add("POST", "/v1/embed", routes.embed, tag="scoring")
+    add("POST", "/v1/select", routes.select, tag="decisions")
+    add("POST", "/v1/calibrations", decisions.calibrate, tag="decisions", scope="decide")
+    add("GET", "/v1/calibrations", decisions.calibrations, tag="decisions")
+    add("GET", "/v1/calibrations/{name}", decisions.calibration, tag="decisions")
+    add("DELETE", "/v1/calibrations/{name}", decisions.delete_calibration, tag="decisions", scope="decide")
     add("POST", "/v1/sets/diversity", routes.diversity, tag="sets")
     add("POST", "/v1/sets/distance", routes.distance, tag="sets")
     add("GET", "/v1/scorers", routes.scorers, tag="what is loaded")

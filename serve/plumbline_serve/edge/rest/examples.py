@@ -29,6 +29,15 @@ def examples(scorers: Sequence[str]) -> Mapping[str, Document]:
         "/v1/rank": {"text": _TEXTS[0], "images": [second, first], "top_k": 1},
         "/v1/filter": {"policy": {"all": policy}, "items": [{"image": first, "text": _TEXTS[0]}]},
         "/v1/embed": {"texts": list(_TEXTS), "encoding": "base64"},
+        "/v1/select": {"text": _TEXTS[0], "images": [second, first], "correlation": 0.5},
+        "/v1/calibrations": {
+            "name": "launch",
+            "scorer": next(iter(scorers), ""),
+            "alpha": 0.2,
+            "direction": "keep_good",
+            "scores": [0.31, 0.35, 0.38, 0.42, 0.12],
+            "labels": [True, True, True, True, False],
+        },
     }
 
 
@@ -45,6 +54,8 @@ def form_examples(scorers: Sequence[str]) -> Mapping[str, Document]:
         "/v1/rank": {"image": part, "texts": list(_TEXTS)},
         "/v1/filter": examples(scorers)["/v1/filter"] | {"items": items},
         "/v1/embed": {"images": [part]},
+        "/v1/select": {"text": _TEXTS[0], "images": [part]},
+        "/v1/calibrations": examples(scorers)["/v1/calibrations"],
     }
 
 

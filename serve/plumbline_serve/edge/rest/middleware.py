@@ -80,8 +80,9 @@ class Paths:
     known: AbstractSet[str]
     open: AbstractSet[str]
     """Those that need no key."""
-    scopes: Mapping[str, Scope]
-    """What the others need, and what an open one needs of a POST; any key will do for paths that there are not."""
+    scopes: Mapping[tuple[str, str], Scope]
+    """What the others need, and what an open one needs of a POST, by method and path; any key will do for paths that
+    there are not."""
     patterns: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
     """Of the known paths with names in them, by the path as it is known."""
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
@@ -100,7 +101,7 @@ class Paths:
             method: Of the request.
             route: As `route_of` has it.
         """
-        needed = self.scopes.get(route)
+        needed = self.scopes.get(("GET" if method == "HEAD" else method, route))
         return route not in self.open or (method == "POST" and needed is not None), needed
 
 

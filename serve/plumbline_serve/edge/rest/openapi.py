@@ -11,6 +11,7 @@ from pydantic_core.core_schema import WithDefaultSchema
 
 from plumbline_models.core.errors import CapacityError, PlumblineError, error_classes
 from plumbline_serve.edge import schemas
+from plumbline_serve.edge.parsing import ARTEFACT_NAME
 from plumbline_serve.edge.problems import PROBLEM_JSON, problem
 from plumbline_serve.edge.received import TIMEOUT
 from plumbline_serve.edge.rest.body import DOCUMENT_PART, FORM, JSON
@@ -25,19 +26,29 @@ REQUESTS: Mapping[str, type[BaseModel]] = {
     "/v1/rank": schemas.RankRequest,
     "/v1/filter": schemas.FilterRequest,
     "/v1/embed": schemas.EmbedRequest,
+    "/v1/select": schemas.SelectRequest,
+    "/v1/calibrations": schemas.CalibrationRequest,
     "/v1/sets/diversity": schemas.DiversityRequest,
     "/v1/sets/distance": schemas.DistanceRequest,
 }
-REPLIES: Mapping[str, type[BaseModel]] = {
-    "/v1/score": schemas.ScoreReply,
-    "/v1/rank": schemas.RankReply,
-    "/v1/filter": schemas.FilterReply,
-    "/v1/embed": schemas.EmbedReply,
-    "/v1/sets/diversity": schemas.DiversityReply,
-    "/v1/sets/distance": schemas.DistanceReply,
-    "/v1/scorers": schemas.ScorersReply,
-    "/v1/models": schemas.ModelsReply,
+"""Of what is posted."""
+REPLIES: Mapping[tuple[str, str], type[BaseModel]] = {
+    ("post", "/v1/score"): schemas.ScoreReply,
+    ("post", "/v1/rank"): schemas.RankReply,
+    ("post", "/v1/filter"): schemas.FilterReply,
+    ("post", "/v1/embed"): schemas.EmbedReply,
+    ("post", "/v1/select"): schemas.SelectReply,
+    ("post", "/v1/calibrations"): schemas.CalibrationReply,
+    ("get", "/v1/calibrations"): schemas.CalibrationsReply,
+    ("get", "/v1/calibrations/{name}"): schemas.Calibration,
+    ("post", "/v1/sets/diversity"): schemas.DiversityReply,
+    ("post", "/v1/sets/distance"): schemas.DistanceReply,
+    ("get", "/v1/scorers"): schemas.ScorersReply,
+    ("get", "/v1/models"): schemas.ModelsReply,
 }
+_NAMED = "/{name}"
+_NAMES_ARTEFACTS = frozenset({"/v1/filter"})
+"""Requests that may name what is not kept; so may every path that ends in a name."""
 _TEMPLATE = (400, 401, 403, 413, 415, 422, 429, 500, 503, 504)
 _READING = (401, 403, 429, 500, 503)
 _FORM_NOTE = (
@@ -77,7 +88,7 @@ def describe(app: FastAPI, *, open_paths: frozenset[str], scorers: Sequence[str]
     components = document.setdefault("components", {})
     components["schemas"] = definitions["$defs"]
     components["securitySchemes"] = _SCHEMES
-    components["responses"] = {f"Problem{status}": _problem_response(status) for status in sorted({*_TEMPLATE})}
+    components["responses"] = {f"Problem{status}": _problem_response(status) for status in sorted({*_TEMPLATE, 404})}
     components["headers"] = {
         "RequestId": {
             "description": "The caller's, if it sent a usable one.",
@@ -90,21 +101,24 @@ def describe(app: FastAPI, *, open_paths: frozenset[str], scorers: Sequence[str]
     }
     components["parameters"] = _parameters()
     for path, operations in document["paths"].items():
-        for operation in operations.values():
-            _complete(operation, path, is_open=path in open_paths)
-            if path in REQUESTS:
+        for method, operation in operations.items():
+            _complete(operation, method, path, is_open=path in open_paths)
+            if method == "post" and path in REQUESTS:
                 operation["requestBody"] = _request_body(path, scorers)
     return document
 
 
-def _complete(operation: Document, path: str, *, is_open: bool) -> None:
+def _complete(operation: Document, method: str, path: str, *, is_open: bool) -> None:
     operation["security"] = [{}] if is_open else [{}, {"key": []}]
     operation["parameters"] = [_ref("parameters", "RequestId")]
-    if path in REQUESTS:
+    if path.endswith(_NAMED):
+        operation["parameters"].append(_ref("parameters", "ArtefactName"))
+    has_body = method == "post" and path in REQUESTS
+    if has_body:
         operation["parameters"].append(_ref("parameters", "Timeout"))
-    responses = operation["responses"]
-    responses["200"] = _success(path)
-    for status in _TEMPLATE if path in REQUESTS else () if is_open else _READING:
+    responses = operation["responses"] = {"200": _success(method, path)}
+    named = (404,) if path in _NAMES_ARTEFACTS or path.endswith(_NAMED) else ()
+    for status in (*(_TEMPLATE if has_body else () if is_open else _READING), *named):
         responses[str(status)] = _ref("responses", f"Problem{status}")
     if path == "/readyz":
         responses["503"] = _ref("responses", "Problem503")
@@ -132,8 +146,9 @@ def _request_body(path: str, scorers: Sequence[str]) -> Document:
     return {"required": True, "content": content}
 
 
-def _success(path: str) -> Document:
-    content: Document = {JSON: {"schema": _schema(REPLIES[path])}} if path in REPLIES else {JSON: {"schema": _STATUS}}
+def _success(method: str, path: str) -> Document:
+    reply = REPLIES.get((method, path))
+    content: Document = {JSON: {"schema": _STATUS if reply is None else _schema(reply)}}
     if path == "/metrics":
         content = {EXPOSITION: {"schema": {"type": "string"}}}
     return {"description": "Done.", "headers": _headers(), "content": content}
@@ -171,6 +186,13 @@ def _parameters() -> Document:
             "description": "Names the request in its answer and in the log: 1 to 128 printable ASCII characters. "
             "Any other is replaced by a new one.",
             "schema": {"type": "string"},
+        },
+        "ArtefactName": {
+            "name": "name",
+            "in": "path",
+            "required": True,
+            "description": "Of what is kept.",
+            "schema": {"type": "string", "pattern": ARTEFACT_NAME},
         },
         "Timeout": {
             "name": TIMEOUT,

@@ -14,6 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from plumbline_models.core.errors import PlumblineError
+from plumbline_serve.decision_messages import Calibration
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.messages import (
     EmbedReply,
@@ -26,6 +27,7 @@ from plumbline_serve.messages import (
     ScoreOrError,
     ScorerEntry,
     ScoreReply,
+    SelectReply,
 )
 from plumbline_serve.set_messages import SetReply
 
@@ -57,6 +59,29 @@ def rank_document(reply: RankReply) -> Document:
     if not errors:
         del document["errors"]
     return document
+
+
+def select_document(reply: SelectReply) -> Document:
+    """The body of a reply of `POST /v1/select`; see `score_document`."""
+    errors = _indexed(reply.errors)
+    document = _members(reply, errors=errors, timing_ms=_members(reply.timing_ms))
+    if not errors:
+        del document["errors"]
+    return document
+
+
+def calibration_document(reply: Calibration) -> Document:
+    """One calibration, as a reply or among others."""
+    groups = {name: _members(group) for name, group in reply.groups.items()}
+    document = _members(reply, bound_to=_members(reply.bound_to), groups=groups)
+    if not groups:
+        del document["groups"]
+    return document
+
+
+def calibrations_document(entries: Sequence[Calibration]) -> Document:
+    """The body of a reply of `GET /v1/calibrations`."""
+    return {"calibrations": [calibration_document(entry) for entry in entries]}
 
 
 def embed_document(reply: EmbedReply, encoding: Literal["float", "base64"]) -> Document:

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from plumbline_models.core.errors import MalformedRequestError, UnknownImageError
 from plumbline_models.core.questions import Question
 from plumbline_serve import messages
+from plumbline_serve.decision_messages import CalibrationRequest
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.parsing import (
     Combinations,
@@ -112,7 +113,7 @@ def read_combine(document: bytes) -> dict[str, Combination]:
 def filter_request(body: schemas.FilterRequest, parts: Parts) -> messages.FilterRequest:
     """The message of a body of `POST /v1/filter`; see `score_request`."""
     return messages.FilterRequest(
-        policy=[Threshold(each.scorer, each.min, each.max, each.min_words) for each in body.policy.all],
+        policy=[Threshold(**each.model_dump()) for each in body.policy.all],
         items=_items(body.items, parts),
         images=_images(body.images, parts),
         combine=_combine(body.combine),
@@ -135,6 +136,28 @@ def rank_request(body: schemas.RankRequest, parts: Parts) -> messages.RankReques
         timeout_ms=body.timeout_ms,
         priority=body.priority,
     )
+
+
+def select_request(body: schemas.SelectRequest, parts: Parts) -> messages.SelectRequest:
+    """The message of a body of `POST /v1/select`; see `score_request`."""
+    return messages.SelectRequest(
+        text=body.text,
+        images=[_source(image, parts) for image in body.images],
+        scorer=body.scorer,
+        combine=_combine(body.combine),
+        correlation=body.correlation,
+        correlation_interval=body.correlation_interval,
+        temperature=body.temperature,
+        seed=body.seed,
+        timeout_ms=body.timeout_ms,
+        priority=body.priority,
+    )
+
+
+def calibration_request(body: schemas.CalibrationRequest, parts: Parts) -> CalibrationRequest:
+    """The message of a body of `POST /v1/calibrations`; see `score_request`."""
+    del parts  # it has no images
+    return CalibrationRequest(**{name: getattr(body, name) for name in type(body).model_fields})
 
 
 def embed_request(body: schemas.EmbedRequest, parts: Parts) -> messages.EmbedRequest:
@@ -195,6 +218,7 @@ def _items(items: list[schemas.Item], parts: Parts) -> list[Item]:
             questions=tuple(map(_question, item.questions or ())),
             frames=tuple(_frame(frame, parts) for frame in item.frames or ()),
             pool=item.pool,
+            group=item.group,
         )
         for index, item in enumerate(items)
     ]

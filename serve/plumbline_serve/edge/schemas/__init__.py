@@ -1,6 +1,11 @@
 """The bodies of REST, as pydantic classes: requests are read with them, replies are documented by them."""
 
+from plumbline_serve.edge.schemas.base import Request
+from plumbline_serve.edge.schemas.decisions import CalibrationRequest, SelectRequest
 from plumbline_serve.edge.schemas.replies import (
+    Calibration,
+    CalibrationReply,
+    CalibrationsReply,
     EmbedReply,
     EncoderEntry,
     FilterReply,
@@ -11,6 +16,7 @@ from plumbline_serve.edge.schemas.replies import (
     ScorerEntry,
     ScoreReply,
     ScorersReply,
+    SelectReply,
 )
 from plumbline_serve.edge.schemas.requests import (
     Combination,
@@ -20,7 +26,6 @@ from plumbline_serve.edge.schemas.requests import (
     Item,
     Question,
     RankRequest,
-    Request,
     ScoreRequest,
     Threshold,
 )
@@ -33,6 +38,10 @@ from plumbline_serve.edge.schemas.sets import (
 )
 
 __all__ = [
+    "Calibration",
+    "CalibrationReply",
+    "CalibrationRequest",
+    "CalibrationsReply",
     "Combination",
     "DistanceReply",
     "DistanceRequest",
@@ -57,5 +66,7 @@ __all__ = [
     "ScoreRequest",
     "ScorerEntry",
     "ScorersReply",
+    "SelectReply",
+    "SelectRequest",
     "Threshold",
 ]

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from plumbline_serve import messages
+from plumbline_serve import decision_messages, messages
 
 
 class FieldFault(BaseModel):
@@ -177,6 +177,24 @@ RankReply = schema_of(
     ranking=_list(Ranked),
     errors=INDEXED_PROBLEMS,
     **REPLY,
+)
+SelectReply = schema_of(
+    messages.SelectReply,
+    errors=INDEXED_PROBLEMS,
+    values=list[float | None],
+    probabilities=list[float | None],
+    **REPLY,
+)
+BoundTo = schema_of(decision_messages.BoundTo)
+GroupThreshold = schema_of(decision_messages.GroupThreshold)
+Calibration = schema_of(
+    decision_messages.Calibration, bound_to=BoundTo, groups=GenericAlias(dict, (str, GroupThreshold))
+)
+CalibrationReply = create_model(
+    "CalibrationReply", __base__=Calibration, __doc__="A calibration that is kept now.", request_id=(str, ...)
+)
+CalibrationsReply = create_model(
+    "CalibrationsReply", __doc__="Every calibration that is kept, by name.", calibrations=(_list(Calibration), ...)
 )
 EmbedReply = schema_of(
     messages.EmbedReply,

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
 
 from plumbline_models.core.questions import ExpectedAnswer
 from plumbline_serve import messages
 from plumbline_serve.edge.parsing import (
+    ArtefactName,
     AtLeastOne,
     Channels,
     Combinations,
@@ -21,7 +21,6 @@ from plumbline_serve.edge.parsing import (
     QuestionIndices,
     ScorerNames,
     TagText,
-    Timeout,
     bounds_fault,
     choice_fault,
     combination_fault,
@@ -29,23 +28,10 @@ from plumbline_serve.edge.parsing import (
     query_fault,
     term_fault,
 )
+from plumbline_serve.edge.schemas.base import Request, Strict, given, refuse
 from plumbline_serve.messages import Pool
-from plumbline_serve.request_context import Priority
 
 _IMAGES = "Images that items name by their key: sent, decoded and encoded once for all items that name them."
-
-
-class Strict(BaseModel):
-    """No unknown fields, no conversions: 5 is not "5"."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-def given(*names: str, without: tuple[str, ...] = ()) -> dict[str, JsonValue]:
-    """A schema of objects with these members and without those; one that is null is not given."""
-    present: dict[str, JsonValue] = {name: {"not": {"type": "null"}} for name in names}
-    absent: dict[str, JsonValue] = {name: {"type": "null"} for name in without}
-    return {"required": list(names), "properties": present | absent}
 
 
 class RawShape(Strict):
@@ -157,25 +143,12 @@ class Item(Strict):
         "and the mean elsewhere.",
     )
 
+    group: TagText | None = Field(None, description="The class that a calibration with groups has a threshold for.")
+
     @model_validator(mode="after")
     def _check_pictures(self) -> Self:
         refuse(pictures_fault(self.image, self.frames))
         return self
-
-
-class Request(Strict):
-    """A request body."""
-
-    timeout_ms: Timeout | None = Field(
-        None,
-        description="Milliseconds, from when the service received the request, after which an answer is of no use: "
-        "it is 504 by then. The header `x-request-timeout-seconds` says the same in seconds; the smaller one wins.",
-    )
-    priority: Priority = Field(
-        "normal",
-        description="How urgent the request is among those that wait. `batch` is refused first where there is more "
-        "work than time.",
-    )
 
 
 class _ItemsRequest(Request):
@@ -241,9 +214,16 @@ class ScoreRequest(_ItemsRequest):
 
 
 class Threshold(Strict):
-    """One condition; both bounds are inclusive, at least one is set."""
+    """One condition: bounds, both inclusive, or a calibration in their place."""
 
-    model_config = ConfigDict(json_schema_extra={"if": given(without=("min",)), "then": given("max")})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"if": given(without=("min", "max")), "then": given("calibration")},
+                {"if": given("calibration"), "then": given(without=("min", "max"))},
+            ]
+        }
+    )
 
     scorer: str = Field(description="Or a combination of the request.")
     min: Finite | None = None
@@ -253,10 +233,13 @@ class Threshold(Strict):
         description="Fewest words, punctuation apart, of a text that the value is trusted for: an item with fewer is "
         "rejected, and `reasons` says so. A text without words scores fclipscore 0, its best.",
     )
+    calibration: ArtefactName | None = Field(
+        None, description="One of this scorer, by name (`/v1/calibrations`): its threshold must be met."
+    )
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:
-        refuse(bounds_fault(self.min, self.max))
+        refuse(bounds_fault(self.min, self.max, self.calibration))
         return self
 
 
@@ -324,9 +307,3 @@ class EmbedRequest(Request):
     def _check_choice(self) -> Self:
         refuse(choice_fault(images=self.images, texts=self.texts))
         return self
-
-
-def refuse(fault: str | None) -> None:
-    """Raise what is wrong with a body, within a validator; None: nothing is."""
-    if fault is not None:
-        raise PydanticCustomError("fault", "{fault}", {"fault": fault})

@@ -11,15 +11,10 @@ from plumbline_models.sets.diversity import LEAST_ORDER, MOST_ORDER
 from plumbline_models.sets.vectors import MAX_DIM, MAX_SET
 from plumbline_serve import set_messages
 from plumbline_serve.edge.parsing import MAX_NUMBER, Finite, choice_fault
+from plumbline_serve.edge.schemas.base import Request, Strict, given, refuse
 from plumbline_serve.edge.schemas.example_images import EXAMPLE_IMAGE, OTHER_IMAGE
 from plumbline_serve.edge.schemas.replies import INDEXED_PROBLEMS, REPLY, schema_of
-from plumbline_serve.edge.schemas.requests import (
-    ImageSource,
-    Request,
-    Strict,
-    given,
-    refuse,
-)
+from plumbline_serve.edge.schemas.requests import ImageSource
 from plumbline_serve.set_messages import NEAR_DUPLICATE
 
 T = TypeVar("T")

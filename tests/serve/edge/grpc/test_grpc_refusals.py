@@ -60,7 +60,7 @@ CASES = [
     pytest.param(policy(), {"/policy/all": "must not be empty"}, id="no policy"),
     pytest.param(
         policy(pb.Threshold(scorer="sum")),
-        {"/policy/all/0": "must have min, max or both"},
+        {"/policy/all/0": "must have min, max or both, or calibration alone"},
         id="threshold without bounds",
     ),
     pytest.param(

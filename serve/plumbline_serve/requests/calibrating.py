@@ -1,0 +1,180 @@
+"""Thresholds that are found from labelled scores, kept by name, and used in a filter's conditions."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from plumbline_models.core.errors import InvalidFieldError, NoThresholdError, PlumblineError, UnknownArtefactError
+from plumbline_models.decisions.conformal import Direction, calibrate, calibrate_groups
+from plumbline_models.decisions.conformal import Threshold as Found
+from plumbline_serve.decision_messages import BoundTo, Calibration, CalibrationRequest, GroupThreshold
+from plumbline_serve.messages import Threshold
+from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.requests.binding import Bindings
+from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.store import Artefact, Binding, Store
+
+MAX_GROUPS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A calibration as a condition holds values against it."""
+
+    calibration: Calibration
+    higher_is_better: bool
+
+    def fault(self, group: str | None) -> PlumblineError | None:
+        """Why an item of that group cannot be judged; None if it can.
+
+        Args:
+            group: As the item has it; None: that of all labels is meant.
+        """
+        known, name = self.calibration, self.calibration.name
+        if group is None or not known.groups:
+            return _no_threshold(name, known.detail) if known.threshold is None else None
+        if group not in known.groups:
+            return InvalidFieldError(f"The calibration {name} has no group {group[:64]!r}.", calibration=name)
+        found = known.groups[group]
+        return _no_threshold(f"{name} of {group[:64]!r}", found.detail) if found.threshold is None else None
+
+    def keeps(self, value: float, group: str | None) -> bool:
+        """Whether a value is on the better side, for an item that can be judged.
+
+        Args:
+            value: The scorer's.
+            group: As for `fault`.
+        """
+        known = self.calibration
+        threshold = known.threshold if group is None or not known.groups else known.groups[group].threshold
+        if threshold is None:
+            return False
+        return value >= threshold if self.higher_is_better else value <= threshold
+
+
+class Calibrations:
+    """The thresholds that are kept.
+
+    Args:
+        store: Where.
+        bindings: Say what they hold for.
+    """
+
+    def __init__(self, store: Store, bindings: Bindings) -> None:
+        self._store = store
+        self._bindings = bindings
+
+    async def make(self, pipeline: Pipeline, request: CalibrationRequest, caller: Caller = ANYONE) -> Calibration:
+        """Find a threshold and keep it, in the place of one of its name; raises as `Service.calibrate` does.
+
+        Args:
+            pipeline: Of the process.
+            request: As the caller sent it.
+            caller: Who calls.
+        """
+        scorer = pipeline.checks.scorer(request.scorer, "/scorer")
+        if len(set(request.groups or ())) > MAX_GROUPS:
+            fault = {"pointer": "/groups", "detail": f"must name at most {MAX_GROUPS} groups"}
+            raise InvalidFieldError(f"The request names more than {MAX_GROUPS} groups.", errors=[fault])
+        async with pipeline.session(request, caller):
+            all_of_them, groups = await asyncio.to_thread(_find, request, is_up=scorer.info.higher_is_better)
+            bound_to = await self._bindings.of_scorer(pipeline, scorer)
+            now = datetime.now(UTC)
+            created = now.replace(microsecond=now.microsecond // 1000 * 1000)
+            document = {
+                "alpha": request.alpha,
+                "direction": request.direction,
+                "confidence": request.confidence,
+                **asdict(_threshold(all_of_them, request.direction)),
+                "groups": {name: asdict(_threshold(found, request.direction)) for name, found in groups.items()},
+            }
+            artefact = Artefact("calibration", request.name, bound_to, document, created)
+            await self._store.put(artefact)
+        return _calibration(artefact)
+
+    async def entries(self) -> list[Calibration]:
+        """All that are kept, by name."""
+        return [_calibration(artefact) for artefact in await self._store.all_of("calibration")]
+
+    async def entry(self, name: str) -> Calibration:
+        """The one of a name; raises as `Store.get` does."""
+        return _calibration(await self._store.get("calibration", name))
+
+    async def delete(self, name: str) -> None:
+        """Forget the one of a name; raises as `Store.delete` does."""
+        await self._store.delete("calibration", name)
+
+    async def cuts(self, pipeline: Pipeline, policy: Sequence[Threshold]) -> Mapping[str, Cut]:
+        """What the conditions of a policy hold values against, by the calibration's name.
+
+        Args:
+            pipeline: Of the process.
+            policy: The conditions.
+
+        Raises:
+            UnknownArtefactError: There is no such calibration.
+            BoundToOtherError: It was made with another scorer, other weights or conventions.
+            NoThresholdError: It has no threshold, and no groups that might have one.
+        """
+        found: dict[str, Cut] = {}
+        for index, condition in enumerate(policy):
+            if (name := condition.calibration) is None:
+                continue
+            artefact = await self._artefact(name, f"/policy/all/{index}/calibration")
+            scorer = pipeline.scorers.get(condition.scorer)
+            if scorer is None:  # a combination, which none is made for
+                artefact.check_bound_to(Binding(condition.scorer, "", {}))
+                continue
+            artefact.check_bound_to(await self._bindings.of_scorer(pipeline, scorer))
+            cut = Cut(_calibration(artefact), scorer.info.higher_is_better)
+            if not cut.calibration.groups and (fault := cut.fault(None)) is not None:
+                raise fault
+            found[name] = cut
+        return found
+
+    async def _artefact(self, name: str, pointer: str) -> Artefact:
+        try:
+            return await self._store.get("calibration", name)
+        except UnknownArtefactError as error:
+            raise UnknownArtefactError(error.detail, errors=[{"pointer": pointer, "detail": "is not kept"}]) from error
+
+
+def _find(request: CalibrationRequest, *, is_up: bool) -> tuple[Found, dict[str, Found]]:
+    """The threshold of all, and those of groups."""
+    asked: dict[str, Any] = {
+        "alpha": request.alpha,
+        "direction": request.direction,
+        "higher_is_better": is_up,
+        "confidence": request.confidence,
+    }
+    whole = calibrate(request.scores, request.labels, **asked)
+    if request.groups is None:
+        return whole, {}
+    return whole, calibrate_groups(request.scores, request.labels, request.groups, **asked)
+
+
+def _threshold(found: Found, direction: Direction) -> GroupThreshold:
+    kind = "good" if direction == "keep_good" else "bad"
+    lacking = f"There are {found.num_used} scores of {kind} ones; at least {found.least_n} are needed."
+    detail = lacking if found.value is None else ""
+    return GroupThreshold(found.value, found.k, found.num_used, found.coverage, found.coverage_p05, detail)
+
+
+def _no_threshold(name: str, detail: str) -> NoThresholdError:
+    return NoThresholdError(f"The calibration {name} has no threshold. {detail}")
+
+
+def _calibration(artefact: Artefact) -> Calibration:
+    document = dict(artefact.document)
+    groups = {name: GroupThreshold(**found) for name, found in document.pop("groups").items()}
+    bound_to = artefact.bound_to
+    return Calibration(
+        name=artefact.name,
+        scorer=bound_to.scorer,
+        bound_to=BoundTo(bound_to.weights, bound_to.conventions),
+        created=artefact.created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        groups=groups,
+        **document,
+    )
