@@ -68,7 +68,8 @@ def join_ranking(replies: Sequence[tuple[int, RankReply]], *, higher_is_better: 
 def _joined(replies: Sequence[A], **fields: Any) -> A:
     timings = [reply.timing_ms for reply in replies]
     total = Timing(**{name: sum(getattr(each, name) for each in timings) for name in Timing.model_fields})
-    return replies[0].model_copy(update={**fields, "timing_ms": total})
+    named = next((reply.request_id for reply in replies if reply.request_id), "")
+    return replies[0].model_copy(update={**fields, "request_id": named, "timing_ms": total})
 
 
 def _check_same(what: str, named: Sequence[object]) -> None:

@@ -71,7 +71,11 @@ class Parts(Generic[T]):
         part = self._waiting[0]
         entries = part.request.entries
         if len(entries) <= 1:
-            return self.call.wait_after(error)
+            failed = part.request.refused(error.problem) if len(self._request.entries) > 1 else None
+            if failed is None:
+                return self.call.wait_after(error)
+            self._replies.append((self._waiting.popleft().start, failed))
+            return 0.0
         bounds = self.call.bounds
         if error.code == _TOO_MANY:
             bounds.max_items = min(bounds.max_items, len(entries) // 2)

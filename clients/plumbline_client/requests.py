@@ -28,7 +28,7 @@ from plumbline_client.items import (
     texts_or_images_of,
 )
 from plumbline_client.joining import join_ranking, join_results, join_vectors
-from plumbline_client.problems import ReplyModel
+from plumbline_client.problems import Problem, ReplyModel
 from plumbline_client.replies import (
     Calibration,
     CalibrationsReply,
@@ -81,6 +81,11 @@ class Request(Generic[T]):
         """
         raise NotImplementedError
 
+    def refused(self, problem: Problem) -> T | None:
+        """Make the reply to a part of one entry that a service takes no request of; None: its whole fails with it."""
+        del problem
+        return None
+
     def document(self) -> Document:
         """Make the request's JSON body; entries that the caller left open are left out."""
         return {}
@@ -102,6 +107,11 @@ class _OfItems(Request[R]):
         part, numbered = super().cut(start, stop), enumerate(self.entries[start:stop], start)
         part.entries = [item if item.id is not None else replace(item, id=str(index)) for index, item in numbered]
         return part
+
+    def refused(self, problem: Problem) -> R | None:
+        """Make the reply to an item that is too large: it fails alone."""
+        failed = {"id": self.entries[0].id or "0", "status": "error", "error": problem}
+        return self.reply.model_validate({"results": [failed]})
 
     def join(self, replies: Sequence[tuple[int, R]], beside: Sequence[Any]) -> R:
         """As `Request.join`."""

@@ -126,6 +126,21 @@ def test_an_item_that_is_too_large_alone_is_refused() -> None:
         parts.wait_after(problem_error(Problem(status=413, code="request_too_large")))
 
 
+def test_an_item_that_is_too_large_fails_alone_among_others() -> None:
+    sizes = [10, 1000, 10]
+    parts = Parts(ScoreRequest([Item(Image.data(bytes(size)), "a") for size in sizes]), call(max_items=1))
+    while (request := parts.pending) is not None:
+        [item] = request.entries
+        if len(item.image.content) > 100:
+            assert parts.wait_after(problem_error(Problem(status=413, code="request_too_large"))) == 0.0
+        else:
+            parts.answered(scored(request, request.document()))
+    results = parts.joined().results
+    assert [(result.id, result.is_ok) for result in results] == [("0", True), ("1", False), ("2", True)]
+    assert results[1].error is not None
+    assert results[1].error.code == "request_too_large"
+
+
 def test_verdicts_keep_their_order() -> None:
     def judged(request: Any, document: Any) -> FilterReply:
         results = [{"id": item["id"], "status": "ok", "verdict": "accept"} for item in document["items"]]
