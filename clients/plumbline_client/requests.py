@@ -254,6 +254,7 @@ class DeleteCalibrationRequest(Request[Deleted]):
     reply = Deleted
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self.path = f"{CALIBRATIONS}/{quote(name, safe='')}"
 
 

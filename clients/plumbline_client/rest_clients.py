@@ -3,33 +3,32 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import httpx
 from pydantic import BaseModel
 from typing_extensions import Unpack
 
-from plumbline_client import addresses, requests, rest_wire
+from plumbline_client import addresses, rest_wire
 from plumbline_client.calls import Call, Core
+from plumbline_client.decision_calls import AsyncDecisions, SyncDecisions
 from plumbline_client.errors import (
     ConnectError,
     PlumblineClientError,
     UnexpectedReplyError,
     UsageError,
 )
-from plumbline_client.options import CalibrateOptions, CallOptions, ClientOptions, Profile, split_options
-from plumbline_client.replies import Calibration
+from plumbline_client.options import ClientOptions, Profile
 from plumbline_client.requests import Request
 from plumbline_client.rest_wire import HttpReply
-from plumbline_client.set_calls import AsyncSets, SyncSets
 
 T = TypeVar("T", bound=BaseModel)
 _HUNG_UP = ("Server disconnected", "peer closed connection")  # what httpx says where a reply only broke off
 _CONNECT_S = 5.0  # a service that takes longer to accept a connection is tried again
 
 
-class Client(SyncSets):
+class Client(SyncDecisions):
     """A blocking REST client.
 
     Args:
@@ -55,46 +54,6 @@ class Client(SyncSets):
     def __repr__(self) -> str:
         return f"Client({self._core.address!r})"
 
-    def calibrate(
-        self,
-        name: str,
-        scorer: str,
-        scores: Sequence[float],
-        labels: Sequence[bool],
-        *,
-        alpha: float,
-        direction: Literal["keep_good", "reject_bad"],
-        **options: Unpack[CalibrateOptions],
-    ) -> Calibration:
-        """Find the threshold of a scorer from labelled scores, and keep it under a name; REST alone has it.
-
-        Args:
-            name: By which a `Threshold` uses it; one of the same name is replaced.
-            scorer: Whose scores they are, as the service gives them now.
-            scores: Of items that nobody chose by their score.
-            labels: Whether each is of a good one.
-            alpha: Share of good ones that may be lost (`keep_good`), or of bad ones that may pass (`reject_bad`).
-            direction: Which of the two is promised.
-            options: `groups`, `confidence`; `timeout_ms`, `priority`, `request_id`.
-        """
-        chosen, call = split_options(options)
-        labelled = {"scores": list(scores), "labels": list(labels)}
-        asked = {"name": name, "scorer": scorer, "alpha": alpha, "direction": direction}
-        return self._send(requests.CalibrateRequest(asked | labelled | chosen), call)
-
-    def calibrations(self, **options: Unpack[CallOptions]) -> tuple[Calibration, ...]:
-        """List the calibrations that are kept, by name."""
-        return self._send(requests.ListCalibrationsRequest(), options).calibrations
-
-    def delete_calibration(self, name: str, **options: Unpack[CallOptions]) -> None:
-        """Forget a calibration.
-
-        Args:
-            name: Of the calibration.
-            options: `timeout_ms`, `priority`, `request_id`.
-        """
-        self._send(requests.DeleteCalibrationRequest(name), options)
-
     def _disconnect(self) -> None:
         if self._owns_http:
             self._http.close()
@@ -116,7 +75,7 @@ class Client(SyncSets):
         return rest_wire.decode(request, _reply(response), call.address)
 
 
-class AsyncClient(AsyncSets):
+class AsyncClient(AsyncDecisions):
     """An asyncio REST client; arguments as for `Client`."""
 
     def __init__(
@@ -134,31 +93,6 @@ class AsyncClient(AsyncSets):
 
     def __repr__(self) -> str:
         return f"AsyncClient({self._core.address!r})"
-
-    async def calibrate(
-        self,
-        name: str,
-        scorer: str,
-        scores: Sequence[float],
-        labels: Sequence[bool],
-        *,
-        alpha: float,
-        direction: Literal["keep_good", "reject_bad"],
-        **options: Unpack[CalibrateOptions],
-    ) -> Calibration:
-        """Find the threshold of a scorer from labelled scores, and keep it; see `Client.calibrate`."""
-        chosen, call = split_options(options)
-        labelled = {"scores": list(scores), "labels": list(labels)}
-        asked = {"name": name, "scorer": scorer, "alpha": alpha, "direction": direction}
-        return await self._send(requests.CalibrateRequest(asked | labelled | chosen), call)
-
-    async def calibrations(self, **options: Unpack[CallOptions]) -> tuple[Calibration, ...]:
-        """List the calibrations that are kept, by name."""
-        return (await self._send(requests.ListCalibrationsRequest(), options)).calibrations
-
-    async def delete_calibration(self, name: str, **options: Unpack[CallOptions]) -> None:
-        """Forget a calibration; see `Client.delete_calibration`."""
-        await self._send(requests.DeleteCalibrationRequest(name), options)
 
     async def _disconnect(self) -> None:
         if self._owns_http:

@@ -64,7 +64,10 @@ def loop() -> Iterator[Loop]:
 def assembly(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Assembly]:
     """The embedded networks, loaded."""
     stack = AsyncExitStack()
-    settings = Settings(precision="fp32", cache_dir=tmp_path_factory.mktemp("cache"))
+    folder = tmp_path_factory.mktemp("cache")
+    settings = Settings.model_validate(
+        {"precision": "fp32", "cache_dir": folder, "store": f"sqlite:///{folder}/store.db"}
+    )
     yield loop.run(stack.enter_async_context(assembled(settings)))
     loop.run(stack.aclose())
 

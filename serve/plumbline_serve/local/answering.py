@@ -54,6 +54,15 @@ ROUTES: Mapping[type[Request[Any]], Route] = {
     requests.RankRequest: Route(
         schemas.RankRequest, rest_requests.rank_request, CoreService.rank, rest_replies.rank_document
     ),
+    requests.SelectRequest: Route(
+        schemas.SelectRequest, rest_requests.select_request, CoreService.select, rest_replies.select_document
+    ),
+    requests.CalibrateRequest: Route(
+        schemas.CalibrationRequest,
+        rest_requests.calibration_request,
+        CoreService.calibrate,
+        rest_replies.calibration_document,
+    ),
     requests.EmbedRequest: Route(
         schemas.EmbedRequest,
         rest_requests.embed_request,
@@ -69,24 +78,35 @@ ROUTES: Mapping[type[Request[Any]], Route] = {
 }
 
 
-async def _readiness(service: CoreService) -> rest_replies.Document:
+async def _readiness(service: CoreService, _: Any) -> rest_replies.Document:
     return {"status": "ready" if service.is_ready else "not_ready"}
 
 
-async def _scorers(service: CoreService) -> rest_replies.Document:
+async def _scorers(service: CoreService, _: Any) -> rest_replies.Document:
     return rest_replies.scorers_document(await service.scorers())
 
 
-async def _encoders(service: CoreService) -> rest_replies.Document:
+async def _encoders(service: CoreService, _: Any) -> rest_replies.Document:
     return rest_replies.encoders_document(await service.encoders())
 
 
-LISTS: Mapping[type[Request[Any]], Callable[[CoreService], Awaitable[rest_replies.Document]]] = {
+async def _calibrations(service: CoreService, _: Any) -> rest_replies.Document:
+    return rest_replies.calibrations_document(await service.calibrations())
+
+
+async def _delete_calibration(service: CoreService, request: Any) -> rest_replies.Document:
+    await service.delete_calibration(request.name)
+    return {"status": "deleted"}
+
+
+LISTS: Mapping[type[Request[Any]], Callable[[CoreService, Any], Awaitable[rest_replies.Document]]] = {
     requests.ListScorersRequest: _scorers,
     requests.ListModelsRequest: _encoders,
     requests.ReadinessRequest: _readiness,
+    requests.ListCalibrationsRequest: _calibrations,
+    requests.DeleteCalibrationRequest: _delete_calibration,
 }
-"""What is answered without being told anything."""
+"""What is answered without a body."""
 
 
 class LocalService:
@@ -125,7 +145,7 @@ class LocalService:
             raise UsageError("Engines do not outlive a fork: make a Plumbline in each process that scores.")
         service = self._assembly.service
         if type(request) in LISTS:
-            return asyncio.run_coroutine_threadsafe(_awaited(LISTS[type(request)](service)), self._loop)
+            return asyncio.run_coroutine_threadsafe(_awaited(LISTS[type(request)](service, request)), self._loop)
         route, parts = ROUTES[type(request)], Parts()
         document = with_parts(call.document(request), parts)
         body = rest_requests.read_document(document, route.schema, self.limits)

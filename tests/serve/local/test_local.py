@@ -31,6 +31,7 @@ from plumbline_client import (
     UsageError,
 )
 from plumbline_client import requests as client_requests
+from plumbline_client import sets as client_sets
 from plumbline_client.requests import Request
 from plumbline_models.core.errors import ConfigError
 from plumbline_serve.assembly import assembled
@@ -48,7 +49,9 @@ SCORERS: dict[str, dict[str, Any]] = {"clipscore": {}, "fclipscore": {}, "vqasco
 def config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     cache = str(tmp_path_factory.mktemp("cache"))
     limits = {"max_items": 8, "max_wait_ms": 1.0}  # no caller waits so long in a service
-    return {"backend": "torch", "precision": "fp32", "cache_dir": cache, "scorers": SCORERS, "limits": limits}
+    store = f"sqlite:///{cache}/store.db"
+    kept = {"cache_dir": cache, "store": store}
+    return {"backend": "torch", "precision": "fp32", "scorers": SCORERS, "limits": limits, **kept}
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,7 @@ CALLS: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
     "filter": ("filter", [[Item(CIRCLE, "a red circle"), Item(b"no image", "a")], [Threshold("clipscore", min=1)]], {}),
     "rank": ("rank", ["a red circle", [CIRCLE, GALLERY / "green_star.png", b"no image"]], {"scorer": "clipscore"}),
     "rank texts": ("rank", [CIRCLE, ["a red circle", "a star"]], {"top_k": 1}),
+    "select": ("select", ["a red circle", [CIRCLE, b"no image"]], {"scorer": "clipscore", "correlation": 0.5}),
     "embed": ("embed", [["a red circle"]], {}),
     "embed images": ("embed", [[CIRCLE, b"no image"]], {}),
     "combine": ("score", [[Item(CIRCLE, "a red circle")]], {"combine": {"r": Combination("sum", [Term("clipscore")])}}),
@@ -125,11 +129,28 @@ def test_what_the_service_refuses_is_refused_in_its_words(plumbline, over_rest, 
     assert here.value.__cause__ is not None
 
 
+def test_calibrations_are_kept_as_the_service_keeps_them(plumbline, over_rest) -> None:
+    """The store is the same file, so that one uses what the other made."""
+    labelled = ("clipscore", [0.0] * 19, [True] * 19)
+    made = plumbline.calibrate("launch", *labelled, alpha=0.05, direction="keep_good")
+    assert (made.threshold, made.num_used) == (0.0, 19)
+    assert alike(over_rest("calibrations")[0]) == alike(plumbline.calibrations()[0])
+    policy = [Threshold("clipscore", calibration="launch")]
+    verdicts = over_rest("filter", [Item(CIRCLE, "a red circle")], policy, request_id="r")
+    assert alike(plumbline.filter([Item(CIRCLE, "a red circle")], policy, request_id="r")) == alike(verdicts)
+    assert verdicts.results[0].is_accepted
+    asyncio.run(plumbline.aio.delete_calibration("launch"))
+    assert plumbline.calibrations() == ()
+    with pytest.raises(InvalidRequestError, match="no calibration 'launch'"):
+        plumbline.delete_calibration("launch")
+
+
 def test_every_request_of_the_client_is_answered() -> None:
     found: list[Any] = [Request]
     for kind in found:
         found.extend(kind.__subclasses__())
-    kinds = {kind for kind in found if "reply" in vars(kind) and kind.__module__ == client_requests.__name__}
+    modules = {client_requests.__name__, client_sets.__name__}
+    kinds = {kind for kind in found if "reply" in vars(kind) and kind.__module__ in modules}
     assert kinds == ROUTES.keys() | LISTS.keys()
 
 

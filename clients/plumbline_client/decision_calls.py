@@ -1,0 +1,84 @@
+"""The methods of the REST clients that are about decisions that a service keeps."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from typing_extensions import Unpack
+
+from plumbline_client import requests
+from plumbline_client.options import CalibrateOptions, CallOptions, split_options
+from plumbline_client.replies import Calibration
+from plumbline_client.set_calls import AsyncSets, SyncSets
+
+
+class SyncDecisions(SyncSets):
+    """A blocking client that makes and changes decisions as well."""
+
+    def calibrate(
+        self,
+        name: str,
+        scorer: str,
+        scores: Sequence[float],
+        labels: Sequence[bool],
+        *,
+        alpha: float,
+        direction: Literal["keep_good", "reject_bad"],
+        **options: Unpack[CalibrateOptions],
+    ) -> Calibration:
+        """Find the threshold of a scorer from labelled scores, and keep it under a name; REST alone has it.
+
+        Args:
+            name: By which a `Threshold` uses it; one of the same name is replaced.
+            scorer: Whose scores they are, as the service gives them now.
+            scores: Of items that nobody chose by their score.
+            labels: Whether each is of a good one.
+            alpha: Share of good ones that may be lost (`keep_good`), or of bad ones that may pass (`reject_bad`).
+            direction: Which of the two is promised.
+            options: `groups`, `confidence`; `timeout_ms`, `priority`, `request_id`.
+        """
+        chosen, call = split_options(options)
+        labelled = {"scores": list(scores), "labels": list(labels)}
+        asked = {"name": name, "scorer": scorer, "alpha": alpha, "direction": direction}
+        return self._send(requests.CalibrateRequest(asked | labelled | chosen), call)
+
+    def calibrations(self, **options: Unpack[CallOptions]) -> tuple[Calibration, ...]:
+        """List the calibrations that are kept, by name."""
+        return self._send(requests.ListCalibrationsRequest(), options).calibrations
+
+    def delete_calibration(self, name: str, **options: Unpack[CallOptions]) -> None:
+        """Forget a calibration.
+
+        Args:
+            name: Of the calibration.
+            options: `timeout_ms`, `priority`, `request_id`.
+        """
+        self._send(requests.DeleteCalibrationRequest(name), options)
+
+
+class AsyncDecisions(AsyncSets):
+    """An asyncio client that makes and changes decisions as well."""
+
+    async def calibrate(
+        self,
+        name: str,
+        scorer: str,
+        scores: Sequence[float],
+        labels: Sequence[bool],
+        *,
+        alpha: float,
+        direction: Literal["keep_good", "reject_bad"],
+        **options: Unpack[CalibrateOptions],
+    ) -> Calibration:
+        """Find the threshold of a scorer from labelled scores, and keep it; see `SyncDecisions.calibrate`."""
+        chosen, call = split_options(options)
+        labelled = {"scores": list(scores), "labels": list(labels)}
+        asked = {"name": name, "scorer": scorer, "alpha": alpha, "direction": direction}
+        return await self._send(requests.CalibrateRequest(asked | labelled | chosen), call)
+
+    async def calibrations(self, **options: Unpack[CallOptions]) -> tuple[Calibration, ...]:
+        """List the calibrations that are kept, by name."""
+        return (await self._send(requests.ListCalibrationsRequest(), options)).calibrations
+
+    async def delete_calibration(self, name: str, **options: Unpack[CallOptions]) -> None:
+        """Forget a calibration; see `SyncDecisions.delete_calibration`."""
+        await self._send(requests.DeleteCalibrationRequest(name), options)
