@@ -17,7 +17,7 @@ import typer
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.precision import PrecisionChoice
 from plumbline_serve.cli.keys_command import keys
-from plumbline_serve.cli.offline_commands import batch, compare, evaluate
+from plumbline_serve.cli.offline_commands import batch, calibrate, compare, evaluate
 from plumbline_serve.logs import LogFormat, LogLevel
 
 FAILED, USAGE = 1, 2
@@ -32,6 +32,7 @@ cli = typer.Typer(
 )
 cli.add_typer(keys, name="keys")
 cli.command()(batch)
+cli.command()(calibrate)
 cli.command()(compare)
 cli.command()(evaluate)
 ConfigOption = Annotated[

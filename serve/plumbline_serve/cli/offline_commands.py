@@ -1,4 +1,4 @@
-"""`plumbline batch`, `compare`, `evaluate`: their arguments; what they need is imported when they run, see `main`."""
+"""`plumbline batch`, `calibrate`, `compare`, `evaluate`: their arguments; what they do is imported when they run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -43,6 +43,44 @@ def batch(
     asked = batch_command.Asked(source, output, reading, batch_command.names_of(scorers), questions)
     place = batch_command.Place(config, server, api_key, ca, on_ray=ray)
     raise typer.Exit(batch_command.run(asked, place, resumes=resume, shard_rows=shard_rows, report=report))
+
+
+def calibrate(
+    file: Annotated[Path, typer.Argument(help="CSV or JSONL with a score and a label in each row.")],
+    scorer: Annotated[str, typer.Option(help="Whose scores they are.")],
+    alpha: Annotated[float, typer.Option(min=1e-6, max=1 - 1e-6, help="Share that may be lost, or may pass.")] = 0.05,
+    direction: Annotated[str, typer.Option(help="keep_good, or reject_bad.")] = "keep_good",
+    confidence: Annotated[float | None, typer.Option(help="Of the promise; default: on average.")] = None,
+    score_column: Annotated[str | None, typer.Option(help="Default: the scorer's name, or score.")] = None,
+    label_column: Annotated[str, typer.Option(help="Column of labels: true where good.")] = "label",
+    group_column: Annotated[str | None, typer.Option(help="Column of groups; each has its threshold.")] = None,
+    human: Annotated[
+        str | None, typer.Option(help="Column of people's judgement: measure how scores correlate with it, no more.")
+    ] = None,
+    prompt_column: Annotated[str, typer.Option(help="Column of prompts, for --human.")] = "text",
+    name: Annotated[str | None, typer.Option(help="Keep it under this name, for filters.")] = None,
+    config: ConfigOption = None,
+    server: Annotated[str | None, typer.Option(help="Keep it in the service at this URL; default: the store.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="PLUMBLINE_API_KEY", help="For the server; other users see arguments.")
+    ] = None,
+    ca: Annotated[Path | None, typer.Option(help="PEM file of the authority of the server's certificate.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Find a threshold with a promise from labelled scores, or how scores correlate with people's judgement."""
+    from plumbline_serve.cli import calibrate_command as command
+
+    chosen = score_column or command.score_column(file, scorer)
+    if human is not None:
+        raise typer.Exit(
+            command.show_correlation(command.correlation(file, chosen, human, prompt_column), as_json=as_json)
+        )
+    given = command.labelled(file, command.Columns(chosen, label_column, group_column))
+    promise = command.Promise.parse(scorer, alpha, direction, confidence)
+    if name is None:
+        raise typer.Exit(command.show_thresholds(command.found_here(given, promise), given, as_json=as_json))
+    keeper = command.keeper(config, server, api_key, ca)
+    raise typer.Exit(command.show_kept(command.keep(given, promise, name, keeper), given, as_json=as_json))
 
 
 def compare(

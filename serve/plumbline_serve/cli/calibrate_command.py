@@ -1,0 +1,330 @@
+"""`plumbline calibrate`: thresholds from a file of labelled scores, and how scores follow people's judgement."""
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self, TypeAlias, get_args
+
+from rich.table import Column, Table
+
+from plumbline_client import Calibration, Client, PlumblineClientError, Tls
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError
+from plumbline_models.decisions.best_of_n import largest_certified_n
+from plumbline_models.decisions.conformal import Direction, Threshold, calibrate, calibrate_groups
+from plumbline_models.decisions.correlation import Correlation, within_prompts
+from plumbline_models.scorers import SCORERS
+from plumbline_serve.cli.results import literally, show_json, show_table
+from plumbline_serve.local import Plumbline
+from plumbline_serve.settings import load_settings
+
+Keeper: TypeAlias = Client | Plumbline
+"""A service, or this process."""
+REQUEST_MS: Final = 600_000.0
+_GOOD: Final = frozenset({"true", "1", "1.0", "yes", "good"})
+_BAD: Final = frozenset({"false", "0", "0.0", "no", "bad"})
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of the file hold what."""
+
+    score: str
+    label: str = "label"
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a threshold promises."""
+
+    scorer: str
+    alpha: float
+    direction: Direction
+    confidence: float | None = None
+
+    @classmethod
+    def parse(cls, scorer: str, alpha: float, direction: str, confidence: float | None) -> Self:
+        """What the arguments say.
+
+        Args:
+            scorer: Whose scores they are.
+            alpha: Share that may be lost, or may pass.
+            direction: Which of the two.
+            confidence: None: on average.
+
+        Raises:
+            InvalidFieldError: There is no such direction.
+        """
+        known: tuple[Direction, ...] = get_args(Direction)
+        for each in known:
+            if direction == each:
+                return cls(scorer, alpha, each, confidence)
+        raise InvalidFieldError(f"A direction is {' or '.join(known)}; this is {direction}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Scores with their labels, and their groups where they have some."""
+
+    scores: Sequence[float]
+    labels: Sequence[bool]
+    groups: Sequence[str] | None
+    num_left_out: int
+    """Rows without a score or a label."""
+
+
+def rows_of(file: Path) -> Iterator[Mapping[str, Any]]:
+    """The rows of a CSV or JSONL file, such as `plumbline batch` writes.
+
+    Raises:
+        InvalidFieldError: It is neither.
+        OSError: It cannot be read.
+    """
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        if file.suffix == ".csv":
+            yield from csv.DictReader(lines)
+            return
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _row(line, f"Line {number} of {file}")
+
+
+def labelled(file: Path, columns: Columns) -> Labelled:
+    """The labelled scores of a file.
+
+    Args:
+        file: CSV or JSONL.
+        columns: Which hold what.
+
+    Raises:
+        InvalidFieldError: A column is not there, or a value of it is of another kind.
+    """
+    scores, labels, groups, num_left_out = list[float](), list[bool](), list[str](), 0
+    for number, row in enumerate(rows_of(file), start=1):
+        where = f"Row {number} of {file}"
+        score, label = _number(row, columns.score, where), _label(row, columns.label, where)
+        if score is None or label is None:
+            num_left_out += 1
+            continue
+        scores.append(score)
+        labels.append(label)
+        groups.append("" if columns.group is None else str(_cell(row, columns.group, where)))
+    return Labelled(scores, labels, None if columns.group is None else groups, num_left_out)
+
+
+def score_column(file: Path, scorer: str) -> str:
+    """The column that holds a scorer's values: of its name, else `score`.
+
+    Args:
+        file: CSV or JSONL.
+        scorer: Its name.
+    """
+    return scorer if scorer in next(rows_of(file), {}) else "score"
+
+
+def found_here(given: Labelled, promise: Promise) -> dict[str, Threshold]:
+    """The threshold of all scores, by an empty name, and those of their groups.
+
+    Args:
+        given: From the file.
+        promise: What they promise.
+    """
+    options: dict[str, Any] = {
+        "alpha": promise.alpha,
+        "direction": promise.direction,
+        "confidence": promise.confidence,
+        "higher_is_better": next((s.info.higher_is_better for s in SCORERS if s.info.name == promise.scorer), True),
+    }
+    found = {"": calibrate(given.scores, given.labels, **options)}
+    if given.groups is not None:
+        found |= calibrate_groups(given.scores, given.labels, given.groups, **options)
+    return found
+
+
+def keeper(config: Path | None, server: str | None, api_key: str | None, ca: Path | None) -> Keeper:
+    """Where a calibration is kept: a service's store, or the one that the configuration names.
+
+    Args:
+        config: For this process.
+        server: Address of a service; None: this process.
+        api_key: For the service.
+        ca: Authorities of its certificate.
+    """
+    if server is None:
+        return Plumbline(load_settings(config))
+    return Client(server, api_key=api_key, tls=None if ca is None else Tls(ca))
+
+
+def keep(given: Labelled, promise: Promise, name: str, keeper: Keeper) -> Calibration:
+    """Have a service, or this process, find the thresholds and keep them.
+
+    Args:
+        given: From the file.
+        promise: What they promise.
+        name: By which a filter's condition uses them.
+        keeper: Where.
+
+    Raises:
+        PlumblineError: It cannot be reached, or refuses.
+    """
+    try:
+        with keeper:
+            return keeper.calibrate(
+                name,
+                promise.scorer,
+                given.scores,
+                given.labels,
+                alpha=promise.alpha,
+                direction=promise.direction,
+                groups=given.groups,
+                confidence=promise.confidence,
+                timeout_ms=REQUEST_MS,
+            )
+    except PlumblineClientError as error:
+        raise PlumblineError(error.detail) from error
+
+
+def correlation(file: Path, score: str, human: str, prompt: str) -> Correlation:
+    """How the scores of a file correlate with people's judgement, within prompts.
+
+    Args:
+        file: CSV or JSONL.
+        score: Column of scores.
+        human: Column of judgements, higher is better.
+        prompt: Column of prompts.
+    """
+    rows = list[tuple[float, float, Any]]()
+    for number, row in enumerate(rows_of(file), start=1):
+        where = f"Row {number} of {file}"
+        value, said = _number(row, score, where), _number(row, human, where)
+        if value is not None and said is not None:
+            rows.append((value, said, str(_cell(row, prompt, where))))
+    scores, judged, prompts = zip(*rows, strict=True) if rows else ((), (), ())
+    return within_prompts(scores, judged, prompts)
+
+
+def show_thresholds(found: Mapping[str, Threshold], given: Labelled, *, as_json: bool) -> int:
+    """Print thresholds that are not kept.
+
+    Args:
+        found: By group; that of all by an empty name.
+        given: What they were found from.
+        as_json: In the shape of REST's reply, else as a table.
+
+    Returns:
+        The exit status: 1 where there is none for all.
+    """
+    documents = {name: _document(threshold) for name, threshold in found.items()}
+    whole = documents.pop("")
+    if as_json:
+        show_json(whole | ({"groups": documents} if given.groups is not None else {}))
+    else:
+        show_table(_table({"": whole, **documents}), *_left_out(given))
+    return int(whole["threshold"] is None)
+
+
+def show_kept(kept: Calibration, given: Labelled, *, as_json: bool) -> int:
+    """Print a calibration that is kept.
+
+    Args:
+        kept: As the keeper replied.
+        given: What it was found from.
+        as_json: As REST has it, else as a table.
+
+    Returns:
+        The exit status: 1 where there is no threshold.
+    """
+    if as_json:
+        show_json(kept.model_dump(exclude={"request_id"}))
+    else:
+        documents = {name: each.model_dump() for name, each in kept.groups.items()}
+        said = literally(f"Kept as {kept.name}, for {kept.scorer} of weights {kept.bound_to.weights[:12]}.")
+        show_table(_table({"": kept.model_dump(), **documents}), said, *_left_out(given))
+    return int(kept.threshold is None)
+
+
+def show_correlation(found: Correlation, *, as_json: bool) -> int:
+    """Print a correlation, and the largest N whose best is certain to gain anything.
+
+    Args:
+        found: What to print.
+        as_json: As JSON, else as a table.
+
+    Returns:
+        The exit status, 0.
+    """
+    largest_n = largest_certified_n(found.low) if found.low > 0.0 else 1
+    if as_json:
+        interval = {"correlation": found.value, "correlation_interval": [found.low, found.high]}
+        counts = {"num_pairs": found.num_pairs, "num_prompts": found.num_prompts}
+        show_json(interval | counts | {"max_certified_n": largest_n})
+        return 0
+    headings = ("correlation", "low", "high", "images", "prompts", "largest certified N")
+    table = Table(*(Column(each, justify="right") for each in headings))
+    numbers = [f"{each:.4f}" for each in (found.value, found.low, found.high)]
+    table.add_row(*numbers, str(found.num_pairs), str(found.num_prompts), str(largest_n))
+    show_table(table)
+    return 0
+
+
+def _document(threshold: Threshold) -> dict[str, Any]:
+    document = asdict(threshold)
+    least_n, value = document.pop("least_n"), document.pop("value")
+    detail = {} if value is not None else {"detail": f"at least {least_n} labels of the kind are needed"}
+    return {"threshold": value, **document, **detail}
+
+
+def _table(documents: Mapping[str, Mapping[str, Any]]) -> Table:
+    headings = ("threshold", "k", "used", "coverage", "coverage 5 %")
+    table = Table("group", *(Column(each, justify="right") for each in headings), "detail")
+    for name, each in documents.items():
+        shown = ["none" if each[key] is None else f"{each[key]:.6g}" for key in ("threshold",)]
+        shares = ["" if each[key] is None else f"{each[key]:.4f}" for key in ("coverage", "coverage_p05")]
+        group = literally(name) if name else "(all)"
+        table.add_row(group, *shown, str(each["k"]), str(each["num_used"]), *shares, str(each.get("detail") or ""))
+    return table
+
+
+def _left_out(given: Labelled) -> list[str]:
+    return [f"{given.num_left_out} rows without a score or a label are left out."] if given.num_left_out else []
+
+
+def _row(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise InvalidFieldError(f"{where} is not JSON.") from error
+    if not isinstance(row, dict):
+        raise InvalidFieldError(f"{where} is no object.")
+    return row
+
+
+def _cell(row: Mapping[str, Any], column: str, where: str) -> Any:
+    if column not in row:
+        raise InvalidFieldError(f"{where} has no column {column}.")
+    return row[column]
+
+
+def _number(row: Mapping[str, Any], column: str, where: str) -> float | None:
+    """A number of a cell; None where it is empty."""
+    given = _cell(row, column, where)
+    if given is None or given == "":
+        return None
+    try:
+        number = math.nan if isinstance(given, bool) else float(given)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidFieldError(f"{where} has no number in the column {column}.")
+    return number
+
+
+def _label(row: Mapping[str, Any], column: str, where: str) -> bool | None:
+    """Whether a row is of a good one; None where its label is empty."""
+    said = str("" if (given := _cell(row, column, where)) is None else given).strip().lower()
+    if said and said not in _GOOD | _BAD:
+        raise InvalidFieldError(f"{where} has no label in the column {column}: true or false, 1 or 0, yes or no.")
+    return said in _GOOD if said else None
