@@ -22,7 +22,7 @@ from plumbline_serve.logs import facts
 log = logging.getLogger(__name__)
 QUIET = frozenset(
     {"/livez", "/readyz", "/metrics", "grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch", "/health"}
-    | {"/v2/health/live", "/v2/health/ready"}
+    | {"/v1/health/ready", "/v2/health/live", "/v2/health/ready"}
     | {"inference.GRPCInferenceService/ServerLive", "inference.GRPCInferenceService/ServerReady"}
 )
 """What probes and scrapes ask, every few seconds: at DEBUG where it is answered."""

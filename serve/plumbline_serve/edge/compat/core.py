@@ -137,7 +137,7 @@ class Core:
 
         Args:
             request: The caller's.
-            waits_s: How long a client of the format waits for a reply, in seconds, where it does not say so itself.
+            waits_s: How long the request may wait where its caller says nothing, in seconds; by default as ours do.
             read: Reads the body.
         """
         async with received(request, read, self.limits, self._bytes) as (body, timeout):

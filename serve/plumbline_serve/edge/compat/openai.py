@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from plumbline_models.core.errors import EngineError, PlumblineError, UnknownScorerError
+from plumbline_models.core.errors import EngineError, NotReadyError, PlumblineError, UnknownScorerError
 from plumbline_serve.edge.compat.core import (
     Asking,
     Body,
@@ -27,12 +27,11 @@ from plumbline_serve.edge.compat.core import (
     read_as,
 )
 from plumbline_serve.edge.compat.parts import Content, Part, part_of
+from plumbline_serve.edge.compat.rewards import RETRY_AFTER_S
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
 from plumbline_serve.messages import EmbedReply, EmbedRequest, ScorerEntry
 
-CLIENT_WAITS_S = 590.0
-"""The official client waits for 600 s."""
 _UNPROCESSABLE, _BAD_REQUEST, _NOT_FOUND = 422, 400, 404
 
 
@@ -52,17 +51,27 @@ class _Embeddings(Body):
 
 
 def routes(core: Core) -> list[AddedRoute]:
-    """`/v1/embeddings`, and `/embeddings` as infinity has it."""
+    """`/v1/embeddings`, `/embeddings` as infinity has it, and NV-CLIP's probe."""
 
     async def embeddings(request: Request) -> Response:
-        async with core.asked(request, waits_s=CLIENT_WAITS_S) as asking:
+        async with core.asked(request) as asking:
             body = read_as(await asking.document("input"), _Embeddings)
             contents = _contents(body)
             model = await _model(core, body.model)
             vectors = [_shortened(each, body.dimensions) for each in await _embed(asking, contents, model)]
             return json_reply(_document(vectors, body, model, num_images=_num_images(contents)))
 
-    return [AddedRoute("POST", path, embeddings, refuse) for path in ("/v1/embeddings", "/embeddings")]
+    async def ready(request: Request) -> Response:
+        del request
+        if not core.service.is_ready:
+            raise NotReadyError("The service takes no work now.", retry_after_s=RETRY_AFTER_S)
+        return json_reply({"object": "health.response", "message": "ready"})
+
+    return [
+        AddedRoute("POST", "/v1/embeddings", embeddings, refuse),
+        AddedRoute("POST", "/embeddings", embeddings, refuse),
+        AddedRoute("GET", "/v1/health/ready", ready, refuse, is_open=True),
+    ]
 
 
 def refuse(error: PlumblineError, request_id: str) -> Response:

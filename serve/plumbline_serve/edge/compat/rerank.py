@@ -11,18 +11,16 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from plumbline_models.core.errors import CapacityError, PlumblineError
+from plumbline_models.core.errors import CapacityError, NoItemsError, PlumblineError
 from plumbline_serve.edge.compat.core import Asking, Body, Core, field_fault, json_reply, of_item, read_as
 from plumbline_serve.edge.compat.parts import Content, Contents, as_sent, content_of
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
 from plumbline_serve.messages import Ranked, RankRequest
 
-CLIENT_WAITS_S = 290.0
-"""Cohere's client waits for 300 s."""
 PATHS = ("/v1/rerank", "/v2/rerank", "/rerank")
 _TEI_TYPES: Mapping[int, str] = {400: "Validation", 413: "Validation", 422: "Validation", 429: "Overloaded"}
-_BACKEND, _UNHEALTHY, _INTERNAL = 424, 503, 500
+_EMPTY, _BACKEND, _UNHEALTHY, _INTERNAL = 400, 424, 503, 500
 
 
 class _TeiBody(Body):
@@ -47,7 +45,7 @@ def routes(core: Core) -> list[AddedRoute]:
     """`rerank` under the paths of all four."""
 
     async def rerank(request: Request) -> Response:
-        async with core.asked(request, waits_s=CLIENT_WAITS_S) as asking:
+        async with core.asked(request) as asking:
             document = await asking.document("texts", "documents")
             if "texts" in document:
                 asking.refuse_with(refuse_tei)
@@ -79,6 +77,8 @@ def refuse_tei(error: PlumblineError, request_id: str) -> Response:
     """
     status = _BACKEND if error.status == _INTERNAL else error.status
     kind = "Unhealthy" if status == _UNHEALTHY else _TEI_TYPES.get(status, "Backend")
+    if isinstance(error, NoItemsError):
+        status, kind = _EMPTY, "Empty"
     body = {"error": problem(error, request_id)["detail"], "error_type": kind}
     return json_reply(body, status, **_headers(error))
 

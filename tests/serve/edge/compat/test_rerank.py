@@ -72,6 +72,8 @@ def test_a_request_that_cannot_be_ranked_fails_whole(edge: Any, body: dict[str, 
 def test_errors_of_tei_are_strings_with_their_kind(edge: Any, rules: Any) -> None:
     wrong = edge.post("/rerank", {"query": TEXT, "texts": ["a"]})
     assert (wrong.status_code, wrong.json()["error_type"]) == (422, "Validation")
+    empty = edge.post("/rerank", {"query": TEXT, "texts": []})
+    assert (empty.status_code, empty.json()["error_type"]) == (400, "Empty")
     late = rules.post("/rerank", {"query": "data:image/png;base64,AAAA", "texts": ["raise overloaded"]})
     assert (late.status_code, late.json()["error_type"], late.headers["retry-after"]) == (429, "Overloaded", "2")
     assert isinstance(late.json()["error"], str)

@@ -10,7 +10,7 @@ from plumbline_serve.access_settings import EdgeSettings, Protocol
 from plumbline_serve.settings import Limits, Settings
 
 ROUTES: dict[str, list[tuple[str, str]]] = {
-    "openai": [("POST", "/v1/embeddings"), ("POST", "/embeddings")],
+    "openai": [("POST", "/v1/embeddings"), ("POST", "/embeddings"), ("GET", "/v1/health/ready")],
     "rerank": [("POST", "/v1/rerank"), ("POST", "/v2/rerank"), ("POST", "/rerank")],
     "open_inference": [
         ("GET", "/v2"),
@@ -24,7 +24,7 @@ ROUTES: dict[str, list[tuple[str, str]]] = {
     "unirl": [("POST", "/score"), ("GET", "/rewards"), ("GET", "/health")],
     "flow_grpo": [("POST", "/"), ("POST", "/compat/sum"), ("POST", "/compat/sum/")],
 }
-OPEN = {"/v2/health/live", "/v2/health/ready", "/health"}
+OPEN = {"/v1/health/ready", "/v2/health/live", "/v2/health/ready", "/health"}
 
 
 def test_every_format_is_tried_here() -> None:
