@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from plumbline_models.core.errors import ImageUndecodableError, PlumblineError, UnknownArtefactError
-from plumbline_serve.decision_messages import BoundTo, Calibration, CalibrationRequest, GroupThreshold
-from plumbline_serve.messages import EncodedImage, SelectReply, SelectRequest, Timing
+from plumbline_models.core.errors import BoundToOtherError, ImageUndecodableError, PlumblineError, UnknownArtefactError
+from plumbline_serve.decision_messages import BoundTo, Calibration, CalibrationRequest, ClassifierEntry, GroupThreshold
+from plumbline_serve.drift_messages import DriftEntry, DriftReply, ReferenceEntry, ReferenceRequest, StatisticShift
+from plumbline_serve.messages import ClassifierRequest, EncodedImage, SelectReply, SelectRequest, Timing
 from plumbline_serve.request_context import ANYONE, Caller
 
 THIRD = 1 / 3  # has no short decimal form
@@ -17,6 +18,8 @@ class SmallDecisions:
         self.kept: dict[str, Calibration] = {}
         self.calibrated: list[CalibrationRequest] = []
         self.selected: list[SelectRequest] = []
+        self.learnt: dict[str, ClassifierEntry] = {}
+        self.referred: dict[str, ReferenceEntry] = {}
 
     async def select(self, request: SelectRequest, caller: Caller = ANYONE) -> SelectReply:
         self.selected.append(request)
@@ -72,3 +75,48 @@ class SmallDecisions:
     async def delete_calibration(self, name: str) -> None:
         await self.calibration(name)
         del self.kept[name]
+
+    async def classify(self, request: ClassifierRequest, caller: Caller = ANYONE) -> ClassifierEntry:
+        num_images = sum(map(len, request.classes.values()))
+        self.learnt[request.name] = ClassifierEntry(
+            name=request.name,
+            scorer=request.scorer or "weight",
+            classes=list(request.classes),
+            num_images=num_images,
+            mixing=0.1,
+            accuracy_cv=THIRD,
+            accuracy_zero_shot=0.25,
+            bound_to=BoundTo("00", {"scale": "2"}),
+            created="2026-11-28T00:00:00.000Z",
+        )
+        return self.learnt[request.name]
+
+    async def classifiers(self) -> Sequence[ClassifierEntry]:
+        return list(self.learnt.values())
+
+    async def delete_classifier(self, name: str) -> None:
+        if self.learnt.pop(name, None) is None:
+            raise UnknownArtefactError("There is no such classifier.")
+
+    async def refer(self, request: ReferenceRequest, caller: Caller = ANYONE) -> ReferenceEntry:
+        num = len(request.values or ())
+        bound_to, created = BoundTo("00", {"scale": "2"}), "2026-11-28T00:00:00.000Z"
+        images = ["brightness"] if request.from_live else []
+        self.referred[request.scorer] = ReferenceEntry(
+            request.scorer, num, [THIRD], [num, 0], images, bound_to, created
+        )
+        return self.referred[request.scorer]
+
+    async def references(self) -> Sequence[ReferenceEntry]:
+        return list(self.referred.values())
+
+    async def delete_reference(self, scorer: str) -> None:
+        if self.referred.pop(scorer, None) is None:
+            raise UnknownArtefactError("There is no such reference.")
+
+    async def drift(self) -> DriftReply:
+        images = {"edges": StatisticShift(0.5, THIRD)}
+        entry = DriftEntry(THIRD, 1e-9, 100, 200, None, 1.5, "high", ["score"], images)
+        few = DriftEntry(None, None, 100, 7, None, 1.0, "none", [], {})
+        refused = {"gone": BoundToOtherError("The reference gone was made with other weights.")}
+        return DriftReply({"weight": entry, "few": few}, refused)

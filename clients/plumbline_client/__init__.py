@@ -25,6 +25,7 @@ from plumbline_client.errors import (
 )
 from plumbline_client.images import Image
 from plumbline_client.items import Combination, Item, Question, Term, Threshold
+from plumbline_client.kept_calls import ClassifierEntry, DriftEntry, DriftReply, ReferenceEntry, StatisticShift
 from plumbline_client.options import CallOptions, ClientOptions
 from plumbline_client.problems import FieldProblem, Problem
 from plumbline_client.replies import (
@@ -69,6 +70,7 @@ __all__ = [
     "Calibration",
     "CallOptions",
     "CapacityError",
+    "ClassifierEntry",
     "Client",
     "ClientOptions",
     "Combination",
@@ -77,6 +79,8 @@ __all__ = [
     "DeadlineExceededError",
     "DistanceReply",
     "DiversityReply",
+    "DriftEntry",
+    "DriftReply",
     "EmbedReply",
     "Embedding",
     "EncoderEntry",
@@ -99,6 +103,7 @@ __all__ = [
     "RankReply",
     "Ranked",
     "RateLimitedError",
+    "ReferenceEntry",
     "RetryPolicy",
     "Rewards",
     "Sce",
@@ -106,6 +111,7 @@ __all__ = [
     "ScoreValue",
     "ScorerEntry",
     "SelectReply",
+    "StatisticShift",
     "Term",
     "Threshold",
     "Timing",

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -53,10 +53,11 @@ class AsyncScoring(ABC):
         *,
         scorers: Iterable[str] | None = None,
         combine: Combinations | None = None,
+        guards: Mapping[str, bool] | None = None,
         **options: Unpack[CallOptions],
     ) -> ScoreReply:
         """Score items in one batch; see `SyncScoring.score`."""
-        return await self._send(requests.ScoreRequest(items, scorers, combine), options)
+        return await self._send(requests.ScoreRequest(items, scorers, combine, guards), options)
 
     async def filter(
         self,

@@ -109,8 +109,28 @@ class _Result(ReplyModel):
         )
 
 
+class GuardFlags(ReplyModel):
+    """What guards say of an image: that it is suspect, never that it is safe. None: not computed."""
+
+    fooling_suspect: bool | None = None
+    """Whether it looks as if it was made to fit many texts, or as no real image does."""
+    ood_score: float | None = None
+    """Share of the operator's images that are more usual, in [0, 1]."""
+    adversarial_suspect: bool | None = None
+    """Whether its cosine with the text falls in a view as that of a real image hardly does."""
+    policy: str | None = None
+    """Which artefact says so; None: none is built for the encoder."""
+    calibration_stale: bool = False
+    """Whether one of the item's scores drifts from its reference."""
+    explained: Mapping[str, float] = Field(default_factory=dict)
+    """Numbers and the lines above which they are suspect, where `explain` was asked for."""
+
+
 class ItemResult(_Result):
     """Scores of one item, or the problem it has."""
+
+    guards: GuardFlags | None = None
+    """None unless the call asks for guards."""
 
 
 class ItemVerdict(_Result):
@@ -157,6 +177,8 @@ class FilterReply(_Reply):
     """Verdicts in the order of the items."""
 
     results: tuple[ItemVerdict, ...]
+    calibration_stale: bool = False
+    """Whether the scores of a calibrated condition drift from their reference, so that its promise may not hold."""
 
 
 class Ranked(ReplyModel):

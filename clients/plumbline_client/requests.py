@@ -5,7 +5,7 @@ it; both bring back JSON of the same shape, which the request reads into a class
 """
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 from urllib.parse import quote
@@ -126,15 +126,21 @@ class ScoreRequest(_OfItems[ScoreReply]):
     reply = ScoreReply
 
     def __init__(
-        self, items: Iterable[ItemLike], scorers: Iterable[str] | None = None, combine: Combinations | None = None
+        self,
+        items: Iterable[ItemLike],
+        scorers: Iterable[str] | None = None,
+        combine: Combinations | None = None,
+        guards: Mapping[str, bool] | None = None,
     ) -> None:
         self.entries = items_of(items)
         self._scorers = scorers_of(scorers)
         self._combine = combinations_of(combine)
+        self._guards = None if guards is None else dict(guards)
 
     def document(self) -> Document:
-        """Make `scorers`, `combine`, `images` and `items`."""
-        return given(scorers=self._scorers) | combine_document(self._combine) | items_document(self.entries)
+        """Make `scorers`, `combine`, `guards`, `images` and `items`."""
+        chosen = given(scorers=self._scorers, guards=self._guards)
+        return chosen | combine_document(self._combine) | items_document(self.entries)
 
 
 class FilterRequest(_OfItems[FilterReply]):

@@ -12,13 +12,13 @@ from typing_extensions import Unpack
 
 from plumbline_client import addresses, rest_wire
 from plumbline_client.calls import Call, Core
-from plumbline_client.decision_calls import AsyncDecisions, SyncDecisions
 from plumbline_client.errors import (
     ConnectError,
     PlumblineClientError,
     UnexpectedReplyError,
     UsageError,
 )
+from plumbline_client.kept_calls import AsyncKept, SyncKept
 from plumbline_client.options import ClientOptions, Profile
 from plumbline_client.requests import Request
 from plumbline_client.rest_wire import HttpReply
@@ -28,7 +28,7 @@ _HUNG_UP = ("Server disconnected", "peer closed connection")  # what httpx says 
 _CONNECT_S = 5.0  # a service that takes longer to accept a connection is tried again
 
 
-class Client(SyncDecisions):
+class Client(SyncKept):
     """A blocking REST client.
 
     Args:
@@ -75,7 +75,7 @@ class Client(SyncDecisions):
         return rest_wire.decode(request, _reply(response), call.address)
 
 
-class AsyncClient(AsyncDecisions):
+class AsyncClient(AsyncKept):
     """An asyncio REST client; arguments as for `Client`."""
 
     def __init__(

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -54,6 +54,7 @@ class SyncScoring(ABC):
         *,
         scorers: Iterable[str] | None = None,
         combine: Combinations | None = None,
+        guards: Mapping[str, bool] | None = None,
         **options: Unpack[CallOptions],
     ) -> ScoreReply:
         """Score items.
@@ -63,12 +64,13 @@ class SyncScoring(ABC):
                 is sent once with each.
             scorers: By id; None: every loaded scorer that an item allows.
             combine: Several scores as one, by the name that each has among the scores.
+            guards: Have guards look at the images, with `views` and `explain` or, `{}`, without; None: they do not.
             options: `timeout_ms`, `priority`, `request_id`.
 
         Returns:
             Results in the order of the items.
         """
-        return self._send(requests.ScoreRequest(items, scorers, combine), options)
+        return self._send(requests.ScoreRequest(items, scorers, combine, guards), options)
 
     def filter(
         self,

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 Protocol: TypeAlias = Literal["openai", "rerank", "open_inference", "flow_factory", "unirl", "flow_grpo"]
 """Another service's wire format that is spoken as well."""
@@ -71,3 +71,13 @@ class EdgeSettings(Section):
     """Whether `/metrics` is there; where keys are asked for, it takes one of scope `admin`."""
     cors_origins: tuple[Annotated[str, AfterValidator(_checked_origin)], ...] = ()
     """Origins whose pages may call from a browser, such as `https://app.example`. Default: none."""
+
+
+class PrivacySettings(Section):
+    """How much replies show of what was computed."""
+
+    embeddings: Literal["open", "rounded", "off"] = "open"
+    """Whether `/v1/embed` gives vectors as they are, with 3 decimals, or none. Keys of scope `embed` get them as they
+    are."""
+    score_decimals: int | None = Field(default=None, ge=1, le=12)
+    """Decimals of scores in replies. Thresholds and ranks are of exact ones. Default: all."""

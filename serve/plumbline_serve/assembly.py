@@ -1,7 +1,8 @@
 """Puts the parts of one process together: encoders, pipeline and service; no Ray."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,20 +21,24 @@ from plumbline_models.scorers import build_each, build_scorers
 from plumbline_serve.batching import Batcher, BatchLimits, Compute, LocalCompute
 from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.cpu_pools import CpuPools
-from plumbline_serve.drift import LiveWindows
+from plumbline_serve.drift import DriftMonitor, LiveWindows, Reference, Slices
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.free_memory import FreeMemory
-from plumbline_serve.metrics import Instruments, exposition
+from plumbline_serve.metrics import Instruments, Snapshot, exposition
 from plumbline_serve.requests.admission import Admission
 from plumbline_serve.requests.binding import Bindings
 from plumbline_serve.requests.calibrating import Calibrations
+from plumbline_serve.requests.classifying import Classifiers
+from plumbline_serve.requests.disclosure import Disclosure
+from plumbline_serve.requests.guarding import Guards
 from plumbline_serve.requests.images import DecodedImages
 from plumbline_serve.requests.looks import ImageLooks
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.service import CoreService
 from plumbline_serve.requests.session import SessionTools
 from plumbline_serve.requests.validation import Checks
+from plumbline_serve.requests.watching import References
 from plumbline_serve.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,6 +58,7 @@ class Assembly:
     bytes_in_flight: BytesInFlight
     """Of all requests, for the edges to share."""
     store: Store
+    monitor: DriftMonitor
     """What outlives the process."""
 
     @property
@@ -219,9 +225,11 @@ async def assembled(settings: Settings, scorers: Mapping[str, Scorer] | None = N
     assembly = assemble(settings, chosen, compute=compute, instruments=instruments)
     await compute.start()
     assembly.service.is_loaded = True
+    watching = asyncio.create_task(assembly.monitor.watch(), name="watch drift")
     try:
         yield assembly
     finally:
+        watching.cancel()
         await compute.close()
         assembly.tools.pools.close()
         assembly.decoder.close()
@@ -234,12 +242,12 @@ def assemble(
     *,
     compute: Compute,
     instruments: Instruments,
-    scrape: Callable[[], Awaitable[bytes]] | None = None,
+    gather: Callable[[], Awaitable[Sequence[Snapshot]]] | None = None,
 ) -> Assembly:
     """The service over encoders that run wherever `compute` runs them.
 
     Args:
-        scrape: Makes the exposition of the whole application; default: of this process alone.
+        gather: What each process of the whole application counts; default: this process alone.
     """
     bytes_in_flight = BytesInFlight(settings.limits, instruments, free_memory=FreeMemory())
     pools = CpuPools.of(num_decoders=settings.replicas.decode_threads or num_cpus())
@@ -254,13 +262,35 @@ def assemble(
     checks = Checks(settings.limits, scorers)
     pipeline = Pipeline(scorers, checks, tools=tools, observer=instruments)
 
-    async def scrape_alone() -> bytes:
-        return exposition([instruments.snapshot()])
+    async def alone() -> Sequence[Snapshot]:
+        return [instruments.snapshot()]
 
-    store = Store(settings.store)
-    calibrations = Calibrations(store, Bindings.of(settings.images))
-    service = CoreService(pipeline, compute, exposition=scrape or scrape_alone, calibrations=calibrations)
-    return Assembly(settings, service, instruments, scorers, tools, bytes_in_flight, store)
+    store, snapshots = Store(settings.store), gather or alone
+    bindings = Bindings.of(settings.images)
+    references = References(store, bindings)
+
+    async def fitting() -> Mapping[str, Reference]:
+        return (await references.fitting(service.pipeline))[0]
+
+    async def slices() -> Sequence[Slices]:
+        return [each.slices for each in await snapshots()]
+
+    async def scrape() -> bytes:
+        return exposition(await snapshots())
+
+    monitor = DriftMonitor(fitting, slices, window_s=settings.drift.window_s, on_look=instruments.drifts)
+    service = CoreService(
+        pipeline,
+        compute,
+        exposition=scrape,
+        calibrations=Calibrations(store, bindings),
+        classifiers=Classifiers(store, bindings),
+        references=references,
+        guards=Guards(store, bindings),
+        monitor=monitor,
+        disclosure=Disclosure(settings.privacy),
+    )
+    return Assembly(settings, service, instruments, scorers, tools, bytes_in_flight, store, monitor)
 
 
 def _tools_over(

@@ -82,3 +82,26 @@ class Calibration:
     """By group; absent where there are none."""
     detail: str = ""
     """How many labels are needed; only where there is no threshold."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierEntry:
+    """One classifier."""
+
+    name: str
+    """It scores as `classifier:NAME`."""
+    scorer: str
+    """Whose encoders it reads."""
+    classes: Sequence[str]
+    """The scorer's value is the probability of the first."""
+    num_images: int
+    """That it was made from."""
+    mixing: float
+    """Weight of the discriminant beside the prompts; 0: the prompts alone answer as well."""
+    accuracy_cv: float
+    """Share of right answers on images that were left out, by folds."""
+    accuracy_zero_shot: float
+    """The same of the prompts alone."""
+    bound_to: BoundTo
+    created: str
+    """RFC 3339, in UTC."""

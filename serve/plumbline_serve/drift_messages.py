@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from plumbline_models.core.errors import PlumblineError
 from plumbline_models.decisions.drift import Severity
+from plumbline_serve.decision_messages import BoundTo
+from plumbline_serve.request_context import Priority
 
 DriftSignal: TypeAlias = Literal["score", "images", "e_value", "uncertainty"]
 
@@ -41,3 +44,44 @@ class DriftEntry:
     """Those that fired."""
     images: Mapping[str, StatisticShift]
     """Of the images, by statistic: `brightness`, `edges`, `entropy`; empty where the reference has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceRequest:
+    """Keep the window that a scorer's scores are compared with from now on, in the place of the one before."""
+
+    scorer: str
+    values: Sequence[float] | None = None
+    """Scores of a time that was good, at least 100; or `from_live`."""
+    from_live: bool = False
+    """Whether it is what is counted now, of all replicas, images included."""
+    timeout_ms: float | None = None
+    priority: Priority = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceEntry:
+    """What the scores of one scorer are compared with."""
+
+    scorer: str
+    n: int
+    """Scores in it; no score is kept, but how many lay where."""
+    edges: Sequence[float]
+    """Between which they were counted, a tenth of them in each part."""
+    counts: Sequence[int]
+    """One more than there are edges."""
+    images: Sequence[str]
+    """Statistics of images that it has as well; none where only values were given."""
+    bound_to: BoundTo
+    created: str
+    """RFC 3339, in UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReply:
+    """Every scorer that has a reference."""
+
+    scorers: Mapping[str, DriftEntry]
+    """By scorer; those whose reference fits what is loaded."""
+    errors: Mapping[str, PlumblineError]
+    """By scorer, why its reference cannot be used; absent where there is none."""

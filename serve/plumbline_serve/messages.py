@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Score
 from plumbline_models.core.questions import Question
-from plumbline_serve.decision_messages import Calibration, CalibrationRequest
+from plumbline_serve.decision_messages import Calibration, CalibrationRequest, ClassifierEntry
+from plumbline_serve.drift_messages import ReferenceEntry, ReferenceRequest
 from plumbline_serve.request_context import Priority
 
 
@@ -112,6 +113,16 @@ class Combination:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardOptions:
+    """What guards look at."""
+
+    views: bool = False
+    """Whether each image is encoded in three views too, for `adversarial_suspect`."""
+    explain: bool = False
+    """Whether numbers and their lines come beside the flags."""
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreRequest:
     """Score items in one batch."""
 
@@ -121,6 +132,8 @@ class ScoreRequest:
     """None: every loaded scorer that an item allows."""
     combine: Mapping[str, Combination] = field(default_factory=dict)
     """By the name that each has among the scores; the scorers of its terms run as well."""
+    guards: GuardOptions | None = None
+    """None: guards do not look."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
 
@@ -202,6 +215,21 @@ class SelectRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassifierRequest:
+    """Learn classes from a few images of each, and keep that as a scorer `classifier:NAME`."""
+
+    name: str
+    classes: Mapping[str, Sequence[ImageSource]]
+    """Images by class, two or more of each; the scorer's value is the probability of the first."""
+    prompts: Mapping[str, str]
+    """What a caption of each class says."""
+    scorer: str | None = None
+    """Whose encoders; None: those of the first loaded scorer that has one of images and one of texts."""
+    timeout_ms: float | None = None
+    priority: Priority = "normal"
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
     """Milliseconds of wall time that the request took in the service."""
 
@@ -218,12 +246,33 @@ ScoreOrError: TypeAlias = Score | PlumblineError
 
 
 @dataclass(frozen=True, slots=True)
+class GuardFlags:
+    """What guards say of an image: that it is suspect, never that it is safe. null: not computed."""
+
+    fooling_suspect: bool | None
+    """Whether it looks as if it was made to fit many texts, or as no real image does."""
+    ood_score: float | None
+    """Share of the operator's images that are more usual, in [0, 1]."""
+    adversarial_suspect: bool | None
+    """Whether its cosine with the text falls as that of a real image hardly does when it is blurred, resized or made a
+    JPEG of; null without a text, or unless `views` was asked for."""
+    policy: str | None
+    """Which artefact says so; null: none is built for the encoder."""
+    calibration_stale: bool = False
+    """True where one of the item's scores drifts from its reference; else absent."""
+    explained: Mapping[str, float] = field(default_factory=dict)
+    """Numbers and the lines above which they are suspect; absent unless `explain` was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class ItemScores:
     """An item that was scored; single scorers may have failed."""
 
     id: str
     scores: Mapping[str, ScoreOrError]
     """By scorer."""
+    guards: GuardFlags | None = None
+    """Absent unless the request asks for guards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +314,9 @@ class FilterReply:
 
     results: Sequence[ItemVerdict | ItemFailure]
     timing_ms: Timing
+    calibration_stale: bool = False
+    """True where the scores of a calibrated condition drift from their reference, so that its promise may not hold;
+    else absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,8 +440,11 @@ class EncoderEntry:
     """True of a demonstration network of the package; else absent."""
 
 
-Request: TypeAlias = ScoreRequest | FilterRequest | RankRequest | SelectRequest | EmbedRequest | CalibrationRequest
-Reply: TypeAlias = ScoreReply | FilterReply | RankReply | SelectReply | EmbedReply | Calibration
+KeptRequest: TypeAlias = CalibrationRequest | ClassifierRequest | ReferenceRequest
+KeptReply: TypeAlias = Calibration | ClassifierEntry | ReferenceEntry
+"""What is kept now."""
+Request: TypeAlias = ScoreRequest | FilterRequest | RankRequest | SelectRequest | EmbedRequest | KeptRequest
+Reply: TypeAlias = ScoreReply | FilterReply | RankReply | SelectReply | EmbedReply | KeptReply
 
 
 def errors_of(reply: Reply) -> Iterator[tuple[str, PlumblineError]]:
@@ -399,7 +454,7 @@ def errors_of(reply: Reply) -> Iterator[tuple[str, PlumblineError]]:
             yield from ((str(index), error) for index, error in errors.items())
         case EmbedReply(vectors=vectors):
             yield from ((str(i), each) for i, each in enumerate(vectors) if isinstance(each, PlumblineError))
-        case Calibration():
+        case Calibration() | ClassifierEntry() | ReferenceEntry():
             return
         case _:
             for index, result in enumerate(reply.results):

@@ -22,6 +22,8 @@ class Caller:
     """The name of the caller's key; empty where the service asks for none. Tenants share by weight."""
     weight: float = 1.0
     """Of the tenant, above 0: one of weight 2 gets twice as much as one of weight 1 while both wait."""
+    sees_embeddings: bool = False
+    """Whether its key is for vectors as they are, where others get them rounded or not at all."""
 
 
 ANYONE = Caller()

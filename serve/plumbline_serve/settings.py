@@ -29,7 +29,7 @@ from plumbline_models.core.protocols import EncoderKind
 from plumbline_models.core.sections import explain
 from plumbline_models.scorers import SCORERS, anchor_sections
 from plumbline_models.weights.paths import anchored
-from plumbline_serve.access_settings import AuthSettings, EdgeSettings, Section, TlsSettings
+from plumbline_serve.access_settings import AuthSettings, EdgeSettings, PrivacySettings, Section, TlsSettings
 from plumbline_serve.environment_names import CONFIG_VARIABLE, check_names
 from plumbline_serve.group_settings import Gpus, GroupName, GroupSettings, faults
 from plumbline_serve.logs import LogLevel
@@ -238,6 +238,7 @@ class Settings(BaseSettings):
     """Scorers to load, each with its own section. Default: all four on the embedded networks."""
     licences: LicenceSettings = LicenceSettings()
     drift: DriftSettings = DriftSettings()
+    privacy: PrivacySettings = PrivacySettings()
     images: ImageSettings = ImageSettings()
     limits: Limits = Limits()
     urls: UrlSettings = UrlSettings()

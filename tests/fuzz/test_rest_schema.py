@@ -23,10 +23,16 @@ from tests.fuzz.served import NUM_CASES, Served, cases, check_problems
 
 POSTS = (
     *("/v1/score", "/v1/rank", "/v1/filter", "/v1/embed", "/v1/select", "/v1/calibrations"),
-    *("/v1/sets/diversity", "/v1/sets/distance"),
+    *("/v1/sets/diversity", "/v1/sets/distance", "/v1/classifiers", "/v1/references"),
 )
-GETS = ("/v1/scorers", "/v1/models", "/v1/calibrations", "/livez", "/readyz", "/metrics")
-NAMED = tuple((method, "/v1/calibrations/{name}") for method in ("GET", "DELETE"))
+GETS = (
+    *("/v1/scorers", "/v1/models", "/v1/calibrations", "/v1/classifiers", "/v1/references", "/v1/drift"),
+    *("/livez", "/readyz", "/metrics"),
+)
+NAMED = (
+    *((method, "/v1/calibrations/{name}") for method in ("GET", "DELETE")),
+    *(("DELETE", f"/v1/{kind}/{{name}}") for kind in ("classifiers", "references")),
+)
 BODILESS = (("POST", "/v1/admin/reload"), *(("GET", path) for path in GETS), *NAMED)
 CHECKS: list[Any] = [
     content_type_conformance,
@@ -48,6 +54,11 @@ BEYOND_SCHEMAS = (
     "must be numbers, or base64",
     "must be base64 of whole float32 numbers",
     "must have 1 to 1536 numbers",
+    "the same names in classes and prompts",
+    "hold the same image again and again",
+    "are all the same",
+    "hardly differ",
+    "at least 100 are needed",
 )
 """What is refused of what the schema allows: JSON Schema compares no two values, and reads no base64."""
 load_all_checks()

@@ -474,6 +474,7 @@ class ScoreRequest(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     COMBINE_FIELD_NUMBER: _builtins.int
+    GUARDS_FIELD_NUMBER: _builtins.int
     timeout_ms: _builtins.float
     """Milliseconds after which an answer is of no use, greater than 0. Clients that set a gRPC deadline set this as
     well: the process that scores cannot see the transport's deadline, and drops dead work by this field.
@@ -495,6 +496,10 @@ class ScoreRequest(_message.Message):
     def combine(self) -> _containers.MessageMap[_builtins.str, Global___Combination]:
         """Combinations by the name that each has among the scores, at most 16; the scorers of its terms run as well."""
 
+    @_builtins.property
+    def guards(self) -> Global___GuardOptions:
+        """Have guards look at each image; unset: they do not."""
+
     def __init__(
         self,
         *,
@@ -504,16 +509,43 @@ class ScoreRequest(_message.Message):
         timeout_ms: _builtins.float | None = ...,
         priority: Global___Priority.ValueType = ...,
         combine: _abc.Mapping[_builtins.str, Global___Combination] | None = ...,
+        guards: Global___GuardOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "guards", b"guards", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "combine", b"combine", "images", b"images", "items", b"items", "priority", b"priority", "scorers", b"scorers", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "combine", b"combine", "guards", b"guards", "images", b"images", "items", b"items", "priority", b"priority", "scorers", b"scorers", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
     _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_ms) -> _WhichOneofReturnType__timeout_ms | None: ...
 
 Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class GuardOptions(_message.Message):
+    """What guards look at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIEWS_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
+    views: _builtins.bool
+    """Encode each image in three views too, for `adversarial_suspect`."""
+    explain: _builtins.bool
+    """Numbers and the lines above which they are suspect come beside the flags."""
+    def __init__(
+        self,
+        *,
+        views: _builtins.bool = ...,
+        explain: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explain", b"explain", "views", b"views"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GuardOptions: _TypeAlias = GuardOptions  # noqa: Y015
 
 @_typing.final
 class Combination(_message.Message):
@@ -644,6 +676,7 @@ class ItemResult(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     SCORES_FIELD_NUMBER: _builtins.int
+    GUARDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     @_builtins.property
     def error(self) -> _status_pb2.Status:
@@ -653,20 +686,104 @@ class ItemResult(_message.Message):
     def scores(self) -> _containers.MessageMap[_builtins.str, Global___ScoreValue]:
         """By scorer id."""
 
+    @_builtins.property
+    def guards(self) -> Global___GuardFlags:
+        """Unset unless the request asks for guards."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         error: _status_pb2.Status | None = ...,
         scores: _abc.Mapping[_builtins.str, Global___ScoreValue] | None = ...,
+        guards: Global___GuardFlags | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "guards", b"guards"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "id", b"id", "scores", b"scores"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "guards", b"guards", "id", b"id", "scores", b"scores"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ItemResult: _TypeAlias = ItemResult  # noqa: Y015
+
+@_typing.final
+class GuardFlags(_message.Message):
+    """What guards say of an image: that it is suspect, never that it is safe. A field that is unset was not computed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ExplainedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FOOLING_SUSPECT_FIELD_NUMBER: _builtins.int
+    OOD_SCORE_FIELD_NUMBER: _builtins.int
+    ADVERSARIAL_SUSPECT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    CALIBRATION_STALE_FIELD_NUMBER: _builtins.int
+    EXPLAINED_FIELD_NUMBER: _builtins.int
+    fooling_suspect: _builtins.bool
+    """It looks as if it was made to fit many texts, or as no real image does."""
+    ood_score: _builtins.float
+    """Share of the operator's images that are more usual, 0 to 1."""
+    adversarial_suspect: _builtins.bool
+    """Its cosine with the text falls in a view as that of a real image hardly does."""
+    policy: _builtins.str
+    """Which artefact says so; unset: none is built for the encoder."""
+    calibration_stale: _builtins.bool
+    """One of the item's scores drifts from its reference."""
+    @_builtins.property
+    def explained(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Numbers and lines, where `explain` was asked for."""
+
+    def __init__(
+        self,
+        *,
+        fooling_suspect: _builtins.bool | None = ...,
+        ood_score: _builtins.float | None = ...,
+        adversarial_suspect: _builtins.bool | None = ...,
+        policy: _builtins.str | None = ...,
+        calibration_stale: _builtins.bool = ...,
+        explained: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adversarial_suspect", b"_adversarial_suspect", "_fooling_suspect", b"_fooling_suspect", "_ood_score", b"_ood_score", "_policy", b"_policy", "adversarial_suspect", b"adversarial_suspect", "fooling_suspect", b"fooling_suspect", "ood_score", b"ood_score", "policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adversarial_suspect", b"_adversarial_suspect", "_fooling_suspect", b"_fooling_suspect", "_ood_score", b"_ood_score", "_policy", b"_policy", "adversarial_suspect", b"adversarial_suspect", "calibration_stale", b"calibration_stale", "explained", b"explained", "fooling_suspect", b"fooling_suspect", "ood_score", b"ood_score", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__adversarial_suspect: _TypeAlias = _typing.Literal["adversarial_suspect"]  # noqa: Y015
+    _WhichOneofArgType__adversarial_suspect: _TypeAlias = _typing.Literal["_adversarial_suspect", b"_adversarial_suspect"]  # noqa: Y015
+    _WhichOneofReturnType__fooling_suspect: _TypeAlias = _typing.Literal["fooling_suspect"]  # noqa: Y015
+    _WhichOneofArgType__fooling_suspect: _TypeAlias = _typing.Literal["_fooling_suspect", b"_fooling_suspect"]  # noqa: Y015
+    _WhichOneofReturnType__ood_score: _TypeAlias = _typing.Literal["ood_score"]  # noqa: Y015
+    _WhichOneofArgType__ood_score: _TypeAlias = _typing.Literal["_ood_score", b"_ood_score"]  # noqa: Y015
+    _WhichOneofReturnType__policy: _TypeAlias = _typing.Literal["policy"]  # noqa: Y015
+    _WhichOneofArgType__policy: _TypeAlias = _typing.Literal["_policy", b"_policy"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__adversarial_suspect) -> _WhichOneofReturnType__adversarial_suspect | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fooling_suspect) -> _WhichOneofReturnType__fooling_suspect | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ood_score) -> _WhichOneofReturnType__ood_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__policy) -> _WhichOneofReturnType__policy | None: ...
+
+Global___GuardFlags: _TypeAlias = GuardFlags  # noqa: Y015
 
 @_typing.final
 class ScoreValue(_message.Message):
@@ -1074,7 +1191,10 @@ class FilterReply(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
     TIMING_MS_FIELD_NUMBER: _builtins.int
+    CALIBRATION_STALE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    calibration_stale: _builtins.bool
+    """The scores of a calibrated condition drift from their reference, so that its promise may not hold."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemVerdict]:
         """In the order of the request's items."""
@@ -1087,10 +1207,11 @@ class FilterReply(_message.Message):
         request_id: _builtins.str = ...,
         results: _abc.Iterable[Global___ItemVerdict] | None = ...,
         timing_ms: Global___Timing | None = ...,
+        calibration_stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timing_ms", b"timing_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "results", b"results", "timing_ms", b"timing_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration_stale", b"calibration_stale", "request_id", b"request_id", "results", b"results", "timing_ms", b"timing_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

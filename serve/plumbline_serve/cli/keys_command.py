@@ -21,7 +21,7 @@ FileOption = Annotated[Path, typer.Option("--file", help="YAML file of hashed ke
 def new(
     name: Annotated[str, typer.Option(help="Of whoever calls by it: lower-case letters, digits, dots, dashes.")],
     file: FileOption,
-    scopes: Annotated[str, typer.Option(help="Comma-separated: score, decide, admin.")] = "score",
+    scopes: Annotated[str, typer.Option(help="Comma-separated: score, decide, admin, embed.")] = "score",
     weight: Annotated[float, typer.Option(help="Its share beside other keys while both wait.")] = 1.0,
     rate: Annotated[str | None, typer.Option(help="Items per second, minute, hour or day: 100/minute.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Requests under way at one gateway.")] = None,

@@ -16,6 +16,7 @@ import typer
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.precision import PrecisionChoice
+from plumbline_serve.cli.guards_command import guards
 from plumbline_serve.cli.keys_command import keys
 from plumbline_serve.cli.offline_commands import batch, calibrate, compare, evaluate
 from plumbline_serve.logs import LogFormat, LogLevel
@@ -31,6 +32,7 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 cli.add_typer(keys, name="keys")
+cli.add_typer(guards, name="guards")
 cli.command()(batch)
 cli.command()(calibrate)
 cli.command()(compare)

@@ -20,7 +20,7 @@ from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.token_check import require_token
 from plumbline_serve.deployments.transport import DeploymentMetrics, Replicas
 from plumbline_serve.edge import Access, EdgeObserver, GrpcEdge, InferenceEdge, create_app
-from plumbline_serve.metrics import Instruments, Snapshot, exposition
+from plumbline_serve.metrics import Instruments, Snapshot
 from plumbline_serve.processes import Process, find, send
 from plumbline_serve.request_ids import WithoutRequestId
 from plumbline_serve.tracing import open_tracing
@@ -125,7 +125,7 @@ class Gateway(_Rpcs, _InferenceRpcs):
         else:
             self._follower = GroupFollower(generation, groups, instruments)
             scorers, compute = self._follower.scorers, self._follower.compute
-        assembly = assemble(settings, scorers, compute=compute, instruments=instruments, scrape=self._scrape)
+        assembly = assemble(settings, scorers, compute=compute, instruments=instruments, gather=self._gather)
         self._service = assembly.service
         self._bytes = assembly.bytes_in_flight
         shared: dict[str, Any] = {"bytes_in_flight": self._bytes, "access": self._access}
@@ -139,6 +139,7 @@ class Gateway(_Rpcs, _InferenceRpcs):
             await self._follower.start(assembly, self._ask_others)
         instruments.loaded(await self._service.scorers(), await compute.infos())
         self._service.is_loaded = True
+        self._watching = asyncio.create_task(assembly.monitor.watch(), name="watch drift")
 
     def __serve_build_asgi_app__(self) -> WithoutRequestId:
         """Called by Ray once the constructor has returned."""
@@ -185,13 +186,12 @@ class Gateway(_Rpcs, _InferenceRpcs):
         if self._local is not None:
             self._local.check_alive()
 
-    async def _scrape(self) -> bytes:
-        """The exposition of every replica of the application."""
+    async def _gather(self) -> Sequence[Snapshot]:
+        """What every replica of the application counts."""
         if not self._scraped:
             self._scraped = [DeploymentMetrics(handle) for handle in (_gateways(), *self._groups.values())]
         found = await asyncio.gather(*(deployment.gather() for deployment in self._scraped))
-        snapshots = [snapshot for each in found for snapshot in each]
-        return exposition(snapshots or [self._instruments.snapshot()])
+        return [snapshot for each in found for snapshot in each] or [self._instruments.snapshot()]
 
     async def _ask_others(self) -> Sequence[Descriptions]:
         try:

@@ -39,6 +39,7 @@ class DriftMonitor:
         references: Those that fit what is loaded, as they are now.
         gather: What each process has counted.
         window_s: Of all slices together.
+        on_look: Told the entries of each look.
         clock: Seconds since the epoch.
     """
 
@@ -48,11 +49,13 @@ class DriftMonitor:
         gather: Callable[[], Awaitable[Sequence[Slices]]],
         *,
         window_s: float,
+        on_look: Callable[[Mapping[str, DriftEntry]], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._references = references
         self._gather = gather
         self._slice_s = window_s / NUM_SLICES
+        self._on_look = on_look
         self._clock = clock
         self._bets: dict[str, _Bet] = {}
         self.entries: Mapping[str, DriftEntry] = {}
@@ -80,6 +83,8 @@ class DriftMonitor:
         slices = await self.slices() if references else {}
         self._bets = {scorer: self._bet(scorer, each) for scorer, each in references.items()}
         self.entries = {scorer: self._entry(scorer, slices) for scorer in sorted(references)}
+        if self._on_look is not None:
+            self._on_look(self.entries)
         return self.entries
 
     async def watch(self) -> None:

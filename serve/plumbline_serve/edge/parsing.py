@@ -11,6 +11,8 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticKnownError
 
 from plumbline_models.core.errors import InvalidFieldError
+from plumbline_models.decisions.drift import LEAST_NUMBERS
+from plumbline_models.decisions.gaussian_discriminant import LEAST_SHOTS
 from plumbline_serve.concurrency import Deadline
 from plumbline_serve.messages import Base64Image, Term, UrlImage
 from plumbline_serve.requests.images import is_data_url
@@ -32,7 +34,9 @@ MAX_ITEM_TEXTS = 64  # references or phrases that an item may have
 MAX_TAG_CHARS = 128
 MAX_FRAMES = 64  # of a video
 MAX_PARENTS = 32  # questions that a question may depend on
-MAX_LABELS = 100_000  # of a calibration
+MAX_LABELS = 100_000  # of a calibration, and scores of a reference
+CLASSIFIER_NAME = r"^[a-z0-9][a-z0-9._-]{0,47}$"  # what is kept of `classifier:NAME` has a name of 64 at most
+MAX_CLASSES = 64  # of a classifier
 MAX_WORDS = 2**16  # that a condition may ask of a text; far more than any text within the limits has
 
 
@@ -57,6 +61,11 @@ Channels: TypeAlias = Annotated[Literal[3, 4], BeforeValidator(_whole)]
 NumWords: TypeAlias = Annotated[int, Field(ge=1, le=MAX_WORDS), BeforeValidator(_whole)]
 ItemTexts: TypeAlias = Annotated[list[str], Field(max_length=MAX_ITEM_TEXTS)]
 ArtefactName: TypeAlias = Annotated[str, Field(pattern=ARTEFACT_NAME)]
+ClassifierName: TypeAlias = Annotated[str, Field(pattern=CLASSIFIER_NAME)]
+ClassName: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
+PerClass: TypeAlias = Annotated[dict[ClassName, T], Field(min_length=2, max_length=MAX_CLASSES)]
+Shots: TypeAlias = Annotated[list[T], Field(min_length=LEAST_SHOTS)]
+Window: TypeAlias = Annotated[list[T], Field(min_length=LEAST_NUMBERS, max_length=MAX_LABELS)]
 PerLabel: TypeAlias = Annotated[list[T], Field(min_length=1, max_length=MAX_LABELS)]
 Correlation: TypeAlias = Annotated[Finite, Field(ge=-1, le=1)]
 CorrelationInterval: TypeAlias = Annotated[list[Correlation], Field(min_length=2, max_length=2)]
@@ -266,6 +275,26 @@ def combination_fault(method: str, terms: Sequence[Term]) -> str | None:
 def pictures_fault(image: object, frames: object) -> str | None:
     """What is wrong with an item that has both an image and frames; None stands for one that is not given."""
     return "must have image or frames, not both" if image is not None and frames is not None else None
+
+
+def reference_fault(values: object, *, from_live: bool) -> str | None:
+    """What is wrong with what a reference is to be made of.
+
+    Args:
+        values: None: none are given.
+        from_live: Whether it is what is counted now.
+    """
+    return "must have either values or from_live" if (values is None) != from_live else None
+
+
+def classes_fault(classes: Collection[str], prompts: Collection[str]) -> str | None:
+    """What is wrong with the names of a classifier's classes.
+
+    Args:
+        classes: That have images.
+        prompts: That have one.
+    """
+    return None if {*classes} == {*prompts} else "must have the same names in classes and prompts"
 
 
 def query_fault(given: Collection[str]) -> str | None:

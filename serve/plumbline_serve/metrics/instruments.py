@@ -2,7 +2,7 @@
 
 import itertools
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -10,7 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Score
 from plumbline_serve.drift import LiveWindows
+from plumbline_serve.drift_messages import DriftEntry
 from plumbline_serve.messages import ScoreOrError, ScorerEntry
+from plumbline_serve.metrics.drift_gauges import DriftMetrics
 from plumbline_serve.metrics.merge import Snapshot, read_registry
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -96,6 +98,7 @@ class Instruments:
         self._registry = _Registry()
         self._process, self._numbers = uuid.uuid4().hex, itertools.count()
         self._edge, self._compute = _EdgeMetrics(self._registry), _ComputeMetrics(self._registry)
+        self._drift = DriftMetrics(self._registry)
         self.windows: LiveWindows | None = None
         """Goes out with each snapshot; None: this process gives no scores."""
         self._registry.gauge("plumbline_build_info", "What is running.", "version").labels(_version()).set(1)
@@ -104,6 +107,10 @@ class Instruments:
         """All values at this moment."""
         slices = {} if self.windows is None else self.windows.slices()
         return Snapshot(self._process, next(self._numbers), read_registry(self._registry), slices)
+
+    def drifts(self, entries: Mapping[str, DriftEntry]) -> None:
+        """Scorers beside their references, as they are now; by scorer."""
+        self._drift.say(entries)
 
     def request(self, route: str, protocol: str, code: str, seconds: float) -> None:
         """An edge answered.

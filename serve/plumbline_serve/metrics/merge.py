@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
 from plumbline_serve.drift import Slices
+from plumbline_serve.metrics.drift_gauges import PREFIX as DRIFT_PREFIX
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 FACTS = frozenset({"plumbline_model_info", "plumbline_build_info"})
@@ -88,10 +89,16 @@ def exposition(snapshots: Iterable[Snapshot]) -> bytes:
         for name, family in snapshot.families.items():
             into = merged.setdefault(name, Family(family.kind, family.documentation))
             for key, value in family.samples.items():
-                into.samples[key] = 1.0 if name in FACTS else into.samples.get(key, 0.0) + value
+                known = into.samples.get(key, 0.0)
+                into.samples[key] = 1.0 if name in FACTS else max(known, value) if _is_of_all(name) else known + value
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Merged(merged))
     return generate_latest(registry)
+
+
+def _is_of_all(name: str) -> bool:
+    """Whether each process says it of the whole application: they hardly differ, and one of them is shown."""
+    return name.startswith(DRIFT_PREFIX)
 
 
 class _Merged:

@@ -9,6 +9,7 @@ from plumbline_models.core.errors import EncodersAwayError, PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Scorer
 from plumbline_serve.concurrency import Deadline, together
 from plumbline_serve.messages import (
+    GuardFlags,
     ItemFailure,
     ItemResult,
     ItemScores,
@@ -26,6 +27,16 @@ from plumbline_serve.set_messages import AnyRequest
 
 CaseScores: TypeAlias = dict[str, ScoreOrError]
 """One case's scores by scorer."""
+
+
+class GuardLook(Protocol):
+    """Has guards look at cases."""
+
+    async def __call__(
+        self, pipeline: "Pipeline", session: RequestSession, cases: Sequence[Case]
+    ) -> Sequence[GuardFlags | None]:
+        """What they say of each."""
+        ...
 
 
 class PipelineObserver(Protocol):
@@ -89,12 +100,24 @@ class Pipeline:
         """The encoders that are loaded, by key."""
         return {info.key: info for info in await self._tools.compute.infos()}
 
-    async def score(self, request: ScoreRequest, caller: Caller = ANYONE) -> ScoreReply:
+    def beside(self, scorers: Mapping[str, Scorer]) -> "Pipeline":
+        """The same with further scorers over the same encoders; where nothing is named they do not run.
+
+        Args:
+            scorers: By name.
+        """
+        known = {**self.scorers, **scorers}
+        return Pipeline(known, self.checks.over(known), tools=self._tools, observer=self._observer)
+
+    async def score(
+        self, request: ScoreRequest, caller: Caller = ANYONE, *, look: GuardLook | None = None
+    ) -> ScoreReply:
         """Score items in one batch; raises as `Service.score` does.
 
         Args:
             request: As the caller sent it.
             caller: Who calls.
+            look: Has guards look at the items; None: nobody asked for them.
         """
         scorers = self.checks.scorers(request.scorers)
         judges = combinations(self.checks, request.combine)
@@ -103,10 +126,11 @@ class Pipeline:
         cases = self.checks.cases(request.items, request.images)
         async with self.session(request, caller) as session:
             scores = await self.run(session, cases, scorers)
+            flags = [None] * len(cases) if look is None else await look(self, session, cases)
         for case, found in zip(cases, scores, strict=True):
             if case.error is None:
                 found |= {name: self.judge(each, case, found) for name, each in judges.items()}
-        results = [self._result(case, found) for case, found in zip(cases, scores, strict=True)]
+        results = [self._result(*each) for each in zip(cases, scores, flags, strict=True)]
         return ScoreReply(results=results, timing_ms=session.timing())
 
     @asynccontextmanager
@@ -224,10 +248,10 @@ class Pipeline:
                     scores[index][scorer.info.name] = lacking
         return scores, plan
 
-    def _result(self, case: Case, scores: CaseScores) -> ItemResult:
+    def _result(self, case: Case, scores: CaseScores, guards: GuardFlags | None) -> ItemResult:
         """The case's scores, or its failure where there is not one value among them."""
         error = self.failure(case, scores)
-        return ItemScores(case.id, scores) if error is None else ItemFailure(case.id, error)
+        return ItemScores(case.id, scores, guards) if error is None else ItemFailure(case.id, error)
 
     def _nothing_applies(self, case: Case) -> PlumblineError:
         lacking = (case.lacks(scorer) for scorer in self.scorers.values())

@@ -9,6 +9,7 @@ from plumbline_models.core.protocols import Score, Scorer
 from plumbline_serve.messages import Ranked, RankReply, RankRequest, ScoreOrError
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.combining import Judge, combinations
+from plumbline_serve.requests.few_shot import PREFIX
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.validation import Case
 
@@ -80,7 +81,7 @@ def _judge(pipeline: Pipeline, request: RankRequest) -> Judge:
         )
     judge = known.get(request.scorer or next(iter(known), ""))
     if judge is None:
-        return Judge.of(_scorer(pipeline, request.scorer))
+        return Judge.of(_scorer(pipeline, request.scorer, num_texts=len(request.texts)))
     for index, scorer in enumerate(judge.scorers):
         _check_needs(scorer, f"/combine/{judge.name}/terms/{index}/scorer")
     if not any("text" in scorer.info.needs for scorer in judge.scorers):
@@ -100,14 +101,15 @@ def _check_needs(scorer: Scorer, pointer: str) -> None:
         )
 
 
-def _scorer(pipeline: Pipeline, name: str | None) -> Scorer:
+def _scorer(pipeline: Pipeline, name: str | None, *, num_texts: int) -> Scorer:
     if name is None:
         matching = (s for s in pipeline.scorers.values() if s.info.needs == {"image", "text"})
         if (scorer := next(matching, None)) is None:
             raise UnknownScorerError("No scorer is loaded that holds a text against an image.")
         return scorer
     scorer = pipeline.checks.scorer(name, "/scorer")
-    if "text" not in scorer.info.needs:
+    is_learnt = name.startswith(PREFIX) and num_texts == 1  # for what the text says, as far as images show it
+    if "text" not in scorer.info.needs and not is_learnt:
         raise InvalidFieldError(
             f"{name} does not look at the text, so it cannot rank by it.",
             errors=[{"pointer": "/scorer", "detail": "takes no text"}],

@@ -13,6 +13,7 @@ from plumbline_models.weights.embedded import EMBEDDED
 from plumbline_serve.batching import Compute, GroupState
 from plumbline_serve.concurrency import Deadline
 from plumbline_serve.decision_messages import Calibration, CalibrationRequest
+from plumbline_serve.drift import DriftMonitor
 from plumbline_serve.messages import (
     EmbedReply,
     EmbedRequest,
@@ -29,20 +30,25 @@ from plumbline_serve.messages import (
 )
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.calibrating import Calibrations
+from plumbline_serve.requests.classifying import Classifiers
 from plumbline_serve.requests.core import Core, ReplyT, RequestT
+from plumbline_serve.requests.decision_service import DecisionService
+from plumbline_serve.requests.disclosure import Disclosure
 from plumbline_serve.requests.embedding import embed
 from plumbline_serve.requests.filtering import filter_items
+from plumbline_serve.requests.guarding import Guards
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.ranking import rank
 from plumbline_serve.requests.selecting import select
 from plumbline_serve.requests.sets import measure
+from plumbline_serve.requests.watching import References
 from plumbline_serve.set_messages import SetReply, SetRequest
 
 SWITCH_TIMEOUT_S = 10.0  # what a gateway needs to follow its encoders is a part of a second
 DRAIN_RETRY_AFTER_S = 2.0  # another replica, or the restarted one, is there by then
 
 
-class CoreService:
+class CoreService(DecisionService):
     """Answers every edge; see `Service`.
 
     Args:
@@ -50,6 +56,11 @@ class CoreService:
         compute: Says what is loaded, and whether it works.
         exposition: Makes the text of the metrics.
         calibrations: Those that are kept.
+        classifiers: The same.
+        references: The same.
+        guards: The same.
+        monitor: Looks for drift.
+        disclosure: How much callers are shown; default: all.
     """
 
     def __init__(
@@ -59,7 +70,14 @@ class CoreService:
         *,
         exposition: Callable[[], Awaitable[bytes]],
         calibrations: Calibrations,
+        classifiers: Classifiers,
+        references: References,
+        guards: Guards,
+        monitor: DriftMonitor,
+        disclosure: Disclosure | None = None,
     ) -> None:
+        super().__init__(classifiers, references, guards, monitor)
+        self._disclosure = disclosure or Disclosure()
         self._core = Core(pipeline, compute)
         self._calibrations = calibrations
         self._former: list[Core] = []
@@ -105,22 +123,29 @@ class CoreService:
 
     async def score(self, request: ScoreRequest, caller: Caller = ANYONE) -> ScoreReply:
         """As `Service.score`."""
-        return await self._answered(request, lambda pipeline, request: pipeline.score(request, caller))
+        look = None if request.guards is None else self._look(request.guards)
+        reply = await self._answered(request, lambda pipeline, request: pipeline.score(request, caller, look=look))
+        return self._disclosure.of_scores(self._with_staleness(reply) if look else reply)
 
     async def filter(self, request: FilterRequest, caller: Caller = ANYONE) -> FilterReply:
         """As `Service.filter`."""
         kept = self._calibrations
-        return await self._answered(
+        reply = await self._answered(
             request, lambda pipeline, request: filter_items(pipeline, request, caller, calibrations=kept)
         )
+        calibrated = [each.scorer for each in request.policy if each.calibration is not None]
+        reply = self._disclosure.of_scores(reply)
+        return replace(reply, calibration_stale=any(map(self._monitor.has_drifted, calibrated)))
 
     async def rank(self, request: RankRequest, caller: Caller = ANYONE) -> RankReply:
         """As `Service.rank`."""
-        return await self._answered(request, lambda pipeline, request: rank(pipeline, request, caller))
+        reply = await self._answered(request, lambda pipeline, request: rank(pipeline, request, caller))
+        return self._disclosure.of_scores(reply)
 
     async def select(self, request: SelectRequest, caller: Caller = ANYONE) -> SelectReply:
         """As `Service.select`."""
-        return await self._answered(request, lambda pipeline, request: select(pipeline, request, caller))
+        reply = await self._answered(request, lambda pipeline, request: select(pipeline, request, caller))
+        return self._disclosure.of_scores(reply)
 
     async def calibrate(self, request: CalibrationRequest, caller: Caller = ANYONE) -> Calibration:
         """As `Service.calibrate`."""
@@ -142,9 +167,10 @@ class CoreService:
 
     async def embed(self, request: EmbedRequest, caller: Caller = ANYONE) -> EmbedReply:
         """As `Service.embed`."""
+        self._disclosure.check_embeddings(caller)
         reply = await self._answered(request, lambda pipeline, request: embed(pipeline, request, caller))
         if reply.dim:
-            return reply
+            return self._disclosure.of_vectors(reply, caller)
         dims = {info.key: info.dim for info in await self._core.compute.infos()}
         return replace(reply, dim=dims.get(reply.encoder, 0))  # nothing could be embedded
 
@@ -183,6 +209,17 @@ class CoreService:
         """As `Service.metrics`."""
         return await self._exposition()
 
+    @property
+    def pipeline(self) -> Pipeline:
+        """What answers now."""
+        return self._core.pipeline
+
+    async def _beside(
+        self, pipeline: Pipeline, request: RequestT, how: Callable[[Pipeline, RequestT], Awaitable[ReplyT]]
+    ) -> ReplyT:
+        """Answer with the classifiers that the request names beside what is loaded."""
+        return await how(await self._classifiers.beside(pipeline, request), request)
+
     async def _answered(self, request: RequestT, how: Callable[[Pipeline, RequestT], Awaitable[ReplyT]]) -> ReplyT:
         """The reply. A request whose configuration's encoders went away meanwhile is made again under the next one."""
         if self.is_draining:
@@ -192,7 +229,7 @@ class CoreService:
         deadline = Deadline.after_ms(request.timeout_ms)
         while True:
             core, switched = self._core, self._switched
-            reply = await core.answer(request, how)
+            reply = await core.answer(request, lambda pipeline, request: self._beside(pipeline, request, how))
             if not isinstance(reply, SupersededError):
                 return reply
             left_s = deadline.remaining_s

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from plumbline_serve.batching import GroupState
-from plumbline_serve.decision_messages import Calibration, CalibrationRequest
+from plumbline_serve.decision_messages import Calibration, CalibrationRequest, ClassifierEntry
+from plumbline_serve.drift_messages import DriftReply, ReferenceEntry, ReferenceRequest
 from plumbline_serve.messages import (
+    ClassifierRequest,
     EmbedReply,
     EmbedRequest,
     EncoderEntry,
@@ -93,6 +95,52 @@ class Service(Protocol):
         Raises:
             UnknownArtefactError: There is none.
         """
+        ...
+
+    async def classify(self, request: ClassifierRequest, caller: Caller = ANYONE) -> ClassifierEntry:
+        """Learn a classifier from images, and keep it in the place of one of its name.
+
+        Args:
+            request: As the caller sent it.
+            caller: Who calls.
+        """
+        ...
+
+    async def classifiers(self) -> Sequence[ClassifierEntry]:
+        """List the classifiers that are kept, by name."""
+        ...
+
+    async def delete_classifier(self, name: str) -> None:
+        """Forget the classifier of that name.
+
+        Raises:
+            UnknownArtefactError: There is none.
+        """
+        ...
+
+    async def refer(self, request: ReferenceRequest, caller: Caller = ANYONE) -> ReferenceEntry:
+        """Keep what a scorer's scores are compared with, in the place of the one before.
+
+        Args:
+            request: As the caller sent it.
+            caller: Who calls.
+        """
+        ...
+
+    async def references(self) -> Sequence[ReferenceEntry]:
+        """List the references that are kept, by scorer."""
+        ...
+
+    async def delete_reference(self, scorer: str) -> None:
+        """Forget the reference of that scorer.
+
+        Raises:
+            UnknownArtefactError: There is none.
+        """
+        ...
+
+    async def drift(self) -> DriftReply:
+        """Compare the scores that are given with their references."""
         ...
 
     async def embed(self, request: EmbedRequest, caller: Caller = ANYONE) -> EmbedReply:

@@ -34,6 +34,7 @@ from plumbline_serve.requests.images import (
     opening_work,
 )
 from plumbline_serve.requests.inputs import Input, Need, Pair, key_of, reading_work, work_of
+from plumbline_serve.requests.views import engine_key
 from plumbline_serve.work import Work
 
 CALLS_UNDER_WAY = 4
@@ -284,7 +285,7 @@ class RequestSession:
         sound = [each for each in preprocessed if not isinstance(each, PlumblineError)]
         if not sound:
             return list(preprocessed)
-        encoded = await self.tools.compute.encode(encoder.key, sound, self.context)
+        encoded = await self.tools.compute.encode(engine_key(encoder), sound, self.context)
         self.stage_seconds.queue = max(self.stage_seconds.queue, encoded.queue_s)
         self.stage_seconds.compute = max(self.stage_seconds.compute, encoded.compute_s)
         encodings = iter(encoded.encodings)
@@ -293,11 +294,11 @@ class RequestSession:
     @contextmanager
     def _announced(self, encoder: Encoder, num_inputs: int) -> Iterator[None]:
         """Have the encoder's next batch know of inputs that are on their way to it."""
-        self.tools.compute.expect(encoder.key, self.context, num_inputs)
+        self.tools.compute.expect(engine_key(encoder), self.context, num_inputs)
         try:
             yield
         finally:
-            self.tools.compute.expect(encoder.key, self.context, -num_inputs)
+            self.tools.compute.expect(engine_key(encoder), self.context, -num_inputs)
 
     def _spend(self, stage: str, seconds: float) -> None:
         with self._adding:  # images are decoded and preprocessed on several threads

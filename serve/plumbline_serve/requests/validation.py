@@ -75,6 +75,10 @@ class Checks:
         self._limits = limits
         self._scorers = scorers
 
+    def over(self, scorers: Mapping[str, Scorer]) -> "Checks":
+        """The same limits over other scorers, by name."""
+        return Checks(self._limits, scorers)
+
     def cases(self, items: Sequence[Item], images: Mapping[str, ImageSource]) -> list[Case]:
         """Look up every item's images and check its texts.
 

@@ -68,6 +68,12 @@ class Store:
         self._index: Mapping[Key, int] = {}
         self._kept: LRUCache[Key, tuple[int, Artefact, int]] = LRUCache(CACHE_BYTES, lambda entry: entry[2])
 
+    @property
+    def may_hold_any(self) -> bool:
+        """Whether anything can have been kept: there is a file, or another database to ask."""
+        path = store_file(self._url)
+        return path is None or path.expanduser().exists()
+
     async def get(self, kind: Kind, name: str) -> Artefact:
         """The artefact of a kind and name.
 

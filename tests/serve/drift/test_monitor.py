@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from plumbline_serve.drift import DriftMonitor, LiveWindows, Reference, Slices
-from plumbline_serve.metrics import exposition
-from plumbline_serve.metrics.drift_gauges import drift_snapshot
+from plumbline_serve.metrics import Instruments, exposition
 
 WINDOW_S = 60.0
 
@@ -88,11 +87,15 @@ async def test_what_went_into_a_reference_is_not_held_against_it():
     assert world.monitor.has_drifted("imagereward")
 
 
-async def test_gauges_say_what_the_entries_say():
+async def test_gauges_say_what_the_entries_say_once_for_all_processes():
     world = World()
     world.give(600, by=1.0)
-    text = exposition([drift_snapshot(await world.monitor.look())]).decode()
+    both = [Instruments(), Instruments()]
+    for each in both:
+        each.drifts(await world.monitor.look())
+    text = exposition([each.snapshot() for each in both]).decode()
     assert 'plumbline_drift_severity{scorer="imagereward"} 3.0' in text
     assert 'plumbline_drift_window_scores{scorer="imagereward"} 600.0' in text
-    assert "plumbline_drift_entropy" not in text  # no probabilities
-    assert exposition([drift_snapshot({})]) == exposition([])
+    assert "plumbline_drift_entropy{" not in text  # no probabilities
+    both[0].drifts({})
+    assert "plumbline_drift_severity{" not in exposition([both[0].snapshot()]).decode()

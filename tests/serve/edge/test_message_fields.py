@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from pydantic import BaseModel
 
+from plumbline_client import kept_calls as client_decisions
 from plumbline_client import problems as client_problems
 from plumbline_client import replies as client
 from plumbline_client import requests as client_requests
@@ -20,7 +21,7 @@ from plumbline_client.images import Image
 from plumbline_client.items import Combination, Item, Question, Term, Threshold
 from plumbline_models.core.questions import Question as AskedQuestion
 from plumbline_models.sets.sce import Sce
-from plumbline_serve import decision_messages, messages, set_messages
+from plumbline_serve import decision_messages, drift_messages, messages, set_messages
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.schemas import decisions as decision_schemas
 from plumbline_serve.edge.schemas import replies as reply_schemas
@@ -56,6 +57,8 @@ SELECT = client_requests.SelectRequest(
     {"scorer": "a", "correlation": 0.5, "correlation_interval": (0.1, 0.9), "temperature": 1.0, "seed": 1},
     COMBINE,
 ).document()
+CLASSIFY = client_decisions.ClassifyRequest("a", {"a": [IMAGE], "b": [IMAGE]}, {"a": "a", "b": "b"}, "a").document()
+REFER = client_decisions.ReferRequest("a", [0.1]).document() | client_decisions.ReferRequest("a", None).document()
 CALIBRATE = client_requests.CalibrateRequest(
     {"name": "a", "scorer": "a", "alpha": 0.1, "direction": "keep_good", "scores": [0.1], "labels": [True]}
     | {"groups": ["a"], "confidence": 0.9}
@@ -82,7 +85,7 @@ FORMS = {
         messages.ScoreRequest,
         pb.ScoreRequest,
         schemas.ScoreRequest,
-        client_requests.ScoreRequest(ITEMS, ["a"], COMBINE).document() | CLAIMS,
+        client_requests.ScoreRequest(ITEMS, ["a"], COMBINE, {}).document() | CLAIMS,
     ),
     "Combination": Forms(messages.Combination, pb.Combination, schemas.Combination, Combination),
     "Term": Forms(messages.Term, pb.Term, request_schemas.Term, Term),
@@ -106,6 +109,23 @@ FORMS = {
         decision_messages.GroupThreshold, None, reply_schemas.GroupThreshold, client.GroupThreshold
     ),
     "Calibration": Forms(decision_messages.Calibration, None, schemas.Calibration, client.Calibration),
+    "ClassifierRequest": Forms(messages.ClassifierRequest, None, schemas.ClassifierRequest, CLASSIFY | CLAIMS),
+    "ClassifierEntry": Forms(
+        decision_messages.ClassifierEntry, None, schemas.ClassifierEntry, client_decisions.ClassifierEntry
+    ),
+    "ReferenceRequest": Forms(drift_messages.ReferenceRequest, None, schemas.ReferenceRequest, REFER | CLAIMS),
+    "ReferenceEntry": Forms(
+        drift_messages.ReferenceEntry, None, schemas.ReferenceEntry, client_decisions.ReferenceEntry
+    ),
+    "StatisticShift": Forms(
+        drift_messages.StatisticShift, None, schemas.StatisticShift, client_decisions.StatisticShift
+    ),
+    "DriftEntry": Forms(drift_messages.DriftEntry, None, schemas.DriftEntry, client_decisions.DriftEntry),
+    "DriftReply": Forms(drift_messages.DriftReply, None, schemas.DriftReply, client_decisions.DriftReply),
+    "GuardOptions": Forms(
+        messages.GuardOptions, pb.GuardOptions, request_schemas.GuardOptions, {"views": True, "explain": True}
+    ),
+    "GuardFlags": Forms(messages.GuardFlags, pb.GuardFlags, reply_schemas.GuardFlags, client.GuardFlags),
     "EmbedRequest": Forms(messages.EmbedRequest, pb.EmbedRequest, schemas.EmbedRequest, EMBED | CLAIMS),
     "EncodingSet": Forms(set_messages.EncodingSet, None, schemas.EncodingSet, SETS),
     "DiversityRequest": Forms(set_messages.DiversityRequest, None, schemas.DiversityRequest, DIVERSITY | CLAIMS),
@@ -183,6 +203,7 @@ APART = {
     "Embedding",
     # Lists of numbers with gaps in protobuf, and what REST alone answers.
     "SelectValue", "CalibrationReply", "CalibrationsReply", "Deleted",
+    "ClassifierReply", "ClassifiersReply", "ReferenceReply", "ReferencesReply",
     # Streams are gRPC's alone; lists are asked for with nothing.
     "ScoreStreamRequest", "ScoreStreamReply", "ListScorersRequest", "ListModelsRequest",
     # Bases of other classes, and parts of those compared.

@@ -14,6 +14,11 @@ CONTRACT = {
     "/v1/select": {"post"},
     "/v1/calibrations": {"post", "get"},
     "/v1/calibrations/{name}": {"get", "delete"},
+    "/v1/classifiers": {"post", "get"},
+    "/v1/classifiers/{name}": {"delete"},
+    "/v1/references": {"post", "get"},
+    "/v1/references/{name}": {"delete"},
+    "/v1/drift": {"get"},
     "/v1/scorers": {"get"},
     "/v1/models": {"get"},
     "/v1/admin/reload": {"post"},
@@ -27,6 +32,11 @@ CALIBRATION = {
     "name": "launch", "scorer": "sum", "alpha": 0.05, "direction": "keep_good",
     "scores": [0.5, 1], "labels": [True, False],
 }  # fmt: skip
+CLASSIFIER = {
+    "name": "logo",
+    "classes": {"yes": [B64, B64], "no": [B64, B64]},
+    "prompts": {"yes": "a logo", "no": "none"},
+}
 REQUESTS = [
     pytest.param(
         "/v1/score", {"items": [{"image": B64, "text": "a"}, {"image": "k"}, {}], "images": {"k": B64}}, id="score"
@@ -61,6 +71,18 @@ REQUESTS = [
     pytest.param("/v1/calibrations", CALIBRATION | {"alpha": 0}, id="nothing may be lost"),
     pytest.param("/v1/calibrations", CALIBRATION | {"labels": [1, 0]}, id="labels as numbers"),
     pytest.param("/v1/calibrations", CALIBRATION | {"scores": []}, id="no scores"),
+    pytest.param("/v1/classifiers", CLASSIFIER, id="classify"),
+    pytest.param("/v1/classifiers", CLASSIFIER | {"name": "A"}, id="no name of a classifier"),
+    pytest.param("/v1/classifiers", CLASSIFIER | {"classes": {"yes": [B64, B64]}}, id="one class"),
+    pytest.param("/v1/classifiers", CLASSIFIER | {"classes": {"yes": [B64], "no": [B64, B64]}}, id="one shot"),
+    pytest.param("/v1/references", {"scorer": "sum", "from_live": True}, id="refer to what is live"),
+    pytest.param("/v1/references", {"scorer": "sum", "values": [0.5] * 100}, id="refer to values"),
+    pytest.param("/v1/references", {"scorer": "sum", "values": [0.5] * 99}, id="too few values"),
+    pytest.param("/v1/references", {"scorer": "sum"}, id="refer to nothing"),
+    pytest.param("/v1/references", {"scorer": "sum", "from_live": False}, id="refer to nothing, said so"),
+    pytest.param("/v1/references", {"scorer": "sum", "values": [0.5] * 100, "from_live": True}, id="refer to both"),
+    pytest.param("/v1/score", {"items": [{}], "guards": {"views": True}}, id="guards"),
+    pytest.param("/v1/score", {"items": [{}], "guards": {"view": True}}, id="guards of no such name"),
     pytest.param("/v1/rank", {"text": "a", "images": [B64]}, id="rank images"),
     pytest.param("/v1/rank", {"image": B64, "texts": ["a"], "top_k": 1}, id="rank texts"),
     pytest.param("/v1/rank", {"text": "a", "texts": ["a"]}, id="rank texts for a text"),
@@ -119,8 +141,13 @@ def test_it_describes_the_routes_of_the_contract_and_no_others(document: dict) -
 
 def test_operations_have_distinct_names(document: dict) -> None:
     names = [each["operationId"] for path in document["paths"].values() for each in path.values()]
-    alone = {path.rsplit("/", 1)[1] for path, methods in CONTRACT.items() if not path.startswith("/v1/calibrations")}
-    assert sorted(names) == sorted(alone | {"calibrate", "calibrations", "calibration", "delete_calibration"})
+    kept = ("/v1/calibrations", "/v1/classifiers", "/v1/references")
+    alone = {path.rsplit("/", 1)[1] for path in CONTRACT if not path.startswith(kept)}
+    of_kept = {
+        *("calibrate", "calibrations", "calibration", "delete_calibration"),
+        *("classify", "classifiers", "delete_classifier", "refer", "references", "delete_reference"),
+    }
+    assert sorted(names) == sorted(alone | of_kept)
 
 
 @pytest.mark.parametrize(("path", "body"), REQUESTS)
@@ -152,6 +179,11 @@ ANSWERS = [
     ("/v1/score", {"items": [{"text": "crash"}]}, 500),
     ("/v1/scorers", None, 200),
     ("/v1/models", None, 200),
+    ("/v1/classifiers", CLASSIFIER, 200),
+    ("/v1/classifiers", None, 200),
+    ("/v1/references", {"scorer": "sum", "from_live": True}, 200),
+    ("/v1/references", None, 200),
+    ("/v1/drift", None, 200),
     ("/livez", None, 200),
 ]
 

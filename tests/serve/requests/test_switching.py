@@ -8,14 +8,18 @@ import pytest
 from pydantic import SecretStr
 
 from plumbline_models.core.errors import PlumblineError, SupersededError
+from plumbline_serve.drift import DriftMonitor, Reference, Slices
 from plumbline_serve.messages import EncodedImage, Item, ItemScores, ScoreReply, ScoreRequest
 from plumbline_serve.requests.binding import Bindings
 from plumbline_serve.requests.calibrating import Calibrations
+from plumbline_serve.requests.classifying import Classifiers
+from plumbline_serve.requests.guarding import Guards
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.service import CoreService
+from plumbline_serve.requests.watching import References
 from plumbline_serve.store import Store
 
-NOTHING_KEPT = Calibrations(Store(SecretStr("sqlite:////nowhere/store.db")), Bindings())
+KEPT = Store(SecretStr("sqlite:////nowhere/store.db")), Bindings()
 
 
 class Replaced:
@@ -33,7 +37,22 @@ def service_over(pipeline: Pipeline) -> CoreService:
     async def no_metrics() -> bytes:
         return b""
 
-    service = CoreService(pipeline, pipeline._tools.compute, exposition=no_metrics, calibrations=NOTHING_KEPT)
+    async def nothing() -> dict[str, Reference]:
+        return {}
+
+    async def nothing_counted() -> list[Slices]:
+        return []
+
+    service = CoreService(
+        pipeline,
+        pipeline._tools.compute,
+        exposition=no_metrics,
+        calibrations=Calibrations(*KEPT),
+        classifiers=Classifiers(*KEPT),
+        references=References(*KEPT),
+        guards=Guards(*KEPT),
+        monitor=DriftMonitor(nothing, nothing_counted, window_s=60.0),
+    )
     service.is_loaded = True
     return service
 

@@ -13,11 +13,12 @@ from plumbline_models.core.errors import (
 )
 from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.decision_messages import CalibrationRequest
+from plumbline_serve.drift_messages import ReferenceRequest
 from plumbline_serve.edge.access.key_ring import KeyRing
 from plumbline_serve.edge.access.keys_file import KeyEntry, Scope
 from plumbline_serve.edge.access.quotas import CONCURRENCY, ITEMS, Quotas, Window, shared_store
 from plumbline_serve.edge.observe import EdgeObserver
-from plumbline_serve.messages import EmbedRequest, Item, RankRequest, SelectRequest
+from plumbline_serve.messages import ClassifierRequest, EmbedRequest, Item, RankRequest, SelectRequest
 from plumbline_serve.request_context import ANYONE
 from plumbline_serve.set_messages import AnyRequest, SetRequest
 
@@ -184,17 +185,26 @@ def num_items_of(request: AnyRequest) -> int:
     counts as well: a reference, a phrase or an image each as one. A set counts as all its members, and as its texts. A
     request that scores nothing counts as one.
     """
+    return max(1, _num_inputs(request))
+
+
+def _num_inputs(request: AnyRequest) -> int:
     if isinstance(request, SetRequest):
-        return max(1, request.num_items)
-    if isinstance(request, CalibrationRequest):
-        return 1
-    if isinstance(request, SelectRequest):
-        return max(1, len(request.images))
-    if isinstance(request, RankRequest):
-        return max(1, len(request.images) * len(request.texts))
-    if isinstance(request, EmbedRequest):
-        return max(1, len(request.images) + len(request.texts))
-    return max(1, sum(map(_counted, request.items)))
+        return request.num_items
+    match request:
+        case CalibrationRequest() | ReferenceRequest():
+            found = 1
+        case ClassifierRequest(classes=classes):
+            found = sum(map(len, classes.values()))
+        case SelectRequest(images=images):
+            found = len(images)
+        case RankRequest(images=images, texts=texts):
+            found = len(images) * len(texts)
+        case EmbedRequest(images=images, texts=texts):
+            found = len(images) + len(texts)
+        case _:
+            found = sum(map(_counted, request.items))
+    return found
 
 
 def _counted(item: Item) -> int:

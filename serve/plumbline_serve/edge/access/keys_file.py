@@ -23,8 +23,9 @@ from plumbline_models.core.errors import ConfigError
 from plumbline_serve.private_files import check_private
 from plumbline_serve.request_context import Caller
 
-Scope: TypeAlias = Literal["score", "decide", "admin"]
-"""What a key may do: score and read what is loaded; keep and change decisions; see metrics and operate."""
+Scope: TypeAlias = Literal["score", "decide", "admin", "embed"]
+"""What a key may do: score and read what is loaded; keep and change decisions; see metrics and operate; have vectors as
+they are, where `privacy.embeddings` keeps them from others."""
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 PREFIX = "plumb_"  # by which scanners of repositories and logs find a key
 SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
@@ -60,7 +61,7 @@ class KeyEntry(BaseModel):
     @property
     def caller(self) -> Caller:
         """Who calls by it."""
-        return Caller(tenant=self.name, weight=self.weight)
+        return Caller(self.name, self.weight, sees_embeddings="embed" in self.scopes)
 
     @property
     def has_expired(self) -> bool:

@@ -93,7 +93,8 @@ def _indexed(errors: Mapping[int, PlumblineError]) -> list[pb.IndexedError]:
 def _item(result: ItemResult) -> pb.ItemResult:
     if isinstance(result, ItemFailure):
         return pb.ItemResult(id=result.id, error=status(result.error))
-    return _write(pb.ItemResult, result, scores=_scores(result.scores))
+    told = {} if result.guards is None else {"guards": _write(pb.GuardFlags, result.guards)}
+    return _write(pb.ItemResult, result, scores=_scores(result.scores), **{"guards": None, **told})
 
 
 def _verdict(result: ItemVerdict | ItemFailure) -> pb.ItemVerdict:

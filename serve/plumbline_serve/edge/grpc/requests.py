@@ -59,6 +59,9 @@ def score_request(request: pb.ScoreRequest, limits: Limits) -> messages.ScoreReq
         items=items(request, faults),
         scorers=faults.check(_SCORERS, list(request.scorers) or None, ("scorers",)),
         combine=combine(request, faults),
+        guards=messages.GuardOptions(request.guards.views, request.guards.explain)
+        if request.HasField("guards")
+        else None,
     )
     faults.refuse()
     return message

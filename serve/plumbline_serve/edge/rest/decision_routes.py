@@ -1,4 +1,4 @@
-"""What each REST route about decisions does that are kept: thresholds, by name."""
+"""What each REST route about decisions does that are kept: thresholds, classifiers and references."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -38,3 +38,39 @@ class DecisionRoutes:
         """Forget one calibration."""
         await self._service.delete_calibration(name)
         return json_of({"status": "deleted"})
+
+    async def classify(self, request: Request) -> Response:
+        """Learn classes from a few images of each, and keep that as a scorer."""
+        read = rest_requests.classifier_request
+        async with self._reader.read(request, schemas.ClassifierRequest, read) as (message, _):
+            reply = await unless_gone(request, self._service.classify(message, call_of(request).grant.caller))
+            return reply_with(request, reply, rest_replies.classifier_document(reply))
+
+    async def classifiers(self) -> Response:
+        """List the classifiers that are kept."""
+        return json_of(rest_replies.classifiers_document(await self._service.classifiers()))
+
+    async def delete_classifier(self, name: str) -> Response:
+        """Forget one classifier."""
+        await self._service.delete_classifier(name)
+        return json_of({"status": "deleted"})
+
+    async def refer(self, request: Request) -> Response:
+        """Keep what a scorer's scores are compared with."""
+        read = rest_requests.reference_request
+        async with self._reader.read(request, schemas.ReferenceRequest, read) as (message, _):
+            reply = await unless_gone(request, self._service.refer(message, call_of(request).grant.caller))
+            return reply_with(request, reply, rest_replies.reference_document(reply))
+
+    async def references(self) -> Response:
+        """List the references that are kept."""
+        return json_of(rest_replies.references_document(await self._service.references()))
+
+    async def delete_reference(self, name: str) -> Response:
+        """Forget the reference of one scorer."""
+        await self._service.delete_reference(name)
+        return json_of({"status": "deleted"})
+
+    async def drift(self) -> Response:
+        """Compare the scores that are given with their references."""
+        return json_of(rest_replies.drift_document(await self._service.drift()))

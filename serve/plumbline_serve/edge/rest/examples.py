@@ -38,6 +38,12 @@ def examples(scorers: Sequence[str]) -> Mapping[str, Document]:
             "scores": [0.31, 0.35, 0.38, 0.42, 0.12],
             "labels": [True, True, True, True, False],
         },
+        "/v1/classifiers": {
+            "name": "circle",
+            "classes": {"yes": [first, second], "no": [second, first]},
+            "prompts": {"yes": _TEXTS[0], "no": _TEXTS[1]},
+        },
+        "/v1/references": {"scorer": next(iter(scorers), ""), "values": [index / 100 for index in range(100)]},
     }
 
 
@@ -56,6 +62,7 @@ def form_examples(scorers: Sequence[str]) -> Mapping[str, Document]:
         "/v1/embed": {"images": [part]},
         "/v1/select": {"text": _TEXTS[0], "images": [part]},
         "/v1/calibrations": examples(scorers)["/v1/calibrations"],
+        "/v1/references": examples(scorers)["/v1/references"],
     }
 
 

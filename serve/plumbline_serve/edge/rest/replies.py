@@ -14,7 +14,8 @@ import orjson
 from numpy.typing import NDArray
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_serve.decision_messages import Calibration
+from plumbline_serve.decision_messages import Calibration, ClassifierEntry
+from plumbline_serve.drift_messages import DriftReply, ReferenceEntry
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.messages import (
     EmbedReply,
@@ -84,6 +85,36 @@ def calibrations_document(entries: Sequence[Calibration]) -> Document:
     return {"calibrations": [calibration_document(entry) for entry in entries]}
 
 
+def classifier_document(reply: ClassifierEntry) -> Document:
+    """One classifier, as a reply or among others."""
+    return _members(reply, bound_to=_members(reply.bound_to))
+
+
+def classifiers_document(entries: Sequence[ClassifierEntry]) -> Document:
+    """The body of a reply of `GET /v1/classifiers`."""
+    return {"classifiers": [classifier_document(entry) for entry in entries]}
+
+
+def reference_document(reply: ReferenceEntry) -> Document:
+    """One reference, as a reply or among others."""
+    return _members(reply, bound_to=_members(reply.bound_to))
+
+
+def references_document(entries: Sequence[ReferenceEntry]) -> Document:
+    """The body of a reply of `GET /v1/references`."""
+    return {"references": [reference_document(entry) for entry in entries]}
+
+
+def drift_document(reply: DriftReply) -> Document:
+    """The body of a reply of `GET /v1/drift`."""
+    scorers = {
+        scorer: _members(entry, images={name: _members(each) for name, each in entry.images.items()})
+        for scorer, entry in reply.scorers.items()
+    }
+    errors = {scorer: problem(error) for scorer, error in reply.errors.items()}
+    return {"scorers": scorers, **({"errors": errors} if errors else {})}
+
+
 def embed_document(reply: EmbedReply, encoding: Literal["float", "base64"]) -> Document:
     """The body of a reply of `POST /v1/embed`; see `score_document`.
 
@@ -134,7 +165,9 @@ def _item(result: ItemScores | ItemVerdict | ItemFailure) -> Document:
     if isinstance(result, ItemFailure):
         return {"id": result.id, "status": "error", **_failed(result.error)}
     scores = {scorer: _score(score) for scorer, score in result.scores.items()}
-    return _members(result, id=result.id, status="ok", scores=scores)
+    guards = getattr(result, "guards", None)
+    told = {} if guards is None else {"guards": _members(guards)}
+    return _members(result, id=result.id, status="ok", scores=scores, **told)
 
 
 def _score(score: ScoreOrError) -> Document:

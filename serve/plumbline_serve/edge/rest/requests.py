@@ -10,6 +10,7 @@ from plumbline_models.core.errors import MalformedRequestError, UnknownImageErro
 from plumbline_models.core.questions import Question
 from plumbline_serve import messages
 from plumbline_serve.decision_messages import CalibrationRequest
+from plumbline_serve.drift_messages import ReferenceRequest
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.parsing import (
     Combinations,
@@ -24,6 +25,7 @@ from plumbline_serve.messages import (
     BrokenImage,
     Combination,
     EncodedImage,
+    GuardOptions,
     ImageSource,
     Item,
     RawImage,
@@ -59,6 +61,8 @@ def read_document(document: Any, schema: type[B], limits: Limits) -> B:
     """
     if isinstance(document, dict) and schema not in _OF_SETS:
         check_counts(limits, *(document.get(name) for name in ("items", "images", "texts")))
+        classes = document.get("classes")
+        check_counts(limits, *(classes.values() if isinstance(classes, dict) else ()))
         items = document.get("items")
         known = [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
         check_num_questions(limits, (each.get("questions") for each in known))
@@ -83,6 +87,7 @@ def score_request(body: schemas.ScoreRequest, parts: Parts) -> messages.ScoreReq
         images=_images(body.images, parts),
         scorers=body.scorers,
         combine=_combine(body.combine),
+        guards=None if body.guards is None else GuardOptions(**body.guards.model_dump()),
         timeout_ms=body.timeout_ms,
         priority=body.priority,
     )
@@ -158,6 +163,24 @@ def calibration_request(body: schemas.CalibrationRequest, parts: Parts) -> Calib
     """The message of a body of `POST /v1/calibrations`; see `score_request`."""
     del parts  # it has no images
     return CalibrationRequest(**{name: getattr(body, name) for name in type(body).model_fields})
+
+
+def classifier_request(body: schemas.ClassifierRequest, parts: Parts) -> messages.ClassifierRequest:
+    """The message of a body of `POST /v1/classifiers`; see `score_request`."""
+    return messages.ClassifierRequest(
+        name=body.name,
+        classes={name: [_source(image, parts) for image in given] for name, given in body.classes.items()},
+        prompts=body.prompts,
+        scorer=body.scorer,
+        timeout_ms=body.timeout_ms,
+        priority=body.priority,
+    )
+
+
+def reference_request(body: schemas.ReferenceRequest, parts: Parts) -> ReferenceRequest:
+    """The message of a body of `POST /v1/references`; see `score_request`."""
+    del parts  # it has no images
+    return ReferenceRequest(**{name: getattr(body, name) for name in type(body).model_fields})
 
 
 def embed_request(body: schemas.EmbedRequest, parts: Parts) -> messages.EmbedRequest:

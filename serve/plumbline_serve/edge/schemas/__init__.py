@@ -1,11 +1,21 @@
 """The bodies of REST, as pydantic classes: requests are read with them, replies are documented by them."""
 
 from plumbline_serve.edge.schemas.base import Request
-from plumbline_serve.edge.schemas.decisions import CalibrationRequest, SelectRequest
+from plumbline_serve.edge.schemas.decisions import (
+    CalibrationRequest,
+    ClassifierRequest,
+    ReferenceRequest,
+    SelectRequest,
+)
 from plumbline_serve.edge.schemas.replies import (
     Calibration,
     CalibrationReply,
     CalibrationsReply,
+    ClassifierEntry,
+    ClassifierReply,
+    ClassifiersReply,
+    DriftEntry,
+    DriftReply,
     EmbedReply,
     EncoderEntry,
     FilterReply,
@@ -13,10 +23,14 @@ from plumbline_serve.edge.schemas.replies import (
     Problem,
     Ranked,
     RankReply,
+    ReferenceEntry,
+    ReferenceReply,
+    ReferencesReply,
     ScorerEntry,
     ScoreReply,
     ScorersReply,
     SelectReply,
+    StatisticShift,
 )
 from plumbline_serve.edge.schemas.requests import (
     Combination,
@@ -42,11 +56,17 @@ __all__ = [
     "CalibrationReply",
     "CalibrationRequest",
     "CalibrationsReply",
+    "ClassifierEntry",
+    "ClassifierReply",
+    "ClassifierRequest",
+    "ClassifiersReply",
     "Combination",
     "DistanceReply",
     "DistanceRequest",
     "DiversityReply",
     "DiversityRequest",
+    "DriftEntry",
+    "DriftReply",
     "EmbedReply",
     "EmbedRequest",
     "EncoderEntry",
@@ -61,6 +81,10 @@ __all__ = [
     "RankReply",
     "RankRequest",
     "Ranked",
+    "ReferenceEntry",
+    "ReferenceReply",
+    "ReferenceRequest",
+    "ReferencesReply",
     "Request",
     "ScoreReply",
     "ScoreRequest",
@@ -68,5 +92,6 @@ __all__ = [
     "ScorersReply",
     "SelectReply",
     "SelectRequest",
+    "StatisticShift",
     "Threshold",
 ]

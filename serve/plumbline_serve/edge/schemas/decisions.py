@@ -1,21 +1,29 @@
 """The bodies of requests about decisions, as `requests` has those about scores."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import ConfigDict, Field, model_validator
 
 from plumbline_models.decisions.conformal import Direction
 from plumbline_serve.edge.parsing import (
     ArtefactName,
+    ClassifierName,
     Combinations,
     Correlation,
     CorrelationInterval,
     Finite,
+    PerClass,
     PerLabel,
     Seed,
     Share,
+    Shots,
     TagText,
     Temperature,
+    Window,
+    classes_fault,
+    reference_fault,
 )
-from plumbline_serve.edge.schemas.base import Request
+from plumbline_serve.edge.schemas.base import Request, given, refuse
 from plumbline_serve.edge.schemas.requests import Combination, ImageSource
 
 
@@ -67,3 +75,46 @@ class SelectRequest(Request):
         description="An image is drawn by the softmax of score over temperature. By default the best is chosen.",
     )
     seed: Seed | None = Field(None, description="Of the draw: the same one, the same image. By default any.")
+
+
+class ClassifierRequest(Request):
+    """Learn classes from a few images of each, and keep that as a scorer `classifier:NAME`."""
+
+    name: ClassifierName = Field(description="It scores as `classifier:NAME`. One of the same name is replaced.")
+    classes: PerClass[Shots[ImageSource]] = Field(
+        description="Images by class, at least 2 of each. The scorer's value is the probability of the first class."
+    )
+    prompts: PerClass[str] = Field(description="What a caption of each class says, by class.")
+    scorer: str | None = Field(
+        None, description="Whose encoders; by default those of the first loaded scorer with one of images and of texts."
+    )
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        refuse(classes_fault(self.classes, self.prompts))
+        return self
+
+
+class ReferenceRequest(Request):
+    """Keep what a scorer's scores are compared with from now on, in the place of the one before."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"from_live": {"const": True}}, "required": ["from_live"]},
+            "then": given(without=("values",)),
+            "else": given("values"),
+        }
+    )
+
+    scorer: str
+    values: Window[Finite] | None = Field(
+        None, description="Scores of a time that was good, at least 100. Only how many lay where is kept."
+    )
+    from_live: bool = Field(
+        default=False, description="What is counted now instead, of all replicas, with what the images are like."
+    )
+
+    @model_validator(mode="after")
+    def _check_choice(self) -> Self:
+        refuse(reference_fault(self.values, from_live=self.from_live))
+        return self

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from plumbline_serve import decision_messages, messages
+from plumbline_serve import decision_messages, drift_messages, messages
 
 
 class FieldFault(BaseModel):
@@ -164,7 +164,13 @@ INDEXED_PROBLEMS: Any = Annotated[list[IndexedProblem], Field(default_factory=li
 """What could not be used, absent where there is none."""
 
 ItemFailure = schema_of(messages.ItemFailure, status=Literal["error"], error=ItemProblem)
-ItemScores = schema_of(messages.ItemScores, status=Literal["ok"], scores=_SCORES)
+GuardFlags = schema_of(messages.GuardFlags)
+ItemScores = schema_of(
+    messages.ItemScores,
+    status=Literal["ok"],
+    scores=_SCORES,
+    guards=Annotated[GuardFlags, Field(default_factory=GuardFlags.model_construct)],
+)
 ItemVerdict = schema_of(messages.ItemVerdict, status=Literal["ok"], scores=_SCORES)
 Ranked = schema_of(messages.Ranked)
 ScorerEntry = schema_of(messages.ScorerEntry)
@@ -195,6 +201,27 @@ CalibrationReply = create_model(
 )
 CalibrationsReply = create_model(
     "CalibrationsReply", __doc__="Every calibration that is kept, by name.", calibrations=(_list(Calibration), ...)
+)
+ClassifierEntry = schema_of(decision_messages.ClassifierEntry, bound_to=BoundTo)
+ClassifierReply = create_model(
+    "ClassifierReply", __base__=ClassifierEntry, __doc__="A classifier that is kept now.", request_id=(str, ...)
+)
+ClassifiersReply = create_model(
+    "ClassifiersReply", __doc__="Every classifier that is kept, by name.", classifiers=(_list(ClassifierEntry), ...)
+)
+ReferenceEntry = schema_of(drift_messages.ReferenceEntry, bound_to=BoundTo)
+ReferenceReply = create_model(
+    "ReferenceReply", __base__=ReferenceEntry, __doc__="A reference that is kept now.", request_id=(str, ...)
+)
+ReferencesReply = create_model(
+    "ReferencesReply", __doc__="Every reference that is kept, by scorer.", references=(_list(ReferenceEntry), ...)
+)
+StatisticShift = schema_of(drift_messages.StatisticShift)
+DriftEntry = schema_of(drift_messages.DriftEntry, images=GenericAlias(dict, (str, StatisticShift)))
+DriftReply = schema_of(
+    drift_messages.DriftReply,
+    scorers=GenericAlias(dict, (str, DriftEntry)),
+    errors=Annotated[dict[str, ItemProblem], Field(default_factory=dict)],
 )
 EmbedReply = schema_of(
     messages.EmbedReply,

@@ -203,6 +203,13 @@ class Combination(Strict):
         return self
 
 
+class GuardOptions(Strict):
+    """What guards look at."""
+
+    views: bool = Field(default=False, description="Encode each image in three views too, for `adversarial_suspect`.")
+    explain: bool = Field(default=False, description="Numbers and their lines beside the flags.")
+
+
 class ScoreRequest(_ItemsRequest):
     """Score items in one batch."""
 
@@ -210,6 +217,9 @@ class ScoreRequest(_ItemsRequest):
     combine: Combinations[Combination] = Field(
         default_factory=dict,
         description="By the name that each has among the scores; the scorers of its terms run as well.",
+    )
+    guards: GuardOptions | None = Field(
+        None, description="Have guards look at each image; flags stand beside the scores. `{}`: without views."
     )
 
 

@@ -1,0 +1,115 @@
+"""How much of what was computed callers are shown: vectors as they are, rounded, or none; scores to so many decimals.
+
+Vectors give away images and texts to whoever can turn them around, and exact scores help to climb towards an image that
+is made for them. Thresholds, ranks and combinations are of exact scores all the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plumbline_models.core.errors import MissingScopeError, PlumblineError
+from plumbline_models.core.protocols import Score
+from plumbline_serve.access_settings import PrivacySettings
+from plumbline_serve.messages import (
+    EmbedReply,
+    FilterReply,
+    ItemFailure,
+    ItemScores,
+    ItemVerdict,
+    RankReply,
+    ScoreOrError,
+    ScoreReply,
+    SelectReply,
+)
+from plumbline_serve.request_context import Caller
+
+R = TypeVar("R", ScoreReply, FilterReply, RankReply, SelectReply)
+Item = TypeVar("Item", ItemScores | ItemFailure, ItemVerdict | ItemFailure)
+VECTOR_DECIMALS: Final = 3
+
+
+class Disclosure:
+    """What the settings allow.
+
+    Args:
+        settings: Of what replies show.
+    """
+
+    def __init__(self, settings: PrivacySettings | None = None) -> None:
+        self._settings = settings or PrivacySettings()
+
+    def check_embeddings(self, caller: Caller) -> None:
+        """See that a caller may have vectors.
+
+        Args:
+            caller: Who asks for them.
+
+        Raises:
+            MissingScopeError: It may not.
+        """
+        if self._settings.embeddings == "off" and not caller.sees_embeddings:
+            raise MissingScopeError("This service gives embeddings to keys of scope embed alone.")
+
+    def of_vectors(self, reply: EmbedReply, caller: Caller) -> EmbedReply:
+        """What a caller is shown of vectors.
+
+        Args:
+            reply: With all of them.
+            caller: Who asked for them.
+        """
+        if self._settings.embeddings == "open" or caller.sees_embeddings:
+            return reply
+        vectors = [
+            each if isinstance(each, PlumblineError) else np.round(each, VECTOR_DECIMALS) for each in reply.vectors
+        ]
+        return replace(reply, vectors=vectors)
+
+    def of_scores(self, reply: R) -> R:
+        """What callers are shown of scores."""
+        decimals = self._settings.score_decimals
+        if decimals is None:
+            return reply
+        match reply:
+            case RankReply():
+                ranking = [replace(place, value=round(float(place.value), decimals)) for place in reply.ranking]
+                return replace(reply, ranking=ranking)
+            case SelectReply():
+                values = [None if value is None else round(float(value), decimals) for value in reply.values]
+                return replace(reply, values=values)
+            case ScoreReply():
+                return replace(reply, results=[_rounded_item(result, decimals) for result in reply.results])
+            case FilterReply():
+                return replace(reply, results=[_rounded_item(result, decimals) for result in reply.results])
+
+
+def _coarse(vector: NDArray[np.float32] | PlumblineError) -> NDArray[np.float32] | PlumblineError:
+    return vector if isinstance(vector, PlumblineError) else np.round(vector, VECTOR_DECIMALS)
+
+
+def _rounded_item(result: Item, decimals: int) -> Item:
+    if isinstance(result, ItemFailure):
+        return result
+    shown = {name: _rounded_score(score, decimals) for name, score in result.scores.items()}
+    return replace(result, scores=shown)
+
+
+def _rounded_score(score: ScoreOrError, decimals: int) -> ScoreOrError:
+    if isinstance(score, PlumblineError):
+        return score
+    details = {name: _rounded(value, decimals) for name, value in score.details.items()}
+    return Score(round(float(score.value), decimals), details, score.logit)
+
+
+def _rounded(value: Any, decimals: int) -> Any:
+    """The same with its numbers rounded, however deep they lie."""
+    if isinstance(value, float | np.floating):
+        return round(float(value), decimals)
+    if isinstance(value, Mapping):
+        return {name: _rounded(each, decimals) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(each, decimals) for each in value]
+    return value

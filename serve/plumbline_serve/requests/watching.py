@@ -1,0 +1,114 @@
+"""References that scores are compared with, kept by scorer, and what is said of those that are given now."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError, RequestError
+from plumbline_models.core.protocols import ScorerInfo
+from plumbline_serve.decision_messages import BoundTo
+from plumbline_serve.drift import DriftMonitor, Reference
+from plumbline_serve.drift_messages import DriftReply, ReferenceEntry, ReferenceRequest
+from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.requests.binding import Bindings
+from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.store import Artefact, Store
+
+
+class References:
+    """The references that are kept, one for each scorer.
+
+    Args:
+        store: Where.
+        bindings: Say what they hold for.
+    """
+
+    def __init__(self, store: Store, bindings: Bindings) -> None:
+        self._store = store
+        self._bindings = bindings
+
+    async def make(
+        self, pipeline: Pipeline, request: ReferenceRequest, monitor: DriftMonitor, caller: Caller = ANYONE
+    ) -> ReferenceEntry:
+        """Keep a reference, in the place of the one of its scorer; raises as `Service.refer` does.
+
+        Args:
+            pipeline: Of the process.
+            request: As the caller sent it.
+            monitor: Knows what is counted now.
+            caller: Who calls.
+        """
+        scorer = pipeline.checks.scorer(request.scorer, "/scorer")
+        if (request.values is None) != request.from_live:
+            fault = {"pointer": "", "detail": "must have either values or from_live"}
+            raise InvalidFieldError("A reference is made either of values or of what is counted now.", errors=[fault])
+        are_probabilities = _are_probabilities(scorer.info)
+        async with pipeline.session(request, caller):
+            if request.values is not None:
+                found = Reference.of_values(request.values, are_probabilities=are_probabilities)
+            else:
+                found = Reference.of_live(
+                    await monitor.slices(), request.scorer, are_probabilities=are_probabilities, now_s=time.time()
+                )
+            bound_to = await self._bindings.of_scorer(pipeline, scorer)
+            now = datetime.now(UTC)
+            created = now.replace(microsecond=now.microsecond // 1000 * 1000)
+            artefact = Artefact("reference", request.scorer, bound_to, found.document(), created)
+            await self._store.put(artefact)
+            await monitor.look()
+        return _entry(artefact)
+
+    async def entries(self) -> list[ReferenceEntry]:
+        """All that are kept, by scorer."""
+        return [_entry(artefact) for artefact in await self._store.all_of("reference")]
+
+    async def delete(self, scorer: str) -> None:
+        """Forget the one of a scorer; raises as `Store.delete` does."""
+        await self._store.delete("reference", scorer)
+
+    async def fitting(self, pipeline: Pipeline) -> tuple[Mapping[str, Reference], Mapping[str, PlumblineError]]:
+        """The references of what is loaded, by scorer, and why others cannot be used.
+
+        Args:
+            pipeline: Of the process.
+        """
+        found: dict[str, Reference] = {}
+        errors: dict[str, PlumblineError] = {}
+        if not self._store.may_hold_any:
+            return found, errors
+        for artefact in await self._store.all_of("reference"):
+            try:
+                scorer = pipeline.checks.scorer(artefact.name, "/scorer")
+                artefact.check_bound_to(await self._bindings.of_scorer(pipeline, scorer))
+            except RequestError as error:
+                errors[artefact.name] = error
+            else:
+                found[artefact.name] = Reference.from_document(artefact.document)
+        return found, errors
+
+    async def report(self, pipeline: Pipeline, monitor: DriftMonitor) -> DriftReply:
+        """What is known of drift now.
+
+        Args:
+            pipeline: Of the process.
+            monitor: Looks.
+        """
+        _, errors = await self.fitting(pipeline)
+        return DriftReply(await monitor.look(), errors)
+
+
+def _are_probabilities(info: ScorerInfo) -> bool:
+    return info.low == 0.0 and info.high == 1.0
+
+
+def _entry(artefact: Artefact) -> ReferenceEntry:
+    found = Reference.from_document(artefact.document)
+    return ReferenceEntry(
+        scorer=artefact.name,
+        n=found.scores.num,
+        edges=found.scores.edges,
+        counts=found.scores.counts,
+        images=list(found.images),
+        bound_to=BoundTo(artefact.bound_to.weights, artefact.bound_to.conventions),
+        created=artefact.created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    )

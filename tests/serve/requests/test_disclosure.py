@@ -1,0 +1,81 @@
+"""How much callers are shown: vectors by policy and scope, scores to so many decimals, decisions by exact ones."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from plumbline_models.core.errors import MissingScopeError
+from plumbline_models.core.protocols import Score
+from plumbline_serve.access_settings import PrivacySettings
+from plumbline_serve.assembly import Assembly, assembled
+from plumbline_serve.edge.access.keys_file import KeyEntry, Scope
+from plumbline_serve.messages import (
+    EmbedRequest,
+    EncodedImage,
+    FilterRequest,
+    Item,
+    ItemScores,
+    ItemVerdict,
+    RankRequest,
+    ScoreRequest,
+    Threshold,
+)
+from plumbline_serve.settings import Settings
+
+Policy = Literal["open", "rounded", "off"]
+EMBED = EmbedRequest(texts=["a red circle"])
+
+
+def caller(*scopes: Scope):
+    return KeyEntry(name="a", hash=f"sha256:{'0' * 64}", scopes=scopes).caller
+
+
+def shown(**privacy: object) -> AbstractAsyncContextManager[Assembly]:
+    return assembled(Settings(backend="fake", scorers={"clipscore": {}}, privacy=PrivacySettings(**privacy)))
+
+
+async def vector(assembly: Assembly, *scopes: Scope) -> np.ndarray:
+    (found,) = (await assembly.service.embed(EMBED, caller(*scopes))).vectors
+    assert isinstance(found, np.ndarray)
+    return found
+
+
+async def test_vectors_are_rounded_but_for_keys_of_their_scope():
+    async with shown(embeddings="rounded") as assembly:
+        exact, coarse = await vector(assembly, "score", "embed"), await vector(assembly, "score")
+    assert np.array_equal(coarse, np.round(exact, 3))
+    assert not np.array_equal(coarse, exact)
+    async with shown() as assembly:
+        assert np.array_equal(await vector(assembly, "score"), exact)
+
+
+async def test_where_they_are_off_only_keys_of_their_scope_get_any():
+    async with shown(embeddings="off") as assembly:
+        with pytest.raises(MissingScopeError, match="scope embed"):
+            await vector(assembly, "score", "decide", "admin")
+        with pytest.raises(MissingScopeError):
+            await assembly.service.embed(EMBED)
+        assert (await vector(assembly, "score", "embed")).size
+
+
+async def test_scores_are_rounded_and_judged_as_they_are(png: Callable[..., bytes]):
+    items = [Item("1", EncodedImage(png(9)), "a red circle")]
+    async with shown() as exactly, shown(score_decimals=2) as coarsely:
+        (exact,), (coarse,) = [(await each.service.score(ScoreRequest(items))).results for each in (exactly, coarsely)]
+        assert isinstance(exact, ItemScores)
+        assert isinstance(coarse, ItemScores)
+        score, other = exact.scores["clipscore"], coarse.scores["clipscore"]
+        assert isinstance(score, Score)
+        assert isinstance(other, Score)
+        assert (other.value, other.details["cosine"]) == (round(score.value, 2), round(score.details["cosine"], 2))
+        assert other.value != score.value
+        (place,) = (await coarsely.service.rank(RankRequest([items[0].image], ["a red circle"]))).ranking  # type: ignore[list-item]
+        assert place.value == other.value
+        between = (score.value + other.value) / 2
+        policy = [Threshold("clipscore", min=between)]
+        (judged,) = (await coarsely.service.filter(FilterRequest(policy, items))).results
+        assert isinstance(judged, ItemVerdict)
+        assert (judged.verdict == "accept") == (score.value >= between)
