@@ -8,7 +8,7 @@ DIST := dist
 SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test fuzz check eval-mini bench baselines docs format proto wheel clean
+.PHONY: help setup demo serve test fuzz check eval-mini bench baselines docs format proto typescript wheel clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -68,6 +68,10 @@ format: $(STAMP)  ## rewrite the sources as the formatter wants them
 
 proto: $(STAMP)  ## compile the gRPC schema
 	$(BIN)/python clients/proto/compile_stubs.py
+
+typescript: $(STAMP)  ## make the types of the TypeScript client, compile it and pack it (Node 20, npm)
+	$(BIN)/python docs/make_openapi.py clients/typescript/openapi.json
+	cd clients/typescript && npm ci --no-audit --no-fund && npm run generate && npm pack
 
 wheel: $(STAMP)  ## build the three distributions into dist/: service, client, training
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(DIST) . ./clients ./models/plumbline_training

@@ -37,7 +37,7 @@ def test_presets_are_listed_with_sizes_and_licences(monkeypatch) -> None:
     listed = CliRunner().invoke(cli, ["models", "--presets"], catch_exceptions=False)
     assert listed.exit_code == 0
     for name, preset in PRESETS.items():
-        (line,) = (each for each in listed.stdout.splitlines() if f"preset:{name} " in each)
+        (line,) = (each for each in listed.stdout.splitlines() if f"preset:{name}\t" in each)
         assert re.search(r"\d\.\d GB", line)
         assert all(licence_of(repository) in line for repository in preset.gigabytes)
 

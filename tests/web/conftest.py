@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 import uvicorn
+from playwright.sync_api import Browser, sync_playwright
 
 from plumbline_serve.access_settings import AuthSettings, EdgeSettings
 from plumbline_serve.assembly import Assembly, assembled
@@ -158,3 +159,14 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The script of axe-core."""
     folder = tmp_path_factory.mktemp("axe")
     return (npm_install(folder, "axe-core@4.11.0") / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")  # its loop runs in this thread until it is closed: no other could
+def browser() -> Iterator[Browser]:
+    chromium = program("chromium", "chromium")
+    with sync_playwright() as playwright:
+        pages_may_call_this_machine = "--disable-features=LocalNetworkAccessChecks"  # `pages.test` is nowhere
+        options = ["--no-sandbox", "--disable-dev-shm-usage", pages_may_call_this_machine]
+        running = playwright.chromium.launch(executable_path=chromium, args=options)
+        yield running
+        running.close()

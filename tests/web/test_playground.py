@@ -9,26 +9,16 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from plumbline_serve.demo import exhibits
-from tests.web.conftest import Served, program
+from tests.web.conftest import Served
 
 Scheme: TypeAlias = Literal["light", "dark"]
 WIDTHS = {"desktop": (1280, 900), "phone": (320, 640)}
 WAIT_MS = 60_000
 FIRST = exhibits()[0]
 ACTIVE = "(each => each.id || each.className || each.tagName)(document.activeElement)"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = program("chromium", "chromium")
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-dev-shm-usage"]
-        running = playwright.chromium.launch(executable_path=chromium, args=options)
-        yield running
-        running.close()
 
 
 @pytest.fixture

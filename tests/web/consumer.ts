@@ -1,0 +1,83 @@
+// A program that uses the packed client, compiled with every check that TypeScript has; prints what came of each call.
+import { createServer } from "node:http";
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { Plumbline, type Item, type Outcome, type ScoreReply, type Streamed } from "plumbline-client";
+
+const [, , url = "", keyUrl = "", key = "", circlePath = "", starPath = ""] = process.argv;
+const circle = await readFile(circlePath);
+const star = new Blob([await readFile(starPath)]);
+const plumbline = new Plumbline(url);
+
+function value<T>(outcome: Outcome<T>): T {
+  if (!outcome.ok) throw new Error(outcome.problem.detail);
+  return outcome.value;
+}
+
+function valuesOf(reply: ScoreReply): (Record<string, number> | string)[] {
+  return reply.results.map((result) => {
+    if (result.status === "error") return result.error.code;
+    return Object.fromEntries(Object.entries(result.scores).map(([name, score]) => ["value" in score ? [name, score.value] : [name, NaN]].flat() as [string, number]));
+  });
+}
+
+const items: Item[] = [
+  { image: circle, text: "a red circle" },
+  { image: circle, text: "a green star" },
+  { image: star, text: "a green star" },
+  { image: new Uint8Array([1, 2, 3]), text: "nothing" },
+  { image: { pixels: new Uint8Array(64 * 64 * 3).fill(255), height: 64, width: 64 }, text: "white" },
+];
+const scored = value(await plumbline.score(items, { timeoutMs: 120_000 }));
+const ranked = value(await plumbline.rank("a green star", [circle, star], { scorer: "vqascore", topK: 1 }));
+const texts = value(await plumbline.rank(star, ["a red circle", "a green star"]));
+const filtered = value(await plumbline.filter(items.slice(0, 2), [{ scorer: "vqascore", min: 0.5 }], { explain: true }));
+const embedded = value(await plumbline.embed({ texts: ["a red circle"] }));
+const scorers = value(await plumbline.scorers());
+const models = value(await plumbline.models());
+
+async function* many(): AsyncGenerator<Item> {
+  for (let index = 0; index < 7; index++) yield { id: `n${index}`, image: circle, text: `a red circle ${index}` };
+}
+const streamed: Streamed[] = [];
+for await (const each of plumbline.scoreStream(many(), { batch: 2, underWay: 2, scorers: ["clipscore"], timeoutMs: 120_000 })) streamed.push(each);
+
+const unknown = await plumbline.score([{ text: "a" }], { scorers: ["vibes"] });
+const noKey = await new Plumbline(keyUrl).scorers();
+const withKey = await new Plumbline(keyUrl, { apiKey: key }).scorers();
+const gone = await new Plumbline("127.0.0.1:9", { retries: { maxAttempts: 2, firstWaitMs: 1 } }).scorers();
+const stop = new AbortController();
+stop.abort();
+const cancelled = await plumbline.scorers({ signal: stop.signal });
+
+// Answers 503 twice before it hands on to the service, as a gateway does that starts.
+let refused = 0;
+const proxy = createServer((_, response) => {
+  if (refused < 2) {
+    refused++;
+    response.writeHead(503, { "retry-after": "0", "content-type": "application/problem+json" });
+    response.end(JSON.stringify({ title: "Not ready", detail: "Not yet.", code: "not_ready", status: 503 }));
+    return;
+  }
+  void fetch(`${url}/v1/scorers`).then(async (reply) => response.writeHead(reply.status).end(await reply.text()));
+}).listen(0, "127.0.0.1");
+await once(proxy, "listening");
+const address = proxy.address();
+const port = typeof address === "object" && address ? address.port : 0;
+const retried = await new Plumbline(`http://127.0.0.1:${port}`, { retries: { firstWaitMs: 1 } }).scorers();
+const triedOnce = await (refused = 0, new Plumbline(`http://127.0.0.1:${port}`, { retries: { maxAttempts: 1 } })).scorers();
+proxy.close();
+
+const code = (outcome: Outcome<unknown>) => (outcome.ok ? "ok" : outcome.problem.code);
+console.log(JSON.stringify({
+  scored: valuesOf(scored),
+  ranked: ranked.ranking.map((place) => place.index),
+  texts: texts.ranking.map((place) => place.index),
+  filtered: filtered.results.map((result) => (result.status === "ok" ? result.verdict : "error")),
+  dim: embedded.dim,
+  scorers: scorers.map((each) => [each.id, each.demo ?? false]),
+  models: models.length,
+  streamed: streamed.map(({ item, outcome }) => [item.id, outcome.ok && outcome.result.status]),
+  codes: [unknown, noKey, withKey, gone, cancelled, retried, triedOnce].map(code),
+  gone: gone.ok ? "" : gone.problem.detail,
+}));

@@ -1,0 +1,160 @@
+"""Clients that are generated from the service's description compile, and score against the service."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Route
+
+from plumbline_client import Client, Item
+from tests.web.conftest import Served, npm_install, program
+from tests.web.generated import make_python, pack_typescript, run
+
+HERE = Path(__file__).parent
+MAKE_OPENAPI = HERE.parents[1] / "docs" / "make_openapi.py"
+STRICT = {
+    "compilerOptions": {
+        "target": "ES2022", "module": "NodeNext", "moduleResolution": "NodeNext", "strict": True,
+        "exactOptionalPropertyTypes": True, "noUncheckedIndexedAccess": True, "types": ["node"], "outDir": "out",
+    },
+    "files": ["consumer.ts"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def packed(service: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pack_typescript(tmp_path_factory.mktemp("npm"), service.url)
+
+
+@pytest.fixture(scope="module")
+def project(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty project that has installed the package."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "package.json").write_text(json.dumps({"type": "module", "private": True}), encoding="utf-8")
+    npm_install(folder, str(packed), "typescript@5.9", "@types/node@20")
+    (folder / "tsconfig.json").write_text(json.dumps(STRICT), encoding="utf-8")
+    (folder / "consumer.ts").write_text((HERE / "consumer.ts").read_text(encoding="utf-8"), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def told(project: Path, service: Served, key_service: tuple[Served, str], gallery: Path) -> Any:
+    """What the program prints that uses it."""
+    served, key = key_service
+    run(project / "node_modules" / ".bin" / "tsc", folder=project)
+    node = program("node", "nodejs")
+    images = (gallery / "red_circle.png", gallery / "green_star.png")
+    return json.loads(run(node, "out/consumer.js", service.url, served.url, key, *images, folder=project))
+
+
+def test_the_package_holds_the_client_and_its_types_alone(project: Path) -> None:
+    installed = project / "node_modules" / "plumbline-client"
+    names = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
+    modules = {"form", "index", "schema", "sending", "stream", "types"}
+    files = {f"dist/{name}{kind}" for name in modules for kind in (".js", ".d.ts")}
+    assert names == {"package.json", "README.md", *files}
+
+
+def test_typescript_scores_as_python_does(told: Any, service: Served, gallery: Path) -> None:
+    circle, star = gallery / "red_circle.png", gallery / "green_star.png"
+    items = [Item(circle, "a red circle"), Item(circle, "a green star"), Item(star, "a green star")]
+    with Client(service.url, timeout_ms=120_000) as client:
+        results = client.score(items).results
+    expected = [{name: score.value for name, score in each.scores.items()} for each in results]
+    assert told["scored"][:3] == [pytest.approx(each, abs=2e-5) for each in expected]
+    assert told["scored"][3] == "image_undecodable"
+    assert set(told["scored"][4]) == set(expected[0])
+
+
+def test_typescript_ranks_filters_embeds_and_lists(told: Any) -> None:
+    assert (told["ranked"], told["texts"], told["filtered"]) == ([1], [1, 0], ["accept", "reject"])
+    assert told["dim"] > 0
+    assert told["scorers"] == [[name, True] for name in ("clipscore", "fclipscore", "vqascore", "qualiclip")]
+    assert told["models"] == 6
+
+
+def test_typescript_streams_in_order(told: Any) -> None:
+    assert told["streamed"] == [[f"n{index}", "ok"] for index in range(7)]
+
+
+def test_typescripts_errors_are_values_and_what_has_no_room_is_sent_again(told: Any) -> None:
+    assert told["codes"] == ["unknown_scorer", "unauthenticated", "ok", "no_answer", "cancelled", "ok", "not_ready"]
+    assert told["gone"].startswith("http://127.0.0.1:9/v1/scorers cannot be reached: ")
+
+
+def test_what_the_playground_shows_as_typescript_runs(
+    browser: Browser, project: Path, service: Served, gallery: Path
+) -> None:
+    page = browser.new_page()
+    page.goto(service.url)
+    page.locator(".verdict").wait_for(timeout=60_000)
+    page.get_by_text("Copy as code").click()
+    page.get_by_role("tab", name="TypeScript").click()
+    (project / "copied.js").write_text(page.locator("#code-panel").inner_text(), encoding="utf-8")
+    page.close()
+    shutil.copy(gallery / "red_circle.png", project)
+    assert "vqascore" in run(program("node", "nodejs"), "copied.js", folder=project)
+
+
+def test_the_description_is_the_same_without_a_service(service: Served, tmp_path: Path) -> None:
+    run(sys.executable, MAKE_OPENAPI, tmp_path / "openapi.json", folder=tmp_path)
+    made = json.loads((tmp_path / "openapi.json").read_text(encoding="utf-8"))
+    assert made == httpx.get(f"{service.url}/openapi.json").json()
+
+
+@pytest.fixture(scope="module")
+def python(service: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    return make_python(tmp_path_factory.mktemp("python"), service.url)  # type: ignore[return-value]
+
+
+def test_python_that_is_generated_scores(python: Path, service: Served, gallery: Path) -> None:
+    document = httpx.get(f"{service.url}/openapi.json").json()
+    example = document["paths"]["/v1/score"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    ran = subprocess.run(
+        [python, HERE / "generated_client.py", service.url, gallery / "red_circle.png"],
+        input=json.dumps(example), cwd=python.parents[2], env={"PYTHONPATH": str(python.parents[2])},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    in_json, in_form = json.loads(ran.stdout)
+    assert [result["status"] for result in in_json["results"]] == ["ok", "ok"]
+    assert in_form["results"][0]["scores"]["vqascore"]["value"] > 0.5
+
+
+PAGE = """<script type="module">
+  import { Plumbline } from "/dist/index.js";
+  const image = await (await fetch("/red_circle.png")).blob();
+  const answer = await new Plumbline(SERVICE).score([{ image, text: "a red circle" }], { timeoutMs: 120000 });
+  document.title = answer.ok ? String(answer.value.results[0].scores.vqascore.value > 0.5) : answer.problem.detail;
+</script>"""
+
+
+@pytest.mark.parametrize(
+    ("origin", "title"), [("http://pages.test", "true"), ("http://others.test", "cannot be reached")]
+)
+def test_typescript_scores_in_a_browser_where_the_service_allows_its_page(
+    browser: Browser, project: Path, service: Served, gallery: Path, *, origin: str, title: str
+) -> None:
+    installed = project / "node_modules" / "plumbline-client"
+
+    def answer(route: Route) -> None:
+        path = route.request.url.removeprefix(origin)
+        if path.startswith("/dist/"):
+            route.fulfill(path=installed / path[1:], content_type="text/javascript")
+        elif path == "/red_circle.png":
+            route.fulfill(path=gallery / "red_circle.png")
+        else:
+            route.fulfill(body=PAGE.replace("SERVICE", json.dumps(service.url)), content_type="text/html")
+
+    page = browser.new_page()
+    page.route(f"{origin}/**", answer)
+    page.goto(f"{origin}/")
+    page.wait_for_function("document.title !== ''", timeout=120_000)
+    assert title in page.title()
+    page.close()
