@@ -82,9 +82,10 @@ def test_the_score_command_needs_neither_torch_nor_ray_nor_a_web_framework(tmp_p
     assert len(compiled) == len([line for line in progress if "Compiling" in line]) > 1
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["score", "--help"], ["compile", "--help"]])
-def test_help_imports_nothing_of_what_serves(arguments: list[str], tmp_path: Path) -> None:
-    assert imported(COMMAND, *arguments, of=SERVING, cache_dir=tmp_path) == []
+@pytest.mark.parametrize("command", ["", "serve", "score", "compile", "batch", "compare", "evaluate"])
+def test_help_imports_nothing_of_what_serves(command: str, tmp_path: Path) -> None:
+    arguments = (*([command] if command else []), "--help")
+    assert imported(COMMAND, *arguments, of=(*SERVING, "pyarrow"), cache_dir=tmp_path) == []
 
 
 def test_models_are_listed_without_a_compiler_and_without_a_server(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plumbline_models.core.errors import InvalidFieldError
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError
 from plumbline_serve.offline.columns import conformed, first_schema, table_of, unified
 from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.runners.chunks import Document, Scored
@@ -92,8 +92,13 @@ class ShardFolder:
 
         Args:
             scored: At least one, in order.
+
+        Raises:
+            PlumblineError: A row is missing between them, or is there twice: nothing is written.
         """
         first, end = scored[0].row.number, scored[-1].row.number + 1
+        if [each.row.number for each in scored] != list(range(first, end)):
+            raise PlumblineError("Rows came back in another order than they were read.", first=first, end=end)
         shard = Shard(self.path / PART.format(first=first, end=end), first, end)
         if failures := [line for each in scored for line in failure_lines(each)]:
             with written(shard.failures) as path:

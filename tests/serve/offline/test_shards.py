@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from plumbline_models.core.errors import InvalidFieldError
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError
 from plumbline_serve.offline.columns import RATES
 from plumbline_serve.offline.facts import RunFacts, ScorerFacts
 from plumbline_serve.offline.outputs import Output, open_scored
@@ -139,6 +139,14 @@ def test_a_shard_that_is_missing_is_noticed(tmp_path: Path) -> None:
     folder.shards()[1].path.unlink()
     with pytest.raises(InvalidFieldError, match="lacks the rows from 1 to 2"):
         folder.shards()
+
+
+@pytest.mark.parametrize("numbers", [(0, 2), (0, 0), (1, 0)], ids=["a gap", "twice", "another order"])
+def test_rows_that_do_not_follow_each_other_are_not_written(tmp_path: Path, numbers: tuple[int, int]) -> None:
+    folder = ShardFolder(tmp_path, FACTS, {})
+    with pytest.raises(PlumblineError, match="another order"):
+        folder.write([scored(number) for number in numbers])
+    assert folder.shards() == []
 
 
 def test_numbers_beyond_doubles_are_not_written_as_scores(tmp_path: Path) -> None:
