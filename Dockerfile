@@ -52,6 +52,7 @@ ENV HF_HOME=/var/cache/plumbline/huggingface \
     HOME=/tmp \
     PATH=/opt/plumbline/bin:$PATH \
     PLUMBLINE_CACHE_DIR=/var/cache/plumbline \
+    PLUMBLINE_STORE=sqlite:////var/cache/plumbline/store.db \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 VOLUME /var/cache/plumbline
@@ -75,6 +76,7 @@ ENV HF_HOME=/var/cache/plumbline/huggingface \
     HOME=/tmp \
     PATH=/opt/plumbline/bin:$PATH \
     PLUMBLINE_CACHE_DIR=/var/cache/plumbline \
+    PLUMBLINE_STORE=sqlite:////var/cache/plumbline/store.db \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 VOLUME /var/cache/plumbline

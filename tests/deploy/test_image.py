@@ -58,7 +58,8 @@ def test_what_is_large_is_kept_in_the_volume_and_not_in_temporary_memory() -> No
         assert volume is not None
         program = "from huggingface_hub import constants as c; print(c.HF_HUB_CACHE, c.HF_XET_CACHE, sep='\\n')"
         kept = run(sys.executable, "-c", program, HF_HOME=variables["HF_HOME"], HOME=variables["HOME"])
-        for folder in (*kept.stdout.split(), variables["PLUMBLINE_CACHE_DIR"]):
+        store = variables["PLUMBLINE_STORE"].removeprefix("sqlite:///")
+        for folder in (*kept.stdout.split(), variables["PLUMBLINE_CACHE_DIR"], store):
             assert Path(folder).is_relative_to(volume[1]), folder
         assert len(kept.stdout.split()) == 2
 
