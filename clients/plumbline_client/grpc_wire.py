@@ -147,6 +147,7 @@ def _extend(repeated: Any, values: list[Any]) -> None:
 def _fill_map(target: Any, entries: Mapping[str, Any]) -> None:
     """Fill a message, or a map of images or messages by key."""
     if isinstance(target, Message):
+        target.SetInParent()  # it is given, also where it is empty
         _fill(target, dict(entries))
         return
     for key, entry in entries.items():

@@ -97,7 +97,18 @@ class CountingService(SmallDecisions):
             return messages.ItemFailure(item.id, error)
         details = {"cosine": value / 3, "words": [], "depth": {"near": value}}
         spoken = MissingTextError("There is no text.") if item.text is None else Score(len(item.text) / 7)
-        return messages.ItemScores(item.id, {"weight": Score(value, details), "length": spoken})
+        flags = None
+        if self.requests[-1].guards is not None:
+            explained = {"drop": 1 / 3} if self.requests[-1].guards.explain else {}
+            flags = messages.GuardFlags(
+                fooling_suspect=True,
+                ood_score=1 / 3,
+                adversarial_suspect=None,
+                policy="g1-0",
+                calibration_stale=True,
+                explained=explained,
+            )
+        return messages.ItemScores(item.id, {"weight": Score(value, details), "length": spoken}, flags)
 
     async def filter(self, request: messages.FilterRequest, caller: Caller = ANYONE) -> messages.FilterReply:
         self.requests.append(request)
@@ -109,7 +120,7 @@ class CountingService(SmallDecisions):
             failed = [] if is_in else [threshold.scorer]
             verdict: Literal["accept", "reject"] = "accept" if is_in else "reject"
             results.append(messages.ItemVerdict(item.id, verdict, failed, {threshold.scorer: Score(value)}))
-        return messages.FilterReply(results, TIMING)
+        return messages.FilterReply(results, TIMING, calibration_stale=threshold.calibration == "stale")
 
     async def rank(self, request: messages.RankRequest, caller: Caller = ANYONE) -> messages.RankReply:
         self.requests.append(request)
@@ -405,6 +416,46 @@ async def test_a_calibration_is_named_in_a_condition_and_an_item_names_its_group
     request = running.service.requests[-1]
     assert request.policy == [messages.Threshold("weight", calibration="launch")]
     assert request.items[0].group == "g"
+
+
+async def test_a_stale_calibration_and_what_guards_say_get_through(ask) -> None:
+    item = Item(Image.data(b"a"), "a fox")
+    for name in ("stale", "fresh"):
+        reply = await ask("filter", [item], [Threshold("weight", calibration=name)])
+        assert reply.calibration_stale == (name == "stale")
+    assert (await ask("score", [item])).results[0].guards is None
+    (plain,) = (await ask("score", [item], guards={})).results
+    assert plain.guards.fooling_suspect is True
+    assert (plain.guards.ood_score, plain.guards.adversarial_suspect) == (1 / 3, None)
+    assert (plain.guards.policy, plain.guards.calibration_stale, plain.guards.explained) == ("g1-0", True, {})
+    (told,) = (await ask("score", [item], guards={"views": True, "explain": True})).results
+    assert told.guards.explained == {"drop": 1 / 3}
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+async def test_classifiers_references_and_drift_are_of_rest(ask, running) -> None:
+    key, shown = {"api_key": "deciding-key"}, {"yes": [b"a", b"b"], "no": [b"c", b"d"]}
+    prompts = {"yes": "a fox", "no": "none"}
+    with pytest.raises(ForbiddenError, match="decide"):
+        await ask("classify", "fox", shown, prompts)
+    made = await ask("classify", "fox", shown, prompts, change=key)
+    assert (made.classes, made.num_images, made.accuracy_cv) == (("yes", "no"), 4, 1 / 3)
+    assert [each.name for each in await ask("classifiers")] == ["fox"]
+    with pytest.raises(ForbiddenError, match="decide"):
+        await ask("delete_classifier", "fox")
+    await ask("delete_classifier", "fox", change=key)
+    assert await ask("classifiers") == ()
+    with pytest.raises(ForbiddenError, match="decide"):
+        await ask("refer", "weight")
+    assert (await ask("refer", "weight", change=key)).images == ("brightness",)
+    assert (await ask("refer", "weight", [0.5] * 100, change=key)).n == 100
+    assert [each.scorer for each in await ask("references")] == ["weight"]
+    await ask("delete_reference", "weight", change=key)
+    found = await ask("drift")
+    assert (found.scorers["weight"].psi, found.scorers["weight"].severity) == (1 / 3, "high")
+    assert found.scorers["weight"].images["edges"].p_value == 1 / 3
+    assert (found.scorers["few"].psi, found.scorers["few"].m) == (None, 7)
+    assert found.errors["gone"].code == "bound_to_other"
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])

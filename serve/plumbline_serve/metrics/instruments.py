@@ -141,7 +141,8 @@ class Instruments:
         self._compute.stage_s.labels(stage).observe(seconds)
 
     def scored(self, scorer: str, score: ScoreOrError) -> None:
-        """As `PipelineObserver.scored`."""
+        """As `PipelineObserver.scored`; callers name classifiers, so that their names are no labels."""
+        scorer = scorer.partition(":")[0]
         if isinstance(score, Score):
             self._edge.items.labels(scorer, "ok").inc()
             self._edge.scores.labels(scorer).observe(score.value)
