@@ -189,10 +189,11 @@ def test_a_stream_may_be_silent_and_go_on(service, png_of) -> None:
         assert [reply.correlation_id for reply in replies] == ["second"]
 
 
-async def test_a_begun_message_of_a_stream_is_in_flight(service) -> None:
+@pytest.mark.parametrize("method", ["ScoreStream", "Score"])
+async def test_a_begun_message_is_in_flight(service, method: str) -> None:
     num_bytes = 24 * 2**20
     with neighbour(service) as client:
-        async with begun_stream(service.grpc_port, 2 * num_bytes, num_sent=num_bytes):
+        async with begun_stream(service.grpc_port, 2 * num_bytes, num_sent=num_bytes, method=method):
             in_flight = functools.partial(metric, client, "plumbline_bytes_in_flight")
             await asyncio.to_thread(wait_until, lambda: num_bytes <= in_flight() < 1.1 * num_bytes)
         await asyncio.to_thread(wait_until, lambda: in_flight() == 0)

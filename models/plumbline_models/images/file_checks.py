@@ -65,18 +65,23 @@ def count_jpeg_scans(data: bytes) -> int:
 
 
 def read_jpeg_size(data: bytes) -> tuple[int, int]:
-    """Read a JPEG's size from the last frame header before its data, which is the one that counts.
+    """Read a JPEG's width and height in pixels; see `read_jpeg_frame`."""
+    return read_jpeg_frame(data)[:2]
+
+
+def read_jpeg_frame(data: bytes) -> tuple[int, int, int]:
+    """Read the last frame header before a JPEG's data, which is the one that counts.
 
     Returns:
-        Width and height in pixels; 0 where there is no frame header.
+        Width and height in pixels, and samples of each; 0 where there is no frame header.
     """
-    width = height = 0
+    width = height = num_samples = 0
     for marker, start, end in islice(_segments(data), MAX_JPEG_SEGMENTS):
         if marker == _START_OF_SCAN:
             break
         if marker in _FRAME_HEADERS and end - start >= _FRAME_HEADER_BYTES:
-            height, width = struct.unpack_from(">HH", data, start + 5)
-    return width, height
+            height, width, num_samples = struct.unpack_from(">HHB", data, start + 5)
+    return width, height, num_samples
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

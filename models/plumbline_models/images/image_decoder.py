@@ -1,8 +1,8 @@
 """Who decodes an image: this process, or one beside it that a hostile file may crash or hang.
 
-JPEG, PNG and WebP are decoded here: their decoders are those of every browser, and the limits of pixels and scans bound
-the time that they take. The others are decoded in processes that start when they are first needed, are bound in time
-and memory, and are replaced after a crash (docs/images.md has the measurements).
+JPEG, PNG and WebP are decoded here: their decoders are those of every browser. A file of them that may take longer than
+`MAX_HERE_S`, for a thread cannot be stopped, and all other formats are decoded in processes that start when they are
+first needed, are bound in time and memory, and are replaced after a crash (docs/images.md has the measurements).
 """
 
 import json
@@ -32,6 +32,7 @@ from plumbline_models.core.errors import (
     error_classes,
 )
 from plumbline_models.images.decode import DecodePolicy, decode
+from plumbline_models.images.decode_cost import expected_decode_s
 from plumbline_models.images.decoder_process import (
     CLOCK_FACTOR,
     PIXELS,
@@ -41,15 +42,14 @@ from plumbline_models.images.decoder_process import (
     ProcessLimits,
     arguments,
 )
-from plumbline_models.images.file_checks import count_jpeg_scans
 from plumbline_models.images.headers import read_header
 
 log = logging.getLogger(__name__)
 
 MAX_DECODE_S: Final = 10.0
 """By default; the slowest image within the default limits takes about a third of it."""
-MAX_SCAN_PIXELS: Final = 4 * 10**8
-"""A JPEG of more pixels times scans is decoded beside this process."""
+MAX_HERE_S: Final = 0.3
+"""A file that may take more CPU time is decoded beside this process: a JPEG of about 60 MP, a PNG of 10 MP."""
 PROGRAM: Final = ("-P", "-m", "plumbline_models.images.decoder_process")
 """What Python runs."""
 
@@ -94,7 +94,7 @@ class ImageDecoder:
             ImageUndecodableError: Also where its decoder crashes.
             CapacityError: No process could be started to decode it in.
         """
-        if len(data) > self.policy.max_bytes or _is_decoded_here(data):
+        if len(data) > self.policy.max_bytes or _is_decoded_here(data, self.policy):
             return decode(data, self.policy)
         try:
             return self._decode_beside(data)
@@ -154,14 +154,14 @@ def _close_all(lock: threading.Lock, processes: "list[_Process]") -> None:
         processes.clear()
 
 
-def _is_decoded_here(data: bytes) -> bool:
+def _is_decoded_here(data: bytes, policy: DecodePolicy) -> bool:
     header = read_header(data)
     match header.container:
-        case "jpeg":
-            return header.num_pixels * count_jpeg_scans(data) <= MAX_SCAN_PIXELS
-        case "webp":
-            return header.num_pixels <= MAX_WEBP_PIXELS
-    return header.container in {"png", ""}  # what is no image is refused by its first bytes
+        case "png" if header.num_pixels > policy.max_pixels:
+            return True  # refused at once: nothing else says its size
+        case "webp" if header.num_pixels > MAX_WEBP_PIXELS:
+            return False
+    return expected_decode_s(data, header) <= MAX_HERE_S
 
 
 class _CrashedError(Exception):

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -75,14 +77,25 @@ def test_usual_images_start_no_process(open_decoder: OpenDecoder, files: dict[st
         decoder.decode(b"no image")
 
 
-def test_a_jpeg_of_many_scans_is_decoded_beside(
-    open_decoder: OpenDecoder, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+def test_what_may_take_long_is_decoded_beside_and_can_be_ended(
+    open_decoder: OpenDecoder, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    data = files["jpeg-progressive"]
-    num_scan_pixels = data.count(b"\xff\xda") * 40 * 50
-    monkeypatch.setattr(image_decoder, "MAX_SCAN_PIXELS", num_scan_pixels - 1)
-    np.testing.assert_array_equal(open_decoder().decode(data), decode(data, POLICY))
-    assert len(children(MODULE)) == 1
+    monkeypatch.setattr(image_decoder, "MAX_HERE_S", 1e-9)
+    decoder = open_decoder(max_decode_s=0.3, program=("-c", HOSTILE))
+    np.testing.assert_array_equal(decoder.decode(files[kind]), decode(files[kind], POLICY))
+    with pytest.raises(ImageTooLargeError, match="longer than allowed"):
+        decoder.decode(files[kind] + b"spin")
+
+
+def test_a_png_of_more_pixels_than_allowed_starts_no_process(
+    open_decoder: OpenDecoder, files: dict[str, bytes]
+) -> None:
+    large = bytearray(files["png"])
+    large[16:24] = struct.pack(">II", 60_000, 60_000)
+    large[29:33] = struct.pack(">I", zlib.crc32(large[12:29]))
+    with pytest.raises(ImageTooLargeError):
+        open_decoder(program=("-c", "raise SystemExit(3)")).decode(bytes(large))
 
 
 def test_what_is_wrong_with_a_file_is_said_as_it_is_here(open_decoder: OpenDecoder, files: dict[str, bytes]) -> None:
