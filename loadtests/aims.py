@@ -172,7 +172,7 @@ PROGRAMS = (
         "latency",
         "service.latency",
         quick="--requests 60 --requests-at-share 300 --rounds 1",
-        limit_s=900,
+        limit_s=600,
         aims=(
             Aim("p99 over p50 at 70 % of the knee", "at_70_percent_of_the_knee/p99_over_p50", most=3.0),
             Aim("p99 there, batches of a learnt cap over those of a fixed one", LEARNT.format("p99"), most=0.9),
