@@ -1,13 +1,14 @@
 """The methods of the REST clients that are about sets of images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from typing_extensions import Unpack
 
 from plumbline_client.async_scoring import AsyncScoring
 from plumbline_client.options import CallOptions
-from plumbline_client.set_replies import DistanceReply, DiversityReply
-from plumbline_client.sets import DistanceRequest, DiversityRequest, SetLike
+from plumbline_client.set_replies import AuditReply, DistanceReply, DiversityReply
+from plumbline_client.sets import AuditRequest, DistanceRequest, DiversityRequest, SetLike
 from plumbline_client.sync_scoring import SyncScoring
 
 NEAR_DUPLICATE = 0.98
@@ -64,6 +65,43 @@ class SyncSets(SyncScoring):
         """
         return self._send(DistanceRequest(a, b, rbf_sigma=rbf_sigma, scorer=scorer), options)
 
+    def audit(
+        self,
+        groups: Iterable[str],
+        *,
+        members: SetLike | None = None,
+        labels: Iterable[str | None] | None = None,
+        prompts: Iterable[str] | None = None,
+        margin: float | None = None,
+        pair: tuple[str, str] | None = None,
+        wanted: Iterable[float] | None = None,
+        association: float | None = None,
+        elements: Mapping[str, Iterable[str]] | None = None,
+        is_official: bool = False,
+        scorer: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AuditReply:
+        """Say how evenly a set is spread over groups, where the service allows audits.
+
+        Args:
+            groups: All that there may be, two or more, those that are absent too.
+            members: Images, or an `EncodingSet`; None where labels are all that is known.
+            labels: The group of each member, None where nobody can tell.
+            prompts: A text for each group, in place of labels: each member gets that of the nearest.
+            margin: By how much the best group's probability has to be above the second; None: 0.2.
+            pair: The two groups whose gap is meant; None: the largest and the smallest.
+            wanted: The share that each group should have; None: all even.
+            association: Share of the stereotypical, for the composite.
+            elements: What images are asked about, by kind: explicit, implied, forbidden, markers.
+            is_official: Whether groups are those that were seen, as T2I-BiasBench's program has it.
+            scorer: Whose encoders to use.
+            options: `timeout_ms`, `priority`, `request_id`.
+        """
+        chosen = _audited(margin=margin, pair=pair, wanted=wanted, elements=elements, is_official=is_official)
+        chosen |= {"association": association, "scorer": scorer}
+        request = AuditRequest(groups, members=members, labels=labels, prompts=prompts, **chosen)
+        return self._send(request, options)
+
 
 class AsyncSets(AsyncScoring):
     """An asyncio client that asks about sets as well. Methods are those of `SyncSets`, awaited."""
@@ -96,3 +134,43 @@ class AsyncSets(AsyncScoring):
     ) -> DistanceReply:
         """Say how far two sets are from each other; see `SyncSets.distance`."""
         return await self._send(DistanceRequest(a, b, rbf_sigma=rbf_sigma, scorer=scorer), options)
+
+    async def audit(
+        self,
+        groups: Iterable[str],
+        *,
+        members: SetLike | None = None,
+        labels: Iterable[str | None] | None = None,
+        prompts: Iterable[str] | None = None,
+        margin: float | None = None,
+        pair: tuple[str, str] | None = None,
+        wanted: Iterable[float] | None = None,
+        association: float | None = None,
+        elements: Mapping[str, Iterable[str]] | None = None,
+        is_official: bool = False,
+        scorer: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AuditReply:
+        """Say how evenly a set is spread over groups; see `SyncSets.audit`."""
+        chosen = _audited(margin=margin, pair=pair, wanted=wanted, elements=elements, is_official=is_official)
+        chosen |= {"association": association, "scorer": scorer}
+        request = AuditRequest(groups, members=members, labels=labels, prompts=prompts, **chosen)
+        return await self._send(request, options)
+
+
+def _audited(
+    *,
+    margin: float | None,
+    pair: tuple[str, str] | None,
+    wanted: Iterable[float] | None,
+    elements: Mapping[str, Iterable[str]] | None,
+    is_official: bool,
+) -> dict[str, Any]:
+    """What was chosen of an audit, as the request has it."""
+    return {
+        "margin": margin,
+        "pair": None if pair is None else list(pair),
+        "wanted": None if wanted is None else list(wanted),
+        "elements": None if elements is None else {kind: list(names) for kind, names in elements.items()},
+        "compat": "official" if is_official else None,
+    }

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from pydantic import Field
+
 from plumbline_client.problems import ReplyModel
 from plumbline_client.replies import IndexedProblem, Timing
 
@@ -51,6 +53,87 @@ class DiversityReply(_SetReply):
     """Members that could not be used."""
     truncated: tuple[int, ...] = ()
     """Texts whose end the encoder did not read, by index."""
+
+
+class GroupShare(ReplyModel):
+    """One group of an audit."""
+
+    name: str
+    count: int
+    share: float
+    """Of the members that have a label."""
+    skew: float | None = None
+    """ln(share / share wanted); None for a group that is absent."""
+
+
+class Spread(ReplyModel):
+    """How evenly groups are spread."""
+
+    parity_gap: float
+    """Of the shares of the pair, or of the largest and the smallest group."""
+    bias_amplification: float
+    """0 where all groups are even."""
+    entropy_bits: float
+    entropy: float
+    """1 where all groups are even."""
+    kl_nats: float
+    """0 where all groups are even."""
+    composite: float
+    """By T2I-BiasBench's program; lower is more even."""
+    composite_documented: float | None = None
+    """By its README."""
+
+
+class Guess(ReplyModel):
+    """What one member is taken for."""
+
+    label: str | None = None
+    """None: no group was far enough ahead."""
+    confidence: float
+    """The probability of the best group among those declared; not that it is right."""
+
+
+class ElementRates(ReplyModel):
+    """What of the elements a set shows; None where there were none of the kind."""
+
+    explicit_missing: float | None = None
+    """Mean share of the prompt's elements that an image does not show."""
+    implied_missing: float | None = None
+    """The same of what it implies."""
+    hallucination: float | None = None
+    """Share of images with something forbidden."""
+    cultural_accuracy: float | None = None
+    """Share of images with at least one marker."""
+    n: int
+    """Images that could be asked about."""
+
+
+class AuditReply(_SetReply):
+    """How evenly a set is spread over groups."""
+
+    caution: str = ""
+    """What these values do not say; to be shown with them."""
+    encoder: str | None = None
+    """What guessed labels."""
+    n: int
+    """Members with a label: what shares are of."""
+    num_unknown: int = 0
+    """Members without one."""
+    groups: tuple[GroupShare, ...]
+    absent: tuple[str, ...] = ()
+    """Groups without a member."""
+    max_skew: float | None = None
+    """The largest of the skews."""
+    spread: Spread | None = None
+    """None where nobody has a label."""
+    intervals: Mapping[str, tuple[float, float]] = Field(default_factory=dict)
+    """95 % bootstrap intervals, by name: of chance alone."""
+    elements: ElementRates | None = None
+    """None where none were asked about."""
+    guesses: tuple[Guess, ...] = ()
+    """Of each member in order, those in `errors` left out; none for labels of the caller's."""
+    errors: tuple[IndexedProblem, ...] = ()
+    """Members that could not be used."""
 
 
 class DistanceReply(_SetReply):

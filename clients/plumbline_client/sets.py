@@ -17,7 +17,7 @@ from plumbline_client.images import Image, ImageLike
 from plumbline_client.items import images_of, texts_of
 from plumbline_client.replies import Embedding
 from plumbline_client.requests import Request
-from plumbline_client.set_replies import DistanceReply, DiversityReply
+from plumbline_client.set_replies import AuditReply, DistanceReply, DiversityReply
 
 Vector: TypeAlias = Embedding | Iterable[float]
 """An encoding: of `embed`, or any numbers, which are sent as float32."""
@@ -110,6 +110,33 @@ class DistanceRequest(Request[DistanceReply]):
     def document(self) -> Document:
         """Make `a`, `b`, and what was chosen."""
         return {name: each.document() for name, each in self._sets.items()} | self._chosen
+
+
+class AuditRequest(Request[AuditReply]):
+    """How evenly a set is spread over groups."""
+
+    path = "/v1/sets/audit"
+    reply = AuditReply
+
+    def __init__(
+        self,
+        groups: Iterable[str],
+        *,
+        members: SetLike | None = None,
+        labels: Iterable[str | None] | None = None,
+        prompts: Iterable[str] | None = None,
+        **chosen: Any,
+    ) -> None:
+        self._document = {} if members is None else _set_of(members).document()
+        self._document |= {"groups": list(groups)} | given(
+            labels=None if labels is None else list(labels),
+            prompts=None if prompts is None else texts_of(prompts),
+            **chosen,
+        )
+
+    def document(self) -> Document:
+        """Make the set's members, what they are labelled by, and what was chosen."""
+        return self._document
 
 
 def _set_of(members: SetLike) -> EncodingSet:

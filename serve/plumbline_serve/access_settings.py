@@ -65,6 +65,8 @@ class EdgeSettings(Section):
     """Wire formats of other services that are spoken as well ([compat.md](compat.md)): `openai` (embeddings), `rerank`
     (Cohere, TEI, vLLM), `open_inference` (v2, REST and gRPC), and of reward services `flow_factory`, `unirl` and
     `flow_grpo` (verl-omni too)."""
+    audits: bool = False
+    """Whether `/v1/sets/audit` answers, which may label pictures by groups of people; else it is 403 `forbidden`."""
     pages: bool = True
     """Whether the playground, `/docs`, `/openapi.json` and gRPC reflection are there."""
     metrics: bool = True

@@ -259,7 +259,7 @@ def assemble(
         **_tools_over(settings, scorers, compute, pools, instruments),
     )
     instruments.windows = tools.windows
-    checks = Checks(settings.limits, scorers)
+    checks = Checks(settings.limits, scorers, allows_audits=settings.edge.audits)
     pipeline = Pipeline(scorers, checks, tools=tools, observer=instruments)
 
     async def alone() -> Sequence[Snapshot]:

@@ -45,8 +45,10 @@ from plumbline_models.core.errors import DeadlineExceededError as ServiceDeadlin
 from plumbline_models.core.errors import ImageUndecodableError, MissingTextError, OverloadedError, UnknownScorerError
 from plumbline_models.core.protocols import Score
 from plumbline_models.core.questions import Question as AskedQuestion
+from plumbline_models.sets.audit import spread
 from plumbline_models.sets.sce import Sce
 from plumbline_models.sets.vectors import unit_rows
+from plumbline_models.sets.zero_shot import Guess
 from plumbline_serve import messages, set_messages
 from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.batching import GroupState
@@ -147,6 +149,14 @@ class CountingService(SmallDecisions):
 
     async def measure(self, request: set_messages.SetRequest, caller: Caller = ANYONE) -> set_messages.SetReply:
         self.requests.append(request)
+        if isinstance(request, set_messages.AuditRequest):
+            shares = [set_messages.GroupShare("a", 2, 1 / 3, None)]
+            ends = {"parity_gap": (0.1, 1 / 3)}
+            guesses = [Guess(None, 0.5)]
+            rates = set_messages.ElementRates(0.25, None, 1 / 3, None, 2)
+            return set_messages.AuditReply(
+                "Beware.", "counting", 2, 1, shares, ["b"], 0.5, spread([2, 1], None), ends, rates, TIMING, guesses
+            )
         if isinstance(request, set_messages.DiversityRequest):
             errors = {1: ImageUndecodableError("This is no image.")}
             sce = Sce(1.5, 2.5, None, 0.5, 2.0, reliable=False)
@@ -356,6 +366,24 @@ async def test_sets_get_through_rest_in_each_form(ask, running) -> None:
     assert (asked.a.encoder, list(asked.b.hashes)) == ("mine", [hashlib.sha256(b).hexdigest() for b in (b"a", b"b")])
     assert unit_rows(asked.a.embeddings) == pytest.approx(unit_rows([each.floats() for each in vectors]))
     assert unit_rows(asked.a.embeddings).shape == (2, 2)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient], ids=lambda kind: kind.__name__)
+async def test_audits_get_through_rest(ask, running) -> None:
+    found = await ask(
+        "audit", ["a", "b"], members=[Image.data(b"x")], prompts=["p", "q"], pair=("a", "b"), wanted=(1, 2),
+        elements={"explicit": ("cup",)}, is_official=True,
+    )  # fmt: skip
+    assert (found.caution, found.n, found.absent, found.guesses[0].label) == ("Beware.", 2, ("b",), None)
+    assert (found.spread.parity_gap, found.intervals["parity_gap"]) == (pytest.approx(1 / 3), (0.1, 1 / 3))
+    assert (found.elements.explicit_missing, found.elements.implied_missing) == (0.25, None)
+    assert (found.groups[0].name, found.groups[0].share, found.groups[0].skew) == ("a", 1 / 3, None)
+    asked = running.service.requests[-1]
+    assert (asked.groups, asked.prompts, asked.pair, asked.wanted) == (["a", "b"], ["p", "q"], ["a", "b"], [1.0, 2.0])
+    assert (asked.elements.explicit, asked.compat, asked.margin) == (["cup"], "official", 0.2)
+    await ask("audit", ["a", "b"], labels=["a", None], margin=0.5, association=0.1)
+    asked = running.service.requests[-1]
+    assert (asked.labels, asked.images, asked.margin, asked.association) == (["a", None], [], 0.5, 0.1)
 
 
 @pytest.mark.parametrize(

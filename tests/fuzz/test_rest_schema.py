@@ -23,7 +23,7 @@ from tests.fuzz.served import NUM_CASES, Served, cases, check_problems
 
 POSTS = (
     *("/v1/score", "/v1/rank", "/v1/filter", "/v1/embed", "/v1/select", "/v1/calibrations"),
-    *("/v1/sets/diversity", "/v1/sets/distance", "/v1/classifiers", "/v1/references"),
+    *("/v1/sets/diversity", "/v1/sets/distance", "/v1/sets/audit", "/v1/classifiers", "/v1/references"),
 )
 GETS = (
     *("/v1/scorers", "/v1/models", "/v1/calibrations", "/v1/classifiers", "/v1/references", "/v1/drift"),
@@ -45,7 +45,13 @@ BEYOND_SCHEMAS = (
     "a min below its max",
     "entries for",
     "the correlation between its ends",
-    "one entry for each member",
+    "one entry for each",
+    "must have exactly one of images, embeddings, hashes",
+    "each once",
+    "must be one of the declared groups",
+    "must be two of the groups",
+    "must come with images",
+    "as those of the prompts have",
     "as the first encoding has",
     "as a has",
     "of two encoders have no distance",

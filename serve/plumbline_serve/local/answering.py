@@ -72,6 +72,9 @@ ROUTES: Mapping[type[Request[Any]], Route] = {
     sets.DiversityRequest: Route(
         schemas.DiversityRequest, rest_requests.diversity_request, CoreService.measure, rest_replies.set_document
     ),
+    sets.AuditRequest: Route(
+        schemas.AuditRequest, rest_requests.audit_request, CoreService.measure, rest_replies.set_document
+    ),
     sets.DistanceRequest: Route(
         schemas.DistanceRequest, rest_requests.distance_request, CoreService.measure, rest_replies.set_document
     ),

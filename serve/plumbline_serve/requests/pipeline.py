@@ -20,6 +20,7 @@ from plumbline_serve.messages import (
 from plumbline_serve.request_context import ANYONE, Caller, RequestContext
 from plumbline_serve.requests.combining import Judge, combinations, scorers_of
 from plumbline_serve.requests.frames import score_with_frames
+from plumbline_serve.requests.inputs import Need
 from plumbline_serve.requests.scoring import images_of, needs_of
 from plumbline_serve.requests.session import RequestSession, SessionTools
 from plumbline_serve.requests.validation import Case, Checks
@@ -169,6 +170,15 @@ class Pipeline:
             OverloadedError: They could not.
         """
         await self._admit(session, cases, self._plan(cases, scorers)[1])
+
+    def needs(self, scorers: Sequence[Scorer], cases: Sequence[Case]) -> list[Need]:
+        """What scorers ask of their encoders, for `RequestSession.admit`.
+
+        Args:
+            scorers: That will run.
+            cases: They have what these need.
+        """
+        return [need for scorer in scorers for need in needs_of(scorer, cases)]
 
     async def run(
         self, session: RequestSession, cases: Sequence[Case], scorers: Sequence[Scorer] | None

@@ -147,7 +147,7 @@ def work_on(kind: str, *members: Members) -> Work:
         members: Of each set.
     """
     num = sum(len(each.vectors) for each in members)
-    return Work(kind, float(num) * num)
+    return Work(kind, float(num) * num + 1)
 
 
 def _kept(session: RequestSession, encoder: Encoder, digests: Sequence[bytes]) -> list[EncodingOrError]:

@@ -16,12 +16,14 @@ from plumbline_models.sets.vectors import Matrix, StillWanted, unit_rows
 from plumbline_serve.concurrency import together
 from plumbline_serve.encoding_cache import EncodingOrError
 from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.requests.audits import audit
 from plumbline_serve.requests.embedding import towers, truncated_texts
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.session import RequestSession
 from plumbline_serve.requests.set_members import Members, check_set, computed, members_of, work_on
 from plumbline_serve.requests.validation import Checks
 from plumbline_serve.set_messages import (
+    AuditRequest,
     DistanceReply,
     DistanceRequest,
     DiversityReply,
@@ -45,6 +47,8 @@ async def measure(pipeline: Pipeline, request: SetRequest, caller: Caller = ANYO
     """
     if isinstance(request, DiversityRequest):
         return await diversity(pipeline, request, caller)
+    if isinstance(request, AuditRequest):
+        return await audit(pipeline, request, caller)
     return await distance(pipeline, request, caller)
 
 

@@ -69,9 +69,11 @@ class Checks:
     Args:
         limits: Of the settings.
         scorers: By name.
+        allows_audits: Whether sets may be audited by groups.
     """
 
-    def __init__(self, limits: Limits, scorers: Mapping[str, Scorer]) -> None:
+    def __init__(self, limits: Limits, scorers: Mapping[str, Scorer], *, allows_audits: bool = False) -> None:
+        self.allows_audits = allows_audits
         self._limits = limits
         self._scorers = scorers
 

@@ -27,8 +27,10 @@ from plumbline_models.core.errors import (
     error_classes,
 )
 from plumbline_models.core.protocols import Score
+from plumbline_models.sets.audit import spread
 from plumbline_models.sets.diversity import order_name
 from plumbline_models.sets.sce import Sce
+from plumbline_models.sets.zero_shot import Guess
 from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.batching import GroupState
 from plumbline_serve.bytes_in_flight import BytesInFlight
@@ -53,7 +55,15 @@ from plumbline_serve.messages import (
     Timing,
 )
 from plumbline_serve.request_context import ANYONE, Caller
-from plumbline_serve.set_messages import DistanceReply, DistanceRequest, DiversityReply
+from plumbline_serve.set_messages import (
+    AuditReply,
+    AuditRequest,
+    DistanceReply,
+    DistanceRequest,
+    DiversityReply,
+    ElementRates,
+    GroupShare,
+)
 from plumbline_serve.settings import Limits, Settings
 from plumbline_wire.v1 import scoring_pb2_grpc
 from tests.decisions import SmallDecisions
@@ -139,6 +149,15 @@ class RuleService(SmallDecisions):
     async def measure(self, request, caller=ANYONE):
         await self._obey(request, caller, getattr(request, "texts", None) or ())
         wrong = ImageUndecodableError("The image cannot be read.")
+        if isinstance(request, AuditRequest):
+            shares = [GroupShare(name, 1, 1 / 3, None) for name in request.groups]
+            guesses = [Guess(None, 0.5), Guess("a", 1 / 3)] if request.prompts else []
+            rates = ElementRates(None, 0.5, 1 / 3, 0.0, 2) if request.elements else None
+            measures = spread([2, 1], None, request.association)
+            ends = {"parity_gap": (0.1, 1 / 3)}
+            errors = {0: wrong} if request.images else {}
+            said = (None, 2, 1, shares, ["b"], 1 / 3, measures, ends, rates, TIMING, guesses, errors)
+            return AuditReply("Beware.", *said)
         if isinstance(request, DistanceRequest):
             return DistanceReply(
                 "mini/image", 4, 2, 1 / 3, 0.25, -0.5, 1e-9, request.rbf_sigma, TIMING, errors_b={1: wrong}

@@ -20,7 +20,9 @@ from plumbline_client.documents import claims_document
 from plumbline_client.images import Image
 from plumbline_client.items import Combination, Item, Question, Term, Threshold
 from plumbline_models.core.questions import Question as AskedQuestion
+from plumbline_models.sets.audit import Spread
 from plumbline_models.sets.sce import Sce
+from plumbline_models.sets.zero_shot import Guess
 from plumbline_serve import decision_messages, drift_messages, messages, set_messages
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.schemas import decisions as decision_schemas
@@ -76,6 +78,14 @@ SETS = {
 DIVERSITY = (
     client_set_requests.DiversityRequest(SET, texts=["a"], weights=[1.0], orders=[1.0], scorer="a").document() | SETS
 )
+ELEMENTS: dict[str, Any] = {"explicit": [], "implied": [], "forbidden": [], "markers": []}
+AUDIT = (
+    client_set_requests.AuditRequest(
+        ["a", "b"], members=SET, labels=["a"], prompts=["x", "y"], margin=0.1, pair=["a", "b"], wanted=[1.0],
+        association=0.5, elements=ELEMENTS, compat="official", scorer="a",
+    ).document()
+    | SETS
+)  # fmt: skip
 DISTANCE = client_set_requests.DistanceRequest(SET, SET, rbf_sigma=1.0, scorer="a").document()
 FORMS = {
     "Item": Forms(messages.Item, pb.Item, schemas.Item, Item),
@@ -130,6 +140,13 @@ FORMS = {
     "EncodingSet": Forms(set_messages.EncodingSet, None, schemas.EncodingSet, SETS),
     "DiversityRequest": Forms(set_messages.DiversityRequest, None, schemas.DiversityRequest, DIVERSITY | CLAIMS),
     "DistanceRequest": Forms(set_messages.DistanceRequest, None, schemas.DistanceRequest, DISTANCE | CLAIMS),
+    "AuditRequest": Forms(set_messages.AuditRequest, None, schemas.AuditRequest, AUDIT | CLAIMS),
+    "Elements": Forms(set_messages.Elements, None, set_schemas.Elements, ELEMENTS),
+    "AuditReply": Forms(set_messages.AuditReply, None, schemas.AuditReply, client_sets.AuditReply),
+    "GroupShare": Forms(set_messages.GroupShare, None, set_schemas.GroupShare, client_sets.GroupShare),
+    "ElementRates": Forms(set_messages.ElementRates, None, set_schemas.ElementRates, client_sets.ElementRates),
+    "Spread": Forms(Spread, None, set_schemas.Spread, client_sets.Spread),
+    "Guess": Forms(Guess, None, set_schemas.Guess, client_sets.Guess),
     "Sce": Forms(Sce, None, set_schemas.Sce, client_sets.Sce),
     "DiversityReply": Forms(set_messages.DiversityReply, None, schemas.DiversityReply, client_sets.DiversityReply),
     "DistanceReply": Forms(set_messages.DistanceReply, None, schemas.DistanceReply, client_sets.DistanceReply),
@@ -181,6 +198,8 @@ EXCEPTIONS = {
     ("EmbedReply", "request_id"): ("message", "the edge's"),
     ("DiversityReply", "request_id"): ("message", "the edge's"),
     ("DistanceReply", "request_id"): ("message", "the edge's"),
+    ("AuditReply", "request_id"): ("message", "the edge's"),
+    ("AuditReply", "errors"): ("message", "as those of `RankReply`"),
     ("DiversityReply", "errors"): ("message", "as those of `RankReply`"),
     ("DistanceReply", "errors_a"): ("message", "as those of `RankReply`"),
     ("DistanceReply", "errors_b"): ("message", "as those of `RankReply`"),

@@ -11,6 +11,7 @@ CONTRACT = {
     "/v1/embed": {"post"},
     "/v1/sets/diversity": {"post"},
     "/v1/sets/distance": {"post"},
+    "/v1/sets/audit": {"post"},
     "/v1/select": {"post"},
     "/v1/calibrations": {"post", "get"},
     "/v1/calibrations/{name}": {"get", "delete"},
@@ -116,6 +117,13 @@ REQUESTS = [
     pytest.param("/v1/sets/diversity", {"images": [B64], "orders": ["two"]}, id="an order in words"),
     pytest.param("/v1/sets/diversity", {"images": [B64], "weights": [0]}, id="a weight of nothing"),
     pytest.param("/v1/sets/distance", {"a": {"images": [B64]}, "b": {"hashes": ["0" * 64]}}, id="distance"),
+    pytest.param("/v1/sets/audit", {"groups": ["a", "b"], "labels": ["a", None]}, id="audit of labels"),
+    pytest.param("/v1/sets/audit", {"groups": ["a", "b"], "prompts": ["x", "y"], "images": [B64]}, id="of images"),
+    pytest.param("/v1/sets/audit", {"groups": ["a", "b"]}, id="audit of nothing"),
+    pytest.param("/v1/sets/audit", {"groups": ["a"], "labels": ["a"]}, id="audit of one group"),
+    pytest.param("/v1/sets/audit", {"groups": ["a", "b"], "labels": ["a"], "prompts": ["x", "y"]}, id="both"),
+    pytest.param("/v1/sets/audit", {"groups": ["a", "b"], "labels": ["a"], "pair": ["a"]}, id="half a pair"),
+    pytest.param("/v1/sets/audit", {"groups": ["a", "b"], "labels": ["a"], "elements": {"x": []}}, id="elements"),
     pytest.param("/v1/sets/distance", {"a": {"images": [B64]}, "b": {}}, id="distance to nothing"),
     pytest.param("/v1/sets/distance", {"a": {"images": [B64]}}, id="distance without another"),
 ]
@@ -172,6 +180,8 @@ ANSWERS = [
     ("/v1/embed", {"images": [B64, {"url": "x"}]}, 200),
     ("/v1/embed", {"texts": ["a"], "encoding": "base64"}, 200),
     ("/v1/sets/diversity", {"images": [B64, {"url": "x"}], "texts": ["a", "b"]}, 200),
+    ("/v1/sets/audit", {"groups": ["a", "b"], "labels": ["a", None], "association": 0.5}, 200),
+    ("/v1/sets/audit", {"groups": ["a", "b"], "prompts": ["x", "y"], "images": [B64], "elements": {}}, 200),
     ("/v1/sets/diversity", {"embeddings": [[1.0]], "encoder": "mine"}, 200),
     ("/v1/sets/distance", {"a": {"images": [B64]}, "b": {"embeddings": ["AACAPw=="]}}, 200),
     ("/v1/score", {"items": [{"text": 1}]}, 422),
@@ -207,7 +217,7 @@ def test_answers_are_as_the_schema_says(edge, document: dict, path: str, body, s
 
 def test_every_status_that_a_question_may_get_is_described(document: dict) -> None:
     statuses = {str(kind.status) for kind in error_classes()} - {"404", "405"}
-    asked = ("score", "rank", "select", "calibrations", "embed", "sets/diversity", "sets/distance")
+    asked = ("score", "rank", "select", "calibrations", "embed", "sets/diversity", "sets/distance", "sets/audit")
     for path in (f"/v1/{each}" for each in asked):
         assert set(document["paths"][path]["post"]["responses"]) == statuses | {"200"}
     assert set(document["paths"]["/v1/filter"]["post"]["responses"]) == statuses | {"200", "404"}

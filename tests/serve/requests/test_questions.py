@@ -16,6 +16,7 @@ from plumbline_models.core.questions import Question
 from plumbline_serve.assembly import assembled
 from plumbline_serve.messages import EncodedImage, FilterRequest, Item, ItemFailure, ScoreRequest, Threshold
 from plumbline_serve.metrics import exposition
+from plumbline_serve.set_messages import AuditRequest, ElementRates, Elements
 from plumbline_serve.settings import Settings
 
 TINY = Path(__file__).parents[2] / "golden" / "vqascore" / "smolvlm_tiny"
@@ -41,6 +42,7 @@ async def assembly(folder):
         precision="fp32",
         scorers={"vqascore": section, "questions": section | {"prompt": worded, "threshold": 1e-9}},
         limits={"max_questions": 40, "max_text_chars": 200},
+        edge={"audits": True},
         cache_dir=folder,
     )
     async with assembled(settings) as assembly:
@@ -174,3 +176,26 @@ async def test_a_filter_asks_questions_last(assembly, table):
     assert (verdict.verdict, verdict.failed, set(verdict.scores)) == ("reject", ["vqascore"], {"vqascore"})
     (verdict,) = (await assembly.service.filter(FilterRequest(policy[:1], [item], images=table))).results
     assert verdict.verdict == "accept"
+
+
+async def test_an_audit_asks_every_image_about_every_element(assembly, table):
+    elements = Elements(explicit=["cup", "astronaut"], implied=["spoon"], forbidden=["flag"], markers=[])
+    images = [table["coffee"], EncodedImage(b"none"), table["astronaut"]]
+    request = AuditRequest(images, groups=["x", "y"], labels=["x", "y", None], elements=elements)
+    reply = await assembly.service.measure(request)
+    questions = asked("Is there a cup?", "Is there a astronaut?", "Is there a spoon?", "Is there a flag?")
+    items = [Item(name, name, None, questions=questions) for name in ("coffee", "astronaut")]
+    scored = await assembly.service.score(ScoreRequest(items, images=table, scorers=["questions"]))
+    answers = [[each["p_yes"] for each in result.scores["questions"].details["answers"]] for result in scored.results]
+    is_there = [[probability >= 0.5 for probability in each] for each in answers]
+    assert reply.elements == ElementRates(
+        explicit_missing=1 - sum(sum(each[:2]) for each in is_there) / 4,
+        implied_missing=1 - sum(each[2] for each in is_there) / 2,
+        hallucination=sum(each[3] for each in is_there) / 2,
+        cultural_accuracy=None,
+        n=2,
+    )
+    assert (reply.n, reply.num_unknown) == (2, 1)
+    many = Elements(explicit=[str(number) for number in range(21)])
+    with pytest.raises(TooManyItemsError, match="questions"):
+        await assembly.service.measure(AuditRequest(images[:2], groups=["x", "y"], labels=["x", "y"], elements=many))

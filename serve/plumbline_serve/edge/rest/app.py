@@ -195,6 +195,7 @@ def _add_routes(
     add("GET", "/v1/drift", decisions.drift, tag="decisions")
     add("POST", "/v1/sets/diversity", routes.diversity, tag="sets")
     add("POST", "/v1/sets/distance", routes.distance, tag="sets")
+    add("POST", "/v1/sets/audit", routes.audit, tag="sets")
     add("GET", "/v1/scorers", routes.scorers, tag="what is loaded")
     add("GET", "/v1/models", routes.models, tag="what is loaded")
     add("POST", "/v1/admin/reload", routes.reload, tag="operation", scope="admin")

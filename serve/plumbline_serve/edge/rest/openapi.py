@@ -32,6 +32,7 @@ REQUESTS: Mapping[str, type[BaseModel]] = {
     "/v1/references": schemas.ReferenceRequest,
     "/v1/sets/diversity": schemas.DiversityRequest,
     "/v1/sets/distance": schemas.DistanceRequest,
+    "/v1/sets/audit": schemas.AuditRequest,
 }
 """Of what is posted."""
 REPLIES: Mapping[tuple[str, str], type[BaseModel]] = {
@@ -50,6 +51,7 @@ REPLIES: Mapping[tuple[str, str], type[BaseModel]] = {
     ("get", "/v1/drift"): schemas.DriftReply,
     ("post", "/v1/sets/diversity"): schemas.DiversityReply,
     ("post", "/v1/sets/distance"): schemas.DistanceReply,
+    ("post", "/v1/sets/audit"): schemas.AuditReply,
     ("get", "/v1/scorers"): schemas.ScorersReply,
     ("get", "/v1/models"): schemas.ModelsReply,
 }

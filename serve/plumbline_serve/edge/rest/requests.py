@@ -32,14 +32,19 @@ from plumbline_serve.messages import (
     Term,
     Threshold,
 )
-from plumbline_serve.set_messages import DistanceRequest, DiversityRequest, EncodingSet
+from plumbline_serve.set_messages import AuditRequest, DistanceRequest, DiversityRequest, Elements, EncodingSet
 from plumbline_serve.settings import Limits
 
 B = TypeVar("B", bound=schemas.Request)
 Parts: TypeAlias = Mapping[str, bytes] | None
 """The bytes of a form's parts by name; None where the body is no form."""
 
-_OF_SETS = (schemas.DiversityRequest, schemas.DistanceRequest)
+_AS_SENT = (
+    "groups", "labels", "prompts", "margin", "pair", "wanted", "association", "compat", "scorer", "timeout_ms",
+    "priority",
+)  # fmt: skip
+"""Fields of an audit that are the message's as they are."""
+_OF_SETS = (schemas.DiversityRequest, schemas.DistanceRequest, schemas.AuditRequest)
 """Whose lists may be longer than items; they are counted as they are read."""
 _COMBINE: TypeAdapter[Any] = TypeAdapter(Combinations[schemas.Combination])
 _AS_BROWSERS_WRITE = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
@@ -220,7 +225,14 @@ def distance_request(body: schemas.DistanceRequest, parts: Parts) -> DistanceReq
     )
 
 
-def _set(body: schemas.EncodingSet, parts: Parts) -> dict[str, Any]:
+def audit_request(body: schemas.AuditRequest, parts: Parts) -> AuditRequest:
+    """The message of a body of `POST /v1/sets/audit`; see `score_request`."""
+    named = {name: getattr(body, name) for name in _AS_SENT}
+    elements = None if body.elements is None else Elements(**body.elements.model_dump())
+    return AuditRequest(**_set(body, parts), **named, elements=elements)
+
+
+def _set(body: schemas.EncodingSet | schemas.AuditRequest, parts: Parts) -> dict[str, Any]:
     return {
         "images": [_source(image, parts) for image in body.images or ()],
         "embeddings": body.embeddings or (),

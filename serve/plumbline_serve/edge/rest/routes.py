@@ -78,6 +78,11 @@ class Routes:
         async with self._reader.read(request, schemas.DistanceRequest, rest_requests.distance_request) as (message, _):
             return await self._measured(request, message)
 
+    async def audit(self, request: Request) -> Response:
+        """Say how evenly a set is spread over groups, where audits are switched on."""
+        async with self._read(request, schemas.AuditRequest, rest_requests.audit_request) as (message, _):
+            return await self._measured(request, message)
+
     async def scorers(self) -> Response:
         """List the loaded scorers."""
         return json_of(rest_replies.scorers_document(await self._service.scorers()))

@@ -44,6 +44,8 @@ from plumbline_serve.edge.schemas.requests import (
     Threshold,
 )
 from plumbline_serve.edge.schemas.sets import (
+    AuditReply,
+    AuditRequest,
     DistanceReply,
     DistanceRequest,
     DiversityReply,
@@ -52,6 +54,8 @@ from plumbline_serve.edge.schemas.sets import (
 )
 
 __all__ = [
+    "AuditReply",
+    "AuditRequest",
     "Calibration",
     "CalibrationReply",
     "CalibrationRequest",

@@ -2,15 +2,17 @@
 
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
 from pydantic_core import PydanticKnownError
 
+from plumbline_models.sets import audit, zero_shot
 from plumbline_models.sets import sce as sets
 from plumbline_models.sets.distances import DEFAULT_SIGMA, LEAST_SIGMA, MOST_SIGMA
 from plumbline_models.sets.diversity import LEAST_ORDER, MOST_ORDER
 from plumbline_models.sets.vectors import MAX_DIM, MAX_SET
+from plumbline_models.sets.zero_shot import MARGIN
 from plumbline_serve import set_messages
-from plumbline_serve.edge.parsing import MAX_NUMBER, Finite, choice_fault
+from plumbline_serve.edge.parsing import MAX_NAME_CHARS, MAX_NUMBER, Finite, choice_fault
 from plumbline_serve.edge.schemas.base import Request, Strict, given, refuse
 from plumbline_serve.edge.schemas.example_images import EXAMPLE_IMAGE, OTHER_IMAGE
 from plumbline_serve.edge.schemas.replies import INDEXED_PROBLEMS, REPLY, schema_of
@@ -21,6 +23,8 @@ T = TypeVar("T")
 _ORDERS: list[Literal["inf"] | float] = [1.0, 2.0, "inf"]
 MAX_ORDERS = 16
 MAX_ENCODER_CHARS = 256
+MAX_GROUPS = 64
+MAX_ELEMENTS = 64  # of each kind
 
 
 def _within_a_set(value: Any) -> Any:
@@ -50,9 +54,11 @@ Order: TypeAlias = Annotated[
     | Annotated[float, Field(ge=LEAST_ORDER, le=MOST_ORDER, allow_inf_nan=False), Tag("number")],
     Discriminator(_order_kind),
 ]
+GroupText: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
+ElementNames: TypeAlias = Annotated[list[GroupText], Field(max_length=MAX_ELEMENTS)]
 Weight: TypeAlias = Annotated[Finite, Field(gt=0, le=MAX_NUMBER)]
 
-_ONE_FORM: dict[str, Any] = {
+_ONE_FORM: dict[str, JsonValue] = {
     "oneOf": [
         given("images", without=("embeddings", "hashes", "encoder")),
         given("hashes", without=("images", "embeddings", "encoder")),
@@ -94,8 +100,10 @@ class DiversityRequest(Request, EncodingSet):
     """How many different images a set holds, and which are the same."""
 
     model_config = ConfigDict(
-        json_schema_extra=_ONE_FORM
-        | {"examples": [{"images": [EXAMPLE_IMAGE, OTHER_IMAGE], "orders": [1, 2, "inf"], "near_duplicate": 0.98}]}
+        json_schema_extra={
+            **_ONE_FORM,
+            "examples": [{"images": [EXAMPLE_IMAGE, OTHER_IMAGE], "orders": [1, 2, "inf"], "near_duplicate": 0.98}],
+        }
     )
 
     texts: OfSet[str] | None = Field(None, description="The prompt of each member, for SCE.")
@@ -127,6 +135,76 @@ class DistanceRequest(Request):
     scorer: str | None = Field(None, description="Whose encoder; by default the first loaded scorer's that has both.")
 
 
+class Elements(Strict):
+    """What each of `images` is asked about, `Is there a …?`, by the scorer `questions`."""
+
+    explicit: ElementNames = Field(default_factory=list, description="Named by the prompt.")
+    implied: ElementNames = Field(default_factory=list, description="Part of what the prompt means.")
+    forbidden: ElementNames = Field(default_factory=list, description="What no image should show.")
+    markers: ElementNames = Field(default_factory=list, description="Of the culture that is meant; one is enough.")
+
+
+class AuditRequest(Request):
+    """How evenly a set is spread over groups that the caller declares, and which elements it shows."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [given("labels", without=("prompts",)), given("prompts", without=("labels",))],
+            "examples": [{"groups": ["day", "night"], "labels": ["day", "day", None, "night"]}],
+        }
+    )
+
+    images: OfSet[ImageSource] | None = Field(None, description="As of a set.")
+    embeddings: OfSet[Vector] | None = Field(None, description="As of a set.")
+    hashes: OfSet[Sha256] | None = Field(None, description="As of a set.")
+    encoder: Annotated[str, Field(max_length=MAX_ENCODER_CHARS)] | None = Field(None, description="As of a set.")
+    groups: Annotated[list[GroupText], Field(min_length=2, max_length=MAX_GROUPS)] = Field(
+        description="All that there may be, those that are absent too."
+    )
+    labels: Annotated[OfSet[GroupText | None], Field(min_length=1)] | None = Field(
+        None, description="The group of each member, null where nobody can tell. Then the set itself need not be sent."
+    )
+    prompts: Annotated[list[str], Field(min_length=2, max_length=MAX_GROUPS)] | None = Field(
+        None, description="A text for each group: each member gets the label of the nearest, if it is far enough ahead."
+    )
+    margin: Annotated[Finite, Field(ge=0, le=1)] = Field(
+        MARGIN,
+        description="By how much the best group's probability has to be above the second; else there is no label.",
+    )
+    pair: Annotated[list[GroupText], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="The two groups whose gap is meant; by default the largest and the smallest."
+    )
+    wanted: Annotated[list[Weight], Field(min_length=2, max_length=MAX_GROUPS)] | None = Field(
+        None, description="The share that each group should have, for the skews; by default all even."
+    )
+    association: Annotated[Finite, Field(ge=0, le=1)] | None = Field(
+        None, description="Share of the stereotypical among what is stereotypical or diverse, for the composite."
+    )
+    elements: Elements | None = Field(None, description="What `images` are asked about.")
+    compat: Literal["official"] | None = Field(
+        None, description="`official`: groups are those that were seen, as T2I-BiasBench's program has it."
+    )
+    scorer: str | None = Field(None, description="Whose encoders; by default the first loaded scorer's that has both.")
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        refuse(choice_fault(labels=self.labels, prompts=self.prompts))
+        return self
+
+
 Sce = schema_of(sets.Sce)
+Spread = schema_of(audit.Spread)
+Guess = schema_of(zero_shot.Guess)
+GroupShare = schema_of(set_messages.GroupShare)
+ElementRates = schema_of(set_messages.ElementRates)
+AuditReply = schema_of(
+    set_messages.AuditReply,
+    groups=list[GroupShare],  # type: ignore[valid-type]
+    spread=Spread | None,
+    elements=ElementRates | None,
+    guesses=Annotated[list[Guess], Field(default_factory=list)],  # type: ignore[valid-type]
+    errors=INDEXED_PROBLEMS,
+    **REPLY,
+)
 DiversityReply = schema_of(set_messages.DiversityReply, sce=Sce | None, errors=INDEXED_PROBLEMS, **REPLY)
 DistanceReply = schema_of(set_messages.DistanceReply, errors_a=INDEXED_PROBLEMS, errors_b=INDEXED_PROBLEMS, **REPLY)

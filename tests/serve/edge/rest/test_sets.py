@@ -11,7 +11,7 @@ from PIL import Image
 
 from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
 from plumbline_serve.metrics import Instruments
-from plumbline_serve.settings import Limits, Settings
+from plumbline_serve.settings import EdgeSettings, Limits, Settings
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 FOREVER = {"timeout_ms": 300_000}
@@ -32,7 +32,9 @@ FILES = [picture((200, 0, 0), 0), picture((0, 0, 200), 3), picture((200, 0, 0), 
 
 @pytest.fixture
 def edge(open_over, tmp_path) -> Any:
-    settings = Settings(scorers={"clipscore": {}}, cache_dir=tmp_path, limits=Limits(max_items=4))
+    settings = Settings(
+        scorers={"clipscore": {}}, cache_dir=tmp_path, limits=Limits(max_items=4), edge=EdgeSettings(audits=True)
+    )
     scorers, instruments = make_scorers(settings), Instruments()
     compute = local_compute(settings, encoders_of(scorers.values()), instruments)
     service = assemble(settings, scorers, compute=compute, instruments=instruments).service
@@ -100,6 +102,22 @@ def test_frames_are_scored_alone_and_together_alike_over_both_wires(edge) -> Non
     of_grpc = [result.scores["clipscore"] for result in edge.rpc.Score(request).results]
     assert [each.value for each in of_grpc] == [each["value"] for each in (mean, least, whole)]
     assert list(of_grpc[0].details["frames"]["values"]) == expected
+
+
+def test_members_are_labelled_by_the_nearest_prompt(edge) -> None:
+    images = [{"b64": base64.b64encode(each).decode()} for each in (FILES[0], FILES[1], FILES[2])]
+    asked = {"groups": ["red", "blue", "green"], "prompts": ["a red square", "a blue square", "a green square"]}
+    found = values(edge.post("/v1/sets/audit", {"images": images, **asked, "margin": 0, **FOREVER}))
+    of_images = edge.post("/v1/embed", {"images": images, **FOREVER}).json()["vectors"]
+    of_prompts = edge.post("/v1/embed", {"texts": asked["prompts"], **FOREVER}).json()["vectors"]
+    weights = np.exp(np.array(of_images) @ np.array(of_prompts).T * 100)
+    expected = weights / weights.sum(axis=1, keepdims=True)
+    assert [each["label"] for each in found["guesses"]] == [asked["groups"][place] for place in expected.argmax(axis=1)]
+    assert [each["confidence"] for each in found["guesses"]] == pytest.approx(expected.max(axis=1), rel=1e-3)
+    assert (found["n"], found["num_unknown"]) == (3, 0)
+    assert found["caution"]
+    strict = values(edge.post("/v1/sets/audit", {"images": images, **asked, "margin": 1, **FOREVER}))
+    assert (strict["n"], strict["num_unknown"], strict["spread"]) == (0, 3, None)
 
 
 def test_a_large_set_is_sent_in_base64_and_is_not_bound_by_the_number_of_items(edge) -> None:
