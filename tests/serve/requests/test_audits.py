@@ -1,5 +1,7 @@
 """Audits on the request path: who is labelled by whom, what is refused, and that they are off unless switched on."""
 
+from typing import Any
+
 import pytest
 
 from plumbline_models.core.errors import (
@@ -40,7 +42,7 @@ async def test_labels_of_the_caller_need_no_set(pipeline, scorers):
         ("c", 0, 0),
     ]
     assert reply.spread is not None
-    assert (reply.spread.parity_gap, reply.spread.bias_amplification) == (0.5, pytest.approx(5 / 6))
+    assert [reply.spread.parity_gap, reply.spread.bias_amplification] == pytest.approx([0.5, 5 / 6])
     assert reply.groups[2].skew is None
     assert reply.max_skew == reply.groups[0].skew
     low, high = reply.intervals["parity_gap"]
@@ -53,7 +55,7 @@ async def test_the_programs_way_counts_who_was_seen(pipeline):
     reply = await audit(pipeline, AuditRequest(groups=GROUPS, labels=labels, pair=["a", "z"], compat="official"))
     assert [(each.name, each.count) for each in reply.groups] == [("a", 3), ("unknown", 1), ("b", 1)]
     assert reply.spread is not None
-    assert (reply.n, reply.num_unknown, reply.spread.parity_gap) == (5, 0, pytest.approx(0.6))
+    assert [reply.n, reply.num_unknown, reply.spread.parity_gap] == pytest.approx([5, 0, 0.6])
 
 
 async def test_a_set_without_any_label_has_no_values(pipeline):
@@ -113,5 +115,5 @@ async def test_what_is_no_audit_is_refused(pipeline, request_, kind, pointer):
         await audit(pipeline, request_)
     assert isinstance(caught.value, kind), caught.value
     if pointer is not None:
-        errors: list[dict[str, str]] = caught.value.facts["errors"]  # type: ignore[assignment]
+        errors: Any = caught.value.facts["errors"]
         assert errors[0]["pointer"] == pointer

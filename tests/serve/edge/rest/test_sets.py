@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from plumbline_serve.access_settings import EdgeSettings
 from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
 from plumbline_serve.metrics import Instruments
-from plumbline_serve.settings import EdgeSettings, Limits, Settings
+from plumbline_serve.settings import Limits, Settings
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 FOREVER = {"timeout_ms": 300_000}
