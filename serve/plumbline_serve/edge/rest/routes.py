@@ -80,7 +80,7 @@ class Routes:
 
     async def audit(self, request: Request) -> Response:
         """Say how evenly a set is spread over groups, where audits are switched on."""
-        async with self._read(request, schemas.AuditRequest, rest_requests.audit_request) as (message, _):
+        async with self._reader.read(request, schemas.AuditRequest, rest_requests.audit_request) as (message, _):
             return await self._measured(request, message)
 
     async def scorers(self) -> Response:
