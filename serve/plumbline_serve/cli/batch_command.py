@@ -166,7 +166,11 @@ def _show(sample: Sample, num_failed: int, output: Output) -> None:
     for each in sample.summaries():
         numbers = (each.mean, each.low, *each.quantiles, each.high)
         table.add_row(literally(each.name), f"{each.num:,}", *(f"{number:.4g}" for number in numbers))
-    lines = [f"{sample.num_rows:,} rows in {output.path}"]
+    lines = [f"{_rows(sample.num_rows)} in {output.path}"]
     if num_failed:
-        lines.append(f"{num_failed:,} rows failed, wholly or in part: {output.failures}")
+        lines.append(f"{_rows(num_failed)} failed, wholly or in part: {output.failures}")
     show_table(table, *map(literally, lines))
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} {'row' if count == 1 else 'rows'}"

@@ -44,7 +44,7 @@ def test_scores_are_those_of_the_score_command(folder: Path, tmp_path: Path) -> 
     ran = batch(folder, "-o", tmp_path / "out.parquet", "--report", tmp_path / "report.html")
     assert ran.exit_code == 1
     assert "4 rows in" in ran.stderr
-    assert "1 rows failed" in ran.stderr
+    assert "1 row failed" in ran.stderr
     lines = {line["image"]: line for line in open_scored(tmp_path / "out.parquet").lines()}
     images = [folder / name for name in sorted(lines)]
     alone = runner.invoke(cli, ["score", *map(str, images), "--text", "a red square", "--json"])

@@ -76,6 +76,7 @@ def test_pairs_of_prompt_and_seed_are_compared(sides) -> None:
         pytest.param(["0.05"], 1, id="one is below"),
         pytest.param(["0.05", "match=0.03"], 0, id="one has a floor of its own"),
         pytest.param(["unsafe=0.2"], 1, id="only one has a floor"),
+        pytest.param(["-0.2"], 0, id="a floor below 0"),
     ],
 )
 def test_the_exit_status_says_whether_something_is_below(sides, floors: list[str], status: int) -> None:

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from plumbline_serve.offline.facts import RunFacts, ScorerFacts
 from plumbline_serve.offline.outputs import Output, open_scored
-from plumbline_serve.offline.progress import LineMeter
+from plumbline_serve.offline.progress import LineMeter, metered
 from plumbline_serve.offline.readers import open_input
 from plumbline_serve.offline.report import collect, page
 from plumbline_serve.offline.report.markup import histogram, marked
@@ -145,3 +145,22 @@ def test_lines_say_how_far_a_run_is() -> None:
     without_total = LineMeter(None, 0, write=said.append, clock=iter([0.0, 20.0]).__next__)
     without_total.advance(10, 0)
     assert said[-1] == "10 rows, 0.5/s"
+
+
+@pytest.mark.parametrize("total", [10, None])
+def test_a_terminal_gets_a_bar(total: int | None, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # by which rich takes stderr for a terminal
+    with metered(total, 2) as meter:
+        meter.advance(3, 1)
+    shown = capsys.readouterr().err
+    assert ("5 of 10 rows" if total else "5 rows") in shown
+    assert "1 failed" in shown
+
+
+def test_what_is_no_terminal_gets_lines(capsys, monkeypatch) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    with metered(10, 2) as meter:
+        meter.advance(3, 0)
+    shown = capsys.readouterr().err
+    assert shown.startswith("5 of 10 rows")
+    assert "\x1b" not in shown

@@ -16,7 +16,8 @@ body { margin: 0 auto; max-width: 72rem; padding: 1.5rem; font: 1rem/1.5 system-
   background: var(--paper); }
 h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; } p, figcaption { color: var(--soft); }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.25rem 0.75rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
+th, td { padding: 0.25rem 0.6rem; font-size: 0.9rem;
+  border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 th:first-child, td:first-child { text-align: left; } td.text { text-align: left; overflow-wrap: anywhere; }
 svg { width: 100%; max-width: 40rem; height: auto; display: block; } svg rect { fill: var(--accent); }
 svg text { fill: var(--soft); font-size: 11px; }

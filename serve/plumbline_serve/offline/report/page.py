@@ -26,8 +26,9 @@ def _body(data: ReportData, pictures: Mapping[int, str]) -> Iterator[str]:
     yield _quantiles(data)
     for index, name in enumerate(sample.names):
         facts = data.facts.scorers[name]
+        summary = escape(facts.summary.rstrip("."))
         direction = "Higher is better." if facts.higher_is_better else "Lower is better."
-        yield f"<h2>{escape(name)}</h2><p>{escape(facts.summary)}. {direction}</p>"
+        yield f"<h2>{escape(name)}</h2><p>{summary}. {direction}</p>"
         yield histogram(sample.values[:, index], f"Histogram of {name}")
         yield from _extremes(data.extremes[name], pictures)
     yield from _correlations(data)
