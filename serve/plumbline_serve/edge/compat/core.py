@@ -1,8 +1,8 @@
 """What the formats share: a body within the limits, our core asked for it, and its values or what is wrong with one."""
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
@@ -72,6 +72,11 @@ class Asking:
         """Write what fails from here on in another way: the body has told which protocol the caller speaks."""
         call_of(self.request).refusal = refusal
 
+    def let_go(self) -> None:
+        """Give back the body's memory, now that what it held is read; its share of the budget stays held."""
+        with suppress(BufferError):  # something still looks at it
+            self.body.clear()
+
     async def document(self, *counted: str) -> dict[str, Any]:
         """The body as a JSON object.
 
@@ -84,6 +89,7 @@ class Asking:
             TooManyItemsError: A member holds more than allowed.
         """
         document = await read_json(self.body, self.core.limits)
+        self.let_go()
         if not isinstance(document, dict):
             raise InvalidFieldError("The request's JSON must be an object.")
         check_counts(self.core.limits, *(document.get(name) for name in counted))
@@ -101,16 +107,13 @@ class Asking:
         """As `Service.embed`; see `score`."""
         return await self._answer(message, self.core.service.embed)
 
-    async def _answer(self, message: M, ask: Callable[[M, Caller], Awaitable[R]]) -> R:
+    async def _answer(self, message: M, ask: Callable[[M, Caller], Coroutine[Any, Any, R]]) -> R:
         call = call_of(self.request)
         call.noted.num_items = (call.noted.num_items or 0) + num_items_of(message)
         await call.grant.spend_on(message, num_counted=self._num_spent)
         self._num_spent = 0
-
-        async def answer() -> R:
-            return await ask(with_remaining_time(message, self.timeout), call.grant.caller)
-
-        reply = await unless_gone(self.request, answer())
+        # No function within this one: its frame would hold the message for as long as an error is held.
+        reply = await unless_gone(self.request, ask(with_remaining_time(message, self.timeout), call.grant.caller))
         report_items(reply, call.request_id)
         return reply
 

@@ -103,6 +103,7 @@ async def _read(asking: Asking) -> dict[str, Any]:
     max_opcodes = _OPCODES + _OPCODES_EACH * asking.core.limits.max_items
     loop = asyncio.get_running_loop()
     document = await loop.run_in_executor(_reading, lambda: read_pickle(body, max_opcodes=max_opcodes))
+    asking.let_go()
     if not isinstance(document, dict):
         raise MalformedRequestError("The pickle holds no dict.")
     if "metadata" in document:

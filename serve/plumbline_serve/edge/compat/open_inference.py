@@ -126,6 +126,7 @@ class _Routes:
                 inference, binary = _raw(asking, model.id), frozenset(OUTPUTS)
             else:
                 inference, binary = await _inference(asking, model.id, header)
+            asking.let_go()
             reply = await asking.score(score_request(inference, model))
             return _reply(outcome_of(inference, reply), binary)
 
