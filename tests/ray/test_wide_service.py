@@ -24,6 +24,7 @@ import trustme
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from plumbline_serve.ray_environment import temp_dir
+from plumbline_serve.store.store import LOOK_AGAIN_S
 from tests.keys import add_key
 from tests.redis_server import RedisServer, running_redis
 from tests.services import RunningService, encoded, picture, start_service
@@ -40,6 +41,7 @@ edge: {{compat: [openai, open_inference, flow_grpo]}}
 tracing: {{otlp_endpoint: "{collector}"}}
 replicas: {{layout: split, num_gateways: 2, num_encoders: 1}}
 auth: {{keys_file: {keys}, limits_url: "{redis}"}}
+store: sqlite:///store.db
 urls:
   enabled: true
   allow_hosts: [127.0.0.1]
@@ -124,7 +126,7 @@ def wide(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory, engine_ca
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
     add_key(folder / "keys.yaml", COUNTED, rate=f"{ITEMS_AN_HOUR}/hour")
-    keys = add_key(folder / "keys.yaml", FREE, scopes=("score", "admin"))
+    keys = add_key(folder / "keys.yaml", FREE, scopes=("score", "decide", "admin"))
     with ExitStack() as stack:
         host = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), ImageHost))
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -172,6 +174,30 @@ def test_without_a_key_nobody_is_answered_but_probes(wide: Wide) -> None:
         assert client.post("/v1/score", json=body(0, 1)).status_code == 401
         assert client.get("/metrics").status_code == 401
         assert client.get("/readyz").status_code == 200
+
+
+def test_a_calibration_that_one_gateway_keeps_is_used_by_both(wide: Wide) -> None:
+    labelled = {"scores": [0.0] * 19, "labels": [True] * 19}
+    made = {"name": "launch", "scorer": "clipscore", "alpha": 0.05, "direction": "keep_good", **labelled}
+    policy = {"all": [{"scorer": "clipscore", "calibration": "launch"}]}
+    items = {key: value for key, value in body(50, 1).items() if key != "scorers"}
+
+    def replies(before: list[int]) -> list[httpx.Response]:
+        time.sleep(LOOK_AGAIN_S)  # then each gateway looks again
+        found = []
+        for _ in range(2 * NUM_CALLS):
+            with wide.client(FREE) as client:  # a connection of its own
+                found.append(client.post("/v1/filter", json={"policy": policy, **items}))
+        assert all(now > was for now, was in zip(wide.num_answered(), before, strict=True))
+        return found
+
+    with wide.client(FREE) as client, wide.client(COUNTED) as reader:
+        assert reader.post("/v1/calibrations", json=made).status_code == 403
+        assert client.post("/v1/calibrations", json=made).json()["threshold"] == 0.0
+        for reply in replies(wide.num_answered()):
+            assert [each["verdict"] for each in reply.json()["results"]] == ["accept"]
+        assert client.delete("/v1/calibrations/launch").status_code == 200
+        assert {reply.json()["code"] for reply in replies(wide.num_answered())} == {"unknown_artefact"}
 
 
 def test_an_image_by_its_url_scores_as_the_same_image_sent(wide: Wide) -> None:

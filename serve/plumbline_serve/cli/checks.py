@@ -14,13 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from plumbline_models.core.errors import ConfigError
+from plumbline_models.core.errors import CapacityError, ConfigError
 from plumbline_serve.edge.access import answers, read_keys
 from plumbline_serve.fetching import tls_context
 from plumbline_serve.ports import held_block, obstacle
 from plumbline_serve.ray_environment import OBJECT_STORE_BYTES, check_tls, listening, temp_dir
 from plumbline_serve.ray_token import check_own_start
 from plumbline_serve.settings import Settings
+from plumbline_serve.store import Store
+from plumbline_serve.store_settings import store_file
 
 MIN_DESCRIPTORS = 2048
 """Files and connections that one process may hold open. HAProxy lets in as many callers as there are left for."""
@@ -54,6 +56,7 @@ def look(settings: Settings) -> Iterator[Finding]:
     yield _temporary()
     yield from _shared_memory()
     yield _cache(settings.cache_dir)
+    yield _store(settings)
     yield _token(settings)
 
 
@@ -190,6 +193,39 @@ def _cache(folder: Path) -> Finding:
     advice = "Engines are compiled at every start; set PLUMBLINE_CACHE_DIR to a folder that can be written."
     found = str(folder) if reason is None else f"{folder}: {reason}."
     return Finding("engine cache", reason is None, found, advice, is_needed=False)
+
+
+def _store(settings: Settings) -> Finding:
+    """Whether decisions could be kept; nothing is made for it."""
+    path = store_file(settings.store)
+    if path is None:
+        is_fine, found = asyncio.run(_answers(settings))
+    else:
+        is_fine, found = _can_be_kept(path)
+    advice = "Calibrations cannot be used or kept, and scoring goes on; see docs/decisions.md."
+    return Finding("store", is_fine, found, advice, is_needed=False)
+
+
+async def _answers(settings: Settings) -> tuple[bool, str]:
+    try:
+        store = Store(settings.store)
+        found = await store.all_of("calibration")
+    except (ConfigError, CapacityError) as error:
+        return False, f"{error.detail} {error.facts.get('cause', '')}".strip()
+    store.close()
+    return True, f"PostgreSQL answers; calibrations: {len(found)}"
+
+
+def _can_be_kept(path: Path) -> tuple[bool, str]:
+    try:
+        file = path.expanduser().absolute()
+    except RuntimeError:
+        return False, f"{path} is in a home folder, and there is none here."
+    there = next(each for each in (file, *file.parents) if each.exists())
+    is_file = there == file and there.is_file()
+    if not os.access(there, os.W_OK) or not (is_file or there.is_dir()):
+        return False, f"{file}: {there} cannot be written to."
+    return True, f"{file}{'' if is_file else ', made with the first decision'}"
 
 
 def _cannot_write(folder: Path) -> str | None:

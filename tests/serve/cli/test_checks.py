@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from plumbline_serve.access_settings import AuthSettings, TlsSettings
-from plumbline_serve.cli.checks import MIN_DESCRIPTORS, look
+from plumbline_serve.cli.checks import MIN_DESCRIPTORS, Finding, look
 from plumbline_serve.ports import free_port
 from plumbline_serve.settings import Settings
 from plumbline_serve.url_settings import UrlSettings
@@ -99,6 +99,29 @@ def test_an_address_that_is_none_of_a_redis_stops_the_start(tmp_path: Path) -> N
         each for each in look(settings_of(tmp_path).model_copy(update={"auth": auth})) if each.what == "shared limits"
     )
     assert (finding.is_fine, finding.is_needed) == (False, True)
+    assert "canary" not in repr(finding)
+
+
+def store_finding(tmp_path: Path, store: str) -> Finding:
+    settings = settings_of(tmp_path).model_copy(update={"store": SecretStr(store)})
+    (finding,) = (each for each in look(settings) if each.what == "store")
+    assert not finding.is_needed
+    return finding
+
+
+def test_a_store_that_could_be_made_is_fine_and_not_made(tmp_path: Path) -> None:
+    finding = store_finding(tmp_path, f"sqlite:///{tmp_path}/new/store.db")
+    assert (finding.is_fine, finding.found) == (True, f"{tmp_path}/new/store.db, made with the first decision")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "store.db").touch()
+    assert store_finding(tmp_path, f"sqlite:///{tmp_path}/store.db").found == f"{tmp_path}/store.db"
+
+
+@pytest.mark.parametrize("store", ["sqlite:///{folder}/file/store.db", "postgresql://a:canary@127.0.0.1:1/x"])
+def test_a_store_that_cannot_keep_anything_is_said_and_stops_nothing(tmp_path: Path, store: str) -> None:
+    (tmp_path / "file").touch()
+    finding = store_finding(tmp_path, store.format(folder=tmp_path))
+    assert not finding.is_fine
     assert "canary" not in repr(finding)
 
 
