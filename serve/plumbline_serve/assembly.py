@@ -290,6 +290,7 @@ def assemble(
         monitor=monitor,
         disclosure=Disclosure(settings.privacy),
     )
+    instruments.serves(service)
     return Assembly(settings, service, instruments, scorers, tools, bytes_in_flight, store, monitor)
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import promql_parser
@@ -43,8 +44,13 @@ def expressions() -> Iterator[Any]:
 def known() -> dict[str, set[str]]:
     """Labels of every series, by its name."""
     found = dict(OF_PROMETHEUS)
-    for collector in Instruments()._registry._collector_to_names:
-        name, kind, labels = collector._name, collector._type, set(collector._labelnames)  # type: ignore[attr-defined]
+    instruments = Instruments()
+    service: Any = SimpleNamespace(is_ready=True, num_active=0)
+    instruments.serves(service)
+    collected = ((each, metric) for each in instruments._registry._collector_to_names for metric in each.collect())
+    for collector, metric in collected:
+        name, kind = metric.name, metric.type
+        labels = {*getattr(collector, "_labelnames", ())}.union(*(each.labels for each in metric.samples)) - {"le"}
         if kind == "histogram":
             found |= {f"{name}{part}": labels | ({"le"} if part == "_bucket" else set()) for part in PARTS}
         else:

@@ -69,7 +69,9 @@ def assembly(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     settings = Settings.model_validate(
         {"precision": "fp32", "cache_dir": folder, "store": f"sqlite:///{folder}/store.db"}
     )
-    yield loop.run(stack.enter_async_context(assembled(settings)))
+    found = loop.run(stack.enter_async_context(assembled(settings)))
+    found.instruments.loaded(loop.run(found.service.scorers()), loop.run(found.tools.compute.infos()))
+    yield found
     loop.run(stack.aclose())
 
 

@@ -45,7 +45,7 @@ class EncoderReplica:
         log_as_ray_serve_does(generation.settings.log_level, f"encoders:{group}")
         keep_grpc_local()
         self._name = uuid.uuid4().hex
-        self._instruments = Instruments()
+        self._instruments = Instruments(group)
         self._generation, self._digest = generation, generation.digest(group)
         own = generation.settings.of_group(group)
         scorers = make_scorers(own, on_fallback=self._instruments.fell_back, on_lookup=self._instruments.looked_up)

@@ -4,6 +4,7 @@ import itertools
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -14,12 +15,27 @@ from plumbline_serve.drift_messages import DriftEntry
 from plumbline_serve.messages import ScoreOrError, ScorerEntry
 from plumbline_serve.metrics.drift_gauges import DriftMetrics
 from plumbline_serve.metrics.merge import Snapshot, read_registry
+from plumbline_serve.metrics.process_metrics import ProcessMetrics
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 STAGE_SECONDS = (0.0001, 0.0005, *SECONDS)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 SCORES = (-1e-2, -1e-3, -5e-4, -1e-4, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0, 2.5)
 """Edges that suit 0 to 1, 0 to 2.5, and the small negative numbers of fclipscore."""
+
+
+class ServiceState(Protocol):
+    """What a service says of itself."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes work."""
+        ...
+
+    @property
+    def num_active(self) -> int:
+        """Requests that it is answering."""
+        ...
 
 
 class _Registry(CollectorRegistry):
@@ -92,16 +108,32 @@ class _ComputeMetrics:
 
 
 class Instruments:
-    """Every metric of one process, on a registry of its own."""
+    """Every metric of one process, on a registry of its own.
 
-    def __init__(self) -> None:
+    Args:
+        process: What it is: `gateway`, or the name of its encoder group.
+    """
+
+    def __init__(self, process: str = "gateway") -> None:
         self._registry = _Registry()
+        self._registry.register(ProcessMetrics(process))
         self._process, self._numbers = uuid.uuid4().hex, itertools.count()
         self._edge, self._compute = _EdgeMetrics(self._registry), _ComputeMetrics(self._registry)
         self._drift = DriftMetrics(self._registry)
         self.windows: LiveWindows | None = None
         """Goes out with each snapshot; None: this process gives no scores."""
         self._registry.gauge("plumbline_build_info", "What is running.", "version").labels(_version()).set(1)
+
+    def serves(self, service: ServiceState) -> None:
+        """This process answers callers, and says how it is.
+
+        Args:
+            service: Asked at each snapshot.
+        """
+        ready = self._registry.gauge("plumbline_ready", "Gateways that take work.")
+        ready.set_function(lambda: float(service.is_ready))
+        under_way = self._registry.gauge("plumbline_requests_in_flight", "Requests that are being answered.")
+        under_way.set_function(lambda: float(service.num_active))
 
     def snapshot(self) -> Snapshot:
         """All values at this moment."""

@@ -92,6 +92,11 @@ class CoreService(DecisionService):
         return self.is_loaded and not self.is_draining and self._core.compute.is_ready
 
     @property
+    def num_active(self) -> int:
+        """Requests that are being answered, by this configuration or by one before."""
+        return sum(core.num_active for core in (self._core, *self._former))
+
+    @property
     def groups(self) -> Mapping[str, GroupState]:
         """As `Service.groups`."""
         return self._core.compute.groups
