@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
@@ -15,6 +16,10 @@ def _checked(url: SecretStr) -> SecretStr:
         raise ValueError(f"it begins neither with {SQLITE} nor with {POSTGRESQL}")
     if address.removeprefix(SQLITE).strip() in {"", ":memory:"}:
         raise ValueError(f"it names no file: {SQLITE}PATH")
+    try:
+        _ = urlsplit(address).port
+    except ValueError:  # its words show a piece of the address, which may be one of the password
+        raise ValueError("its port is no number, or a character of its password is not written as %XX") from None
     return url
 
 

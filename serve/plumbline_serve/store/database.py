@@ -186,7 +186,7 @@ def _failures(sentence: str) -> Iterator[None]:
     """Whatever fails of the database, or on the way to it, as one error."""
     try:
         yield
-    except (SQLAlchemyError, CommandError, OSError, RuntimeError) as error:
+    except (SQLAlchemyError, CommandError, OSError, RuntimeError, ValueError) as error:
         raise StoreUnavailableError(sentence, retry_after_s=RETRY_AFTER_S, cause=_cause(error)) from error
 
 

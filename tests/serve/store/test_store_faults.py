@@ -133,12 +133,26 @@ async def test_a_server_that_hangs_holds_nobody_up(postgres: PostgresServer) -> 
     store.close()
 
 
-@pytest.mark.parametrize("address", ["mysql://host/x", "sqlite://", "sqlite:///", "sqlite:///:memory:", "store.db"])
+@pytest.mark.parametrize(
+    "address",
+    ["mysql://host/x", "sqlite://", "sqlite:///", "sqlite:///:memory:", "store.db", "postgresql://a:canary/@host/x"],
+)
 def test_the_setting_names_a_store(address: str, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(f"store: {address}", encoding="utf-8")
-    with pytest.raises(ConfigError, match="store"):
+    with pytest.raises(ConfigError, match="store") as refused:
         load_settings(file)
+    assert "canary" not in refused.value.detail
+
+
+async def test_what_others_have_spoiled_is_no_store(sqlite_url: SecretStr) -> None:
+    store = Store(sqlite_url)
+    await store.put(calibration("launch"))
+    with closing(sqlite3.connect(path_of(sqlite_url))) as other, other:
+        other.execute("UPDATE plumbline_artefacts SET document = '{'")
+    with pytest.raises(StoreUnavailableError):
+        await Store(sqlite_url).all_of("calibration")
+    store.close()
 
 
 def test_a_relative_path_is_seen_from_the_configuration(tmp_path: Path) -> None:
