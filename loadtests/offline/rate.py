@@ -29,7 +29,9 @@ from plumbline_serve.offline.progress import LineMeter, Meter
 from plumbline_serve.offline.readers import open_input
 from plumbline_serve.offline.rows import RowReading
 from plumbline_serve.offline.runners.in_process import InProcessRunner
-from plumbline_serve.settings import load_settings
+from plumbline_serve.settings import CacheSettings, load_settings
+
+NOTHING_KEPT = CacheSettings(image_bytes=0, text_bytes=0, pair_bytes=0, caption_bytes=0)
 
 
 def write_folder(folder: Path, num_images: int) -> None:
@@ -62,7 +64,8 @@ def timed(work: Callable[[], Any]) -> tuple[float, float]:
 
 def measure(folder: Path, config: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Rates of all sides, items a second, and ratios to the engines'."""
-    images, settings = folder / "images", load_settings(config)
+    images = folder / "images"
+    settings = load_settings(config).model_copy(update={"caches": NOTHING_KEPT})  # captions repeat from round to round
     seconds: dict[str, list[tuple[float, float]]] = {}
     with InProcessRunner(settings, ["clipscore"]) as runner:
         engines = Engines(make_scorers(settings)["clipscore"])

@@ -24,22 +24,35 @@ def best_tied_accuracy(scores: Vector, human: Vector) -> tuple[float, float]:
     Returns:
         The accuracy, 0 to 1, and the lowest threshold that gives it.
     """
-    first, second = np.triu_indices(len(scores), 1)
-    differences = scores[first] - scores[second]
-    preferences = np.sign(human[first] - human[second])
-    gaps = np.abs(differences)
-    is_tie = preferences == 0
-    is_concordant = np.sign(differences) * preferences > 0
-    base = int(np.sum(is_concordant)) + int(np.sum(is_tie & (gaps == 0)))
-    counts = (is_tie & (gaps > 0)) | is_concordant  # with a threshold that reaches them the first are won, others lost
-    order = np.argsort(gaps[counts], kind="stable")
-    sorted_gaps = gaps[counts][order]
-    right = base + np.cumsum(np.where(is_tie[counts][order], 1, -1))
+    base, gaps, gains = _tie_effects(scores, human)
+    order = np.argsort(gaps, kind="stable")
+    sorted_gaps = gaps[order]
+    right = base + np.cumsum(gains[order], dtype=np.int64)
     is_last = np.append(sorted_gaps[1:] != sorted_gaps[:-1], True)[: len(sorted_gaps)]
     candidates = np.concatenate([[base], right[is_last]])
     thresholds = np.concatenate([[0.0], sorted_gaps[is_last]])
     best = int(np.argmax(candidates))
-    return float(candidates[best] / len(gaps)), float(thresholds[best])
+    num_pairs = len(scores) * (len(scores) - 1) / 2
+    return float(candidates[best] / num_pairs), float(thresholds[best])
+
+
+def _tie_effects(scores: Vector, human: Vector) -> tuple[int, Vector, NDArray[np.int8]]:
+    """How many pairs are right without a threshold, and what pairs gain or lose once one reaches them.
+
+    Returns:
+        The count; of the pairs that change, how far their scores are apart, and 1 where people tie them, else -1.
+    """
+    base, gaps, gains = 0, [np.empty(0)], [np.empty(0, np.int8)]
+    for index in range(len(scores) - 1):
+        differences = scores[index] - scores[index + 1 :]
+        preferences = np.sign(human[index] - human[index + 1 :])
+        is_tie, is_apart = preferences == 0, differences != 0
+        is_concordant = np.sign(differences) * preferences > 0
+        base += int(np.sum(is_concordant)) + int(np.sum(is_tie & ~is_apart))
+        changes = (is_tie & is_apart) | is_concordant
+        gaps.append(np.abs(differences[changes]))
+        gains.append(np.where(is_tie[changes], 1, -1).astype(np.int8))
+    return base, np.concatenate(gaps), np.concatenate(gains)
 
 
 def kendall(scores: Vector, human: Vector, variant: str) -> float:
