@@ -30,6 +30,7 @@ const items: Item[] = [
 ];
 const scored = value(await plumbline.score(items, { timeoutMs: 120_000 }));
 const ranked = value(await plumbline.rank("a green star", [circle, star], { scorer: "vqascore", topK: 1 }));
+const selected = value(await plumbline.select("a green star", [circle, star], { scorer: "vqascore", correlation: 0.5 }));
 const texts = value(await plumbline.rank(star, ["a red circle", "a green star"]));
 const filtered = value(await plumbline.filter(items.slice(0, 2), [{ scorer: "vqascore", min: 0.5 }], { explain: true }));
 const embedded = value(await plumbline.embed({ texts: ["a red circle"] }));
@@ -72,6 +73,7 @@ const code = (outcome: Outcome<unknown>) => (outcome.ok ? "ok" : outcome.problem
 console.log(JSON.stringify({
   scored: valuesOf(scored),
   ranked: ranked.ranking.map((place) => place.index),
+  selected: selected.index,
   texts: texts.ranking.map((place) => place.index),
   filtered: filtered.results.map((result) => (result.status === "ok" ? result.verdict : "error")),
   dim: embedded.dim,

@@ -4,7 +4,7 @@ import { send, type Retries } from "./sending.js";
 import { scoreEach, type StreamOptions, type Streamed } from "./stream.js";
 import type {
   CallOptions, Combination, EmbedReply, EncoderEntry, FilterReply, Image, Item, Outcome, RankReply, ScoreReply,
-  ScorerEntry, Threshold,
+  ScorerEntry, SelectReply, Threshold,
 } from "./types.js";
 
 export type * from "./types.js";
@@ -29,6 +29,15 @@ export interface RankOptions extends CallOptions {
   scorer?: string;
   combine?: Record<string, Combination>;
   topK?: number;
+}
+
+export interface SelectOptions extends CallOptions {
+  scorer?: string;
+  combine?: Record<string, Combination>;
+  /** Of the scorer with what people want, 0 to 1. */
+  correlation?: number;
+  correlationInterval?: [number, number];
+  temperature?: number;
 }
 
 export interface FilterOptions extends CallOptions {
@@ -77,6 +86,15 @@ export class Plumbline {
   ): Promise<Outcome<FilterReply>> {
     const parts = new Parts();
     return this.#post("/v1/filter", { policy: { all: policy }, items: itemsOf(items, parts), combine, explain }, parts, options);
+  }
+
+  /** The best of the images for a text, and what choosing it is certain to gain by how well the scorer agrees with people. */
+  select(
+    text: string, images: readonly Image[], { scorer, combine, correlation, correlationInterval, temperature, ...options }: SelectOptions = {},
+  ): Promise<Outcome<SelectReply>> {
+    const parts = new Parts();
+    const asked = { text, images: images.map((each) => parts.source(each)), scorer, combine, correlation, correlation_interval: correlationInterval, temperature };
+    return this.#post("/v1/select", asked, parts, options);
   }
 
   /** Unit-norm vectors of images or texts. */

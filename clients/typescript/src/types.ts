@@ -8,6 +8,7 @@ export type ItemProblem = Schemas["ItemProblem"];
 export type ScoreReply = Schemas["ScoreReply"];
 export type RankReply = Schemas["RankReply"];
 export type FilterReply = Schemas["FilterReply"];
+export type SelectReply = Schemas["SelectReply"];
 export type EmbedReply = Schemas["EmbedReply"];
 export type ItemResult = ScoreReply["results"][number];
 export type ItemVerdict = FilterReply["results"][number];
