@@ -14,15 +14,18 @@ from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.validation import Case
 
 
-async def rank(pipeline: Pipeline, request: RankRequest, caller: Caller = ANYONE) -> RankReply:
+async def rank(
+    pipeline: Pipeline, request: RankRequest, caller: Caller = ANYONE, *, reads_text: bool = True
+) -> RankReply:
     """Score N images for one text, or N texts for one image, best first; raises as `Service.rank` does.
 
     Args:
         pipeline: Of the process.
         request: As the caller sent it.
         caller: Who calls.
+        reads_text: Whether what ranks must look at the text.
     """
-    judge = _judge(pipeline, request)
+    judge = _judge(pipeline, request, reads_text=reads_text)
     cases = _cases(pipeline, request)
     async with pipeline.session(request, caller) as session:
         found = await pipeline.run(session, cases, judge.scorers)
@@ -71,7 +74,7 @@ def probabilities(logits: Sequence[float]) -> list[float]:
     return [weight / total for weight in weights]
 
 
-def _judge(pipeline: Pipeline, request: RankRequest) -> Judge:
+def _judge(pipeline: Pipeline, request: RankRequest, *, reads_text: bool) -> Judge:
     """What ranks: the scorer or combination that the request names, or that it leaves the choice of."""
     known = combinations(pipeline.checks, request.combine)
     if request.scorer is None and len(known) > 1:
@@ -81,10 +84,12 @@ def _judge(pipeline: Pipeline, request: RankRequest) -> Judge:
         )
     judge = known.get(request.scorer or next(iter(known), ""))
     if judge is None:
-        return Judge.of(_scorer(pipeline, request.scorer, num_texts=len(request.texts)))
+        # A classifier may rank images for what the text says, as far as images show it.
+        is_learnt = (request.scorer or "").startswith(PREFIX) and len(request.texts) == 1
+        return Judge.of(_scorer(pipeline, request.scorer, reads_text=reads_text and not is_learnt))
     for index, scorer in enumerate(judge.scorers):
         _check_needs(scorer, f"/combine/{judge.name}/terms/{index}/scorer")
-    if not any("text" in scorer.info.needs for scorer in judge.scorers):
+    if reads_text and not any("text" in scorer.info.needs for scorer in judge.scorers):
         raise InvalidFieldError(
             f"No term of {judge.name} looks at the text, so it cannot rank by it.",
             errors=[{"pointer": f"/combine/{judge.name}/terms", "detail": "take no text"}],
@@ -101,15 +106,14 @@ def _check_needs(scorer: Scorer, pointer: str) -> None:
         )
 
 
-def _scorer(pipeline: Pipeline, name: str | None, *, num_texts: int) -> Scorer:
+def _scorer(pipeline: Pipeline, name: str | None, *, reads_text: bool) -> Scorer:
     if name is None:
         matching = (s for s in pipeline.scorers.values() if s.info.needs == {"image", "text"})
         if (scorer := next(matching, None)) is None:
             raise UnknownScorerError("No scorer is loaded that holds a text against an image.")
         return scorer
     scorer = pipeline.checks.scorer(name, "/scorer")
-    is_learnt = name.startswith(PREFIX) and num_texts == 1  # for what the text says, as far as images show it
-    if "text" not in scorer.info.needs and not is_learnt:
+    if reads_text and "text" not in scorer.info.needs:
         raise InvalidFieldError(
             f"{name} does not look at the text, so it cannot rank by it.",
             errors=[{"pointer": "/scorer", "detail": "takes no text"}],

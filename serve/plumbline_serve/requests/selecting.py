@@ -36,6 +36,7 @@ async def select(pipeline: Pipeline, request: SelectRequest, caller: Caller = AN
             priority=request.priority,
         ),
         caller,
+        reads_text=False,  # the images of one prompt may well be chosen by how good they look
     )
     gain, largest_n = await asyncio.to_thread(certificate, len(ranked.ranking), lowest)
     values: list[float | None] = [None] * len(request.images)

@@ -35,6 +35,11 @@ async def test_by_a_combination(choose) -> None:
     assert (reply.index, reply.scorer, reply.values) == (0, "reward", [-30.0, -90.0, -60.0])
 
 
+async def test_by_a_scorer_that_looks_at_no_text(choose) -> None:
+    reply = await choose(10, 30, 20, scorer="mean")
+    assert (reply.index, reply.values) == (1, [10.0, 30.0, 20.0])
+
+
 async def test_an_image_that_cannot_be_scored_is_not_chosen_and_does_not_count(choose) -> None:
     reply = await choose(10, -1, 20, 30, -1, correlation=0.5)
     assert (reply.index, reply.values) == (3, [30.0, None, 60.0, 90.0, None])
