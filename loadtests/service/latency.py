@@ -109,9 +109,9 @@ def beside(ports: Sequence[int], bodies: Iterator[bytes], rate: float, options: 
     found: list[list[float]] = [[], []]
     for url in urls:
         asyncio.run(offer(url, bodies, itertools.islice(poisson(rate), NUM_LEAD_IN)))
-    for _ in range(options.rounds):
+    for number in range(options.rounds):
         for url, seen in zip(urls, found, strict=True):
-            due = itertools.islice(poisson(rate), options.requests_at_share // options.rounds)
+            due = itertools.islice(poisson(rate, seed=number), options.requests_at_share // options.rounds)
             seen.extend(asyncio.run(offer(url, bodies, due)))
     learnt, fixed = map(in_ms, found)
     shares = {f"{name.removesuffix('_ms')}_over_fixed": learnt[name] / fixed[name] for name in learnt}

@@ -1,8 +1,14 @@
 """The knee, and what a rate's requests say."""
 
-import pytest
+import argparse
+import asyncio
+import itertools
+from collections import Counter
 
-from loadtests.service.latency import Load, find_knee
+import pytest
+from aiohttp import web
+
+from loadtests.service.latency import NUM_LEAD_IN, Load, beside, find_knee
 
 
 def loads(*medians_ms: float) -> list[Load]:
@@ -21,3 +27,19 @@ def loads(*medians_ms: float) -> list[Load]:
 )
 def test_the_knee_is_the_last_rate_before_the_first_that_fails(medians_ms, knee):
     assert find_knee(loads(*medians_ms)) == knee
+
+
+async def test_both_caps_are_offered_the_same_in_turn(routed):
+    asked: Counter[int] = Counter()
+
+    async def answer(request: web.Request) -> web.Response:
+        asked[int(request.host.rpartition(":")[2])] += 1
+        return web.Response()
+
+    ports = [int((await routed("/v1/score", answer)).split(":")[2].split("/")[0]) for _ in range(2)]
+    options = argparse.Namespace(rounds=3, requests_at_share=300)
+    found = await asyncio.to_thread(beside, ports, itertools.repeat(b""), 500.0, options)
+    assert asked == dict.fromkeys(ports, NUM_LEAD_IN + 300)
+    shares = {f"p{percent}_over_fixed" for percent in (50, 95, 99)}
+    assert set(found) == shares | {f"fixed_p{percent}_ms" for percent in (50, 95, 99)}
+    assert all(value > 0 for value in found.values())
