@@ -38,6 +38,7 @@ NUM_CALLS, ITEMS_A_CALL = 8, 5
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CONFIG = """
 edge: {{compat: [openai, open_inference, flow_grpo]}}
+store: "sqlite:///{store}"
 tracing: {{otlp_endpoint: "{collector}"}}
 replicas: {{layout: split, num_gateways: 2, num_encoders: 1}}
 auth: {{keys_file: {keys}, limits_url: "{redis}"}}
@@ -140,7 +141,8 @@ def wide(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory, engine_ca
         spans_to = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         server.start()
         stack.callback(lambda: server.stop(None).wait())
-        config = CONFIG.format(keys=keys, redis=redis.url, port=port, authority=folder / "ca.pem", collector=spans_to)
+        store, ca = folder / "store.db", folder / "ca.pem"
+        config = CONFIG.format(keys=keys, redis=redis.url, port=port, authority=ca, collector=spans_to, store=store)
         service = start_service(folder, config, PLUMBLINE_CACHE_DIR=engine_cache)
         found = Wide(service, f"https://127.0.0.1:{port}", collector)
         until = time.monotonic() + WAIT_S
@@ -167,6 +169,41 @@ def test_a_key_is_counted_over_both_gateways_together(wide: Wide) -> None:
     assert all(now > was for now, was in zip(wide.num_answered(), before, strict=True))
     num_taken = ITEMS_AN_HOUR // ITEMS_A_CALL
     assert [reply.status_code for reply in replies] == [200] * num_taken + [429] * (NUM_CALLS - num_taken)
+
+
+def drift_of(wide: Wide) -> dict[str, Any]:
+    with wide.client(FREE) as client:
+        return dict(client.get("/v1/drift").json()["scorers"]["clipscore"])
+
+
+def test_drift_is_of_what_both_gateways_gave_and_a_classifier_is_known_to_both(wide: Wide) -> None:
+    values = [0.1 + index / 1000 for index in range(200)]
+    with wide.client(FREE) as client:
+        assert client.post("/v1/references", json={"scorer": "clipscore", "values": values}).status_code == 200
+    first, before = drift_of(wide)["m"], wide.num_answered()
+    for seed in range(50, 70):
+        with wide.client(FREE) as client:
+            assert client.post("/v1/score", json=body(seed, 6)).status_code == 200
+    assert all(now > was for now, was in zip(wide.num_answered(), before, strict=True))
+    found = drift_of(wide)
+    assert (found["m"] - first, found["n"]) == (120, 200)
+    assert found["psi"] > 0
+    with wide.client(FREE) as client:
+        live = client.post("/v1/references", json={"scorer": "clipscore", "from_live": True}).json()
+    assert live["n"] == found["m"]
+    shown = {name: [{"b64": base64.b64encode(encoded(picture(i), "PNG")).decode()} for i in seeds]
+             for name, seeds in (("yes", (1, 2)), ("no", (3, 4)))}  # fmt: skip
+    learnt = {"name": "both", "classes": shown, "prompts": {"yes": "a red ring", "no": "a star"}}
+    with wide.client(FREE) as client:
+        assert client.post("/v1/classifiers", json=learnt).status_code == 200
+    time.sleep(2.0)  # by when every gateway sees what is kept
+    assert drift_of(wide)["m"] == 0  # all that was counted is in the reference
+    for seed in range(70, 78):
+        with wide.client(FREE) as client:
+            reply = client.post("/v1/score", json=body(seed, 1) | {"scorers": ["classifier:both"]})
+        assert 0 <= reply.json()["results"][0]["scores"]["classifier:both"]["value"] <= 1
+    with wide.client(FREE) as client:
+        assert "plumbline_drift_window_scores" in client.get("/metrics").text
 
 
 def test_without_a_key_nobody_is_answered_but_probes(wide: Wide) -> None:

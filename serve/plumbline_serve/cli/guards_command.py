@@ -22,11 +22,14 @@ def _group() -> None:
 def build(
     folder: Annotated[Path, typer.Argument(help="Folder of at least 198 real images, nobody's choice.")],
     texts: Annotated[Path, typer.Option(help="File of captions as callers send them, one a line, at least 8.")],
+    others: Annotated[
+        Path | None, typer.Option(help="File of texts of other kinds, one a line: those far from all captions count.")
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="YAML settings; default: $PLUMBLINE_CONFIG.")] = None,
 ) -> None:
     """Build the guard of the first configured scorer with encoders of images and texts, and keep it in the store."""
     from plumbline_serve.cli import guard_files
     from plumbline_serve.settings import load_settings
 
-    policy, num_images, num_texts = guard_files.build(load_settings(config), folder, texts)
+    policy, num_images, num_texts = guard_files.build(load_settings(config), folder, texts, others)
     print(f"guard {policy} of {num_images} images and {num_texts} texts")

@@ -7,6 +7,7 @@ and say null without one. `decisions.guards` has the statistics, and what they d
 import asyncio
 import base64
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,17 @@ from cachetools import LRUCache
 
 from plumbline_models.core.errors import PlumblineError, UnknownScorerError
 from plumbline_models.core.protocols import Encoder
-from plumbline_models.decisions.guards import Guard, alarm_line, anchor_mean, largest_drop, mahalanobis
+from plumbline_models.decisions.gaussian_discriminant import LOGIT_SCALE
+from plumbline_models.decisions.guards import (
+    Guard,
+    alarm_line,
+    anchor_mean,
+    farthest,
+    largest_drop,
+    mahalanobis,
+    max_softmax,
+    positive_mass,
+)
 from plumbline_serve.encoding_cache import EncodingOrError
 from plumbline_serve.messages import EmbedRequest, GuardFlags, GuardOptions, ImageSource
 from plumbline_serve.request_context import ANYONE, Caller
@@ -31,6 +42,8 @@ from plumbline_serve.requests.views import VIEWS, ViewedImageEncoder
 from plumbline_serve.store import Artefact, Store
 
 NOTHING_KNOWN: Final = GuardFlags(None, None, None, None)
+_FARTHEST: Final = 0.15  # of other texts: those that no text is near to
+_MAX_TEXTS: Final = 500  # of either kind, so that what is kept has room in the store
 _MAX_KEPT: Final = 4  # guards that are read already
 
 
@@ -41,6 +54,10 @@ class KeptGuard:
     guard: Guard
     drop_line: float
     """Above which a fall of the cosine in a view is suspect."""
+    texts: Matrix
+    """`[A, D]`, of what callers ask for."""
+    others: Matrix
+    """`[N, D]`, of what is farthest from all of those; N may be 0."""
 
     @property
     def policy(self) -> str:
@@ -51,6 +68,7 @@ class KeptGuard:
         """As JSON, to be kept; matrices as base64 of little-endian float32."""
         guard = self.guard
         matrices = {"mean": guard.mean, "precision": guard.precision, "centroid": guard.centroid}
+        matrices |= {"texts": self.texts, "others": self.others}
         return {
             **{name: _packed(each) for name, each in matrices.items()},
             "anchor_line": guard.anchor_line,
@@ -65,7 +83,22 @@ class KeptGuard:
         mean, centroid = _unpacked(document["mean"]), _unpacked(document["centroid"])
         precision = _unpacked(document["precision"]).reshape(len(mean), len(mean))
         lines = document["anchor_line"], document["distance_line"]
-        return cls(Guard(mean, precision, centroid, *lines, document["distances"]), document["drop_line"])
+        guard = Guard(mean, precision, centroid, *lines, document["distances"])
+        texts, others = (_unpacked(document[name]).reshape(-1, len(mean)) for name in ("texts", "others"))
+        return cls(guard, document["drop_line"], texts, others)
+
+    def sureness(self, encoding: Matrix) -> dict[str, float]:
+        """How sure the best of the texts is, and where there are others, the share of the texts beside them.
+
+        Args:
+            encoding: `[D]`, unit norm.
+        """
+        texts = [_dot(each, encoding) for each in self.texts]
+        found = {"max_softmax": max_softmax(texts, LOGIT_SCALE)}
+        if len(self.others):
+            others = [_dot(each, encoding) for each in self.others]
+            found["positive_mass"] = positive_mass(texts, others, LOGIT_SCALE)
+        return found
 
 
 class Guards:
@@ -82,7 +115,13 @@ class Guards:
         self._read: LRUCache[tuple[str, datetime], tuple[KeptGuard, str]] = LRUCache(_MAX_KEPT)
 
     async def build(
-        self, pipeline: Pipeline, images: Sequence[ImageSource], texts: Sequence[str], caller: Caller = ANYONE
+        self,
+        pipeline: Pipeline,
+        images: Sequence[ImageSource],
+        texts: Sequence[str],
+        others: Sequence[str] = (),
+        *,
+        caller: Caller = ANYONE,
     ) -> KeptGuard:
         """Build the guard of the first two towers that are loaded, and keep it in the place of the one before.
 
@@ -90,6 +129,7 @@ class Guards:
             pipeline: Of the process.
             images: Real ones, at least 198; those that cannot be read are left out.
             texts: Of the kind that callers send, which have nothing in common; at least 8.
+            others: Of other kinds; those that are farthest from all texts are kept.
             caller: Who calls.
 
         Raises:
@@ -100,13 +140,15 @@ class Guards:
             await session.open(images)
             found = await session.image_encodings(image, images)
             sound = [each for each in dict.fromkeys(images) if not isinstance(found[each], PlumblineError)]
-            of_texts = await session.text_encodings(text, texts)
-            anchors = np.stack([unit(each) for each in of_texts.values() if not isinstance(each, PlumblineError)])
+            anchors = await _of_texts(session, text, texts[:_MAX_TEXTS])
+            candidates = await _of_texts(session, text, others)
             encodings = np.stack([unit(found[each]) for each in sound])
             guard = await asyncio.to_thread(Guard.of, encodings, anchors)
             captions = anchors[(encodings @ anchors.T).argmax(axis=1)]
             drops = await _drops(session, image, sound, encodings=encodings, captions=captions)
-        kept = KeptGuard(guard, alarm_line([each for each in drops if each is not None]))
+        num_kept = min(_MAX_TEXTS, math.ceil(_FARTHEST * len(candidates)))
+        chosen = candidates[farthest(candidates, anchors, num_kept=num_kept)] if num_kept else anchors[:0]
+        kept = KeptGuard(guard, alarm_line([each for each in drops if each is not None]), anchors, chosen)
         bound_to = await self._bindings.of_encoder(pipeline, image)
         await self._store.put(Artefact("guard", _name(image), bound_to, kept.document(), _now()))
         return kept
@@ -185,6 +227,13 @@ class Guards:
         return None
 
 
+async def _of_texts(session: RequestSession, encoder: Encoder, texts: Sequence[str]) -> Matrix:
+    """`[N, D]` of unit norm, of those that can be read."""
+    found = (await session.text_encodings(encoder, texts)).values() if texts else ()
+    sound = [unit(each) for each in found if not isinstance(each, PlumblineError)]
+    return np.stack(sound) if sound else np.empty((0, 0))
+
+
 async def _drops(
     session: RequestSession, image: Encoder, sources: Sequence[ImageSource], *, encodings: Matrix, captions: Matrix
 ) -> list[float | None]:
@@ -209,6 +258,7 @@ def _flags(kept: KeptGuard, policy: str, encoding: Matrix, drop: float | None, *
             "anchor_line": guard.anchor_line,
             "distance": mahalanobis(encoding, guard.mean, guard.precision),
             "distance_line": guard.distance_line,
+            **kept.sureness(encoding),
             **({} if drop is None else {"drop": drop, "drop_line": kept.drop_line}),
         }
     return GuardFlags(

@@ -67,8 +67,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (images / "notes.txt").write_text("no image", encoding="utf-8")
     texts, config = folder / "texts.txt", folder / "plumbline.yaml"
     texts.write_text("\n".join(TEXTS["anchors"]), encoding="utf-8")
+    others = folder / "others.txt"
+    others.write_text("\n".join(f"something of kind {number}" for number in range(40)), encoding="utf-8")
     config.write_text(f"scorers: {{clipscore: {{}}}}\nstore: sqlite:///{folder}/store.db\n", encoding="utf-8")
-    ran = CliRunner().invoke(cli, ["guards", "build", str(images), "--texts", str(texts), "--config", str(config)])
+    ran = CliRunner().invoke(
+        cli, ["guards", "build", str(images), "--texts", str(texts), "--others", str(others), "--config", str(config)]
+    )
     assert ran.exit_code == 0, ran.output
     assert f"of 281 images and {len(TEXTS['anchors'])} texts" in ran.stdout
     return folder
@@ -152,6 +156,8 @@ async def test_flags_are_the_same_alone_and_in_company_and_explain_themselves(gu
         is_over = numbers["anchor_mean"] > numbers["anchor_line"] or numbers["distance"] > numbers["distance_line"]
         assert each.fooling_suspect == is_over
         assert each.adversarial_suspect == (numbers["drop"] > numbers["drop_line"])
+        assert 0 < numbers["max_softmax"] <= 1
+        assert 0 <= numbers["positive_mass"] <= 1
         assert each.policy is not None
         assert each.policy.startswith("g1-")
 
