@@ -38,7 +38,6 @@ NUM_CALLS, ITEMS_A_CALL = 8, 5
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CONFIG = """
 edge: {{compat: [openai, open_inference, flow_grpo]}}
-store: "sqlite:///{store}"
 tracing: {{otlp_endpoint: "{collector}"}}
 replicas: {{layout: split, num_gateways: 2, num_encoders: 1}}
 auth: {{keys_file: {keys}, limits_url: "{redis}"}}
@@ -141,8 +140,7 @@ def wide(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory, engine_ca
         spans_to = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         server.start()
         stack.callback(lambda: server.stop(None).wait())
-        store, ca = folder / "store.db", folder / "ca.pem"
-        config = CONFIG.format(keys=keys, redis=redis.url, port=port, authority=ca, collector=spans_to, store=store)
+        config = CONFIG.format(keys=keys, redis=redis.url, port=port, authority=folder / "ca.pem", collector=spans_to)
         service = start_service(folder, config, PLUMBLINE_CACHE_DIR=engine_cache)
         found = Wide(service, f"https://127.0.0.1:{port}", collector)
         until = time.monotonic() + WAIT_S
@@ -196,7 +194,7 @@ def test_drift_is_of_what_both_gateways_gave_and_a_classifier_is_known_to_both(w
     learnt = {"name": "both", "classes": shown, "prompts": {"yes": "a red ring", "no": "a star"}}
     with wide.client(FREE) as client:
         assert client.post("/v1/classifiers", json=learnt).status_code == 200
-    time.sleep(2.0)  # by when every gateway sees what is kept
+    time.sleep(2 * LOOK_AGAIN_S)  # by when every gateway sees what is kept
     assert drift_of(wide)["m"] == 0  # all that was counted is in the reference
     for seed in range(70, 78):
         with wide.client(FREE) as client:
