@@ -1,9 +1,6 @@
 """`plumbline calibrate`: thresholds from a file of labelled scores, and how scores follow people's judgement."""
 
-import csv
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias, get_args
@@ -16,6 +13,7 @@ from plumbline_models.decisions.best_of_n import largest_certified_n
 from plumbline_models.decisions.conformal import Direction, Threshold, calibrate, calibrate_groups
 from plumbline_models.decisions.correlation import Correlation, within_prompts
 from plumbline_models.scorers import SCORERS
+from plumbline_serve.cli.labelled_rows import Labelled, judged
 from plumbline_serve.cli.results import literally, show_json, show_table
 from plumbline_serve.local import Plumbline
 from plumbline_serve.settings import load_settings
@@ -23,17 +21,6 @@ from plumbline_serve.settings import load_settings
 Keeper: TypeAlias = Client | Plumbline
 """A service, or this process."""
 REQUEST_MS: Final = 600_000.0
-_GOOD: Final = frozenset({"true", "1", "1.0", "yes", "good"})
-_BAD: Final = frozenset({"false", "0", "0.0", "no", "bad"})
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns of the file hold what."""
-
-    score: str
-    label: str = "label"
-    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,66 +50,6 @@ class Promise:
             if direction == each:
                 return cls(scorer, alpha, each, confidence)
         raise InvalidFieldError(f"A direction is {' or '.join(known)}; this is {direction}.")
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """Scores with their labels, and their groups where they have some."""
-
-    scores: Sequence[float]
-    labels: Sequence[bool]
-    groups: Sequence[str] | None
-    num_left_out: int
-    """Rows without a score or a label."""
-
-
-def rows_of(file: Path) -> Iterator[Mapping[str, Any]]:
-    """The rows of a CSV or JSONL file, such as `plumbline batch` writes.
-
-    Raises:
-        InvalidFieldError: It is neither.
-        OSError: It cannot be read.
-    """
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        if file.suffix == ".csv":
-            yield from csv.DictReader(lines)
-            return
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _row(line, f"Line {number} of {file}")
-
-
-def labelled(file: Path, columns: Columns) -> Labelled:
-    """The labelled scores of a file.
-
-    Args:
-        file: CSV or JSONL.
-        columns: Which hold what.
-
-    Raises:
-        InvalidFieldError: A column is not there, or a value of it is of another kind.
-    """
-    scores, labels, groups, num_left_out = list[float](), list[bool](), list[str](), 0
-    for number, row in enumerate(rows_of(file), start=1):
-        where = f"Row {number} of {file}"
-        score, label = _number(row, columns.score, where), _label(row, columns.label, where)
-        if score is None or label is None:
-            num_left_out += 1
-            continue
-        scores.append(score)
-        labels.append(label)
-        groups.append("" if columns.group is None else str(_cell(row, columns.group, where)))
-    return Labelled(scores, labels, None if columns.group is None else groups, num_left_out)
-
-
-def score_column(file: Path, scorer: str) -> str:
-    """The column that holds a scorer's values: of its name, else `score`.
-
-    Args:
-        file: CSV or JSONL.
-        scorer: Its name.
-    """
-    return scorer if scorer in next(rows_of(file), {}) else "score"
 
 
 def found_here(given: Labelled, promise: Promise) -> dict[str, Threshold]:
@@ -196,14 +123,9 @@ def correlation(file: Path, score: str, human: str, prompt: str) -> Correlation:
         human: Column of judgements, higher is better.
         prompt: Column of prompts.
     """
-    rows = list[tuple[float, float, Any]]()
-    for number, row in enumerate(rows_of(file), start=1):
-        where = f"Row {number} of {file}"
-        value, said = _number(row, score, where), _number(row, human, where)
-        if value is not None and said is not None:
-            rows.append((value, said, str(_cell(row, prompt, where))))
-    scores, judged, prompts = zip(*rows, strict=True) if rows else ((), (), ())
-    return within_prompts(scores, judged, prompts)
+    rows = judged(file, score, human, prompt)
+    scores, said, prompts = zip(*rows, strict=True) if rows else ((), (), ())
+    return within_prompts(scores, said, prompts)
 
 
 def show_thresholds(found: Mapping[str, Threshold], given: Labelled, *, as_json: bool) -> int:
@@ -290,41 +212,3 @@ def _table(documents: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def _left_out(given: Labelled) -> list[str]:
     return [f"{given.num_left_out} rows without a score or a label are left out."] if given.num_left_out else []
-
-
-def _row(line: str, where: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise InvalidFieldError(f"{where} is not JSON.") from error
-    if not isinstance(row, dict):
-        raise InvalidFieldError(f"{where} is no object.")
-    return row
-
-
-def _cell(row: Mapping[str, Any], column: str, where: str) -> Any:
-    if column not in row:
-        raise InvalidFieldError(f"{where} has no column {column}.")
-    return row[column]
-
-
-def _number(row: Mapping[str, Any], column: str, where: str) -> float | None:
-    """A number of a cell; None where it is empty."""
-    given = _cell(row, column, where)
-    if given is None or given == "":
-        return None
-    try:
-        number = math.nan if isinstance(given, bool) else float(given)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise InvalidFieldError(f"{where} has no number in the column {column}.")
-    return number
-
-
-def _label(row: Mapping[str, Any], column: str, where: str) -> bool | None:
-    """Whether a row is of a good one; None where its label is empty."""
-    said = str("" if (given := _cell(row, column, where)) is None else given).strip().lower()
-    if said and said not in _GOOD | _BAD:
-        raise InvalidFieldError(f"{where} has no label in the column {column}: true or false, 1 or 0, yes or no.")
-    return said in _GOOD if said else None

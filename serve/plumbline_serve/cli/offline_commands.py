@@ -69,13 +69,14 @@ def calibrate(
 ) -> None:
     """Find a threshold with a promise from labelled scores, or how scores correlate with people's judgement."""
     from plumbline_serve.cli import calibrate_command as command
+    from plumbline_serve.cli import labelled_rows as rows
 
-    chosen = score_column or command.score_column(file, scorer)
+    chosen = score_column or rows.score_column(file, scorer)
     if human is not None:
         raise typer.Exit(
             command.show_correlation(command.correlation(file, chosen, human, prompt_column), as_json=as_json)
         )
-    given = command.labelled(file, command.Columns(chosen, label_column, group_column))
+    given = rows.labelled(file, rows.Columns(chosen, label_column, group_column))
     promise = command.Promise.parse(scorer, alpha, direction, confidence)
     if name is None:
         raise typer.Exit(command.show_thresholds(command.found_here(given, promise), given, as_json=as_json))
