@@ -2,10 +2,12 @@
 
 import ipaddress
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TextIO
 
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.weights import Seek
@@ -80,6 +82,7 @@ def _probe(settings: Settings, haproxy: Path | None) -> Callable[[], str | None]
 def _run(
     settings: Settings, source: ConfigSource, report: Report, *, scorers: Iterable[str], folder: Path, block: range
 ) -> int:
+    out = _stdout_alone()
     chosen = set_ray_environment(settings, folder, block)
     from plumbline_serve import launch  # noqa: PLC0415 - Ray reads the environment when it is imported
 
@@ -95,13 +98,24 @@ def _run(
         with launch.running(settings, source, place, report) as wait_until_told:
             if (admin := haproxy_socket(folder)) is not None:
                 CertificateWatch(settings.tls, folder, admin).start()
-            print(_ready(settings, launch.shown_host(settings)), flush=True)
+            print(_ready(settings, launch.shown_host(settings)), file=out, flush=True)
             wait_until_told()
             log.info("Draining …")
     except RuntimeError as error:
         log.error("The service could not be started: %s", error)
         return FAILED
     return 0
+
+
+def _stdout_alone() -> TextIO:
+    """Standard output for the ready line; what else writes to its descriptor, as Ray's core does, goes to stderr."""
+    own = sys.stdout
+    if own is None or sys.stderr is None:  # how Python shows that it was started with one closed
+        return own
+    own.flush()
+    kept = os.fdopen(os.dup(own.fileno()), "w", encoding=own.encoding, errors=own.errors)
+    os.dup2(sys.stderr.fileno(), own.fileno())
+    return kept
 
 
 def _ready(settings: Settings, host: str) -> str:
