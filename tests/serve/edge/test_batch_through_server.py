@@ -43,7 +43,6 @@ def test_rows_come_back_in_their_order_over_many_streams(edge, monkeypatch) -> N
 def test_what_is_too_many_for_the_service_is_sent_in_halves_and_learnt(edge) -> None:
     with ServerRunner(Server(edge.target)) as runner:
         assert [each.row.number for each in runner.score(rows(64))] == list(range(64))
-        assert runner._bounds.max_rows <= edge.settings.limits.max_items
         edge.service.received.clear()
         list(runner.score(rows(16)))
     assert {len(request.items) for request in edge.service.received} == {8}
