@@ -49,6 +49,6 @@ def guesses(images: Matrix, prompts: Matrix, groups: Sequence[str], *, margin: f
     order = np.argsort(-found, axis=1, kind="stable")
     best, second = (np.take_along_axis(found, order[:, place : place + 1], axis=1)[:, 0] for place in (0, 1))
     return [
-        Guess(groups[place] if ahead else None, float(confidence))
+        Guess(groups[int(place)] if ahead else None, float(confidence))
         for place, ahead, confidence in zip(order[:, 0], best - second >= margin, best, strict=True)
     ]

@@ -107,7 +107,7 @@ def _run(
     return 0
 
 
-def _stdout_alone() -> TextIO:
+def _stdout_alone() -> TextIO | None:
     """Standard output for the ready line; what else writes to its descriptor, as Ray's core does, goes to stderr."""
     own = sys.stdout
     if own is None or sys.stderr is None:  # how Python shows that it was started with one closed

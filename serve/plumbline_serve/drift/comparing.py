@@ -49,7 +49,7 @@ def compare(reference: Reference, window: Window, e_value: float) -> DriftEntry:
         apart = abs(now[0] / now[2] - reference.entropy[0] / reference.entropy[2])
         known["uncertainty"] = apart >= LEAST_ENTROPY and mean_shift(reference.entropy, now) < P_LIMIT
     weights: dict[str, float] = {name: weight for name, weight in WEIGHTS.items() if name in known}
-    triggered = [name for name in WEIGHTS if known.get(name, False)]
+    triggered: list[DriftSignal] = [name for name in WEIGHTS if known.get(name, False)]
     return DriftEntry(
         psi=None if found is None else found.psi,
         p_value=None if found is None else found.p_value,

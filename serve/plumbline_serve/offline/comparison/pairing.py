@@ -111,7 +111,7 @@ def pair_up(
 def _keyed(
     table: ScoredTable, names: Sequence[str], keys: Sequence[str], tag: str | None
 ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
-    wanted = dict.fromkeys([*names, *keys, "image", "row", *([tag] if tag else [])])
+    wanted: dict[str, None] = dict.fromkeys([*names, *keys, "image", "row", *([tag] if tag else [])])
     seen: Counter[tuple[Any, ...]] = Counter()
     for line in table.lines([name for name in wanted if name in table.names]):
         key = tuple(str(line[name]) for name in keys)

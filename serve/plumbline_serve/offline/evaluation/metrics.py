@@ -63,7 +63,8 @@ def kendall(scores: Vector, human: Vector, variant: str) -> float:
         human: `[N]`.
         variant: `b`, or `c` for few different labels.
     """
-    return float(kendalltau(scores, human, variant=variant).statistic)
+    tau, _ = kendalltau(scores, human, variant=variant)
+    return float(tau)
 
 
 def spearman(scores: Vector, human: Vector) -> float:
@@ -75,7 +76,8 @@ def spearman(scores: Vector, human: Vector) -> float:
     """
     if len(np.unique(scores)) < 2 or len(np.unique(human)) < 2:  # noqa: PLR2004 - two different values
         return float("nan")
-    return float(spearmanr(scores, human).statistic)
+    rho, _ = spearmanr(scores, human)
+    return float(rho)
 
 
 def pearson(scores: Vector, human: Vector) -> float:
@@ -87,7 +89,8 @@ def pearson(scores: Vector, human: Vector) -> float:
     """
     if len(np.unique(scores)) < 2 or len(np.unique(human)) < 2:  # noqa: PLR2004 - two different values
         return float("nan")
-    return float(pearsonr(scores, human).statistic)
+    correlation, _ = pearsonr(scores, human)
+    return float(correlation)
 
 
 def average_precision(scores: Vector, is_positive: NDArray[np.bool_]) -> float:
