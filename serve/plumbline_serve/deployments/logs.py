@@ -12,6 +12,7 @@ from logging.handlers import MemoryHandler
 from typing import Any
 
 import orjson
+from ray._private import worker as ray_worker
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as lines_of_workers
 
 from plumbline_serve.logs import OURS, START, JsonFormatter, LogFormat, LogLevel, as_text, facts, set_level
@@ -69,8 +70,14 @@ def relay_lines(form: LogFormat) -> None:
     Args:
         form: Of the lines.
     """
+
+    def relay(data: dict[str, Any], ignore_prefix: object = None) -> None:
+        del ignore_prefix
+        _relay(data, form)
+
+    ray_worker.print_to_stdstream = relay  # what failed of Ray's own calls it prints by this name, on stdout
     lines_of_workers.remove_handler(_PRINTING)
-    lines_of_workers.add_handler(_PRINTING, lambda data: _relay(data, form))
+    lines_of_workers.add_handler(_PRINTING, relay)
     log_as_the_command_does()
 
 
