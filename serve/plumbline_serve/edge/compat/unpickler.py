@@ -11,7 +11,7 @@ holds itself, and its depth is known.
 """
 
 import io
-import pickletools
+import pickletools  # nosec B403  # its table of opcodes; nothing is unpickled
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
