@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +64,8 @@ def kendall(scores: Vector, human: Vector, variant: str) -> float:
         human: `[N]`.
         variant: `b`, or `c` for few different labels.
     """
-    tau, _ = kendalltau(scores, human, variant=variant)
-    return float(tau)
+    found: Any = kendalltau(scores, human, variant=variant)
+    return float(found.statistic)
 
 
 def spearman(scores: Vector, human: Vector) -> float:
@@ -76,8 +77,8 @@ def spearman(scores: Vector, human: Vector) -> float:
     """
     if len(np.unique(scores)) < 2 or len(np.unique(human)) < 2:  # noqa: PLR2004 - two different values
         return float("nan")
-    rho, _ = spearmanr(scores, human)
-    return float(rho)
+    found: Any = spearmanr(scores, human)
+    return float(found.statistic)
 
 
 def pearson(scores: Vector, human: Vector) -> float:
@@ -89,8 +90,8 @@ def pearson(scores: Vector, human: Vector) -> float:
     """
     if len(np.unique(scores)) < 2 or len(np.unique(human)) < 2:  # noqa: PLR2004 - two different values
         return float("nan")
-    correlation, _ = pearsonr(scores, human)
-    return float(correlation)
+    found: Any = pearsonr(scores, human)
+    return float(found.statistic)
 
 
 def average_precision(scores: Vector, is_positive: NDArray[np.bool_]) -> float:
