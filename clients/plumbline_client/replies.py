@@ -43,6 +43,17 @@ class Answer(ReplyModel):
     """That of the right answer; 0 where the question depends on one that failed."""
 
 
+class FrameValues(ReplyModel):
+    """What one scorer says of each frame of a video."""
+
+    values: tuple[float, ...]
+    """In the order of the frames."""
+    mean: float
+    min: float
+    worst: int
+    """The index of the frame that the scorer likes least, from 0."""
+
+
 class ScoreValue(ReplyModel):
     """What one scorer says of one item: a value, or an error in its place."""
 
@@ -64,6 +75,8 @@ class ScoreValue(ReplyModel):
     """Questions below the threshold, by index, from 0."""
     rates: Mapping[str, float] = Field(default_factory=dict)
     """By tag, the share of its questions that did not fail."""
+    frames: FrameValues | None = None
+    """Where the item is a video."""
     error: Problem | None = None
 
 

@@ -15,7 +15,7 @@ OWN = ("plumbline-client", "plumbline-serve")
 def main(extra: str) -> None:
     """Print one requirement a line."""
     server, client = (tomllib.loads((ROOT / name).read_text())["project"] for name in FILES)
-    wanted = [*server["dependencies"], *client["dependencies"]]
+    wanted = [*server["dependencies"], *client["dependencies"], *client["optional-dependencies"]["grpc"]]
     wanted += server["optional-dependencies"][extra] if extra else []
     print("\n".join(sorted({each for each in wanted if not each.startswith(OWN)})))
 

@@ -59,6 +59,8 @@ def _value(field: Any, value: Any, parts: Parts) -> Any:
             return [_item(each, parts) for each in value]
         case "image" | "images":
             return _sources(value, parts)
+        case "guards":
+            return {"views": value.views, "explain": value.explain}
         case "combine":
             return {name: _combination(value[name]) for name in value}
         case _:

@@ -110,7 +110,7 @@ def items(request: pb.ScoreRequest | pb.FilterRequest, faults: Faults) -> list[I
 
 
 def _item(item: pb.Item, index: int, faults: Faults) -> Item:
-    location = ("items", index)
+    location, num_before = ("items", index), faults.num
     image = given(item, "image_key")
     if item.HasField("image"):
         image = source(item.image, faults, (*location, "image"))
@@ -118,7 +118,7 @@ def _item(item: pb.Item, index: int, faults: Faults) -> Item:
     reference_image = given(item, "reference_image_key")
     if item.HasField("reference_image"):
         reference_image = source(item.reference_image, faults, (*location, "reference_image"))
-    return Item(
+    read = Item(
         id=item.id if item.HasField("id") else str(index),
         image=image,
         text=given(item, "text"),
@@ -132,6 +132,9 @@ def _item(item: pb.Item, index: int, faults: Faults) -> Item:
         pool=faults.check(_POOL, _POOLS.get(item.pool, str(item.pool)), (*location, "pool")),
         group=faults.check(_TAG, given(item, "group"), (*location, "group")),
     )
+    if faults.num == num_before:  # as a schema looks at a whole once its fields are right
+        faults.add(location, pictures_fault(item.WhichOneof("image_ref"), list(item.frames) or None))
+    return read
 
 
 def _frames(item: pb.Item, faults: Faults, location: Location) -> tuple[str | ImageSource, ...]:
@@ -139,7 +142,6 @@ def _frames(item: pb.Item, faults: Faults, location: Location) -> tuple[str | Im
     faults.check(_FRAMES, frames, (*location, "frames"))
     if faults.num > num_before or frames is None:
         return ()
-    faults.add(location, pictures_fault(item.WhichOneof("image_ref"), frames))
     return tuple(
         each.key if each.WhichOneof("frame_ref") == "key" else source(each.image, faults, (*location, "frames", place))
         for place, each in enumerate(frames)
