@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from plumbline_serve.ports import free_port
+from plumbline_serve.ports import free_ports
 from plumbline_serve.processes import command_line, descendants
 
 PATIENT = {"timeout_ms": 300_000}
@@ -67,8 +67,8 @@ def begin_service(
     """
     path = folder / "plumbline.yaml"
     path.write_text(config, encoding="utf-8")
-    own = ports or (free_port(), free_port())
-    service = RunningService(None, *own, folder / "stderr.log")  # type: ignore[arg-type]
+    port, grpc_port = ports or free_ports(2)
+    service = RunningService(None, port, grpc_port, folder / "stderr.log")  # type: ignore[arg-type]
     command = [
         *within,
         *(sys.executable, "-m", "plumbline_serve.cli", "serve", "--config", str(path), "--host", "127.0.0.1"),

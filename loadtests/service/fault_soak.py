@@ -21,7 +21,7 @@ from loadtests.service.faults import ENDING, HEALING, Fault, wait_until_replaced
 from loadtests.service.memory import held_mib
 from loadtests.service.report import table
 from loadtests.service.running import Running, becomes_ready, started, stopping
-from plumbline_serve.ports import free_port
+from plumbline_serve.ports import free_ports
 
 CONFIG = "scorers: {clipscore: {}, qualiclip: {}}\n"
 PERIOD_S = 45.0  # from one fault to the next
@@ -63,18 +63,18 @@ class Supervised:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._ports = free_port(), free_port()
+        self._port, self._grpc_port = free_ports(2)
         self._begin()
 
     def _begin(self) -> None:
-        self._process = started(self._folder, CONFIG, {}, ports=self._ports)
+        self._process = started(self._folder, CONFIG, {}, ports=(self._port, self._grpc_port))
         if not becomes_ready(self._process):
             raise RuntimeError(self._log()[-2000:])
 
     @property
     def running(self) -> Running:
         """As it runs at this moment."""
-        return Running(self._process.pid, *self._ports)
+        return Running(self._process.pid, self._port, self._grpc_port)
 
     def strike(self, fault: Fault) -> str:
         """Inject a fault, and wait until what it struck is there again.

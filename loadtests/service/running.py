@@ -14,7 +14,7 @@ from types import FrameType
 
 import psutil
 
-from plumbline_serve.ports import free_port
+from plumbline_serve.ports import free_ports
 
 NOTHING_KEPT = {f"PLUMBLINE_CACHES__{kind}_BYTES": "0" for kind in ("IMAGE", "TEXT", "PAIR")}
 """Makes every encoding anew; where encodings are kept, inputs that repeat measure the cache."""
@@ -85,12 +85,12 @@ def running(config: str, environment: Mapping[str, str], *, bounds: Mapping[str,
         RuntimeError: It did not become ready.
     """
     with workplace() as folder:
-        ports = free_port(), free_port()
-        process = started(folder, config, environment, ports=ports, bounds=bounds)
+        port, grpc_port = free_ports(2)
+        process = started(folder, config, environment, ports=(port, grpc_port), bounds=bounds)
         with stopping(process):
             if not becomes_ready(process):
                 raise RuntimeError((folder / "stderr.log").read_text(encoding="utf-8")[-2000:])
-            yield Running(process.pid, *ports)
+            yield Running(process.pid, port, grpc_port)
 
 
 def started(

@@ -10,7 +10,7 @@ import random
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from plumbline_models.core.errors import ConfigError
 
@@ -23,6 +23,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def free_ports(num: int) -> tuple[int, ...]:
+    """As many different TCP ports that nothing listens on at this moment."""
+    with ExitStack() as probes:
+        probed = [probes.enter_context(socket.socket()) for _ in range(num)]
+        for probe in probed:
+            probe.bind(("127.0.0.1", 0))
+        return tuple(int(probe.getsockname()[1]) for probe in probed)
 
 
 @contextmanager

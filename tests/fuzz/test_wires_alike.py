@@ -34,6 +34,8 @@ def document_of(request: Any, parts: Parts) -> dict[str, Any]:
     document = _EMPTY.get(type(request), {}) | {
         field.name: _value(field, value, parts) for field, value in request.ListFields()
     }
+    if (guards := document.get("guards")) is not None:
+        document["guards"] = {"views": guards.views, "explain": guards.explain}
     if isinstance(request, pb.RankRequest):  # protobuf has no list that is given and empty
         if "text" in document and "texts" not in document:
             document.setdefault("images", [])
@@ -59,8 +61,6 @@ def _value(field: Any, value: Any, parts: Parts) -> Any:
             return [_item(each, parts) for each in value]
         case "image" | "images":
             return _sources(value, parts)
-        case "guards":
-            return {"views": value.views, "explain": value.explain}
         case "combine":
             return {name: _combination(value[name]) for name in value}
         case _:

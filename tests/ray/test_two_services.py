@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from plumbline_client import Client, GrpcClient, Image, Item
-from plumbline_serve.ports import free_port
+from plumbline_serve.ports import free_ports
 from plumbline_wire.v1 import scoring_pb2 as wire
 from plumbline_wire.v1 import scoring_pb2_grpc
 
@@ -27,7 +27,8 @@ def test_callers_of_one_service_are_never_answered_by_another(start, png_of, tmp
     long_tmp = str(tmp_path / "where the paths of sockets would be too long")
     Path(long_tmp).mkdir()
     services = {"clipscore": start("scorers: {clipscore: {}}")}
-    with watched(port := free_port(), grpc_port := free_port()) as seen:
+    port, grpc_port = free_ports(2)
+    with watched(port, grpc_port) as seen:
         services["qualiclip"] = start("scorers: {qualiclip: {}}", ports=(port, grpc_port), TMPDIR=long_tmp)
     # Once, on a busy machine, a call hung for its whole minute; it was no neighbour's answer.
     assert seen <= OWN | {"DEADLINE_EXCEEDED"}
