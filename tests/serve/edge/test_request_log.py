@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from plumbline_serve.logs import JsonFormatter
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 NONE = pb.Item(text="raise no_items")
+WAIT_S = 30.0
 ITEM = {"image": {"b64": "YQ=="}, "text": "a s3cret"}
 
 
@@ -27,8 +29,17 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return [json.loads(JsonFormatter("gateway").format(record)) for record in caplog.records]
 
 
+def lines_of(caplog: pytest.LogCaptureFixture, request_id: str, num: int = 1) -> list[dict[str, Any]]:
+    """The lines of a request, of which the last is written once its reply is out."""
+    until = time.monotonic() + WAIT_S
+    while len(found := [each for each in lines(caplog) if each.get("request_id") == request_id]) < num:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    return found
+
+
 def the_line(caplog: pytest.LogCaptureFixture, request_id: str) -> dict[str, Any]:
-    [line] = [each for each in lines(caplog) if each.get("request_id") == request_id]
+    [line] = lines_of(caplog, request_id)
     return line
 
 
@@ -70,7 +81,7 @@ def test_a_refused_call_does_too_and_each_batch_of_a_stream(edge, caplog) -> Non
     assert (the_line(caplog, "rpc")["refused"], the_line(caplog, "rpc")["code"]) == ("no_items", "INVALID_ARGUMENT")
     batches = iter([pb.ScoreStreamRequest(correlation_id="1", request=pb.ScoreRequest(items=[NONE]))])
     list(edge.rpc.ScoreStream(batches, metadata=[("x-request-id", "stream")]))
-    batch, stream = [each for each in lines(caplog) if each.get("request_id") == "stream"]
+    batch, stream = lines_of(caplog, "stream", 2)
     assert (batch["message"], batch["refused"]) == ("batch refused", "no_items")
     assert (stream["message"], stream["code"]) == ("request", "OK")
 
