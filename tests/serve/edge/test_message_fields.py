@@ -153,6 +153,7 @@ FORMS = {
     "Timing": Forms(messages.Timing, pb.Timing, reply_schemas.Timing, client.Timing),
     "Word": Forms(None, pb.Word, reply_schemas.Word, client.Word),
     "Answer": Forms(None, pb.Answer, reply_schemas.Answer, client.Answer),
+    "FrameValues": Forms(None, None, reply_schemas.FrameValues, client.FrameValues),
     "ScoreValue": Forms(None, pb.ScoreValue, (reply_schemas.ScoreValue, reply_schemas.Failed), client.ScoreValue),
     "ItemResult": Forms(
         (messages.ItemScores, messages.ItemFailure),
@@ -190,6 +191,7 @@ EXCEPTIONS = {
     ("RankRequest", "image"): ("message", "one of `images`"),
     ("EmbedRequest", "encoding"): ("message proto", "how JSON writes vectors; protobuf has bytes"),
     ("ScoreValue", "details"): ("rest client", "JSON has them beside `value`"),
+    ("ScoreValue", "frames"): ("proto", "among its `details`"),
     ("ItemResult", "status"): ("message proto", "JSON's word for whether there is an error"),
     ("ItemVerdict", "status"): ("message proto", "JSON's word for whether there is an error"),
     ("ScoreReply", "request_id"): ("message", "the edge's"),

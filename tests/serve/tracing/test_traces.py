@@ -94,7 +94,7 @@ class Traced:
             async for reply in edge.score_stream(requests, context):
                 yield reply
 
-        rpcs = dict.fromkeys(("Rank", "Filter", "Embed", "ListScorers", "ListModels"), edge.score)
+        rpcs = dict.fromkeys(("Rank", "Filter", "Embed", "Select", "ListScorers", "ListModels"), edge.score)
         add_scoring(SimpleNamespace(**rpcs, Score=edge.score, ScoreStream=stream), self.server)
         self.grpc_port = self.server.add_insecure_port("127.0.0.1:0")
         await self.server.start()

@@ -82,6 +82,15 @@ class Answer(BaseModel):
     score: float = Field(description="That of the right answer; 0 where the question depends on one that failed.")
 
 
+class FrameValues(BaseModel):
+    """What one scorer says of each frame of a video."""
+
+    values: list[float] = Field(description="In the order of the frames.")
+    mean: float = Field(description="Of the values.")
+    min: float = Field(description="The least of them.")
+    worst: int = Field(description="Index of the frame that the scorer likes least, from 0.")
+
+
 class ScoreValue(BaseModel):
     """What one scorer says of one item; some say more, such as `resized` (qualiclip)."""
 
@@ -104,6 +113,9 @@ class ScoreValue(BaseModel):
     failed: list[int] = Field(default_factory=list, description="Questions below the threshold, by index, from 0.")
     rates: dict[str, float] = Field(
         default_factory=dict, description="By tag, the share of its questions that did not fail."
+    )
+    frames: FrameValues = Field(
+        default_factory=FrameValues.model_construct, description="Where the item is a video; else absent."
     )
 
 
