@@ -115,7 +115,8 @@ class ScoreValue(BaseModel):
         default_factory=dict, description="By tag, the share of its questions that did not fail."
     )
     frames: FrameValues = Field(
-        default_factory=FrameValues.model_construct, description="Where the item is a video; else absent."
+        default_factory=lambda: FrameValues(values=[], mean=0.0, min=0.0, worst=0),
+        description="Where the item is a video; else absent.",
     )
 
 
