@@ -44,7 +44,7 @@ def main() -> int:
 @contextlib.contextmanager
 def _service(host: str, port: int, grpc_port: int) -> Iterator[subprocess.Popen[bytes]]:
     ports = ["--host", host, "--port", str(port), "--grpc-port", str(grpc_port)]
-    command = [sys.executable, "-m", "plumbline_serve.cli", "serve", *ports]
+    command = [sys.executable, "-m", "plumbline_serve.cli", "serve", "--log-format", "text", *ports]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as service:  # noqa: S603 - our own command  # nosec B603
         try:
             yield service
