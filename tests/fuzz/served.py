@@ -97,7 +97,7 @@ def opened(cache_dir: Path, **changes: Any) -> Iterator[Served]:
         **changes: Further settings.
     """
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
     def run(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -66,7 +66,7 @@ class Traced:
 
     def __init__(self, endpoint: str, cache_dir: Path) -> None:
         self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         tracing = open_tracing(TracingSettings(otlp_endpoint=endpoint))
         assert tracing is not None
