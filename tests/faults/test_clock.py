@@ -13,11 +13,9 @@ SOURCES = [
 WALL = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"), ("date", "today")}
 ALLOWED = {
     "app.py": "which of two configurations was deployed later, on whatever machine; minutes and more lie between",
+    "artefacts.py": "when a calibration, a reference, a classifier or a guard was made, for people",
     "batches.py": "spans are told to others in the time of day; how long they took is monotonic",
-    "calibrating.py": "when a calibration was made, for people",
-    "classifying.py": "when a classifier was made, for people",
     "engine_store.py": "ages of files, whose times are the wall clock's; under a lock that no builder holds",
-    "guarding.py": "when a guard was made, for people",
     "keys_file.py": "keys expire at a date",
     "keys_command.py": "keys expire at a date",
     "live.py": "windows of drift are the same hours in each gateway and after a restart",
@@ -25,7 +23,7 @@ ALLOWED = {
     "openai.py": "OpenAI's list says when a model was made",
     "received.py": "HAProxy says at which time it took a request; a wait that cannot be is none",
     "rest_wire.py": "Retry-After may be a date; seconds are the rule",
-    "watching.py": "when a reference was made, for people, and which windows are compared with it",
+    "watching.py": "which windows a reference is made of",
 }
 
 

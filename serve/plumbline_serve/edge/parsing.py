@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticKnownError
 
 from plumbline_models.core.errors import InvalidFieldError
@@ -21,6 +21,7 @@ from plumbline_serve.set_messages import AnyRequest
 from plumbline_serve.settings import Limits
 
 T = TypeVar("T")
+S = TypeVar("S", bound=BaseModel)
 M = TypeVar("M", bound=AnyRequest)
 Location: TypeAlias = tuple[int | str, ...]
 """The names and indices that lead to a field."""
@@ -340,6 +341,24 @@ def with_remaining_time(request: M, timeout: CallerTimeout) -> M:
         DeadlineExceededError: It took longer to arrive than the caller waits.
     """
     return replace(request, timeout_ms=timeout.remaining_ms(request.timeout_ms))
+
+
+def read_as(document: Any, schema: type[S]) -> S:
+    """A document as a schema has it.
+
+    Args:
+        document: What the JSON holds.
+        schema: Of what the route takes.
+
+    Raises:
+        InvalidFieldError: It does not fit.
+    """
+    try:
+        return schema.model_validate(document)
+    except ValidationError as error:
+        faults = Faults()
+        faults.add_invalid(error)
+        raise faults.error() from error
 
 
 def pointer(location: Location) -> str:

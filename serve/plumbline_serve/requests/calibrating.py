@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from plumbline_models.core.errors import InvalidFieldError, NoThresholdError, PlumblineError, UnknownArtefactError
@@ -81,8 +80,6 @@ class Calibrations:
         async with pipeline.session(request, caller):
             all_of_them, groups = await asyncio.to_thread(_find, request, is_up=scorer.info.higher_is_better)
             bound_to = await self._bindings.of_scorer(pipeline, scorer)
-            now = datetime.now(UTC)
-            created = now.replace(microsecond=now.microsecond // 1000 * 1000)
             document = {
                 "alpha": request.alpha,
                 "direction": request.direction,
@@ -90,7 +87,7 @@ class Calibrations:
                 **asdict(_threshold(all_of_them, request.direction)),
                 "groups": {name: asdict(_threshold(found, request.direction)) for name, found in groups.items()},
             }
-            artefact = Artefact("calibration", request.name, bound_to, document, created)
+            artefact = Artefact("calibration", request.name, bound_to, document)
             await self._store.put(artefact)
         return _calibration(artefact)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, cast
 
 import numpy as np
@@ -68,9 +68,7 @@ class Classifiers:
                 "accuracy_cv": chosen.accuracy_cv,
                 "accuracy_zero_shot": chosen.accuracy_zero_shot,
             }
-            now = datetime.now(UTC)
-            created = now.replace(microsecond=now.microsecond // 1000 * 1000)
-            artefact = Artefact("classifier", request.name, bound_to, document, created)
+            artefact = Artefact("classifier", request.name, bound_to, document)
             await self._store.put(artefact)
         return _entry(artefact)
 

@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Self
 
 import numpy as np
@@ -150,7 +150,7 @@ class Guards:
         chosen = candidates[farthest(candidates, anchors, num_kept=num_kept)] if num_kept else anchors[:0]
         kept = KeptGuard(guard, alarm_line([each for each in drops if each is not None]), anchors, chosen)
         bound_to = await self._bindings.of_encoder(pipeline, image)
-        await self._store.put(Artefact("guard", _name(image), bound_to, kept.document(), _now()))
+        await self._store.put(Artefact("guard", _name(image), bound_to, kept.document()))
         return kept
 
     async def flags(
@@ -277,11 +277,6 @@ def _dot(one: Matrix, other: Matrix) -> float:
 def _name(encoder: Encoder) -> str:
     """Of what is kept for an encoder; its key may be longer than a name."""
     return hashlib.sha256(encoder.key.encode()).hexdigest()[:32]
-
-
-def _now() -> datetime:
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def _packed(matrix: Matrix) -> str:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError, RequestError
 from plumbline_models.core.protocols import ScorerInfo
@@ -51,9 +50,7 @@ class References:
                     await monitor.slices(), request.scorer, are_probabilities=are_probabilities, now_s=time.time()
                 )
             bound_to = await self._bindings.of_scorer(pipeline, scorer)
-            now = datetime.now(UTC)
-            created = now.replace(microsecond=now.microsecond // 1000 * 1000)
-            artefact = Artefact("reference", request.scorer, bound_to, found.document(), created)
+            artefact = Artefact("reference", request.scorer, bound_to, found.document())
             await self._store.put(artefact)
             await monitor.look()
         return _entry(artefact)

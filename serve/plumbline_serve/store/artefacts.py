@@ -1,13 +1,18 @@
 """What the store keeps: documents by kind and name, each bound to the scorer that it was made with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
 from plumbline_models.core.errors import BoundToOtherError
 
 Kind: TypeAlias = Literal["calibration", "reference", "classifier", "guard"]
+
+
+def _now() -> datetime:
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class Artefact:
     bound_to: Binding
     document: Mapping[str, Any]
     """JSON-ready; callers leave it as it is."""
-    created: datetime
+    created: datetime = field(default_factory=_now)
     """In UTC, to the millisecond."""
 
     def check_bound_to(self, now: Binding) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,7 +19,7 @@ from plumbline_models.core.errors import (
 )
 from plumbline_serve.bytes_in_flight import BytesInFlight, Share
 from plumbline_serve.edge.access import num_items_of
-from plumbline_serve.edge.parsing import CallerTimeout, Faults, check_counts, with_remaining_time
+from plumbline_serve.edge.parsing import CallerTimeout, check_counts, with_remaining_time
 from plumbline_serve.edge.problems import report_items
 from plumbline_serve.edge.rest.body import JSON, read_bytes
 from plumbline_serve.edge.rest.exchange import received, unless_gone
@@ -179,24 +179,6 @@ def scores_by(scorer: ScorerEntry, given: Collection[str]) -> bool:
         given: Fields of an item.
     """
     return set(scorer.needs) <= set(given)
-
-
-def read_as(document: dict[str, Any], schema: type[S]) -> S:
-    """A document as a format has it.
-
-    Args:
-        document: What the JSON holds.
-        schema: What the route takes.
-
-    Raises:
-        InvalidFieldError: It does not fit.
-    """
-    try:
-        return schema.model_validate(document)
-    except ValidationError as error:
-        faults = Faults()
-        faults.add_invalid(error)
-        raise faults.error() from error
 
 
 def field_fault(pointer: str, detail: str) -> InvalidFieldError:

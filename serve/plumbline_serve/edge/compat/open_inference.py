@@ -18,7 +18,7 @@ from plumbline_models.core.errors import (
     UnsupportedMediaTypeError,
 )
 from plumbline_serve.bytes_in_flight import Share
-from plumbline_serve.edge.compat.core import Asking, Body, Core, field_fault, json_reply, read_as
+from plumbline_serve.edge.compat.core import Asking, Body, Core, field_fault, json_reply
 from plumbline_serve.edge.compat.inference import (
     DATATYPES,
     EXTENSIONS,
@@ -39,6 +39,7 @@ from plumbline_serve.edge.compat.inference import (
     unpack,
 )
 from plumbline_serve.edge.compat.rewards import RETRY_AFTER_S
+from plumbline_serve.edge.parsing import read_as
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
 from plumbline_serve.edge.rest.body import read_bytes

@@ -18,6 +18,7 @@ from plumbline_serve.edge.parsing import (
     check_counts,
     check_num_frames,
     check_num_questions,
+    read_as,
     url_image,
 )
 from plumbline_serve.messages import (
@@ -72,12 +73,7 @@ def read_document(document: Any, schema: type[B], limits: Limits) -> B:
         known = [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
         check_num_questions(limits, (each.get("questions") for each in known))
         check_num_frames(limits, (each.get("frames") for each in known))
-    try:
-        return schema.model_validate(document)
-    except ValidationError as error:
-        faults = Faults()
-        faults.add_invalid(error)
-        raise faults.error() from error
+    return read_as(document, schema)
 
 
 def score_request(body: schemas.ScoreRequest, parts: Parts) -> messages.ScoreRequest:
