@@ -4,7 +4,6 @@ A string that begins `data:image` is an image, others are texts unless `modality
 image that cannot be read fails the request, for a vector has no place for an error.
 """
 
-import base64
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -30,6 +29,7 @@ from plumbline_serve.edge.compat.rewards import RETRY_AFTER_S
 from plumbline_serve.edge.parsing import read_as
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
+from plumbline_serve.edge.rest.replies import base64_of
 from plumbline_serve.messages import EmbedReply, EmbedRequest, ScorerEntry
 
 _UNPROCESSABLE, _BAD_REQUEST, _NOT_FOUND = 422, 400, 404
@@ -177,7 +177,7 @@ def _document(
     def written(vector: NDArray[np.float32]) -> Any:
         if body.encoding_format == "float":
             return vector.tolist()
-        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+        return base64_of(vector)
 
     data = [{"object": "embedding", "index": i, "embedding": written(each)} for i, each in enumerate(vectors)]
     usage = {"prompt_tokens": 0, "total_tokens": 0, "num_images": num_images}

@@ -122,7 +122,7 @@ def embed_document(reply: EmbedReply, encoding: Literal["float", "base64"]) -> D
         reply: What the service replied.
         encoding: How the caller wants vectors.
     """
-    write = _base64 if encoding == "base64" else _numbers
+    write = base64_of if encoding == "base64" else _numbers
     vectors = [_failed(each) if isinstance(each, PlumblineError) else write(each) for each in reply.vectors]
     document = _members(reply, encoding=encoding, vectors=vectors, timing_ms=_members(reply.timing_ms))
     return {"model": document.pop("encoder")} | document
@@ -213,7 +213,12 @@ def _fields(message: type) -> tuple[Sequence[str], Mapping[str, Any]]:
     return required, {name: default for name, default in defaults.items() if default is not MISSING}
 
 
-def _base64(vector: NDArray[np.float32]) -> str:
+def base64_of(vector: NDArray[np.float32]) -> str:
+    """A vector as little-endian float32 in base64.
+
+    Args:
+        vector: `[D]`.
+    """
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()
 
 
