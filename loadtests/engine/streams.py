@@ -19,7 +19,7 @@ import numpy as np
 from loadtests.scorers.interleaved import add_out, report
 from loadtests.scorers.product import write_clip
 from plumbline_models.backends.openvino.conversion import convert
-from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino
+from plumbline_models.backends.openvino.runtime import cpu_capabilities, open_core
 from plumbline_models.networks.clip.graph import clip_image_graph
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
 
@@ -51,7 +51,7 @@ def open_side(core: Any, model: Any, num_streams: int) -> Callable[[np.ndarray],
 
 def measure(folder: Path, num_rounds: int) -> dict[str, Any]:
     """Seconds of one stream over those of two, by size of batch."""
-    core = import_openvino().Core()
+    core = open_core()
     spec = ClipSpec.of(ClipSection(arch=ARCH, checkpoint=write_clip(ARCH, folder)))
     model = convert(core, clip_image_graph(spec), scratch=folder).model
     one, two = (open_side(core, model, num_streams) for num_streams in (1, 2))

@@ -29,6 +29,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.schema import LoggingConfig
 
 from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.signal_stack import use_roomy_signal_stack
 from plumbline_serve.app import APP_NAME, grpc_options
 from plumbline_serve.config_source import ConfigSource
 from plumbline_serve.deployments.lean_node import lean_nodes
@@ -82,7 +83,8 @@ def running(settings: Settings, source: ConfigSource, place: Place, report: Repo
     log_as_the_command_does()
     _start_ray(settings, place.agent_ports)
     relay_lines(place.log_format)
-    _on_signal(_leave)  # again: Ray has installed a handler of its own
+    use_roomy_signal_stack()  # again, as below: Ray has set one of its own
+    _on_signal(_leave)  # Ray has installed a handler
     report(Stage.STARTED)
     try:
         found = ray.cluster_resources()  # type: ignore[no-untyped-call]

@@ -5,7 +5,8 @@ it, reaches this process alone: Ray's processes would end by it before anything 
 leave when they end becomes a child of this process, and is ended by its id. Every wait here has an end: for a child
 that was told to stop, for one that cannot do its work any more, and for what either left.
 
-Signals are bytes on a pipe that one loop reads. Their handlers do nothing, so none can interrupt another halfway.
+Signals are bytes on a pipe that one loop reads. Their handlers do nothing, so none can interrupt another halfway, and
+run on a stack that holds all that may come at once.
 """
 
 import ctypes
@@ -21,6 +22,7 @@ from enum import IntEnum
 from types import FrameType
 from typing import NoReturn, Protocol, TypeAlias
 
+from plumbline_models.core.signal_stack import use_roomy_signal_stack
 from plumbline_serve.processes import descendants, send
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ def supervise(service: Callable[[Report], int], watch: Watch, *, stop_timeout_s:
         Its exit status; 0 where it was told to stop before it was ready; 1 if it was ended by a signal or by force.
     """
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    use_roomy_signal_stack()
     sys.stdout.flush()
     sys.stderr.flush()
     reports, told = os.pipe()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from plumbline_models.core.errors import BackendUnavailableError
+from plumbline_models.core.signal_stack import kept_signal_stack
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +39,15 @@ def import_openvino() -> Any:
 
 @cache
 def open_core() -> Any:
-    """The `openvino.Core` of this process: each loads its own CPU device, and tries out what it computes.
+    """The `openvino.Core` of this process, its CPU device loaded; one, for each loads a device of its own.
 
     Raises:
         BackendUnavailableError: OpenVINO is not installed, or does not load here.
     """
-    return import_openvino().Core()
+    core = import_openvino().Core()
+    with kept_signal_stack():
+        core.get_property("CPU", "FULL_DEVICE_NAME")
+    return core
 
 
 def _import() -> Any:

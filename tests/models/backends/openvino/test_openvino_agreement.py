@@ -10,7 +10,7 @@ import pytest
 
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.backends.openvino.backend import OpenVinoBackend
-from plumbline_models.backends.openvino.runtime import import_openvino
+from plumbline_models.backends.openvino.runtime import import_openvino, open_core
 from plumbline_models.backends.store.engine_store import EngineStore
 from plumbline_models.backends.store.key import EngineKey
 from plumbline_models.backends.store.manifest import read_facts, seal
@@ -28,7 +28,7 @@ class SpoilingCore:
     """
 
     def __init__(self, num_right: int = 0) -> None:
-        self._core = import_openvino().Core()
+        self._core = open_core()
         self._num_right = num_right
 
     def __getattr__(self, name: str) -> Any:

@@ -11,7 +11,7 @@ import pytest
 
 from plumbline_models.backends import Backend, Tuning, open_backend
 from plumbline_models.backends.openvino.conversion import convert
-from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino
+from plumbline_models.backends.openvino.runtime import cpu_capabilities, open_core
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.engines import Engine
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
@@ -118,7 +118,7 @@ def test_the_engine_says_what_it_is(image_engine: Engine, openvino_backend: Back
 def test_a_graph_is_the_same_through_a_folder_and_through_memory(
     tmp_path: Path, lift_engine: Engine, is_writable: bool
 ) -> None:
-    core = import_openvino().Core()
+    core = open_core()
     scratch = tmp_path if is_writable else tmp_path / "missing"
     compiled = core.compile_model(
         convert(core, LIFT_GRAPH, scratch=scratch).model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
@@ -138,7 +138,7 @@ def test_a_gpu_is_not_for_this_backend(engine_dir: Path) -> None:
         open_backend("openvino", precision="auto", tuning=Tuning(engine_dir, device="cuda"))
 
 
-HAS_BF16 = "BF16" in cpu_capabilities(import_openvino().Core())
+HAS_BF16 = "BF16" in cpu_capabilities(open_core())
 
 
 @pytest.mark.skipif(HAS_BF16, reason="this CPU computes in bf16")

@@ -20,7 +20,7 @@ from torch import nn
 from plumbline_models.backends import Backend, Tuning, open_backend, open_compiler
 from plumbline_models.backends.openvino.backend import OpenVinoBackend
 from plumbline_models.backends.openvino.int8 import MIN_COSINE, measure_loss
-from plumbline_models.backends.openvino.runtime import import_openvino, saturates_in_int8
+from plumbline_models.backends.openvino.runtime import open_core, saturates_in_int8
 from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.engines import Engine
 from plumbline_models.core.errors import ConfigError, EngineError
@@ -183,11 +183,11 @@ from pathlib import Path
 import numpy as np
 from tests.models.backends.openvino.test_openvino_int8 import TOWER, open_int8
 from plumbline_models.backends import open_backend
-from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino, saturates_in_int8
+from plumbline_models.backends.openvino.runtime import cpu_capabilities, open_core, saturates_in_int8
 from plumbline_models.core.errors import ConfigError
 
 folder, images, shipped = map(Path, sys.argv[1:])
-core = import_openvino().Core()
+core = open_core()
 said = {"saturates": saturates_in_int8(core), "has_bf16": "BF16" in cpu_capabilities(core), "refused": ""}
 engine = open_int8(folder, calibration_dir=images).compile(TOWER)
 np.save(folder / "rows.npy", engine.run({"pixels": np.load(folder / "pixels.npy")})["rows"])
@@ -204,7 +204,7 @@ def test_a_cpu_without_vnni_gets_an_engine_that_does_not_overflow(
     tmp_path: Path, shipped: Path, images: Path, image_engine: Engine, draw_images: Callable[[int], Batch]
 ) -> None:
     """OpenVINO's kernels heed the variable, so that the instructions of a smaller CPU can be had on any."""
-    batch, has_vnni = draw_images(8), not saturates_in_int8(import_openvino().Core())
+    batch, has_vnni = draw_images(8), not saturates_in_int8(open_core())
     np.save(tmp_path / "pixels.npy", batch["pixels"])
     ran = subprocess.run(
         [sys.executable, "-c", WITHOUT_VNNI, tmp_path, images, shipped],

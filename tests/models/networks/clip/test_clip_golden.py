@@ -8,7 +8,7 @@ import pytest
 
 from loadtests.goldens.clips import GoldenClip, golden_image
 from plumbline_models.backends import Tuning, open_backend
-from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino
+from plumbline_models.backends.openvino.runtime import cpu_capabilities, open_core
 from plumbline_models.core.engines import Backend
 from plumbline_models.core.protocols import BuildContext, Encoding
 from plumbline_models.networks.encoder_registry import EncoderRegistry
@@ -24,7 +24,7 @@ BF16_ENTRY = 4e-3  # of an embedding; measured 1.7e-3
 LEAST_BF16 = 0.9998  # cosine of an embedding with its golden one; measured 0.99993
 CONTROL = "<end_of_text>"  # the official program takes it for the control token, we for plain text
 NUM_SLOW_CASES = 8  # a CPU without bf16 takes a second a text
-HAS_BF16 = "BF16" in cpu_capabilities(import_openvino().Core())
+HAS_BF16 = "BF16" in cpu_capabilities(open_core())
 
 
 def open_clipscore(clip: GoldenClip, backend: Backend, *, with_template: bool = False) -> ClipScore:
