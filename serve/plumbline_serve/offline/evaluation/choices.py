@@ -22,6 +22,8 @@ from plumbline_serve.offline.evaluation.cases import (
 from plumbline_serve.offline.evaluation.correlations import ALIGNMENT, PERCENT
 from plumbline_serve.offline.evaluation.metrics import pair_accuracies, uninverted
 
+_HPSV2 = "tgxs002/HPSv2"
+
 
 class Winoground:
     """400 pairs of images and of captions with the same words."""
@@ -65,10 +67,10 @@ class Hpdv2:
     title = "HPDv2 test, arXiv:2306.09341"
     scorers = ("pickscore", "hpsv2", "imagereward", "hpsv3", "aesthetic", "clipscore", "vqascore")
     published: Mapping[tuple[str, str], Sequence[Published]] = {
-        ("pickscore", "pairs in order"): (Published(79.2, "imscore"),),
-        ("hpsv2", "pairs in order"): (Published(83.3, "v2.1, imscore"),),
-        ("imagereward", "pairs in order"): (Published(74.0, "imscore"),),
-        ("aesthetic", "pairs in order"): (Published(73.6, "imscore"),),
+        ("pickscore", "pairs in order"): (Published(79.8, _HPSV2), Published(79.2, "imscore")),
+        ("hpsv2", "pairs in order"): (Published(83.3, f"v2.0, {_HPSV2}"), Published(84.1, f"v2.1, {_HPSV2}")),
+        ("imagereward", "pairs in order"): (Published(74.0, _HPSV2),),
+        ("aesthetic", "pairs in order"): (Published(76.8, _HPSV2), Published(73.6, "imscore")),
         ("clipscore", "pairs in order"): (Published(62.6, "imscore"),),
     }
 
@@ -80,7 +82,7 @@ class Hpdv2:
         try:
             for each in read_json(path):
                 ranks = [float(rank) for rank in each["rank"]]
-                numbers = [rows.add(images / Path(name).name, str(each["prompt"])) for name in each["image_path"]]
+                numbers = [rows.add(images / name, str(each["prompt"])) for name in each["image_path"]]
                 items.append(list(zip(numbers, ranks, strict=True)))
         except (KeyError, TypeError, ValueError) as error:
             raise misfit(path, error) from error

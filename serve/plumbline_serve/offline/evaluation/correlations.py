@@ -170,11 +170,12 @@ class Flickr8kExpert:
     }
 
     def read(self, folder: Path | None) -> Cases:
-        """As `Suite.read`: `flickr8k.json` with paths of images seen from its folder."""
-        path = find(folder, "flickr8k.json")
+        """As `Suite.read`: `flickr8k.json` with paths of images seen from its folder, or the corpus that it is of."""
+        path = find(folder, "flickr8k.json", "ExpertAnnotations.txt")
         rated = _Rated()
         try:
-            for item in read_json(path).values():
+            judged = _corpus(path, folder) if path.suffix == ".txt" else read_json(path)
+            for item in judged.values():
                 references = [" ".join(each.split()) for each in item["ground_truth"]]
                 for judgement in item["human_judgement"]:
                     rating = float(judgement["rating"])
@@ -184,3 +185,38 @@ class Flickr8kExpert:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise misfit(path, error) from error
         return Cases(rated.rows.rows, rated.captions)
+
+
+def _corpus(path: Path, folder: Path | None) -> dict[str, dict[str, Any]]:
+    """What CLIPScore's program writes to `flickr8k.json`, from the corpus: captions of the image itself are left out.
+
+    Args:
+        path: `ExpertAnnotations.txt`: image, caption's id and three ratings in each line.
+        folder: Where captions and images are.
+    """
+    captions = dict(_tabbed(find(folder, "Flickr8k.token.txt"), 2))
+    references: dict[str, list[str]] = {}
+    for caption_id, caption in captions.items():
+        references.setdefault(caption_id.partition("#")[0], []).append(caption)
+    images = find(folder, "Flicker8k_Dataset", "Flickr8k_Dataset")
+    judged: dict[str, dict[str, Any]] = {}
+    for image, caption_id, *ratings in _tabbed(path, 5):
+        caption = captions[caption_id]
+        if caption not in references[image]:
+            item = judged.setdefault(
+                image, {"image_path": images / image, "ground_truth": references[image], "human_judgement": []}
+            )
+            item["human_judgement"] += [{"caption": caption, "rating": rating} for rating in ratings]
+    return judged
+
+
+def _tabbed(path: Path, num_fields: int) -> list[list[str]]:
+    """Fields of each line.
+
+    Raises:
+        ValueError: A line has another number of them, or is not UTF-8.
+    """
+    lines = [line.strip().split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if wrong := [line for line in lines if len(line) != num_fields]:
+        raise ValueError(f"a line of {len(wrong[0])} fields, not {num_fields}")
+    return lines

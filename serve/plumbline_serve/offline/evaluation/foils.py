@@ -110,9 +110,10 @@ class NocapsFoil:
         try:
             for each in read_json(path):
                 image = images / each["image_path"]
-                foils.add(image, each["foil"], each["replacement"][1])
+                before, after = each["replacement"]
+                foils.add(image, each["foil"], None if after == before else after)
                 foils.add(image, each["baseline"], None)
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise misfit(path, error) from error
         return Cases(foils.rows.rows, foils.judge)
 

@@ -115,6 +115,9 @@ def test_nocaps_foil(tmp_path: Path) -> None:
         ("x.jpg", "a tower."): answer(-0.1, [("a", 0.1), ("tower", -0.1)]),
     }
     assert figures("nocaps-foil", tmp_path, "fclipscore", answers) == {"LA": (1.0, 1), "AP": (0.5, 2)}
+    same = {**entry, "foil": "a tree. ", "replacement": ["tree", "tree"]}
+    write(tmp_path / "nocaps-val-foil.json", [{**entry, "replacement": ["tree", "tower"]}, same])
+    assert figures("nocaps-foil", tmp_path, "fclipscore", answers)["LA"] == (1.0, 1)  # what is no change is no foil
 
 
 def test_koniq(tmp_path: Path) -> None:
@@ -138,10 +141,31 @@ def test_flickr8k_counts_every_rating(tmp_path: Path) -> None:
     assert (value, num) == (pytest.approx(100 * 2 * 2 / (9 / 2)), 3)  # 2 pairs in order, 3 rows, 2 different scores
 
 
+def test_flickr8k_is_read_from_its_corpus_too(tmp_path: Path) -> None:
+    captions = ("x.jpg#0\ta  big dog .", "x.jpg#1\ta dog .", "y.jpg#0\ta cat .")
+    write(tmp_path / "Flickr8k_text" / "Flickr8k.token.txt", "\n".join(captions))
+    ratings = ("x.jpg\ty.jpg#0\t1\t1\t2", "x.jpg\tx.jpg#1\t4\t4\t4", "y.jpg\tx.jpg#0\t1\t2\t1")
+    write(tmp_path / "Flickr8k_text" / "ExpertAnnotations.txt", "\n".join(ratings) + "\n")
+    images = tmp_path / "Flicker8k_Dataset"
+    images.mkdir()
+    rows = suite_of("flickr8k-expert").read(tmp_path).rows
+    assert [(row.image, row.text) for row in rows[::3]] == [
+        (images / "x.jpg", "a cat ."),
+        (images / "y.jpg", "a big dog ."),
+    ]
+    assert len(rows) == 6  # a caption of the image itself is a reference, and is not judged
+    assert rows[0].references == ("a big dog .", "a dog .")
+    write(tmp_path / "Flickr8k_text" / "ExpertAnnotations.txt", "x.jpg\ty.jpg#0\t1\n")
+    with pytest.raises(InvalidFieldError, match="3 fields, not 5"):
+        suite_of("flickr8k-expert").read(tmp_path)
+
+
 def test_hpdv2(tmp_path: Path) -> None:
     items = [{"prompt": "a fox", "image_path": ["a.jpg", "sub/b.jpg", "c.jpg"], "rank": [2, 1, 3]}]
     write(tmp_path / "test.json", items)
     (tmp_path / "test").mkdir()
+    images = [row.image for row in suite_of("hpdv2").read(tmp_path).rows]
+    assert images == [tmp_path / "test" / name for name in ("a.jpg", "sub/b.jpg", "c.jpg")]
     answers = {("a.jpg", "a fox"): answer(0.5), ("b.jpg", "a fox"): answer(0.1), ("c.jpg", "a fox"): answer(0.3)}
     assert figures("hpdv2", tmp_path, "pickscore", answers)["pairs in order"] == (pytest.approx(100 / 3), 1)
 
