@@ -11,18 +11,21 @@ import orjson
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from plumbline_models.core.errors import InvalidFieldError, PlumblineError
+from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError
+from plumbline_serve.edge.problems import INTERNAL_STATUS
 from plumbline_serve.free_memory import trimmer
 from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.outputs import Output
 from plumbline_serve.offline.progress import Meter
 from plumbline_serve.offline.readers import Reader
-from plumbline_serve.offline.runners.chunks import Document, Runner, Scored
+from plumbline_serve.offline.runners.chunks import CHUNK_ROWS, Document, Runner, Scored
 from plumbline_serve.offline.shards import FACTS_KEY, RUN_FILE, ShardFolder, shards_of, write_line, written
 
 SHARD_ROWS = 4096
 SHARD_AFTER_S = 60.0
 """Seconds after which a shard is written although it is not full: what a run that is killed has to do again."""
+MAX_BROKEN_ROWS = 3 * CHUNK_ROWS
+"""Rows in a row that the engines fail on before a run ends: three requests, as three batches are of a service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ def run(job: Job, reader: Reader, runner: Runner, meter: Callable[[int | None, i
 
     Raises:
         InvalidFieldError: The shards that are there have scores of other weights or conventions, or of other rows.
+        EngineError: The engines failed on rows in a row.
     """
     facts = runner.facts.model_copy(update={"images": job.images})
     shards = ShardFolder(job.output.parts, facts, dict(reader.types()))
@@ -105,7 +109,7 @@ def run(job: Job, reader: Reader, runner: Runner, meter: Callable[[int | None, i
         _check_facts(found[-1].path, runner.facts)
         _check_last(shards, reader, start)
     with meter(reader.count(), start) as shown:
-        _write_shards(job, shards, runner.score_from(reader, start), shown)
+        _write_shards(job, shards, while_engines_run(runner.score_from(reader, start)), shown)
     outcome = outcome_of(job.output.parts)
     job.output.join(shards)
     return outcome
@@ -152,6 +156,42 @@ def _write_shards(job: Job, shards: ShardFolder, results: Iterator[Scored], mete
         raise
     if held:
         shards.write(held)
+
+
+def while_engines_run(results: Iterator[Scored]) -> Iterator[Scored]:
+    """The same results; rows that the engines failed on wait for one that shows that they run.
+
+    So that a run that ends here has not written them as failed, and `--resume` scores them. What is wrong with a row
+    itself says nothing of the engines.
+
+    Args:
+        results: In order.
+
+    Raises:
+        EngineError: There are too many of them in a row.
+    """
+    held: list[Scored] = []
+    num_broken = 0
+    for scored in results:
+        held.append(scored)
+        num_broken += _is_broken(scored.result)
+        if num_broken >= MAX_BROKEN_ROWS:
+            raise EngineError(
+                f"The engines failed on every row from {held[0].row.number} to {scored.row.number}, and the run ends; "
+                "what they said is above. The rows before are kept: --resume goes on with them."
+            )
+        runs = scored.result["status"] == "ok" and not _is_broken(scored.result)
+        if runs or not num_broken or len(held) - num_broken >= MAX_BROKEN_ROWS:
+            yield from held
+            held, num_broken = [], 0
+    yield from held
+
+
+def _is_broken(result: Document) -> bool:
+    """Whether the engines failed on a row, or one of them did."""
+    if result["status"] != "ok":
+        return bool(result["error"]["status"] == INTERNAL_STATUS)
+    return any(score.get("error", {}).get("status") == INTERNAL_STATUS for score in result["scores"].values())
 
 
 def has_failed(scored: Scored) -> bool:

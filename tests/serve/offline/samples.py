@@ -11,12 +11,12 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plumbline_models.core.errors import ImageUndecodableError, PlumblineError
+from plumbline_models.core.errors import EngineError, ImageUndecodableError, PlumblineError
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.offline.facts import RunFacts, ScorerFacts
 from plumbline_serve.offline.readers import Reader
 from plumbline_serve.offline.rows import Row
-from plumbline_serve.offline.runners.chunks import ChunkBounds, Document, Scored, joined, readable
+from plumbline_serve.offline.runners.chunks import ChunkBounds, Document, Scored, failure, joined, readable
 from tests.services import encoded, picture
 
 FACTS = RunFacts(
@@ -28,10 +28,16 @@ FACTS = RunFacts(
 
 
 class SizeRunner:
-    """Scores an image file by its bytes, and a text by its length; `unlucky` has no match, `crash` ends the run."""
+    """Scores an image file by its bytes, and a text by its length; `unlucky` has no match, `crash` ends the run.
 
-    def __init__(self, facts: RunFacts = FACTS) -> None:
+    Args:
+        facts: What it says of itself.
+        broken_from: The first row that the engines fail on, as on all that follow; None: none.
+    """
+
+    def __init__(self, facts: RunFacts = FACTS, broken_from: int | None = None) -> None:
         self.facts = facts
+        self.broken_from = broken_from
         self.num_scored = 0
 
     def __enter__(self) -> Self:
@@ -50,6 +56,8 @@ class SizeRunner:
         self.num_scored += 1
         if row.text == "crash":
             raise PlumblineError("The engines are gone.")
+        if self.broken_from is not None and row.number >= self.broken_from:
+            return failure(row, EngineError("The encoder failed on this input."))
         if not isinstance(row.image, bytes):
             return {"id": "", "status": "error", "error": problem(ImageUndecodableError("There is no image."))}
         scores: Document = {"size": {"value": float(len(row.image))}}

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from plumbline_models.core.errors import InvalidFieldError, PlumblineError
-from plumbline_serve.offline.batch import Job, Outcome, run
+from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError
+from plumbline_serve.offline.batch import MAX_BROKEN_ROWS, Job, Outcome, run
 from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.outputs import Output, open_scored
 from plumbline_serve.offline.progress import LineMeter, Meter
 from plumbline_serve.offline.readers import Reader, open_input
-from plumbline_serve.offline.rows import RowReading
+from plumbline_serve.offline.rows import Row, RowReading
+from plumbline_serve.offline.runners.chunks import Document
 from plumbline_serve.offline.shards import shards_of
 from tests.programs import program_environment
 from tests.serve.offline.samples import FACTS, SizeRunner
@@ -93,6 +94,40 @@ def test_a_run_that_ended_early_goes_on_where_it_was(source: Path, tmp_path: Pat
     go(source, tmp_path / "whole.parquet")
     assert list(open_scored(tmp_path / "out.parquet").lines()) == list(open_scored(tmp_path / "whole.parquet").lines())
     assert failed_numbers(tmp_path / "out.parquet") == failed_numbers(tmp_path / "whole.parquet")
+
+
+@pytest.fixture
+def long_source(tmp_path: Path) -> Path:
+    """As many rows as engines may fail on, and twelve before; every seventh has no image."""
+    (tmp_path / "one.png").write_bytes(b"x")
+    path = tmp_path / "long.jsonl"
+    names = ["one.png" if number % 7 else "none.png" for number in range(12 + 2 * MAX_BROKEN_ROWS)]
+    path.write_text("".join(f"{json.dumps({'image': name, 'text': 'a'})}\n" for name in names), encoding="utf-8")
+    return path
+
+
+def test_a_run_whose_engines_fail_on_every_row_ends_and_goes_on_with_others(long_source: Path, tmp_path: Path) -> None:
+    runner = SizeRunner(broken_from=12)
+    with pytest.raises(EngineError, match=r"every row from 12 to .*--resume"):
+        go(long_source, tmp_path / "out", runner)
+    assert runner.num_scored <= 12 + MAX_BROKEN_ROWS + 3  # a request's rows
+    assert shards_of(tmp_path / "out")[-1].end == 12  # no row stands as failed that only the engines failed on
+    whole = go(long_source, tmp_path / "out", resumes=True)
+    go(long_source, tmp_path / "whole")
+    assert whole.num_rows == 12 + 2 * MAX_BROKEN_ROWS
+    assert list(open_scored(tmp_path / "out").lines()) == list(open_scored(tmp_path / "whole").lines())
+    assert failed_numbers(tmp_path / "out") == failed_numbers(tmp_path / "whole")
+
+
+def test_engines_that_fail_on_some_rows_do_not_end_a_run(long_source: Path, tmp_path: Path) -> None:
+    class Weak(SizeRunner):
+        def _result(self, row: Row) -> Document:
+            self.broken_from = 0 if row.number % 100 else None
+            return super()._result(row)
+
+    outcome = go(long_source, tmp_path / "out", Weak())
+    assert outcome.num_rows == 12 + 2 * MAX_BROKEN_ROWS
+    assert numbers(tmp_path / "out") == [100, 200, 300]
 
 
 def test_shards_are_written_now_and_then_though_they_are_not_full(source: Path, tmp_path: Path) -> None:
