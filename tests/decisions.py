@@ -1,17 +1,26 @@
 """What the small services of tests say about decisions: thresholds are kept in memory, and the largest image wins."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 
 from plumbline_models.core.errors import BoundToOtherError, ImageUndecodableError, PlumblineError, UnknownArtefactError
 from plumbline_serve.decision_messages import BoundTo, Calibration, CalibrationRequest, ClassifierEntry, GroupThreshold
 from plumbline_serve.drift_messages import DriftEntry, DriftReply, ReferenceEntry, ReferenceRequest, StatisticShift
-from plumbline_serve.messages import ClassifierRequest, EncodedImage, SelectReply, SelectRequest, Timing
+from plumbline_serve.messages import (
+    ClassifierRequest,
+    EncodedImage,
+    ScorerEntry,
+    SelectReply,
+    SelectRequest,
+    Timing,
+)
 from plumbline_serve.request_context import ANYONE, Caller
 
 THIRD = 1 / 3  # has no short decimal form
 
 
-class SmallDecisions:
+class SmallDecisions(ABC):
     """Answers by simple rules."""
 
     def __init__(self) -> None:
@@ -93,6 +102,13 @@ class SmallDecisions:
 
     async def classifiers(self) -> Sequence[ClassifierEntry]:
         return list(self.learnt.values())
+
+    async def named_scorers(self) -> Sequence[ScorerEntry]:
+        loaded = await self.scorers()
+        return [*loaded, *(replace(loaded[0], id=f"classifier:{name}") for name in self.learnt)]
+
+    @abstractmethod
+    async def scorers(self) -> Sequence[ScorerEntry]: ...
 
     async def delete_classifier(self, name: str) -> None:
         if self.learnt.pop(name, None) is None:

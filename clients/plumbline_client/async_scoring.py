@@ -122,7 +122,7 @@ class AsyncScoring(ABC):
         return request.read(None if request.is_empty else await self._send(request.scored, options))
 
     async def scorers(self, **options: Unpack[CallOptions]) -> tuple[ScorerEntry, ...]:
-        """List the loaded scorers."""
+        """List the scorers: those that are loaded, then the classifiers that the service keeps."""
         return (await self._send(requests.ListScorersRequest(), options)).scorers
 
     async def models(self, **options: Unpack[CallOptions]) -> tuple[EncoderEntry, ...]:

@@ -396,7 +396,7 @@ class EncoderEntry(ReplyModel):
 
 
 class ScorersReply(ReplyModel):
-    """The loaded scorers."""
+    """The scorers."""
 
     scorers: tuple[ScorerEntry, ...]
 

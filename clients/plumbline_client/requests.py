@@ -286,7 +286,7 @@ class EmbedRequest(Request[EmbedReply]):
 
 
 class ListScorersRequest(Request[ScorersReply]):
-    """List the loaded scorers."""
+    """List the scorers: those that are loaded, then the classifiers that the service keeps."""
 
     method = "GET"
     path = "/v1/scorers"

@@ -189,7 +189,7 @@ class SyncScoring(ABC):
         return request.read(None if request.is_empty else self._send(request.scored, options))
 
     def scorers(self, **options: Unpack[CallOptions]) -> tuple[ScorerEntry, ...]:
-        """List the loaded scorers."""
+        """List the scorers: those that are loaded, then the classifiers that the service keeps."""
         return self._send(requests.ListScorersRequest(), options).scorers
 
     def models(self, **options: Unpack[CallOptions]) -> tuple[EncoderEntry, ...]:

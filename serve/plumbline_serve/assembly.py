@@ -267,7 +267,8 @@ def assemble(
 
     store, snapshots = Store(settings.store), gather or alone
     bindings = Bindings.of(settings.images)
-    references = References(store, bindings)
+    classifiers = Classifiers(store, bindings)
+    references = References(store, bindings, classifiers)
 
     async def fitting() -> Mapping[str, Reference]:
         return (await references.fitting(service.pipeline))[0]
@@ -284,7 +285,7 @@ def assemble(
         compute,
         exposition=scrape,
         calibrations=Calibrations(store, bindings),
-        classifiers=Classifiers(store, bindings),
+        classifiers=classifiers,
         references=references,
         guards=Guards(store, bindings),
         monitor=monitor,

@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from plumbline_models.decisions.conformal import Direction
 from plumbline_serve.request_context import Priority
+
+CLASSIFIER_PREFIX: Final = "classifier:"
+"""Before the name of a classifier, where scorers are named."""
 
 
 @dataclass(frozen=True, slots=True)

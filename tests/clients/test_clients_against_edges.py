@@ -399,7 +399,7 @@ def test_what_is_no_set_is_not_sent(members) -> None:
         members()
 
 
-async def test_filter_rank_embed_and_the_lists_are_understood(ask) -> None:
+async def test_filter_rank_embed_and_the_lists_are_understood(ask, running) -> None:
     light, heavy = Image.data(b"\x01"), Image.data(b"\xff")
     verdicts = await ask("filter", [Item(light), Item(heavy)], [Threshold("weight", min=1)])
     assert [result.is_accepted for result in verdicts.results] == [False, True]
@@ -415,6 +415,11 @@ async def test_filter_rank_embed_and_the_lists_are_understood(ask) -> None:
     (scorer,) = await ask("scorers")
     assert (scorer.id, scorer.low, scorer.high, scorer.needs_text) == ("weight", 0.0, None, False)
     assert scorer.needs == ("image",)
+    running.service.learnt["mine"] = None
+    try:
+        assert [each.id for each in await ask("scorers")] == ["weight", "classifier:mine"]
+    finally:
+        running.service.learnt.clear()
     (encoder,) = await ask("models")
     assert (encoder.key, encoder.notes) == ("counting", {"note": "n"})
     assert await ask("ready", change={"api_key": None}) is True

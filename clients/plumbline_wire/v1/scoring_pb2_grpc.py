@@ -117,7 +117,7 @@ class ScoringServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListScorers(self, request, context):
-        """Lists the loaded scorers: GET /v1/scorers.
+        """Lists the scorers, those that are loaded and then the classifiers that are kept: GET /v1/scorers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

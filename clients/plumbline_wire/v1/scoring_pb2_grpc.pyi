@@ -65,7 +65,7 @@ class ScoringStub:
     Embed: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.EmbedRequest, _scoring_pb2.EmbedReply]
     """Makes unit-norm vectors of images or texts: POST /v1/embed."""
     ListScorers: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.ListScorersRequest, _scoring_pb2.ListScorersReply]
-    """Lists the loaded scorers: GET /v1/scorers."""
+    """Lists the scorers, those that are loaded and then the classifiers that are kept: GET /v1/scorers."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.ListModelsRequest, _scoring_pb2.ListModelsReply]
     """Lists the loaded encoders: GET /v1/models."""
     ScoreStream: _grpc.StreamStreamMultiCallable[_scoring_pb2.ScoreStreamRequest, _scoring_pb2.ScoreStreamReply]
@@ -91,7 +91,7 @@ class ScoringAsyncStub(ScoringStub):
     Embed: _aio.UnaryUnaryMultiCallable[_scoring_pb2.EmbedRequest, _scoring_pb2.EmbedReply]  # type: ignore[assignment]
     """Makes unit-norm vectors of images or texts: POST /v1/embed."""
     ListScorers: _aio.UnaryUnaryMultiCallable[_scoring_pb2.ListScorersRequest, _scoring_pb2.ListScorersReply]  # type: ignore[assignment]
-    """Lists the loaded scorers: GET /v1/scorers."""
+    """Lists the scorers, those that are loaded and then the classifiers that are kept: GET /v1/scorers."""
     ListModels: _aio.UnaryUnaryMultiCallable[_scoring_pb2.ListModelsRequest, _scoring_pb2.ListModelsReply]  # type: ignore[assignment]
     """Lists the loaded encoders: GET /v1/models."""
     ScoreStream: _aio.StreamStreamMultiCallable[_scoring_pb2.ScoreStreamRequest, _scoring_pb2.ScoreStreamReply]  # type: ignore[assignment]
@@ -150,7 +150,7 @@ class ScoringServicer(metaclass=_abc_1.ABCMeta):
         request: _scoring_pb2.ListScorersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scoring_pb2.ListScorersReply, _abc.Awaitable[_scoring_pb2.ListScorersReply]]:
-        """Lists the loaded scorers: GET /v1/scorers."""
+        """Lists the scorers, those that are loaded and then the classifiers that are kept: GET /v1/scorers."""
 
     @_abc_1.abstractmethod
     def ListModels(

@@ -86,7 +86,7 @@ async def _readiness(service: CoreService, _: Any) -> rest_replies.Document:
 
 
 async def _scorers(service: CoreService, _: Any) -> rest_replies.Document:
-    return rest_replies.scorers_document(await service.scorers())
+    return rest_replies.scorers_document(await service.named_scorers())
 
 
 async def _encoders(service: CoreService, _: Any) -> rest_replies.Document:

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from plumbline_serve.decision_messages import CLASSIFIER_PREFIX
+
 VERSION = 1
 
 
@@ -67,14 +69,19 @@ class Described:
     encoders: Iterable[Any]
     """With `key` and `sha256`."""
     names: Iterable[str] | None = field(default=None)
-    """Of the scorers that run; None: all."""
+    """Of the scorers that run; None: all that are loaded, and no classifiers."""
 
     def facts(self) -> RunFacts:
         """What is kept of them."""
         digests = {encoder.key: encoder.sha256 for encoder in self.encoders}
         wanted = None if self.names is None else set(self.names)
-        found = {each.id: _facts(each, digests) for each in self.scorers if wanted is None or each.id in wanted}
+        ran = (each for each in self.scorers if (_is_loaded(each.id) if wanted is None else each.id in wanted))
+        found = {each.id: _facts(each, digests) for each in ran}
         return RunFacts(scorers=found)
+
+
+def _is_loaded(scorer: str) -> bool:
+    return not scorer.startswith(CLASSIFIER_PREFIX)
 
 
 def _facts(entry: Entry, digests: Mapping[str, str]) -> ScorerFacts:

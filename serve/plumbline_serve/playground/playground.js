@@ -54,7 +54,7 @@ async function call(path, options) {
 
 function scorerLine(scorer) {
   const box = element("input", { type: "checkbox", name: "scorer", value: scorer.id });
-  box.checked = true;
+  box.checked = !scorer.id.startsWith("classifier:"); // those of others are not asked unless they are chosen
   return element("label", {}, box, element("span", {}, scorer.id, " ", element("small", { text: scorer.summary })));
 }
 

@@ -1,23 +1,31 @@
 """Few-shot classifiers: made from a request's images, kept by name, and scorers from then on."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, cast
 
 import numpy as np
 from cachetools import LRUCache
 
-from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownArtefactError
+from plumbline_models.core.errors import (
+    InvalidFieldError,
+    PlumblineError,
+    RequestError,
+    StoreUnavailableError,
+    UnknownArtefactError,
+)
 from plumbline_models.core.protocols import Encoder, Scorer
 from plumbline_models.decisions.gaussian_discriminant import LEAST_SHOTS
 from plumbline_serve.concurrency import together
-from plumbline_serve.decision_messages import BoundTo, ClassifierEntry
-from plumbline_serve.messages import ClassifierRequest, ImageSource
+from plumbline_serve.decision_messages import CLASSIFIER_PREFIX, BoundTo, ClassifierEntry
+from plumbline_serve.messages import ClassifierRequest, ImageSource, ScorerEntry
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.binding import Bindings
 from plumbline_serve.requests.embedding import towers
-from plumbline_serve.requests.few_shot import PREFIX, FewShotScorer, Learnt, Matrix, unit
+from plumbline_serve.requests.few_shot import FewShotScorer, Learnt, Matrix, conventions_of, info_of, unit
+from plumbline_serve.requests.listing import scorer_entry
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.store import Artefact, Store
 
@@ -80,21 +88,40 @@ class Classifiers:
         """Forget the one of a name; raises as `Store.delete` does."""
         await self._store.delete("classifier", name)
 
-    async def beside(self, pipeline: Pipeline, request: Any) -> Pipeline:
-        """A pipeline with the classifiers that a request names, beside the scorers that are loaded.
+    async def scorers(self, pipeline: Pipeline) -> list[ScorerEntry]:
+        """Those that what is loaded can use, as scorers, by name; none where the store cannot be read.
 
         Args:
             pipeline: Of the process.
-            request: Of any kind.
+        """
+        try:
+            kept = await self._store.all_of("classifier") if self._store.may_hold_any else []
+        except StoreUnavailableError:  # it stands in the log, and what is loaded scores without a store
+            return []
+        infos, found = await pipeline.infos(), list[ScorerEntry]()
+        for artefact in kept:
+            classes = artefact.document["classes"]
+            with suppress(RequestError):  # of other weights: who names it is told so
+                encoder = await self._encoder_of(pipeline, artefact)
+                about, conventions = info_of(artefact.name, classes), conventions_of(classes, _created(artefact))
+                found.append(scorer_entry(about, [encoder.key], conventions, infos))
+        return found
+
+    async def beside(self, pipeline: Pipeline, named: Iterable[str]) -> Pipeline:
+        """A pipeline with the classifiers among scorers that are named, beside the scorers that are loaded.
+
+        Args:
+            pipeline: Of the process.
+            named: Scorers.
 
         Returns:
-            The same one where it names none; a name that is not kept is left to the checks of scorers.
+            The same one where there are none; a name that is not kept is left to the checks of scorers.
 
         Raises:
             BoundToOtherError: A classifier was made with another encoder, or with other weights of it.
         """
-        names = dict.fromkeys(name for name in _scorers_named(request) if name.startswith(PREFIX))
-        found = [await self._scorer(pipeline, name.removeprefix(PREFIX)) for name in names]
+        names = dict.fromkeys(name for name in named if name.startswith(CLASSIFIER_PREFIX))
+        found = [await self._scorer(pipeline, name.removeprefix(CLASSIFIER_PREFIX)) for name in names]
         # mypy: a scorer's info is its class's, but for these
         known = {each.info.name: cast("Scorer", each) for each in found if each is not None}
         return pipeline.beside(known) if known else pipeline
@@ -104,13 +131,27 @@ class Classifiers:
             artefact = await self._store.get("classifier", name)
         except UnknownArtefactError:
             return None
-        encoder = _encoder(pipeline, artefact)
-        artefact.check_bound_to(await self._bindings.of_encoder(pipeline, encoder))
+        encoder = await self._encoder_of(pipeline, artefact)
         key = (name, artefact.created)
         learnt = self._read.get(key) or Learnt.from_document(artefact.document)
         self._read[key] = learnt
         cost = _reader(pipeline, encoder).relative_cost
         return FewShotScorer(name, learnt, encoder, made=_created(artefact), relative_cost=cost)
+
+    async def _encoder_of(self, pipeline: Pipeline, artefact: Artefact) -> Encoder:
+        """The encoder that it was made with; raises as `beside` does."""
+        encoder = _encoder(pipeline, artefact)
+        artefact.check_bound_to(await self._bindings.of_encoder(pipeline, encoder))
+        return encoder
+
+
+def scorers_named(request: Any) -> Iterator[str]:
+    """The names of scorers in a request of any kind."""
+    yield from getattr(request, "scorers", None) or ()
+    yield from (each.scorer for each in getattr(request, "policy", ()))
+    yield from (term.scorer for each in getattr(request, "combine", {}).values() for term in each.terms)
+    if (named := getattr(request, "scorer", None)) is not None:
+        yield named
 
 
 def _check(pipeline: Pipeline, request: ClassifierRequest) -> None:
@@ -154,15 +195,6 @@ def _encoder(pipeline: Pipeline, artefact: Artefact) -> Encoder:
     """The encoder that a classifier was made with; another where it is not loaded, which is refused by its name."""
     known = {each.image.key: each.image for each in pipeline.scorers.values() if each.image is not None}
     return known.get(artefact.bound_to.scorer) or towers(pipeline, None)[0]
-
-
-def _scorers_named(request: Any) -> Iterator[str]:
-    """The names of scorers in a request of any kind."""
-    yield from getattr(request, "scorers", None) or ()
-    yield from (each.scorer for each in getattr(request, "policy", ()))
-    yield from (term.scorer for each in getattr(request, "combine", {}).values() for term in each.terms)
-    if (named := getattr(request, "scorer", None)) is not None:
-        yield named
 
 
 def _created(artefact: Artefact) -> str:

@@ -13,6 +13,7 @@ from plumbline_serve.messages import (
     GuardOptions,
     ItemFailure,
     ItemResult,
+    ScorerEntry,
     ScoreReply,
 )
 from plumbline_serve.request_context import ANYONE, Caller
@@ -50,6 +51,10 @@ class DecisionService(ABC):
     async def classifiers(self) -> Sequence[ClassifierEntry]:
         """As `Service.classifiers`."""
         return await self._classifiers.entries()
+
+    async def named_scorers(self) -> Sequence[ScorerEntry]:
+        """As `Service.named_scorers`."""
+        return [*await self.scorers(), *await self._classifiers.scorers(self.pipeline)]
 
     async def delete_classifier(self, name: str) -> None:
         """As `Service.delete_classifier`."""
@@ -90,6 +95,10 @@ class DecisionService(ABC):
             return replace(result, guards=replace(result.guards, calibration_stale=is_stale))
 
         return replace(reply, results=[told(result) for result in reply.results])
+
+    @abstractmethod
+    async def scorers(self) -> Sequence[ScorerEntry]:
+        """As `Service.scorers`."""
 
     @property
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from plumbline_models.core.errors import MissingImageError, PlumblineError
 from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Encoding, Score, ScorerInfo
 from plumbline_models.decisions.gaussian_discriminant import LOGIT_SCALE, Chosen, choose_mixing, discriminant
-
-PREFIX: Final = "classifier:"
-"""Before the name of a classifier, where scorers are named."""
+from plumbline_serve.decision_messages import CLASSIFIER_PREFIX
 
 Matrix = NDArray[np.float64]
 
@@ -83,19 +81,11 @@ class FewShotScorer:
     """
 
     def __init__(self, name: str, learnt: Learnt, image: Encoder, *, made: str, relative_cost: float) -> None:
-        self.info = ScorerInfo(
-            name=f"{PREFIX}{name}",
-            summary=f"Probability that the image is of the class {learnt.classes[0]}, learnt from a few images.",
-            needs=frozenset({"image"}),
-            low=0.0,
-            high=1.0,
-            higher_is_better=True,
-            source="arXiv:2402.04087",
-        )
+        self.info = info_of(name, learnt.classes)
         self.image: Encoder | None = image
         self.text: Encoder | None = None
         self.pair: Encoder | None = None
-        self.conventions: Mapping[str, str] = {"class": learnt.classes[0], "made": made}
+        self.conventions = conventions_of(learnt.classes, made)
         self.relative_cost = relative_cost
         self._learnt = learnt
 
@@ -125,6 +115,34 @@ class FewShotScorer:
         classes = self._learnt.classes
         each = {name: float(probability) for name, probability in zip(classes, found, strict=True)}
         return Score(each[classes[0]], {"class": classes[int(found.argmax())], "probabilities": each})
+
+
+def info_of(name: str, classes: Sequence[str]) -> ScorerInfo:
+    """What a classifier answers as a scorer.
+
+    Args:
+        name: Of the classifier.
+        classes: Its own; the value is the probability of the first.
+    """
+    return ScorerInfo(
+        name=f"{CLASSIFIER_PREFIX}{name}",
+        summary=f"Probability that the image is of the class {classes[0]}, learnt from a few images.",
+        needs=frozenset({"image"}),
+        low=0.0,
+        high=1.0,
+        higher_is_better=True,
+        source="arXiv:2402.04087",
+    )
+
+
+def conventions_of(classes: Sequence[str], made: str) -> Mapping[str, str]:
+    """How a classifier's value is made: what was calibrated on another of its name does not hold for it.
+
+    Args:
+        classes: Its own.
+        made: When.
+    """
+    return {"class": classes[0], "made": made}
 
 
 def unit(encoding: Encoding) -> Matrix:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
 from plumbline_models.core.protocols import Score, Scorer
+from plumbline_serve.decision_messages import CLASSIFIER_PREFIX
 from plumbline_serve.messages import Ranked, RankReply, RankRequest, ScoreOrError
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.combining import Judge, combinations
-from plumbline_serve.requests.few_shot import PREFIX
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.validation import Case
 
@@ -85,7 +85,7 @@ def _judge(pipeline: Pipeline, request: RankRequest, *, reads_text: bool) -> Jud
     judge = known.get(request.scorer or next(iter(known), ""))
     if judge is None:
         # A classifier may rank images for what the text says, as far as images show it.
-        is_learnt = (request.scorer or "").startswith(PREFIX) and len(request.texts) == 1
+        is_learnt = (request.scorer or "").startswith(CLASSIFIER_PREFIX) and len(request.texts) == 1
         return Judge.of(_scorer(pipeline, request.scorer, reads_text=reads_text and not is_learnt))
     for index, scorer in enumerate(judge.scorers):
         _check_needs(scorer, f"/combine/{judge.name}/terms/{index}/scorer")

@@ -2,14 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import get_args
 
 from plumbline_models.core.errors import DrainingError, NotReadyError, SupersededError
-from plumbline_models.core.licences import licence_class
-from plumbline_models.core.protocols import EncoderInfo, Need, Scorer
-from plumbline_models.weights.embedded import EMBEDDED
 from plumbline_serve.batching import Compute, GroupState
 from plumbline_serve.concurrency import Deadline
 from plumbline_serve.decision_messages import Calibration, CalibrationRequest
@@ -30,13 +26,14 @@ from plumbline_serve.messages import (
 )
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.calibrating import Calibrations
-from plumbline_serve.requests.classifying import Classifiers
+from plumbline_serve.requests.classifying import Classifiers, scorers_named
 from plumbline_serve.requests.core import Core, ReplyT, RequestT
 from plumbline_serve.requests.decision_service import DecisionService
 from plumbline_serve.requests.disclosure import Disclosure
 from plumbline_serve.requests.embedding import embed
 from plumbline_serve.requests.filtering import filter_items
 from plumbline_serve.requests.guarding import Guards
+from plumbline_serve.requests.listing import encoder_entry, loaded_entry
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.ranking import rank
 from plumbline_serve.requests.selecting import select
@@ -186,29 +183,12 @@ class CoreService(DecisionService):
     async def scorers(self) -> Sequence[ScorerEntry]:
         """As `Service.scorers`."""
         infos = {info.key: info for info in await self._core.compute.infos()}
-        return [_scorer_entry(scorer, infos) for scorer in self._core.pipeline.scorers.values()]
+        return [loaded_entry(scorer, infos) for scorer in self._core.pipeline.scorers.values()]
 
     async def encoders(self) -> Sequence[EncoderEntry]:
         """As `Service.encoders`."""
         scorers = self._core.pipeline.scorers.values()
-        return [
-            EncoderEntry(
-                key=info.key,
-                kind=info.kind,
-                arch=info.arch,
-                source=info.source,
-                licence=info.licence,
-                licence_class=licence_class(info.licence),
-                sha256=info.sha256,
-                dim=info.dim,
-                backend=info.backend,
-                precision=info.precision,
-                device=info.device,
-                notes={**info.notes, **_convention_notes(info.key, scorers)},
-                demo=info.source == EMBEDDED,
-            )
-            for info in await self._core.compute.infos()
-        ]
+        return [encoder_entry(info, scorers) for info in await self._core.compute.infos()]
 
     async def metrics(self) -> bytes:
         """As `Service.metrics`."""
@@ -223,7 +203,7 @@ class CoreService(DecisionService):
         self, pipeline: Pipeline, request: RequestT, how: Callable[[Pipeline, RequestT], Awaitable[ReplyT]]
     ) -> ReplyT:
         """Answer with the classifiers that the request names beside what is loaded."""
-        return await how(await self._classifiers.beside(pipeline, request), request)
+        return await how(await self._classifiers.beside(pipeline, scorers_named(request)), request)
 
     async def _answered(self, request: RequestT, how: Callable[[Pipeline, RequestT], Awaitable[ReplyT]]) -> ReplyT:
         """The reply. A request whose configuration's encoders went away meanwhile is made again under the next one."""
@@ -244,42 +224,3 @@ class CoreService(DecisionService):
                 raise reply
             left_s = deadline.remaining_s
             request = replace(request, timeout_ms=None if left_s is None else left_s * 1000)
-
-
-def _keys(scorer: Scorer) -> list[str]:
-    return [encoder.key for encoder in (scorer.image, scorer.text, scorer.pair) if encoder is not None]
-
-
-def _reader(scorer: Scorer) -> str:
-    """The last of the scorer's encoders, whose encodings no other scorer is likely to read."""
-    return next(reversed(_keys(scorer)), "")
-
-
-def _convention_notes(key: str, scorers: Iterable[Scorer]) -> Mapping[str, str]:
-    """The conventions of the scorers that read an encoder, as notes of it, such as `qualiclip.scale`."""
-    readers = [scorer for scorer in scorers if _reader(scorer) == key]
-    return {f"{each.info.name}.{name}": value for each in readers for name, value in each.conventions.items()}
-
-
-def _scorer_entry(scorer: Scorer, infos: Mapping[str, EncoderInfo]) -> ScorerEntry:
-    encoders = _keys(scorer)
-    used = [infos[key] for key in encoders if key in infos]
-    main = used[0] if used else None
-    lengths = [info.context_length for info in used if info.context_length is not None]
-    return ScorerEntry(
-        id=scorer.info.name,
-        summary=scorer.info.summary,
-        low=scorer.info.low,
-        high=scorer.info.high,
-        higher_is_better=scorer.info.higher_is_better,
-        needs_text="text" in scorer.info.needs,
-        needs=[need for need in get_args(Need) if need in scorer.info.needs],
-        encoders=encoders,
-        precision=", ".join(dict.fromkeys(info.precision for info in used)),
-        backend=main.backend if main else "",
-        paper=scorer.info.source,
-        licence=", ".join(dict.fromkeys(info.licence for info in used)),
-        conventions=scorer.conventions,
-        context_length=min(lengths, default=None),
-        demo=any(info.source == EMBEDDED for info in used),
-    )

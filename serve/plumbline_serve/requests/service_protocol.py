@@ -165,6 +165,13 @@ class Service(Protocol):
         """List the loaded scorers."""
         ...
 
+    async def named_scorers(self) -> Sequence[ScorerEntry]:
+        """List what a request may name as a scorer: those that are loaded, then the classifiers that are kept.
+
+        Classifiers of other weights than those that are loaded are left out, and all where the store cannot be read.
+        """
+        ...
+
     async def encoders(self) -> Sequence[EncoderEntry]:
         """List the loaded encoders."""
         ...

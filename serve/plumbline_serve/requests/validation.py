@@ -79,7 +79,7 @@ class Checks:
 
     def over(self, scorers: Mapping[str, Scorer]) -> "Checks":
         """The same limits over other scorers, by name."""
-        return Checks(self._limits, scorers)
+        return Checks(self._limits, scorers, allows_audits=self.allows_audits)
 
     def cases(self, items: Sequence[Item], images: Mapping[str, ImageSource]) -> list[Case]:
         """Look up every item's images and check its texts.

@@ -10,6 +10,7 @@ from plumbline_serve.drift import DriftMonitor, Reference
 from plumbline_serve.drift_messages import DriftReply, ReferenceEntry, ReferenceRequest
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.binding import Bindings
+from plumbline_serve.requests.classifying import Classifiers
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.store import Artefact, Store
 
@@ -20,11 +21,13 @@ class References:
     Args:
         store: Where.
         bindings: Say what they hold for.
+        classifiers: Scorers as well.
     """
 
-    def __init__(self, store: Store, bindings: Bindings) -> None:
+    def __init__(self, store: Store, bindings: Bindings, classifiers: Classifiers) -> None:
         self._store = store
         self._bindings = bindings
+        self._classifiers = classifiers
 
     async def make(
         self, pipeline: Pipeline, request: ReferenceRequest, monitor: DriftMonitor, caller: Caller = ANYONE
@@ -64,7 +67,7 @@ class References:
         await self._store.delete("reference", scorer)
 
     async def fitting(self, pipeline: Pipeline) -> tuple[Mapping[str, Reference], Mapping[str, PlumblineError]]:
-        """The references of what is loaded, by scorer, and why others cannot be used.
+        """The references of what is loaded and of classifiers over it, by scorer, and why others cannot be used.
 
         Args:
             pipeline: Of the process.
@@ -75,8 +78,9 @@ class References:
             return found, errors
         for artefact in await self._store.all_of("reference"):
             try:
-                scorer = pipeline.checks.scorer(artefact.name, "/scorer")
-                artefact.check_bound_to(await self._bindings.of_scorer(pipeline, scorer))
+                known = await self._classifiers.beside(pipeline, [artefact.name])
+                scorer = known.checks.scorer(artefact.name, "/scorer")
+                artefact.check_bound_to(await self._bindings.of_scorer(known, scorer))
             except RequestError as error:
                 errors[artefact.name] = error
             else:

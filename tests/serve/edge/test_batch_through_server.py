@@ -48,6 +48,17 @@ def test_what_is_too_many_for_the_service_is_sent_in_halves_and_learnt(edge) -> 
     assert {len(request.items) for request in edge.service.received} == {8}
 
 
+def test_what_is_kept_of_a_run_has_classifiers_only_where_they_are_named(edge) -> None:
+    edge.service.learnt["logo"] = None
+    try:
+        with ServerRunner(Server(edge.target)) as runner:
+            assert runner.facts.scorers.keys() == {"sum"}
+        with ServerRunner(Server(edge.target), ["classifier:logo"]) as runner:
+            assert runner.facts.scorers.keys() == {"classifier:logo"}
+    finally:
+        del edge.service.learnt["logo"]
+
+
 def test_a_row_that_is_refused_alone_fails_alone(edge) -> None:
     large = Row(0, "large.png", image=bytes(3 * 2**19), text="x")
     first, second = scored(edge, [large, Row(1, "b.png", image=b"\x03", text="x")])

@@ -73,6 +73,9 @@ async def test_a_classifier_scores_and_is_forgotten(http):
     value = scored["results"][0]["scores"]["classifier:noise"]
     assert value["value"] == value["probabilities"]["yes"]
     assert [each["name"] for each in (await http.get("/v1/classifiers")).json()["classifiers"]] == ["noise"]
+    listed = (await http.get("/v1/scorers")).json()["scorers"]
+    assert [each["id"] for each in listed] == ["clipscore", "qualiclip", "classifier:noise"]
+    assert (listed[2]["needs"], listed[2]["low"], listed[2]["high"]) == (["image"], 0.0, 1.0)
     assert 'plumbline_items_total{outcome="ok",scorer="classifier"} 1.0' in (await http.get("/metrics")).text
     assert (await http.delete("/v1/classifiers/noise")).status_code == 200
     gone = await http.post("/v1/score", json={"items": [{"image": image(99)}], "scorers": ["classifier:noise"]})

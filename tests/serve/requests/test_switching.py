@@ -49,7 +49,7 @@ def service_over(pipeline: Pipeline) -> CoreService:
         exposition=no_metrics,
         calibrations=Calibrations(*KEPT),
         classifiers=Classifiers(*KEPT),
-        references=References(*KEPT),
+        references=References(*KEPT, Classifiers(*KEPT)),
         guards=Guards(*KEPT),
         monitor=DriftMonitor(nothing, nothing_counted, window_s=60.0),
     )

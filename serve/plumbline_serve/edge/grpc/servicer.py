@@ -169,7 +169,7 @@ class GrpcEdge:
         return await self._answer(EMBED, request, context)
 
     async def list_scorers(self, request: pb.ListScorersRequest, context: CallContext) -> pb.ListScorersReply:
-        """List the loaded scorers.
+        """List the scorers: those that are loaded, then the classifiers that are kept.
 
         Args:
             request: Empty.
@@ -179,7 +179,7 @@ class GrpcEdge:
 
         async def answer(call: GrpcCall) -> pb.ListScorersReply:
             del call
-            return grpc_replies.scorers_reply(await self._service.scorers())
+            return grpc_replies.scorers_reply(await self._service.named_scorers())
 
         return await self._interceptor.run(
             f"{SCORING_SERVICE}/ListScorers", context, answer, failed=pb.ListScorersReply()

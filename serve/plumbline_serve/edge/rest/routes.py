@@ -84,8 +84,8 @@ class Routes:
             return await self._measured(request, message)
 
     async def scorers(self) -> Response:
-        """List the loaded scorers."""
-        return json_of(rest_replies.scorers_document(await self._service.scorers()))
+        """List the scorers: those that are loaded, then the classifiers that are kept."""
+        return json_of(rest_replies.scorers_document(await self._service.named_scorers()))
 
     async def models(self) -> Response:
         """List the loaded encoders."""

@@ -244,5 +244,9 @@ EmbedReply = schema_of(
     vectors=list[list[float] | str | Failed],
     **REPLY,
 )
-ScorersReply = create_model("ScorersReply", __doc__="Every loaded scorer.", scorers=(_list(ScorerEntry), ...))
+ScorersReply = create_model(
+    "ScorersReply",
+    __doc__="Every loaded scorer, then the classifiers that are kept and fit what is loaded.",
+    scorers=(_list(ScorerEntry), ...),
+)
 ModelsReply = create_model("ModelsReply", __doc__="Every loaded encoder.", models=(_list(EncoderEntry), ...))
