@@ -21,7 +21,7 @@ from plumbline_models.scorers import build_each, build_scorers
 from plumbline_serve.batching import Batcher, BatchLimits, Compute, LocalCompute
 from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.cpu_pools import CpuPools
-from plumbline_serve.drift import DriftMonitor, LiveWindows, Reference, Slices
+from plumbline_serve.drift import DriftMonitor, KeptCounts, LiveWindows, Reference, Slices
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.free_memory import FreeMemory
@@ -243,22 +243,25 @@ def assemble(
     compute: Compute,
     instruments: Instruments,
     gather: Callable[[], Awaitable[Sequence[Snapshot]]] | None = None,
+    keeps_counts: bool = False,
 ) -> Assembly:
     """The service over encoders that run wherever `compute` runs them.
 
     Args:
         gather: What each process of the whole application counts; default: this process alone.
+        keeps_counts: Whether what is counted for drift goes into the store, and outlives the process.
     """
     bytes_in_flight = BytesInFlight(settings.limits, instruments, free_memory=FreeMemory())
     pools = CpuPools.of(num_decoders=settings.replicas.decode_threads or num_cpus())
+    windows = LiveWindows(settings.drift.window_s)
     tools = SessionTools(
         pools=pools,
         decoder=ImageDecoder(_policy(settings), max_decode_s=settings.limits.max_decode_s),
         fetcher=_fetcher(settings, bytes_in_flight),
-        windows=LiveWindows(settings.drift.window_s),
+        windows=windows,
         **_tools_over(settings, scorers, compute, pools, instruments),
     )
-    instruments.windows = tools.windows
+    instruments.windows = windows
     checks = Checks(settings.limits, scorers, allows_audits=settings.edge.audits)
     pipeline = Pipeline(scorers, checks, tools=tools, observer=instruments)
 
@@ -273,13 +276,15 @@ def assemble(
     async def fitting() -> Mapping[str, Reference]:
         return (await references.fitting(service.pipeline))[0]
 
-    async def slices() -> Sequence[Slices]:
-        return [each.slices for each in await snapshots()]
+    async def slices() -> Mapping[str, Slices]:
+        return {each.process: each.slices for each in await snapshots()}
 
     async def scrape() -> bytes:
         return exposition(await snapshots())
 
-    monitor = DriftMonitor(fitting, slices, window_s=settings.drift.window_s, on_look=instruments.drifts)
+    window_s = settings.drift.window_s
+    kept = KeptCounts(store, windows, process=instruments.name, window_s=window_s) if keeps_counts else None
+    monitor = DriftMonitor(fitting, slices, window_s=window_s, kept=kept, on_look=instruments.drifts)
     service = CoreService(
         pipeline,
         compute,

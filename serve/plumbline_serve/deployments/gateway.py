@@ -125,8 +125,10 @@ class Gateway(_Rpcs, _InferenceRpcs):
         else:
             self._follower = GroupFollower(generation, groups, instruments)
             scorers, compute = self._follower.scorers, self._follower.compute
-        assembly = assemble(settings, scorers, compute=compute, instruments=instruments, gather=self._gather)
-        self._service = assembly.service
+        assembly = assemble(
+            settings, scorers, compute=compute, instruments=instruments, gather=self._gather, keeps_counts=True
+        )
+        self._service, self._monitor = assembly.service, assembly.monitor
         self._bytes = assembly.bytes_in_flight
         shared: dict[str, Any] = {"bytes_in_flight": self._bytes, "access": self._access}
         self._grpc = GrpcEdge(self._service, settings, self._observer, **shared)
@@ -139,7 +141,7 @@ class Gateway(_Rpcs, _InferenceRpcs):
             await self._follower.start(assembly, self._ask_others)
         instruments.loaded(await self._service.scorers(), await compute.infos())
         self._service.is_loaded = True
-        self._watching = asyncio.create_task(assembly.monitor.watch(), name="watch drift")
+        self._watching = asyncio.create_task(self._monitor.watch(), name="watch drift")
 
     def __serve_build_asgi_app__(self) -> WithoutRequestId:
         """Called by Ray once the constructor has returned."""
@@ -171,6 +173,7 @@ class Gateway(_Rpcs, _InferenceRpcs):
         num_left = await self._service.drain(self._settings.replicas.drain_timeout_s)
         if num_left:
             log.warning("%d requests were still under way when draining ended", num_left)
+        await self._monitor.flush()
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.flush)
         return num_left

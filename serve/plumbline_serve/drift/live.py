@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from plumbline_models.images.image_statistics import ImageStatistics
@@ -23,9 +23,10 @@ class LiveWindows:
 
     def __init__(self, window_s: float, clock: Callable[[], float] = time.time) -> None:
         self._slice_s = window_s / NUM_SLICES
-        self._clock = clock
+        self.clock = clock
         self._lock = threading.Lock()
         self._slices: Slices = {}
+        self._changed: set[tuple[int, str]] = set()
 
     def scored(self, scorer: str, value: float, image: ImageStatistics | None) -> None:
         """Count one score.
@@ -36,7 +37,9 @@ class LiveWindows:
             image: What the image is like, where that is known.
         """
         with self._lock:
-            window = self._now().setdefault(scorer, Window())
+            number = self._now()
+            self._changed.add((number, scorer))
+            window = self._slices[number].setdefault(scorer, Window())
             window.scores[binned(value)] += 1
             if image is not None:
                 for name in STATISTICS:
@@ -48,14 +51,46 @@ class LiveWindows:
             self._now()
             return merged([self._slices])
 
+    def changed(self, scorers: Collection[str], most: int) -> list[tuple[int, str]]:
+        """Slices of scorers that grew since they were asked for here, the oldest first.
+
+        Args:
+            scorers: Whose slices; those of others stay.
+            most: To give.
+        """
+        with self._lock:
+            self._now()
+            found = sorted(key for key in self._changed if key[1] in scorers)[:most]
+            self._changed.difference_update(found)
+            return found
+
+    def unkept(self, keys: Iterable[tuple[int, str]]) -> None:
+        """Have slices count as grown: nobody has got them."""
+        with self._lock:
+            self._changed.update(keys)
+
+    def copy(self, number: int, scorer: str) -> Window:
+        """One slice as it is now.
+
+        Args:
+            number: Of the slice.
+            scorer: Its name.
+        """
+        found = Window()
+        with self._lock:
+            found.add(self._slices.get(number, {}).get(scorer, Window()))
+        return found
+
     @property
     def number(self) -> int:
         """Of the slice that grows now."""
-        return int(self._clock() // self._slice_s)
+        return int(self.clock() // self._slice_s)
 
-    def _now(self) -> dict[str, Window]:
+    def _now(self) -> int:
+        """The number of the slice that grows now, which is there."""
         number = self.number
         if number not in self._slices:
             self._slices = {old: each for old, each in self._slices.items() if number - NUM_SLICES < old < number}
             self._slices[number] = {}
-        return self._slices[number]
+            self._changed = {key for key in self._changed if key[0] in self._slices}
+        return number

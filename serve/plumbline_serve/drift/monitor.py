@@ -3,42 +3,42 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 from plumbline_models.core.errors import CapacityError
 from plumbline_models.decisions.drift import e_step
 from plumbline_serve.drift.comparing import compare, p_value
+from plumbline_serve.drift.kept import KeptCounts, References
 from plumbline_serve.drift.live import NUM_SLICES
 from plumbline_serve.drift.references import Reference
 from plumbline_serve.drift.windows import Slices, Window, merged, windows_of
 from plumbline_serve.drift_messages import DriftEntry
+from plumbline_serve.store import Bet
 
 log = logging.getLogger(__name__)
 LOOK_PERIOD_S: Final = 10.0
-
-References: TypeAlias = Mapping[str, Reference]
-"""By scorer."""
+"""What a gateway counts within it is lost where the gateway dies."""
 
 
-@dataclass(slots=True)
-class _Bet:
-    """The e-value of one scorer against one reference."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The e-value of one scorer against one reference, as this process knows it."""
 
     reference: Reference
-    e_value: float = 1.0
-    last: int | None = None
-    """The newest slice that went into it; None: the oldest that is there begins it."""
+    bet: Bet
 
 
 class DriftMonitor:
-    """Which scorers drift. Its e-values begin with the process and with each new reference.
+    """Which scorers drift. Its e-values begin with each new reference; without `kept`, with the process too.
 
     Args:
         references: Those that fit what is loaded, as they are now.
-        gather: What each process has counted.
+        gather: What each process that is here has counted, by its name.
         window_s: Of all slices together.
+        kept: Counts and e-values that outlive processes; None: there are none.
         on_look: Told the entries of each look.
         clock: Seconds since the epoch.
     """
@@ -46,18 +46,20 @@ class DriftMonitor:
     def __init__(
         self,
         references: Callable[[], Awaitable[References]],
-        gather: Callable[[], Awaitable[Sequence[Slices]]],
+        gather: Callable[[], Awaitable[Mapping[str, Slices]]],
         *,
         window_s: float,
+        kept: KeptCounts | None = None,
         on_look: Callable[[Mapping[str, DriftEntry]], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._references = references
         self._gather = gather
         self._slice_s = window_s / NUM_SLICES
+        self._kept = kept
         self._on_look = on_look
         self._clock = clock
-        self._bets: dict[str, _Bet] = {}
+        self._known: dict[str, _Known] = {}
         self.entries: Mapping[str, DriftEntry] = {}
         """By scorer; those that have a reference, as of the last look."""
 
@@ -67,8 +69,8 @@ class DriftMonitor:
         return entry is not None and entry.severity != "none"
 
     async def slices(self) -> Slices:
-        """What all processes have counted, as one."""
-        return merged(await self._gather())
+        """What all processes have counted, as one; raises as `look` does."""
+        return await self._slices(await self._references())
 
     async def look(self) -> Mapping[str, DriftEntry]:
         """See how things are now.
@@ -77,39 +79,80 @@ class DriftMonitor:
             As `entries` from now on.
 
         Raises:
-            StoreUnavailableError: The references cannot be read.
+            StoreUnavailableError: The references, or the counts of processes that have gone, cannot be read.
         """
         references = await self._references()
-        slices = await self.slices() if references else {}
-        self._bets = {scorer: self._bet(scorer, each) for scorer, each in references.items()}
-        self.entries = {scorer: self._entry(scorer, slices) for scorer in sorted(references)}
+        slices = await self._slices(references) if references else {}
+        kept = await self._kept.bets(references) if self._kept is not None and references else {}
+        windows = {scorer: self._windows(slices, scorer, each) for scorer, each in references.items()}
+        bets = {
+            scorer: self._bet(each, self._begun(scorer, each, kept.get(scorer)), windows[scorer])
+            for scorer, each in references.items()
+        }
+        grown = {scorer: bet for scorer, bet in bets.items() if bet.until_s > kept.get(scorer, Bet()).until_s}
+        if self._kept is not None and grown:
+            bets |= await self._kept.bet(references, grown)
+        self._known = {scorer: _Known(each, bets[scorer]) for scorer, each in references.items()}
+        self.entries = {
+            scorer: compare(references[scorer], _whole(windows[scorer].values()), bets[scorer].e_value)
+            for scorer in sorted(references)
+        }
         if self._on_look is not None:
             self._on_look(self.entries)
         return self.entries
 
+    async def flush(self) -> None:
+        """Keep what this process has counted of scorers that have a reference; a store that fails is logged."""
+        if self._kept is not None:
+            with suppress(CapacityError):  # the store is away, and says so in the log
+                if references := await self._references():
+                    await self._kept.flush(references)
+
     async def watch(self) -> None:
-        """Look every few seconds, until it is cancelled."""
+        """Flush and look every few seconds, until it is cancelled."""
         while True:
-            await asyncio.sleep(LOOK_PERIOD_S)
+            began_s = time.monotonic()
             try:
+                await self.flush()
                 await self.look()
             except CapacityError:
-                continue  # the store is away, and says so in the log
+                pass  # as above
             except Exception:
                 log.exception("looking for drift failed")
+            await asyncio.sleep(max(0.0, began_s + LOOK_PERIOD_S - time.monotonic()))
 
-    def _bet(self, scorer: str, reference: Reference) -> _Bet:
-        bet = self._bets.get(scorer)
-        return bet if bet is not None and bet.reference == reference else _Bet(reference)
+    async def _slices(self, references: References) -> Slices:
+        counted = await self._gather()
+        gone: Slices = {}
+        if self._kept is not None and references:
+            gone = await self._kept.of_others(references, without=counted.keys())
+        return merged([*counted.values(), gone])
 
-    def _entry(self, scorer: str, slices: Slices) -> DriftEntry:
-        bet, window = self._bets[scorer], Window()
-        growing, since_s = int(self._clock() // self._slice_s), bet.reference.since_s
-        for number, part in windows_of(slices, scorer):
-            if since_s is not None and number * self._slice_s < since_s:
-                continue  # some of it is in the reference
-            window.add(part)
-            if number < growing and (bet.last is None or number > bet.last):
-                bet.last, found = number, p_value(bet.reference, part)
-                bet.e_value = bet.e_value if found is None else e_step(bet.e_value, 1.0 - found)
-        return compare(bet.reference, window, bet.e_value)
+    def _begun(self, scorer: str, reference: Reference, kept: Bet | None) -> Bet:
+        """The e-value so far: that which is kept, unless this process has bet on more and could not keep it."""
+        known = self._known.get(scorer)
+        own = known.bet if known is not None and known.reference == reference else Bet()
+        return kept if kept is not None and kept.until_s >= own.until_s else own
+
+    def _windows(self, slices: Slices, scorer: str, reference: Reference) -> Mapping[int, Window]:
+        """The slices of a scorer, the oldest first, but for those of which some is in the reference."""
+        since_s = reference.since_s or 0.0
+        return {number: part for number, part in windows_of(slices, scorer) if number * self._slice_s >= since_s}
+
+    def _bet(self, reference: Reference, bet: Bet, windows: Mapping[int, Window]) -> Bet:
+        """The e-value, once the slices that are over have gone into it."""
+        growing = int(self._clock() // self._slice_s)
+        for number, part in windows.items():
+            if number >= growing or number * self._slice_s < bet.until_s:
+                continue
+            found = p_value(reference, part)
+            e_value = bet.e_value if found is None else e_step(bet.e_value, 1.0 - found)
+            bet = Bet(e_value, (number + 1) * self._slice_s)
+        return bet
+
+
+def _whole(windows: Iterable[Window]) -> Window:
+    found = Window()
+    for window in windows:
+        found.add(window)
+    return found

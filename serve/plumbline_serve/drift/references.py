@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from plumbline_models.decisions.drift import LEAST_NUMBERS, check_values, quantile_edges
 from plumbline_models.decisions.fields import invalid
 from plumbline_serve.drift.windows import Counts, Slices, Window, binned, entropies, spread, whole
+from plumbline_serve.store import Artefact
 
 _LEAST_BINS: Final = 2
 
@@ -51,6 +52,10 @@ class Reference:
     """As `entropies` has it; None where the scores are no probabilities."""
     since_s: float | None = None
     """Seconds since the epoch: what was counted before then went into it; None: it comes from elsewhere."""
+    source: str = ""
+    """Digest of the binding of its scores: what is counted of others is held against others."""
+    made_ms: int = 0
+    """When it was kept, in milliseconds since the epoch: tells it from those of its scorer before and after."""
 
     @classmethod
     def of_values(cls, values: Sequence[float], *, are_probabilities: bool) -> Self:
@@ -107,6 +112,12 @@ class Reference:
             "entropy": None if self.entropy is None else list(self.entropy),
             "since_s": self.since_s,
         }
+
+    @classmethod
+    def of_artefact(cls, artefact: Artefact) -> Self:
+        """One that is kept."""
+        found = cls.from_document(artefact.document)
+        return replace(found, source=artefact.bound_to.digest, made_ms=artefact.created_ms)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:

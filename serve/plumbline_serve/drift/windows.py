@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from plumbline_models.decisions.drift import entropy
 
@@ -53,6 +53,18 @@ class Window:
     def num_scores(self) -> int:
         """How many were given."""
         return self.scores.total()
+
+    def document(self) -> dict[str, Any]:
+        """As JSON, to be kept."""
+        return {
+            "scores": _columns(self.scores),
+            "images": {name: _columns(counts) for name, counts in self.images.items()},
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """As `document` wrote it."""
+        return cls(_counts(document["scores"]), {name: _counts(each) for name, each in document["images"].items()})
 
 
 Slice: TypeAlias = dict[str, Window]
@@ -119,3 +131,12 @@ def entropies(counts: Mapping[float, int]) -> tuple[float, float, int]:
     each = [(entropy([min(1.0, max(0.0, value))]), num) for value, num in sorted(counts.items())]
     total = math.fsum(num * found for found, num in each)
     return total, math.fsum(num * found * found for found, num in each), sum(num for _, num in each)
+
+
+def _columns(counts: Counts) -> list[list[float]]:
+    return [list(counts.keys()), list(counts.values())]
+
+
+def _counts(columns: Sequence[Sequence[float]]) -> Counts:
+    bins, nums = columns
+    return Counter({value: int(num) for value, num in zip(bins, nums, strict=True)})

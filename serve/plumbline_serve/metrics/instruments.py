@@ -117,7 +117,8 @@ class Instruments:
     def __init__(self, process: str = "gateway") -> None:
         self._registry = _Registry()
         self._registry.register(ProcessMetrics(process))
-        self._process, self._numbers = uuid.uuid4().hex, itertools.count()
+        self.name, self._numbers = uuid.uuid4().hex, itertools.count()
+        """Of the process: no two ever have one."""
         self._edge, self._compute = _EdgeMetrics(self._registry), _ComputeMetrics(self._registry)
         self._drift = DriftMetrics(self._registry)
         self.windows: LiveWindows | None = None
@@ -138,7 +139,7 @@ class Instruments:
     def snapshot(self) -> Snapshot:
         """All values at this moment."""
         slices = {} if self.windows is None else self.windows.slices()
-        return Snapshot(self._process, next(self._numbers), read_registry(self._registry), slices)
+        return Snapshot(self.name, next(self._numbers), read_registry(self._registry), slices)
 
     def drifts(self, entries: Mapping[str, DriftEntry]) -> None:
         """Scorers beside their references, as they are now; by scorer."""

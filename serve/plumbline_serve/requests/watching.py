@@ -84,7 +84,7 @@ class References:
             except RequestError as error:
                 errors[artefact.name] = error
             else:
-                found[artefact.name] = Reference.from_document(artefact.document)
+                found[artefact.name] = Reference.of_artefact(artefact)
         return found, errors
 
     async def report(self, pipeline: Pipeline, monitor: DriftMonitor) -> DriftReply:

@@ -1,9 +1,12 @@
 """What the store keeps: documents by kind and name, each bound to the scorer that it was made with."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
+
+import orjson
 
 from plumbline_models.core.errors import BoundToOtherError
 
@@ -26,6 +29,11 @@ class Binding:
     conventions: Mapping[str, str]
     """How the value is made, by setting."""
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of it, in hexadecimal."""
+        return hashlib.sha256(orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
@@ -39,6 +47,11 @@ class Artefact:
     """JSON-ready; callers leave it as it is."""
     created: datetime = field(default_factory=_now)
     """In UTC, to the millisecond."""
+
+    @property
+    def created_ms(self) -> int:
+        """When it was made, in milliseconds since the epoch."""
+        return round(self.created.timestamp() * 1000)
 
     def check_bound_to(self, now: Binding) -> None:
         """Refuse to be used with what it was not made with.

@@ -59,7 +59,7 @@ class Database:
         Raises:
             StoreUnavailableError: The store cannot be read.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             if connection is None:
                 return 0, {}
             revision = connection.execute(sa.select(REVISION.c.value)).scalar_one()
@@ -68,7 +68,7 @@ class Database:
 
     def revision(self) -> int:
         """The store's revision alone; raises as `index` does."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return 0 if connection is None else connection.execute(sa.select(REVISION.c.value)).scalar_one()
 
     def load(self, keys: Sequence[Key]) -> list[tuple[int, Artefact]]:
@@ -77,7 +77,7 @@ class Database:
         Args:
             keys: Which.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             if connection is None:
                 return []
             is_wanted = sa.tuple_(ARTEFACTS.c.kind, ARTEFACTS.c.name).in_(keys)
@@ -94,7 +94,7 @@ class Database:
             StoreUnavailableError: The store cannot be written.
             TooManyArtefactsError: There are as many.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             revision = _grow(connection)
             connection.execute(sa.delete(ARTEFACTS).where(_is(artefact.kind, artefact.name)))
             others = sa.select(sa.func.count()).where(ARTEFACTS.c.kind == artefact.kind)
@@ -114,7 +114,7 @@ class Database:
         Returns:
             Whether it was there.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             _grow(connection)
             return connection.execute(sa.delete(ARTEFACTS).where(_is(kind, name))).rowcount > 0
 
@@ -124,8 +124,8 @@ class Database:
             self._opened.dispose()
 
     @contextmanager
-    def _reading(self) -> Iterator[sa.Connection | None]:
-        """A transaction on the newest schema; None where nothing was ever written."""
+    def reading(self) -> Iterator[sa.Connection | None]:
+        """A transaction on the newest schema; None where nothing was ever written; raises as `index` does."""
         with _failures("The store cannot be read now."):
             if not self._prepare(writes=False):
                 yield None
@@ -134,8 +134,8 @@ class Database:
                 yield connection
 
     @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """A transaction on the newest schema, in which nobody else writes."""
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction on the newest schema, in SQLite the only one that writes; raises as `put` does."""
         with _failures("The store cannot be written now."):
             self._prepare(writes=True)
             with self._engine.execution_options(**{_WRITES: True}).begin() as connection:
@@ -263,7 +263,7 @@ def _row(artefact: Artefact, revision: int) -> dict[str, Any]:
         "kind": artefact.kind,
         "name": artefact.name,
         "revision": revision,
-        "created_ms": round(artefact.created.timestamp() * 1000),
+        "created_ms": artefact.created_ms,
         "bound_to": orjson.dumps(asdict(artefact.bound_to)).decode(),
         "document": orjson.dumps(artefact.document).decode(),
     }

@@ -116,6 +116,24 @@ class Store:
         if not await self._change(lambda database: database.delete(kind, name)):
             raise UnknownArtefactError(f"There is no {kind} {name[:64]!r} here.")
 
+    async def run(self, function: "Callable[[Database], T]") -> T:
+        """Do what blocks on a thread, of which there are few: one that hangs holds nobody else up.
+
+        Args:
+            function: Given the database.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await self._free.acquire()
+                done: Future[T] = Future()
+                threading.Thread(target=self._work, args=(function, done, loop), name="store", daemon=True).start()
+                return await asyncio.wrap_future(done)
+        except TimeoutError as error:
+            raise StoreUnavailableError(
+                "The store does not answer.", retry_after_s=RETRY_AFTER_S, cause="timeout"
+            ) from error
+
     def close(self) -> None:
         """Close the database; what is under way may fail."""
         if self._look is not None:
@@ -129,7 +147,7 @@ class Store:
         kept = {key: self._kept[key] for key in keys if key in self._index and key in self._kept}
         found = {key: artefact for key, (revision, artefact, _) in kept.items() if revision == self._index[key]}
         if missing := [key for key in keys if key in self._index and key not in found]:
-            for revision, artefact in await self._call(lambda database: database.load(missing)):
+            for revision, artefact in await self.run(lambda database: database.load(missing)):
                 key = (artefact.kind, artefact.name)
                 found[key] = artefact
                 self._kept[key] = (revision, artefact, _num_bytes(artefact))
@@ -147,7 +165,7 @@ class Store:
     async def _look_now(self) -> None:
         num_changes, known = self._num_changes, self._revision
         try:
-            found = await self._call(partial(_index, known=known))
+            found = await self.run(partial(_index, known=known))
         except StoreUnavailableError as error:
             if self._failure is None:
                 log.warning("the store cannot be read: %s", error.facts.get("cause"))
@@ -163,27 +181,13 @@ class Store:
 
     async def _change(self, function: "Callable[[Database], T]") -> T:
         try:
-            return await self._call(function)
+            return await self.run(function)
         except StoreUnavailableError as error:
             log.warning("the store cannot be written: %s", error.facts.get("cause"))
             raise
         finally:
             self._num_changes += 1
             self._looked_at_s = float("-inf")
-
-    async def _call(self, function: "Callable[[Database], T]") -> T:
-        """Do what blocks on a thread, of which there are few: one that hangs holds nobody else up."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                await self._free.acquire()
-                done: Future[T] = Future()
-                threading.Thread(target=self._work, args=(function, done, loop), name="store", daemon=True).start()
-                return await asyncio.wrap_future(done)
-        except TimeoutError as error:
-            raise StoreUnavailableError(
-                "The store does not answer.", retry_after_s=RETRY_AFTER_S, cause="timeout"
-            ) from error
 
     def _work(self, function: "Callable[[Database], T]", done: "Future[T]", loop: asyncio.AbstractEventLoop) -> None:
         try:

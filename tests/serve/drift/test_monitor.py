@@ -1,6 +1,6 @@
 """The monitor: it bets once per slice, forgets with its reference, and leaves out what made it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -27,8 +27,8 @@ class World:
     def draw(self, num: int, by: float = 0.0) -> list[float]:
         return [float(each) for each in self.rng.normal(by, 1.0, num)]
 
-    async def gather(self) -> Sequence[Slices]:
-        return [each.slices() for each in self.processes]
+    async def gather(self) -> Mapping[str, Slices]:
+        return {str(index): each.slices() for index, each in enumerate(self.processes)}
 
     def give(self, num: int, by: float = 0.0) -> None:
         for index, value in enumerate(self.draw(num, by)):

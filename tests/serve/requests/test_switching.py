@@ -40,8 +40,8 @@ def service_over(pipeline: Pipeline) -> CoreService:
     async def nothing() -> dict[str, Reference]:
         return {}
 
-    async def nothing_counted() -> list[Slices]:
-        return []
+    async def nothing_counted() -> dict[str, Slices]:
+        return {}
 
     service = CoreService(
         pipeline,

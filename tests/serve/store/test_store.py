@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from pydantic import SecretStr
 
@@ -26,7 +28,7 @@ from plumbline_models.core.errors import (
 from plumbline_serve.store import Artefact, Binding, Store
 from plumbline_serve.store.database import Database
 from plumbline_serve.store.store import LOOK_AGAIN_S, MAX_DOCUMENT_BYTES
-from plumbline_serve.store.tables import METADATA, VERSION_TABLE
+from plumbline_serve.store.tables import ARTEFACTS, METADATA, VERSION_TABLE
 from plumbline_serve.store_settings import store_file
 from tests.serve.store.conftest import BOUND, calibration
 
@@ -149,6 +151,26 @@ async def test_reading_makes_no_store(sqlite_url: SecretStr) -> None:
 async def test_migrations_lead_to_the_tables(url: SecretStr) -> None:
     store = Store(url)
     await store.put(calibration("launch"))
+    with engine_of(url).connect() as connection:
+        options: dict[str, Any] = {"version_table": VERSION_TABLE}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), METADATA) == []
+    store.close()
+
+
+async def test_a_store_of_an_older_release_is_brought_up_to_date(url: SecretStr) -> None:
+    if (path := store_file(url)) is not None:
+        path.parent.mkdir()
+    with engine_of(url).begin() as connection:
+        configuration = Config()
+        configuration.set_main_option("script_location", "plumbline_serve.store:migrations")
+        configuration.set_main_option("path_separator", "os")
+        configuration.attributes["connection"] = connection
+        command.upgrade(configuration, "0001")
+        row = {"kind": "calibration", "name": "launch", "revision": 1, "created_ms": 0, "document": "{}"}
+        bound_to = '{"scorer": "clipscore", "weights": "ab12", "conventions": {}}'
+        connection.execute(sa.insert(ARTEFACTS).values(**row, bound_to=bound_to))
+    store = Store(url)
+    assert [each.name for each in await store.all_of("calibration")] == ["launch"]
     with engine_of(url).connect() as connection:
         options: dict[str, Any] = {"version_table": VERSION_TABLE}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), METADATA) == []
