@@ -3,7 +3,8 @@
 LoRA (Hu et al., arXiv:2106.09685) as `peft` saves it: `V = W + scale * B A`, the scale from `adapter_config.json`. DoRA
 (Liu et al., arXiv:2402.09353) likewise: `m V / |V|`, each output with a norm and a magnitude m of its own. Singular
 values (CLIP-SVD, Koleilat et al., arXiv:2509.03740): `U diag(s) V'`, with U and V of the weights' own decomposition and
-s from the file, one vector a layer, named as the layer is with `.S` behind it. Where open_clip joins queries, keys and
+s from the file, one vector a layer, named as the layer is with `.S` behind it; whole checkpoints of CLIP-SVD's own
+program are read by `decomposed`. Where open_clip joins queries, keys and
 values in one matrix, an adapter of one of them changes its third of it.
 """
 
@@ -148,9 +149,9 @@ def _to_magnitudes(merged: Tensors, layer: str, change: Tensor, magnitude: Tenso
 
 
 def _merge_singular(merged: dict[str, Tensor], adapter: Tensors) -> None:
-    for name, values in adapter.items():
-        found = _SINGULAR.fullmatch(name)
-        if found is None or values.ndim != 1:
+    for name, stored in adapter.items():
+        found, values = _SINGULAR.fullmatch(name), stored.flatten()
+        if found is None or len(values) not in stored.shape:
             raise StateDictError(f"The adapter has {name}, which is neither LoRA nor singular values.", name=name)
         target, rows = _find(merged, found["layer"])
         weight = merged[target][rows].flatten(1).double()
@@ -187,10 +188,10 @@ def _find(tensors: Mapping[str, Any], layer: str) -> tuple[str, slice]:
     Raises:
         StateDictError: There is none.
     """
-    for target in (f"{layer}.weight", f"{layer}.in_proj_weight", layer):
+    parent, _, part = layer.rpartition(".")
+    for target in (f"{layer}.weight", f"{layer}.in_proj_weight", layer, f"{parent}.out_{part}.weight"):
         if target in tensors:
             return target, slice(None)
-    parent, _, part = layer.rpartition(".")
     joined = f"{parent}.in_proj_weight"
     if part in _PARTS and joined in tensors:
         height = len(tensors[joined]) // len(_PARTS)

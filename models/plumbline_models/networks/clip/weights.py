@@ -1,10 +1,14 @@
 """The tensors of a CLIP that a configuration names, read and checked against its architecture."""
 
 import dataclasses
+from collections.abc import Mapping
+
+from torch import Tensor
 
 from plumbline_models.core.errors import StateDictError
 from plumbline_models.networks.clip.activations import doubt_activation
 from plumbline_models.networks.clip.adapters import merge_adapter
+from plumbline_models.networks.clip.decomposed import recompose
 from plumbline_models.networks.clip.hugging_face import is_hugging_face, stated_activation
 from plumbline_models.networks.clip.spec import ClipSpec
 from plumbline_models.networks.clip.state_dicts import ClipTensors, image_tensors, sort_tensors
@@ -21,7 +25,7 @@ def load_clip(spec: ClipSpec) -> ClipTensors:
             no CLIP; or they state an activation that the architecture does not compute.
     """
     file = spec.fetch()
-    tensors = read_tensors(file)
+    tensors: Mapping[str, Tensor] = recompose(read_tensors(file))
     if (adapter := spec.beside.adapter_file) is not None:
         tensors = merge_adapter(tensors, adapter)
     doubt_activation(tensors, weights=spec.weights, arch=spec.arch, source=spec.source)
@@ -34,4 +38,6 @@ def load_clip(spec: ClipSpec) -> ClipTensors:
         )
     sorted_ = sort_tensors(tensors)
     image = spec.beside.image_file
-    return sorted_ if image is None else dataclasses.replace(sorted_, image=image_tensors(read_tensors(image)))
+    return (
+        sorted_ if image is None else dataclasses.replace(sorted_, image=image_tensors(recompose(read_tensors(image))))
+    )

@@ -165,8 +165,12 @@ def test_singular_values_change_the_third_of_a_joined_matrix(tiny_folder: Path, 
     left, values, right = torch.linalg.svd(joined[third : 2 * third], full_matrices=False)
     projection = torch.linalg.svdvals(base.image["proj"])
     new = values * torch.linspace(1.2, 0.8, len(values))
-    save_file({f"{layer}.k_proj.S": new, "visual.proj.S": projection * 2}, tmp_path / "values.safetensors")
+    own = torch.linalg.svdvals(base.text[f"{layer}.out_proj.weight"])
+    stored = {f"{layer}.k_proj.S": new, "visual.proj.S": projection * 2, f"{layer}.proj.vector_S": own[None] * 2}
+    save_file(stored, tmp_path / "values.safetensors")
     found = load_clip(spec_of(tiny_folder, tmp_path / "values.safetensors"))
+    output = f"{layer}.out_proj.weight"  # which CLIP-SVD calls proj, its values of shape [1, rank]
+    torch.testing.assert_close(found.text[output], base.text[output] * 2, atol=1e-5, rtol=1e-5)
     expected = torch.cat([joined[:third], left @ torch.diag(new) @ right, joined[2 * third :]])
     torch.testing.assert_close(found.text[name], expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found.image["proj"], base.image["proj"] * 2, atol=1e-5, rtol=1e-5)
@@ -178,6 +182,7 @@ def test_singular_values_change_the_third_of_a_joined_matrix(tiny_folder: Path, 
         ({"transformer.resblocks.9.attn.k_proj.S": torch.ones(32)}, "which the checkpoint has not"),
         ({"text_projection.S": torch.ones(3)}, "has 3 values"),
         ({"text_projection.scale": torch.ones(3)}, "neither LoRA nor singular values"),
+        ({"text_projection.S": torch.ones(2, 3)}, "neither LoRA nor singular values"),
     ],
 )
 def test_singular_values_that_do_not_fit_are_refused(
