@@ -65,6 +65,9 @@ class EdgeSettings(Section):
     """Wire formats of other services that are spoken as well ([compat.md](compat.md)): `openai` (embeddings), `rerank`
     (Cohere, TEI, vLLM), `open_inference` (v2, REST and gRPC), and of reward services `flow_factory`, `unirl` and
     `flow_grpo` (verl-omni too)."""
+    reward_divisors: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    """By scorer, what its values are divided by for clients of `flow_factory`, `unirl` and `flow_grpo`, whose own
+    services have other scales ([compat.md](compat.md#scales)): `{pickscore: 26, clipscore: 0.75}`."""
     audits: bool = False
     """Whether `/v1/sets/audit` answers, which may label pictures by groups of people; else it is 403 `forbidden`."""
     pages: bool = True

@@ -315,6 +315,12 @@ class Settings(BaseSettings):
             raise ValueError("; ".join(found))
         return self
 
+    @model_validator(mode="after")
+    def _divisors_are_of_loaded_scorers(self) -> Self:
+        if unknown := sorted(self.edge.reward_divisors.keys() - {*self.scorer_names}):
+            raise ValueError(f"edge.reward_divisors names {unknown[0]}, which is not among the scorers")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,

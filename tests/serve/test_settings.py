@@ -122,6 +122,8 @@ def test_the_environment_can_name_the_file(tmp_path, monkeypatch):
     [
         pytest.param("bakend: torch", "bakend", id="unknown field"),
         pytest.param("limits: {max_items: 0}", "limits.max_items", id="out of bounds"),
+        pytest.param("edge: {reward_divisors: {pickscore: 26}}", "names pickscore", id="divisor of what is not loaded"),
+        pytest.param("edge: {reward_divisors: {clipscore: 0}}", "reward_divisors", id="divisor of 0"),
         pytest.param("limits: {max_pixels: huge}", "max_pixels", id="not a number of pixels"),
         pytest.param("- a\n- b", "mapping", id="not a mapping"),
         pytest.param("a: [", "cannot be read", id="not YAML"),

@@ -33,7 +33,7 @@ def added_routes(service: Service, settings: Settings, bytes_in_flight: BytesInF
         settings: Which formats, and the limits.
         bytes_in_flight: The budget of all requests.
     """
-    core = Core(service, settings.limits, bytes_in_flight)
+    core = Core(service, settings, bytes_in_flight)
     wanted = dict.fromkeys(settings.edge.compat)
     added = [route for name in wanted for route in FORMATS[name](core)]
     if {"flow_factory", "unirl"} & wanted.keys():

@@ -1,7 +1,7 @@
 """What the formats share: a body within the limits, our core asked for it, and its values or what is wrong with one."""
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
@@ -43,7 +43,7 @@ from plumbline_serve.messages import (
 from plumbline_serve.messages import Request as Message
 from plumbline_serve.request_context import Caller
 from plumbline_serve.requests.service_protocol import Service
-from plumbline_serve.settings import Limits
+from plumbline_serve.settings import Limits, Settings
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R", bound=Reply)
@@ -123,14 +123,16 @@ class Core:
 
     Args:
         service: What replies.
-        limits: Of the settings.
+        settings: The limits, the scale of rewards, and how much of scores is shown.
         bytes_in_flight: The budget of all requests.
     """
 
-    def __init__(self, service: Service, limits: Limits, bytes_in_flight: BytesInFlight) -> None:
+    def __init__(self, service: Service, settings: Settings, bytes_in_flight: BytesInFlight) -> None:
         self.service = service
-        self.limits = limits
+        self.limits = settings.limits
+        self.score_decimals = settings.privacy.score_decimals
         self._bytes = bytes_in_flight
+        self._divisors: Mapping[str, float] = settings.edge.reward_divisors
 
     @asynccontextmanager
     async def asked(
@@ -163,6 +165,37 @@ class Core:
             what = "that scores this" if name is None else repr(name[:64])
             raise UnknownScorerError(f"There is no scorer {what} here; loaded: {known}.")
         return max(chosen, key=lambda each: len(each.needs) if name is None else 0)
+
+    async def embedder(self, name: str | None) -> ScorerEntry:
+        """The scorer whose two towers embed images and texts.
+
+        Args:
+            name: Of it or of one of its encoders; None: the first.
+
+        Raises:
+            UnknownScorerError: None of that name does.
+        """
+        kinds = {encoder.key: encoder.kind for encoder in await self.service.encoders()}
+        loaded = await self.service.scorers()
+        able = [each for each in loaded if {"image", "text"} <= {kinds.get(key) for key in each.encoders}]
+        for each in able:
+            if name is None or each.id == name or name in each.encoders:
+                return each
+        known = ", ".join(each.id for each in able) or "none"
+        raise UnknownScorerError(
+            f"There is no model {(name or '')[:64]!r} that embeds here; these do: {known}.",
+            errors=[{"pointer": "/model", "detail": "not loaded"}],
+        )
+
+    def reward_of(self, result: ItemResult, scorer: str) -> ValueOrError:
+        """`value_of`, in the scale that clients of reward services expect.
+
+        Args:
+            result: The item's.
+            scorer: One that was asked for.
+        """
+        value = value_of(result, scorer)
+        return value if isinstance(value, PlumblineError) else value / self._divisors.get(scorer, 1.0)
 
 
 def _at_most(timeout: CallerTimeout, waits_s: float) -> CallerTimeout:

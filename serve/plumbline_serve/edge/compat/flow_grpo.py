@@ -23,6 +23,7 @@ from plumbline_models.core.errors import (
     TooManyItemsError,
 )
 from plumbline_serve.concurrency import named_threads
+from plumbline_serve.edge.compat import geneval
 from plumbline_serve.edge.compat.core import Asking, Core, all_or_nothing, field_fault
 from plumbline_serve.edge.compat.rewards import BASE, RETRY_AFTER_S, named_scorer, refuse_with, scores_of
 from plumbline_serve.edge.compat.unpickler import FIRST_BYTE, read_pickle
@@ -37,6 +38,7 @@ _PROTOCOL = 4
 _OPCODES, _OPCODES_EACH = 64, 64
 """That a request may have, and may have for each item: an image has two, what metadata says of it some dozens."""
 _FIELDS = frozenset({"images", "prompts", "metadata"})
+_FIELDS_OF_GENEVAL = frozenset({"images"}) | geneval.FIELDS
 _UNAVAILABLE, _INTERNAL, _BAD_GATEWAY = 503, 500, 502
 _reading = named_threads(1, "pickle")
 
@@ -52,7 +54,10 @@ def routes(core: Core) -> list[AddedRoute]:
 
     async def score(request: Request) -> Response:
         async with core.asked(request, waits_s=CLIENT_WAITS_S) as asking:
-            batch = _batch(core, await _read(asking))
+            document = await _read(asking)
+            if geneval.METADATA in document:
+                return _pickled(await _geneval(asking, document, named_scorer(request)))
+            batch = _batch(core, document, _FIELDS)
             given = ("image",) if batch.prompts is None else ("image", "text")
             scorer = await core.scorer(named_scorer(request), given=given)
             values = all_or_nothing(await scores_of(asking, scorer, batch.images, batch.prompts))
@@ -111,8 +116,15 @@ async def _read(asking: Asking) -> dict[str, Any]:
     return document
 
 
-def _batch(core: Core, document: Mapping[str, Any]) -> _Batch:
-    if unknown := sorted(document.keys() - _FIELDS):
+async def _geneval(asking: Asking, document: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    batch, metadata = _batch(asking.core, document, _FIELDS_OF_GENEVAL), document[geneval.METADATA]
+    prompts = geneval.prompts_of(metadata)
+    scorer = await geneval.scorer_of(asking.core, name)
+    return geneval.lists_of(all_or_nothing(await scores_of(asking, scorer, batch.images, prompts)), metadata)
+
+
+def _batch(core: Core, document: Mapping[str, Any], fields: frozenset[str]) -> _Batch:
+    if unknown := sorted(document.keys() - fields):
         raise field_fault(f"/{unknown[0][:64]}", "is not scored here; only images and prompts are")
     images, prompts = document.get("images"), document.get("prompts")
     if not isinstance(images, list | tuple) or not all(isinstance(each, bytes) for each in images):

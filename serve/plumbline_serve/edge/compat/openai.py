@@ -57,7 +57,7 @@ def routes(core: Core) -> list[AddedRoute]:
         async with core.asked(request) as asking:
             body = read_as(await asking.document("input"), _Embeddings)
             contents = _contents(body)
-            model = await _model(core, body.model)
+            model = await core.embedder(body.model)
             vectors = [_shortened(each, body.dimensions) for each in await _embed(asking, contents, model)]
             return json_reply(_document(vectors, body, model, num_images=_num_images(contents)))
 
@@ -95,21 +95,6 @@ def refuse(error: PlumblineError, request_id: str) -> Response:
     }
     headers = {name: value for name, value in http_headers(error).items() if name != "content-type"}
     return json_reply({"error": body}, status, **headers)
-
-
-async def _model(core: Core, name: str | None) -> ScorerEntry:
-    """The scorer whose two towers embed."""
-    kinds = {encoder.key: encoder.kind for encoder in await core.service.encoders()}
-    loaded = await core.service.scorers()
-    able = [each for each in loaded if {"image", "text"} <= {kinds.get(key) for key in each.encoders}]
-    for each in able:
-        if name is None or each.id == name or name in each.encoders:
-            return each
-    known = ", ".join(each.id for each in able) or "none"
-    raise UnknownScorerError(
-        f"There is no model {(name or '')[:64]!r} that embeds here; these do: {known}.",
-        errors=[{"pointer": "/model", "detail": "not loaded"}],
-    )
 
 
 def _contents(body: _Embeddings) -> list[Content]:

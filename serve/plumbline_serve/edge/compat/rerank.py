@@ -1,23 +1,27 @@
-"""Rerank as Cohere, TEI, vLLM and infinity have it: images for a text, or texts for an image, the best first.
+"""Rerank as Cohere, TEI, vLLM and infinity have it: images for a text, or texts for either, the best first.
 
 A body with `texts` is TEI's, which gets an array; one with `documents` is of the others, which get an object. A
 document that cannot be scored fails the request. Relevance is the scorer's own value: `vqascore`'s is within 0 and 1.
+Texts for a text are compared by no scorer: their relevance is the cosine of what a text tower makes of both.
 """
 
+import math
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from plumbline_models.core.errors import CapacityError, NoItemsError, PlumblineError
+from plumbline_models.core.errors import CapacityError, EngineError, NoItemsError, PlumblineError
 from plumbline_serve.edge.compat.core import Asking, Body, Core, field_fault, json_reply, of_item
 from plumbline_serve.edge.compat.parts import Content, Contents, as_sent, content_of
 from plumbline_serve.edge.parsing import read_as
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
-from plumbline_serve.messages import Ranked, RankRequest
+from plumbline_serve.messages import EmbedRequest, Ranked, RankRequest
 
 PATHS = ("/v1/rerank", "/v2/rerank", "/rerank")
 _TEI_TYPES: Mapping[int, str] = {400: "Validation", 413: "Validation", 422: "Validation", 429: "Overloaded"}
@@ -40,6 +44,14 @@ class _RerankBody(Body):
     model: str | None = None
     top_n: int | None = None
     return_documents: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """Documents in order, and what their values are where they are no scorer's."""
+
+    places: Sequence[Ranked]
+    conventions: Mapping[str, str] | None = None
 
 
 def routes(core: Core) -> list[AddedRoute]:
@@ -91,7 +103,7 @@ def _headers(error: PlumblineError) -> dict[str, str]:
 async def _tei(asking: Asking, body: _TeiBody) -> list[dict[str, Any]]:
     documents = [content_of(text, f"/texts/{index}") for index, text in enumerate(body.texts)]
     ranking = await _ranking(asking, content_of(body.query, "/query"), documents, scorer=None, top_n=None)
-    found: list[dict[str, Any]] = [{"index": place.index, "score": place.value} for place in ranking]
+    found: list[dict[str, Any]] = [{"index": place.index, "score": place.value} for place in ranking.places]
     for place in found if body.return_text else ():
         place["text"] = body.texts[place["index"]]
     return found
@@ -104,11 +116,13 @@ async def _objects(asking: Asking, body: _RerankBody) -> dict[str, Any]:
         raise field_fault("/top_n", "must be at least 1, or 0 for all")
     query = content_of(body.query, "/query")
     ranking = await _ranking(asking, query, documents, scorer=body.model, top_n=body.top_n)
-    results: list[dict[str, Any]] = [{"index": place.index, "relevance_score": place.value} for place in ranking]
+    results: list[dict[str, Any]] = [{"index": place.index, "relevance_score": place.value} for place in ranking.places]
     for result in results if body.return_documents else ():
         result["document"] = _echo(given[result["index"]])
     usage = {"total_tokens": 0, "prompt_tokens": 0}
-    meta = {"api_version": {"version": "2"}}
+    meta: dict[str, Any] = {"api_version": {"version": "2"}}
+    if ranking.conventions is not None:
+        meta["conventions"] = ranking.conventions
     name = f"rerank-{uuid.uuid4().hex}"
     return {"id": name, "object": "rerank", "model": body.model, "results": results, "usage": usage, "meta": meta}
 
@@ -134,18 +148,20 @@ def _echo(given: str | Contents | _Text) -> dict[str, Any]:
 
 async def _ranking(
     asking: Asking, query: Content, documents: Sequence[Content], *, scorer: str | None, top_n: int | None
-) -> Sequence[Ranked]:
+) -> _Ranking:
     """The documents by the query.
 
     Raises:
-        InvalidFieldError: They are not images for a text, or texts for an image.
+        InvalidFieldError: They are images for an image, or of both kinds.
         PlumblineError: One of them cannot be scored.
     """
     texts = [each for each in documents if isinstance(each, str)]
     images = [each for each in documents if not isinstance(each, str)]
     if isinstance(query, str):
+        if texts and images:
+            raise field_fault("/documents", "must be all images or all texts: the two are not comparable")
         if texts:
-            raise field_fault("/documents", "must be images, for the query is a text: scorers compare the two")
+            return await _by_cosine(asking, query, texts, model=scorer, top_n=top_n)
         message = RankRequest(images=images, texts=[query], scorer=scorer, top_k=top_n or None)
     else:
         if images:
@@ -154,4 +170,29 @@ async def _ranking(
     reply = await asking.rank(message)
     for index, error in sorted(reply.errors.items()):
         raise of_item(error, index)
-    return reply.ranking
+    return _Ranking(reply.ranking)
+
+
+async def _by_cosine(
+    asking: Asking, query: str, texts: Sequence[str], *, model: str | None, top_n: int | None
+) -> _Ranking:
+    """Texts by the cosine of their vectors and the query's, ties by place."""
+    embedder = await asking.core.embedder(model)
+    asked = await asking.embed(EmbedRequest(texts=[query], scorer=embedder.id))
+    found = await asking.embed(EmbedRequest(texts=texts, scorer=embedder.id))
+    (whole,) = asked.vectors
+    if isinstance(whole, PlumblineError):
+        raise type(whole)(f"The query: {whole.detail}", **whole.facts)
+    ranked: list[Ranked] = []
+    for index, vector in enumerate(found.vectors):
+        if isinstance(vector, PlumblineError):
+            raise of_item(vector, index)
+        cosine = float(np.dot(np.asarray(vector, np.float64), np.asarray(whole, np.float64)))
+        if not math.isfinite(cosine):
+            raise of_item(EngineError("The encoder gave no numbers.", encoder=found.encoder), index)
+        ranked.append(Ranked(index, cosine))
+    ranked.sort(key=lambda each: (-each.value, each.index))
+    places = ranked[: top_n or None]
+    if (decimals := asking.core.score_decimals) is not None:
+        places = [replace(each, value=round(each.value, decimals)) for each in places]
+    return _Ranking(places, {"relevance_score": "cosine of two texts", "encoder": found.encoder})

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from plumbline_models.core.errors import InvalidFieldError, NotReadyError, PlumblineError
-from plumbline_serve.edge.compat.core import Asking, Core, json_reply, scores_by, value_of
+from plumbline_serve.edge.compat.core import Asking, Core, json_reply, scores_by
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
 from plumbline_serve.messages import ImageSource, Item, ScorerEntry, ScoreRequest
@@ -59,7 +59,7 @@ async def scores_of(
     given: Sequence[str | None] = texts if texts is not None else [None] * len(images)
     items = [Item(str(index), *pair) for index, pair in enumerate(zip(images, given, strict=True))]
     reply = await asking.score(ScoreRequest(items, scorers=[scorer.id]))
-    return [value_of(result, scorer.id) for result in reply.results]
+    return [asking.core.reward_of(result, scorer.id) for result in reply.results]
 
 
 def refuse_with(key: str, error: PlumblineError, request_id: str) -> Response:

@@ -1,7 +1,7 @@
 """UniRL's reward service: `POST /score`, several rewards for each sample, each with its own error.
 
 A reward that is not there marks its sample as failed at the client; a whole request fails only where none of it can be
-scored. The values are the scorers' own, not UniRL's scales of the same names.
+scored. The values are the scorers' own, in UniRL's scales of the same names where `edge.reward_divisors` says so.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,6 @@ from plumbline_serve.edge.compat.core import (
     field_fault,
     json_reply,
     scores_by,
-    value_of,
 )
 from plumbline_serve.edge.compat.rewards import GIVEN, refuse_with
 from plumbline_serve.edge.parsing import read_as
@@ -99,7 +98,7 @@ async def _values(asking: Asking, samples: Sequence[_Sample]) -> dict[int, dict[
     for names, indices in groups.items():
         reply = await asking.score(ScoreRequest([_item(index, samples[index]) for index in indices], scorers=names))
         for index, result in zip(indices, reply.results, strict=True):
-            found[index] = {name: value_of(result, name) for name in names}
+            found[index] = {name: asking.core.reward_of(result, name) for name in names}
     return found
 
 

@@ -2,8 +2,9 @@
 
 The module `pickle` is not used. Opcodes come from `pickletools`, which knows how each one's argument is written; a pass
 over all of them refuses those that are not on the list, and bounds what the others claim, before a second pass builds
-dicts, lists, tuples and plain values on a stack of its own. There is no opcode on the list that names anything: no
-global, no class, no reduction, no persistent or extension id, no buffer out of band.
+dicts, lists, tuples and plain values on a stack of its own. There is no opcode on the list for a class, a persistent or
+extension id, or a buffer out of band; those that name and call are read for arrays of texts alone, and look nothing up
+(`pickled_arrays`).
 
 Arguments are cut out of the body, so what they claim and the body does not have is never allocated (`pickle` itself
 asks for 8 GiB where 11 bytes say so). A container that stands in another one is not changed any more, so that nothing
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from plumbline_models.core.errors import MalformedRequestError, RequestTooLargeError
+from plumbline_serve.edge.compat.pickled_arrays import built, called, named
 
 PROTOCOLS = (4, 5)
 """What clients send: the default of Python 3.8 to 3.13, and the one after it."""
@@ -31,6 +33,7 @@ _WITH_LENGTHS: Mapping[str, int] = {
     "SHORT_BINUNICODE": 1,
     "BINUNICODE": 4,
     "LONG1": 1,
+    "BYTEARRAY8": 8,
 }
 """Bytes of the little-endian length that an argument begins with."""
 _PLAIN = frozenset({"BININT", "BININT1", "BININT2", "BINFLOAT", "LONG1"})
@@ -41,12 +44,14 @@ ALLOWED = (
     frozenset({"PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "TUPLE"})
     | frozenset({"EMPTY_DICT", "EMPTY_LIST", "APPEND", "APPENDS", "SETITEM", "SETITEMS"})
     | _GETS
-    | _WITH_LENGTHS.keys()
+    | (_WITH_LENGTHS.keys() - {"BYTEARRAY8"})
     | _PLAIN
     | _CONSTANTS.keys()
     | _TUPLES.keys()
 )
-"""All that the clients' own requests are made of."""
+"""All that the clients' own requests are made of, but for one that sends arrays."""
+OF_ARRAYS = frozenset({"STACK_GLOBAL", "REDUCE", "BUILD", "BYTEARRAY8"})
+"""What an array of texts is made of besides."""
 
 _BY_CODE = {opcode.code: opcode for opcode in pickletools.opcodes}
 _Opcode: TypeAlias = tuple[str, Any]
@@ -65,7 +70,7 @@ def read_pickle(body: bytes | bytearray, *, max_opcodes: int) -> Any:
     """
     for _ in _opcodes(body, max_opcodes):
         pass
-    return _Builder().build(_opcodes(body, max_opcodes))
+    return _Builder(max_texts=max_opcodes).build(_opcodes(body, max_opcodes))
 
 
 def _opcodes(body: bytes | bytearray, max_opcodes: int) -> Iterator[_Opcode]:
@@ -76,7 +81,7 @@ def _opcodes(body: bytes | bytearray, max_opcodes: int) -> Iterator[_Opcode]:
         opcode = _BY_CODE.get(code.decode("latin-1"))
         if opcode is None:
             raise MalformedRequestError("The pickle breaks off, or holds what is no opcode.")
-        if opcode.name not in ALLOWED:
+        if opcode.name not in ALLOWED | OF_ARRAYS:
             raise MalformedRequestError(f"The pickle holds more than plain values: {opcode.name} is not read.")
         if (number == 0) != (opcode.name == "PROTO"):
             raise MalformedRequestError("A pickle says its protocol first, and once.")
@@ -115,12 +120,15 @@ class _Node:
     """Of a container: how many stand within each other, itself included."""
     is_part: bool = False
     """Whether it stands in another one."""
+    is_of_array: bool = False
+    """Whether it is a part of an array and no value by itself, or a tuple with such a part."""
 
 
 class _Builder:
     """The stack that the opcodes work on; `None` marks."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_texts: int) -> None:
+        self._max_texts = max_texts
         self._stack: list[_Node | None] = []
         self._memo: list[_Node] = []
 
@@ -128,7 +136,7 @@ class _Builder:
         steps = self._steps()
         for name, argument in opcodes:
             if name in _WITH_LENGTHS or name in _PLAIN:
-                self._stack.append(_Node(argument))
+                self._stack.append(_Node(argument, is_of_array=name in OF_ARRAYS))
             elif name in _CONSTANTS:
                 self._stack.append(_Node(_CONSTANTS[name]))
             elif name in _TUPLES:
@@ -137,7 +145,7 @@ class _Builder:
                 self._push_known(argument)
             elif name in steps:
                 steps[name]()
-        if len(self._stack) != 1:
+        if len(self._stack) != 1 or self._top().is_of_array:
             raise _malformed()
         return self._top().value
 
@@ -154,7 +162,28 @@ class _Builder:
             "SETITEM": lambda: self._update(self._pop(2)),
             "SETITEMS": lambda: self._update(self._pop_to_mark()),
             "TUPLE": lambda: self._push_tuple(self._pop_to_mark()),
+            "STACK_GLOBAL": self._push_name,
+            "REDUCE": self._call,
+            "BUILD": self._finish,
         }
+
+    def _push_name(self) -> None:
+        module, name = self._pop(2)
+        self._stack.append(_Node(named(module.value, name.value), is_of_array=True))
+
+    def _call(self) -> None:
+        target, arguments = self._pop(2)
+        made = called(target.value, arguments.value, most=self._max_texts)
+        self._stack.append(_Node(made, 1, is_of_array=not isinstance(made, list)))
+
+    def _finish(self) -> None:
+        """Of what was called, in its own place, so that whoever refers to it has it; unless it is held already."""
+        (state,) = self._pop(1)
+        node = self._top()
+        if node.is_part:
+            raise _malformed()
+        node.value = built(node.value, state.value, most=self._max_texts)
+        node.is_of_array = not isinstance(node.value, list)
 
     def _push_known(self, number: int) -> None:
         if number >= len(self._memo):
@@ -214,6 +243,9 @@ class _Builder:
         """Put nodes into a container, which is then as deep as the deepest of them says."""
         for node in nodes:
             node.is_part = True
+            if node.is_of_array and not isinstance(target.value, tuple):
+                raise MalformedRequestError("The pickle holds a part of an array that is no value.")
+            target.is_of_array |= node.is_of_array
             target.depth = max(target.depth, node.depth + 1)
         if target.is_part or target.depth > MAX_DEPTH:
             raise MalformedRequestError(f"The pickle holds itself, or more than {MAX_DEPTH} levels of containers.")

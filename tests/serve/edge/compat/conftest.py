@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -21,9 +22,20 @@ LIMITS = Limits(max_items=8, max_request_bytes=2**20, max_pixels=250_000, max_te
 @pytest.fixture(scope="session")
 def edge(open_for_all: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The embedded networks as the gateway assembles them."""
+    return open_networks(open_for_all, tmp_path_factory.mktemp("cache"), ALL)
+
+
+@pytest.fixture(scope="session")
+def scaled(open_for_all: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The same with a scale of rewards as UniRL has it."""
+    changed = ALL.model_copy(update={"reward_divisors": {"clipscore": 0.75}})
+    return open_networks(open_for_all, tmp_path_factory.mktemp("scaled"), changed)
+
+
+def open_networks(open_for_all: Callable[..., Any], cache: Path, edge: EdgeSettings) -> Any:
+    """The embedded networks on the fake backend behind an edge of those settings."""
     sections: dict[str, Any] = {"clipscore": {}, "qualiclip": {}, "vqascore": {}}
-    cache = tmp_path_factory.mktemp("cache")
-    settings = Settings(backend="fake", precision="fp32", scorers=sections, limits=LIMITS, edge=ALL, cache_dir=cache)
+    settings = Settings(backend="fake", precision="fp32", scorers=sections, limits=LIMITS, edge=edge, cache_dir=cache)
     scorers, instruments = make_scorers(settings), Instruments()
     compute = local_compute(settings, encoders_of(scorers.values()), instruments)
     service = assemble(settings, scorers, compute=compute, instruments=instruments).service

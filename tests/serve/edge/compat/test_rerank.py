@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 TEXT = "a red circle"
@@ -37,6 +38,20 @@ def test_texts_are_ordered_for_an_image_in_parts_as_vllm_sends_them(edge: Any, b
     assert echoed[1]["multi_modal"] == documents[1]["content"]  # type: ignore[index]
 
 
+def test_texts_are_ordered_for_a_text_by_the_cosine_of_the_text_tower(edge: Any) -> None:
+    texts = ["two blue squares", TEXT, "a red ring"]
+    body = {"model": "clipscore", "query": TEXT, "documents": texts, "top_n": 2}
+    found = edge.post("/v2/rerank", body).json()
+    vectors = np.asarray(edge.post("/v1/embed", {"texts": texts, "scorer": "clipscore"}).json()["vectors"])
+    cosines = vectors @ vectors[1]
+    assert [each["index"] for each in found["results"]] == np.argsort(-cosines)[:2].tolist()
+    assert [each["relevance_score"] for each in found["results"]] == pytest.approx(sorted(-cosines)[:2] * np.array(-1))
+    assert found["meta"]["conventions"]["relevance_score"] == "cosine of two texts"
+    assert found["meta"]["conventions"]["encoder"].endswith("/text")
+    array = edge.post("/rerank", {"query": TEXT, "texts": texts}).json()
+    assert [each["index"] for each in array][:2] == [each["index"] for each in found["results"]]
+
+
 def test_tei_gets_an_array(edge: Any, b64: Callable[..., str]) -> None:
     body = {"query": data_url(b64(1)), "texts": ["a cat", TEXT], "return_text": True, "truncate": True}
     found = edge.post("/rerank", body).json()
@@ -48,7 +63,13 @@ def test_tei_gets_an_array(edge: Any, b64: Callable[..., str]) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        pytest.param({"query": TEXT, "documents": ["a", "b"]}, 422, "invalid_field", id="two texts"),
+        pytest.param({"query": TEXT, "documents": ["a", "data:image"]}, 422, "invalid_field", id="of both kinds"),
+        pytest.param({"query": "data:image", "documents": ["data:image"]}, 422, "invalid_field", id="two images"),
+        pytest.param(
+            {"query": TEXT, "documents": ["a", "b"], "model": "vqascore"}, 422, "unknown_scorer", id="no text tower"
+        ),
+        pytest.param({"query": TEXT, "documents": ["a", "b" * 201]}, 413, "text_too_long", id="a long text"),
+        pytest.param({"query": "q" * 201, "documents": ["a", "b"]}, 413, "text_too_long", id="a long query"),
         pytest.param({"query": TEXT, "documents": []}, 422, "no_items", id="nothing"),
         pytest.param({"query": TEXT}, 422, "invalid_field", id="no documents"),
         pytest.param({"query": TEXT, "documents": ["data:image;base64,AAAA"]}, 422, "image_undecodable", id="image"),
@@ -70,7 +91,7 @@ def test_a_request_that_cannot_be_ranked_fails_whole(edge: Any, body: dict[str, 
 
 
 def test_errors_of_tei_are_strings_with_their_kind(edge: Any, rules: Any) -> None:
-    wrong = edge.post("/rerank", {"query": TEXT, "texts": ["a"]})
+    wrong = edge.post("/rerank", {"query": TEXT, "texts": ["a", "data:image"]})
     assert (wrong.status_code, wrong.json()["error_type"]) == (422, "Validation")
     empty = edge.post("/rerank", {"query": TEXT, "texts": []})
     assert (empty.status_code, empty.json()["error_type"]) == (400, "Empty")

@@ -1,5 +1,6 @@
 """Reward services: trainers' clients get our scores, and every failure makes them do what they should."""
 
+import base64
 import os
 import pickle
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.serve.edge.compat.reward_clients import TRIES, FlowFactory, FlowGrpo, UniRL, VerlOmni
@@ -108,6 +110,22 @@ def test_unirl_is_told_in_its_own_form(edge: Any, sample: dict[str, Any], status
         UniRL(edge.url, ["no-such"])
 
 
+def test_rewards_have_the_scale_that_the_settings_name_and_our_own_routes_have_not(
+    scaled: Any, image: Callable[..., bytes], scored: Scored
+) -> None:
+    images = [image(1), image(2)]
+    ours = scored("clipscore", images, TEXTS)
+    theirs = [value / 0.75 for value in ours]  # 2.5 * cosine to UniRL's 100 / 30 * cosine
+    assert FlowFactory(scaled.url).rewards(TEXTS, images) == theirs
+    assert FlowGrpo(f"{scaled.url}/compat/clipscore").outputs(images, prompts=TEXTS) == theirs
+    values, _ = UniRL(scaled.url, ["clipscore", "vqascore"]).score(list(zip(TEXTS, images, strict=True)))
+    assert [each["clipscore"] for each in values] == theirs
+    assert [each["vqascore"] for each in values] == scored("vqascore", images, TEXTS)
+    item = {"image": {"b64": base64.b64encode(images[0]).decode()}, "text": TEXTS[0]}
+    reply = scaled.post("/v1/score", {"scorers": ["clipscore"], "items": [item]}).json()
+    assert reply["results"][0]["scores"]["clipscore"]["value"] == ours[0]
+
+
 def test_no_samples_are_two_empty_lists(edge: Any) -> None:
     assert edge.post("/score", {"requests": []}).json() == {"results": [], "errors": []}
 
@@ -118,6 +136,36 @@ def test_flow_grpo_gets_a_list_of_plain_numbers(edge: Any, image: Callable[..., 
     assert FlowGrpo(f"{edge.url}/compat/clipscore").outputs(images, prompts=TEXTS) == scored("clipscore", images, TEXTS)
 
 
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_flow_grpo_may_send_its_prompts_as_an_array_of_numpys(
+    edge: Any, image: Callable[..., bytes], scored: Scored, protocol: int
+) -> None:
+    images = [image(1, "JPEG"), image(2, "JPEG")]
+    body = pickle.dumps({"images": images, "prompts": np.array(TEXTS)}, protocol)
+    found = pickle.loads(edge.http.post("/", content=body).content)  # noqa: S301 - as the trainer does
+    assert found["outputs"] == scored("clipscore", images, TEXTS)
+
+
+def test_genevals_form_gets_the_lists_that_its_client_reads(
+    edge: Any, image: Callable[..., bytes], scored: Scored
+) -> None:
+    """What the first loaded scorer of probabilities says of each prompt; -10 for an image of another tag."""
+    images = [image(1), image(2), image(3)]
+    metadata = [
+        {"tag": tag, "include": [{"class": "dog", "count": 2}], "prompt": text}
+        for tag, text in zip(("counting", "colors", "counting"), [*TEXTS, TEXTS[0]], strict=True)
+    ]
+    body = pickle.dumps({"images": images, "meta_datas": metadata, "only_strict": True})
+    found = pickle.loads(edge.http.post("/", content=body).content)  # noqa: S301 - as the trainer does
+    values = scored("vqascore", images, [*TEXTS, TEXTS[0]])
+    assert found["scores"] == found["rewards"] == values
+    assert found["strict_rewards"] == [float(value >= 0.5) for value in values]
+    assert found["group_rewards"] == {
+        "counting": [values[0], -10.0, values[2]], "colors": [-10.0, values[1], -10.0],
+    }  # fmt: skip
+    assert found["group_strict_rewards"].keys() == {"counting", "colors"}
+
+
 def test_flow_grpo_stops_loudly_at_what_would_fail_again(edge: Any, rules: Any) -> None:
     """Its client unpickles the JSON of such a reply, which is no pickle; a 500 it would try again for 33 hours."""
     for url, images in ((edge.url, [b"no image"]), (rules.url, [b"engine"]), (edge.url, [])):
@@ -125,6 +173,8 @@ def test_flow_grpo_stops_loudly_at_what_would_fail_again(edge: Any, rules: Any) 
             FlowGrpo(url).outputs(images)
     with pytest.raises(pickle.UnpicklingError):
         FlowGrpo(edge.url).outputs([b"x"], meta_datas=[{"prompt": "a"}], only_strict=True)
+    with pytest.raises(pickle.UnpicklingError):
+        FlowGrpo(f"{edge.url}/compat/clipscore").outputs([b"x"], meta_datas=[{"prompt": "a", "tag": "b"}])
     codes = {code for _, _, code in rules.notebook.requests}
     assert codes == {"502"}
 

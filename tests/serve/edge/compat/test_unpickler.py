@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from plumbline_models.core.errors import MalformedRequestError, RequestTooLargeError
-from plumbline_serve.edge.compat.unpickler import ALLOWED, MAX_DEPTH, read_pickle
+from plumbline_serve.edge.compat.unpickler import ALLOWED, MAX_DEPTH, OF_ARRAYS, read_pickle
 
 IMAGE = bytes(range(256)) * 300
 GENEVAL = {"tag": "counting", "include": [{"class": "dog", "count": 2, "position": ["left of", 0]}], "prompt": "ä"}
@@ -160,9 +161,97 @@ def test_memory_of_references_is_that_of_the_body() -> None:
         read(framed(opcodes))
 
 
-def test_no_allowed_opcode_can_name_or_call_anything() -> None:
+ARRAYS = {
+    "arrays": np.array(["a red circle", "ein Kreis \u00e4", "\U0001f600", ""]),
+    "one": np.array(["a"]),
+    "none": np.array([], "<U3"),
+}
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_of_texts_are_read_as_lists(name: str, protocol: int) -> None:
+    array = ARRAYS[name]
+    body = {"images": [b"x"], "prompts": array, "again": [array, array[:1]]}
+    expected = array.tolist()
+    assert read(pickle.dumps(body, protocol)) == {
+        "images": [b"x"], "prompts": expected, "again": [expected, expected[:1]],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(np.array([1, 2]), id="whole numbers"),
+        pytest.param(np.array([b"a"]), id="bytes"),
+        pytest.param(np.array(["a"], dtype=object), id="objects"),
+        pytest.param(np.array([["a"]]), id="two dimensions"),
+        pytest.param(np.array("a"), id="none"),
+        pytest.param(np.array(["a"], ">U1"), id="big-endian"),
+        pytest.param(np.str_("a"), id="a scalar"),
+        pytest.param(np.dtype("U3"), id="a type alone"),
+        pytest.param(np.ndarray, id="a class alone"),
+        pytest.param(np.zeros(1, [("a", "U1")]), id="records"),
+        pytest.param(bytearray(b"abc"), id="a bytearray"),
+    ],
+)
+def test_other_arrays_and_parts_of_them_are_refused(value: Any, protocol: int) -> None:
+    for body in (value, [value], {"prompts": value}, (value,)):
+        with pytest.raises(MalformedRequestError):
+            read(pickle.dumps(body, protocol))
+
+
+def of_array(name: str, module: str = "numpy") -> bytes:
+    """The opcodes of a name."""
+    return b"".join(b"\x8c" + bytes([len(each)]) + each.encode() for each in (module, name)) + b"\x93"
+
+
+TYPE = of_array("dtype") + b"\x8c\x02U1\x89\x88\x87R(K\x03\x8c\x01<NNNK\x04K\x04K\x08tb"
+EMPTY = of_array("_reconstruct", "numpy.core.multiarray") + of_array("ndarray") + b"K\x00\x85C\x01b\x87R"
+
+
+def test_the_opcodes_of_an_array_are_what_the_hostile_ones_below_change() -> None:
+    assert read(framed(EMPTY + b"(K\x01K\x01\x85" + TYPE + b"\x89C\x04a\0\0\0tb")) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "opcodes",
+    [
+        pytest.param(of_array("system", "os") + b"\x8c\x04true\x85R", id="another name"),
+        pytest.param(of_array("load") + b"\x8c\x01a\x85R", id="another name of numpy's"),
+        pytest.param(of_array("dtype") + b"\x8c\x02O8\x89\x88\x87R", id="a type of objects"),
+        pytest.param(of_array("dtype") + b"\x8c\x02U0\x89\x88\x87R", id="texts that take no room"),
+        pytest.param(of_array("ndarray") + b"K\x05\x85R", id="an array by its class"),
+        pytest.param(b"\x8c\x02os)R", id="a text that is called"),
+        pytest.param(b"K\x01K\x01\x93", id="a name of numbers"),
+        pytest.param(EMPTY, id="an array without its state"),
+        pytest.param(b"]" + EMPTY + b"a", id="the same in a list"),
+        pytest.param(TYPE + b"}b", id="a type that is built again"),
+        pytest.param(b"}}b", id="a dict that is built"),
+        pytest.param(EMPTY + b"(K\x01K\x02\x85" + TYPE + b"\x89C\x04a\0\0\0tb", id="more texts than bytes"),
+        pytest.param(EMPTY + b"(K\x01J\xff\xff\xff\xff\x85" + TYPE + b"\x89C\x00tb", id="fewer than none"),
+        pytest.param(EMPTY + b"(K\x01K\x01\x85" + TYPE + b"\x89C\x04\xff\xff\xff\xfftb", id="no Unicode"),
+        pytest.param(EMPTY + b"(K\x01K\x01\x85" + TYPE + b"\x89C\x04\0\xd8\0\0tb", id="half a surrogate"),
+        pytest.param(EMPTY + b"\x94\x85h\x00(K\x01K\x01\x85" + TYPE + b"\x89C\x04a\0\0\0tb\x86", id="held already"),
+    ],
+)
+def test_hostile_arrays_are_refused(opcodes: bytes) -> None:
+    with pytest.raises(MalformedRequestError):
+        read(framed(opcodes))
+
+
+def test_texts_of_arrays_are_bounded() -> None:
+    body = pickle.dumps(np.array(["a"] * 200), 4)
+    assert len(read(body, most=300)) == 200
+    with pytest.raises(MalformedRequestError):
+        read(body, most=100)
+
+
+def test_no_opcode_of_plain_values_can_name_or_call_anything_and_those_of_arrays_name_nothing_else() -> None:
     named = {each.name for each in pickletools.opcodes}
-    assert named >= ALLOWED
+    assert named >= ALLOWED | OF_ARRAYS
+    assert {"STACK_GLOBAL", "REDUCE", "BUILD", "BYTEARRAY8"} == OF_ARRAYS
     assert not ALLOWED & {
         "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "PERSID", "BINPERSID",
         "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "BYTEARRAY8",
