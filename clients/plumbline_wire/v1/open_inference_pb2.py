@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&plumbline_wire/v1/open_inference.proto\x12\x1bplumbline.open_inference.v1\"\x13\n\x11ServerLiveRequest\"\"\n\x12ServerLiveResponse\x12\x0c\n\x04live\x18\x01 \x01(\x08\"\x14\n\x12ServerReadyRequest\"$\n\x13ServerReadyResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\"2\n\x11ModelReadyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"#\n\x12ModelReadyResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\"\x17\n\x15ServerMetadataRequest\"K\n\x16ServerMetadataResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nextensions\x18\x03 \x03(\t\"5\n\x14ModelMetadataRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"?\n\x0eTensorMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"\xc4\x01\n\x15ModelMetadataResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08versions\x18\x02 \x03(\t\x12\x10\n\x08platform\x18\x03 \x01(\t\x12;\n\x06inputs\x18\x04 \x03(\x0b\x32+.plumbline.open_inference.v1.TensorMetadata\x12<\n\x07outputs\x18\x05 \x03(\x0b\x32+.plumbline.open_inference.v1.TensorMetadata\"\x99\x01\n\x0eInferParameter\x12\x14\n\nbool_param\x18\x01 \x01(\x08H\x00\x12\x15\n\x0bint64_param\x18\x02 \x01(\x03H\x00\x12\x16\n\x0cstring_param\x18\x03 \x01(\tH\x00\x12\x16\n\x0c\x64ouble_param\x18\x04 \x01(\x01H\x00\x12\x16\n\x0cuint64_param\x18\x05 \x01(\x04H\x00\x42\x12\n\x10parameter_choice\"\xd0\x01\n\x13InferTensorContents\x12\x15\n\rbool_contents\x18\x01 \x03(\x08\x12\x14\n\x0cint_contents\x18\x02 \x03(\x05\x12\x16\n\x0eint64_contents\x18\x03 \x03(\x03\x12\x15\n\ruint_contents\x18\x04 \x03(\r\x12\x17\n\x0fuint64_contents\x18\x05 \x03(\x04\x12\x15\n\rfp32_contents\x18\x06 \x03(\x02\x12\x15\n\rfp64_contents\x18\x07 \x03(\x01\x12\x16\n\x0e\x62ytes_contents\x18\x08 \x03(\x0c\"\xa4\x02\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12G\n\nparameters\x18\x04 \x03(\x0b\x32\x33.plumbline.open_inference.v1.Tensor.ParametersEntry\x12\x42\n\x08\x63ontents\x18\x05 \x01(\x0b\x32\x30.plumbline.open_inference.v1.InferTensorContents\x1a^\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x05value\x18\x02 \x01(\x0b\x32+.plumbline.open_inference.v1.InferParameter:\x02\x38\x01\"\xd1\x01\n\x0fRequestedOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12P\n\nparameters\x18\x02 \x03(\x0b\x32<.plumbline.open_inference.v1.RequestedOutput.ParametersEntry\x1a^\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x05value\x18\x02 \x01(\x0b\x32+.plumbline.open_inference.v1.InferParameter:\x02\x38\x01\"\x8e\x03\n\x11ModelInferRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12R\n\nparameters\x18\x04 \x03(\x0b\x32>.plumbline.open_inference.v1.ModelInferRequest.ParametersEntry\x12\x33\n\x06inputs\x18\x05 \x03(\x0b\x32#.plumbline.open_inference.v1.Tensor\x12=\n\x07outputs\x18\x06 \x03(\x0b\x32,.plumbline.open_inference.v1.RequestedOutput\x12\x1a\n\x12raw_input_contents\x18\x07 \x03(\x0c\x1a^\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x05value\x18\x02 \x01(\x0b\x32+.plumbline.open_inference.v1.InferParameter:\x02\x38\x01\"\xd3\x02\n\x12ModelInferResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12S\n\nparameters\x18\x04 \x03(\x0b\x32?.plumbline.open_inference.v1.ModelInferResponse.ParametersEntry\x12\x34\n\x07outputs\x18\x05 \x03(\x0b\x32#.plumbline.open_inference.v1.Tensor\x12\x1b\n\x13raw_output_contents\x18\x06 \x03(\x0c\x1a^\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x05value\x18\x02 \x01(\x0b\x32+.plumbline.open_inference.v1.InferParameter:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&plumbline_wire/v1/open_inference.proto\x12\x1bplumbline.open_inference.v1\"\x13\n\x11ServerLiveRequest\"\"\n\x12ServerLiveResponse\x12\x0c\n\x04live\x18\x01 \x01(\x08\"\x14\n\x12ServerReadyRequest\"$\n\x13ServerReadyResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\"2\n\x11ModelReadyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"#\n\x12ModelReadyResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\"\x17\n\x15ServerMetadataRequest\"K\n\x16ServerMetadataResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nextensions\x18\x03 \x03(\t\"5\n\x14ModelMetadataRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"?\n\x0eTensorMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"\xc4\x01\n\x15ModelMetadataResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08versions\x18\x02 \x03(\t\x12\x10\n\x08platform\x18\x03 \x01(\t\x12;\n\x06inputs\x18\x04 \x03(\x0b\x32+.plumbline.open_inference.v1.TensorMetadata\x12<\n\x07outputs\x18\x05 \x03(\x0b\x32+.plumbline.open_inference.v1.TensorMetadata\"3\n\x12ModelConfigRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"b\n\nModelInput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x38\n\tdata_type\x18\x02 \x01(\x0e\x32%.plumbline.open_inference.v1.DataType\x12\x0c\n\x04\x64ims\x18\x04 \x03(\x03\"c\n\x0bModelOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x38\n\tdata_type\x18\x02 \x01(\x0e\x32%.plumbline.open_inference.v1.DataType\x12\x0c\n\x04\x64ims\x18\x03 \x03(\x03\"\xb7\x01\n\x0bModelConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08platform\x18\x02 \x01(\t\x12\x16\n\x0emax_batch_size\x18\x04 \x01(\x05\x12\x36\n\x05input\x18\x05 \x03(\x0b\x32\'.plumbline.open_inference.v1.ModelInput\x12\x38\n\x06output\x18\x06 \x03(\x0b\x32(.plumbline.open_inference.v1.ModelOutput\"O\n\x13ModelConfigResponse\x12\x38\n\x06\x63onfig\x18\x01 \x01(\x0b\x32(.plumbline.open_inference.v1.ModelConfig\"\x99\x01\n\x0eInferParameter\x12\x14\n\nbool_param\x18\x01 \x01(\x08H\x00\x12\x15\n\x0bint64_param\x18\x02 \x01(\x03H\x00\x12\x16\n\x0cstring_param\x18\x03 \x01(\tH\x00\x12\x16\n\x0c\x64ouble_param\x18\x04 \x01(\x01H\x00\x12\x16\n\x0cuint64_param\x18\x05 \x01(\x04H\x00\x42\x12\n\x10parameter_choice\"\xd0\x01\n\x13InferTensorContents\x12\x15\n\rbool_contents\x18\x01 \x03(\x08\x12\x14\n\x0cint_contents\x18\x02 \x03(\x05\x12\x16\n\x0eint64_contents\x18\x03 \x03(\x03\x12\x15\n\ruint_contents\x18\x04 \x03(\r\x12\x17\n\x0fuint64_contents\x18\x05 \x03(\x04\x12\x15\n\rfp32_contents\x18\x06 \x03(\x02\x12\x15\n\rfp64_contents\x18\x07 \x03(\x01\x12\x16\n\x0e\x62ytes_contents\x18\x08 \x03(\x0c\"\xa4\x02\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12G\n\nparameters\x18\x04 \x03(\x0b\x32\x33.plumbline.open_inference.v1.Tensor.ParametersEntry\x12\x42\n\x08\x63ontents\x18\x05 \x01(\x0b\x32\x30.plumbline.open_inference.v1.InferTensorContents\x1a^\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x05value\x18\x02 \x01(\x0b\x32+.plumbline.open_inference.v1.InferParameter:\x02\x38\x01\"\xd1\x01\n\x0fRequestedOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12P\n\nparameters\x18\x02 \x03(\x0b\x32<.plumbline.open_inference.v1.RequestedOutput.ParametersEntry\x1a^\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x05value\x18\x02 \x01(\x0b\x32+.plumbline.open_inference.v1.InferParameter:\x02\x38\x01\"\x8e\x03\n\x11ModelInferRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12R\n\nparameters\x18\x04 \x03(\x0b\x32>.plumbline.open_inference.v1.ModelInferRequest.ParametersEntry\x12\x33\n\x06inputs\x18\x05 \x03(\x0b\x32#.plumbline.open_inference.v1.Tensor\x12=\n\x07outputs\x18\x06 \x03(\x0b\x32,.plumbline.open_inference.v1.RequestedOutput\x12\x1a\n\x12raw_input_contents\x18\x07 \x03(\x0c\x1a^\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x05value\x18\x02 \x01(\x0b\x32+.plumbline.open_inference.v1.InferParameter:\x02\x38\x01\"\xd3\x02\n\x12ModelInferResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12S\n\nparameters\x18\x04 \x03(\x0b\x32?.plumbline.open_inference.v1.ModelInferResponse.ParametersEntry\x12\x34\n\x07outputs\x18\x05 \x03(\x0b\x32#.plumbline.open_inference.v1.Tensor\x12\x1b\n\x13raw_output_contents\x18\x06 \x03(\x0c\x1a^\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x05value\x18\x02 \x01(\x0b\x32+.plumbline.open_inference.v1.InferParameter:\x02\x38\x01*<\n\x08\x44\x61taType\x12\x10\n\x0cTYPE_INVALID\x10\x00\x12\r\n\tTYPE_FP32\x10\x0b\x12\x0f\n\x0bTYPE_STRING\x10\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELINFERREQUEST_PARAMETERSENTRY']._serialized_options = b'8\001'
   _globals['_MODELINFERRESPONSE_PARAMETERSENTRY']._loaded_options = None
   _globals['_MODELINFERRESPONSE_PARAMETERSENTRY']._serialized_options = b'8\001'
+  _globals['_DATATYPE']._serialized_start=2836
+  _globals['_DATATYPE']._serialized_end=2896
   _globals['_SERVERLIVEREQUEST']._serialized_start=71
   _globals['_SERVERLIVEREQUEST']._serialized_end=90
   _globals['_SERVERLIVERESPONSE']._serialized_start=92
@@ -61,24 +63,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENSORMETADATA']._serialized_end=497
   _globals['_MODELMETADATARESPONSE']._serialized_start=500
   _globals['_MODELMETADATARESPONSE']._serialized_end=696
-  _globals['_INFERPARAMETER']._serialized_start=699
-  _globals['_INFERPARAMETER']._serialized_end=852
-  _globals['_INFERTENSORCONTENTS']._serialized_start=855
-  _globals['_INFERTENSORCONTENTS']._serialized_end=1063
-  _globals['_TENSOR']._serialized_start=1066
-  _globals['_TENSOR']._serialized_end=1358
-  _globals['_TENSOR_PARAMETERSENTRY']._serialized_start=1264
-  _globals['_TENSOR_PARAMETERSENTRY']._serialized_end=1358
-  _globals['_REQUESTEDOUTPUT']._serialized_start=1361
-  _globals['_REQUESTEDOUTPUT']._serialized_end=1570
-  _globals['_REQUESTEDOUTPUT_PARAMETERSENTRY']._serialized_start=1264
-  _globals['_REQUESTEDOUTPUT_PARAMETERSENTRY']._serialized_end=1358
-  _globals['_MODELINFERREQUEST']._serialized_start=1573
-  _globals['_MODELINFERREQUEST']._serialized_end=1971
-  _globals['_MODELINFERREQUEST_PARAMETERSENTRY']._serialized_start=1264
-  _globals['_MODELINFERREQUEST_PARAMETERSENTRY']._serialized_end=1358
-  _globals['_MODELINFERRESPONSE']._serialized_start=1974
-  _globals['_MODELINFERRESPONSE']._serialized_end=2313
-  _globals['_MODELINFERRESPONSE_PARAMETERSENTRY']._serialized_start=1264
-  _globals['_MODELINFERRESPONSE_PARAMETERSENTRY']._serialized_end=1358
+  _globals['_MODELCONFIGREQUEST']._serialized_start=698
+  _globals['_MODELCONFIGREQUEST']._serialized_end=749
+  _globals['_MODELINPUT']._serialized_start=751
+  _globals['_MODELINPUT']._serialized_end=849
+  _globals['_MODELOUTPUT']._serialized_start=851
+  _globals['_MODELOUTPUT']._serialized_end=950
+  _globals['_MODELCONFIG']._serialized_start=953
+  _globals['_MODELCONFIG']._serialized_end=1136
+  _globals['_MODELCONFIGRESPONSE']._serialized_start=1138
+  _globals['_MODELCONFIGRESPONSE']._serialized_end=1217
+  _globals['_INFERPARAMETER']._serialized_start=1220
+  _globals['_INFERPARAMETER']._serialized_end=1373
+  _globals['_INFERTENSORCONTENTS']._serialized_start=1376
+  _globals['_INFERTENSORCONTENTS']._serialized_end=1584
+  _globals['_TENSOR']._serialized_start=1587
+  _globals['_TENSOR']._serialized_end=1879
+  _globals['_TENSOR_PARAMETERSENTRY']._serialized_start=1785
+  _globals['_TENSOR_PARAMETERSENTRY']._serialized_end=1879
+  _globals['_REQUESTEDOUTPUT']._serialized_start=1882
+  _globals['_REQUESTEDOUTPUT']._serialized_end=2091
+  _globals['_REQUESTEDOUTPUT_PARAMETERSENTRY']._serialized_start=1785
+  _globals['_REQUESTEDOUTPUT_PARAMETERSENTRY']._serialized_end=1879
+  _globals['_MODELINFERREQUEST']._serialized_start=2094
+  _globals['_MODELINFERREQUEST']._serialized_end=2492
+  _globals['_MODELINFERREQUEST_PARAMETERSENTRY']._serialized_start=1785
+  _globals['_MODELINFERREQUEST_PARAMETERSENTRY']._serialized_end=1879
+  _globals['_MODELINFERRESPONSE']._serialized_start=2495
+  _globals['_MODELINFERRESPONSE']._serialized_end=2834
+  _globals['_MODELINFERRESPONSE_PARAMETERSENTRY']._serialized_start=1785
+  _globals['_MODELINFERRESPONSE_PARAMETERSENTRY']._serialized_end=1879
 # @@protoc_insertion_point(module_scope)

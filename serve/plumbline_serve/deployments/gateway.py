@@ -86,6 +86,9 @@ class _InferenceRpcs:
     async def ModelMetadata(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the protocol
         return await self._inference.call("ModelMetadata", request, grpc_context)
 
+    async def ModelConfig(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the protocol
+        return await self._inference.call("ModelConfig", request, grpc_context)
+
     async def ModelInfer(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the protocol
         return await self._inference.call("ModelInfer", request, grpc_context)
 

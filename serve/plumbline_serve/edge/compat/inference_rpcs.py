@@ -45,9 +45,13 @@ METHODS: Final[Mapping[str, tuple[Any, Any]]] = {
     "ModelReady": (pb.ModelReadyRequest, pb.ModelReadyResponse),
     "ServerMetadata": (pb.ServerMetadataRequest, pb.ServerMetadataResponse),
     "ModelMetadata": (pb.ModelMetadataRequest, pb.ModelMetadataResponse),
+    "ModelConfig": (pb.ModelConfigRequest, pb.ModelConfigResponse),
     "ModelInfer": (pb.ModelInferRequest, pb.ModelInferResponse),
 }
 """The message and the reply of each."""
+_CONFIG_TYPES: Final = {
+    name: pb.TYPE_FP32 if datatype == "FP32" else pb.TYPE_STRING for name, datatype in DATATYPES.items()
+}
 _OPEN = frozenset({"ServerLive", "ServerReady"})
 R = TypeVar("R", bound=Message)
 
@@ -111,6 +115,7 @@ class InferenceEdge:
             "ModelReady": self._model_ready,
             "ServerMetadata": self._server_metadata,
             "ModelMetadata": self._model_metadata,
+            "ModelConfig": self._model_config,
             "ModelInfer": self._model_infer,
         }
 
@@ -155,6 +160,18 @@ class InferenceEdge:
             inputs=_described(inputs_of(model)),
             outputs=_described(OUTPUTS),
         )
+
+    async def _model_config(self, request: pb.ModelConfigRequest, call: GrpcCall) -> pb.ModelConfigResponse:
+        del call
+        model = await model_of(self._service, request.name, request.version)
+        config = pb.ModelConfig(
+            name=model.id,
+            platform=PLATFORM,
+            max_batch_size=self._limits.max_items,
+            input=[pb.ModelInput(name=name, data_type=_CONFIG_TYPES[name], dims=[1]) for name in inputs_of(model)],
+            output=[pb.ModelOutput(name=name, data_type=_CONFIG_TYPES[name], dims=[1]) for name in OUTPUTS],
+        )
+        return pb.ModelConfigResponse(config=config)
 
     async def _model_infer(self, request: pb.ModelInferRequest, call: GrpcCall) -> pb.ModelInferResponse:
         check_counts(self._limits, *(each.contents.bytes_contents for each in request.inputs))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
+from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
 from plumbline_wire.v1 import open_inference_pb2 as pb
@@ -64,6 +65,21 @@ def test_the_client_asks_what_is_there(client: Any) -> None:
     inputs = model["inputs"] if isinstance(model, dict) else model.inputs
     names = [each["name"] if isinstance(each, dict) else each.name for each in inputs]
     assert names == ["IMAGE", "TEXT"]
+
+
+def test_the_client_gets_the_configuration_that_it_splits_batches_by(over_http: Any, over_grpc: Any) -> None:
+    config = over_grpc.get_model_config("clipscore").config
+    assert (config.name, config.platform, config.max_batch_size) == ("clipscore", "plumbline", 8)
+    strings, floats = model_config_pb2.TYPE_STRING, model_config_pb2.TYPE_FP32
+    described = [(each.name, each.data_type, list(each.dims)) for each in (*config.input, *config.output)]
+    assert described == [
+        ("IMAGE", strings, [1]), ("TEXT", strings, [1]), ("SCORE", floats, [1]), ("ERROR", strings, [1]),
+    ]  # fmt: skip
+    same = over_http.get_model_config("clipscore")
+    assert (same["name"], same["platform"], same["max_batch_size"]) == (config.name, config.platform, 8)
+    assert [each["name"] for each in (*same["input"], *same["output"])] == [name for name, _, _ in described]
+    with pytest.raises(InferenceServerException, match="There is no model"):
+        over_grpc.get_model_config("no-such")
 
 
 @pytest.mark.parametrize("rows", [True, False], ids=["[N, 1]", "[N]"])
