@@ -16,6 +16,7 @@ from plumbline_serve.messages import (
     Timing,
 )
 from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.set_messages import ReferenceSetEntry, ReferenceSetRequest
 
 THIRD = 1 / 3  # has no short decimal form
 
@@ -29,6 +30,7 @@ class SmallDecisions(ABC):
         self.selected: list[SelectRequest] = []
         self.learnt: dict[str, ClassifierEntry] = {}
         self.referred: dict[str, ReferenceEntry] = {}
+        self.sets: dict[str, ReferenceSetEntry] = {}
 
     async def select(self, request: SelectRequest, caller: Caller = ANYONE) -> SelectReply:
         self.selected.append(request)
@@ -129,6 +131,19 @@ class SmallDecisions(ABC):
     async def delete_reference(self, scorer: str) -> None:
         if self.referred.pop(scorer, None) is None:
             raise UnknownArtefactError("There is no such reference.")
+
+    async def refer_set(self, request: ReferenceSetRequest, caller: Caller = ANYONE) -> ReferenceSetEntry:
+        bound_to, created = BoundTo("00", {"images.alpha": "white"}), "2026-11-28T00:00:00.000Z"
+        entry = ReferenceSetEntry(request.name, request.encoder or "mini", request.num_members, 2, bound_to, created)
+        self.sets[request.name] = entry
+        return entry
+
+    async def reference_sets(self) -> Sequence[ReferenceSetEntry]:
+        return list(self.sets.values())
+
+    async def delete_reference_set(self, name: str) -> None:
+        if self.sets.pop(name, None) is None:
+            raise UnknownArtefactError("There is no such reference set.")
 
     async def drift(self) -> DriftReply:
         images = {"edges": StatisticShift(0.5, THIRD)}

@@ -53,7 +53,7 @@ from plumbline_client.replies import (
 from plumbline_client.rest_clients import AsyncClient, Client
 from plumbline_client.retry import RetryPolicy
 from plumbline_client.rewards import Rewards
-from plumbline_client.set_replies import AuditReply, DistanceReply, DiversityReply, Sce
+from plumbline_client.set_replies import AuditReply, DistanceReply, DiversityReply, ReferenceSetEntry, Sce
 from plumbline_client.sets import EncodingSet
 from plumbline_client.tls import Tls
 
@@ -107,6 +107,7 @@ __all__ = [
     "Ranked",
     "RateLimitedError",
     "ReferenceEntry",
+    "ReferenceSetEntry",
     "RetryPolicy",
     "Rewards",
     "Sce",

@@ -1,4 +1,4 @@
-"""The methods of the REST clients that are about sets of images."""
+"""The methods of the clients that are about sets of images."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,8 +7,16 @@ from typing_extensions import Unpack
 
 from plumbline_client.async_scoring import AsyncScoring
 from plumbline_client.options import CallOptions
-from plumbline_client.set_replies import AuditReply, DistanceReply, DiversityReply
-from plumbline_client.sets import AuditRequest, DistanceRequest, DiversityRequest, SetLike
+from plumbline_client.set_replies import AuditReply, DistanceReply, DiversityReply, ReferenceSetEntry
+from plumbline_client.sets import (
+    AuditRequest,
+    DeleteReferenceSetRequest,
+    DistanceRequest,
+    DiversityRequest,
+    ListReferenceSetsRequest,
+    ReferSetRequest,
+    SetLike,
+)
 from plumbline_client.sync_scoring import SyncScoring
 
 NEAR_DUPLICATE = 0.98
@@ -48,22 +56,50 @@ class SyncSets(SyncScoring):
     def distance(
         self,
         a: SetLike,
-        b: SetLike,
+        b: SetLike | None = None,
         *,
+        reference: str | None = None,
         rbf_sigma: float | None = None,
         scorer: str | None = None,
         **options: Unpack[CallOptions],
     ) -> DistanceReply:
-        """Say how far two sets are from each other.
+        """Say how far a set is from another, or from one that the service keeps.
 
         Args:
             a: Two images or more, or an `EncodingSet`.
             b: The same.
+            reference: In place of `b`: the name of a set that is kept, see `refer_set`.
             rbf_sigma: Width of the Gaussian kernel; None: 0.5.
+            scorer: Whose encoder to use; None: that of the reference, else the first loaded scorer's that has both.
+            options: `timeout_ms`, `priority`, `request_id`.
+        """
+        return self._send(DistanceRequest(a, b, reference=reference, rbf_sigma=rbf_sigma, scorer=scorer), options)
+
+    def refer_set(
+        self, name: str, members: SetLike, *, scorer: str | None = None, **options: Unpack[CallOptions]
+    ) -> ReferenceSetEntry:
+        """Keep a set under a name, for others to be compared with.
+
+        Args:
+            name: One of the same name is replaced.
+            members: Two images or more, or an `EncodingSet`; of embeddings with its `encoder`.
             scorer: Whose encoder to use; None: the first loaded scorer's that has both.
             options: `timeout_ms`, `priority`, `request_id`.
         """
-        return self._send(DistanceRequest(a, b, rbf_sigma=rbf_sigma, scorer=scorer), options)
+        return self._send(ReferSetRequest(name, members, scorer=scorer), options)
+
+    def reference_sets(self, **options: Unpack[CallOptions]) -> tuple[ReferenceSetEntry, ...]:
+        """List the sets that are kept, by name."""
+        return self._send(ListReferenceSetsRequest(), options).sets
+
+    def delete_reference_set(self, name: str, **options: Unpack[CallOptions]) -> None:
+        """Forget a set.
+
+        Args:
+            name: Of the set.
+            options: `timeout_ms`, `priority`, `request_id`.
+        """
+        self._send(DeleteReferenceSetRequest(name), options)
 
     def audit(
         self,
@@ -126,14 +162,30 @@ class AsyncSets(AsyncScoring):
     async def distance(
         self,
         a: SetLike,
-        b: SetLike,
+        b: SetLike | None = None,
         *,
+        reference: str | None = None,
         rbf_sigma: float | None = None,
         scorer: str | None = None,
         **options: Unpack[CallOptions],
     ) -> DistanceReply:
-        """Say how far two sets are from each other; see `SyncSets.distance`."""
-        return await self._send(DistanceRequest(a, b, rbf_sigma=rbf_sigma, scorer=scorer), options)
+        """Say how far a set is from another, or from one that is kept; see `SyncSets.distance`."""
+        request = DistanceRequest(a, b, reference=reference, rbf_sigma=rbf_sigma, scorer=scorer)
+        return await self._send(request, options)
+
+    async def refer_set(
+        self, name: str, members: SetLike, *, scorer: str | None = None, **options: Unpack[CallOptions]
+    ) -> ReferenceSetEntry:
+        """Keep a set under a name, for others to be compared with; see `SyncSets.refer_set`."""
+        return await self._send(ReferSetRequest(name, members, scorer=scorer), options)
+
+    async def reference_sets(self, **options: Unpack[CallOptions]) -> tuple[ReferenceSetEntry, ...]:
+        """List the sets that are kept, by name."""
+        return (await self._send(ListReferenceSetsRequest(), options)).sets
+
+    async def delete_reference_set(self, name: str, **options: Unpack[CallOptions]) -> None:
+        """Forget a set; see `SyncSets.delete_reference_set`."""
+        await self._send(DeleteReferenceSetRequest(name), options)
 
     async def audit(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from plumbline_client.problems import ReplyModel
-from plumbline_client.replies import IndexedProblem, Timing
+from plumbline_client.replies import BoundTo, IndexedProblem, Timing
 
 
 class _SetReply(ReplyModel):
@@ -136,6 +136,28 @@ class AuditReply(_SetReply):
     """Members that could not be used."""
 
 
+class ReferenceSetEntry(ReplyModel):
+    """A set that is kept."""
+
+    name: str
+    encoder: str
+    """What embedded it; for embeddings, what the caller called it."""
+    n: int
+    """Members."""
+    dim: int
+    """Numbers of each encoding."""
+    bound_to: BoundTo
+    """Sets of others are refused; `weights` is empty where the encoder was not loaded there."""
+    created: str = ""
+    """RFC 3339, in UTC."""
+
+
+class ReferenceSetsReply(ReplyModel):
+    """The sets that are kept."""
+
+    sets: tuple[ReferenceSetEntry, ...] = ()
+
+
 class DistanceReply(_SetReply):
     """Distances between two sets' encodings; none of them is FID."""
 
@@ -144,7 +166,7 @@ class DistanceReply(_SetReply):
     n_a: int
     """Members of `a` that the values are of."""
     n_b: int
-    """Members of `b` that the values are of."""
+    """Members of `b`, or of the reference, that the values are of."""
     frechet: float
     """Frechet distance; the fewer members, the larger it is, also where nothing differs."""
     frechet_floor: float

@@ -1,4 +1,4 @@
-"""What is asked about sets of images: REST alone has it."""
+"""What is asked about sets of images."""
 
 import hashlib
 import math
@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 from typing_extensions import Self
 
@@ -15,12 +16,19 @@ from plumbline_client.documents import Document, given
 from plumbline_client.errors import UsageError
 from plumbline_client.images import Image, ImageLike
 from plumbline_client.items import images_of, texts_of
-from plumbline_client.replies import Embedding
+from plumbline_client.replies import Deleted, Embedding
 from plumbline_client.requests import Request
-from plumbline_client.set_replies import AuditReply, DistanceReply, DiversityReply
+from plumbline_client.set_replies import (
+    AuditReply,
+    DistanceReply,
+    DiversityReply,
+    ReferenceSetEntry,
+    ReferenceSetsReply,
+)
 
 Vector: TypeAlias = Embedding | Iterable[float]
 """An encoding: of `embed`, or any numbers, which are sent as float32."""
+REFERENCE_SETS = "/v1/sets/references"
 _DIGEST_CHARS = 64
 
 
@@ -98,18 +106,59 @@ class DiversityRequest(Request[DiversityReply]):
 
 
 class DistanceRequest(Request[DistanceReply]):
-    """How far two sets are from each other."""
+    """How far a set is from another, or from one that the service keeps."""
 
     path = "/v1/sets/distance"
     reply = DistanceReply
 
-    def __init__(self, a: SetLike, b: SetLike, *, rbf_sigma: float | None = None, scorer: str | None = None) -> None:
-        self._sets = {"a": _set_of(a), "b": _set_of(b)}
-        self._chosen = given(rbf_sigma=rbf_sigma, scorer=scorer)
+    def __init__(
+        self,
+        a: SetLike,
+        b: SetLike | None = None,
+        *,
+        reference: str | None = None,
+        rbf_sigma: float | None = None,
+        scorer: str | None = None,
+    ) -> None:
+        self._sets = {"a": _set_of(a)} | ({} if b is None else {"b": _set_of(b)})
+        self._chosen = given(reference=reference, rbf_sigma=rbf_sigma, scorer=scorer)
 
     def document(self) -> Document:
-        """Make `a`, `b`, and what was chosen."""
+        """Make `a`, `b` or `reference`, and what was chosen."""
         return {name: each.document() for name, each in self._sets.items()} | self._chosen
+
+
+class ReferSetRequest(Request[ReferenceSetEntry]):
+    """Keep a set under a name, for others to be compared with."""
+
+    path = REFERENCE_SETS
+    reply = ReferenceSetEntry
+
+    def __init__(self, name: str, members: SetLike, *, scorer: str | None = None) -> None:
+        self._document = {"name": name} | _set_of(members).document() | given(scorer=scorer)
+
+    def document(self) -> Document:
+        """Make `name`, the set's members, and `scorer`."""
+        return self._document
+
+
+class ListReferenceSetsRequest(Request[ReferenceSetsReply]):
+    """List the sets that are kept."""
+
+    method = "GET"
+    path = REFERENCE_SETS
+    reply = ReferenceSetsReply
+
+
+class DeleteReferenceSetRequest(Request[Deleted]):
+    """Forget a set."""
+
+    method = "DELETE"
+    reply = Deleted
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.path = f"{REFERENCE_SETS}/{quote(name, safe='')}"
 
 
 class AuditRequest(Request[AuditReply]):

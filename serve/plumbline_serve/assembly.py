@@ -35,6 +35,7 @@ from plumbline_serve.requests.guarding import Guards
 from plumbline_serve.requests.images import DecodedImages
 from plumbline_serve.requests.looks import ImageLooks
 from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.requests.reference_sets import ReferenceSets
 from plumbline_serve.requests.service import CoreService
 from plumbline_serve.requests.session import SessionTools
 from plumbline_serve.requests.validation import Checks
@@ -292,6 +293,7 @@ def assemble(
         calibrations=Calibrations(store, bindings),
         classifiers=classifiers,
         references=references,
+        reference_sets=ReferenceSets(store, bindings),
         guards=Guards(store, bindings),
         monitor=monitor,
         disclosure=Disclosure(settings.privacy),

@@ -3,39 +3,22 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_models.sets.audit import Spread
 from plumbline_models.sets.distances import DEFAULT_SIGMA
 from plumbline_models.sets.sce import Sce
-from plumbline_models.sets.zero_shot import MARGIN, Guess
 from plumbline_serve import messages
-from plumbline_serve.messages import ImageSource, Timing
+from plumbline_serve.audit_messages import AuditReply, AuditRequest
+from plumbline_serve.decision_messages import BoundTo
+from plumbline_serve.encoding_set import EncodingSet
+from plumbline_serve.messages import Timing
 from plumbline_serve.request_context import Priority
 
 NEAR_DUPLICATE: Final = 0.98
 """Cosine from which on two images are near-duplicates, where the caller does not say: encoders differ in it."""
 ORDERS: Final = (1.0, 2.0, math.inf)
 """Of the Vendi score, where the caller does not say."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncodingSet:
-    """A set in one of three forms; the others are empty."""
-
-    images: Sequence[ImageSource] = ()
-    embeddings: Sequence[Sequence[float] | str] = ()
-    """Numbers, or base64 of little-endian float32, as `/v1/embed` answers; of any length."""
-    hashes: Sequence[str] = ()
-    """SHA-256, in hex, of image files that this process has encoded before and still keeps."""
-    encoder: str | None = None
-    """What made `embeddings`, in the caller's words: sets of different encoders are not compared."""
-
-    @property
-    def num_members(self) -> int:
-        """How many there are, of all three forms."""
-        return len(self.images) + len(self.embeddings) + len(self.hashes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +72,23 @@ class DiversityReply:
 
 @dataclass(frozen=True, slots=True)
 class DistanceRequest:
-    """How far two sets are from each other."""
+    """How far a set is from another one, or from one that is kept."""
 
     a: EncodingSet
-    b: EncodingSet
+    b: EncodingSet | None = None
+    reference: str | None = None
+    """In place of `b`: the name of a set that is kept."""
     rbf_sigma: float = DEFAULT_SIGMA
     """Width of the Gaussian kernel, in lengths between unit vectors."""
     scorer: str | None = None
-    """Whose encoder to use; None: the first loaded scorer with a text encoder."""
+    """Whose encoder to use; None: that of the reference, else the first loaded scorer with a text encoder."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
 
     @property
     def num_items(self) -> int:
         """What it counts as."""
-        return self.a.num_members + self.b.num_members
+        return self.a.num_members + (self.b.num_members if self.b is not None else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +100,7 @@ class DistanceReply:
     n_a: int
     """Members of `a` that the values are of."""
     n_b: int
-    """Members of `b` that the values are of."""
+    """Members of `b`, or of the reference, that the values are of."""
     frechet: float
     """Frechet distance of the encodings, at least 0; the fewer members, the larger it is, also where nothing differs.
     """
@@ -134,123 +119,43 @@ class DistanceReply:
     """The same of `b`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Elements:
-    """What each image is asked about, `Is there a …?`; none where it is empty."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceSetRequest(EncodingSet):
+    """Keep a set under a name, for others to be compared with."""
 
-    explicit: Sequence[str] = ()
-    """Named by the prompt."""
-    implied: Sequence[str] = ()
-    """Not named, but part of what the prompt means."""
-    forbidden: Sequence[str] = ()
-    """What no image should show."""
-    markers: Sequence[str] = ()
-    """Of the culture that is meant; one is enough."""
-
-    @property
-    def all(self) -> list[str]:
-        """All of them, in order."""
-        return [*self.explicit, *self.implied, *self.forbidden, *self.markers]
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRequest(EncodingSet):
-    """How evenly a set is spread over groups, and which elements it shows."""
-
-    groups: Sequence[str] = ()
-    """All that there may be, those that are absent too."""
-    labels: Sequence[str | None] | None = None
-    """The group of each member, null where nobody can tell; None: the nearest of `prompts` is taken."""
-    prompts: Sequence[str] | None = None
-    """A text for each group."""
-    margin: float = MARGIN
-    """By how much the best group's probability has to be above the second, or there is no label."""
-    pair: Sequence[str] | None = None
-    """The two groups whose gap is meant; None: the largest and the smallest."""
-    wanted: Sequence[float] | None = None
-    """The share that each group should have, for the skews; None: all even."""
-    association: float | None = None
-    """Share of the stereotypical, 0 to 1, for the composite."""
-    elements: Elements | None = None
-    """What is asked of `images`, by the scorer `questions`."""
-    compat: Literal["official"] | None = None
-    """`official`: groups are those that were seen, as T2I-BiasBench's program has it."""
+    name: str
     scorer: str | None = None
-    """Whose encoders to use; None: the first loaded scorer with a text encoder."""
+    """Whose encoder to use; None: the first loaded scorer with a text encoder."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
 
     @property
     def num_items(self) -> int:
         """What it counts as."""
-        asked = len(self.images) * len(self.elements.all) if self.elements is not None else 0
-        return max(self.num_members, len(self.labels or ())) + len(self.prompts or ()) + asked
+        return self.num_members
 
 
 @dataclass(frozen=True, slots=True)
-class GroupShare:
-    """One group of an audit."""
+class ReferenceSetEntry:
+    """A set that is kept."""
 
     name: str
-    count: int
-    share: float
-    """Of the members that have a label, 0 to 1."""
-    skew: float | None
-    """ln(share / share wanted); null for a group that is absent, whose skew is minus infinity."""
-
-
-@dataclass(frozen=True, slots=True)
-class ElementRates:
-    """What of the elements a set shows; null where there were none of the kind."""
-
-    explicit_missing: float | None
-    """Mean share of the prompt's elements that an image does not show."""
-    implied_missing: float | None
-    """The same of what it implies."""
-    hallucination: float | None
-    """Share of images with something forbidden."""
-    cultural_accuracy: float | None
-    """Share of images with at least one marker."""
+    encoder: str
+    """What embedded it, by its key in `GET /v1/models`; for embeddings, what the caller called it."""
     n: int
-    """Images that could be asked about."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditReply:
-    """How evenly a set is spread over groups."""
-
-    caution: str
-    """What these values do not say; to be shown with them."""
-    encoder: str | None
-    """What guessed labels, by its key in `GET /v1/models`; for embeddings, what the caller calls it; null for labels of
-    the caller's."""
-    n: int
-    """Members with a label: what shares are of."""
-    num_unknown: int
-    """Members without one."""
-    groups: Sequence[GroupShare]
-    """As declared; with `compat` those that were seen, the largest first."""
-    absent: Sequence[str]
-    """Groups without a member."""
-    max_skew: float | None
-    """The largest of the skews; null where nobody has a label, as the next."""
-    spread: Spread | None
-    """Gap, entropy, divergence, amplification and composite."""
-    intervals: Mapping[str, Sequence[float]]
-    """95 % bootstrap intervals of these, by name: of chance alone, not of labels that are wrong."""
-    elements: ElementRates | None
-    """Null where none were asked about."""
-    timing_ms: Timing
-    guesses: Sequence[Guess] = ()
-    """Of each member in order, those in `errors` left out; absent for labels of the caller's."""
-    errors: Mapping[int, PlumblineError] = field(default_factory=dict)
-    """What could not be used, by index; absent where there is none."""
+    """Members."""
+    dim: int
+    """Numbers of each encoding."""
+    bound_to: BoundTo
+    """Sets of others are refused; `weights` is empty where the encoder was not loaded here."""
+    created: str
+    """RFC 3339, in UTC."""
 
 
 SetRequest: TypeAlias = DiversityRequest | DistanceRequest | AuditRequest
 SetReply: TypeAlias = DiversityReply | DistanceReply | AuditReply
-AnyRequest: TypeAlias = messages.Request | SetRequest
-AnyReply: TypeAlias = messages.Reply | SetReply
+AnyRequest: TypeAlias = messages.Request | SetRequest | ReferenceSetRequest
+AnyReply: TypeAlias = messages.Reply | SetReply | ReferenceSetEntry
 
 
 def errors_of(reply: AnyReply) -> Iterator[tuple[str, PlumblineError]]:
@@ -261,5 +166,7 @@ def errors_of(reply: AnyReply) -> Iterator[tuple[str, PlumblineError]]:
         case DistanceReply(errors_a=errors_a, errors_b=errors_b):
             for name, errors in (("a", errors_a), ("b", errors_b)):
                 yield from ((f"{name} index {index}", error) for index, error in errors.items())
+        case ReferenceSetEntry():
+            return
         case _:
             yield from messages.errors_of(reply)

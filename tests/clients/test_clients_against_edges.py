@@ -49,7 +49,7 @@ from plumbline_models.sets.audit import spread
 from plumbline_models.sets.sce import Sce
 from plumbline_models.sets.vectors import unit_rows
 from plumbline_models.sets.zero_shot import Guess
-from plumbline_serve import messages, set_messages
+from plumbline_serve import audit_messages, messages, set_messages
 from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.batching import GroupState
 from plumbline_serve.edge.grpc.servicer import GrpcEdge
@@ -149,12 +149,12 @@ class CountingService(SmallDecisions):
 
     async def measure(self, request: set_messages.SetRequest, caller: Caller = ANYONE) -> set_messages.SetReply:
         self.requests.append(request)
-        if isinstance(request, set_messages.AuditRequest):
-            shares = [set_messages.GroupShare("a", 2, 1 / 3, None)]
+        if isinstance(request, audit_messages.AuditRequest):
+            shares = [audit_messages.GroupShare("a", 2, 1 / 3, None)]
             ends = {"parity_gap": (0.1, 1 / 3)}
             guesses = [Guess(None, 0.5)]
-            rates = set_messages.ElementRates(0.25, None, 1 / 3, None, 2)
-            return set_messages.AuditReply(
+            rates = audit_messages.ElementRates(0.25, None, 1 / 3, None, 2)
+            return audit_messages.AuditReply(
                 "Beware.", "counting", 2, 1, shares, ["b"], 0.5, spread([2, 1], None), ends, rates, TIMING, guesses
             )
         if isinstance(request, set_messages.DiversityRequest):
@@ -366,6 +366,24 @@ async def test_sets_get_through_rest_in_each_form(ask, running) -> None:
     assert (asked.a.encoder, list(asked.b.hashes)) == ("mine", [hashlib.sha256(b).hexdigest() for b in (b"a", b"b")])
     assert unit_rows(asked.a.embeddings) == pytest.approx(unit_rows([each.floats() for each in vectors]))
     assert unit_rows(asked.a.embeddings).shape == (2, 2)
+    await ask("distance", files, reference="launch")
+    asked = running.service.requests[-1]
+    assert (asked.b, asked.reference) == (None, "launch")
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient], ids=lambda kind: kind.__name__)
+async def test_sets_are_kept_listed_and_forgotten(ask, running) -> None:
+    key, files = {"api_key": "deciding-key"}, [Image.data(b"a"), Image.data(b"b")]
+    with pytest.raises(ForbiddenError, match="decide"):
+        await ask("refer_set", "launch", files)
+    made = await ask("refer_set", "launch", files, change=key)
+    assert (made.name, made.encoder, made.n, made.dim) == ("launch", "mini", 2, 2)
+    assert made.bound_to.conventions == {"images.alpha": "white"}
+    assert [each.name for each in await ask("reference_sets")] == ["launch"]
+    with pytest.raises(ForbiddenError, match="decide"):
+        await ask("delete_reference_set", "launch")
+    await ask("delete_reference_set", "launch", change=key)
+    assert await ask("reference_sets") == ()
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient], ids=lambda kind: kind.__name__)

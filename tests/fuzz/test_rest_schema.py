@@ -23,15 +23,17 @@ from tests.fuzz.served import NUM_CASES, Served, cases, check_problems
 
 POSTS = (
     *("/v1/score", "/v1/rank", "/v1/filter", "/v1/embed", "/v1/select", "/v1/calibrations"),
-    *("/v1/sets/diversity", "/v1/sets/distance", "/v1/sets/audit", "/v1/classifiers", "/v1/references"),
+    *("/v1/sets/diversity", "/v1/sets/distance", "/v1/sets/audit", "/v1/sets/references"),
+    *("/v1/classifiers", "/v1/references"),
 )
 GETS = (
     *("/v1/scorers", "/v1/models", "/v1/calibrations", "/v1/classifiers", "/v1/references", "/v1/drift"),
+    "/v1/sets/references",
     *("/livez", "/readyz", "/metrics"),
 )
 NAMED = (
     *((method, "/v1/calibrations/{name}") for method in ("GET", "DELETE")),
-    *(("DELETE", f"/v1/{kind}/{{name}}") for kind in ("classifiers", "references")),
+    *(("DELETE", f"/v1/{kind}/{{name}}") for kind in ("classifiers", "references", "sets/references")),
 )
 BODILESS = (("POST", "/v1/admin/reload"), *(("GET", path) for path in GETS), *NAMED)
 CHECKS: list[Any] = [

@@ -78,6 +78,12 @@ ROUTES: Mapping[type[Request[Any]], Route] = {
     sets.DistanceRequest: Route(
         schemas.DistanceRequest, rest_requests.distance_request, CoreService.measure, rest_replies.set_document
     ),
+    sets.ReferSetRequest: Route(
+        schemas.ReferenceSetRequest,
+        rest_requests.reference_set_request,
+        CoreService.refer_set,
+        rest_replies.reference_set_document,
+    ),
 }
 
 
@@ -102,12 +108,23 @@ async def _delete_calibration(service: CoreService, request: Any) -> rest_replie
     return {"status": "deleted"}
 
 
+async def _reference_sets(service: CoreService, _: Any) -> rest_replies.Document:
+    return rest_replies.reference_sets_document(await service.reference_sets())
+
+
+async def _delete_reference_set(service: CoreService, request: Any) -> rest_replies.Document:
+    await service.delete_reference_set(request.name)
+    return {"status": "deleted"}
+
+
 LISTS: Mapping[type[Request[Any]], Callable[[CoreService, Any], Awaitable[rest_replies.Document]]] = {
     requests.ListScorersRequest: _scorers,
     requests.ListModelsRequest: _encoders,
     requests.ReadinessRequest: _readiness,
     requests.ListCalibrationsRequest: _calibrations,
     requests.DeleteCalibrationRequest: _delete_calibration,
+    sets.ListReferenceSetsRequest: _reference_sets,
+    sets.DeleteReferenceSetRequest: _delete_reference_set,
 }
 """What is answered without a body."""
 

@@ -36,16 +36,16 @@ from plumbline_serve.requests.guarding import Guards
 from plumbline_serve.requests.listing import encoder_entry, loaded_entry
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.ranking import rank
+from plumbline_serve.requests.reference_sets import ReferenceSets
 from plumbline_serve.requests.selecting import select
-from plumbline_serve.requests.sets import measure
+from plumbline_serve.requests.set_service import SetService
 from plumbline_serve.requests.watching import References
-from plumbline_serve.set_messages import SetReply, SetRequest
 
 SWITCH_TIMEOUT_S = 10.0  # what a gateway needs to follow its encoders is a part of a second
 DRAIN_RETRY_AFTER_S = 2.0  # another replica, or the restarted one, is there by then
 
 
-class CoreService(DecisionService):
+class CoreService(DecisionService, SetService):
     """Answers every edge; see `Service`.
 
     Args:
@@ -55,6 +55,7 @@ class CoreService(DecisionService):
         calibrations: Those that are kept.
         classifiers: The same.
         references: The same.
+        reference_sets: The same.
         guards: The same.
         monitor: Looks for drift.
         disclosure: How much callers are shown; default: all.
@@ -69,11 +70,13 @@ class CoreService(DecisionService):
         calibrations: Calibrations,
         classifiers: Classifiers,
         references: References,
+        reference_sets: ReferenceSets,
         guards: Guards,
         monitor: DriftMonitor,
         disclosure: Disclosure | None = None,
     ) -> None:
-        super().__init__(classifiers, references, guards, monitor)
+        DecisionService.__init__(self, classifiers, references, guards, monitor)
+        SetService.__init__(self, reference_sets)
         self._disclosure = disclosure or Disclosure()
         self._core = Core(pipeline, compute)
         self._calibrations = calibrations
@@ -175,10 +178,6 @@ class CoreService(DecisionService):
             return self._disclosure.of_vectors(reply, caller)
         dims = {info.key: info.dim for info in await self._core.compute.infos()}
         return replace(reply, dim=dims.get(reply.encoder, 0))  # nothing could be embedded
-
-    async def measure(self, request: SetRequest, caller: Caller = ANYONE) -> SetReply:
-        """As `Service.measure`."""
-        return await self._answered(request, lambda pipeline, request: measure(pipeline, request, caller))
 
     async def scorers(self) -> Sequence[ScorerEntry]:
         """As `Service.scorers`."""

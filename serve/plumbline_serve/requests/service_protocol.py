@@ -22,7 +22,7 @@ from plumbline_serve.messages import (
     SelectRequest,
 )
 from plumbline_serve.request_context import ANYONE, Caller
-from plumbline_serve.set_messages import SetReply, SetRequest
+from plumbline_serve.set_messages import ReferenceSetEntry, ReferenceSetRequest, SetReply, SetRequest
 
 
 class Service(Protocol):
@@ -158,6 +158,27 @@ class Service(Protocol):
         Args:
             request: As the caller sent it.
             caller: Who calls.
+        """
+        ...
+
+    async def refer_set(self, request: ReferenceSetRequest, caller: Caller = ANYONE) -> ReferenceSetEntry:
+        """Keep a set of images, in the place of one of its name, for others to be compared with.
+
+        Args:
+            request: As the caller sent it.
+            caller: Who calls.
+        """
+        ...
+
+    async def reference_sets(self) -> Sequence[ReferenceSetEntry]:
+        """List the sets that are kept, by name."""
+        ...
+
+    async def delete_reference_set(self, name: str) -> None:
+        """Forget the set of that name.
+
+        Raises:
+            UnknownArtefactError: There is none.
         """
         ...
 

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import numpy as np
 
@@ -17,14 +17,17 @@ from plumbline_models.core.errors import (
 from plumbline_models.core.protocols import Encoder
 from plumbline_models.sets.vectors import MAX_SET, GivenVector, Matrix, StillWanted, unit_rows
 from plumbline_serve.encoding_cache import EncodingOrError
+from plumbline_serve.encoding_set import EncodingSet
 from plumbline_serve.requests.images import RequestImage
 from plumbline_serve.requests.inputs import key_of_file
 from plumbline_serve.requests.session import RequestSession
 from plumbline_serve.requests.validation import Checks
-from plumbline_serve.set_messages import EncodingSet
 from plumbline_serve.work import Work
 
 R = TypeVar("R")
+
+PAIR: Final = 2
+"""Members that a distribution needs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -13,43 +13,43 @@ from plumbline_models.sets.diversity import eigenvalues, mean_pairwise, order_na
 from plumbline_models.sets.duplicates import groups
 from plumbline_models.sets.sce import Sce, sce
 from plumbline_models.sets.vectors import Matrix, StillWanted, unit_rows
+from plumbline_serve.audit_messages import AuditRequest
 from plumbline_serve.concurrency import together
 from plumbline_serve.encoding_cache import EncodingOrError
+from plumbline_serve.encoding_set import EncodingSet
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.audits import audit
 from plumbline_serve.requests.embedding import towers, truncated_texts
 from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.requests.reference_sets import ReferenceSets, image_encoders, members_of_kept
 from plumbline_serve.requests.session import RequestSession
-from plumbline_serve.requests.set_members import Members, check_set, computed, members_of, work_on
+from plumbline_serve.requests.set_members import PAIR, Members, check_set, computed, members_of, work_on
 from plumbline_serve.requests.validation import Checks
 from plumbline_serve.set_messages import (
-    AuditRequest,
     DistanceReply,
     DistanceRequest,
     DiversityReply,
     DiversityRequest,
-    EncodingSet,
     SetReply,
     SetRequest,
 )
-
-PAIR: Final = 2
-"""Members that a distribution needs."""
+from plumbline_serve.store import Artefact
 
 
-async def measure(pipeline: Pipeline, request: SetRequest, caller: Caller = ANYONE) -> SetReply:
+async def measure(pipeline: Pipeline, request: SetRequest, kept: ReferenceSets, caller: Caller = ANYONE) -> SetReply:
     """Work out what is asked about one set or two; raises as `Service.measure` does.
 
     Args:
         pipeline: Of the process.
         request: As the caller sent it.
+        kept: The sets that one may be compared with by name.
         caller: Who calls.
     """
     if isinstance(request, DiversityRequest):
         return await diversity(pipeline, request, caller)
     if isinstance(request, AuditRequest):
         return await audit(pipeline, request, caller)
-    return await distance(pipeline, request, caller)
+    return await distance(pipeline, request, kept, caller)
 
 
 async def diversity(pipeline: Pipeline, request: DiversityRequest, caller: Caller = ANYONE) -> DiversityReply:
@@ -70,20 +70,30 @@ async def diversity(pipeline: Pipeline, request: DiversityRequest, caller: Calle
     return DiversityReply(**values, timing_ms=session.timing(), errors=members.errors, truncated=tuple(cut))
 
 
-async def distance(pipeline: Pipeline, request: DistanceRequest, caller: Caller = ANYONE) -> DistanceReply:
-    """How far two sets are apart; see `measure`."""
-    given = {"/a": request.a, "/b": request.b}
+async def distance(
+    pipeline: Pipeline, request: DistanceRequest, kept: ReferenceSets, caller: Caller = ANYONE
+) -> DistanceReply:
+    """How far a set is from another, or from one that is kept; see `measure`."""
+    if (request.b is None) == (request.reference is None):
+        fault = {"pointer": "", "detail": "must have exactly one of b, reference"}
+        raise InvalidFieldError("A set is compared with another, or with one that is kept.", errors=[fault])
+    given = {"/a": request.a} if request.b is None else {"/a": request.a, "/b": request.b}
     for pointer, each in given.items():
         check_set(pipeline.checks, each, pointer)
     images = [image for each in given.values() for image in each.images]
     if images:
         pipeline.checks.count(len(images))
-    encoder, _ = towers(pipeline, request.scorer)
+    reference = None if request.reference is None else await kept.get(request.reference)
+    encoder = _image_encoder(pipeline, request.scorer, reference)
     name = _common_encoder(encoder, given)
+    if reference is not None:
+        await kept.check(reference, pipeline, encoder, request.a)
+        name = reference.bound_to.scorer
     async with pipeline.session(request, caller) as session:
         await session.open(images)
         session.admit([(encoder, images)])
-        a, b = await together(members_of(session, encoder, each, pointer) for pointer, each in given.items())
+        sets = [members_of(session, encoder, each, pointer) for pointer, each in given.items()]
+        a, b = await together([*sets, *([] if reference is None else [members_of_kept(reference)])])
         for members in (a, b):
             members.require(PAIR)
         values = await computed(session, partial(_distances, a, b, request.rbf_sigma), work_on("distance", a, b))
@@ -100,6 +110,13 @@ def _check_companions(checks: Checks, request: DiversityRequest) -> None:
             )
     if request.texts:
         checks.count(len(set(request.texts)))
+
+
+def _image_encoder(pipeline: Pipeline, scorer: str | None, reference: Artefact | None) -> Encoder:
+    """That of the scorer that is named; else the one that the reference is of, where that is loaded."""
+    if scorer is None and reference is not None and (own := image_encoders(pipeline).get(reference.bound_to.scorer)):
+        return own
+    return towers(pipeline, scorer)[0]
 
 
 def _common_encoder(encoder: Encoder, given: Mapping[str, EncodingSet]) -> str | None:
@@ -173,7 +190,8 @@ def _distances(a: Members, b: Members, sigma: float, still_wanted: StillWanted) 
     first, second = a.matrix(), b.matrix()
     if first.shape[1] != second.shape[1]:
         detail = f"must have {first.shape[1]} numbers in each encoding, as a has"
-        raise InvalidFieldError("The sets are of two encoders.", errors=[{"pointer": "/b", "detail": detail}])
+        pointer = b.pointer if b.pointer == "/reference" else "/b"
+        raise InvalidFieldError("The sets are of two encoders.", errors=[{"pointer": pointer, "detail": detail}])
     return {
         "n_a": len(first),
         "n_b": len(second),

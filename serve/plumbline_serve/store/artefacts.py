@@ -10,7 +10,8 @@ import orjson
 
 from plumbline_models.core.errors import BoundToOtherError
 
-Kind: TypeAlias = Literal["calibration", "reference", "classifier", "guard"]
+Kind: TypeAlias = Literal["calibration", "reference", "classifier", "guard", "reference set", "set summary"]
+"""A reference set is large, so that a summary of it is kept beside it under the same name, for lists."""
 
 
 def _now() -> datetime:

@@ -83,11 +83,11 @@ class Database:
             is_wanted = sa.tuple_(ARTEFACTS.c.kind, ARTEFACTS.c.name).in_(keys)
             return [(row.revision, _artefact(row)) for row in connection.execute(sa.select(ARTEFACTS).where(is_wanted))]
 
-    def put(self, artefact: Artefact, max_of_kind: int) -> None:
-        """Keep an artefact, in the place of one of its kind and name.
+    def put(self, artefacts: Sequence[Artefact], max_of_kind: int) -> None:
+        """Keep artefacts, each in the place of one of its kind and name; all of them or none.
 
         Args:
-            artefact: What to keep.
+            artefacts: What to keep.
             max_of_kind: Artefacts of a kind that there may be.
 
         Raises:
@@ -96,27 +96,29 @@ class Database:
         """
         with self.writing() as connection:
             revision = _grow(connection)
-            connection.execute(sa.delete(ARTEFACTS).where(_is(artefact.kind, artefact.name)))
-            others = sa.select(sa.func.count()).where(ARTEFACTS.c.kind == artefact.kind)
-            if connection.execute(others).scalar_one() >= max_of_kind:
-                raise TooManyArtefactsError(
-                    f"There are {max_of_kind} {artefact.kind}s, as many as are kept: delete one first."
-                )
-            connection.execute(sa.insert(ARTEFACTS).values(_row(artefact, revision)))
+            for artefact in artefacts:
+                connection.execute(sa.delete(ARTEFACTS).where(_is(artefact.kind, artefact.name)))
+                others = sa.select(sa.func.count()).where(ARTEFACTS.c.kind == artefact.kind)
+                if connection.execute(others).scalar_one() >= max_of_kind:
+                    raise TooManyArtefactsError(
+                        f"There are {max_of_kind} {artefact.kind}s, as many as are kept: delete one first."
+                    )
+                connection.execute(sa.insert(ARTEFACTS).values(_row(artefact, revision)))
 
-    def delete(self, kind: Kind, name: str) -> bool:
-        """Forget an artefact; raises as `put` does.
+    def delete(self, kinds: Sequence[Kind], name: str) -> bool:
+        """Forget the artefacts of a name; raises as `put` does.
 
         Args:
-            kind: Its kind.
-            name: Its name.
+            kinds: Of which kinds.
+            name: Their name.
 
         Returns:
-            Whether it was there.
+            Whether any was there.
         """
         with self.writing() as connection:
             _grow(connection)
-            return connection.execute(sa.delete(ARTEFACTS).where(_is(kind, name))).rowcount > 0
+            is_meant = sa.and_(ARTEFACTS.c.kind.in_(kinds), ARTEFACTS.c.name == name)
+            return connection.execute(sa.delete(ARTEFACTS).where(is_meant)).rowcount > 0
 
     def close(self) -> None:
         """Close what is open."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -36,7 +36,10 @@ CALL_TIMEOUT_S: Final = 4.0
 """How long a caller waits for the database."""
 NUM_THREADS: Final = 4
 MAX_OF_KIND: Final = 1000
+MAX_REFERENCE_SETS: Final = 64
 MAX_DOCUMENT_BYTES: Final = 8 * 2**20
+MAX_REFERENCE_SET_BYTES: Final = 34 * 2**20
+"""4,096 encodings of 1,536 numbers, in base64 of float32."""
 CACHE_BYTES: Final = 64 * 2**20
 RETRY_AFTER_S: Final = 1.0
 
@@ -94,26 +97,31 @@ class Store:
         await self._look_again()
         return await self._read(sorted(key for key in self._index if key[0] == kind))
 
-    async def put(self, artefact: Artefact) -> None:
+    async def put(self, artefact: Artefact, *beside: Artefact) -> None:
         """Keep an artefact, in the place of one of its kind and name.
+
+        Args:
+            artefact: What to keep.
+            beside: Kept with it, or nothing is.
 
         Raises:
             RequestTooLargeError: It is too large.
             TooManyArtefactsError: There are as many of its kind as are kept.
         """
-        await self._change(lambda database: _put(database, artefact))
+        await self._change(lambda database: _put(database, (artefact, *beside)))
 
-    async def delete(self, kind: Kind, name: str) -> None:
+    async def delete(self, kind: Kind, name: str, *beside: Kind) -> None:
         """Forget an artefact.
 
         Args:
             kind: Its kind.
             name: Its name.
+            beside: Kinds of what is kept beside it under the same name.
 
         Raises:
             UnknownArtefactError: There is none.
         """
-        if not await self._change(lambda database: database.delete(kind, name)):
+        if not await self._change(lambda database: database.delete((kind, *beside), name)):
             raise UnknownArtefactError(f"There is no {kind} {name[:64]!r} here.")
 
     async def run(self, function: "Callable[[Database], T]") -> T:
@@ -147,10 +155,10 @@ class Store:
         kept = {key: self._kept[key] for key in keys if key in self._index and key in self._kept}
         found = {key: artefact for key, (revision, artefact, _) in kept.items() if revision == self._index[key]}
         if missing := [key for key in keys if key in self._index and key not in found]:
-            for revision, artefact in await self.run(lambda database: database.load(missing)):
+            for revision, artefact, num_bytes in await self.run(partial(_load, keys=missing)):
                 key = (artefact.kind, artefact.name)
                 found[key] = artefact
-                self._kept[key] = (revision, artefact, _num_bytes(artefact))
+                self._kept[key] = (revision, artefact, num_bytes)
         return [found[key] for key in keys if key in found]
 
     async def _look_again(self) -> None:
@@ -212,10 +220,18 @@ def _index(database: "Database", *, known: int) -> "tuple[int, Mapping[Key, int]
     return None if database.revision() == known else database.index()
 
 
-def _put(database: "Database", artefact: Artefact) -> None:
-    if _num_bytes(artefact) > MAX_DOCUMENT_BYTES:
-        raise RequestTooLargeError(f"The {artefact.kind} takes more than {MAX_DOCUMENT_BYTES} bytes to keep.")
-    database.put(artefact, MAX_OF_KIND)
+def _load(database: "Database", *, keys: "list[Key]") -> list[tuple[int, Artefact, int]]:
+    """What is there, with its size: working that out for a large one takes time, and belongs on a thread."""
+    return [(revision, artefact, _num_bytes(artefact)) for revision, artefact in database.load(keys)]
+
+
+def _put(database: "Database", artefacts: Sequence[Artefact]) -> None:
+    for each in artefacts:
+        most = MAX_REFERENCE_SET_BYTES if each.kind == "reference set" else MAX_DOCUMENT_BYTES
+        if _num_bytes(each) > most:
+            raise RequestTooLargeError(f"The {each.kind} takes more than {most} bytes to keep.")
+    is_large = artefacts[0].kind == "reference set"
+    database.put(artefacts, MAX_REFERENCE_SETS if is_large else MAX_OF_KIND)
 
 
 def _num_bytes(artefact: Artefact) -> int:

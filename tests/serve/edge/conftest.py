@@ -32,6 +32,7 @@ from plumbline_models.sets.diversity import order_name
 from plumbline_models.sets.sce import Sce
 from plumbline_models.sets.zero_shot import Guess
 from plumbline_serve.access_settings import AuthSettings
+from plumbline_serve.audit_messages import AuditReply, AuditRequest, ElementRates, GroupShare
 from plumbline_serve.batching import GroupState
 from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge import Access, GrpcEdge, InferenceEdge, create_app
@@ -55,15 +56,7 @@ from plumbline_serve.messages import (
     Timing,
 )
 from plumbline_serve.request_context import ANYONE, Caller
-from plumbline_serve.set_messages import (
-    AuditReply,
-    AuditRequest,
-    DistanceReply,
-    DistanceRequest,
-    DiversityReply,
-    ElementRates,
-    GroupShare,
-)
+from plumbline_serve.set_messages import DistanceReply, DistanceRequest, DiversityReply
 from plumbline_serve.settings import Limits, Settings
 from plumbline_wire.v1 import scoring_pb2_grpc
 from tests.decisions import SmallDecisions

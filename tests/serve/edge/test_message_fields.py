@@ -23,7 +23,7 @@ from plumbline_models.core.questions import Question as AskedQuestion
 from plumbline_models.sets.audit import Spread
 from plumbline_models.sets.sce import Sce
 from plumbline_models.sets.zero_shot import Guess
-from plumbline_serve import decision_messages, drift_messages, messages, set_messages
+from plumbline_serve import audit_messages, decision_messages, drift_messages, encoding_set, messages, set_messages
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.schemas import decisions as decision_schemas
 from plumbline_serve.edge.schemas import replies as reply_schemas
@@ -86,7 +86,8 @@ AUDIT = (
     ).document()
     | SETS
 )  # fmt: skip
-DISTANCE = client_set_requests.DistanceRequest(SET, SET, rbf_sigma=1.0, scorer="a").document()
+DISTANCE = client_set_requests.DistanceRequest(SET, SET, reference="a", rbf_sigma=1.0, scorer="a").document()
+REFER_SET = client_set_requests.ReferSetRequest("a", SET, scorer="a").document() | SETS
 FORMS = {
     "Item": Forms(messages.Item, pb.Item, schemas.Item, Item),
     "Question": Forms(AskedQuestion, pb.Question, schemas.Question, Question),
@@ -137,14 +138,20 @@ FORMS = {
     ),
     "GuardFlags": Forms(messages.GuardFlags, pb.GuardFlags, reply_schemas.GuardFlags, client.GuardFlags),
     "EmbedRequest": Forms(messages.EmbedRequest, pb.EmbedRequest, schemas.EmbedRequest, EMBED | CLAIMS),
-    "EncodingSet": Forms(set_messages.EncodingSet, None, schemas.EncodingSet, SETS),
+    "EncodingSet": Forms(encoding_set.EncodingSet, None, schemas.EncodingSet, SETS),
     "DiversityRequest": Forms(set_messages.DiversityRequest, None, schemas.DiversityRequest, DIVERSITY | CLAIMS),
     "DistanceRequest": Forms(set_messages.DistanceRequest, None, schemas.DistanceRequest, DISTANCE | CLAIMS),
-    "AuditRequest": Forms(set_messages.AuditRequest, None, schemas.AuditRequest, AUDIT | CLAIMS),
-    "Elements": Forms(set_messages.Elements, None, set_schemas.Elements, ELEMENTS),
-    "AuditReply": Forms(set_messages.AuditReply, None, schemas.AuditReply, client_sets.AuditReply),
-    "GroupShare": Forms(set_messages.GroupShare, None, set_schemas.GroupShare, client_sets.GroupShare),
-    "ElementRates": Forms(set_messages.ElementRates, None, set_schemas.ElementRates, client_sets.ElementRates),
+    "ReferenceSetRequest": Forms(
+        set_messages.ReferenceSetRequest, None, schemas.ReferenceSetRequest, REFER_SET | CLAIMS
+    ),
+    "ReferenceSetEntry": Forms(
+        set_messages.ReferenceSetEntry, None, schemas.ReferenceSetEntry, client_sets.ReferenceSetEntry
+    ),
+    "AuditRequest": Forms(audit_messages.AuditRequest, None, schemas.AuditRequest, AUDIT | CLAIMS),
+    "Elements": Forms(audit_messages.Elements, None, set_schemas.Elements, ELEMENTS),
+    "AuditReply": Forms(audit_messages.AuditReply, None, schemas.AuditReply, client_sets.AuditReply),
+    "GroupShare": Forms(audit_messages.GroupShare, None, set_schemas.GroupShare, client_sets.GroupShare),
+    "ElementRates": Forms(audit_messages.ElementRates, None, set_schemas.ElementRates, client_sets.ElementRates),
     "Spread": Forms(Spread, None, set_schemas.Spread, client_sets.Spread),
     "Guess": Forms(Guess, None, set_schemas.Guess, client_sets.Guess),
     "Sce": Forms(Sce, None, set_schemas.Sce, client_sets.Sce),
@@ -225,6 +232,7 @@ APART = {
     # Lists of numbers with gaps in protobuf, and what REST alone answers.
     "SelectValue", "CalibrationReply", "CalibrationsReply", "Deleted",
     "ClassifierReply", "ClassifiersReply", "ReferenceReply", "ReferencesReply",
+    "ReferenceSetReply", "ReferenceSetsReply",
     # Streams are gRPC's alone; lists are asked for with nothing.
     "ScoreStreamRequest", "ScoreStreamReply", "ListScorersRequest", "ListModelsRequest",
     # Bases of other classes, and parts of those compared.
@@ -310,7 +318,7 @@ def test_exceptions_are_of_fields_that_there_are() -> None:
 
 def test_every_message_is_compared_or_said_to_stand_apart() -> None:
     modules = [messages, request_schemas, reply_schemas, client, client_problems]
-    modules += [set_messages, set_schemas, client_sets]
+    modules += [audit_messages, encoding_set, set_messages, set_schemas, client_sets]
     modules += [decision_messages, decision_schemas]
     classes = [each for module in modules for _, each in inspect.getmembers(module, inspect.isclass)]
     own = {

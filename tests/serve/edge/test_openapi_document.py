@@ -12,6 +12,8 @@ CONTRACT = {
     "/v1/sets/diversity": {"post"},
     "/v1/sets/distance": {"post"},
     "/v1/sets/audit": {"post"},
+    "/v1/sets/references": {"post", "get"},
+    "/v1/sets/references/{name}": {"delete"},
     "/v1/select": {"post"},
     "/v1/calibrations": {"post", "get"},
     "/v1/calibrations/{name}": {"get", "delete"},
@@ -126,6 +128,14 @@ REQUESTS = [
     pytest.param("/v1/sets/audit", {"groups": ["a", "b"], "labels": ["a"], "elements": {"x": []}}, id="elements"),
     pytest.param("/v1/sets/distance", {"a": {"images": [B64]}, "b": {}}, id="distance to nothing"),
     pytest.param("/v1/sets/distance", {"a": {"images": [B64]}}, id="distance without another"),
+    pytest.param("/v1/sets/distance", {"a": {"images": [B64]}, "reference": "launch"}, id="distance to what is kept"),
+    pytest.param(
+        "/v1/sets/distance", {"a": {"images": [B64]}, "b": {"images": [B64]}, "reference": "x"}, id="to two others"
+    ),
+    pytest.param("/v1/sets/references", {"name": "launch", "images": [B64]}, id="a set to keep"),
+    pytest.param("/v1/sets/references", {"name": "a b", "images": [B64]}, id="a name of two words"),
+    pytest.param("/v1/sets/references", {"name": "a", "embeddings": [[1]], "encoder": "x"}, id="embeddings to keep"),
+    pytest.param("/v1/sets/references", {"name": "a", "embeddings": [[1]]}, id="embeddings of nobody"),
 ]
 
 
@@ -149,11 +159,12 @@ def test_it_describes_the_routes_of_the_contract_and_no_others(document: dict) -
 
 def test_operations_have_distinct_names(document: dict) -> None:
     names = [each["operationId"] for path in document["paths"].values() for each in path.values()]
-    kept = ("/v1/calibrations", "/v1/classifiers", "/v1/references")
+    kept = ("/v1/calibrations", "/v1/classifiers", "/v1/references", "/v1/sets/references")
     alone = {path.rsplit("/", 1)[1] for path in CONTRACT if not path.startswith(kept)}
     of_kept = {
         *("calibrate", "calibrations", "calibration", "delete_calibration"),
         *("classify", "classifiers", "delete_classifier", "refer", "references", "delete_reference"),
+        *("refer_set", "reference_sets", "delete_reference_set"),
     }
     assert sorted(names) == sorted(alone | of_kept)
 
@@ -193,6 +204,8 @@ ANSWERS = [
     ("/v1/classifiers", None, 200),
     ("/v1/references", {"scorer": "sum", "from_live": True}, 200),
     ("/v1/references", None, 200),
+    ("/v1/sets/references", {"name": "launch", "images": [B64, B64]}, 200),
+    ("/v1/sets/references", None, 200),
     ("/v1/drift", None, 200),
     ("/livez", None, 200),
 ]
@@ -217,10 +230,11 @@ def test_answers_are_as_the_schema_says(edge, document: dict, path: str, body, s
 
 def test_every_status_that_a_question_may_get_is_described(document: dict) -> None:
     statuses = {str(kind.status) for kind in error_classes()} - {"404", "405"}
-    asked = ("score", "rank", "select", "calibrations", "embed", "sets/diversity", "sets/distance", "sets/audit")
+    asked = ("score", "rank", "select", "calibrations", "embed", "sets/diversity", "sets/audit")
     for path in (f"/v1/{each}" for each in asked):
         assert set(document["paths"][path]["post"]["responses"]) == statuses | {"200"}
-    assert set(document["paths"]["/v1/filter"]["post"]["responses"]) == statuses | {"200", "404"}
+    for path in ("/v1/filter", "/v1/sets/distance"):
+        assert set(document["paths"][path]["post"]["responses"]) == statuses | {"200", "404"}
 
 
 def test_it_says_which_routes_need_a_key(document: dict) -> None:

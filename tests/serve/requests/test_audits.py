@@ -12,9 +12,9 @@ from plumbline_models.core.errors import (
     TooManyItemsError,
     UnknownScorerError,
 )
+from plumbline_serve.audit_messages import AuditRequest, Elements
 from plumbline_serve.messages import EncodedImage
 from plumbline_serve.requests.audits import CAUTION, audit
-from plumbline_serve.set_messages import AuditRequest, Elements
 
 GROUPS = ("a", "b", "c")
 

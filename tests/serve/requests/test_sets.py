@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from plumbline_models.core.errors import (
     DeadlineExceededError,
@@ -18,12 +19,17 @@ from plumbline_models.core.errors import (
     UnknownImageError,
 )
 from plumbline_models.sets.vectors import MAX_SET
+from plumbline_serve.encoding_set import EncodingSet
 from plumbline_serve.messages import EmbedRequest, EncodedImage, RawImage
+from plumbline_serve.requests.binding import Bindings
 from plumbline_serve.requests.embedding import embed
+from plumbline_serve.requests.reference_sets import ReferenceSets
 from plumbline_serve.requests.sets import distance, diversity, measure
-from plumbline_serve.set_messages import DistanceRequest, DiversityRequest, EncodingSet
+from plumbline_serve.set_messages import DistanceRequest, DiversityRequest
+from plumbline_serve.store import Store
 
 PLANE = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.001], [1.0, 0.0]]
+NONE_KEPT = ReferenceSets(Store(SecretStr("sqlite:////nowhere/store.db")), Bindings())
 IMAGES_KEPT = {"image": 2**20}
 
 
@@ -104,12 +110,12 @@ async def test_two_sets_are_compared_whatever_they_come_as(pipeline, png):
     await embed(pipeline, EmbedRequest(images=[EncodedImage(png(30))]))
     hashes = [hashlib.sha256(png(30)).hexdigest()] * 2
     images = [EncodedImage(png(10)), EncodedImage(png(20)), EncodedImage(b"none")]
-    reply = await distance(pipeline, DistanceRequest(EncodingSet(images), EncodingSet(hashes=hashes)))
+    reply = await distance(pipeline, DistanceRequest(EncodingSet(images), EncodingSet(hashes=hashes)), NONE_KEPT)
     assert (reply.encoder, reply.n_a, reply.n_b) == ("arithmetic/image", 2, 2)
     assert (list(reply.errors_a), list(reply.errors_b)) == ([2], [])
     assert reply.frechet == pytest.approx(0.0, abs=1e-12)
     given = EncodingSet(embeddings=[[1.0], [-1.0]])
-    apart = await distance(pipeline, DistanceRequest(EncodingSet(images), given, rbf_sigma=2.0))
+    apart = await distance(pipeline, DistanceRequest(EncodingSet(images), given, rbf_sigma=2.0), NONE_KEPT)
     assert apart.frechet == pytest.approx(1.0 + 2.0)  # of the means, and of the spread of one of them
     assert (apart.encoder, apart.rbf_sigma) == ("arithmetic/image", 2.0)
 
@@ -166,7 +172,7 @@ async def test_two_sets_are_compared_whatever_they_come_as(pipeline, png):
 )
 async def test_what_is_no_set_is_refused(pipeline, request_, kind, pointer):
     with pytest.raises(kind) as caught:
-        await measure(pipeline, request_)
+        await measure(pipeline, request_, NONE_KEPT)
     if pointer is not None:
         assert caught.value.facts["errors"][0]["pointer"] == pointer
 
@@ -175,7 +181,7 @@ async def test_a_deadline_ends_the_work_of_a_large_set_and_leaves_its_thread_to_
     rows = list(np.random.default_rng(0).normal(size=(MAX_SET, 64)))
     large = DistanceRequest(EncodingSet(embeddings=rows), EncodingSet(embeddings=rows), timeout_ms=50.0)
     with pytest.raises(DeadlineExceededError):
-        await distance(pipeline, large)
+        await distance(pipeline, large, NONE_KEPT)
     assert observer.expired_stages == ["request"]
     small = await diversity(pipeline, DiversityRequest(embeddings=PLANE, timeout_ms=60_000.0))
     assert small.n == 4

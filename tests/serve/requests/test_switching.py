@@ -15,6 +15,7 @@ from plumbline_serve.requests.calibrating import Calibrations
 from plumbline_serve.requests.classifying import Classifiers
 from plumbline_serve.requests.guarding import Guards
 from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.requests.reference_sets import ReferenceSets
 from plumbline_serve.requests.service import CoreService
 from plumbline_serve.requests.watching import References
 from plumbline_serve.store import Store
@@ -50,6 +51,7 @@ def service_over(pipeline: Pipeline) -> CoreService:
         calibrations=Calibrations(*KEPT),
         classifiers=Classifiers(*KEPT),
         references=References(*KEPT, Classifiers(*KEPT)),
+        reference_sets=ReferenceSets(*KEPT),
         guards=Guards(*KEPT),
         monitor=DriftMonitor(nothing, nothing_counted, window_s=60.0),
     )

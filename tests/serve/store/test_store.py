@@ -129,7 +129,7 @@ async def test_those_who_begin_at_once_all_get_in(url: SecretStr) -> None:
     """The schema is made once, and each change is counted."""
     with ExitStack() as stack, ThreadPoolExecutor(8) as threads:
         databases = [stack.enter_context(closing(Database(url))) for _ in range(8)]
-        done = [threads.submit(each.put, calibration(f"c{i}"), 100) for i, each in enumerate(databases)]
+        done = [threads.submit(each.put, [calibration(f"c{i}")], 100) for i, each in enumerate(databases)]
         assert [each.result() for each in done] == [None] * 8
         assert databases[0].revision() == 8
         assert len(databases[0].index()[1]) == 8
@@ -197,11 +197,14 @@ async def test_a_store_of_a_newer_release_is_left_alone(url: SecretStr) -> None:
 async def test_there_is_a_limit_to_how_many_and_how_large(sqlite_url: SecretStr) -> None:
     database = Database(sqlite_url)
     for name in ("a", "b"):
-        database.put(calibration(name), 2)
+        database.put([calibration(name)], 2)
     with pytest.raises(TooManyArtefactsError, match="There are 2 calibrations"):
-        database.put(calibration("c"), 2)
-    database.put(calibration("b", 0.9), 2)  # in the place of one
+        database.put([calibration("c")], 2)
+    database.put([calibration("b", 0.9)], 2)  # in the place of one
     assert [artefact.name for _, artefact in database.load([("calibration", "b"), ("calibration", "c")])] == ["b"]
+    with pytest.raises(TooManyArtefactsError):  # and nothing of what is put together
+        database.put([replace(calibration("d"), kind="guard"), calibration("d")], 2)
+    assert database.load([("guard", "d"), ("calibration", "d")]) == []
     store = Store(sqlite_url)
     with pytest.raises(RequestTooLargeError):
         await store.put(replace(calibration("large"), document={"text": "x" * MAX_DOCUMENT_BYTES}))

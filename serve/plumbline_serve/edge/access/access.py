@@ -20,7 +20,7 @@ from plumbline_serve.edge.access.quotas import CONCURRENCY, ITEMS, Quotas, Windo
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.messages import ClassifierRequest, EmbedRequest, Item, RankRequest, SelectRequest
 from plumbline_serve.request_context import ANYONE
-from plumbline_serve.set_messages import AnyRequest, SetRequest
+from plumbline_serve.set_messages import AnyRequest, ReferenceSetRequest, SetRequest
 
 _SCHEME = "bearer"
 
@@ -189,7 +189,7 @@ def num_items_of(request: AnyRequest) -> int:
 
 
 def _num_inputs(request: AnyRequest) -> int:
-    if isinstance(request, SetRequest):
+    if isinstance(request, SetRequest | ReferenceSetRequest):
         return request.num_items
     match request:
         case CalibrationRequest() | ReferenceRequest():

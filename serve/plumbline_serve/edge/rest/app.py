@@ -29,6 +29,7 @@ from plumbline_serve.edge.rest.decision_routes import DecisionRoutes
 from plumbline_serve.edge.rest.middleware import EdgeMiddleware, Paths, Refusal, problem_reply
 from plumbline_serve.edge.rest.replies import write_json
 from plumbline_serve.edge.rest.routes import Routes
+from plumbline_serve.edge.rest.set_routes import SetRoutes
 from plumbline_serve.requests.service_protocol import Service
 from plumbline_serve.settings import Settings
 
@@ -131,7 +132,13 @@ def create_app(
         as_openai="openai" in settings.edge.compat,
     )
     scopes: dict[tuple[str, str], Scope] = {
-        **_add_routes(app, routes, DecisionRoutes(service, reader), has_metrics=settings.edge.metrics)
+        **_add_routes(
+            app,
+            routes,
+            DecisionRoutes(service, reader),
+            SetRoutes(service, reader),
+            has_metrics=settings.edge.metrics,
+        )
     }
     for each in added:
         app.add_route(each.path, each.handler, methods=[each.method], include_in_schema=False)
@@ -160,7 +167,7 @@ def create_app(
 
 
 def _add_routes(
-    app: FastAPI, routes: Routes, decisions: DecisionRoutes, *, has_metrics: bool
+    app: FastAPI, routes: Routes, decisions: DecisionRoutes, sets: SetRoutes, *, has_metrics: bool
 ) -> Mapping[tuple[str, str], Scope]:
     """Add the routes of the contract.
 
@@ -193,9 +200,12 @@ def _add_routes(
     add("GET", "/v1/references", decisions.references, tag="decisions")
     add("DELETE", "/v1/references/{name}", decisions.delete_reference, tag="decisions", scope="decide")
     add("GET", "/v1/drift", decisions.drift, tag="decisions")
-    add("POST", "/v1/sets/diversity", routes.diversity, tag="sets")
-    add("POST", "/v1/sets/distance", routes.distance, tag="sets")
-    add("POST", "/v1/sets/audit", routes.audit, tag="sets")
+    add("POST", "/v1/sets/diversity", sets.diversity, tag="sets")
+    add("POST", "/v1/sets/distance", sets.distance, tag="sets")
+    add("POST", "/v1/sets/audit", sets.audit, tag="sets")
+    add("POST", "/v1/sets/references", sets.refer_set, tag="sets", scope="decide")
+    add("GET", "/v1/sets/references", sets.reference_sets, tag="sets")
+    add("DELETE", "/v1/sets/references/{name}", sets.delete_reference_set, tag="sets", scope="decide")
     add("GET", "/v1/scorers", routes.scorers, tag="what is loaded")
     add("GET", "/v1/models", routes.models, tag="what is loaded")
     add("POST", "/v1/admin/reload", routes.reload, tag="operation", scope="admin")

@@ -44,6 +44,7 @@ def examples(scorers: Sequence[str]) -> Mapping[str, Document]:
             "prompts": {"yes": _TEXTS[0], "no": _TEXTS[1]},
         },
         "/v1/references": {"scorer": next(iter(scorers), ""), "values": [index / 100 for index in range(100)]},
+        "/v1/sets/references": {"name": "launch", "images": [first, second]},
     }
 
 

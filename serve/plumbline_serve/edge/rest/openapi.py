@@ -33,6 +33,7 @@ REQUESTS: Mapping[str, type[BaseModel]] = {
     "/v1/sets/diversity": schemas.DiversityRequest,
     "/v1/sets/distance": schemas.DistanceRequest,
     "/v1/sets/audit": schemas.AuditRequest,
+    "/v1/sets/references": schemas.ReferenceSetRequest,
 }
 """Of what is posted."""
 REPLIES: Mapping[tuple[str, str], type[BaseModel]] = {
@@ -52,11 +53,13 @@ REPLIES: Mapping[tuple[str, str], type[BaseModel]] = {
     ("post", "/v1/sets/diversity"): schemas.DiversityReply,
     ("post", "/v1/sets/distance"): schemas.DistanceReply,
     ("post", "/v1/sets/audit"): schemas.AuditReply,
+    ("post", "/v1/sets/references"): schemas.ReferenceSetReply,
+    ("get", "/v1/sets/references"): schemas.ReferenceSetsReply,
     ("get", "/v1/scorers"): schemas.ScorersReply,
     ("get", "/v1/models"): schemas.ModelsReply,
 }
 _NAMED = "/{name}"
-_NAMES_ARTEFACTS = frozenset({"/v1/filter"})
+_NAMES_ARTEFACTS = frozenset({"/v1/filter", "/v1/sets/distance"})
 """Requests that may name what is not kept; so may every path that ends in a name."""
 _TEMPLATE = (400, 401, 403, 413, 415, 422, 429, 500, 503, 504)
 _READING = (401, 403, 429, 500, 503)

@@ -30,7 +30,7 @@ from plumbline_serve.messages import (
     ScoreReply,
     SelectReply,
 )
-from plumbline_serve.set_messages import SetReply
+from plumbline_serve.set_messages import ReferenceSetEntry, SetReply
 
 Document: TypeAlias = dict[str, Any]
 _FAILED = ("errors", "errors_a", "errors_b")
@@ -132,6 +132,16 @@ def set_document(reply: SetReply) -> Document:
     """The body of a reply of `POST /v1/sets/…`; see `score_document`."""
     named = {name: _indexed(errors) for name in _FAILED if (errors := getattr(reply, name, None))}
     return _members(reply, timing_ms=_members(reply.timing_ms), **named)
+
+
+def reference_set_document(reply: ReferenceSetEntry) -> Document:
+    """One set that is kept, as a reply or among others."""
+    return _members(reply, bound_to=_members(reply.bound_to))
+
+
+def reference_sets_document(entries: Sequence[ReferenceSetEntry]) -> Document:
+    """The body of a reply of `GET /v1/sets/references`."""
+    return {"sets": [reference_set_document(entry) for entry in entries]}
 
 
 def scorers_document(entries: Sequence[ScorerEntry]) -> Document:

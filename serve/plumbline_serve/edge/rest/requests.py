@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from plumbline_models.core.errors import MalformedRequestError, UnknownImageError
 from plumbline_models.core.questions import Question
 from plumbline_serve import messages
+from plumbline_serve.audit_messages import AuditRequest, Elements
 from plumbline_serve.decision_messages import CalibrationRequest
 from plumbline_serve.drift_messages import ReferenceRequest
 from plumbline_serve.edge import schemas
@@ -21,6 +22,7 @@ from plumbline_serve.edge.parsing import (
     read_as,
     url_image,
 )
+from plumbline_serve.encoding_set import EncodingSet
 from plumbline_serve.messages import (
     Base64Image,
     BrokenImage,
@@ -33,7 +35,7 @@ from plumbline_serve.messages import (
     Term,
     Threshold,
 )
-from plumbline_serve.set_messages import AuditRequest, DistanceRequest, DiversityRequest, Elements, EncodingSet
+from plumbline_serve.set_messages import DistanceRequest, DiversityRequest, ReferenceSetRequest
 from plumbline_serve.settings import Limits
 
 B = TypeVar("B", bound=schemas.Request)
@@ -45,7 +47,7 @@ _AS_SENT = (
     "priority",
 )  # fmt: skip
 """Fields of an audit that are the message's as they are."""
-_OF_SETS = (schemas.DiversityRequest, schemas.DistanceRequest, schemas.AuditRequest)
+_OF_SETS = (schemas.DiversityRequest, schemas.DistanceRequest, schemas.AuditRequest, schemas.ReferenceSetRequest)
 """Whose lists may be longer than items; they are counted as they are read."""
 _COMBINE: TypeAdapter[Any] = TypeAdapter(Combinations[schemas.Combination])
 _AS_BROWSERS_WRITE = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
@@ -213,8 +215,20 @@ def distance_request(body: schemas.DistanceRequest, parts: Parts) -> DistanceReq
     """The message of a body of `POST /v1/sets/distance`; see `score_request`."""
     return DistanceRequest(
         a=EncodingSet(**_set(body.a, parts)),
-        b=EncodingSet(**_set(body.b, parts)),
+        b=None if body.b is None else EncodingSet(**_set(body.b, parts)),
+        reference=body.reference,
         rbf_sigma=body.rbf_sigma,
+        scorer=body.scorer,
+        timeout_ms=body.timeout_ms,
+        priority=body.priority,
+    )
+
+
+def reference_set_request(body: schemas.ReferenceSetRequest, parts: Parts) -> ReferenceSetRequest:
+    """The message of a body of `POST /v1/sets/references`; see `score_request`."""
+    return ReferenceSetRequest(
+        **_set(body, parts),
+        name=body.name,
         scorer=body.scorer,
         timeout_ms=body.timeout_ms,
         priority=body.priority,

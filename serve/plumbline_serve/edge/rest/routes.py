@@ -13,7 +13,6 @@ from plumbline_serve.edge.rest.answering import RequestReader, json_of, reply_wi
 from plumbline_serve.edge.rest.exchange import unless_gone
 from plumbline_serve.edge.rest.middleware import call_of
 from plumbline_serve.requests.service_protocol import Service
-from plumbline_serve.set_messages import SetRequest
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 LOADING_RETRY_AFTER_S = 2.0
@@ -65,24 +64,6 @@ class Routes:
             reply = await unless_gone(request, self._service.embed(message, call_of(request).grant.caller))
             return reply_with(request, reply, rest_replies.embed_document(reply, body.encoding))
 
-    async def diversity(self, request: Request) -> Response:
-        """Say how many different images a set holds, and which are the same."""
-        async with self._reader.read(request, schemas.DiversityRequest, rest_requests.diversity_request) as (
-            message,
-            _,
-        ):
-            return await self._measured(request, message)
-
-    async def distance(self, request: Request) -> Response:
-        """Say how far two sets are from each other."""
-        async with self._reader.read(request, schemas.DistanceRequest, rest_requests.distance_request) as (message, _):
-            return await self._measured(request, message)
-
-    async def audit(self, request: Request) -> Response:
-        """Say how evenly a set is spread over groups, where audits are switched on."""
-        async with self._reader.read(request, schemas.AuditRequest, rest_requests.audit_request) as (message, _):
-            return await self._measured(request, message)
-
     async def scorers(self) -> Response:
         """List the scorers: those that are loaded, then the classifiers that are kept."""
         return json_of(rest_replies.scorers_document(await self._service.named_scorers()))
@@ -116,7 +97,3 @@ class Routes:
     async def metrics(self) -> Response:
         """Show the Prometheus exposition of the whole application, all replicas."""
         return Response(await self._service.metrics(), headers={"content-type": EXPOSITION})
-
-    async def _measured(self, request: Request, message: SetRequest) -> Response:
-        reply = await unless_gone(request, self._service.measure(message, call_of(request).grant.caller))
-        return reply_with(request, reply, rest_replies.set_document(reply))

@@ -51,6 +51,10 @@ from plumbline_serve.edge.schemas.sets import (
     DiversityReply,
     DiversityRequest,
     EncodingSet,
+    ReferenceSetEntry,
+    ReferenceSetReply,
+    ReferenceSetRequest,
+    ReferenceSetsReply,
 )
 
 __all__ = [
@@ -88,6 +92,10 @@ __all__ = [
     "ReferenceEntry",
     "ReferenceReply",
     "ReferenceRequest",
+    "ReferenceSetEntry",
+    "ReferenceSetReply",
+    "ReferenceSetRequest",
+    "ReferenceSetsReply",
     "ReferencesReply",
     "Request",
     "ScoreReply",

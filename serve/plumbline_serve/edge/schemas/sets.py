@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, JsonValue, Tag, create_model, model_validator
 from pydantic_core import PydanticKnownError
 
 from plumbline_models.sets import audit, zero_shot
@@ -11,11 +11,11 @@ from plumbline_models.sets.distances import DEFAULT_SIGMA, LEAST_SIGMA, MOST_SIG
 from plumbline_models.sets.diversity import LEAST_ORDER, MOST_ORDER
 from plumbline_models.sets.vectors import MAX_DIM, MAX_SET
 from plumbline_models.sets.zero_shot import MARGIN
-from plumbline_serve import set_messages
-from plumbline_serve.edge.parsing import MAX_NAME_CHARS, MAX_NUMBER, Finite, choice_fault
+from plumbline_serve import audit_messages, set_messages
+from plumbline_serve.edge.parsing import MAX_NAME_CHARS, MAX_NUMBER, ArtefactName, Finite, choice_fault
 from plumbline_serve.edge.schemas.base import Request, Strict, given, refuse
 from plumbline_serve.edge.schemas.example_images import EXAMPLE_IMAGE, OTHER_IMAGE
-from plumbline_serve.edge.schemas.replies import INDEXED_PROBLEMS, REPLY, schema_of
+from plumbline_serve.edge.schemas.replies import INDEXED_PROBLEMS, REPLY, BoundTo, schema_of
 from plumbline_serve.edge.schemas.requests import ImageSource
 from plumbline_serve.set_messages import NEAR_DUPLICATE
 
@@ -119,20 +119,59 @@ class DiversityRequest(Request, EncodingSet):
 
 
 class DistanceRequest(Request):
-    """How far two sets are from each other."""
+    """How far a set is from another one, or from one that is kept."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"a": {"embeddings": [[1, 0], [0.6, 0.8]]}, "b": {"embeddings": [[0, 1], [0.8, 0.6]]}}]
+            "oneOf": [given("b", without=("reference",)), given("reference", without=("b",))],
+            "examples": [{"a": {"embeddings": [[1, 0], [0.6, 0.8]]}, "b": {"embeddings": [[0, 1], [0.8, 0.6]]}}],
         }
     )
 
     a: EncodingSet
-    b: EncodingSet
+    b: EncodingSet | None = None
+    reference: ArtefactName | None = Field(
+        None, description="In place of `b`: the name of a set that is kept, see `POST /v1/sets/references`."
+    )
     rbf_sigma: Annotated[Finite, Field(ge=LEAST_SIGMA, le=MOST_SIGMA)] = Field(
         DEFAULT_SIGMA, description="Width of the Gaussian kernel, in lengths between unit vectors."
     )
+    scorer: str | None = Field(
+        None,
+        description="Whose encoder; by default that of the reference, else the first loaded scorer's that has both.",
+    )
+
+    @model_validator(mode="after")
+    def _check_other(self) -> Self:
+        refuse(choice_fault(b=self.b, reference=self.reference))
+        return self
+
+
+class ReferenceSetRequest(Request, EncodingSet):
+    """Keep a set under a name, for others to be compared with. Embeddings need `encoder`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                given("images", without=("embeddings", "hashes", "encoder")),
+                given("hashes", without=("images", "embeddings", "encoder")),
+                given("embeddings", "encoder", without=("images", "hashes")),
+            ],
+            "examples": [{"name": "launch", "images": [EXAMPLE_IMAGE, OTHER_IMAGE]}],
+        }
+    )
+
+    name: ArtefactName = Field(description="By which `distance` uses it. One of the same name is replaced.")
+    encoder: Annotated[str, Field(min_length=1, max_length=MAX_ENCODER_CHARS)] | None = Field(
+        None, description="With `embeddings`, which need it: what made them. Sets of another are refused."
+    )
     scorer: str | None = Field(None, description="Whose encoder; by default the first loaded scorer's that has both.")
+
+    @model_validator(mode="after")
+    def _check_encoder(self) -> Self:
+        is_unnamed = self.embeddings is not None and self.encoder is None
+        refuse("must have encoder beside embeddings that are kept" if is_unnamed else None)
+        return self
 
 
 class Elements(Strict):
@@ -195,10 +234,10 @@ class AuditRequest(Request):
 Sce = schema_of(sets.Sce)
 Spread = schema_of(audit.Spread)
 Guess = schema_of(zero_shot.Guess)
-GroupShare = schema_of(set_messages.GroupShare)
-ElementRates = schema_of(set_messages.ElementRates)
+GroupShare = schema_of(audit_messages.GroupShare)
+ElementRates = schema_of(audit_messages.ElementRates)
 AuditReply = schema_of(
-    set_messages.AuditReply,
+    audit_messages.AuditReply,
     groups=list[GroupShare],  # type: ignore[valid-type]
     spread=Spread | None,
     elements=ElementRates | None,
@@ -208,3 +247,12 @@ AuditReply = schema_of(
 )
 DiversityReply = schema_of(set_messages.DiversityReply, sce=Sce | None, errors=INDEXED_PROBLEMS, **REPLY)
 DistanceReply = schema_of(set_messages.DistanceReply, errors_a=INDEXED_PROBLEMS, errors_b=INDEXED_PROBLEMS, **REPLY)
+ReferenceSetEntry = schema_of(set_messages.ReferenceSetEntry, bound_to=BoundTo)
+ReferenceSetReply = create_model(
+    "ReferenceSetReply", __base__=ReferenceSetEntry, __doc__="A set that is kept now.", request_id=(str, ...)
+)
+ReferenceSetsReply = create_model(
+    "ReferenceSetsReply",
+    __doc__="Every set that is kept, by name.",
+    sets=(list[ReferenceSetEntry], ...),  # type: ignore[valid-type]
+)
