@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.programs import unreaped
+
+settings.register_profile("unhurried", deadline=None)  # a case may take long on a machine that does other work
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -80,10 +80,15 @@ def begin_service(
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env=os.environ | environment,
+            env=os.environ | _own_store(folder, config) | environment,
             start_new_session=True,
         )
     return service
+
+
+def _own_store(folder: Path, config: str) -> dict[str, str]:
+    """What the user, or another test, has decided is not this service's."""
+    return {} if "store:" in config else {"PLUMBLINE_STORE": f"sqlite:///{folder}/store.db"}
 
 
 def start_service(folder: Path, config: str = "", **options: Any) -> RunningService:

@@ -10,28 +10,33 @@ import random
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from plumbline_models.core.errors import ConfigError
 
 BLOCKS = range(20_000, 32_000, 200)  # where each begins; below the ports that systems give to outgoing connections
+_PROBED = range(2_000, 8_000)  # below those of Ray's workers, too
 ANY_HOST = "0.0.0.0"  # noqa: S104 - probed, not listened on  # nosec B104
 
 
 def free_port() -> int:
     """A TCP port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def free_ports(num: int) -> tuple[int, ...]:
-    """As many different TCP ports that nothing listens on at this moment."""
-    with ExitStack() as probes:
-        probed = [probes.enter_context(socket.socket()) for _ in range(num)]
-        for probe in probed:
-            probe.bind(("127.0.0.1", 0))
-        return tuple(int(probe.getsockname()[1]) for probe in probed)
+    """As many different TCP ports that nothing listens on at this moment, and that no outgoing connection is given.
+
+    Args:
+        num: At most 1,000.
+    """
+    found: list[int] = []
+    for port in random.sample(_PROBED, len(_PROBED)):  # nosec B311  # no secret
+        if len(found) == num:
+            break
+        if _cannot_bind(ANY_HOST, port) is None:
+            found.append(port)
+    return tuple(found)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from hypothesis import settings
 
 from tests.fuzz.served import NUM_CASES, USUAL_EXAMPLES, Served, opened
 
-settings.register_profile("full", max_examples=10 * USUAL_EXAMPLES, print_blob=True)
+settings.register_profile("full", deadline=None, max_examples=10 * USUAL_EXAMPLES, print_blob=True)
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,8 @@ def test_typescript_ranks_filters_embeds_and_lists(told: Any) -> None:
     assert (told["ranked"], told["texts"], told["filtered"]) == ([1], [1, 0], ["accept", "reject"])
     assert told["dim"] > 0
     assert told["selected"] == 1
-    assert told["scorers"] == [[name, True] for name in ("clipscore", "fclipscore", "vqascore", "qualiclip")]
+    loaded = [each for each in told["scorers"] if not each[0].startswith("classifier:")]  # others' requests make some
+    assert loaded == [[name, True] for name in ("clipscore", "fclipscore", "vqascore", "qualiclip")]
     assert told["models"] == 6
 
 
