@@ -79,7 +79,7 @@ def read_jpeg_frame(data: bytes) -> tuple[int, int, int]:
     for marker, start, end in islice(_segments(data), MAX_JPEG_SEGMENTS):
         if marker == _START_OF_SCAN:
             break
-        if marker in _FRAME_HEADERS and end - start >= _FRAME_HEADER_BYTES:
+        if marker in _FRAME_HEADERS and min(end, len(data)) - start >= _FRAME_HEADER_BYTES:
             height, width, num_samples = struct.unpack_from(">HHB", data, start + 5)
     return width, height, num_samples
 

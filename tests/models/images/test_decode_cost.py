@@ -78,3 +78,11 @@ def test_what_is_refused_costs_nothing_and_of_others_nothing_is_known() -> None:
     assert expected_decode_s(png(10, 10)[:20], Header("png", 10**9)) == 0.0
     gif = saved("GIF")
     assert expected_decode_s(gif, read_header(gif)) == math.inf
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_a_file_that_is_cut_off_anywhere_has_a_cost(kind: str) -> None:
+    """A header that the end cuts in two is none; a JPEG's was read beyond the end."""
+    data = saved(kind)
+    for end in range(min(len(data), 1000)):
+        assert expected_decode_s(data[:end], read_header(data[:end])) >= 0.0
