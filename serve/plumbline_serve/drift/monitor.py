@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +14,7 @@ from plumbline_serve.drift.comparing import compare, p_value
 from plumbline_serve.drift.kept import KeptCounts, References
 from plumbline_serve.drift.live import NUM_SLICES
 from plumbline_serve.drift.references import Reference
-from plumbline_serve.drift.windows import Slices, Window, merged, windows_of
+from plumbline_serve.drift.windows import Slices, Window, merged, summed, windows_of
 from plumbline_serve.drift_messages import DriftEntry
 from plumbline_serve.store import Bet
 
@@ -94,7 +94,7 @@ class DriftMonitor:
             bets |= await self._kept.bet(references, grown)
         self._known = {scorer: _Known(each, bets[scorer]) for scorer, each in references.items()}
         self.entries = {
-            scorer: compare(references[scorer], _whole(windows[scorer].values()), bets[scorer].e_value)
+            scorer: compare(references[scorer], summed(windows[scorer].values()), bets[scorer].e_value)
             for scorer in sorted(references)
         }
         if self._on_look is not None:
@@ -149,10 +149,3 @@ class DriftMonitor:
             e_value = bet.e_value if found is None else e_step(bet.e_value, 1.0 - found)
             bet = Bet(e_value, (number + 1) * self._slice_s)
         return bet
-
-
-def _whole(windows: Iterable[Window]) -> Window:
-    found = Window()
-    for window in windows:
-        found.add(window)
-    return found

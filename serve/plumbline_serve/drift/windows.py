@@ -91,8 +91,13 @@ def whole(slices: Slices, scorer: str) -> Window:
         slices: Of all scorers.
         scorer: Its name.
     """
+    return summed(window for _, window in windows_of(slices, scorer))
+
+
+def summed(windows: Iterable[Window]) -> Window:
+    """Windows as one."""
     found = Window()
-    for _, window in windows_of(slices, scorer):
+    for window in windows:
         found.add(window)
     return found
 

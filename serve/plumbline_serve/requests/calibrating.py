@@ -171,7 +171,7 @@ def _calibration(artefact: Artefact) -> Calibration:
         name=artefact.name,
         scorer=bound_to.scorer,
         bound_to=BoundTo(bound_to.weights, bound_to.conventions),
-        created=artefact.created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        created=artefact.created_text,
         groups=groups,
         **document,
     )

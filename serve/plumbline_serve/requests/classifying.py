@@ -23,10 +23,11 @@ from plumbline_serve.decision_messages import CLASSIFIER_PREFIX, BoundTo, Classi
 from plumbline_serve.messages import ClassifierRequest, ImageSource, ScorerEntry
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.binding import Bindings
-from plumbline_serve.requests.embedding import towers
+from plumbline_serve.requests.embedding import image_encoders, towers
 from plumbline_serve.requests.few_shot import FewShotScorer, Learnt, Matrix, conventions_of, info_of, unit
 from plumbline_serve.requests.listing import scorer_entry
 from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.requests.validation import placed
 from plumbline_serve.store import Artefact, Store
 
 _MAX_KEPT: Final = 64  # classifiers that are read already
@@ -103,7 +104,7 @@ class Classifiers:
             classes = artefact.document["classes"]
             with suppress(RequestError):  # of other weights: who names it is told so
                 encoder = await self._encoder_of(pipeline, artefact)
-                about, conventions = info_of(artefact.name, classes), conventions_of(classes, _created(artefact))
+                about, conventions = info_of(artefact.name, classes), conventions_of(classes, artefact.created_text)
                 found.append(scorer_entry(about, [encoder.key], conventions, infos))
         return found
 
@@ -136,7 +137,7 @@ class Classifiers:
         learnt = self._read.get(key) or Learnt.from_document(artefact.document)
         self._read[key] = learnt
         cost = _reader(pipeline, encoder).relative_cost
-        return FewShotScorer(name, learnt, encoder, made=_created(artefact), relative_cost=cost)
+        return FewShotScorer(name, learnt, encoder, made=artefact.created_text, relative_cost=cost)
 
     async def _encoder_of(self, pipeline: Pipeline, artefact: Artefact) -> Encoder:
         """The encoder that it was made with; raises as `beside` does."""
@@ -166,8 +167,7 @@ def _check(pipeline: Pipeline, request: ClassifierRequest) -> None:
             raise InvalidFieldError(f"The class {name[:64]} has fewer than {LEAST_SHOTS} images.", errors=[fault])
     for name, text in request.prompts.items():
         if (wrong := pipeline.checks.text(text)) is not None:
-            facts = {**wrong.facts, "errors": [{"pointer": f"/prompts/{_escaped(name)}", "detail": "cannot be used"}]}
-            raise type(wrong)(wrong.detail, **facts)
+            raise placed(wrong, f"/prompts/{_escaped(name)}")
 
 
 def _stacked(
@@ -176,8 +176,7 @@ def _stacked(
     """`[N, D]` of unit norm; raises what is wrong with the first that has no encoding."""
     for each, pointer in zip(inputs, pointers, strict=True):
         if isinstance(error := encodings[each], PlumblineError):
-            facts = {**error.facts, "errors": [{"pointer": pointer, "detail": "cannot be used"}]}
-            raise type(error)(error.detail, **facts)
+            raise placed(error, pointer)
     return np.stack([unit(encodings[each]) for each in inputs])
 
 
@@ -193,18 +192,13 @@ def _reader(pipeline: Pipeline, encoder: Encoder) -> Scorer:
 
 def _encoder(pipeline: Pipeline, artefact: Artefact) -> Encoder:
     """The encoder that a classifier was made with; another where it is not loaded, which is refused by its name."""
-    known = {each.image.key: each.image for each in pipeline.scorers.values() if each.image is not None}
-    return known.get(artefact.bound_to.scorer) or towers(pipeline, None)[0]
-
-
-def _created(artefact: Artefact) -> str:
-    return artefact.created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return image_encoders(pipeline).get(artefact.bound_to.scorer) or towers(pipeline, None)[0]
 
 
 def _entry(artefact: Artefact) -> ClassifierEntry:
     document = {name: value for name, value in artefact.document.items() if name not in {"weights", "bias"}}
     bound_to = BoundTo(artefact.bound_to.weights, artefact.bound_to.conventions)
-    return ClassifierEntry(name=artefact.name, bound_to=bound_to, created=_created(artefact), **document)
+    return ClassifierEntry(name=artefact.name, bound_to=bound_to, created=artefact.created_text, **document)
 
 
 def _escaped(name: str) -> str:

@@ -63,10 +63,7 @@ class Disclosure:
         """
         if self._settings.embeddings == "open" or caller.sees_embeddings:
             return reply
-        vectors = [
-            each if isinstance(each, PlumblineError) else np.round(each, VECTOR_DECIMALS) for each in reply.vectors
-        ]
-        return replace(reply, vectors=vectors)
+        return replace(reply, vectors=[_coarse(each) for each in reply.vectors])
 
     def of_scores(self, reply: R) -> R:
         """What callers are shown of scores."""

@@ -1,6 +1,6 @@
 """Unit-norm vectors of images or texts, from the encoders that a scorer already holds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -71,6 +71,11 @@ def towers(pipeline: Pipeline, name: str | None) -> tuple[Encoder, Encoder]:
         f"{name or 'No loaded scorer'} has {'no ' if name else ''}encoders of images and texts into one space.",
         errors=[{"pointer": "/scorer", "detail": "has no such encoders"}] if name else [],
     )
+
+
+def image_encoders(pipeline: Pipeline) -> Mapping[str, Encoder]:
+    """The loaded encoders of images, by key."""
+    return {each.image.key: each.image for each in pipeline.scorers.values() if each.image is not None}
 
 
 async def truncated_texts(

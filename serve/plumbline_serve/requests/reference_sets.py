@@ -19,9 +19,10 @@ from plumbline_serve.decision_messages import BoundTo
 from plumbline_serve.encoding_set import EncodingSet
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.binding import Bindings
-from plumbline_serve.requests.embedding import towers
+from plumbline_serve.requests.embedding import image_encoders, towers
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.set_members import PAIR, Members, check_set, computed, members_of, work_on
+from plumbline_serve.requests.validation import placed
 from plumbline_serve.set_messages import ReferenceSetEntry, ReferenceSetRequest
 from plumbline_serve.store import Artefact, Binding, Store
 
@@ -102,11 +103,6 @@ class ReferenceSets:
         return Binding(name, "", {}) if loaded is None else await self._bindings.of_encoder(pipeline, loaded)
 
 
-def image_encoders(pipeline: Pipeline) -> Mapping[str, Encoder]:
-    """The loaded encoders of images, by key."""
-    return {each.image.key: each.image for each in pipeline.scorers.values() if each.image is not None}
-
-
 async def members_of_kept(artefact: Artefact) -> Members:
     """The members of a set that is kept."""
     rows = await asyncio.to_thread(_rows, artefact.document)
@@ -134,8 +130,7 @@ def _as_float32(given: Any, unit: Matrix) -> Matrix:
 
 def _require_all(members: Members) -> None:
     for index, error in sorted(members.errors.items()):
-        facts = {**error.facts, "errors": [{"pointer": f"{members.pointer}/{index}", "detail": "cannot be used"}]}
-        raise type(error)(error.detail, **facts)
+        raise placed(error, f"{members.pointer}/{index}")
 
 
 def _entry(artefact: Artefact) -> ReferenceSetEntry:
@@ -145,5 +140,5 @@ def _entry(artefact: Artefact) -> ReferenceSetEntry:
         n=artefact.document["n"],
         dim=artefact.document["dim"],
         bound_to=BoundTo(artefact.bound_to.weights, artefact.bound_to.conventions),
-        created=artefact.created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        created=artefact.created_text,
     )

@@ -19,9 +19,9 @@ from plumbline_serve.encoding_cache import EncodingOrError
 from plumbline_serve.encoding_set import EncodingSet
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.audits import audit
-from plumbline_serve.requests.embedding import towers, truncated_texts
+from plumbline_serve.requests.embedding import image_encoders, towers, truncated_texts
 from plumbline_serve.requests.pipeline import Pipeline
-from plumbline_serve.requests.reference_sets import ReferenceSets, image_encoders, members_of_kept
+from plumbline_serve.requests.reference_sets import ReferenceSets, members_of_kept
 from plumbline_serve.requests.session import RequestSession
 from plumbline_serve.requests.set_members import PAIR, Members, check_set, computed, members_of, work_on
 from plumbline_serve.requests.validation import Checks

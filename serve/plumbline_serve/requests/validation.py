@@ -34,6 +34,17 @@ _MISSING: Final[Mapping[Need, tuple[type[PlumblineError], str]]] = {
 """What is said of an item without a field that a scorer needs, in the order of the checks."""
 
 
+def placed(error: PlumblineError, pointer: str) -> PlumblineError:
+    """The error of one input as that of the whole request, which cannot do without it.
+
+    Args:
+        error: Of the input.
+        pointer: JSON pointer to it.
+    """
+    facts = {**error.facts, "errors": [{"pointer": pointer, "detail": "cannot be used"}]}
+    return type(error)(error.detail, **facts)
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """An item with its images looked up, or with the reason why it cannot be scored."""

@@ -111,5 +111,5 @@ def _entry(artefact: Artefact) -> ReferenceEntry:
         counts=found.scores.counts,
         images=list(found.images),
         bound_to=BoundTo(artefact.bound_to.weights, artefact.bound_to.conventions),
-        created=artefact.created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        created=artefact.created_text,
     )

@@ -50,6 +50,11 @@ class Artefact:
     """In UTC, to the millisecond."""
 
     @property
+    def created_text(self) -> str:
+        """When it was made, as replies say it: `2026-11-29T07:20:59.123Z`."""
+        return self.created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    @property
     def created_ms(self) -> int:
         """When it was made, in milliseconds since the epoch."""
         return round(self.created.timestamp() * 1000)

@@ -71,8 +71,8 @@ class Database:
         with self.reading() as connection:
             return 0 if connection is None else connection.execute(sa.select(REVISION.c.value)).scalar_one()
 
-    def load(self, keys: Sequence[Key]) -> list[tuple[int, Artefact]]:
-        """Artefacts with their revisions, those that are there; raises as `index` does.
+    def load(self, keys: Sequence[Key]) -> list[tuple[int, Artefact, int]]:
+        """Artefacts that are there, with their revisions and their documents' bytes; raises as `index` does.
 
         Args:
             keys: Which.
@@ -81,7 +81,8 @@ class Database:
             if connection is None:
                 return []
             is_wanted = sa.tuple_(ARTEFACTS.c.kind, ARTEFACTS.c.name).in_(keys)
-            return [(row.revision, _artefact(row)) for row in connection.execute(sa.select(ARTEFACTS).where(is_wanted))]
+            rows = connection.execute(sa.select(ARTEFACTS).where(is_wanted))
+            return [(row.revision, _artefact(row), len(row.document.encode())) for row in rows]
 
     def put(self, artefacts: Sequence[Artefact], max_of_kind: int) -> None:
         """Keep artefacts, each in the place of one of its kind and name; all of them or none.

@@ -40,6 +40,8 @@ MAX_REFERENCE_SETS: Final = 64
 MAX_DOCUMENT_BYTES: Final = 8 * 2**20
 MAX_REFERENCE_SET_BYTES: Final = 34 * 2**20
 """4,096 encodings of 1,536 numbers, in base64 of float32."""
+_MAX_OF: Final[Mapping[Kind, int]] = {"reference set": MAX_REFERENCE_SETS}
+_MAX_BYTES_OF: Final[Mapping[Kind, int]] = {"reference set": MAX_REFERENCE_SET_BYTES}
 CACHE_BYTES: Final = 64 * 2**20
 RETRY_AFTER_S: Final = 1.0
 
@@ -155,7 +157,7 @@ class Store:
         kept = {key: self._kept[key] for key in keys if key in self._index and key in self._kept}
         found = {key: artefact for key, (revision, artefact, _) in kept.items() if revision == self._index[key]}
         if missing := [key for key in keys if key in self._index and key not in found]:
-            for revision, artefact, num_bytes in await self.run(partial(_load, keys=missing)):
+            for revision, artefact, num_bytes in await self.run(lambda database: database.load(missing)):
                 key = (artefact.kind, artefact.name)
                 found[key] = artefact
                 self._kept[key] = (revision, artefact, num_bytes)
@@ -220,19 +222,9 @@ def _index(database: "Database", *, known: int) -> "tuple[int, Mapping[Key, int]
     return None if database.revision() == known else database.index()
 
 
-def _load(database: "Database", *, keys: "list[Key]") -> list[tuple[int, Artefact, int]]:
-    """What is there, with its size: working that out for a large one takes time, and belongs on a thread."""
-    return [(revision, artefact, _num_bytes(artefact)) for revision, artefact in database.load(keys)]
-
-
 def _put(database: "Database", artefacts: Sequence[Artefact]) -> None:
     for each in artefacts:
-        most = MAX_REFERENCE_SET_BYTES if each.kind == "reference set" else MAX_DOCUMENT_BYTES
-        if _num_bytes(each) > most:
+        most = _MAX_BYTES_OF.get(each.kind, MAX_DOCUMENT_BYTES)
+        if len(orjson.dumps(each.document)) > most:
             raise RequestTooLargeError(f"The {each.kind} takes more than {most} bytes to keep.")
-    is_large = artefacts[0].kind == "reference set"
-    database.put(artefacts, MAX_REFERENCE_SETS if is_large else MAX_OF_KIND)
-
-
-def _num_bytes(artefact: Artefact) -> int:
-    return len(orjson.dumps(artefact.document))
+    database.put(artefacts, _MAX_OF.get(artefacts[0].kind, MAX_OF_KIND))

@@ -201,7 +201,7 @@ async def test_there_is_a_limit_to_how_many_and_how_large(sqlite_url: SecretStr)
     with pytest.raises(TooManyArtefactsError, match="There are 2 calibrations"):
         database.put([calibration("c")], 2)
     database.put([calibration("b", 0.9)], 2)  # in the place of one
-    assert [artefact.name for _, artefact in database.load([("calibration", "b"), ("calibration", "c")])] == ["b"]
+    assert [artefact.name for _, artefact, _ in database.load([("calibration", "b"), ("calibration", "c")])] == ["b"]
     with pytest.raises(TooManyArtefactsError):  # and nothing of what is put together
         database.put([replace(calibration("d"), kind="guard"), calibration("d")], 2)
     assert database.load([("guard", "d"), ("calibration", "d")]) == []
