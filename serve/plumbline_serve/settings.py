@@ -1,11 +1,10 @@
 """The configuration: one frozen object, read once, passed down as values.
 
 Sources, strongest first: arguments, `PLUMBLINE_…` variables (`PLUMBLINE_LIMITS__MAX_ITEMS=64`), the YAML file,
-the defaults below. No other module reads the environment. `make docs` makes docs/settings.md of the docstrings below.
+the defaults of the classes. No other module reads the environment. `make docs` makes docs/settings.md of them.
 """
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -13,8 +12,6 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
-    ByteSize,
     Field,
     PrivateAttr,
     SecretStr,
@@ -25,21 +22,36 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.licences import LicenceClass
-from plumbline_models.core.protocols import EncoderKind
 from plumbline_models.core.sections import explain
 from plumbline_models.scorers import SCORERS, anchor_sections
 from plumbline_models.weights.paths import anchored
 from plumbline_serve.access_settings import AuthSettings, EdgeSettings, PrivacySettings, Section, TlsSettings
 from plumbline_serve.environment_names import CONFIG_VARIABLE, check_names
-from plumbline_serve.group_settings import Gpus, GroupName, GroupSettings, faults
+from plumbline_serve.group_settings import GroupName, GroupSettings, faults
+from plumbline_serve.limit_settings import ImageSettings, Limits
 from plumbline_serve.logs import LogLevel
 from plumbline_serve.presets import PREFIX, preset_values
+from plumbline_serve.replica_settings import BatchSettings, CacheSettings, EngineSettings, ReplicaSettings
 from plumbline_serve.store_settings import DEFAULT_STORE, StoreUrl, anchored_store
 from plumbline_serve.tracing_settings import TracingSettings
 from plumbline_serve.url_settings import UrlSettings
 
-_RAW_CHANNELS = 4  # at most: with transparency
-_FORM_OVERHEAD_BYTES = 2**16  # one item's text and a form's boundaries
+__all__ = [
+    "PATHS",
+    "WHOLE_GROUP",
+    "BatchSettings",
+    "CacheSettings",
+    "DriftSettings",
+    "EngineSettings",
+    "ImageSettings",
+    "LicenceSettings",
+    "Limits",
+    "ReplicaSettings",
+    "Settings",
+    "load_settings",
+    "settings_of",
+]
+
 WHOLE_GROUP = "encoders"
 """The group of all encoders, where none is configured."""
 PATHS = (
@@ -50,17 +62,6 @@ PATHS = (
     ("urls", "ca_file"),
 )
 """Settings that name files or folders; scorers say of their own options which do."""
-_PIXELS = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(MP|MPX|KP|P)?\s*$", re.IGNORECASE)
-_PIXEL_UNITS = {"MP": 10**6, "MPX": 10**6, "KP": 10**3, "P": 1, "": 1}
-
-
-def _parse_pixels(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    match = _PIXELS.match(value)
-    if match is None:
-        raise ValueError("not a number of pixels, such as 50MP or 50000000")
-    return int(float(match[1]) * _PIXEL_UNITS[(match[2] or "").upper()])
 
 
 def _at_home(path: Path) -> Path:
@@ -71,131 +72,6 @@ def _at_home(path: Path) -> Path:
 
 
 HomePath = Annotated[Path, AfterValidator(_at_home), Field(validate_default=True)]
-PixelCount = Annotated[int, BeforeValidator(_parse_pixels), Field(gt=0)]
-
-
-class ImageSettings(Section):
-    """How image files become pixels."""
-
-    exif_orientation: Literal["apply", "ignore"] = "apply"
-    """Whether the camera's orientation tag turns the image. The papers' own programs ignore it."""
-    alpha: Literal["white", "drop"] = "white"
-    """Whether transparency is composited on white or dropped. The papers' own programs drop it."""
-
-
-class Limits(Section):
-    """What one request may carry, and all requests together."""
-
-    max_items: int = Field(default=256, ge=1)
-    """Items per request. Each image or text of `/v1/rank` and `/v1/embed` counts as an item."""
-    max_questions: int = Field(default=2048, ge=1)
-    """Questions per request, of all its items together."""
-    max_frames: int = Field(default=1024, ge=1)
-    """Frames of videos per request, of all its items together."""
-    max_image_bytes: ByteSize = Field(default=ByteSize(20 * 2**20), ge=1)
-    """Bytes of one image file, as sent. Raw pixels are bounded by `max_pixels` instead."""
-    max_pixels: PixelCount = 50 * 10**6
-    """Pixels of one image, read from its header before it is decoded. Bounds raw pixels as well."""
-    max_decode_s: float = Field(default=10.0, gt=0)
-    """Seconds of CPU time that one image may take to decode, and six times as many by the clock, if it is neither a
-    JPEG, nor a PNG, nor a WebP of usual kind: such are decoded in a process of their own, which is ended then."""
-    max_request_bytes: ByteSize = Field(default=ByteSize(64 * 2**20), ge=1)
-    """Bytes of one request body. A form or a gRPC message may always hold one raw image of `max_pixels`."""
-    max_bytes_in_flight: ByteSize = Field(default=ByteSize(512 * 2**20), ge=1)
-    """Bytes of all requests under way in one gateway, REST and gRPC together. Further ones get 503."""
-    max_text_chars: int = Field(default=4096, ge=1)
-    """Characters of one text."""
-    max_wait_ms: float = Field(default=2000.0, gt=0)
-    """Milliseconds that a request without a deadline may wait for others. One that would wait longer gets 429."""
-    max_upload_s: float = Field(default=60.0, gt=0)
-    """Seconds in which the body of a REST request, or the message of a gRPC call, must arrive."""
-    max_connections: int = Field(default=4096, ge=1)
-    """Connections to the REST port at a time, and a quarter as many to the gRPC port. Further ones wait."""
-    max_connections_per_address: int = Field(default=512, ge=0)
-    """Connections of one address to each port at a time. Further ones are closed. 0 behind a proxy: no bound."""
-    max_new_connections_per_address: int = Field(default=2000, ge=0)
-    """Connections that one address may open to each port in 10 s. Further ones are closed. 0 behind a proxy: no bound.
-    """
-
-    @property
-    def max_form_bytes(self) -> int:
-        """Bytes of a form or a gRPC message: one image may always come as raw pixels, if its file may."""
-        return max(int(self.max_request_bytes), _RAW_CHANNELS * self.max_pixels + _FORM_OVERHEAD_BYTES)
-
-
-class BatchSettings(Section):
-    """How requests share batches."""
-
-    max_batch: int = Field(default=64, ge=1)
-    """Inputs of typical size per batch, which engines are also built for. An encoder may take fewer."""
-    adaptive: bool = True
-    """Keep batches smaller than that where larger ones compute hardly more a second, as learnt while serving."""
-    max_queued_items: int = Field(default=4096, ge=1)
-    """Inputs that may wait for one encoder, whatever their deadlines. Further ones are refused with 429."""
-    max_linger_ms: float = Field(default=10.0, ge=0)
-    """Milliseconds at most that a batch waits for inputs still being decoded, and only where that saves time."""
-
-
-class CacheSettings(Section):
-    """What each gateway keeps of past requests. The least recently used is dropped first; 0 keeps nothing."""
-
-    image_bytes: ByteSize = ByteSize(64 * 2**20)
-    """Bytes of image encodings. A known image is neither decoded nor encoded again."""
-    text_bytes: ByteSize = ByteSize(32 * 2**20)
-    """Bytes of text encodings. A known text is neither tokenised nor encoded again."""
-    pair_bytes: ByteSize = ByteSize(32 * 2**20)
-    """Bytes of encodings of an image with a text: F-CLIPScore's attributions, VQAScore's answers."""
-    caption_bytes: ByteSize = ByteSize(64 * 2**20)
-    """Bytes of F-CLIPScore's matrices of captions that meet many images, kept beside the encoder."""
-
-    @property
-    def max_bytes_by_kind(self) -> dict[EncoderKind, int]:
-        """Bytes by kind of encoding."""
-        return {"image": int(self.image_bytes), "text": int(self.text_bytes), "pair": int(self.pair_bytes)}
-
-
-class EngineSettings(Section):
-    """Compiled engines: where they come from, and which sizes they are built for."""
-
-    dir: Path | None = None
-    """Folder of engines from `plumbline compile --out`. Looked up before the cache, never written to."""
-    calibration_dir: Path | None = None
-    """Folder of 16 or more images like those to be scored. `precision: int8` is calibrated on the first 128."""
-    typical: dict[str, Annotated[int, Field(ge=1)]] = {}  # noqa: RUF012 - pydantic copies it
-    """Sizes that TensorRT tunes engines to, by dimension: `batch`, `length` (tokens), `height` and `width` (px), …"""
-    largest: dict[str, Annotated[int, Field(ge=1)]] = {}  # noqa: RUF012 - pydantic copies it
-    """Largest sizes of TensorRT engines, by dimension. Larger batches run in parts, other larger sizes are refused."""
-    strip_weights: bool = False
-    """Whether TensorRT engines are built without weights, so that another checkpoint needs no build."""
-
-
-class ReplicaSettings(Section):
-    """How the application is laid out over processes and machines."""
-
-    layout: Literal["fused", "split"] = "fused"
-    """`fused`: gateway and encoders in one process, best on small machines. `split`: gateways decode and preprocess,
-    separate replicas encode, with one hop in between; `groups` says which."""
-    num_gateways: int = Field(default=1, ge=1)
-    """Gateway replicas, which answer callers."""
-    num_encoders: int = Field(default=1, ge=1)
-    """Encoder replicas, in the split layout without `groups`."""
-    gateway_cpus: float = Field(default=0.0, ge=0)
-    """CPUs that Ray reserves per gateway."""
-    encoder_cpus: float = Field(default=1.0, ge=0)
-    """CPUs that Ray reserves per encoder replica, in the split layout without `groups`."""
-    encoder_gpus: Gpus = 0.0
-    """GPUs that Ray reserves per encoder replica, per gateway in the fused layout. With `groups` each has its own."""
-    decode_threads: int | None = Field(default=None, ge=1)
-    """Threads per gateway that decode and preprocess images. Default: one per CPU."""
-    decoded_bytes: ByteSize = Field(default=ByteSize(256 * 2**20), ge=0)
-    """Bytes of decoded images that a gateway holds for their request's next encoder. Others are decoded again."""
-    compute_threads: int | None = Field(default=None, ge=1)
-    """Threads per engine. Default: one per CPU."""
-    compute_streams: int = Field(default=1, ge=1, le=64)
-    """Batches that one OpenVINO engine computes at the same time, its threads divided among them. With more, many small
-    requests wait less, and a lone request takes longer."""
-    drain_timeout_s: float = Field(default=30.0, ge=0)
-    """Seconds that requests under way may still take once the service was told to stop."""
 
 
 class DriftSettings(Section):
