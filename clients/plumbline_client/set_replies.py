@@ -5,12 +5,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from plumbline_client.problems import ReplyModel
-from plumbline_client.replies import BoundTo, IndexedProblem, Timing
-
-
-class _SetReply(ReplyModel):
-    request_id: str = ""
-    timing_ms: Timing = Timing()
+from plumbline_client.replies import BoundTo, IndexedProblem, TimedReply
 
 
 class Sce(ReplyModel):
@@ -30,7 +25,7 @@ class Sce(ReplyModel):
     """Whether these are enough."""
 
 
-class DiversityReply(_SetReply):
+class DiversityReply(TimedReply):
     """How many different images a set holds; whatever failed is left out of all values."""
 
     encoder: str | None = None
@@ -108,7 +103,7 @@ class ElementRates(ReplyModel):
     """Images that could be asked about."""
 
 
-class AuditReply(_SetReply):
+class AuditReply(TimedReply):
     """How evenly a set is spread over groups."""
 
     caution: str = ""
@@ -158,7 +153,7 @@ class ReferenceSetsReply(ReplyModel):
     sets: tuple[ReferenceSetEntry, ...] = ()
 
 
-class DistanceReply(_SetReply):
+class DistanceReply(TimedReply):
     """Distances between two sets' encodings; none of them is FID."""
 
     encoder: str | None = None

@@ -236,7 +236,7 @@ APART = {
     # Streams are gRPC's alone; lists are asked for with nothing.
     "ScoreStreamRequest", "ScoreStreamReply", "ListScorersRequest", "ListModelsRequest",
     # Bases of other classes, and parts of those compared.
-    "Strict", "Request", "ItemProblem", "ReplyModel",
+    "Strict", "Request", "ItemProblem", "ReplyModel", "TimedReply",
 }  # fmt: skip
 OTHER_NAMES = {
     "ItemScores": "ItemResult", "ItemFailure": "ItemResult", "Failed": "ScoreValue", "RawShape": "RawImage",
