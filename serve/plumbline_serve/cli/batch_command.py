@@ -53,6 +53,8 @@ class Asked:
             "image column": self.reading.image_column,
             "text column": self.reading.text_column,
             "text": self.reading.text,
+            "frames": self.reading.num_frames,
+            "pool": self.reading.pool,
             "scorers": None if self.scorers is None else list(self.scorers),
             "questions": None if self.questions is None else str(self.questions.resolve()),
         }

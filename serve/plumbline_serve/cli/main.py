@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError
 from plumbline_models.core.precision import PrecisionChoice
 from plumbline_serve.cli.guards_command import guards
 from plumbline_serve.cli.keys_command import keys
@@ -96,6 +96,10 @@ def score(
     combine: Annotated[
         str | None, typer.Option(help="Scores as one, as REST's combine: JSON, or a file of it.")
     ] = None,
+    frames: Annotated[bool, typer.Option("--frames", help="The images are frames of one video, in order.")] = False,
+    pool: Annotated[
+        str | None, typer.Option(help="How the values of frames become one: mean, min, clip4clip; default: mean.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the REST reply.")] = False,
     config: ConfigOption = None,
     server: Annotated[str | None, typer.Option(help="Score through a running service at this URL.")] = None,
@@ -110,6 +114,10 @@ def score(
     compared = score_command.Compared.parse(reference or (), phrase or (), reference_image)
     inputs = score_command.FilesToScore.parse(images, text, scorers=scorers, questions=questions, compared=compared)
     inputs = inputs.combining(combine)
+    if frames:
+        inputs = inputs.as_video(pool)
+    elif pool is not None:
+        raise InvalidFieldError("--pool goes with --frames.")
     if server is None:
         from plumbline_serve.settings import load_settings
 

@@ -22,6 +22,8 @@ def batch(
     image_column: Annotated[str, typer.Option(help="Column of paths, addresses or bytes.")] = "image",
     text_column: Annotated[str, typer.Option(help="Column of texts.")] = "text",
     questions: Annotated[Path | None, typer.Option(help="File of questions about each text's images.")] = None,
+    frames: Annotated[int, typer.Option(min=1, max=64, help="Of a video file, evenly through its time.")] = 8,
+    pool: Annotated[str, typer.Option(help="How the values of frames become one: mean, min, clip4clip.")] = "mean",
     report: Annotated[Path | None, typer.Option(help="HTML file to write about the scores.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that ended early.")] = False,
     shard_rows: Annotated[int, typer.Option(min=1, help="Most rows of a part that is written at once.")] = 4096,
@@ -35,11 +37,10 @@ def batch(
 ) -> None:
     """Score many images from a folder or a table into a table."""
     from plumbline_serve.cli import batch_command
-    from plumbline_serve.offline.rows import RowReading
+    from plumbline_serve.offline.rows import RowReading, pool_of
 
-    reading = batch_command.reading_of(
-        source, RowReading(source, image_column, text_column, text=text), questions=questions
-    )
+    columns = RowReading(source, image_column, text_column, text=text, num_frames=frames, pool=pool_of(pool))
+    reading = batch_command.reading_of(source, columns, questions=questions)
     asked = batch_command.Asked(source, output, reading, batch_command.names_of(scorers), questions)
     place = batch_command.Place(config, server, api_key, ca, on_ray=ray)
     raise typer.Exit(batch_command.run(asked, place, resumes=resume, shard_rows=shard_rows, report=report))

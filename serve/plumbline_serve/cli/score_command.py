@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from rich.table import Column, Table
 from rich.text import Text
 
-from plumbline_models.core.errors import MalformedRequestError
+from plumbline_models.core.errors import InvalidFieldError, MalformedRequestError
 from plumbline_models.core.questions import Question
 from plumbline_models.text.question_files import read_question_file
 from plumbline_serve.assembly import Assembly, assembled, make_scorers
@@ -21,8 +21,9 @@ from plumbline_serve.cli.score_files import Cutter
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.edge.rest.replies import score_document
 from plumbline_serve.edge.rest.requests import read_combine
-from plumbline_serve.messages import Combination, EncodedImage, Item, ScoreRequest, Timing
+from plumbline_serve.messages import Combination, EncodedImage, Item, Pool, ScoreRequest, Timing
 from plumbline_serve.offline.image_files import File, read
+from plumbline_serve.offline.rows import MAX_FRAMES, pool_of
 from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Settings
 
@@ -75,6 +76,8 @@ class FilesToScore:
     compared: Compared = Compared()
     combine: Mapping[str, Combination] = field(default_factory=dict)
     """Scores as one, by name."""
+    pool: Pool | None = None
+    """The images are frames of one video, whose values become one so; None: each is an item."""
 
     @classmethod
     def parse(
@@ -104,6 +107,19 @@ class FilesToScore:
         names = [name.strip() for name in scorers.split(",")] if scorers else None
         asked = () if questions is None else read_question_file(questions).about(caption).questions
         return cls(images, caption, names, asked, compared or Compared())
+
+    def as_video(self, pool: str | None) -> "FilesToScore":
+        """The same images as frames of one video.
+
+        Args:
+            pool: How their values become one; None: their mean.
+
+        Raises:
+            InvalidFieldError: There is no such way, or there are too many.
+        """
+        if len(self.images) > MAX_FRAMES:
+            raise InvalidFieldError(f"A video has {len(self.images)} frames; at most {MAX_FRAMES} are allowed.")
+        return replace(self, pool=pool_of(pool or "mean"))
 
     def combining(self, combine: str | None) -> "FilesToScore":
         """The same, with scores as one.
@@ -144,11 +160,17 @@ def in_process(inputs: FilesToScore, settings: Settings) -> Document:
     with asyncio.Runner() as runner, _running(runner, assembled(settings, scorers)) as assembly:
 
         def score(files: Sequence[File]) -> Document:
-            items = [_item(inputs, file) for file in files]
-            request = ScoreRequest(items, scorers=inputs.scorers, combine=inputs.combine)
+            request = ScoreRequest(_items(inputs, files), scorers=inputs.scorers, combine=inputs.combine)
             return score_document(runner.run(assembly.service.score(request)))
 
         return score_all(inputs, cutter, score, uuid.uuid4().hex)
+
+
+def _items(inputs: FilesToScore, files: Sequence[File]) -> list[Item]:
+    if inputs.pool is None:
+        return [_item(inputs, file) for file in files]
+    frames = [EncodedImage(file.data) for file in files]
+    return [replace(_item(inputs, files[0]), image=None, frames=frames, pool=inputs.pool)]
 
 
 def _item(inputs: FilesToScore, file: File) -> Item:
@@ -212,6 +234,8 @@ def score_all(inputs: FilesToScore, cutter: Cutter, score: Scored, request_id: s
         request_id: Of the whole.
     """
     documents = []
+    if inputs.pool is not None:
+        return {"request_id": request_id} | joined([_of_video(inputs, cutter, score)])
     for files in cutter.cut(inputs.images):
         readable = [file for file in files if file.error is None]
         scored = score(readable) if readable else {"results": []}
@@ -219,6 +243,13 @@ def score_all(inputs: FilesToScore, cutter: Cutter, score: Scored, request_id: s
         whole = [next(results) if file.error is None else failure(file, problem(file.error)) for file in files]
         documents.append(scored | {"results": whole})
     return {"request_id": request_id} | joined(documents)
+
+
+def _of_video(inputs: FilesToScore, cutter: Cutter, score: Scored) -> Document:
+    """All files in one request; where one cannot be read, there is no video."""
+    files = [read(path, cutter.max_file_bytes) for path in inputs.images]
+    fault = next((file.error for file in files if file.error is not None), None)
+    return score(files) if fault is None else {"results": [failure(files[0], problem(fault))]}
 
 
 def joined(documents: Sequence[Document]) -> Document:

@@ -69,13 +69,13 @@ def through_server(inputs: FilesToScore, server: Server) -> Document:
         with Client(server.url, api_key=server.api_key, timeout_ms=REQUEST_MS, tls=tls) as client:
 
             def score(files: Sequence[File]) -> Document:
-                items = [_item(inputs, file, questions=asked, reference_image=reference_image) for file in files]
+                items = _items(inputs, files, questions=asked, reference_image=reference_image)
                 try:
                     reply = client.score(items, scorers=inputs.scorers, combine=combine, request_id=request_id)
                 except ProblemError as error:
-                    return _refused(files, error, cutter, score)
+                    return _refused(files if inputs.pool is None else files[:1], error, cutter, score)
                 document = reply.model_dump(mode="json", exclude_unset=True)  # the fields that the service sent
-                for file, result in zip(files, document["results"], strict=True):
+                for file, result in zip(files[: len(items)], document["results"], strict=True):
                     result["id"] = file.name
                 return document
 
@@ -84,15 +84,24 @@ def through_server(inputs: FilesToScore, server: Server) -> Document:
         raise PlumblineError(error.detail) from error
 
 
-def _item(inputs: FilesToScore, file: File, *, questions: Sequence[Question], reference_image: Image | None) -> Item:
-    return Item(
-        Image.data(file.data),
-        inputs.text,
-        references=inputs.compared.references,
-        reference_image=reference_image,
-        phrases=inputs.compared.phrases,
-        questions=questions,
-    )
+def _items(
+    inputs: FilesToScore, files: Sequence[File], *, questions: Sequence[Question], reference_image: Image | None
+) -> list[Item]:
+    """An item for each file, or one of all as frames."""
+    images = [Image.data(file.data) for file in files]
+    return [
+        Item(
+            image if inputs.pool is None else None,
+            inputs.text,
+            references=inputs.compared.references,
+            reference_image=reference_image,
+            phrases=inputs.compared.phrases,
+            questions=questions,
+            frames=() if inputs.pool is None else images,
+            pool=inputs.pool or "mean",
+        )
+        for image in (images if inputs.pool is None else images[:1])
+    ]
 
 
 def _refused(files: Sequence[File], error: ProblemError, cutter: Cutter, score: Scored) -> Document:

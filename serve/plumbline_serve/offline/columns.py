@@ -52,7 +52,7 @@ def first_schema(facts: RunFacts, types: Mapping[str, pa.DataType]) -> pa.Schema
     passing = {
         _renamed(name, facts): kind
         for name, kind in types.items()
-        if not (_is_binary(kind) or pa.types.is_struct(kind))
+        if not (_is_binary(kind) or pa.types.is_struct(kind) or _is_frames(name, kind))
     }
     scores: dict[str, pa.DataType] = {}
     for name, scorer in facts.scorers.items():
@@ -108,7 +108,9 @@ def _line(scored: Scored, facts: RunFacts) -> dict[str, Any]:
 def _score_columns(name: str, score: Document) -> dict[str, Any]:
     if "error" in score:
         return {name: None}
-    details = {f"{name}.{key}": value for key, value in score.items() if key != "value"}
+    details = {f"{name}.{key}": value for key, value in score.items() if key not in ("value", "frames")}
+    if frames := score.get("frames"):
+        details |= {f"{name}.frames": frames["values"], f"{name}.worst_frame": frames["worst"]}
     return {name: score["value"], **details}
 
 
@@ -198,6 +200,11 @@ def _as_text(value: Any) -> str | None:
         return orjson.dumps(value, default=str).decode()
     except TypeError:  # an integer beyond 64 bits
         return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))
+
+
+def _is_frames(name: str, kind: pa.DataType) -> bool:
+    """Whether a column may hold images in lists."""
+    return name == "frames" and pa.types.is_list(kind) and not pa.types.is_string(kind.value_type)
 
 
 def _is_binary(kind: pa.DataType) -> bool:

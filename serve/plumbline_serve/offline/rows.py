@@ -3,17 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import orjson
 
-from plumbline_models.core.errors import InvalidFieldError, PlumblineError
+from plumbline_models.core.errors import ImageError, InvalidFieldError, PlumblineError
 from plumbline_models.core.questions import Question
 from plumbline_models.text.question_files import QuestionFile, QuestionSet, read_questions
+from plumbline_serve.messages import Pool
 from plumbline_serve.offline.image_files import read, shown
+from plumbline_serve.offline.videos import VIDEO_ENDINGS, VideoDecoder
 
 Columns: TypeAlias = Mapping[str, Any]
 URL_PREFIXES = ("http://", "https://")
+MAX_FRAMES = 64
+NUM_FRAMES = 8
+"""Of a video file, where nothing else is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,14 @@ Picture: TypeAlias = bytes | Path | Url
 
 
 @dataclass(frozen=True, slots=True)
+class Video:
+    """A video file, whose frames stand in place of an image."""
+
+    file: Path | bytes
+    num_frames: int
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row, or what is wrong with it."""
 
@@ -37,6 +50,11 @@ class Row:
     """Of the image, as the output shows it; empty where it came as bytes without a name."""
     image: Picture | None = None
     text: str | None = None
+    video: Video | None = None
+    """In place of an image; once it is read, its frames are."""
+    frames: Sequence[Picture] = ()
+    """In place of an image."""
+    pool: Pool = "mean"
     reference_image: Picture | None = None
     references: Sequence[str] = ()
     phrases: Sequence[str] = ()
@@ -48,15 +66,19 @@ class Row:
     @property
     def num_bytes(self) -> int:
         """Of its images, as far as they are read."""
-        return sum(len(each) for each in (self.image, self.reference_image) if isinstance(each, bytes))
+        return sum(len(each) for each in (self.image, self.reference_image, *self.frames) if isinstance(each, bytes))
 
-    def loaded(self, max_bytes: int) -> "Row":
+    def loaded(self, max_bytes: int, videos: VideoDecoder | None = None) -> "Row":
         """The row with its files read.
 
         Args:
             max_bytes: Of one file; a larger one is an error of the row.
+            videos: Decodes them; None: they stay as they are.
+
+        Raises:
+            ConfigError: Videos cannot be decoded here.
         """
-        row = self
+        row = self._with_frames(max_bytes, videos)
         for which in ("image", "reference_image"):
             path = getattr(row, which)
             if row.error is None and isinstance(path, Path):
@@ -64,6 +86,22 @@ class Row:
                 given: dict[str, Any] = {"error": file.error} if file.error else {which: file.data}
                 row = replace(row, **given)
         return row
+
+    def _with_frames(self, max_bytes: int, videos: VideoDecoder | None) -> "Row":
+        if self.error is not None:
+            return self
+        if self.video is not None and videos is not None:
+            try:
+                return replace(self, frames=videos.frames(self.video.file, self.video.num_frames), video=None)
+            except ImageError as error:
+                return replace(self, error=error)
+        found: list[Picture] = []
+        for frame in self.frames:
+            file = read(frame, max_bytes) if isinstance(frame, Path) else None
+            if file is not None and file.error is not None:
+                return replace(self, error=file.error)
+            found.append(frame if file is None else file.data)
+        return replace(self, frames=tuple(found))
 
 
 class AskedQuestions:
@@ -109,6 +147,10 @@ class RowReading:
     text_column: str = "text"
     text: str | None = None
     """Of rows that have none."""
+    num_frames: int = NUM_FRAMES
+    """Of a video file."""
+    pool: Pool = "mean"
+    """Of rows that have none."""
     asked: AskedQuestions | None = None
 
     def row(self, number: int, columns: Columns, name: str | None = None) -> Row:
@@ -124,9 +166,15 @@ class RowReading:
         row = Row(number, name or _name_of(image), columns=others)
         try:
             row = replace(row, text=_text(text, "text") or self.text)
+            video, frames = self._video(image), self._frames(others.get("frames"))
+            if frames and image:
+                raise InvalidFieldError("The row has both an image and frames.")
             return replace(
                 row,
-                image=self._picture(image, self.image_column),
+                image=None if video else self._picture(image, self.image_column),
+                video=video,
+                frames=frames,
+                pool=pool_of(others.get("pool") or self.pool),
                 reference_image=self._picture(others.get("reference_image"), "reference_image"),
                 references=_texts(others.get("references"), "references"),
                 phrases=_texts(others.get("phrases"), "phrases"),
@@ -151,10 +199,48 @@ class RowReading:
                 return self.folder / given
         raise InvalidFieldError(f"The {what} is neither a path, nor an address, nor bytes.")
 
+    def _video(self, given: Any) -> Video | None:
+        """A file with the ending of a video; bytes have it beside them, in their path."""
+        match given:
+            case {"bytes": bytes() as data, "path": str() as path} if data and is_video(path):
+                return Video(data, self.num_frames)
+            case {"path": str() as path} | (str() as path) if is_video(path) and not path.startswith(URL_PREFIXES):
+                return Video(self.folder / path, self.num_frames)
+        return None
+
+    def _frames(self, given: Any) -> Sequence[Picture]:
+        found = _unpacked(given)
+        if found is None:
+            return ()
+        if not isinstance(found, list) or not 1 <= len(found) <= MAX_FRAMES:
+            raise InvalidFieldError(f"The frames are no list of 1 to {MAX_FRAMES} images.")
+        pictures = [self._picture(each, "frame") for each in found]
+        if None in pictures:
+            raise InvalidFieldError("A frame is missing.")
+        return tuple(each for each in pictures if each is not None)
+
     def _questions(self, row: Row, others: Columns) -> Sequence[Question]:
         if (given := _unpacked(others.get("questions"))) is not None:
             return read_questions([_without_nulls(each) for each in given] if isinstance(given, list) else given)
         return () if self.asked is None else self.asked.about(row.text, others.get("id"))
+
+
+def pool_of(given: object) -> Pool:
+    """How the values of frames become one, as it is called.
+
+    Raises:
+        InvalidFieldError: There is no such way.
+    """
+    for name in get_args(Pool):
+        if given == name:
+            found: Pool = name
+            return found
+    raise InvalidFieldError(f"The pool is none of {', '.join(get_args(Pool))}.")
+
+
+def is_video(name: str) -> bool:
+    """Whether a file is a video, by its ending."""
+    return Path(name).suffix.lower() in VIDEO_ENDINGS
 
 
 def broken(number: int, name: str, error: PlumblineError) -> Row:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from plumbline_models.core.errors import InvalidFieldError, UnknownScorerError
 from plumbline_serve.cli.main import cli
 from plumbline_serve.offline.outputs import open_scored
+from tests.serve.offline.test_videos import write_video
 
 runner = CliRunner()
 
@@ -97,3 +98,36 @@ def test_a_wrong_run_is_refused(folder: Path, tmp_path: Path, arguments: list[st
 
 def test_an_input_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert isinstance(batch(tmp_path / "none.csv", "-o", tmp_path / "out").exception, InvalidFieldError)
+
+
+def test_a_video_is_scored_by_its_frames(tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    path = write_video(folder / "a.mp4")
+    (folder / "a.txt").write_text("a grey square", encoding="utf-8")
+    (folder / "b.mp4").write_bytes(path.read_bytes()[:200])
+    options = ("--scorers", "clipscore", "--frames", "3", "--pool", "min")
+    ran = batch(folder, "-o", tmp_path / "out.parquet", *options, "--report", tmp_path / "report.html")
+    assert ran.exit_code == 1, ran.output
+    [line] = open_scored(tmp_path / "out.parquet").lines()
+    assert (line["image"], line["text"], len(line["clipscore.frames"])) == ("a.mp4", "a grey square", 3)
+    assert line["clipscore"] == min(line["clipscore.frames"]) == line["clipscore.frames"][line["clipscore.worst_frame"]]
+    assert "1 row failed" in ran.stderr
+
+
+def test_the_score_command_takes_the_files_as_frames_of_one_video(folder: Path, tmp_path: Path) -> None:
+    images = [str(folder / f"{colour}.png") for colour in ("red", "blue", "green")]
+    options = ("--text", "a red square", "--scorers", "clipscore", "--json")
+    one = json.loads(runner.invoke(cli, ["score", *images, *options, "--frames", "--pool", "min"]).stdout)
+    each = json.loads(runner.invoke(cli, ["score", *images, *options]).stdout)
+    [result] = one["results"]
+    values = [found["scores"]["clipscore"]["value"] for found in each["results"]]
+    assert result["id"] == images[0]
+    assert result["scores"]["clipscore"]["frames"]["values"] == pytest.approx(values, abs=1e-6)
+    assert result["scores"]["clipscore"]["value"] == pytest.approx(min(values), abs=1e-6)
+    ran = runner.invoke(cli, ["score", *images, str(folder / "broken.png"), *options, "--frames"])
+    assert ran.exit_code == 1
+    assert json.loads(ran.stdout)["results"][0]["error"]["code"] == "image_undecodable"
+    ran = runner.invoke(cli, ["score", *images, str(folder / "none.png"), *options, "--frames"])
+    assert "none.png" in json.loads(ran.stdout)["results"][0]["error"]["detail"]
+    assert isinstance(runner.invoke(cli, ["score", *images, *options, "--pool", "min"]).exception, InvalidFieldError)

@@ -1,4 +1,4 @@
-"""A folder of images, in the order of their paths; the caption of each lies beside it, as `NAME.txt`."""
+"""A folder of images and videos, in the order of their paths; the caption of each lies beside it, as `NAME.txt`."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -9,9 +9,11 @@ from typing import Any
 
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_serve.offline.image_files import shown
-from plumbline_serve.offline.rows import Row, RowReading
+from plumbline_serve.offline.rows import Row, RowReading, Video
+from plumbline_serve.offline.videos import VIDEO_ENDINGS
 
 IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+READ_ENDINGS = IMAGE_ENDINGS | VIDEO_ENDINGS
 MAX_CAPTION_BYTES = 2**20
 
 
@@ -46,6 +48,8 @@ class FolderReader:
         except (OSError, ValueError) as error:
             fault = InvalidFieldError(f"The caption beside the image cannot be read: {type(error).__name__}.")
         row = self.reading.row(number, columns, shown(path.relative_to(self.path)))
+        if path.suffix.lower() in VIDEO_ENDINGS:
+            return replace(row, video=Video(path, self.reading.num_frames), error=fault or row.error)
         return replace(row, image=path, error=fault or row.error)
 
 
@@ -55,7 +59,7 @@ def _images(folder: Path) -> Iterator[Path]:
     for name, is_folder in found:
         if is_folder:
             yield from _images(folder / name)
-        elif os.path.splitext(name)[1].lower() in IMAGE_ENDINGS:  # noqa: PTH122 - millions of names
+        elif os.path.splitext(name)[1].lower() in READ_ENDINGS:  # noqa: PTH122 - millions of names
             yield folder / name
 
 

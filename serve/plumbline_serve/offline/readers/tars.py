@@ -1,7 +1,7 @@
 """Tars of samples: members that share their path up to the first dot of the name are one row.
 
-The layout of the webdataset library. `.jpg` and the like are the image, `.txt` is the text, `.json` holds columns, and
-other members pass through as text where they are UTF-8.
+The layout of the webdataset library. `.jpg` and the like are the image, `.mp4` and the like a video, `.txt` is the
+text, `.json` holds columns, and other members pass through as text where they are UTF-8.
 """
 
 import tarfile
@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from plumbline_models.core.errors import ImageTooLargeError, MalformedRequestError
-from plumbline_serve.offline.readers.folder import IMAGE_ENDINGS
+from plumbline_serve.offline.readers.folder import IMAGE_ENDINGS, READ_ENDINGS
 from plumbline_serve.offline.rows import Row, RowReading, broken
 
 MAX_MEMBER_BYTES = 2**28
@@ -59,8 +59,10 @@ class TarReader:
         try:
             for ending, member in sample:
                 data = _data(archive, member)
-                if f".{ending.rpartition('.')[2]}" in IMAGE_ENDINGS:
-                    columns[self.reading.image_column], name = data, member.name
+                kind = f".{ending.rpartition('.')[2]}"
+                if kind in READ_ENDINGS:
+                    given = data if kind in IMAGE_ENDINGS else {"bytes": data, "path": member.name}
+                    columns[self.reading.image_column], name = given, member.name
                 else:
                     columns |= self._columns(ending, data)
         except (MalformedRequestError, ImageTooLargeError) as error:

@@ -68,5 +68,6 @@ class Thumbnails:
         return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
 
     def _of_row(self, row: Row) -> str | None:
-        image = row.loaded(MAX_FILE_BYTES).image
+        loaded = row.loaded(MAX_FILE_BYTES)
+        image = next(iter(loaded.frames), loaded.image)
         return self.of_bytes(image) if isinstance(image, bytes) else None

@@ -9,6 +9,7 @@ from plumbline_serve.edge.problems import problem
 from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.readers import Reader
 from plumbline_serve.offline.rows import Row
+from plumbline_serve.offline.videos import VideoDecoder
 
 Document: TypeAlias = dict[str, Any]
 """One item's result in the shape of REST."""
@@ -58,24 +59,30 @@ class ChunkBounds:
     max_rows: int = CHUNK_ROWS
     max_bytes: int = CHUNK_BYTES
     max_questions: int = 1024
+    max_frames: int = 1024
 
     def cut(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
         """Read the files of rows, and put as many together as the bounds allow; a large row stands alone."""
+        with VideoDecoder() as videos:
+            yield from self._together(row.loaded(self.max_file_bytes, videos) for row in rows)
+
+    def _together(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
         chunk: list[Row] = []
-        num_bytes = num_questions = 0
-        for each in rows:
-            row = each.loaded(self.max_file_bytes)
+        num_bytes = num_questions = num_frames = 0
+        for row in rows:
             is_full = (
                 len(chunk) >= self.max_rows
                 or num_bytes + row.num_bytes > self.max_bytes
                 or num_questions + len(row.questions) > self.max_questions
+                or num_frames + len(row.frames) > self.max_frames
             )
             if chunk and is_full:
                 yield chunk
-                chunk, num_bytes, num_questions = [], 0, 0
+                chunk, num_bytes, num_questions, num_frames = [], 0, 0, 0
             chunk.append(row)
             num_bytes += row.num_bytes
             num_questions += len(row.questions)
+            num_frames += len(row.frames)
         if chunk:
             yield chunk
 
@@ -115,4 +122,6 @@ def without_pictures(row: Row) -> Row:
 
 
 def _is_picture(value: Any) -> bool:
+    if isinstance(value, list):  # frames
+        return any(map(_is_picture, value))
     return isinstance(value, bytes) or (isinstance(value, dict) and isinstance(value.get("bytes"), bytes))

@@ -79,6 +79,7 @@ class InProcessRunner:
             min(usual.max_rows, limits.max_items),
             min(usual.max_bytes, int(limits.max_request_bytes)),
             limits.max_questions,
+            limits.max_frames,
         )
 
     def score_from(self, reader: Reader, start: int) -> Iterator[Scored]:
@@ -147,6 +148,8 @@ def _item(row: Row) -> Item:
     return Item(
         id=str(row.number),
         image=_source(row.image),
+        frames=[source for each in row.frames if (source := _source(each)) is not None],
+        pool=row.pool,
         text=row.text,
         references=row.references,
         reference_image=_source(row.reference_image),

@@ -217,6 +217,8 @@ def _item(row: Row) -> Item:
         references=row.references,
         reference_image=_image(row.reference_image),
         phrases=row.phrases,
+        frames=[image for each in row.frames if (image := _image(each)) is not None],
+        pool=row.pool,
         questions=[Question(each.text, each.expect, each.tag, each.depends_on) for each in row.questions],
     )
 
