@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 from PIL import Image
 
 from plumbline_models.core.errors import ImageError, InvalidFieldError
@@ -27,6 +28,7 @@ def write_video(
     """A video whose frames grow lighter by a step of 8 each."""
     with av.open(path, "w") as container:
         stream = container.add_stream(codec, rate=FPS)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.bit_rate = 2_000_000

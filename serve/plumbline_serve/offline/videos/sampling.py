@@ -16,6 +16,7 @@ import av
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from PIL import Image
 
 from plumbline_models.core.errors import ImageTooLargeError, ImageUndecodableError
 
@@ -50,7 +51,7 @@ def frames_of(file: Path | bytes, num_frames: int, bounds: Bounds) -> list[bytes
         ImageTooLargeError: It takes more than is allowed.
     """
     try:
-        with _opened(file) as source, av.open(source, options={"format_whitelist": FORMATS}) as container:
+        with _opened(file) as source, av.open(source, "r", options={"format_whitelist": FORMATS}) as container:
             stream = next((each for each in container.streams.video if each.codec_context is not None), None)
             if stream is None:
                 raise ImageUndecodableError("The file holds no video that is read.")
@@ -148,5 +149,5 @@ def _time(frame: VideoFrame) -> float:
 
 def _png(frame: VideoFrame) -> bytes:
     out = io.BytesIO()
-    frame.to_image().save(out, "PNG", compress_level=PNG_EFFORT)
+    Image.fromarray(frame.to_ndarray(format="rgb24")).save(out, "PNG", compress_level=PNG_EFFORT)
     return out.getvalue()
