@@ -167,6 +167,22 @@ def test_combinations_go_to_the_server(running, config, picture) -> None:
     assert 0 < found["both"]["value"] < 1.001
 
 
+@pytest.mark.parametrize("pool", ["mean", "min", "clip4clip"])
+def test_frames_go_to_the_server_as_one_video(running, config, picture, tmp_path, pool) -> None:
+    files = [picture("one.png"), picture("two.png", side=40), picture("three.png", side=90)]
+    asked = ("--text", "a fox", "--scorers", "clipscore", "--json", "--frames", "--pool", pool)
+    [there] = json.loads(score(*files, *asked, "--server", running.url).stdout_bytes)["results"]
+    [here] = json.loads(score(*files, *asked, "--config", config).stdout_bytes)["results"]
+    assert there["id"] == here["id"] == str(files[0])
+    found, same = there["scores"]["clipscore"], here["scores"]["clipscore"]
+    assert found["value"] == pytest.approx(same["value"], abs=1e-6)  # batches are made as inputs arrive
+    assert found["frames"]["values"] == pytest.approx(same["frames"]["values"], abs=1e-6)
+    large = tmp_path / "large.png"
+    large.write_bytes(bytes(load_settings(config).limits.max_form_bytes + 1))
+    refused = json.loads(score(files[0], large, *asked, "--server", running.url).stdout_bytes)
+    assert [result["error"]["code"] for result in refused["results"]] == ["request_too_large"]
+
+
 def test_requests_are_cut_to_what_the_server_takes_and_joined(running, config, picture, tmp_path) -> None:
     small = [picture(f"small-{number}.png", side=390) for number in range(7)]
     limits = load_settings(config).limits

@@ -18,10 +18,12 @@ import uvicorn
 from grpc_health.v1 import health_pb2_grpc
 
 from plumbline_serve.access_settings import AuthSettings
+from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
 from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge import Access, GrpcEdge, InferenceEdge, create_app
 from plumbline_serve.edge.compat.inference_rpcs import METHODS, add_inference
 from plumbline_serve.edge.grpc.unreadable import add_scoring
+from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Limits, Settings
 from plumbline_wire.v1 import scoring_pb2_grpc
 from tests.keys import add_key
@@ -247,6 +249,23 @@ def open_over() -> Iterator[Callable[[Settings, Any], Edge]]:
     yield opener
     for each in opened:
         close_edge(each)
+
+
+@pytest.fixture
+def open_embedded(open_over) -> Callable[[Settings], Edge]:
+    """Opens both edges over scorers and encoders of this process, as settings say."""
+
+    def opener(settings: Settings) -> Edge:
+        scorers, instruments = make_scorers(settings), Instruments()
+        compute = local_compute(settings, encoders_of(scorers.values()), instruments)
+        service = assemble(settings, scorers, compute=compute, instruments=instruments).service
+        opened = open_over(settings, service)
+        opened.closers.insert(0, lambda: opened.loop.run(compute.close()))
+        opened.loop.run(compute.start())
+        service.is_loaded = True
+        return opened
+
+    return opener
 
 
 @pytest.fixture(scope="session")

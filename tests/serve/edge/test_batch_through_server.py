@@ -1,4 +1,4 @@
-"""Rows through a service over gRPC: the real edge and the real client, over a service of rules."""
+"""Rows through a service over gRPC: the real edge and the real client, mostly over a service of rules."""
 
 import json
 import threading
@@ -15,6 +15,9 @@ from plumbline_serve.offline.rows import Row
 from plumbline_serve.offline.runners import through_server
 from plumbline_serve.offline.runners.chunks import Scored
 from plumbline_serve.offline.runners.through_server import Server, ServerRunner
+from plumbline_serve.settings import Settings
+from tests.serve.offline.samples import image_bytes
+from tests.serve.offline.test_videos import write_video
 
 
 def rows(num_rows: int, text: str = "hi") -> list[Row]:
@@ -123,3 +126,37 @@ def test_the_command_streams_through_a_service(edge, guarded_edge, tmp_path: Pat
     assert found.facts.scorers["sum"].weights == {"mini/image": "00"}
     [failed] = (tmp_path / "out.failed.jsonl").read_text().splitlines()
     assert json.loads(failed)["row"] == 4
+
+
+def test_frames_and_videos_go_through_a_service_that_decodes_none(open_embedded, tmp_path: Path, monkeypatch) -> None:
+    settings = Settings(backend="torch", precision="fp32", scorers={"clipscore": {}}, cache_dir=tmp_path / "cache")
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(image_bytes(number))
+    write_video(tmp_path / "a.mp4")
+    frames = [f"{number}.png" for number in range(3)]
+    lines = [
+        *({"frames": frames, "text": "hi", "pool": pool} for pool in ("mean", "min", "clip4clip")),
+        {"image": "a.mp4", "text": "hi"},
+        {"frames": [*frames, "none.png"], "text": "hi"},
+        *({"image": name, "text": "hi"} for name in frames),
+    ]
+    table = tmp_path / "rows.jsonl"
+    table.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    for name, value in {"BACKEND": "torch", "PRECISION": "fp32", "CACHE_DIR": tmp_path / "cache"}.items():
+        monkeypatch.setenv(f"PLUMBLINE_{name}", str(value))
+    shared = ["batch", str(table), "--scorers", "clipscore", "--frames", "4", "-o"]
+    ran = CliRunner().invoke(
+        cli, [*shared, str(tmp_path / "there.parquet"), "--server", open_embedded(settings).target]
+    )
+    assert (ran.exit_code, type(ran.exception)) == (1, SystemExit), ran.output
+    assert CliRunner().invoke(cli, [*shared, str(tmp_path / "here.parquet")]).exit_code == 1
+    there, here = (list(open_scored(tmp_path / f"{name}.parquet").lines()) for name in ("there", "here"))
+    assert [line["row"] for line in there] == [line["row"] for line in here] == [0, 1, 2, 3, 5, 6, 7]
+    alone = [line["clipscore"] for line in there[4:]]
+    assert [len(line["clipscore.frames"] or ()) for line in there] == [3, 3, 3, 4, 0, 0, 0]
+    assert there[0]["clipscore.frames"] == pytest.approx(alone, abs=1e-6)  # batches are made as inputs arrive
+    assert there[0]["clipscore"] == pytest.approx(sum(alone) / 3, abs=1e-6)
+    assert there[1]["clipscore"] == min(there[1]["clipscore.frames"])
+    assert there[2]["clipscore"] > there[0]["clipscore"]  # the mean of unit vectors is made longer again
+    for line, same in zip(there, here, strict=True):
+        assert line["clipscore"] == pytest.approx(same["clipscore"], abs=1e-6)

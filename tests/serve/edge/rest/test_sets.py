@@ -10,8 +10,6 @@ import pytest
 from PIL import Image
 
 from plumbline_serve.access_settings import EdgeSettings
-from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
-from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Limits, Settings
 from plumbline_wire.v1 import scoring_pb2 as pb
 
@@ -32,18 +30,12 @@ FILES = [picture((200, 0, 0), 0), picture((0, 0, 200), 3), picture((200, 0, 0), 
 
 
 @pytest.fixture
-def edge(open_over, tmp_path) -> Any:
-    settings = Settings(
-        scorers={"clipscore": {}}, cache_dir=tmp_path, limits=Limits(max_items=4), edge=EdgeSettings(audits=True)
+def edge(open_embedded, tmp_path) -> Any:
+    return open_embedded(
+        Settings(
+            scorers={"clipscore": {}}, cache_dir=tmp_path, limits=Limits(max_items=4), edge=EdgeSettings(audits=True)
+        )
     )
-    scorers, instruments = make_scorers(settings), Instruments()
-    compute = local_compute(settings, encoders_of(scorers.values()), instruments)
-    service = assemble(settings, scorers, compute=compute, instruments=instruments).service
-    opened = open_over(settings, service)
-    opened.closers.insert(0, lambda: opened.loop.run(compute.close()))
-    opened.loop.run(compute.start())
-    service.is_loaded = True
-    return opened
 
 
 def values(reply: Any) -> dict[str, Any]:
