@@ -59,8 +59,9 @@ baselines: $(BASELINES)  ## make .venv-baselines, an environment for each server
 	$(@D)/bin/python -m pip install --quiet --no-warn-conflicts --requirement $<
 	touch $@
 
-docs: $(STAMP)  ## write docs/settings.md from the settings class
+docs: $(STAMP)  ## write docs/settings.md from the settings class, and build the docs site into site/
 	$(BIN)/python docs/make_settings.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 format: $(STAMP)  ## rewrite the sources as the formatter wants them
 	$(BIN)/ruff check --fix .
@@ -77,4 +78,4 @@ wheel: $(STAMP)  ## build the three distributions into dist/: service, client, t
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(DIST) . ./clients ./models/plumbline_training
 
 clean:  ## remove the environment and caches
-	rm -rf $(VENV) .venv-baselines $(DIST) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-baselines $(DIST) site .pytest_cache .mypy_cache .ruff_cache

@@ -24,8 +24,8 @@ from plumbline_models.core.errors import (
 )
 from plumbline_serve.concurrency import named_threads
 from plumbline_serve.edge.compat import geneval
-from plumbline_serve.edge.compat.core import Asking, Core, all_or_nothing, field_fault, value_of
-from plumbline_serve.edge.compat.rewards import BASE, RETRY_AFTER_S, named_scorer, refuse_with, results_of, scores_of
+from plumbline_serve.edge.compat.core import Asking, Core, all_or_nothing, field_fault
+from plumbline_serve.edge.compat.rewards import BASE, RETRY_AFTER_S, named_scorer, refuse_with, scores_of
 from plumbline_serve.edge.compat.unpickler import FIRST_BYTE, read_pickle
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
@@ -120,10 +120,7 @@ async def _geneval(asking: Asking, document: Mapping[str, Any], name: str | None
     batch, metadata = _batch(asking.core, document, _FIELDS_OF_GENEVAL), document[geneval.METADATA]
     prompts = geneval.prompts_of(metadata)
     scorer = await geneval.scorer_of(asking.core, name)
-    results = await results_of(asking, scorer, batch.images, prompts)
-    probabilities = all_or_nothing([value_of(each, scorer.id) for each in results])
-    rewards = all_or_nothing([asking.core.reward_of(each, scorer.id) for each in results])
-    return geneval.lists_of(probabilities, rewards, metadata)
+    return geneval.lists_of(all_or_nothing(await scores_of(asking, scorer, batch.images, prompts)), metadata)
 
 
 def _batch(core: Core, document: Mapping[str, Any], fields: frozenset[str]) -> _Batch:

@@ -1,8 +1,7 @@
 """GenEval's form of flow_grpo's pickled `POST`: what an image must show, as metadata, and several lists back.
 
 Its own server runs a detector over `include` and `exclude`. Here the `prompt` of each metadata is scored by a scorer of
-probabilities, such as `vqascore`; an image is strictly right where that is at least a half, in whatever scale its
-reward is given.
+probabilities, such as `vqascore`; an image is strictly right where that is at least a half.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,22 +61,19 @@ def _is_probability(scorer: ScorerEntry) -> bool:
     return scorer.needs_text and scores_by(scorer, GIVEN) and (scorer.low, scorer.high) == (0.0, 1.0)
 
 
-def lists_of(
-    probabilities: Sequence[float], rewards: Sequence[float], metadata: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def lists_of(values: Sequence[float], metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the client reads.
 
     Args:
-        probabilities: Of each image.
-        rewards: The same in the scale that the settings name, which leaves open what is right.
+        values: Of each image.
         metadata: Of each.
     """
-    strict, tags = [float(each >= RIGHT) for each in probabilities], [each["tag"] for each in metadata]
+    strict, tags = [float(value >= RIGHT) for value in values], [each["tag"] for each in metadata]
     return {
-        "scores": list(rewards),
-        "rewards": list(rewards),
+        "scores": list(values),
+        "rewards": list(values),
         "strict_rewards": strict,
-        "group_rewards": _by_tag(rewards, tags),
+        "group_rewards": _by_tag(values, tags),
         "group_strict_rewards": _by_tag(strict, tags),
     }
 

@@ -9,7 +9,7 @@ from plumbline_models.core.errors import InvalidFieldError, NotReadyError, Plumb
 from plumbline_serve.edge.compat.core import Asking, Core, json_reply, scores_by
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
-from plumbline_serve.messages import ImageSource, Item, ItemResult, ScorerEntry, ScoreRequest
+from plumbline_serve.messages import ImageSource, Item, ScorerEntry, ScoreRequest
 
 BASE = "/compat/{scorer}"
 """A base path that names the scorer, for formats whose bodies cannot."""
@@ -40,7 +40,7 @@ def named_scorer(request: Request) -> str | None:
 async def scores_of(
     asking: Asking, scorer: ScorerEntry, images: Sequence[ImageSource], texts: Sequence[str] | None
 ) -> list[float | PlumblineError]:
-    """A reward or an error for each image, in order: its value, in the scale that the settings name.
+    """A value or an error for each image, in order.
 
     Args:
         asking: The caller's request.
@@ -51,13 +51,6 @@ async def scores_of(
     Raises:
         InvalidFieldError: There are not as many texts as images, or the scorer needs more than is there.
     """
-    return [asking.core.reward_of(each, scorer.id) for each in await results_of(asking, scorer, images, texts)]
-
-
-async def results_of(
-    asking: Asking, scorer: ScorerEntry, images: Sequence[ImageSource], texts: Sequence[str] | None
-) -> Sequence[ItemResult]:
-    """What the scorer says of each image; arguments and errors as for `scores_of`."""
     if texts is not None and len(texts) != len(images):
         raise InvalidFieldError(f"The request has {len(images)} images and {len(texts)} texts; there must be as many.")
     if not scores_by(scorer, GIVEN if texts is not None else {"image"}):
@@ -65,7 +58,8 @@ async def results_of(
         raise InvalidFieldError(f"{scorer.id} needs {needs}, and the request does not carry that.")
     given: Sequence[str | None] = texts if texts is not None else [None] * len(images)
     items = [Item(str(index), *pair) for index, pair in enumerate(zip(images, given, strict=True))]
-    return (await asking.score(ScoreRequest(items, scorers=[scorer.id]))).results
+    reply = await asking.score(ScoreRequest(items, scorers=[scorer.id]))
+    return [asking.core.reward_of(result, scorer.id) for result in reply.results]
 
 
 def refuse_with(key: str, error: PlumblineError, request_id: str) -> Response:

@@ -27,8 +27,8 @@ def edge(open_for_all: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def scaled(open_for_all: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The same with a scale of rewards as UniRL has it, and one of probabilities that ends at a quarter."""
-    changed = ALL.model_copy(update={"reward_divisors": {"clipscore": 0.75, "vqascore": 4.0}})
+    """The same with a scale of rewards as UniRL has it."""
+    changed = ALL.model_copy(update={"reward_divisors": {"clipscore": 0.75}})
     return open_networks(open_for_all, tmp_path_factory.mktemp("scaled"), changed)
 
 
