@@ -95,7 +95,7 @@ class AsyncScoring(ABC):
         **options: Unpack[SelectOptions],
     ) -> SelectReply:
         """Choose one of N images for a text; see `SyncScoring.select`."""
-        chosen, call = split_options(options)
+        chosen, call = split_options(options, SelectOptions)
         return await self._send(requests.SelectRequest(text, images, chosen, combine), call)
 
     async def embed(

@@ -1,4 +1,4 @@
-"""The methods of the REST clients that are about decisions that a service keeps."""
+"""The methods about calibrations, which clients over REST have, and those in this process."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -36,10 +36,9 @@ class SyncDecisions(SyncSets):
             direction: Which of the two is promised.
             options: `groups`, `confidence`; `timeout_ms`, `priority`, `request_id`.
         """
-        chosen, call = split_options(options)
-        labelled = {"scores": list(scores), "labels": list(labels)}
-        asked = {"name": name, "scorer": scorer, "alpha": alpha, "direction": direction}
-        return self._send(requests.CalibrateRequest(asked | labelled | chosen), call)
+        chosen, call = split_options(options, CalibrateOptions)
+        chosen |= {"alpha": alpha, "direction": direction}
+        return self._send(requests.CalibrateRequest(name, scorer, scores, labels, chosen), call)
 
     def calibrations(self, **options: Unpack[CallOptions]) -> tuple[Calibration, ...]:
         """List the calibrations that are kept, by name."""
@@ -52,7 +51,7 @@ class SyncDecisions(SyncSets):
             name: Of the calibration.
             options: `timeout_ms`, `priority`, `request_id`.
         """
-        self._send(requests.DeleteCalibrationRequest(name), options)
+        self._send(requests.ForgetRequest(requests.CALIBRATIONS, name), options)
 
 
 class AsyncDecisions(AsyncSets):
@@ -70,10 +69,9 @@ class AsyncDecisions(AsyncSets):
         **options: Unpack[CalibrateOptions],
     ) -> Calibration:
         """Find the threshold of a scorer from labelled scores, and keep it; see `SyncDecisions.calibrate`."""
-        chosen, call = split_options(options)
-        labelled = {"scores": list(scores), "labels": list(labels)}
-        asked = {"name": name, "scorer": scorer, "alpha": alpha, "direction": direction}
-        return await self._send(requests.CalibrateRequest(asked | labelled | chosen), call)
+        chosen, call = split_options(options, CalibrateOptions)
+        chosen |= {"alpha": alpha, "direction": direction}
+        return await self._send(requests.CalibrateRequest(name, scorer, scores, labels, chosen), call)
 
     async def calibrations(self, **options: Unpack[CallOptions]) -> tuple[Calibration, ...]:
         """List the calibrations that are kept, by name."""
@@ -81,4 +79,4 @@ class AsyncDecisions(AsyncSets):
 
     async def delete_calibration(self, name: str, **options: Unpack[CallOptions]) -> None:
         """Forget a calibration; see `SyncDecisions.delete_calibration`."""
-        await self._send(requests.DeleteCalibrationRequest(name), options)
+        await self._send(requests.ForgetRequest(requests.CALIBRATIONS, name), options)

@@ -1,8 +1,7 @@
-"""The methods of both REST clients for classifiers, references and drift, which REST alone has."""
+"""The methods for classifiers, references and drift, which clients over REST have, and those in this process."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
-from urllib.parse import quote
 
 from pydantic import Field
 from typing_extensions import Unpack
@@ -13,8 +12,8 @@ from plumbline_client.images import ImageLike
 from plumbline_client.items import images_of
 from plumbline_client.options import CallOptions
 from plumbline_client.problems import Problem, ReplyModel
-from plumbline_client.replies import BoundTo, Deleted
-from plumbline_client.requests import Request
+from plumbline_client.replies import BoundTo
+from plumbline_client.requests import ForgetRequest, Request
 
 CLASSIFIERS, REFERENCES = "/v1/classifiers", "/v1/references"
 
@@ -168,18 +167,8 @@ class DriftRequest(Request[DriftReply]):
     reply = DriftReply
 
 
-class ForgetRequest(Request[Deleted]):
-    """Forget what is kept under a name."""
-
-    method = "DELETE"
-    reply = Deleted
-
-    def __init__(self, kind: str, name: str) -> None:
-        self.path = f"{kind}/{quote(name, safe='')}"
-
-
 class SyncKept(SyncDecisions):
-    """A part of `Client`."""
+    """A part of `Client` and of `Plumbline`."""
 
     def classify(
         self,
@@ -245,7 +234,7 @@ class SyncKept(SyncDecisions):
 
 
 class AsyncKept(AsyncDecisions):
-    """A part of `AsyncClient`; see `SyncKept`."""
+    """A part of `AsyncClient` and of `AsyncPlumbline`; see `SyncKept`."""
 
     async def classify(
         self,
@@ -256,7 +245,7 @@ class AsyncKept(AsyncDecisions):
         scorer: str | None = None,
         **options: Unpack[CallOptions],
     ) -> ClassifierEntry:
-        """Learn classes from a few images of each, and keep that as a scorer; see `Client.classify`."""
+        """Learn classes from a few images of each, and keep that as a scorer; see `SyncKept.classify`."""
         return await self._send(ClassifyRequest(name, classes, prompts, scorer), options)
 
     async def classifiers(self, **options: Unpack[CallOptions]) -> tuple[ClassifierEntry, ...]:
@@ -264,13 +253,13 @@ class AsyncKept(AsyncDecisions):
         return (await self._send(ListClassifiersRequest(), options)).classifiers
 
     async def delete_classifier(self, name: str, **options: Unpack[CallOptions]) -> None:
-        """Forget a classifier; see `Client.delete_classifier`."""
+        """Forget a classifier; see `SyncKept.delete_classifier`."""
         await self._send(ForgetRequest(CLASSIFIERS, name), options)
 
     async def refer(
         self, scorer: str, values: Sequence[float] | None = None, **options: Unpack[CallOptions]
     ) -> ReferenceEntry:
-        """Keep what a scorer's scores are compared with; see `Client.refer`."""
+        """Keep what a scorer's scores are compared with; see `SyncKept.refer`."""
         return await self._send(ReferRequest(scorer, values), options)
 
     async def references(self, **options: Unpack[CallOptions]) -> tuple[ReferenceEntry, ...]:
@@ -278,7 +267,7 @@ class AsyncKept(AsyncDecisions):
         return (await self._send(ListReferencesRequest(), options)).references
 
     async def delete_reference(self, scorer: str, **options: Unpack[CallOptions]) -> None:
-        """Forget the reference of a scorer; see `Client.delete_reference`."""
+        """Forget the reference of a scorer; see `SyncKept.delete_reference`."""
         await self._send(ForgetRequest(REFERENCES, scorer), options)
 
     async def drift(self, **options: Unpack[CallOptions]) -> DriftReply:

@@ -130,9 +130,14 @@ def check_priority(priority: Priority) -> Priority:
     return priority
 
 
-def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], CallOptions]:
-    """Part the options of a method into its own, and those that every call has; what nobody knows is every call's."""
-    own = {*SelectOptions.__annotations__, *CalibrateOptions.__annotations__} - {*CallOptions.__annotations__}
+def split_options(options: Mapping[str, Any], kind: type[Any]) -> tuple[dict[str, Any], CallOptions]:
+    """Part the options of a method into its own, and those that every call has; what nobody knows is every call's.
+
+    Args:
+        options: As the caller gave them.
+        kind: The method's `CallOptions`.
+    """
+    own = {*kind.__annotations__} - {*CallOptions.__annotations__}
     chosen = {name: value for name, value in options.items() if name in own}
     call: Any = {name: value for name, value in options.items() if name not in own}
     return chosen, call

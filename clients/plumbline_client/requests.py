@@ -237,8 +237,11 @@ class CalibrateRequest(Request[Calibration]):
     path = CALIBRATIONS
     reply = Calibration
 
-    def __init__(self, document: Document) -> None:
-        self._document = given(**document)
+    def __init__(
+        self, name: str, scorer: str, scores: Sequence[float], labels: Sequence[bool], chosen: Document
+    ) -> None:
+        self._document = {"name": name, "scorer": scorer, "scores": list(scores), "labels": list(labels)}
+        self._document |= given(**chosen)
 
     def document(self) -> Document:
         """Make every field that is given."""
@@ -253,15 +256,15 @@ class ListCalibrationsRequest(Request[CalibrationsReply]):
     reply = CalibrationsReply
 
 
-class DeleteCalibrationRequest(Request[Deleted]):
-    """Forget a calibration; REST alone has it."""
+class ForgetRequest(Request[Deleted]):
+    """Forget what is kept under a name; REST alone has it."""
 
     method = "DELETE"
     reply = Deleted
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.path = f"{CALIBRATIONS}/{quote(name, safe='')}"
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind, self.name = kind, name
+        self.path = f"{kind}/{quote(name, safe='')}"
 
 
 class EmbedRequest(Request[EmbedReply]):

@@ -5,10 +5,9 @@ import math
 import sys
 from array import array
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
 from typing_extensions import Self
 
@@ -16,7 +15,8 @@ from plumbline_client.documents import Document, given
 from plumbline_client.errors import UsageError
 from plumbline_client.images import Image, ImageLike
 from plumbline_client.items import images_of, texts_of
-from plumbline_client.replies import Deleted, Embedding
+from plumbline_client.options import CallOptions
+from plumbline_client.replies import Embedding
 from plumbline_client.requests import Request
 from plumbline_client.set_replies import (
     AuditReply,
@@ -29,6 +29,8 @@ from plumbline_client.set_replies import (
 Vector: TypeAlias = Embedding | Iterable[float]
 """An encoding: of `embed`, or any numbers, which are sent as float32."""
 REFERENCE_SETS = "/v1/sets/references"
+NEAR_DUPLICATE = 0.98
+"""Cosine from which on two images are near-duplicates, where the caller does not say."""
 _DIGEST_CHARS = 64
 
 
@@ -76,28 +78,78 @@ SetLike: TypeAlias = EncodingSet | Iterable[ImageLike]
 """A set, or its images."""
 
 
+class DiversityOptions(CallOptions, total=False):
+    """What can be asked of a set beside its members."""
+
+    texts: Iterable[str] | None
+    """The prompt of each member, for SCE."""
+    weights: Iterable[float] | None
+    """How much each member counts in the Vendi score; None: all alike."""
+    orders: Iterable[float] | None
+    """Of the Vendi score, 0.5 to 1000 or `math.inf`; None: 1, 2 and infinity."""
+    near_duplicate: float | None
+    """Least cosine of near-duplicates, by default 0.98; None: only equal members are found."""
+    scorer: str | None
+    """Whose encoders to use; None: the first loaded scorer's that has both."""
+
+
+class DistanceOptions(CallOptions, total=False):
+    """What can be asked of two sets beside their members."""
+
+    reference: str | None
+    """In place of the second set: the name of one that is kept."""
+    rbf_sigma: float | None
+    """Width of the Gaussian kernel; None: 0.5."""
+    scorer: str | None
+    """Whose encoder to use; None: that of the reference, else the first loaded scorer's that has both."""
+
+
+class ReferSetOptions(CallOptions, total=False):
+    """What can be chosen for a set that is kept."""
+
+    scorer: str | None
+    """Whose encoder to use; None: the first loaded scorer's that has both."""
+
+
+class AuditOptions(CallOptions, total=False):
+    """What can be asked of a set beside its groups."""
+
+    members: SetLike | None
+    """Images, or an `EncodingSet`; None where labels are all that is known."""
+    labels: Iterable[str | None] | None
+    """The group of each member, None where nobody can tell."""
+    prompts: Iterable[str] | None
+    """A text for each group, in place of labels: each member gets that of the nearest."""
+    margin: float | None
+    """By how much the best group's probability has to be above the second; None: 0.2."""
+    pair: tuple[str, str] | None
+    """The two groups whose gap is meant; None: the largest and the smallest."""
+    wanted: Iterable[float] | None
+    """The share that each group should have; None: all even."""
+    association: float | None
+    """Share of the stereotypical, for the composite."""
+    elements: Mapping[str, Iterable[str]] | None
+    """What images are asked about, by kind: explicit, implied, forbidden, markers."""
+    is_official: bool
+    """Whether groups are those that were seen, as T2I-BiasBench's program has it."""
+    scorer: str | None
+    """Whose encoders to use."""
+
+
 class DiversityRequest(Request[DiversityReply]):
     """How many different images a set holds."""
 
     path = "/v1/sets/diversity"
     reply = DiversityReply
 
-    def __init__(
-        self,
-        members: SetLike,
-        *,
-        texts: Iterable[str] | None = None,
-        weights: Iterable[float] | None = None,
-        orders: Iterable[float] | None = None,
-        near_duplicate: float | None = 0.98,
-        scorer: str | None = None,
-    ) -> None:
+    def __init__(self, members: SetLike, chosen: Mapping[str, Any]) -> None:
+        orders = _listed(chosen.get("orders"))
         self._members = _set_of(members)
-        self._chosen = {"near_duplicate": near_duplicate} | given(
-            texts=None if texts is None else texts_of(texts),
-            weights=None if weights is None else [float(each) for each in weights],
+        self._chosen = {"near_duplicate": chosen.get("near_duplicate", NEAR_DUPLICATE)} | given(
+            texts=_texts(chosen.get("texts")),
+            weights=_listed(chosen.get("weights"), float),
             orders=None if orders is None else ["inf" if each == math.inf else each for each in orders],
-            scorer=scorer,
+            scorer=chosen.get("scorer"),
         )
 
     def document(self) -> Document:
@@ -111,17 +163,9 @@ class DistanceRequest(Request[DistanceReply]):
     path = "/v1/sets/distance"
     reply = DistanceReply
 
-    def __init__(
-        self,
-        a: SetLike,
-        b: SetLike | None = None,
-        *,
-        reference: str | None = None,
-        rbf_sigma: float | None = None,
-        scorer: str | None = None,
-    ) -> None:
+    def __init__(self, a: SetLike, b: SetLike | None, chosen: Mapping[str, Any]) -> None:
         self._sets = {"a": _set_of(a)} | ({} if b is None else {"b": _set_of(b)})
-        self._chosen = given(reference=reference, rbf_sigma=rbf_sigma, scorer=scorer)
+        self._chosen = given(**chosen)
 
     def document(self) -> Document:
         """Make `a`, `b` or `reference`, and what was chosen."""
@@ -134,8 +178,8 @@ class ReferSetRequest(Request[ReferenceSetEntry]):
     path = REFERENCE_SETS
     reply = ReferenceSetEntry
 
-    def __init__(self, name: str, members: SetLike, *, scorer: str | None = None) -> None:
-        self._document = {"name": name} | _set_of(members).document() | given(scorer=scorer)
+    def __init__(self, name: str, members: SetLike, chosen: Mapping[str, Any]) -> None:
+        self._document = {"name": name} | _set_of(members).document() | given(**chosen)
 
     def document(self) -> Document:
         """Make `name`, the set's members, and `scorer`."""
@@ -150,42 +194,40 @@ class ListReferenceSetsRequest(Request[ReferenceSetsReply]):
     reply = ReferenceSetsReply
 
 
-class DeleteReferenceSetRequest(Request[Deleted]):
-    """Forget a set."""
-
-    method = "DELETE"
-    reply = Deleted
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.path = f"{REFERENCE_SETS}/{quote(name, safe='')}"
-
-
 class AuditRequest(Request[AuditReply]):
     """How evenly a set is spread over groups."""
 
     path = "/v1/sets/audit"
     reply = AuditReply
 
-    def __init__(
-        self,
-        groups: Iterable[str],
-        *,
-        members: SetLike | None = None,
-        labels: Iterable[str | None] | None = None,
-        prompts: Iterable[str] | None = None,
-        **chosen: Any,
-    ) -> None:
+    def __init__(self, groups: Iterable[str], chosen: Mapping[str, Any]) -> None:
+        members, elements = chosen.get("members"), chosen.get("elements")
         self._document = {} if members is None else _set_of(members).document()
         self._document |= {"groups": list(groups)} | given(
-            labels=None if labels is None else list(labels),
-            prompts=None if prompts is None else texts_of(prompts),
-            **chosen,
+            labels=_listed(chosen.get("labels")),
+            prompts=_texts(chosen.get("prompts")),
+            margin=chosen.get("margin"),
+            pair=_listed(chosen.get("pair")),
+            wanted=_listed(chosen.get("wanted")),
+            association=chosen.get("association"),
+            elements=None if elements is None else {kind: list(names) for kind, names in elements.items()},
+            compat="official" if chosen.get("is_official") else None,
+            scorer=chosen.get("scorer"),
         )
 
     def document(self) -> Document:
         """Make the set's members, what they are labelled by, and what was chosen."""
         return self._document
+
+
+def _listed(values: Iterable[Any] | None, kind: Callable[[Any], Any] | None = None) -> list[Any] | None:
+    if values is None:
+        return None
+    return [each if kind is None else kind(each) for each in values]
+
+
+def _texts(texts: Iterable[str] | None) -> list[str] | None:
+    return None if texts is None else list(texts_of(texts))
 
 
 def _set_of(members: SetLike) -> EncodingSet:

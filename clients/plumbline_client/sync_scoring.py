@@ -142,7 +142,7 @@ class SyncScoring(ABC):
         Returns:
             The index of the chosen one, with all values.
         """
-        chosen, call = split_options(options)
+        chosen, call = split_options(options, SelectOptions)
         return self._send(requests.SelectRequest(text, images, chosen, combine), call)
 
     def embed(

@@ -37,6 +37,31 @@ const embedded = value(await plumbline.embed({ texts: ["a red circle"] }));
 const scorers = value(await plumbline.scorers());
 const models = value(await plumbline.models());
 
+const video: Item = { frames: [circle, star], text: "a red circle", pool: "min" };
+const filmed = value(await plumbline.score([video], { scorers: ["vqascore"], guards: { explain: true }, timeoutMs: 120_000 })).results[0];
+const film = filmed?.status === "ok" ? filmed.scores["vqascore"] : undefined;
+const flags = filmed?.status === "ok" ? filmed.guards : undefined;
+
+const labels = Array.from({ length: 19 }, () => true);
+const cut = value(await plumbline.calibrate("ts.launch", "vqascore", { scores: labels.map(() => 0.25), labels }, { alpha: 0.05, direction: "keep_good" }));
+const kept = value(await plumbline.calibrations());
+const judged = value(await plumbline.filter(items.slice(0, 2), [{ scorer: "vqascore", calibration: "ts.launch" }]));
+const learnt = value(await plumbline.classify("shapes", { circle: [circle, star], star: [star, circle, star] }, { circle: "a circle", star: "a star" }));
+const listed = value(await plumbline.scorers());
+const classified = value(await plumbline.rank("any", [circle, star], { scorer: "classifier:shapes" }));
+const classifiers = value(await plumbline.classifiers());
+value(await plumbline.deleteClassifier("shapes"));
+value(await plumbline.deleteCalibration("ts.launch"));
+const forgotten = await plumbline.deleteCalibration("ts.launch");
+const referred = value(await plumbline.refer("qualiclip", Array.from({ length: 100 }, (_, index) => index / 100)));
+const references = value(await plumbline.references());
+const drift = value(await plumbline.drift());
+value(await plumbline.deleteReference("qualiclip"));
+const diverse = value(await plumbline.diversity({ images: [circle, star, circle] }, { orders: [1, Infinity], nearDuplicate: null }));
+const vectors = value(await plumbline.embed({ images: [circle, star] })).vectors.filter((each) => Array.isArray(each));
+const apart = value(await plumbline.distance({ embeddings: vectors, encoder: "mine" }, { embeddings: [...vectors].reverse(), encoder: "mine" }, { rbfSigma: 2 }));
+const audit = await plumbline.audit(["day", "night"], { labels: ["day", null, "night"] });
+
 async function* many(): AsyncGenerator<Item> {
   for (let index = 0; index < 7; index++) yield { id: `n${index}`, image: circle, text: `a red circle ${index}` };
 }
@@ -77,6 +102,13 @@ console.log(JSON.stringify({
   texts: texts.ranking.map((place) => place.index),
   filtered: filtered.results.map((result) => (result.status === "ok" ? result.verdict : "error")),
   dim: embedded.dim,
+  film: film && "value" in film ? [film.value, film.frames?.min, film.frames?.values.length] : film,
+  flags: Object.keys(flags ?? {}),
+  cut: [cut.threshold, cut.k, kept.map((each) => each.name), judged.results.map((each) => (each.status === "ok" ? each.verdict : "error"))],
+  learnt: [learnt.num_images, listed.at(-1)?.id, classified.ranking.length, classifiers.map((each) => each.name)],
+  drift: [referred.n, references.map((each) => each.scorer), drift.scorers["qualiclip"]?.severity],
+  sets: [diverse.n, Object.keys(diverse.vendi), diverse.duplicates, apart.n_a, apart.rbf_sigma, Math.abs(apart.frechet) < 1e-6],
+  refused: [forgotten, audit].map((each) => (each.ok ? "ok" : each.problem.code)),
   scorers: scorers.map((each) => [each.id, each.demo ?? false]),
   models: models.length,
   streamed: streamed.map(({ item, outcome }) => [item.id, outcome.ok && outcome.result.status]),

@@ -56,7 +56,7 @@ def told(project: Path, service: Served, key_service: tuple[Served, str], galler
 def test_the_package_holds_the_client_and_its_types_alone(project: Path) -> None:
     installed = project / "node_modules" / "plumbline-client"
     names = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
-    modules = {"form", "index", "schema", "sending", "stream", "types"}
+    modules = {"form", "index", "options", "schema", "sending", "stream", "types"}
     files = {f"dist/{name}{kind}" for name in modules for kind in (".js", ".d.ts")}
     assert names == {"package.json", "README.md", *files}
 
@@ -79,6 +79,23 @@ def test_typescript_ranks_filters_embeds_and_lists(told: Any) -> None:
     loaded = [each for each in told["scorers"] if not each[0].startswith("classifier:")]  # others' requests make some
     assert loaded == [[name, True] for name in ("clipscore", "fclipscore", "vqascore", "qualiclip")]
     assert told["models"] == 6
+
+
+def test_typescript_scores_videos_and_hears_guards(told: Any) -> None:
+    value, least, num_frames = told["film"]
+    assert (value, num_frames) == (least, 2)
+    assert {"fooling_suspect", "ood_score", "adversarial_suspect"} <= set(told["flags"])
+
+
+def test_typescript_keeps_decisions_uses_them_and_forgets_them(told: Any) -> None:
+    assert told["cut"] == [0.25, 19, ["ts.launch"], ["accept", "reject"]]
+    assert told["learnt"] == [5, "classifier:shapes", 2, ["shapes"]]
+    assert told["drift"] == [100, ["qualiclip"], "none"]
+    assert told["refused"] == ["unknown_artefact", "forbidden"]
+
+
+def test_typescript_measures_sets(told: Any) -> None:
+    assert told["sets"] == [3, ["1", "inf"], [[0, 2]], 2, 2, True]
 
 
 def test_typescript_streams_in_order(told: Any) -> None:

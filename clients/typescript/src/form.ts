@@ -1,5 +1,5 @@
 // A request as a multipart form: its images are parts, each sent once.
-import type { Image, ImageBytes, Item, RawPixels } from "./types.js";
+import type { Image, ImageBytes, ImageSet, Item, RawPixels } from "./types.js";
 
 type Source = { part: string; raw?: { height: number; width: number; channels?: 3 | 4 } } | { url: string };
 
@@ -41,11 +41,22 @@ function blobOf(bytes: ImageBytes): Blob {
   return bytes instanceof Blob ? bytes : new Blob([bytes as Uint8Array<ArrayBuffer> | ArrayBuffer]);
 }
 
+/** Images as the service takes them. */
+export function sourcesOf(images: readonly Image[], parts: Parts): object[] {
+  return images.map((each) => parts.source(each));
+}
+
+/** A set as the service takes it. */
+export function setOf(members: ImageSet, parts: Parts): object {
+  return "images" in members ? { images: sourcesOf(members.images, parts) } : members;
+}
+
 /** Items as the service takes them; those that share an image name it once. */
 export function itemsOf(items: readonly Item[], parts: Parts): object[] {
-  return items.map(({ image, referenceImage, ...others }) => ({
+  return items.map(({ image, frames, referenceImage, ...others }) => ({
     ...others,
     ...(image === undefined ? {} : { image: parts.source(image) }),
+    ...(frames === undefined ? {} : { frames: sourcesOf(frames, parts) }),
     ...(referenceImage === undefined ? {} : { reference_image: parts.source(referenceImage) }),
   }));
 }

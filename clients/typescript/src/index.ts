@@ -1,50 +1,20 @@
 // The client: a method for each route, over fetch; nothing to install besides it, in Node and in browsers.
-import { Parts, itemsOf } from "./form.js";
+import { Parts, itemsOf, setOf, sourcesOf } from "./form.js";
 import { send, type Retries } from "./sending.js";
 import { scoreEach, type StreamOptions, type Streamed } from "./stream.js";
 import type {
-  CallOptions, Combination, EmbedReply, EncoderEntry, FilterReply, Image, Item, Outcome, RankReply, ScoreReply,
-  ScorerEntry, SelectReply, Threshold,
+  AuditOptions, CalibrateOptions, ClassifyOptions, DistanceOptions, DiversityOptions, EmbedOptions, FilterOptions,
+  PlumblineOptions, RankOptions, ScoreOptions, SelectOptions,
+} from "./options.js";
+import type {
+  AuditReply, CallOptions, Calibration, CalibrationReply, ClassifierEntry, ClassifierReply, DistanceReply,
+  DiversityReply, DriftReply, EmbedReply, EncoderEntry, FilterReply, Image, ImageSet, Item, Outcome, RankReply,
+  ReferenceEntry, ReferenceReply, ScoreReply, ScorerEntry, SelectReply, Threshold,
 } from "./types.js";
 
+export type * from "./options.js";
 export type * from "./types.js";
 export type { Retries, StreamOptions, Streamed };
-
-export interface PlumblineOptions {
-  /** Sent as `Authorization: Bearer`. */
-  apiKey?: string | undefined;
-  timeoutMs?: number;
-  retries?: Partial<Retries>;
-  /** In place of the platform's. */
-  fetch?: typeof globalThis.fetch;
-}
-
-export interface ScoreOptions extends CallOptions {
-  /** By default every loaded scorer that an item allows. */
-  scorers?: readonly string[];
-  combine?: Record<string, Combination>;
-}
-
-export interface RankOptions extends CallOptions {
-  scorer?: string;
-  combine?: Record<string, Combination>;
-  topK?: number;
-}
-
-export interface SelectOptions extends CallOptions {
-  scorer?: string;
-  combine?: Record<string, Combination>;
-  /** Of the scorer with what people want, 0 to 1. */
-  correlation?: number;
-  correlationInterval?: [number, number];
-  temperature?: number;
-}
-
-export interface FilterOptions extends CallOptions {
-  combine?: Record<string, Combination>;
-  /** Run every scorer even on rejected items. */
-  explain?: boolean;
-}
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 const RETRIES: Retries = { maxAttempts: 4, firstWaitMs: 100 };
@@ -61,9 +31,9 @@ export class Plumbline {
   }
 
   /** Score items in one batch; one bad item never fails its neighbours. */
-  score(items: readonly Item[], { scorers, combine, ...options }: ScoreOptions = {}): Promise<Outcome<ScoreReply>> {
+  score(items: readonly Item[], { scorers, combine, guards, ...options }: ScoreOptions = {}): Promise<Outcome<ScoreReply>> {
     const parts = new Parts();
-    return this.#post("/v1/score", { items: itemsOf(items, parts), scorers, combine }, parts, options);
+    return this.#post("/v1/score", { items: itemsOf(items, parts), scorers, combine, guards }, parts, options);
   }
 
   /** Order images for a text, best first. */
@@ -75,7 +45,7 @@ export class Plumbline {
   ): Promise<Outcome<RankReply>> {
     const parts = new Parts();
     const asked = typeof query === "string"
-      ? { text: query, images: (candidates as readonly Image[]).map((each) => parts.source(each)) }
+      ? { text: query, images: sourcesOf(candidates as readonly Image[], parts) }
       : { image: parts.source(query), texts: candidates };
     return this.#post("/v1/rank", { ...asked, scorer, combine, top_k: topK }, parts, options);
   }
@@ -90,20 +60,104 @@ export class Plumbline {
 
   /** The best of the images for a text, and what choosing it is certain to gain by how well the scorer agrees with people. */
   select(
-    text: string, images: readonly Image[], { scorer, combine, correlation, correlationInterval, temperature, ...options }: SelectOptions = {},
+    text: string, images: readonly Image[], { scorer, combine, correlation, correlationInterval, temperature, seed, ...options }: SelectOptions = {},
   ): Promise<Outcome<SelectReply>> {
     const parts = new Parts();
-    const asked = { text, images: images.map((each) => parts.source(each)), scorer, combine, correlation, correlation_interval: correlationInterval, temperature };
+    const asked = { text, images: sourcesOf(images, parts), scorer, combine, correlation, correlation_interval: correlationInterval, temperature, seed };
     return this.#post("/v1/select", asked, parts, options);
   }
 
   /** Unit-norm vectors of images or texts. */
   embed(
-    inputs: { images: readonly Image[] } | { texts: readonly string[] }, { scorer, ...options }: CallOptions & { scorer?: string } = {},
+    inputs: { images: readonly Image[] } | { texts: readonly string[] }, { scorer, ...options }: EmbedOptions = {},
   ): Promise<Outcome<EmbedReply>> {
     const parts = new Parts();
-    const asked = "images" in inputs ? { images: inputs.images.map((each) => parts.source(each)) } : inputs;
+    const asked = "images" in inputs ? { images: sourcesOf(inputs.images, parts) } : inputs;
     return this.#post("/v1/embed", { ...asked, scorer }, parts, options);
+  }
+
+  /** Find the threshold of a scorer from labelled scores, and keep it under a name, which a `Threshold` uses. */
+  calibrate(
+    name: string, scorer: string, labelled: { scores: readonly number[]; labels: readonly boolean[] },
+    { alpha, direction, groups, confidence, ...options }: CalibrateOptions,
+  ): Promise<Outcome<CalibrationReply>> {
+    const asked = { name, scorer, ...labelled, alpha, direction, groups, confidence };
+    return this.#post("/v1/calibrations", asked, new Parts(), options);
+  }
+
+  /** The calibrations that are kept, by name. */
+  async calibrations(options: CallOptions = {}): Promise<Outcome<Calibration[]>> {
+    return mapped(await this.#call<{ calibrations: Calibration[] }>("/v1/calibrations", {}, options), (body) => body.calibrations);
+  }
+
+  /** Forget a calibration. */
+  deleteCalibration(name: string, options: CallOptions = {}): Promise<Outcome<void>> {
+    return this.#forget("/v1/calibrations", name, options);
+  }
+
+  /** Learn classes from two or more images of each, and keep that as a scorer `classifier:NAME`. */
+  classify(
+    name: string, classes: Record<string, readonly Image[]>, prompts: Record<string, string>,
+    { scorer, ...options }: ClassifyOptions = {},
+  ): Promise<Outcome<ClassifierReply>> {
+    const parts = new Parts();
+    const shown = Object.fromEntries(Object.entries(classes).map(([each, images]) => [each, sourcesOf(images, parts)]));
+    return this.#post("/v1/classifiers", { name, classes: shown, prompts, scorer }, parts, options);
+  }
+
+  /** The classifiers that are kept, by name. */
+  async classifiers(options: CallOptions = {}): Promise<Outcome<ClassifierEntry[]>> {
+    return mapped(await this.#call<{ classifiers: ClassifierEntry[] }>("/v1/classifiers", {}, options), (body) => body.classifiers);
+  }
+
+  /** Forget a classifier. */
+  deleteClassifier(name: string, options: CallOptions = {}): Promise<Outcome<void>> {
+    return this.#forget("/v1/classifiers", name, options);
+  }
+
+  /** Keep what a scorer's scores are compared with: values of a time that was good, or what the service counts now. */
+  refer(scorer: string, values?: readonly number[], options: CallOptions = {}): Promise<Outcome<ReferenceReply>> {
+    const asked = values === undefined ? { scorer, from_live: true } : { scorer, values };
+    return this.#post("/v1/references", asked, new Parts(), options);
+  }
+
+  /** The references that are kept, by scorer. */
+  async references(options: CallOptions = {}): Promise<Outcome<ReferenceEntry[]>> {
+    return mapped(await this.#call<{ references: ReferenceEntry[] }>("/v1/references", {}, options), (body) => body.references);
+  }
+
+  /** Forget the reference of a scorer. */
+  deleteReference(scorer: string, options: CallOptions = {}): Promise<Outcome<void>> {
+    return this.#forget("/v1/references", scorer, options);
+  }
+
+  /** The scores that the service gives beside their references. */
+  drift(options: CallOptions = {}): Promise<Outcome<DriftReply>> {
+    return this.#call("/v1/drift", {}, options);
+  }
+
+  /** How many different images a set holds, and which are the same. */
+  diversity(
+    members: ImageSet, { texts, weights, orders, nearDuplicate, scorer, ...options }: DiversityOptions = {},
+  ): Promise<Outcome<DiversityReply>> {
+    const parts = new Parts();
+    const chosen = { texts, weights, orders: orders?.map((each) => (each === Infinity ? "inf" : each)), near_duplicate: nearDuplicate, scorer };
+    return this.#post("/v1/sets/diversity", { ...setOf(members, parts), ...chosen }, parts, options);
+  }
+
+  /** How far two sets are from each other. */
+  distance(a: ImageSet, b: ImageSet, { rbfSigma, scorer, ...options }: DistanceOptions = {}): Promise<Outcome<DistanceReply>> {
+    const parts = new Parts();
+    const asked = { a: setOf(a, parts), b: setOf(b, parts), rbf_sigma: rbfSigma, scorer };
+    return this.#post("/v1/sets/distance", asked, parts, options);
+  }
+
+  /** How evenly a set is spread over groups, where the service allows audits. */
+  audit(groups: readonly string[], { members, isOfficial, ...given }: AuditOptions): Promise<Outcome<AuditReply>> {
+    const { labels, prompts, margin, pair, wanted, association, elements, scorer, ...options } = given;
+    const parts = new Parts();
+    const chosen = { labels, prompts, margin, pair, wanted, association, elements, scorer, ...(isOfficial ? { compat: "official" } : {}) };
+    return this.#post("/v1/sets/audit", { ...(members ? setOf(members, parts) : {}), groups, ...chosen }, parts, options);
   }
 
   /** Score a long run of items, in batches; results come in their order, and a batch that fails fails alone. */
@@ -114,7 +168,7 @@ export class Plumbline {
     return scoreEach(items, (chunk) => this.score(chunk, options), cut);
   }
 
-  /** What is loaded. */
+  /** What is loaded, then the classifiers that are kept. */
   async scorers(options: CallOptions = {}): Promise<Outcome<ScorerEntry[]>> {
     return mapped(await this.#call<{ scorers: ScorerEntry[] }>("/v1/scorers", {}, options), (body) => body.scorers);
   }
@@ -122,6 +176,10 @@ export class Plumbline {
   /** The encoders behind the scorers. */
   async models(options: CallOptions = {}): Promise<Outcome<EncoderEntry[]>> {
     return mapped(await this.#call<{ models: EncoderEntry[] }>("/v1/models", {}, options), (body) => body.models);
+  }
+
+  async #forget(path: string, name: string, options: CallOptions): Promise<Outcome<void>> {
+    return mapped(await this.#call<unknown>(`${path}/${encodeURIComponent(name)}`, { method: "DELETE" }, options), () => undefined);
   }
 
   #post<T>(path: string, request: object, parts: Parts, { priority, ...options }: CallOptions): Promise<Outcome<T>> {

@@ -10,6 +10,21 @@ export type RankReply = Schemas["RankReply"];
 export type FilterReply = Schemas["FilterReply"];
 export type SelectReply = Schemas["SelectReply"];
 export type EmbedReply = Schemas["EmbedReply"];
+export type Calibration = Schemas["Calibration"];
+export type CalibrationReply = Schemas["CalibrationReply"];
+export type ClassifierEntry = Schemas["ClassifierEntry"];
+export type ClassifierReply = Schemas["ClassifierReply"];
+export type ReferenceEntry = Schemas["ReferenceEntry"];
+export type ReferenceReply = Schemas["ReferenceReply"];
+export type DriftReply = Schemas["DriftReply"];
+export type DiversityReply = Schemas["DiversityReply"];
+export type DistanceReply = Schemas["DistanceReply"];
+export type AuditReply = Schemas["AuditReply"];
+export type Elements = Schemas["Elements"];
+export type GuardOptions = Schemas["GuardOptions"];
+export type GuardFlags = Schemas["GuardFlags"];
+export type Pool = NonNullable<Schemas["Item"]["pool"]>;
+export type Vector = NonNullable<Schemas["EncodingSet"]["embeddings"]>[number];
 export type ItemResult = ScoreReply["results"][number];
 export type ItemVerdict = FilterReply["results"][number];
 export type ScoreValue = Schemas["ScoreValue"];
@@ -42,7 +57,19 @@ export interface Item {
   referenceImage?: Image;
   phrases?: string[];
   questions?: Question[];
+  /** Of a video, in its order, in place of `image`. */
+  frames?: readonly Image[];
+  /** How the values of frames become one; `mean` by default. */
+  pool?: Pool;
+  /** The class that a calibration with groups has a threshold for. */
+  group?: string;
 }
+
+/** A set of images: themselves, their encodings, or the SHA-256 of files that the service has encoded before. */
+export type ImageSet =
+  | { images: readonly Image[] }
+  | { embeddings: readonly Vector[]; encoder?: string }
+  | { hashes: readonly string[] };
 
 /** What a call came to: errors are values, and nothing is thrown for what a service or a network does. */
 export type Outcome<T> =

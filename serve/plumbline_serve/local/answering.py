@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from plumbline_client import requests, sets
+from plumbline_client import kept_calls, requests, sets
 from plumbline_client.calls import Call
 from plumbline_client.errors import UsageError, problem_error
 from plumbline_client.problems import Problem
@@ -63,6 +63,15 @@ ROUTES: Mapping[type[Request[Any]], Route] = {
         CoreService.calibrate,
         rest_replies.calibration_document,
     ),
+    kept_calls.ClassifyRequest: Route(
+        schemas.ClassifierRequest,
+        rest_requests.classifier_request,
+        CoreService.classify,
+        rest_replies.classifier_document,
+    ),
+    kept_calls.ReferRequest: Route(
+        schemas.ReferenceRequest, rest_requests.reference_request, CoreService.refer, rest_replies.reference_document
+    ),
     requests.EmbedRequest: Route(
         schemas.EmbedRequest,
         rest_requests.embed_request,
@@ -103,28 +112,44 @@ async def _calibrations(service: CoreService, _: Any) -> rest_replies.Document:
     return rest_replies.calibrations_document(await service.calibrations())
 
 
-async def _delete_calibration(service: CoreService, request: Any) -> rest_replies.Document:
-    await service.delete_calibration(request.name)
-    return {"status": "deleted"}
+async def _classifiers(service: CoreService, _: Any) -> rest_replies.Document:
+    return rest_replies.classifiers_document(await service.classifiers())
+
+
+async def _references(service: CoreService, _: Any) -> rest_replies.Document:
+    return rest_replies.references_document(await service.references())
 
 
 async def _reference_sets(service: CoreService, _: Any) -> rest_replies.Document:
     return rest_replies.reference_sets_document(await service.reference_sets())
 
 
-async def _delete_reference_set(service: CoreService, request: Any) -> rest_replies.Document:
-    await service.delete_reference_set(request.name)
+async def _drift(service: CoreService, _: Any) -> rest_replies.Document:
+    return rest_replies.drift_document(await service.drift())
+
+
+async def _forget(service: CoreService, request: Any) -> rest_replies.Document:
+    await FORGETTING[request.kind](service, request.name)
     return {"status": "deleted"}
 
 
+FORGETTING: Mapping[str, Callable[[CoreService, str], Awaitable[None]]] = {
+    requests.CALIBRATIONS: CoreService.delete_calibration,
+    kept_calls.CLASSIFIERS: CoreService.delete_classifier,
+    kept_calls.REFERENCES: CoreService.delete_reference,
+    sets.REFERENCE_SETS: CoreService.delete_reference_set,
+}
+"""By kind of what is kept."""
 LISTS: Mapping[type[Request[Any]], Callable[[CoreService, Any], Awaitable[rest_replies.Document]]] = {
     requests.ListScorersRequest: _scorers,
     requests.ListModelsRequest: _encoders,
     requests.ReadinessRequest: _readiness,
     requests.ListCalibrationsRequest: _calibrations,
-    requests.DeleteCalibrationRequest: _delete_calibration,
+    kept_calls.ListClassifiersRequest: _classifiers,
+    kept_calls.ListReferencesRequest: _references,
+    kept_calls.DriftRequest: _drift,
     sets.ListReferenceSetsRequest: _reference_sets,
-    sets.DeleteReferenceSetRequest: _delete_reference_set,
+    requests.ForgetRequest: _forget,
 }
 """What is answered without a body."""
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from plumbline_client import BatchReply, CallOptions, PlumblineClientError
 from plumbline_client.batches import BatchLike, StreamedRequest, check_batches, check_max_in_flight
 from plumbline_client.calls import Bounds, Call, Core
-from plumbline_client.decision_calls import AsyncDecisions, SyncDecisions
+from plumbline_client.kept_calls import AsyncKept, SyncKept
 from plumbline_client.options import Priority, Profile
 from plumbline_client.requests import Request
 from plumbline_models.core.errors import PlumblineError
@@ -27,7 +27,7 @@ Config: TypeAlias = str | PathLike[str] | Mapping[str, Any] | Settings | None
 """A YAML file, what such a file holds, or settings; None: the file of `PLUMBLINE_CONFIG`, or the embedded networks."""
 
 
-class Plumbline(SyncDecisions):
+class Plumbline(SyncKept):
     """Scores in this process, on one set of engines; safe to share between threads.
 
     Loads everything when it is made, which takes seconds, and minutes where engines are compiled for the first time.
@@ -101,7 +101,7 @@ class Plumbline(SyncDecisions):
             return self._service.read(request, answer, call)
 
 
-class AsyncPlumbline(AsyncDecisions):
+class AsyncPlumbline(AsyncKept):
     """The asyncio methods of a `Plumbline`, which makes it: `plumbline.aio`.
 
     Args:

@@ -62,8 +62,7 @@ SELECT = client_requests.SelectRequest(
 CLASSIFY = client_decisions.ClassifyRequest("a", {"a": [IMAGE], "b": [IMAGE]}, {"a": "a", "b": "b"}, "a").document()
 REFER = client_decisions.ReferRequest("a", [0.1]).document() | client_decisions.ReferRequest("a", None).document()
 CALIBRATE = client_requests.CalibrateRequest(
-    {"name": "a", "scorer": "a", "alpha": 0.1, "direction": "keep_good", "scores": [0.1], "labels": [True]}
-    | {"groups": ["a"], "confidence": 0.9}
+    "a", "a", [0.1], [True], {"alpha": 0.1, "direction": "keep_good", "groups": ["a"], "confidence": 0.9}
 ).document()
 EMBED = client_requests.EmbedRequest(["a"], scorer="a").document() | client_requests.EmbedRequest([IMAGE]).document()
 SET = client_set_requests.EncodingSet.images([IMAGE])
@@ -76,18 +75,22 @@ SETS = {
     )
 } | {"encoder": "a"}
 DIVERSITY = (
-    client_set_requests.DiversityRequest(SET, texts=["a"], weights=[1.0], orders=[1.0], scorer="a").document() | SETS
+    client_set_requests.DiversityRequest(
+        SET, {"texts": ["a"], "weights": [1.0], "orders": [1.0], "scorer": "a"}
+    ).document()
+    | SETS
 )
 ELEMENTS: dict[str, Any] = {"explicit": [], "implied": [], "forbidden": [], "markers": []}
 AUDIT = (
     client_set_requests.AuditRequest(
-        ["a", "b"], members=SET, labels=["a"], prompts=["x", "y"], margin=0.1, pair=["a", "b"], wanted=[1.0],
-        association=0.5, elements=ELEMENTS, compat="official", scorer="a",
+        ["a", "b"],
+        {"members": SET, "labels": ["a"], "prompts": ["x", "y"], "margin": 0.1, "pair": ("a", "b"), "wanted": [1.0]}
+        | {"association": 0.5, "elements": ELEMENTS, "is_official": True, "scorer": "a"},
     ).document()
     | SETS
-)  # fmt: skip
-DISTANCE = client_set_requests.DistanceRequest(SET, SET, reference="a", rbf_sigma=1.0, scorer="a").document()
-REFER_SET = client_set_requests.ReferSetRequest("a", SET, scorer="a").document() | SETS
+)
+DISTANCE = client_set_requests.DistanceRequest(SET, SET, {"reference": "a", "rbf_sigma": 1.0, "scorer": "a"}).document()
+REFER_SET = client_set_requests.ReferSetRequest("a", SET, {"scorer": "a"}).document() | SETS
 FORMS = {
     "Item": Forms(messages.Item, pb.Item, schemas.Item, Item),
     "Question": Forms(AskedQuestion, pb.Question, schemas.Question, Question),

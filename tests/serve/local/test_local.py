@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -31,6 +32,7 @@ from plumbline_client import (
     Threshold,
     UsageError,
 )
+from plumbline_client import kept_calls as client_kept
 from plumbline_client import requests as client_requests
 from plumbline_client import sets as client_sets
 from plumbline_client.requests import Request
@@ -40,6 +42,7 @@ from plumbline_serve.edge import create_app
 from plumbline_serve.local import Plumbline
 from plumbline_serve.local.answering import LISTS, ROUTES
 from plumbline_serve.settings import Settings
+from plumbline_serve.store.store import LOOK_AGAIN_S
 
 GALLERY = Path(__file__).parents[3] / "serve" / "plumbline_serve" / "demo" / "gallery"
 CIRCLE = GALLERY / "red_circle.png"
@@ -146,11 +149,73 @@ def test_calibrations_are_kept_as_the_service_keeps_them(plumbline, over_rest) -
         plumbline.delete_calibration("launch")
 
 
+def test_classifiers_are_learnt_here_and_score_there_too(plumbline, over_rest) -> None:
+    circles, others = ("red_circle", "ring_and_triangle"), ("green_star", "heart_above_cross")
+    shown = {
+        kind: [GALLERY / f"{name}.png" for name in names] for kind, names in (("circle", circles), ("star", others))
+    }
+    prompts = {"circle": "a circle", "star": "a star"}
+    made = plumbline.classify("circles", shown, prompts)
+    assert (made.classes, made.num_images, made.scorer) == (("circle", "star"), 4, "clipscore")
+    (kept,) = plumbline.classifiers()
+    assert (kept.name, kept.accuracy_cv, kept.created) == (made.name, made.accuracy_cv, made.created)
+    time.sleep(LOOK_AGAIN_S)  # that process may have looked a moment ago
+    assert over_rest("classifiers") == (kept,)
+    (*_, listed) = plumbline.scorers()
+    assert alike(listed) == alike(over_rest("scorers")[-1])
+    assert listed.id == "classifier:circles"
+    item, named = [Item(CIRCLE)], {"scorers": ["classifier:circles"], "request_id": "r"}
+    assert alike(plumbline.score(item, **named)) == alike(over_rest("score", item, **named))
+    asyncio.run(plumbline.aio.delete_classifier("circles"))
+    assert plumbline.classifiers() == ()
+    with pytest.raises(InvalidRequestError, match="no classifier 'circles'"):
+        plumbline.delete_classifier("circles")
+
+
+def test_drift_of_scores_given_here_is_found(plumbline) -> None:
+    values = [0.5 + n / 1000 for n in range(100)]
+    assert plumbline.refer("vqascore", values).n == asyncio.run(plumbline.aio.references())[0].n == 100
+    before = plumbline.drift().scorers["vqascore"].m
+    plumbline.score([Item(CIRCLE, "a drifting circle")], scorers=["vqascore"])
+    found = asyncio.run(plumbline.aio.drift()).scorers["vqascore"]
+    assert (found.n, found.m, found.psi) == (100, before + 1, None)
+    plumbline.delete_reference("vqascore")
+    assert plumbline.drift().scorers == {}
+
+
+def test_sets_are_measured_as_the_service_does(plumbline, over_rest) -> None:
+    files = [CIRCLE, GALLERY / "green_star.png", CIRCLE]
+    for method, arguments, named in (
+        ("diversity", [files], {"texts": ["a", "b", "a"], "orders": [1, math.inf], "near_duplicate": None}),
+        ("distance", [files, files[:2]], {"rbf_sigma": 2.0}),
+    ):
+        there = over_rest(method, *arguments, request_id="r", **named)
+        assert alike(getattr(plumbline, method)(*arguments, request_id="r", **named)) == alike(there)
+
+
+def test_sets_are_kept_as_the_service_keeps_them(plumbline, over_rest) -> None:
+    files = [CIRCLE, GALLERY / "green_star.png", CIRCLE]
+    made = plumbline.refer_set("launch", files, scorer="clipscore")
+    assert (made.name, made.n) == ("launch", 3)
+    apart = {"reference": "launch", "request_id": "r"}
+    here = asyncio.run(plumbline.aio.distance(files[:2], **apart))
+    assert here.frechet == plumbline.distance(files[:2], files).frechet
+    time.sleep(LOOK_AGAIN_S)  # that process may have looked a moment ago
+    assert alike(over_rest("distance", files[:2], **apart)) == alike(here)
+    (kept,) = plumbline.reference_sets()
+    assert over_rest("reference_sets") == (kept,)
+    assert (kept.name, kept.bound_to, kept.created) == (made.name, made.bound_to, made.created)
+    plumbline.delete_reference_set("launch")
+    assert asyncio.run(plumbline.aio.reference_sets()) == ()
+    with pytest.raises(InvalidRequestError, match="no reference set 'launch'"):
+        asyncio.run(plumbline.aio.delete_reference_set("launch"))
+
+
 def test_every_request_of_the_client_is_answered() -> None:
     found: list[Any] = [Request]
     for kind in found:
         found.extend(kind.__subclasses__())
-    modules = {client_requests.__name__, client_sets.__name__}
+    modules = {each.__name__ for each in (client_requests, client_sets, client_kept)}
     kinds = {kind for kind in found if "reply" in vars(kind) and kind.__module__ in modules}
     assert kinds == ROUTES.keys() | LISTS.keys()
 
