@@ -60,6 +60,13 @@ value(await plumbline.deleteReference("qualiclip"));
 const diverse = value(await plumbline.diversity({ images: [circle, star, circle] }, { orders: [1, Infinity], nearDuplicate: null }));
 const vectors = value(await plumbline.embed({ images: [circle, star] })).vectors.filter((each) => Array.isArray(each));
 const apart = value(await plumbline.distance({ embeddings: vectors, encoder: "mine" }, { embeddings: [...vectors].reverse(), encoder: "mine" }, { rbfSigma: 2 }));
+const reference = { images: [circle, star] };
+const stored = value(await plumbline.referSet("ts.launch", reference, { scorer: "clipscore" }));
+const fromKept = value(await plumbline.distance({ images: [star, circle, star] }, { reference: stored.name }));
+const fromSent = value(await plumbline.distance({ images: [star, circle, star] }, reference, { scorer: "clipscore" }));
+const storedSets = value(await plumbline.referenceSets());
+value(await plumbline.deleteReferenceSet("ts.launch"));
+const unkept = await plumbline.distance(reference, { reference: "ts.launch" });
 const audit = await plumbline.audit(["day", "night"], { labels: ["day", null, "night"] });
 
 async function* many(): AsyncGenerator<Item> {
@@ -108,7 +115,8 @@ console.log(JSON.stringify({
   learnt: [learnt.num_images, listed.at(-1)?.id, classified.ranking.length, classifiers.map((each) => each.name)],
   drift: [referred.n, references.map((each) => each.scorer), drift.scorers["qualiclip"]?.severity],
   sets: [diverse.n, Object.keys(diverse.vendi), diverse.duplicates, apart.n_a, apart.rbf_sigma, Math.abs(apart.frechet) < 1e-6],
-  refused: [forgotten, audit].map((each) => (each.ok ? "ok" : each.problem.code)),
+  kept: [stored.n, stored.dim === embedded.dim, storedSets.map((each) => each.name), fromKept.n_b, fromKept.frechet === fromSent.frechet],
+  refused: [forgotten, unkept, audit].map((each) => (each.ok ? "ok" : each.problem.code)),
   scorers: scorers.map((each) => [each.id, each.demo ?? false]),
   models: models.length,
   streamed: streamed.map(({ item, outcome }) => [item.id, outcome.ok && outcome.result.status]),

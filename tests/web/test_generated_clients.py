@@ -91,11 +91,15 @@ def test_typescript_keeps_decisions_uses_them_and_forgets_them(told: Any) -> Non
     assert told["cut"] == [0.25, 19, ["ts.launch"], ["accept", "reject"]]
     assert told["learnt"] == [5, "classifier:shapes", 2, ["shapes"]]
     assert told["drift"] == [100, ["qualiclip"], "none"]
-    assert told["refused"] == ["unknown_artefact", "forbidden"]
+    assert told["refused"] == ["unknown_artefact", "unknown_artefact", "forbidden"]
 
 
 def test_typescript_measures_sets(told: Any) -> None:
     assert told["sets"] == [3, ["1", "inf"], [[0, 2]], 2, 2, True]
+
+
+def test_typescript_keeps_sets_and_compares_with_them(told: Any) -> None:
+    assert told["kept"] == [2, True, ["ts.launch"], 2, True]
 
 
 def test_typescript_streams_in_order(told: Any) -> None:

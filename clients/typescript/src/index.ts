@@ -4,12 +4,13 @@ import { send, type Retries } from "./sending.js";
 import { scoreEach, type StreamOptions, type Streamed } from "./stream.js";
 import type {
   AuditOptions, CalibrateOptions, ClassifyOptions, DistanceOptions, DiversityOptions, EmbedOptions, FilterOptions,
-  PlumblineOptions, RankOptions, ScoreOptions, SelectOptions,
+  PlumblineOptions, RankOptions, ReferSetOptions, ScoreOptions, SelectOptions,
 } from "./options.js";
 import type {
   AuditReply, CallOptions, Calibration, CalibrationReply, ClassifierEntry, ClassifierReply, DistanceReply,
   DiversityReply, DriftReply, EmbedReply, EncoderEntry, FilterReply, Image, ImageSet, Item, Outcome, RankReply,
-  ReferenceEntry, ReferenceReply, ScoreReply, ScorerEntry, SelectReply, Threshold,
+  ReferenceEntry, ReferenceReply, ReferenceSet, ReferenceSetEntry, ReferenceSetReply, ScoreReply, ScorerEntry,
+  SelectReply, Threshold,
 } from "./types.js";
 
 export type * from "./options.js";
@@ -145,11 +146,29 @@ export class Plumbline {
     return this.#post("/v1/sets/diversity", { ...setOf(members, parts), ...chosen }, parts, options);
   }
 
-  /** How far two sets are from each other. */
-  distance(a: ImageSet, b: ImageSet, { rbfSigma, scorer, ...options }: DistanceOptions = {}): Promise<Outcome<DistanceReply>> {
+  /** How far a set is from another, or from one that is kept. */
+  distance(
+    a: ImageSet, b: ImageSet | ReferenceSet, { rbfSigma, scorer, ...options }: DistanceOptions = {},
+  ): Promise<Outcome<DistanceReply>> {
     const parts = new Parts();
-    const asked = { a: setOf(a, parts), b: setOf(b, parts), rbf_sigma: rbfSigma, scorer };
-    return this.#post("/v1/sets/distance", asked, parts, options);
+    const other = "reference" in b ? { reference: b.reference } : { b: setOf(b, parts) };
+    return this.#post("/v1/sets/distance", { a: setOf(a, parts), ...other, rbf_sigma: rbfSigma, scorer }, parts, options);
+  }
+
+  /** Keep a set of two or more under a name, for others to be compared with; one of the same name is replaced. */
+  referSet(name: string, members: ImageSet, { scorer, ...options }: ReferSetOptions = {}): Promise<Outcome<ReferenceSetReply>> {
+    const parts = new Parts();
+    return this.#post("/v1/sets/references", { name, ...setOf(members, parts), scorer }, parts, options);
+  }
+
+  /** The sets that are kept, by name. */
+  async referenceSets(options: CallOptions = {}): Promise<Outcome<ReferenceSetEntry[]>> {
+    return mapped(await this.#call<{ sets: ReferenceSetEntry[] }>("/v1/sets/references", {}, options), (body) => body.sets);
+  }
+
+  /** Forget a set. */
+  deleteReferenceSet(name: string, options: CallOptions = {}): Promise<Outcome<void>> {
+    return this.#forget("/v1/sets/references", name, options);
   }
 
   /** How evenly a set is spread over groups, where the service allows audits. */

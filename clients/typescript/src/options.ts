@@ -77,6 +77,12 @@ export interface DiversityOptions extends CallOptions {
 export interface DistanceOptions extends CallOptions {
   /** Width of the Gaussian kernel; 0.5 by default. */
   rbfSigma?: number;
+  /** Whose encoder; by default that of the reference, else the first loaded scorer's that has both. */
+  scorer?: string;
+}
+
+export interface ReferSetOptions extends CallOptions {
+  /** Whose encoder; by default the first loaded scorer's that has both. */
   scorer?: string;
 }
 

@@ -20,6 +20,8 @@ export type DriftReply = Schemas["DriftReply"];
 export type DiversityReply = Schemas["DiversityReply"];
 export type DistanceReply = Schemas["DistanceReply"];
 export type AuditReply = Schemas["AuditReply"];
+export type ReferenceSetEntry = Schemas["ReferenceSetEntry"];
+export type ReferenceSetReply = Schemas["ReferenceSetReply"];
 export type Elements = Schemas["Elements"];
 export type GuardOptions = Schemas["GuardOptions"];
 export type GuardFlags = Schemas["GuardFlags"];
@@ -70,6 +72,11 @@ export type ImageSet =
   | { images: readonly Image[] }
   | { embeddings: readonly Vector[]; encoder?: string }
   | { hashes: readonly string[] };
+
+/** A set that the service keeps, by its name; see `referSet`. */
+export interface ReferenceSet {
+  reference: string;
+}
 
 /** What a call came to: errors are values, and nothing is thrown for what a service or a network does. */
 export type Outcome<T> =
