@@ -25,7 +25,7 @@ class SyncDecisions(SyncSets):
         direction: Literal["keep_good", "reject_bad"],
         **options: Unpack[CalibrateOptions],
     ) -> Calibration:
-        """Find the threshold of a scorer from labelled scores, and keep it under a name; REST alone has it.
+        """Find the threshold of a scorer from labelled scores, and keep it under a name; gRPC does not have it.
 
         Args:
             name: By which a `Threshold` uses it; one of the same name is replaced.

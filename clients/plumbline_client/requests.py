@@ -232,7 +232,7 @@ class SelectRequest(Request[SelectReply]):
 
 
 class CalibrateRequest(Request[Calibration]):
-    """Find a threshold from labelled scores, and keep it; REST alone has it."""
+    """Find a threshold from labelled scores, and keep it; gRPC does not have it."""
 
     path = CALIBRATIONS
     reply = Calibration
@@ -249,7 +249,7 @@ class CalibrateRequest(Request[Calibration]):
 
 
 class ListCalibrationsRequest(Request[CalibrationsReply]):
-    """List the calibrations that are kept; REST alone has it."""
+    """List the calibrations that are kept; gRPC does not have it."""
 
     method = "GET"
     path = CALIBRATIONS
@@ -257,7 +257,7 @@ class ListCalibrationsRequest(Request[CalibrationsReply]):
 
 
 class ForgetRequest(Request[Deleted]):
-    """Forget what is kept under a name; REST alone has it."""
+    """Forget what is kept under a name; gRPC does not have it."""
 
     method = "DELETE"
     reply = Deleted

@@ -79,13 +79,44 @@ const unknown = await plumbline.score([{ text: "a" }], { scorers: ["vibes"] });
 const noKey = await new Plumbline(keyUrl).scorers();
 const withKey = await new Plumbline(keyUrl, { apiKey: key }).scorers();
 const gone = await new Plumbline("127.0.0.1:9", { retries: { maxAttempts: 2, firstWaitMs: 1 } }).scorers();
+const nobody = await new Plumbline("127.0.0.1:9").ready({ requestId: "nobody" });
+const elsewhere = await new Plumbline(`${url}/docs`).ready();
+const named = await plumbline.scorers({ requestId: "ts.named" });
+const namedNowhere = await new Plumbline("127.0.0.1:9", { retries: { maxAttempts: 1 } }).scorers({ requestId: "ts.nowhere" });
+
+const sentPriorities: unknown[] = [];
+const patient = new Plumbline(url, {
+  priority: "batch",
+  fetch: (input, init) => {
+    sentPriorities.push(JSON.parse(String((init?.body as FormData).get("request"))).priority);
+    return fetch(input, init);
+  },
+});
+value(await patient.embed({ texts: ["a red circle"] }));
+value(await patient.embed({ texts: ["a red circle"] }, { priority: "interactive" }));
+
+function messageOf(make: () => Plumbline): string {
+  try {
+    make();
+    return "";
+  } catch (error) {
+    return error instanceof TypeError ? error.message : "no TypeError";
+  }
+}
+const refusals = [
+  messageOf(() => new Plumbline(url, { apiKey: "a\nsecret" })),
+  messageOf(() => new Plumbline(url, { headers: { "x-tenant": "секрет" } })),
+  messageOf(() => new Plumbline(url, { headers: { "x tenant": "a" } })),
+];
 const stop = new AbortController();
 stop.abort();
 const cancelled = await plumbline.scorers({ signal: stop.signal });
 
 // Answers 503 twice before it hands on to the service, as a gateway does that starts.
 let refused = 0;
-const proxy = createServer((_, response) => {
+const tenants: unknown[] = [];
+const proxy = createServer((request, response) => {
+  tenants.push(request.headers["x-tenant"]);
   if (refused < 2) {
     refused++;
     response.writeHead(503, { "retry-after": "0", "content-type": "application/problem+json" });
@@ -98,6 +129,9 @@ await once(proxy, "listening");
 const address = proxy.address();
 const port = typeof address === "object" && address ? address.port : 0;
 const retried = await new Plumbline(`http://127.0.0.1:${port}`, { retries: { firstWaitMs: 1 } }).scorers();
+const tried = tenants.length;
+refused = 0;
+const notYet = await new Plumbline(`http://127.0.0.1:${port}`, { headers: { "X-Tenant": "a" } }).ready();
 const triedOnce = await (refused = 0, new Plumbline(`http://127.0.0.1:${port}`, { retries: { maxAttempts: 1 } })).scorers();
 proxy.close();
 
@@ -121,5 +155,11 @@ console.log(JSON.stringify({
   models: models.length,
   streamed: streamed.map(({ item, outcome }) => [item.id, outcome.ok && outcome.result.status]),
   codes: [unknown, noKey, withKey, gone, cancelled, retried, triedOnce].map(code),
+  methods: Object.getOwnPropertyNames(Plumbline.prototype),
+  ready: [await plumbline.ready(), nobody, notYet, elsewhere].map((each) => (each.ok ? each.value : each.problem.code)),
+  readyTried: tenants.slice(tried),
+  names: [named, namedNowhere, nobody].map((each) => each.requestId),
+  priorities: sentPriorities,
+  refusals,
   gone: gone.ok ? "" : gone.problem.detail,
 }));

@@ -1,6 +1,8 @@
 """Clients that are generated from the service's description compile, and score against the service."""
 
+import inspect
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -100,6 +102,32 @@ def test_typescript_measures_sets(told: Any) -> None:
 
 def test_typescript_keeps_sets_and_compares_with_them(told: Any) -> None:
     assert told["kept"] == [2, True, ["ts.launch"], 2, True]
+
+
+def test_typescript_has_the_methods_of_the_python_client(told: Any) -> None:
+    python = {name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")}
+    of_python = {"close", "rewards"}  # connections are the platform's; arrays are for trainers
+    of_typescript = {"constructor", "scoreStream"}  # Python has streams over gRPC, and cuts what is more than a request
+    shared = {re.sub(r"_(\w)", lambda found: found[1].upper(), name) for name in python - of_python}
+    assert set(told["methods"]) == shared | of_typescript
+
+
+def test_typescript_asks_once_whether_a_service_is_ready(told: Any) -> None:
+    assert told["ready"] == [True, False, False, "not_found"]
+    assert told["readyTried"] == ["a", None]  # with the client's header, and then once by a client of none
+
+
+def test_typescript_sends_what_callers_say_of_a_call(told: Any) -> None:
+    assert told["names"] == ["ts.named", "ts.nowhere", "nobody"]
+    assert told["priorities"] == ["batch", "interactive"]
+
+
+def test_typescript_refuses_headers_without_showing_them(told: Any) -> None:
+    key, value, name = told["refusals"]
+    assert "The header authorization must be printable" in key
+    assert "secret" not in key
+    assert value.startswith("The header x-tenant must be printable")
+    assert name == '"x tenant" cannot be the name of a header.'
 
 
 def test_typescript_streams_in_order(told: Any) -> None:

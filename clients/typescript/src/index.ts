@@ -1,6 +1,6 @@
 // The client: a method for each route, over fetch; nothing to install besides it, in Node and in browsers.
 import { Parts, itemsOf, setOf, sourcesOf } from "./form.js";
-import { send, type Retries } from "./sending.js";
+import { checkedHeaders, send, type Retries } from "./sending.js";
 import { scoreEach, type StreamOptions, type Streamed } from "./stream.js";
 import type {
   AuditOptions, CalibrateOptions, ClassifyOptions, DistanceOptions, DiversityOptions, EmbedOptions, FilterOptions,
@@ -19,16 +19,24 @@ export type { Retries, StreamOptions, Streamed };
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 const RETRIES: Retries = { maxAttempts: 4, firstWaitMs: 100 };
+/** Statuses, and codes of the client's own, of a service that may be ready later. */
+const NOT_YET = new Set<unknown>([429, 503, 504, "no_answer", "deadline_exceeded"]);
 
 export class Plumbline {
   readonly #url: string;
   readonly #options: PlumblineOptions;
+  readonly #headers: Record<string, string>;
 
-  /** @param url Of the service; without a scheme it is `http`. */
+  /**
+   * @param url Of the service; without a scheme it is `http`.
+   * @throws TypeError The address is none, or a header or the key cannot be sent.
+   */
   constructor(url: string, options: PlumblineOptions = {}) {
     const whole = new URL(/^[a-z][a-z0-9+.-]*:\/\//i.test(url) ? url : `http://${url}`);
     this.#url = whole.href.replace(/\/$/, "");
     this.#options = options;
+    const { apiKey, headers = {} } = options;
+    this.#headers = checkedHeaders(apiKey === undefined ? headers : { ...headers, authorization: `Bearer ${apiKey}` });
   }
 
   /** Score items in one batch; one bad item never fails its neighbours. */
@@ -197,23 +205,34 @@ export class Plumbline {
     return mapped(await this.#call<{ models: EncoderEntry[] }>("/v1/models", {}, options), (body) => body.models);
   }
 
+  /** Whether everything is loaded, asked once; false also where nothing answers yet. */
+  async ready(options: CallOptions = {}): Promise<Outcome<boolean>> {
+    const outcome = await this.#call<{ status: string }>("/readyz", {}, options, { maxAttempts: 1 });
+    if (outcome.ok) return { ...outcome, value: outcome.value.status === "ready" };
+    const { status, code } = outcome.problem;
+    return NOT_YET.has(status ?? code) ? { ok: true, value: false, requestId: outcome.requestId ?? "" } : outcome;
+  }
+
   async #forget(path: string, name: string, options: CallOptions): Promise<Outcome<void>> {
     return mapped(await this.#call<unknown>(`${path}/${encodeURIComponent(name)}`, { method: "DELETE" }, options), () => undefined);
   }
 
   #post<T>(path: string, request: object, parts: Parts, { priority, ...options }: CallOptions): Promise<Outcome<T>> {
-    return this.#call<T>(path, { method: "POST", body: parts.form({ ...request, priority }) }, options);
+    return this.#call<T>(path, { method: "POST", body: parts.form({ ...request, priority: priority ?? this.#options.priority }) }, options);
   }
 
-  #call<T>(path: string, init: RequestInit, { timeoutMs, signal }: CallOptions): Promise<Outcome<T>> {
-    const { apiKey, fetch = globalThis.fetch, retries } = this.#options;
-    return send<T>(this.#url + path, init, {
+  async #call<T>(
+    path: string, init: RequestInit, { timeoutMs, signal, requestId }: CallOptions, retries = this.#options.retries,
+  ): Promise<Outcome<T>> {
+    const { fetch = globalThis.fetch } = this.#options;
+    const outcome = await send<T>(this.#url + path, init, {
       fetch: (input, options) => fetch(input, options),
-      headers: apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` },
+      headers: { ...this.#headers, ...(requestId === undefined ? {} : checkedHeaders({ "x-request-id": requestId })) },
       retries: { ...RETRIES, ...retries },
       timeoutMs: timeoutMs ?? this.#options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
       signal,
     });
+    return outcome.ok ? outcome : { ...outcome, requestId: outcome.requestId ?? requestId };
   }
 }
 

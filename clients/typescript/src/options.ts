@@ -1,11 +1,16 @@
 // What can be chosen for the client, and for each of its methods.
 import type { Retries } from "./sending.js";
-import type { CallOptions, Calibration, Combination, Elements, GuardOptions, ImageSet } from "./types.js";
+import type { CallOptions, Calibration, Combination, Elements, GuardOptions, ImageSet, Priority } from "./types.js";
 
 export interface PlumblineOptions {
   /** Sent as `Authorization: Bearer`. */
   apiKey?: string | undefined;
+  /** Of every call with all its attempts; 30 000 by default. */
   timeoutMs?: number;
+  /** Of every call; `normal` by default. */
+  priority?: Priority;
+  /** Sent with every call. */
+  headers?: Record<string, string>;
   retries?: Partial<Retries>;
   /** In place of the platform's. */
   fetch?: typeof globalThis.fetch;

@@ -17,7 +17,22 @@ export interface Sending {
 }
 
 const RETRIED = new Set([429, 503]);
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/; // what RFC 9110 calls a token
+const VISIBLE = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
 const NO_ANSWER = { title: "No answer", code: "no_answer" };
+
+/**
+ * Headers that HTTP can carry, with names in lower case.
+ *
+ * @throws TypeError for others, without their values: what `fetch` says of a header that it refuses shows all of it.
+ */
+export function checkedHeaders(headers: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => {
+    if (!TOKEN.test(name)) throw new TypeError(`${JSON.stringify(name)} cannot be the name of a header.`);
+    if (!VISIBLE.test(value)) throw new TypeError(`The header ${name} must be printable ASCII, without spaces or line ends around it.`);
+    return [name.toLowerCase(), value];
+  }));
+}
 
 /** Send a request until it is answered, may not be sent again, or its time is over. */
 export async function send<T>(url: string, init: RequestInit, sending: Sending): Promise<Outcome<T>> {

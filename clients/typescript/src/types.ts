@@ -89,6 +89,9 @@ export type Failure = Pick<Problem, "title" | "detail" | "code"> & Partial<Probl
 export interface CallOptions {
   /** Milliseconds for the call with all its attempts; 30 000 by default. */
   timeoutMs?: number;
+  /** In place of the client's; `normal` by default. */
   priority?: Priority;
+  /** Names the call in the service's logs and in its outcome; by default the service makes one up. */
+  requestId?: string;
   signal?: AbortSignal;
 }

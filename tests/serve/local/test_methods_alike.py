@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from docs import make_openapi
 from plumbline_client import AsyncClient, AsyncGrpcClient, Client, GrpcClient
+from plumbline_client.requests import ForgetRequest
 from plumbline_serve.local import AsyncPlumbline, Plumbline
+from plumbline_serve.local.answering import FORGETTING, LISTS, ROUTES
 
 README = Path(__file__).parents[3] / "clients" / "README.md"
 STREAM = "score_stream"
@@ -61,6 +64,16 @@ def test_a_plumbline_has_the_methods_of_all_clients_and_of_nothing_else() -> Non
         assert declared(here[name]) == declared(method), name
         awaited = {**methods(AsyncClient), **methods(AsyncGrpcClient)}[name]
         assert declared(methods(AsyncPlumbline)[name]) == declared(awaited), name
+
+
+def test_every_route_of_the_service_is_one_of_a_method() -> None:
+    """But for those of whoever runs it, and for one calibration, which stands among all of them."""
+    paths = make_openapi.document()["paths"]
+    routes = {(verb, path) for path, verbs in paths.items() for verb in verbs}
+    asked = {(each.method.lower(), each.path) for each in ROUTES.keys() | LISTS.keys() - {ForgetRequest}}
+    forgotten = {(ForgetRequest.method.lower(), f"{kind}/{{name}}") for kind in FORGETTING}
+    others = {("get", "/livez"), ("get", "/metrics"), ("post", "/v1/admin/reload"), ("get", "/v1/calibrations/{name}")}
+    assert routes == asked | forgotten | others
 
 
 def test_every_method_stands_in_the_table_of_the_readme() -> None:
