@@ -4,17 +4,18 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from docs import make_openapi
-from plumbline_client import AsyncClient, AsyncGrpcClient, Client, GrpcClient
+from plumbline_client import AsyncClient, AsyncGrpcClient, CallOptions, Client, GrpcClient
 from plumbline_client.requests import ForgetRequest
 from plumbline_serve.local import AsyncPlumbline, Plumbline
 from plumbline_serve.local.answering import FORGETTING, LISTS, ROUTES
 
-README = Path(__file__).parents[3] / "clients" / "README.md"
+CLIENTS = Path(__file__).parents[3] / "clients"
+README = CLIENTS / "README.md"
 STREAM = "score_stream"
 OF_REST = {
     *("calibrate", "calibrations", "delete_calibration"),
@@ -76,7 +77,33 @@ def test_every_route_of_the_service_is_one_of_a_method() -> None:
     assert routes == asked | forgotten | others
 
 
-def test_every_method_stands_in_the_table_of_the_readme() -> None:
+def options_of(method: Callable[..., Any]) -> set[str]:
+    """What a method takes by name alone, beside what every call does."""
+    parameters = inspect.signature(method).parameters.values()
+    named = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
+    [kind] = (get_args(each.annotation)[0] for each in parameters if each.kind is each.VAR_KEYWORD)
+    return (named | kind.__annotations__.keys()) - CallOptions.__annotations__.keys()
+
+
+def snake(name: str) -> str:
+    """A name of TypeScript as Python has it."""
+    return re.sub(r"(?<!^)[A-Z]", lambda found: f"_{found[0]}", name).lower()
+
+
+def test_options_of_typescript_are_those_of_python() -> None:
+    text = (CLIENTS / "typescript" / "src" / "options.ts").read_text(encoding="utf-8")
+    interfaces = dict(re.findall(r"interface (\w+)Options extends CallOptions \{(.*?)\n\}", text, re.DOTALL))
+    found = {snake(kind): set(map(snake, re.findall(r"\n  (\w+)\??:", body))) for kind, body in interfaces.items()}
+    expected = {name: options_of(each) for name, each in methods(Client).items() if name not in {"close", "rewards"}}
+    expected["distance"] -= {"reference"}  # stands in the place of the second set
+    assert found == {name: options for name, options in expected.items() if options}
+
+
+def test_every_method_stands_in_the_table_of_the_readme_with_arguments_that_it_has() -> None:
     rows = [line.split("|")[1] for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
-    documented = {name for row in rows for name in re.findall(r"`(\w+)\(", row)}
-    assert methods(Plumbline).keys() - {"close"} <= documented
+    documented = {name: given for row in rows for name, given in re.findall(r"`(\w+)\(([^`]*)\)`", row)}
+    here = methods(Plumbline)
+    assert here.keys() - {"close"} <= documented.keys()
+    for name in here.keys() & documented.keys():
+        named = set(re.findall(r"(?:^|, )(\w+)", documented[name]))
+        assert named <= inspect.signature(here[name]).parameters.keys() | options_of(here[name]), name
