@@ -59,7 +59,7 @@ class SmallDecisions(ABC):
         groups = {name: GroupThreshold(THIRD, 1, 1, 0.5, 0.05) for name in request.groups or ()}
         self.kept[request.name] = Calibration(
             name=request.name,
-            scorer=request.scorer,
+            scorer=request.scorer or next(iter(request.combine)),
             alpha=request.alpha,
             direction=request.direction,
             threshold=None,
@@ -71,6 +71,7 @@ class SmallDecisions(ABC):
             created="2026-11-28T00:00:00.000Z",
             confidence=request.confidence,
             groups=groups,
+            combine=request.combine,
             detail="Too few.",
         )
         return self.kept[request.name]

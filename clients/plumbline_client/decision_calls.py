@@ -17,7 +17,7 @@ class SyncDecisions(SyncSets):
     def calibrate(
         self,
         name: str,
-        scorer: str,
+        scorer: str | None,
         scores: Sequence[float],
         labels: Sequence[bool],
         *,
@@ -25,16 +25,16 @@ class SyncDecisions(SyncSets):
         direction: Literal["keep_good", "reject_bad"],
         **options: Unpack[CalibrateOptions],
     ) -> Calibration:
-        """Find the threshold of a scorer from labelled scores, and keep it under a name; gRPC does not have it.
+        """Find the threshold of a scorer, or of a combination, from labelled scores, and keep it; not over gRPC.
 
         Args:
             name: By which a `Threshold` uses it; one of the same name is replaced.
-            scorer: Whose scores they are, as the service gives them now.
+            scorer: Whose scores they are, as the service gives them now; None: they are values of `combine`.
             scores: Of items that nobody chose by their score.
             labels: Whether each is of a good one.
             alpha: Share of good ones that may be lost (`keep_good`), or of bad ones that may pass (`reject_bad`).
             direction: Which of the two is promised.
-            options: `groups`, `confidence`; `timeout_ms`, `priority`, `request_id`.
+            options: `combine`, `groups`, `confidence`; `timeout_ms`, `priority`, `request_id`.
         """
         chosen, call = split_options(options, CalibrateOptions)
         chosen |= {"alpha": alpha, "direction": direction}
@@ -60,7 +60,7 @@ class AsyncDecisions(AsyncSets):
     async def calibrate(
         self,
         name: str,
-        scorer: str,
+        scorer: str | None,
         scores: Sequence[float],
         labels: Sequence[bool],
         *,
@@ -68,7 +68,7 @@ class AsyncDecisions(AsyncSets):
         direction: Literal["keep_good", "reject_bad"],
         **options: Unpack[CalibrateOptions],
     ) -> Calibration:
-        """Find the threshold of a scorer from labelled scores, and keep it; see `SyncDecisions.calibrate`."""
+        """Find a threshold from labelled scores, and keep it; see `SyncDecisions.calibrate`."""
         chosen, call = split_options(options, CalibrateOptions)
         chosen |= {"alpha": alpha, "direction": direction}
         return await self._send(requests.CalibrateRequest(name, scorer, scores, labels, chosen), call)

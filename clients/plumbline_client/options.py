@@ -7,6 +7,7 @@ from numbers import Real
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 from plumbline_client.errors import UsageError
+from plumbline_client.items import Combinations
 from plumbline_client.retry import RetryPolicy
 from plumbline_client.tls import Tls
 
@@ -67,6 +68,8 @@ class CalibrateOptions(CallOptions, total=False):
     """The group of each score, such as the class of its prompt."""
     confidence: float | None
     """The promise holds for such a share of calibrations; None: on average over them."""
+    combine: Combinations | None
+    """One, by its name, in place of a scorer."""
 
 
 @dataclass(frozen=True, slots=True)

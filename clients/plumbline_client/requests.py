@@ -238,10 +238,11 @@ class CalibrateRequest(Request[Calibration]):
     reply = Calibration
 
     def __init__(
-        self, name: str, scorer: str, scores: Sequence[float], labels: Sequence[bool], chosen: Document
+        self, name: str, scorer: str | None, scores: Sequence[float], labels: Sequence[bool], chosen: Document
     ) -> None:
-        self._document = {"name": name, "scorer": scorer, "scores": list(scores), "labels": list(labels)}
-        self._document |= given(**chosen)
+        combine = combine_document(combinations_of(chosen.get("combine")))
+        labelled = {"name": name, "scores": list(scores), "labels": list(labels)}
+        self._document = labelled | given(scorer=scorer, **chosen | {"combine": None}) | combine
 
     def document(self) -> Document:
         """Make every field that is given."""

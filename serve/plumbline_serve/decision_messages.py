@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from plumbline_models.decisions.conformal import Direction
+from plumbline_serve.combination import Combination
 from plumbline_serve.request_context import Priority
 
 CLASSIFIER_PREFIX: Final = "classifier:"
@@ -13,10 +14,11 @@ CLASSIFIER_PREFIX: Final = "classifier:"
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRequest:
-    """Find the threshold of a scorer from scores whose right answer is known, and keep it under a name."""
+    """Find a threshold from scores whose right answer is known, and keep it under a name."""
 
     name: str
-    scorer: str
+    scorer: str | None
+    """Whose scores they are; None: those of the combination."""
     alpha: float
     """Share of good ones that may be lost, or of bad ones that may pass."""
     direction: Direction
@@ -27,6 +29,8 @@ class CalibrationRequest:
     """The group of each, such as the class of its prompt: every group gets a threshold of its own as well."""
     confidence: float | None = None
     """None: the promise holds on average over calibrations; else for such a share of them."""
+    combine: Mapping[str, Combination] = field(default_factory=dict)
+    """One, by its name, in place of a scorer."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
 
@@ -65,6 +69,7 @@ class Calibration:
 
     name: str
     scorer: str
+    """Or the name of a combination."""
     alpha: float
     direction: Direction
     threshold: float | None
@@ -84,6 +89,8 @@ class Calibration:
     """As asked for; absent where the promise holds on average."""
     groups: Mapping[str, GroupThreshold] = field(default_factory=dict)
     """By group; absent where there are none."""
+    combine: Mapping[str, Combination] = field(default_factory=dict)
+    """The combination by its name, as a filter's `combine` takes it; absent where it is of a scorer."""
     detail: str = ""
     """How many labels are needed; only where there is no threshold."""
 

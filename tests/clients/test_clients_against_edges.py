@@ -347,6 +347,23 @@ async def test_calibrations_are_kept_listed_and_deleted_over_rest(ask, running) 
     assert await ask("calibrations") == ()
 
 
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+async def test_a_calibration_of_a_combination_brings_it_back(ask, running) -> None:
+    combine = {"r": Combination("sum", [Term("weight", min=0, max=1), Term("length", 2.0)])}
+    promise = {"alpha": 0.05, "direction": "keep_good", "change": {"api_key": "deciding-key"}}
+    made = await ask("calibrate", "reward", None, [0.1], [True], combine=combine, **promise)
+    request = running.service.calibrated[-1]
+    terms = [messages.Term("weight", min=0, max=1), messages.Term("length", 2.0)]
+    assert (request.scorer, request.combine) == (None, {"r": messages.Combination("sum", terms)})
+    assert made.scorer == "r"
+    assert made.combine == {"r": Combination("sum", [Term("weight", 1.0, 0, 1), Term("length", 2.0)])}
+    await ask("filter", [Item(Image.data(b"a"))], [Threshold("r", calibration="reward")], combine=made.combine)
+    assert running.service.requests[-1].combine == request.combine
+    with pytest.raises(InvalidRequestError, match="either scorer or combine"):
+        await ask("calibrate", "reward", "weight", [0.1], [True], combine=combine, **promise)
+    await ask("delete_calibration", "reward", change={"api_key": "deciding-key"})
+
+
 async def test_refusals_are_the_same_over_both_protocols(ask, kind) -> None:
     with pytest.raises(InvalidRequestError, match="no such scorer") as unknown:
         await ask("score", [Item(text="a")], scorers=["unknown"], request_id="mine")

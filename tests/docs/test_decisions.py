@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from plumbline_models.decisions.best_of_n import certified_gain
+from plumbline_models.decisions.best_of_n import certified_gain, largest_certified_n
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.rest.requests import read_document
 from plumbline_serve.settings import Limits
 from tests.docs.pages import DOCS, blocks, text_of
 
 PAGE = DOCS / "decisions.md"
-(EXAMPLE,) = (block.text for block in blocks("python") if block.page == PAGE)
+EXAMPLE, CERTIFICATE = (block.text for block in blocks("python") if block.page == PAGE)
 JSON = [json.loads(block.text) for block in blocks("json") if block.page == PAGE]
 
 
@@ -35,13 +35,19 @@ def test_the_example_runs_and_what_is_measured_is_what_was_promised(
 
 @pytest.mark.parametrize(
     ("index", "schema"),
-    [(0, schemas.CalibrationRequest), (2, schemas.FilterRequest), (3, schemas.SelectRequest)],
+    [
+        (0, schemas.CalibrationRequest),
+        (2, schemas.FilterRequest),
+        (3, schemas.CalibrationRequest),
+        (4, schemas.FilterRequest),
+        (5, schemas.SelectRequest),
+    ],
 )
 def test_requests_are_as_the_schema_says(index: int, schema: type[schemas.Request]) -> None:
     read_document(JSON[index], schema, Limits())
 
 
-@pytest.mark.parametrize(("index", "schema"), [(1, schemas.Calibration), (4, schemas.SelectReply)])
+@pytest.mark.parametrize(("index", "schema"), [(1, schemas.Calibration), (6, schemas.SelectReply)])
 def test_replies_have_the_fields_of_the_schema(index: int, schema: type[schemas.Problem]) -> None:
     assert JSON[index].keys() <= schema.model_fields.keys()
 
@@ -55,5 +61,14 @@ def test_the_table_of_gains_is_computed() -> None:
 
 
 def test_the_selection_is_certified_as_shown() -> None:
-    asked, replied = JSON[3], JSON[4]
-    assert replied["certified_gain"] == round(certified_gain(2, asked["correlation_interval"][0]), 2)
+    asked, replied = JSON[5], JSON[6]
+    low = asked["correlation_interval"][0]
+    assert replied["certified_gain"] == round(certified_gain(len(asked["images"]), low), 2)
+    assert replied["max_certified_n"] == largest_certified_n(low)
+
+
+def test_the_largest_n_is_recomputed_as_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(CERTIFICATE, {})  # noqa: S102 - it is our page's
+    shown = re.findall(r"^    (r = .*)$", text_of(PAGE), re.MULTILINE)
+    assert capsys.readouterr().out.splitlines() == shown
+    assert "5 gives 0.0165, 6 gives -0.0768" in shown[1]

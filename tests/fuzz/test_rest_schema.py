@@ -104,7 +104,7 @@ def _make_sound(document: Any, image: str) -> None:
             part["b64"] = image
         for name in ("scorers", "combine", "timeout_ms", "timeout"):
             part.pop(name, None)
-        if "scorer" in part:
+        if "scorer" in part or "direction" in part:  # a calibration may have had a combination in its place
             part["scorer"] = SCORERS[0]
         if "labels" in part and isinstance(part.get("scores"), list):
             part["labels"] = [index % 2 == 0 for index in range(len(part["scores"]))]

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from plumbline_client.items import Combination
 from plumbline_client.problems import ReplyModel
 
 
@@ -39,12 +40,15 @@ class Calibration(GroupThreshold):
 
     name: str
     scorer: str
+    """Or the name of a combination."""
     alpha: float
     direction: Literal["keep_good", "reject_bad"]
     confidence: float | None = None
     """None where the promise holds on average."""
     groups: Mapping[str, GroupThreshold] = Field(default_factory=dict)
     """By group."""
+    combine: Mapping[str, Combination] = Field(default_factory=dict)
+    """The combination by its name, as `filter` takes it; empty where it is of a scorer."""
     bound_to: BoundTo
     created: str = ""
     """RFC 3339, in UTC."""

@@ -13,9 +13,12 @@ from plumbline_models.decisions.best_of_n import largest_certified_n
 from plumbline_models.decisions.conformal import Direction, Threshold, calibrate, calibrate_groups
 from plumbline_models.decisions.correlation import Correlation, within_prompts
 from plumbline_models.scorers import SCORERS
+from plumbline_serve.cli.combine_argument import as_sent, read_argument
 from plumbline_serve.cli.labelled_rows import Labelled, judged
 from plumbline_serve.cli.results import literally, show_json, show_table
+from plumbline_serve.edge.parsing import calibrated_fault
 from plumbline_serve.local import Plumbline
+from plumbline_serve.messages import Combination
 from plumbline_serve.settings import load_settings
 
 Keeper: TypeAlias = Client | Plumbline
@@ -24,20 +27,53 @@ REQUEST_MS: Final = 600_000.0
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """Whose scores they are."""
+
+    name: str
+    """Of a scorer, or of the combination."""
+    combine: Mapping[str, Combination]
+    """The combination by its name; empty where it is a scorer."""
+
+    @classmethod
+    def parse(cls, scorer: str | None, combine: str | None) -> Self:
+        """What the arguments say.
+
+        Args:
+            scorer: Its name.
+            combine: REST's `combine` as JSON, or a file of it.
+
+        Raises:
+            InvalidFieldError: There is not one scorer, or one combination.
+            OSError: The file cannot be read.
+        """
+        found = read_argument(combine)
+        if (fault := calibrated_fault(scorer, found)) is not None:
+            raise InvalidFieldError(f"A calibration {fault}.")
+        return cls(scorer or next(iter(found)), found)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Of their values; of a combination always, and of a scorer that is not known here."""
+        known = {scorer.info.name: scorer.info.higher_is_better for scorer in SCORERS}
+        return bool(self.combine) or known.get(self.name, True)
+
+
+@dataclass(frozen=True, slots=True)
 class Promise:
     """What a threshold promises."""
 
-    scorer: str
+    scored: Scored
     alpha: float
     direction: Direction
     confidence: float | None = None
 
     @classmethod
-    def parse(cls, scorer: str, alpha: float, direction: str, confidence: float | None) -> Self:
+    def parse(cls, scored: Scored, alpha: float, direction: str, confidence: float | None) -> Self:
         """What the arguments say.
 
         Args:
-            scorer: Whose scores they are.
+            scored: Whose scores they are.
             alpha: Share that may be lost, or may pass.
             direction: Which of the two.
             confidence: None: on average.
@@ -48,7 +84,7 @@ class Promise:
         known: tuple[Direction, ...] = get_args(Direction)
         for each in known:
             if direction == each:
-                return cls(scorer, alpha, each, confidence)
+                return cls(scored, alpha, each, confidence)
         raise InvalidFieldError(f"A direction is {' or '.join(known)}; this is {direction}.")
 
 
@@ -63,7 +99,7 @@ def found_here(given: Labelled, promise: Promise) -> dict[str, Threshold]:
         "alpha": promise.alpha,
         "direction": promise.direction,
         "confidence": promise.confidence,
-        "higher_is_better": next((s.info.higher_is_better for s in SCORERS if s.info.name == promise.scorer), True),
+        "higher_is_better": promise.scored.higher_is_better,
     }
     found = {"": calibrate(given.scores, given.labels, **options)}
     if given.groups is not None:
@@ -101,13 +137,14 @@ def keep(given: Labelled, promise: Promise, name: str, keeper: Keeper) -> Calibr
         with keeper:
             return keeper.calibrate(
                 name,
-                promise.scorer,
+                None if promise.scored.combine else promise.scored.name,
                 given.scores,
                 given.labels,
                 alpha=promise.alpha,
                 direction=promise.direction,
                 groups=given.groups,
                 confidence=promise.confidence,
+                combine=as_sent(promise.scored.combine),
                 timeout_ms=REQUEST_MS,
             )
     except PlumblineClientError as error:

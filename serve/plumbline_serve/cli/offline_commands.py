@@ -48,11 +48,16 @@ def batch(
 
 def calibrate(
     file: Annotated[Path, typer.Argument(help="CSV or JSONL with a score and a label in each row.")],
-    scorer: Annotated[str, typer.Option(help="Whose scores they are.")],
+    scorer: Annotated[str | None, typer.Option(help="Whose scores they are.")] = None,
+    combine: Annotated[
+        str | None, typer.Option(help="Or the combination, as REST's combine: JSON, or a file of it.")
+    ] = None,
     alpha: Annotated[float, typer.Option(min=1e-6, max=1 - 1e-6, help="Share that may be lost, or may pass.")] = 0.05,
     direction: Annotated[str, typer.Option(help="keep_good, or reject_bad.")] = "keep_good",
     confidence: Annotated[float | None, typer.Option(help="Of the promise; default: on average.")] = None,
-    score_column: Annotated[str | None, typer.Option(help="Default: the scorer's name, or score.")] = None,
+    score_column: Annotated[
+        str | None, typer.Option(help="Default: the scorer's or combination's name, or score.")
+    ] = None,
     label_column: Annotated[str, typer.Option(help="Column of labels: true where good.")] = "label",
     group_column: Annotated[str | None, typer.Option(help="Column of groups; each has its threshold.")] = None,
     human: Annotated[
@@ -72,13 +77,14 @@ def calibrate(
     from plumbline_serve.cli import calibrate_command as command
     from plumbline_serve.cli import labelled_rows as rows
 
-    chosen = score_column or rows.score_column(file, scorer)
+    whose = command.Scored.parse(scorer, combine)
+    chosen = score_column or rows.score_column(file, whose.name)
     if human is not None:
         raise typer.Exit(
             command.show_correlation(command.correlation(file, chosen, human, prompt_column), as_json=as_json)
         )
     given = rows.labelled(file, rows.Columns(chosen, label_column, group_column))
-    promise = command.Promise.parse(scorer, alpha, direction, confidence)
+    promise = command.Promise.parse(whose, alpha, direction, confidence)
     if name is None:
         raise typer.Exit(command.show_thresholds(command.found_here(given, promise), given, as_json=as_json))
     keeper = command.keeper(config, server, api_key, ca)

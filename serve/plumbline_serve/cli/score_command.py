@@ -16,11 +16,11 @@ from plumbline_models.core.errors import InvalidFieldError, MalformedRequestErro
 from plumbline_models.core.questions import Question
 from plumbline_models.text.question_files import read_question_file
 from plumbline_serve.assembly import Assembly, assembled, make_scorers
+from plumbline_serve.cli.combine_argument import read_argument
 from plumbline_serve.cli.results import literally, show_json, show_table
 from plumbline_serve.cli.score_files import Cutter
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.edge.rest.replies import score_document
-from plumbline_serve.edge.rest.requests import read_combine
 from plumbline_serve.messages import Combination, EncodedImage, Item, Pool, ScoreRequest, Timing
 from plumbline_serve.offline.image_files import File, read
 from plumbline_serve.offline.rows import MAX_FRAMES, pool_of
@@ -132,10 +132,7 @@ class FilesToScore:
             MalformedRequestError: It is not JSON.
             InvalidFieldError: It is no `combine`.
         """
-        if combine is None:
-            return self
-        is_json = combine.lstrip().startswith("{")
-        return replace(self, combine=read_combine(combine.encode() if is_json else Path(combine).read_bytes()))
+        return replace(self, combine=read_argument(combine))
 
 
 def in_process(inputs: FilesToScore, settings: Settings) -> Document:

@@ -7,16 +7,15 @@ from pathlib import Path
 
 from plumbline_client import (
     Client,
-    Combination,
     Image,
     Item,
     PlumblineClientError,
     ProblemError,
     Question,
-    Term,
     Tls,
 )
 from plumbline_models.core.errors import PlumblineError
+from plumbline_serve.cli.combine_argument import as_sent
 from plumbline_serve.cli.score_command import (
     CHUNK,
     MAX_FILE_BYTES,
@@ -58,10 +57,7 @@ def through_server(inputs: FilesToScore, server: Server) -> Document:
     request_id = uuid.uuid4().hex
     cutter = Cutter(CHUNK, max(1, CHUNK_BYTES - inputs.compared.num_bytes), MAX_FILE_BYTES)
     asked = [Question(each.text, each.expect, each.tag, each.depends_on) for each in inputs.questions]
-    combine = {
-        name: Combination(each.method, [Term(term.scorer, term.weight, term.min, term.max) for term in each.terms])
-        for name, each in inputs.combine.items()
-    }
+    combine = as_sent(inputs.combine)
     compared = inputs.compared.image
     reference_image = None if compared is None else Image.data(compared)  # one object, which is sent once
     try:

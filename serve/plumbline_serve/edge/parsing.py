@@ -288,6 +288,18 @@ def reference_fault(values: object, *, from_live: bool) -> str | None:
     return "must have either values or from_live" if (values is None) != from_live else None
 
 
+def calibrated_fault(scorer: object, combine: Collection[str]) -> str | None:
+    """What is wrong with what is calibrated.
+
+    Args:
+        scorer: None: it is not given.
+        combine: Names of combinations.
+    """
+    if (scorer is None) != bool(combine):
+        return "must have either scorer or combine"
+    return "must have one combination in combine" if len(combine) > 1 else None
+
+
 def classes_fault(classes: Collection[str], prompts: Collection[str]) -> str | None:
     """What is wrong with the names of a classifier's classes.
 

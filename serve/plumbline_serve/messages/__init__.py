@@ -3,6 +3,7 @@
 Protobuf and client are held against them by a test.
 """
 
+from plumbline_serve.combination import Combination, Term
 from plumbline_serve.messages.entries import (
     EncoderEntry,
     ScorerEntry,
@@ -35,7 +36,6 @@ from plumbline_serve.messages.replies import (
 )
 from plumbline_serve.messages.requests import (
     ClassifierRequest,
-    Combination,
     EmbedRequest,
     FilterRequest,
     GuardOptions,
@@ -46,7 +46,6 @@ from plumbline_serve.messages.requests import (
     Request,
     ScoreRequest,
     SelectRequest,
-    Term,
     Threshold,
 )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from plumbline_models.core.questions import Question
+from plumbline_serve.combination import Combination
 from plumbline_serve.decision_messages import CalibrationRequest
 from plumbline_serve.drift_messages import ReferenceRequest
 from plumbline_serve.messages.images import ImageSource
@@ -40,27 +41,6 @@ class Item:
     """How the values of frames become one."""
     group: str | None = None
     """The class that calibrations with groups have a threshold for; None: the threshold of all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One score of a combination."""
-
-    scorer: str
-    weight: float = 1.0
-    min: float | None = None
-    """The value that counts as 0, as do those below; given with `max`. Without them the value counts as it is."""
-    max: float | None = None
-    """The value that counts as 1, as do those above. Where lower is better the two change places."""
-
-
-@dataclass(frozen=True, slots=True)
-class Combination:
-    """Several scores as one, higher is better; an error where one of them is."""
-
-    method: Literal["sum", "harmonic"]
-    """`sum` of weight times value, or weighted `harmonic` mean, which one low value sinks: each term needs bounds."""
-    terms: Sequence[Term]
 
 
 @dataclass(frozen=True, slots=True)

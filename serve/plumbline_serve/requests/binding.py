@@ -2,12 +2,16 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+
+import orjson
 
 from plumbline_models.core.protocols import Encoder, EncoderInfo, Scorer
+from plumbline_serve.combination import Combination
+from plumbline_serve.requests.combining import Judge
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.settings import ImageSettings
-from plumbline_serve.store import Binding
+from plumbline_serve.store import COMBINATION, WEIGHTS, Binding
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,27 @@ class Bindings:
         digests = weights_of(infos, (scorer.image, scorer.text, scorer.pair))
         return Binding(scorer.info.name, digests, {**own, **scorer.conventions})
 
+    async def of_judge(self, pipeline: Pipeline, judge: Judge) -> Binding:
+        """What the values of a scorer or a combination come from.
+
+        Args:
+            pipeline: That its scorers are loaded in.
+            judge: One or the other.
+
+        Returns:
+            Of a combination, in whichever order its terms stand: its name, a digest of all their weights, and as
+            conventions what it is made of and, behind each term's name, the term's own.
+        """
+        if judge.combination is None:
+            return await self.of_scorer(pipeline, judge.scorers[0])
+        conventions, digests = {COMBINATION: _definition(judge.combination)}, []
+        for scorer in sorted(judge.scorers, key=lambda each: each.info.name):
+            own = await self.of_scorer(pipeline, scorer)
+            digests.append(own.weights)
+            conventions |= {f"{own.scorer}.{name}": value for name, value in own.conventions.items()}
+            conventions[f"{own.scorer}.{WEIGHTS}"] = own.weights
+        return Binding(judge.name, _digest(digests), conventions)
+
     async def of_encoder(self, pipeline: Pipeline, encoder: Encoder) -> Binding:
         """What an encoder's encodings come from, under the encoder's key.
 
@@ -58,4 +83,15 @@ def weights_of(infos: Mapping[str, EncoderInfo], encoders: Iterable[Encoder | No
     """
     found = [infos[each.key].sha256 for each in encoders if each is not None and each.key in infos]
     digests = list(dict.fromkeys(found))
-    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    return digests[0] if len(digests) == 1 else _digest(digests)
+
+
+def _digest(digests: Iterable[str]) -> str:
+    """SHA-256 of several, in hexadecimal."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _definition(combination: Combination) -> str:
+    """JSON of what a combination is made of, the same in whichever order its terms stand: sums are exact."""
+    terms = sorted(map(asdict, combination.terms), key=lambda term: str(term["scorer"]))
+    return orjson.dumps({"method": combination.method, "terms": terms}).decode()

@@ -1,7 +1,7 @@
 """Thresholds that are found from labelled scores, kept by name, and used in a filter's conditions."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -9,11 +9,12 @@ from plumbline_models.core.errors import InvalidFieldError, NoThresholdError, Pl
 from plumbline_models.decisions.conformal import Direction, calibrate, calibrate_groups
 from plumbline_models.decisions.conformal import Threshold as Found
 from plumbline_serve.decision_messages import BoundTo, Calibration, CalibrationRequest, GroupThreshold
-from plumbline_serve.messages import Threshold
+from plumbline_serve.messages import Combination, Term, Threshold
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.binding import Bindings
+from plumbline_serve.requests.combining import Judge, combinations
 from plumbline_serve.requests.pipeline import Pipeline
-from plumbline_serve.store import Artefact, Binding, Store
+from plumbline_serve.store import Artefact, Store
 
 MAX_GROUPS: Final = 1000
 
@@ -73,19 +74,20 @@ class Calibrations:
             request: As the caller sent it.
             caller: Who calls.
         """
-        scorer = pipeline.checks.scorer(request.scorer, "/scorer")
+        judge = _judge(pipeline, request)
         if len(set(request.groups or ())) > MAX_GROUPS:
             fault = {"pointer": "/groups", "detail": f"must name at most {MAX_GROUPS} groups"}
             raise InvalidFieldError(f"The request names more than {MAX_GROUPS} groups.", errors=[fault])
         async with pipeline.session(request, caller):
-            all_of_them, groups = await asyncio.to_thread(_find, request, is_up=scorer.info.higher_is_better)
-            bound_to = await self._bindings.of_scorer(pipeline, scorer)
+            all_of_them, groups = await asyncio.to_thread(_find, request, is_up=judge.higher_is_better)
+            bound_to = await self._bindings.of_judge(pipeline, judge)
             document = {
                 "alpha": request.alpha,
                 "direction": request.direction,
                 "confidence": request.confidence,
                 **asdict(_threshold(all_of_them, request.direction)),
                 "groups": {name: asdict(_threshold(found, request.direction)) for name, found in groups.items()},
+                "combine": {name: asdict(combination) for name, combination in request.combine.items()},
             }
             artefact = Artefact("calibration", request.name, bound_to, document)
             await self._store.put(artefact)
@@ -103,29 +105,28 @@ class Calibrations:
         """Forget the one of a name; raises as `Store.delete` does."""
         await self._store.delete("calibration", name)
 
-    async def cuts(self, pipeline: Pipeline, policy: Sequence[Threshold]) -> Mapping[str, Cut]:
+    async def cuts(self, pipeline: Pipeline, policy: Sequence[Threshold], judges: Iterable[Judge]) -> Mapping[str, Cut]:
         """What the conditions of a policy hold values against, by the calibration's name.
 
         Args:
             pipeline: Of the process.
             policy: The conditions.
+            judges: The scorers and combinations that they are on.
 
         Raises:
             UnknownArtefactError: There is no such calibration.
-            BoundToOtherError: It was made with another scorer, other weights or conventions.
+            BoundToOtherError: It was made with another scorer or combination, other weights or conventions.
             NoThresholdError: It has no threshold, and no groups that might have one.
         """
         found: dict[str, Cut] = {}
+        known = {judge.name: judge for judge in judges}
         for index, condition in enumerate(policy):
             if (name := condition.calibration) is None:
                 continue
             artefact = await self._artefact(name, f"/policy/all/{index}/calibration")
-            scorer = pipeline.scorers.get(condition.scorer)
-            if scorer is None:  # a combination, which none is made for
-                artefact.check_bound_to(Binding(condition.scorer, "", {}))
-                continue
-            artefact.check_bound_to(await self._bindings.of_scorer(pipeline, scorer))
-            cut = Cut(_calibration(artefact), scorer.info.higher_is_better)
+            judge = known[condition.scorer]
+            artefact.check_bound_to(await self._bindings.of_judge(pipeline, judge))
+            cut = Cut(_calibration(artefact), judge.higher_is_better)
             if not cut.calibration.groups and (fault := cut.fault(None)) is not None:
                 raise fault
             found[name] = cut
@@ -136,6 +137,13 @@ class Calibrations:
             return await self._store.get("calibration", name)
         except UnknownArtefactError as error:
             raise UnknownArtefactError(error.detail, errors=[{"pointer": pointer, "detail": "is not kept"}]) from error
+
+
+def _judge(pipeline: Pipeline, request: CalibrationRequest) -> Judge:
+    """Whose scores they are: a scorer's, or those of the request's combination."""
+    for judge in combinations(pipeline.checks, request.combine).values():
+        return judge
+    return Judge.of(pipeline.checks.scorer(request.scorer or "", "/scorer"))
 
 
 def _find(request: CalibrationRequest, *, is_up: bool) -> tuple[Found, dict[str, Found]]:
@@ -166,6 +174,7 @@ def _no_threshold(name: str, detail: str) -> NoThresholdError:
 def _calibration(artefact: Artefact) -> Calibration:
     document = dict(artefact.document)
     groups = {name: GroupThreshold(**found) for name, found in document.pop("groups").items()}
+    combine = {name: _combination(found) for name, found in document.pop("combine", {}).items()}
     bound_to = artefact.bound_to
     return Calibration(
         name=artefact.name,
@@ -173,5 +182,10 @@ def _calibration(artefact: Artefact) -> Calibration:
         bound_to=BoundTo(bound_to.weights, bound_to.conventions),
         created=artefact.created_text,
         groups=groups,
+        combine=combine,
         **document,
     )
+
+
+def _combination(document: Mapping[str, Any]) -> Combination:
+    return Combination(document["method"], [Term(**term) for term in document["terms"]])

@@ -94,6 +94,17 @@ def scorers_of(judges: Iterable[Judge]) -> list[Scorer]:
     return list({scorer.info.name: scorer for judge in judges for scorer in judge.scorers}.values())
 
 
+def scorers_behind(names: Iterable[str], combine: Mapping[str, Combination]) -> set[str]:
+    """The names of the scorers that values come from.
+
+    Args:
+        names: Of scorers and of combinations.
+        combine: The combinations, by name.
+    """
+    terms = {name: [term.scorer for term in combination.terms] for name, combination in combine.items()}
+    return {scorer for name in names for scorer in terms.get(name, [name])}
+
+
 def place(value: float, term: Term, *, is_up: bool) -> float:
     """What a value counts as: its place between the term's bounds, in [0, 1]; itself where there are none.
 

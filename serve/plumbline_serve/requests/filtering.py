@@ -46,7 +46,7 @@ async def filter_items(
         _count_words(each, order, request.policy)
     ran: set[str] = set()
     async with pipeline.session(request, caller) as session:
-        cuts = {} if calibrations is None else await calibrations.cuts(pipeline, request.policy)
+        cuts = {} if calibrations is None else await calibrations.cuts(pipeline, request.policy, order)
         for each in judged:
             each.error = _group_fault(pipeline, each.case, cuts)
         waiting = [each.case for each in judged if each.error is None and (request.explain or not each.failed)]

@@ -27,6 +27,7 @@ from plumbline_serve.messages import (
 from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.calibrating import Calibrations
 from plumbline_serve.requests.classifying import Classifiers, scorers_named
+from plumbline_serve.requests.combining import scorers_behind
 from plumbline_serve.requests.core import Core, ReplyT, RequestT
 from plumbline_serve.requests.decision_service import DecisionService
 from plumbline_serve.requests.disclosure import Disclosure
@@ -138,7 +139,7 @@ class CoreService(DecisionService, SetService):
         reply = await self._answered(
             request, lambda pipeline, request: filter_items(pipeline, request, caller, calibrations=kept)
         )
-        calibrated = [each.scorer for each in request.policy if each.calibration is not None]
+        calibrated = scorers_behind((each.scorer for each in request.policy if each.calibration), request.combine)
         reply = self._disclosure.of_scores(reply)
         return replace(reply, calibration_stale=any(map(self._monitor.has_drifted, calibrated)))
 

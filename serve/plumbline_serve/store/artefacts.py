@@ -4,11 +4,16 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import orjson
 
 from plumbline_models.core.errors import BoundToOtherError
+
+COMBINATION: Final = "combination"
+"""The convention of a combination that says what it is made of."""
+WEIGHTS: Final = "weights"
+"""What follows the name of a combination's term, for the convention that has the term's weights."""
 
 Kind: TypeAlias = Literal["calibration", "reference", "classifier", "guard", "reference set", "set summary"]
 """A reference set is large, so that a summary of it is kept beside it under the same name, for lists."""
@@ -24,9 +29,9 @@ class Binding:
     """What values come from: two of them may be compared where all of it is the same."""
 
     scorer: str
-    """Its name; the key of an encoder, for what is made of encodings."""
+    """Its name; that of a combination; the key of an encoder, for what is made of encodings."""
     weights: str
-    """SHA-256 of the weights behind it, in hexadecimal."""
+    """SHA-256 of the weights behind it, in hexadecimal; of a combination that of all its terms."""
     conventions: Mapping[str, str]
     """How the value is made, by setting."""
 
@@ -75,11 +80,14 @@ class Artefact:
 def _difference(then: Binding, now: Binding) -> str | None:
     if then.scorer != now.scorer:
         return f"was made with {then.scorer} and not with {now.scorer}"
-    if then.weights != now.weights:
-        return f"was made with other weights of {now.scorer} than those that are loaded"
     names = [
         name
         for name in sorted({*then.conventions, *now.conventions})
         if then.conventions.get(name) != now.conventions.get(name)
     ]
+    if COMBINATION in names:
+        return f"was made with another combination by the name of {now.scorer}"
+    if then.weights != now.weights:
+        terms = [name.removesuffix(f".{WEIGHTS}") for name in names if name.endswith(f".{WEIGHTS}")]
+        return f"was made with other weights of {', '.join(terms) or now.scorer} than those that are loaded"
     return f"was made with another setting of {', '.join(names)} of {now.scorer}" if names else None

@@ -100,6 +100,36 @@ def test_a_name_keeps_it_in_the_store_of_the_configuration(table: Path, tmp_path
     assert unknown.exit_code != 0
 
 
+REWARD = {"reward": {"method": "sum", "terms": [{"scorer": "clipscore", "weight": 2.0}, {"scorer": "qualiclip"}]}}
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_combination_is_calibrated_by_what_it_is_made_of(table: Path, tmp_path: Path, as_file: bool) -> None:
+    store, spec = f"sqlite:///{tmp_path}/store.db", json.dumps(REWARD)
+    if as_file:
+        (tmp_path / "reward.json").write_text(spec, encoding="utf-8")
+        spec = str(tmp_path / "reward.json")
+    arguments = ("--combine", spec, "--score-column", "clipscore", "--json")
+    environment = {"PLUMBLINE_STORE": store, "PLUMBLINE_BACKEND": "fake", "PLUMBLINE_PRECISION": "fp32"}
+    shown = run(table, *arguments)
+    assert shown.exit_code == 0, shown.stderr
+    ran = run(table, *arguments, "--name", "launch", **environment)
+    assert ran.exit_code == 0, ran.stderr
+    [kept] = asyncio.run(Store(SecretStr(store)).all_of("calibration"))
+    expected = calibrate(SCORES, LABELS, alpha=0.05, direction="keep_good").value
+    found = json.loads(ran.stdout)
+    assert kept.bound_to.scorer == found["scorer"] == "reward"
+    assert kept.document["threshold"] == found["threshold"] == json.loads(shown.stdout)["threshold"] == expected
+    assert [term["weight"] for term in found["combine"]["reward"]["terms"]] == [2.0, 1.0]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--scorer", "clipscore", "--combine", json.dumps(REWARD)]])
+def test_it_is_one_scorer_or_one_combination(table: Path, arguments: list[str]) -> None:
+    ran = run(table, *arguments)
+    assert ran.exit_code != 0
+    assert "A calibration must have either scorer or combine." in str(ran.exception)
+
+
 WRONG = [
     ("a.csv", "clipscore,label\nhigh,true\n", [], "Row 1 of {file} has no number in the column clipscore."),
     ("a.csv", "clipscore,label\n0.5,perhaps\n", [], "Row 1 of {file} has no label in the column label"),

@@ -64,6 +64,30 @@ async def test_drift_of_scores_makes_a_calibrated_filter_stale(http):
     assert "calibration_stale" not in await posted(http, "/v1/filter", **request)
 
 
+async def test_drift_of_a_term_makes_a_filter_by_a_calibrated_combination_stale(http):
+    combine = {"reward": {"method": "sum", "terms": [{"scorer": "clipscore"}, {"scorer": "qualiclip", "weight": 0.1}]}}
+    labelled = {"scores": [0.1 * i for i in range(20)], "labels": [True] * 20, "direction": "keep_good", "alpha": 0.1}
+    made = await posted(http, "/v1/calibrations", name="launch", combine=combine, **labelled)
+    assert (made["scorer"], made["threshold"]) == ("reward", 0.1)
+    request = {
+        "policy": {"all": [{"scorer": "reward", "calibration": "launch"}]},
+        "items": [{"image": image(9), "text": "a red circle"}],
+    }
+    asked = request | {"combine": made["combine"]}  # a reply's combination is one that requests take
+    assert "calibration_stale" not in await posted(http, "/v1/filter", **asked)
+    listed = (await http.get("/v1/calibrations")).json()["calibrations"]
+    assert [each["combine"] for each in listed] == [made["combine"]]
+    other = {"reward": combine["reward"] | {"terms": combine["reward"]["terms"][:1]}}
+    refused = await http.post("/v1/filter", json=request | {"combine": other})
+    assert (refused.status_code, refused.json()["code"]) == (422, "bound_to_other")
+    assert "another combination by the name of reward" in refused.json()["detail"]
+    await posted(http, "/v1/references", scorer="clipscore", values=[5 + i / 100 for i in range(200)])
+    items = [{"image": image(level), "text": f"{level}"} for level in range(1, 126)]
+    await posted(http, "/v1/score", items=items, scorers=["clipscore"])
+    assert (await http.get("/v1/drift")).json()["scorers"]["clipscore"]["severity"] == "high"
+    assert (await posted(http, "/v1/filter", **asked))["calibration_stale"] is True
+
+
 async def test_a_classifier_scores_and_is_forgotten(http):
     classes = {"yes": [image(200), image(210)], "no": [image(20), image(30)]}
     prompts = {"yes": "noise", "no": "dark"}

@@ -62,7 +62,11 @@ SELECT = client_requests.SelectRequest(
 CLASSIFY = client_decisions.ClassifyRequest("a", {"a": [IMAGE], "b": [IMAGE]}, {"a": "a", "b": "b"}, "a").document()
 REFER = client_decisions.ReferRequest("a", [0.1]).document() | client_decisions.ReferRequest("a", None).document()
 CALIBRATE = client_requests.CalibrateRequest(
-    "a", "a", [0.1], [True], {"alpha": 0.1, "direction": "keep_good", "groups": ["a"], "confidence": 0.9}
+    "a",
+    "a",
+    [0.1],
+    [True],
+    {"alpha": 0.1, "direction": "keep_good", "groups": ["a"], "confidence": 0.9, "combine": COMBINE},
 ).document()
 EMBED = client_requests.EmbedRequest(["a"], scorer="a").document() | client_requests.EmbedRequest([IMAGE]).document()
 SET = client_set_requests.EncodingSet.images([IMAGE])

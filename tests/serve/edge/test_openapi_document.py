@@ -40,6 +40,7 @@ CLASSIFIER = {
     "classes": {"yes": [B64, B64], "no": [B64, B64]},
     "prompts": {"yes": "a logo", "no": "none"},
 }
+ONE, TWO = ({name: {"method": "sum", "terms": [{"scorer": "sum"}]}} for name in ("one", "two"))
 REQUESTS = [
     pytest.param(
         "/v1/score", {"items": [{"image": B64, "text": "a"}, {"image": "k"}, {}], "images": {"k": B64}}, id="score"
@@ -74,6 +75,10 @@ REQUESTS = [
     pytest.param("/v1/calibrations", CALIBRATION | {"alpha": 0}, id="nothing may be lost"),
     pytest.param("/v1/calibrations", CALIBRATION | {"labels": [1, 0]}, id="labels as numbers"),
     pytest.param("/v1/calibrations", CALIBRATION | {"scores": []}, id="no scores"),
+    pytest.param("/v1/calibrations", CALIBRATION | {"scorer": None, "combine": ONE}, id="calibrate a combination"),
+    pytest.param("/v1/calibrations", CALIBRATION | {"combine": ONE}, id="calibrate both"),
+    pytest.param("/v1/calibrations", CALIBRATION | {"scorer": None}, id="calibrate nothing"),
+    pytest.param("/v1/calibrations", CALIBRATION | {"scorer": None, "combine": ONE | TWO}, id="calibrate two"),
     pytest.param("/v1/classifiers", CLASSIFIER, id="classify"),
     pytest.param("/v1/classifiers", CLASSIFIER | {"name": "A"}, id="no name of a classifier"),
     pytest.param("/v1/classifiers", CLASSIFIER | {"classes": {"yes": [B64, B64]}}, id="one class"),

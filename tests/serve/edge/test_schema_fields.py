@@ -148,6 +148,8 @@ def test_a_faulty_score_request_is_refused_with_pointers(document: Any, expected
 
 
 SIDES = "must have either text and images, or image and texts"
+LABELLED = {"name": "a", "scorer": "a", "alpha": 0.5, "direction": "keep_good", "scores": [0.5], "labels": [True]}
+COMBINE = {"reward": {"method": "sum", "terms": [{"scorer": "a"}]}}
 OTHER_CASES = [
     pytest.param(schemas.RankRequest, {}, {"": SIDES}, id="rank nothing"),
     pytest.param(schemas.RankRequest, {"text": "a"}, {"": SIDES}, id="rank nothing for a text"),
@@ -239,6 +241,24 @@ OTHER_CASES = [
             "/groups/0": "must have at most 128 characters",
         },
         id="calibration of wrong values",
+    ),
+    pytest.param(
+        schemas.CalibrationRequest,
+        LABELLED | {"combine": COMBINE},
+        {"": "must have either scorer or combine"},
+        id="calibration of a scorer and of a combination",
+    ),
+    pytest.param(
+        schemas.CalibrationRequest,
+        LABELLED | {"scorer": None, "combine": COMBINE | {"other": COMBINE["reward"]}},
+        {"": "must have one combination in combine"},
+        id="calibration of two combinations",
+    ),
+    pytest.param(
+        schemas.CalibrationRequest,
+        LABELLED | {"scorer": None},
+        {"": "must have either scorer or combine"},
+        id="calibration of nothing",
     ),
     pytest.param(
         schemas.FilterRequest,

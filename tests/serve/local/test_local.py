@@ -211,6 +211,18 @@ def test_sets_are_kept_as_the_service_keeps_them(plumbline, over_rest) -> None:
         asyncio.run(plumbline.aio.delete_reference_set("launch"))
 
 
+def test_a_combination_is_calibrated_as_the_service_does(plumbline, over_rest) -> None:
+    combine = {"reward": Combination("sum", [Term("clipscore", 2.0)])}
+    labelled, promise = ("reward", None, [0.0] * 19, [True] * 19), {"alpha": 0.05, "direction": "keep_good"}
+    made = plumbline.calibrate(*labelled, combine=combine, **promise)
+    there = over_rest("calibrate", *labelled, combine=combine, **promise)
+    assert made.model_dump(exclude={"created", "request_id"}) == there.model_dump(exclude={"created", "request_id"})
+    policy = [Threshold("reward", calibration="reward")]
+    (verdict,) = over_rest("filter", [Item(CIRCLE, "a red circle")], policy, combine=made.combine).results
+    assert verdict.is_accepted
+    plumbline.delete_calibration("reward")
+
+
 def test_every_request_of_the_client_is_answered() -> None:
     found: list[Any] = [Request]
     for kind in found:

@@ -18,6 +18,7 @@ from plumbline_serve.decision_messages import Calibration, ClassifierEntry
 from plumbline_serve.drift_messages import DriftReply, ReferenceEntry
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.messages import (
+    Combination,
     EmbedReply,
     EncoderEntry,
     FilterReply,
@@ -74,10 +75,13 @@ def select_document(reply: SelectReply) -> Document:
 def calibration_document(reply: Calibration) -> Document:
     """One calibration, as a reply or among others."""
     groups = {name: _members(group) for name, group in reply.groups.items()}
-    document = _members(reply, bound_to=_members(reply.bound_to), groups=groups)
-    if not groups:
-        del document["groups"]
-    return document
+    combine = {name: _combination(each) for name, each in reply.combine.items()}
+    document = _members(reply, bound_to=_members(reply.bound_to), groups=groups, combine=combine)
+    return {name: value for name, value in document.items() if value or name not in {"groups", "combine"}}
+
+
+def _combination(combination: Combination) -> Document:
+    return _members(combination, terms=[_members(term, weight=term.weight) for term in combination.terms])
 
 
 def calibrations_document(entries: Sequence[Calibration]) -> Document:

@@ -165,7 +165,8 @@ def select_request(body: schemas.SelectRequest, parts: Parts) -> messages.Select
 def calibration_request(body: schemas.CalibrationRequest, parts: Parts) -> CalibrationRequest:
     """The message of a body of `POST /v1/calibrations`; see `score_request`."""
     del parts  # it has no images
-    return CalibrationRequest(**{name: getattr(body, name) for name in type(body).model_fields})
+    given = {name: getattr(body, name) for name in type(body).model_fields}
+    return CalibrationRequest(**given | {"combine": _combine(body.combine)})
 
 
 def classifier_request(body: schemas.ClassifierRequest, parts: Parts) -> messages.ClassifierRequest:

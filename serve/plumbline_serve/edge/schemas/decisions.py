@@ -20,6 +20,7 @@ from plumbline_serve.edge.parsing import (
     TagText,
     Temperature,
     Window,
+    calibrated_fault,
     classes_fault,
     reference_fault,
 )
@@ -30,8 +31,20 @@ from plumbline_serve.edge.schemas.requests import Combination, ImageSource
 class CalibrationRequest(Request):
     """Find a threshold from labelled scores, and keep it."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"combine": {"minProperties": 1}}, "required": ["combine"]},
+            "then": {"allOf": [given(without=("scorer",)), {"properties": {"combine": {"maxProperties": 1}}}]},
+            "else": given("scorer"),
+        }
+    )
+
     name: ArtefactName = Field(description="By which a filter's condition uses it. One of the same name is replaced.")
-    scorer: str = Field(description="Whose scores they are, as this service gives them now.")
+    scorer: str | None = Field(None, description="Whose scores they are, as this service gives them now.")
+    combine: Combinations[Combination] = Field(
+        default_factory=dict,
+        description="Or the combination whose values they are, by its name: one, in place of a scorer.",
+    )
     alpha: Share = Field(description="Share of good ones that may be lost, or of bad ones that may pass.")
     direction: Direction = Field(
         description="`keep_good`: at most alpha of the good ones are lost. `reject_bad`: at most alpha of the bad ones "
@@ -49,6 +62,11 @@ class CalibrationRequest(Request):
         description="The promise holds for such a share of calibrations, which takes more labels. By default it holds "
         "on average over calibrations.",
     )
+
+    @model_validator(mode="after")
+    def _check_choice(self) -> Self:
+        refuse(calibrated_fault(self.scorer, self.combine))
+        return self
 
 
 class SelectRequest(Request):

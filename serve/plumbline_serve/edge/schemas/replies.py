@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from plumbline_serve import decision_messages, drift_messages, messages
+from plumbline_serve.edge.schemas.requests import Combination
 
 
 class FieldFault(BaseModel):
@@ -207,7 +208,10 @@ SelectReply = schema_of(
 BoundTo = schema_of(decision_messages.BoundTo)
 GroupThreshold = schema_of(decision_messages.GroupThreshold)
 Calibration = schema_of(
-    decision_messages.Calibration, bound_to=BoundTo, groups=GenericAlias(dict, (str, GroupThreshold))
+    decision_messages.Calibration,
+    bound_to=BoundTo,
+    groups=GenericAlias(dict, (str, GroupThreshold)),
+    combine=GenericAlias(dict, (str, Combination)),
 )
 CalibrationReply = create_model(
     "CalibrationReply", __base__=Calibration, __doc__="A calibration that is kept now.", request_id=(str, ...)
