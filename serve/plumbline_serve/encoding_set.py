@@ -11,8 +11,8 @@ class EncodingSet:
     """A set in one of three forms; the others are empty."""
 
     images: Sequence[ImageSource] = ()
-    embeddings: Sequence[Sequence[float] | str] = ()
-    """Numbers, or base64 of little-endian float32, as `/v1/embed` answers; of any length."""
+    embeddings: Sequence[Sequence[float] | str | bytes] = ()
+    """Numbers, or little-endian float32 as `/v1/embed` answers, in base64, or as `Embed` does; of any length."""
     hashes: Sequence[str] = ()
     """SHA-256, in hex, of image files that this process has encoded before and still keeps."""
     encoder: str | None = None

@@ -158,6 +158,7 @@ class GrpcServer(scoring_pb2_grpc.ScoringServicer):
         return await handler(request, context)
 
     Score = Rank = Select = Filter = Embed = ListScorers = ListModels = _handle
+    Diversity = Distance = Audit = ReferSet = ListReferenceSets = DeleteReferenceSet = _handle
 
     async def ScoreStream(self, requests: Any, context: grpc.aio.ServicerContext) -> Any:  # noqa: N802 - the schema's
         self.metadata.append(dict(context.invocation_metadata()))

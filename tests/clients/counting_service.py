@@ -167,7 +167,9 @@ class Servicer(health_pb2_grpc.HealthServicer):
 
     def __init__(self, edge: GrpcEdge) -> None:
         self.Score, self.Filter, self.Rank, self.Embed = edge.score, edge.filter, edge.rank, edge.embed
-        self.Select = edge.select
+        self.Select, self.Diversity, self.Distance, self.Audit = edge.select, edge.diversity, edge.distance, edge.audit
+        self.ReferSet, self.ListReferenceSets = edge.refer_set, edge.list_reference_sets
+        self.DeleteReferenceSet = edge.delete_reference_set
         self.ListScorers, self.ListModels = edge.list_scorers, edge.list_models
         self.ScoreStream, self.Check, self.Watch = edge.score_stream, edge.check, edge.watch
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from plumbline_wire.v1 import scoring_pb2 as pb
+from tests.fuzz.set_inputs import make_set_sound
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 SCORERS = ("clipscore", "fclipscore", "vqascore", "qualiclip")
@@ -127,6 +128,8 @@ def _make_sound(request: Any) -> None:
             _make_selection_sound(request)
         case pb.EmbedRequest():
             _make_embedding_sound(request)
+        case pb.DiversityRequest() | pb.DistanceRequest() | pb.AuditRequest() | pb.ReferenceSetRequest():
+            make_set_sound(request)
         case _:
             _make_items_sound(request)
     for source in _sources_of(request):

@@ -53,7 +53,9 @@ class Servicer:
 
     def __init__(self, edge: GrpcEdge) -> None:
         self.Score, self.Filter, self.Rank, self.Embed = edge.score, edge.filter, edge.rank, edge.embed
-        self.Select = edge.select
+        self.Select, self.Diversity, self.Distance, self.Audit = edge.select, edge.diversity, edge.distance, edge.audit
+        self.ReferSet, self.ListReferenceSets = edge.refer_set, edge.list_reference_sets
+        self.DeleteReferenceSet = edge.delete_reference_set
         self.ListScorers, self.ListModels, self.ScoreStream = edge.list_scorers, edge.list_models, edge.score_stream
 
 
@@ -104,7 +106,8 @@ def opened(cache_dir: Path, **changes: Any) -> Iterator[Served]:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(WAIT_S)
 
     stack = AsyncExitStack()
-    options = {"limits": LIMITS, "caches": CACHES, "store": f"sqlite:///{cache_dir}/store.db", **changes}
+    store, audits = f"sqlite:///{cache_dir}/store.db", {"audits": True}
+    options = {"limits": LIMITS, "caches": CACHES, "store": store, "edge": audits, **changes}
     chosen = Settings(backend="fake", precision="fp32", cache_dir=cache_dir, **options)
     client, port = run(_serve(stack, chosen))
     try:

@@ -23,11 +23,15 @@ RPCS: dict[str, tuple[type[Any], type[Any]]] = {
     "Filter": (pb.FilterRequest, pb.FilterReply),
     "Select": (pb.SelectRequest, pb.SelectReply),
     "Embed": (pb.EmbedRequest, pb.EmbedReply),
+    "Diversity": (pb.DiversityRequest, pb.DiversityReply),
+    "Distance": (pb.DistanceRequest, pb.DistanceReply),
+    "Audit": (pb.AuditRequest, pb.AuditReply),
+    "ReferSet": (pb.ReferenceSetRequest, pb.ReferenceSetReply),
 }
 CODES = {kind.code: kind.status for kind in error_classes()}
 REFUSALS = {
     grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND,
 }  # fmt: skip
 
 
@@ -62,6 +66,18 @@ def check_reply(request: Any, reply: Any) -> None:
             assert len(reply.vectors) == max(len(request.images), len(request.texts))
             vectors = [vector.float32_le for vector in reply.vectors if vector.WhichOneof("result") == "float32_le"]
             assert {len(vector) for vector in vectors} <= {4 * reply.dim}
+        case pb.DiversityReply():
+            num = len(request.images) + len(request.embeddings) + len(request.hashes)
+            assert reply.n + len({each.index for each in reply.errors}) == num
+            assert all(0.999 <= value <= reply.n + 0.001 for value in reply.vendi.values())
+        case pb.DistanceReply():
+            assert reply.frechet >= 0
+            assert reply.n_a >= 2
+        case pb.AuditReply():
+            assert reply.n + reply.num_unknown == len(request.labels or request.images or request.embeddings)
+            assert reply.caution
+        case pb.ReferenceSetReply():
+            assert (reply.name, reply.n) == (request.name, len(request.embeddings or request.images))
 
 
 @pytest.mark.parametrize("name", RPCS)

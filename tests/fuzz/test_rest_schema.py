@@ -60,7 +60,7 @@ BEYOND_SCHEMAS = (
     "must not be zero",
     "must have finite numbers",
     "must be numbers, or base64",
-    "must be base64 of whole float32 numbers",
+    "must be whole float32 numbers",
     "must have 1 to 1536 numbers",
     "the same names in classes and prompts",
     "hold the same image again and again",

@@ -153,6 +153,26 @@ VERDICT_ACCEPT: Verdict.ValueType  # 1
 VERDICT_REJECT: Verdict.ValueType  # 2
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
+class _AuditCompat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AuditCompatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditCompat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMPAT_UNSPECIFIED: _AuditCompat.ValueType  # 0
+    """Groups are those that are declared."""
+    COMPAT_OFFICIAL: _AuditCompat.ValueType  # 1
+    """Groups are those that were seen, as T2I-BiasBench's program has it."""
+
+class AuditCompat(_AuditCompat, metaclass=_AuditCompatEnumTypeWrapper):
+    """Whose way of counting is kept."""
+
+COMPAT_UNSPECIFIED: AuditCompat.ValueType  # 0
+"""Groups are those that are declared."""
+COMPAT_OFFICIAL: AuditCompat.ValueType  # 1
+"""Groups are those that were seen, as T2I-BiasBench's program has it."""
+Global___AuditCompat: _TypeAlias = AuditCompat  # noqa: Y015
+
 @_typing.final
 class ImageSource(_message.Message):
     """------------------------------------------------------------------------------------------------------- images
@@ -1817,6 +1837,1184 @@ class Embedding(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
 Global___Embedding: _TypeAlias = Embedding  # noqa: Y015
+
+@_typing.final
+class EncodingSet(_message.Message):
+    """--------------------------------------------------------------------------------------------------------- sets
+
+    A set of images: exactly one of `images`, `embeddings` and `hashes` has entries, 4096 at most. Requests about one
+    set have the same fields themselves.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: _builtins.int
+    EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    HASHES_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    encoder: _builtins.str
+    """Beside `embeddings`: what made them. Sets of encoders with two names are not compared."""
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSource]:
+        """Encoded by the service; as many as a request may have items."""
+
+    @_builtins.property
+    def embeddings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Encodings of one length, 1 to 1536 numbers each: little-endian float32, as Embedding has them."""
+
+    @_builtins.property
+    def hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """SHA-256, in hexadecimal, of image files sent before. Of one that the service does not keep any more it says so."""
+
+    def __init__(
+        self,
+        *,
+        images: _abc.Iterable[Global___ImageSource] | None = ...,
+        embeddings: _abc.Iterable[_builtins.bytes] | None = ...,
+        hashes: _abc.Iterable[_builtins.str] | None = ...,
+        encoder: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "encoder", b"encoder"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "embeddings", b"embeddings", "encoder", b"encoder", "hashes", b"hashes", "images", b"images"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__encoder: _TypeAlias = _typing.Literal["encoder"]  # noqa: Y015
+    _WhichOneofArgType__encoder: _TypeAlias = _typing.Literal["_encoder", b"_encoder"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__encoder) -> _WhichOneofReturnType__encoder | None: ...
+
+Global___EncodingSet: _TypeAlias = EncodingSet  # noqa: Y015
+
+@_typing.final
+class DiversityRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: _builtins.int
+    EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    HASHES_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    ORDERS_FIELD_NUMBER: _builtins.int
+    NEAR_DUPLICATE_FIELD_NUMBER: _builtins.int
+    EQUAL_ONLY_FIELD_NUMBER: _builtins.int
+    SCORER_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    encoder: _builtins.str
+    near_duplicate: _builtins.float
+    """Least cosine of near-duplicates, 0 to 1."""
+    equal_only: _builtins.bool
+    """Equal members alone: REST's "near_duplicate": null."""
+    scorer: _builtins.str
+    """Whose encoders; unset: the first loaded scorer's that has both."""
+    timeout_ms: _builtins.float
+    """As in ScoreRequest."""
+    priority: Global___Priority.ValueType
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSource]:
+        """As in EncodingSet."""
+
+    @_builtins.property
+    def embeddings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The prompt of each member, for `sce`; none: it is left out."""
+
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """How much each member counts in the Vendi score, above 0; none: all alike."""
+
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Of the Vendi score, 0.5 to 1000, or infinity; at most 16. None: 1, 2 and infinity."""
+
+    def __init__(
+        self,
+        *,
+        images: _abc.Iterable[Global___ImageSource] | None = ...,
+        embeddings: _abc.Iterable[_builtins.bytes] | None = ...,
+        hashes: _abc.Iterable[_builtins.str] | None = ...,
+        encoder: _builtins.str | None = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        weights: _abc.Iterable[_builtins.float] | None = ...,
+        orders: _abc.Iterable[_builtins.float] | None = ...,
+        near_duplicate: _builtins.float = ...,
+        equal_only: _builtins.bool = ...,
+        scorer: _builtins.str | None = ...,
+        timeout_ms: _builtins.float | None = ...,
+        priority: Global___Priority.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "encoder", b"encoder", "equal_only", b"equal_only", "near_duplicate", b"near_duplicate", "nearness", b"nearness", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "embeddings", b"embeddings", "encoder", b"encoder", "equal_only", b"equal_only", "hashes", b"hashes", "images", b"images", "near_duplicate", b"near_duplicate", "nearness", b"nearness", "orders", b"orders", "priority", b"priority", "scorer", b"scorer", "texts", b"texts", "timeout_ms", b"timeout_ms", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__encoder: _TypeAlias = _typing.Literal["encoder"]  # noqa: Y015
+    _WhichOneofArgType__encoder: _TypeAlias = _typing.Literal["_encoder", b"_encoder"]  # noqa: Y015
+    _WhichOneofReturnType__scorer: _TypeAlias = _typing.Literal["scorer"]  # noqa: Y015
+    _WhichOneofArgType__scorer: _TypeAlias = _typing.Literal["_scorer", b"_scorer"]  # noqa: Y015
+    _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
+    _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
+    _WhichOneofReturnType_nearness: _TypeAlias = _typing.Literal["near_duplicate", "equal_only"]  # noqa: Y015
+    _WhichOneofArgType_nearness: _TypeAlias = _typing.Literal["nearness", b"nearness"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__encoder) -> _WhichOneofReturnType__encoder | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scorer) -> _WhichOneofReturnType__scorer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_ms) -> _WhichOneofReturnType__timeout_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_nearness) -> _WhichOneofReturnType_nearness | None: ...
+
+Global___DiversityRequest: _TypeAlias = DiversityRequest  # noqa: Y015
+
+@_typing.final
+class DiversityReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class VendiEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class VendiCentredEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    N_FIELD_NUMBER: _builtins.int
+    VENDI_FIELD_NUMBER: _builtins.int
+    VENDI_CENTRED_FIELD_NUMBER: _builtins.int
+    MEAN_PAIRWISE_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
+    IDENTICAL_FIELD_NUMBER: _builtins.int
+    SCE_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    TIMING_MS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    encoder: _builtins.str
+    """What embedded, by the key that ListModels shows; for embeddings what the caller calls it, unset where it does not."""
+    n: _builtins.int
+    """Members that the values are of."""
+    mean_pairwise: _builtins.float
+    """Mean cosine of all pairs, -1 to 1; unset for a single member."""
+    @_builtins.property
+    def vendi(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Effective number of different members, 1 to `n`, by order: "1", "2", "inf". Not to be compared across encoders."""
+
+    @_builtins.property
+    def vendi_centred(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """The same of the spread about the mean."""
+
+    @_builtins.property
+    def duplicates(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemberGroup]:
+        """Groups of equal and near-duplicate members; groups that share a member are one."""
+
+    @_builtins.property
+    def identical(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemberGroup]:
+        """Groups of members of equal content alone: the same file, or the same embedding."""
+
+    @_builtins.property
+    def sce(self) -> Global___Sce:
+        """Unset without texts."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___IndexedError]:
+        """Members that could not be used, by index."""
+
+    @_builtins.property
+    def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Texts whose end the encoder did not read, by index, from 0."""
+
+    @_builtins.property
+    def timing_ms(self) -> Global___Timing: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        encoder: _builtins.str | None = ...,
+        n: _builtins.int = ...,
+        vendi: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        vendi_centred: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        mean_pairwise: _builtins.float | None = ...,
+        duplicates: _abc.Iterable[Global___MemberGroup] | None = ...,
+        identical: _abc.Iterable[Global___MemberGroup] | None = ...,
+        sce: Global___Sce | None = ...,
+        errors: _abc.Iterable[Global___IndexedError] | None = ...,
+        truncated: _abc.Iterable[_builtins.int] | None = ...,
+        timing_ms: Global___Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "_mean_pairwise", b"_mean_pairwise", "encoder", b"encoder", "mean_pairwise", b"mean_pairwise", "sce", b"sce", "timing_ms", b"timing_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "_mean_pairwise", b"_mean_pairwise", "duplicates", b"duplicates", "encoder", b"encoder", "errors", b"errors", "identical", b"identical", "mean_pairwise", b"mean_pairwise", "n", b"n", "request_id", b"request_id", "sce", b"sce", "timing_ms", b"timing_ms", "truncated", b"truncated", "vendi", b"vendi", "vendi_centred", b"vendi_centred"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__encoder: _TypeAlias = _typing.Literal["encoder"]  # noqa: Y015
+    _WhichOneofArgType__encoder: _TypeAlias = _typing.Literal["_encoder", b"_encoder"]  # noqa: Y015
+    _WhichOneofReturnType__mean_pairwise: _TypeAlias = _typing.Literal["mean_pairwise"]  # noqa: Y015
+    _WhichOneofArgType__mean_pairwise: _TypeAlias = _typing.Literal["_mean_pairwise", b"_mean_pairwise"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__encoder) -> _WhichOneofReturnType__encoder | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_pairwise) -> _WhichOneofReturnType__mean_pairwise | None: ...
+
+Global___DiversityReply: _TypeAlias = DiversityReply  # noqa: Y015
+
+@_typing.final
+class MemberGroup(_message.Message):
+    """Members of a set that are the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """By index, from 0."""
+
+    def __init__(
+        self,
+        *,
+        members: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberGroup: _TypeAlias = MemberGroup  # noqa: Y015
+
+@_typing.final
+class Sce(_message.Message):
+    """Schur Complement Entropy: both parts of a set's diversity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    CORRECTED_FIELD_NUMBER: _builtins.int
+    IMAGE_SHARE_FIELD_NUMBER: _builtins.int
+    SAMPLES_PER_DIRECTION_FIELD_NUMBER: _builtins.int
+    RELIABLE_FIELD_NUMBER: _builtins.int
+    image: _builtins.float
+    """The generator's: what texts do not explain; at least 1."""
+    text: _builtins.float
+    """The prompts': what they explain."""
+    corrected: _builtins.float
+    """`image`, with what the fit to the texts took given back; unset where the fit leaves nothing."""
+    image_share: _builtins.float
+    """Of the images' trace, what texts do not explain, 0 to 1."""
+    samples_per_direction: _builtins.float
+    """Members for each direction of the texts."""
+    reliable: _builtins.bool
+    """Whether these are at least 8."""
+    def __init__(
+        self,
+        *,
+        image: _builtins.float = ...,
+        text: _builtins.float = ...,
+        corrected: _builtins.float | None = ...,
+        image_share: _builtins.float = ...,
+        samples_per_direction: _builtins.float = ...,
+        reliable: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_corrected", b"_corrected", "corrected", b"corrected"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_corrected", b"_corrected", "corrected", b"corrected", "image", b"image", "image_share", b"image_share", "reliable", b"reliable", "samples_per_direction", b"samples_per_direction", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__corrected: _TypeAlias = _typing.Literal["corrected"]  # noqa: Y015
+    _WhichOneofArgType__corrected: _TypeAlias = _typing.Literal["_corrected", b"_corrected"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__corrected) -> _WhichOneofReturnType__corrected | None: ...
+
+Global___Sce: _TypeAlias = Sce  # noqa: Y015
+
+@_typing.final
+class DistanceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    A_FIELD_NUMBER: _builtins.int
+    B_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    RBF_SIGMA_FIELD_NUMBER: _builtins.int
+    SCORER_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    reference: _builtins.str
+    rbf_sigma: _builtins.float
+    """Width of the Gaussian kernel, in lengths between unit vectors; unset: 0.5."""
+    scorer: _builtins.str
+    """Whose encoder; unset: that of the reference, else the first loaded scorer's that has both."""
+    timeout_ms: _builtins.float
+    """As in ScoreRequest."""
+    priority: Global___Priority.ValueType
+    @_builtins.property
+    def a(self) -> Global___EncodingSet: ...
+    @_builtins.property
+    def b(self) -> Global___EncodingSet:
+        """Either the other set, or the name of one that is kept."""
+
+    def __init__(
+        self,
+        *,
+        a: Global___EncodingSet | None = ...,
+        b: Global___EncodingSet | None = ...,
+        reference: _builtins.str | None = ...,
+        rbf_sigma: _builtins.float | None = ...,
+        scorer: _builtins.str | None = ...,
+        timeout_ms: _builtins.float | None = ...,
+        priority: Global___Priority.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rbf_sigma", b"_rbf_sigma", "_reference", b"_reference", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "a", b"a", "b", b"b", "rbf_sigma", b"rbf_sigma", "reference", b"reference", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rbf_sigma", b"_rbf_sigma", "_reference", b"_reference", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "a", b"a", "b", b"b", "priority", b"priority", "rbf_sigma", b"rbf_sigma", "reference", b"reference", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rbf_sigma: _TypeAlias = _typing.Literal["rbf_sigma"]  # noqa: Y015
+    _WhichOneofArgType__rbf_sigma: _TypeAlias = _typing.Literal["_rbf_sigma", b"_rbf_sigma"]  # noqa: Y015
+    _WhichOneofReturnType__reference: _TypeAlias = _typing.Literal["reference"]  # noqa: Y015
+    _WhichOneofArgType__reference: _TypeAlias = _typing.Literal["_reference", b"_reference"]  # noqa: Y015
+    _WhichOneofReturnType__scorer: _TypeAlias = _typing.Literal["scorer"]  # noqa: Y015
+    _WhichOneofArgType__scorer: _TypeAlias = _typing.Literal["_scorer", b"_scorer"]  # noqa: Y015
+    _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
+    _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rbf_sigma) -> _WhichOneofReturnType__rbf_sigma | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reference) -> _WhichOneofReturnType__reference | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scorer) -> _WhichOneofReturnType__scorer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_ms) -> _WhichOneofReturnType__timeout_ms | None: ...
+
+Global___DistanceRequest: _TypeAlias = DistanceRequest  # noqa: Y015
+
+@_typing.final
+class DistanceReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    N_A_FIELD_NUMBER: _builtins.int
+    N_B_FIELD_NUMBER: _builtins.int
+    FRECHET_FIELD_NUMBER: _builtins.int
+    FRECHET_FLOOR_FIELD_NUMBER: _builtins.int
+    MMD_POLYNOMIAL_FIELD_NUMBER: _builtins.int
+    MMD_RBF_FIELD_NUMBER: _builtins.int
+    RBF_SIGMA_FIELD_NUMBER: _builtins.int
+    ERRORS_A_FIELD_NUMBER: _builtins.int
+    ERRORS_B_FIELD_NUMBER: _builtins.int
+    TIMING_MS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    encoder: _builtins.str
+    """What embedded both sets; as in DiversityReply."""
+    n_a: _builtins.int
+    """Members of `a`, and of `b` or the reference, that the values are of."""
+    n_b: _builtins.int
+    frechet: _builtins.float
+    """Frechet distance of the encodings, at least 0. It is not FID, which is of another network."""
+    frechet_floor: _builtins.float
+    """The same between two random parts, of these sizes, of both sets together: what is no difference."""
+    mmd_polynomial: _builtins.float
+    """Squared maximum mean discrepancy by KID's cubic kernel; unbiased, so it may be below 0."""
+    mmd_rbf: _builtins.float
+    """The same by a Gaussian kernel, and its width."""
+    rbf_sigma: _builtins.float
+    @_builtins.property
+    def errors_a(self) -> _containers.RepeatedCompositeFieldContainer[Global___IndexedError]:
+        """Members of `a` and of `b` that could not be used, by index."""
+
+    @_builtins.property
+    def errors_b(self) -> _containers.RepeatedCompositeFieldContainer[Global___IndexedError]: ...
+    @_builtins.property
+    def timing_ms(self) -> Global___Timing: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        encoder: _builtins.str | None = ...,
+        n_a: _builtins.int = ...,
+        n_b: _builtins.int = ...,
+        frechet: _builtins.float = ...,
+        frechet_floor: _builtins.float = ...,
+        mmd_polynomial: _builtins.float = ...,
+        mmd_rbf: _builtins.float = ...,
+        rbf_sigma: _builtins.float = ...,
+        errors_a: _abc.Iterable[Global___IndexedError] | None = ...,
+        errors_b: _abc.Iterable[Global___IndexedError] | None = ...,
+        timing_ms: Global___Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "encoder", b"encoder", "timing_ms", b"timing_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "encoder", b"encoder", "errors_a", b"errors_a", "errors_b", b"errors_b", "frechet", b"frechet", "frechet_floor", b"frechet_floor", "mmd_polynomial", b"mmd_polynomial", "mmd_rbf", b"mmd_rbf", "n_a", b"n_a", "n_b", b"n_b", "rbf_sigma", b"rbf_sigma", "request_id", b"request_id", "timing_ms", b"timing_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__encoder: _TypeAlias = _typing.Literal["encoder"]  # noqa: Y015
+    _WhichOneofArgType__encoder: _TypeAlias = _typing.Literal["_encoder", b"_encoder"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__encoder) -> _WhichOneofReturnType__encoder | None: ...
+
+Global___DistanceReply: _TypeAlias = DistanceReply  # noqa: Y015
+
+@_typing.final
+class AuditRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: _builtins.int
+    EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    HASHES_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    PROMPTS_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
+    PAIR_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    ASSOCIATION_FIELD_NUMBER: _builtins.int
+    ELEMENTS_FIELD_NUMBER: _builtins.int
+    COMPAT_FIELD_NUMBER: _builtins.int
+    SCORER_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    encoder: _builtins.str
+    margin: _builtins.float
+    """By how much the best group's probability has to be above the second, 0 to 1; unset: 0.2."""
+    association: _builtins.float
+    """Share of the stereotypical among what is stereotypical or diverse, 0 to 1, for the composite."""
+    compat: Global___AuditCompat.ValueType
+    scorer: _builtins.str
+    """Whose encoders; unset: the first loaded scorer's that has both."""
+    timeout_ms: _builtins.float
+    """As in ScoreRequest."""
+    priority: Global___Priority.ValueType
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSource]:
+        """As in EncodingSet. None of the four is needed beside `labels`."""
+
+    @_builtins.property
+    def embeddings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All that there may be, 2 to 64, those that are absent too."""
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupLabel]:
+        """Of each member; or `prompts` in their place."""
+
+    @_builtins.property
+    def prompts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """A text for each group: each member gets the label of the nearest, if it is far enough ahead."""
+
+    @_builtins.property
+    def pair(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The two groups whose gap is meant; none: the largest and the smallest."""
+
+    @_builtins.property
+    def wanted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The share that each group should have, for the skews; none: all even."""
+
+    @_builtins.property
+    def elements(self) -> Global___Elements:
+        """What `images` are asked about, by the scorer `questions`."""
+
+    def __init__(
+        self,
+        *,
+        images: _abc.Iterable[Global___ImageSource] | None = ...,
+        embeddings: _abc.Iterable[_builtins.bytes] | None = ...,
+        hashes: _abc.Iterable[_builtins.str] | None = ...,
+        encoder: _builtins.str | None = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
+        labels: _abc.Iterable[Global___GroupLabel] | None = ...,
+        prompts: _abc.Iterable[_builtins.str] | None = ...,
+        margin: _builtins.float | None = ...,
+        pair: _abc.Iterable[_builtins.str] | None = ...,
+        wanted: _abc.Iterable[_builtins.float] | None = ...,
+        association: _builtins.float | None = ...,
+        elements: Global___Elements | None = ...,
+        compat: Global___AuditCompat.ValueType = ...,
+        scorer: _builtins.str | None = ...,
+        timeout_ms: _builtins.float | None = ...,
+        priority: Global___Priority.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_association", b"_association", "_encoder", b"_encoder", "_margin", b"_margin", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "association", b"association", "elements", b"elements", "encoder", b"encoder", "margin", b"margin", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_association", b"_association", "_encoder", b"_encoder", "_margin", b"_margin", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "association", b"association", "compat", b"compat", "elements", b"elements", "embeddings", b"embeddings", "encoder", b"encoder", "groups", b"groups", "hashes", b"hashes", "images", b"images", "labels", b"labels", "margin", b"margin", "pair", b"pair", "priority", b"priority", "prompts", b"prompts", "scorer", b"scorer", "timeout_ms", b"timeout_ms", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__association: _TypeAlias = _typing.Literal["association"]  # noqa: Y015
+    _WhichOneofArgType__association: _TypeAlias = _typing.Literal["_association", b"_association"]  # noqa: Y015
+    _WhichOneofReturnType__encoder: _TypeAlias = _typing.Literal["encoder"]  # noqa: Y015
+    _WhichOneofArgType__encoder: _TypeAlias = _typing.Literal["_encoder", b"_encoder"]  # noqa: Y015
+    _WhichOneofReturnType__margin: _TypeAlias = _typing.Literal["margin"]  # noqa: Y015
+    _WhichOneofArgType__margin: _TypeAlias = _typing.Literal["_margin", b"_margin"]  # noqa: Y015
+    _WhichOneofReturnType__scorer: _TypeAlias = _typing.Literal["scorer"]  # noqa: Y015
+    _WhichOneofArgType__scorer: _TypeAlias = _typing.Literal["_scorer", b"_scorer"]  # noqa: Y015
+    _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
+    _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__association) -> _WhichOneofReturnType__association | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__encoder) -> _WhichOneofReturnType__encoder | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__margin) -> _WhichOneofReturnType__margin | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scorer) -> _WhichOneofReturnType__scorer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_ms) -> _WhichOneofReturnType__timeout_ms | None: ...
+
+Global___AuditRequest: _TypeAlias = AuditRequest  # noqa: Y015
+
+@_typing.final
+class GroupLabel(_message.Message):
+    """The group of one member."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """Unset: nobody can tell."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
+    _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
+
+Global___GroupLabel: _TypeAlias = GroupLabel  # noqa: Y015
+
+@_typing.final
+class Elements(_message.Message):
+    """What each image is asked about: "Is there a …?"; at most 64 of each kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPLICIT_FIELD_NUMBER: _builtins.int
+    IMPLIED_FIELD_NUMBER: _builtins.int
+    FORBIDDEN_FIELD_NUMBER: _builtins.int
+    MARKERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def explicit(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Named by the prompt."""
+
+    @_builtins.property
+    def implied(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Part of what the prompt means."""
+
+    @_builtins.property
+    def forbidden(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What no image should show."""
+
+    @_builtins.property
+    def markers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of the culture that is meant; one is enough."""
+
+    def __init__(
+        self,
+        *,
+        explicit: _abc.Iterable[_builtins.str] | None = ...,
+        implied: _abc.Iterable[_builtins.str] | None = ...,
+        forbidden: _abc.Iterable[_builtins.str] | None = ...,
+        markers: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explicit", b"explicit", "forbidden", b"forbidden", "implied", b"implied", "markers", b"markers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Elements: _TypeAlias = Elements  # noqa: Y015
+
+@_typing.final
+class AuditReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class IntervalsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Interval: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Interval | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CAUTION_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    N_FIELD_NUMBER: _builtins.int
+    NUM_UNKNOWN_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELD_NUMBER: _builtins.int
+    MAX_SKEW_FIELD_NUMBER: _builtins.int
+    SPREAD_FIELD_NUMBER: _builtins.int
+    INTERVALS_FIELD_NUMBER: _builtins.int
+    ELEMENTS_FIELD_NUMBER: _builtins.int
+    GUESSES_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    TIMING_MS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    caution: _builtins.str
+    """What these values do not say; to be shown with them."""
+    encoder: _builtins.str
+    """What guessed labels; as in DiversityReply; unset for labels of the caller's."""
+    n: _builtins.int
+    """Members with a label, which shares are of, and members without one."""
+    num_unknown: _builtins.int
+    max_skew: _builtins.float
+    """The largest of the skews; unset where nobody has a label, as the next."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupShare]:
+        """As declared; with COMPAT_OFFICIAL those that were seen, the largest first."""
+
+    @_builtins.property
+    def absent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Groups without a member."""
+
+    @_builtins.property
+    def spread(self) -> Global___Spread: ...
+    @_builtins.property
+    def intervals(self) -> _containers.MessageMap[_builtins.str, Global___Interval]:
+        """95 % bootstrap intervals of these, by name: of chance alone, not of labels that are wrong."""
+
+    @_builtins.property
+    def elements(self) -> Global___ElementRates:
+        """Unset where none were asked about."""
+
+    @_builtins.property
+    def guesses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Guess]:
+        """Of each member in order, those in `errors` left out; none for labels of the caller's."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___IndexedError]:
+        """Members that could not be used, by index."""
+
+    @_builtins.property
+    def timing_ms(self) -> Global___Timing: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        caution: _builtins.str = ...,
+        encoder: _builtins.str | None = ...,
+        n: _builtins.int = ...,
+        num_unknown: _builtins.int = ...,
+        groups: _abc.Iterable[Global___GroupShare] | None = ...,
+        absent: _abc.Iterable[_builtins.str] | None = ...,
+        max_skew: _builtins.float | None = ...,
+        spread: Global___Spread | None = ...,
+        intervals: _abc.Mapping[_builtins.str, Global___Interval] | None = ...,
+        elements: Global___ElementRates | None = ...,
+        guesses: _abc.Iterable[Global___Guess] | None = ...,
+        errors: _abc.Iterable[Global___IndexedError] | None = ...,
+        timing_ms: Global___Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "_max_skew", b"_max_skew", "elements", b"elements", "encoder", b"encoder", "max_skew", b"max_skew", "spread", b"spread", "timing_ms", b"timing_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "_max_skew", b"_max_skew", "absent", b"absent", "caution", b"caution", "elements", b"elements", "encoder", b"encoder", "errors", b"errors", "groups", b"groups", "guesses", b"guesses", "intervals", b"intervals", "max_skew", b"max_skew", "n", b"n", "num_unknown", b"num_unknown", "request_id", b"request_id", "spread", b"spread", "timing_ms", b"timing_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__encoder: _TypeAlias = _typing.Literal["encoder"]  # noqa: Y015
+    _WhichOneofArgType__encoder: _TypeAlias = _typing.Literal["_encoder", b"_encoder"]  # noqa: Y015
+    _WhichOneofReturnType__max_skew: _TypeAlias = _typing.Literal["max_skew"]  # noqa: Y015
+    _WhichOneofArgType__max_skew: _TypeAlias = _typing.Literal["_max_skew", b"_max_skew"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__encoder) -> _WhichOneofReturnType__encoder | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_skew) -> _WhichOneofReturnType__max_skew | None: ...
+
+Global___AuditReply: _TypeAlias = AuditReply  # noqa: Y015
+
+@_typing.final
+class GroupShare(_message.Message):
+    """One group of an audit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    SKEW_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    count: _builtins.int
+    share: _builtins.float
+    """Of the members that have a label, 0 to 1."""
+    skew: _builtins.float
+    """ln(share / share wanted); unset for a group that is absent, whose skew is minus infinity."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        count: _builtins.int = ...,
+        share: _builtins.float = ...,
+        skew: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_skew", b"_skew", "skew", b"skew"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_skew", b"_skew", "count", b"count", "name", b"name", "share", b"share", "skew", b"skew"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__skew: _TypeAlias = _typing.Literal["skew"]  # noqa: Y015
+    _WhichOneofArgType__skew: _TypeAlias = _typing.Literal["_skew", b"_skew"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__skew) -> _WhichOneofReturnType__skew | None: ...
+
+Global___GroupShare: _TypeAlias = GroupShare  # noqa: Y015
+
+@_typing.final
+class Spread(_message.Message):
+    """The measures of one set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARITY_GAP_FIELD_NUMBER: _builtins.int
+    BIAS_AMPLIFICATION_FIELD_NUMBER: _builtins.int
+    ENTROPY_BITS_FIELD_NUMBER: _builtins.int
+    ENTROPY_FIELD_NUMBER: _builtins.int
+    KL_NATS_FIELD_NUMBER: _builtins.int
+    COMPOSITE_FIELD_NUMBER: _builtins.int
+    COMPOSITE_DOCUMENTED_FIELD_NUMBER: _builtins.int
+    parity_gap: _builtins.float
+    """Of the shares of the pair, or of the largest and the smallest group."""
+    bias_amplification: _builtins.float
+    """0 where all groups are even, towards 2 where one has all."""
+    entropy_bits: _builtins.float
+    entropy: _builtins.float
+    """Divided by its largest value: 1 where all groups are even."""
+    kl_nats: _builtins.float
+    """Divergence from even; 0 where all groups are."""
+    composite: _builtins.float
+    """Mean of gap and 1 - entropy, and of that mean and the association where there is one; lower is more even."""
+    composite_documented: _builtins.float
+    """As the program's README has it: the mean of gap, 1 - entropy and association; unset without one."""
+    def __init__(
+        self,
+        *,
+        parity_gap: _builtins.float = ...,
+        bias_amplification: _builtins.float = ...,
+        entropy_bits: _builtins.float = ...,
+        entropy: _builtins.float = ...,
+        kl_nats: _builtins.float = ...,
+        composite: _builtins.float = ...,
+        composite_documented: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_composite_documented", b"_composite_documented", "composite_documented", b"composite_documented"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_composite_documented", b"_composite_documented", "bias_amplification", b"bias_amplification", "composite", b"composite", "composite_documented", b"composite_documented", "entropy", b"entropy", "entropy_bits", b"entropy_bits", "kl_nats", b"kl_nats", "parity_gap", b"parity_gap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__composite_documented: _TypeAlias = _typing.Literal["composite_documented"]  # noqa: Y015
+    _WhichOneofArgType__composite_documented: _TypeAlias = _typing.Literal["_composite_documented", b"_composite_documented"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__composite_documented) -> _WhichOneofReturnType__composite_documented | None: ...
+
+Global___Spread: _TypeAlias = Spread  # noqa: Y015
+
+@_typing.final
+class Interval(_message.Message):
+    """Where a value lies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    low: _builtins.float
+    high: _builtins.float
+    def __init__(
+        self,
+        *,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Interval: _TypeAlias = Interval  # noqa: Y015
+
+@_typing.final
+class ElementRates(_message.Message):
+    """What of the elements a set shows; unset where there were none of the kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPLICIT_MISSING_FIELD_NUMBER: _builtins.int
+    IMPLIED_MISSING_FIELD_NUMBER: _builtins.int
+    HALLUCINATION_FIELD_NUMBER: _builtins.int
+    CULTURAL_ACCURACY_FIELD_NUMBER: _builtins.int
+    N_FIELD_NUMBER: _builtins.int
+    explicit_missing: _builtins.float
+    """Mean share of the prompt's elements that an image does not show."""
+    implied_missing: _builtins.float
+    """The same of what it implies."""
+    hallucination: _builtins.float
+    """Share of images with something forbidden."""
+    cultural_accuracy: _builtins.float
+    """Share of images with at least one marker."""
+    n: _builtins.int
+    """Images that could be asked about."""
+    def __init__(
+        self,
+        *,
+        explicit_missing: _builtins.float | None = ...,
+        implied_missing: _builtins.float | None = ...,
+        hallucination: _builtins.float | None = ...,
+        cultural_accuracy: _builtins.float | None = ...,
+        n: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cultural_accuracy", b"_cultural_accuracy", "_explicit_missing", b"_explicit_missing", "_hallucination", b"_hallucination", "_implied_missing", b"_implied_missing", "cultural_accuracy", b"cultural_accuracy", "explicit_missing", b"explicit_missing", "hallucination", b"hallucination", "implied_missing", b"implied_missing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cultural_accuracy", b"_cultural_accuracy", "_explicit_missing", b"_explicit_missing", "_hallucination", b"_hallucination", "_implied_missing", b"_implied_missing", "cultural_accuracy", b"cultural_accuracy", "explicit_missing", b"explicit_missing", "hallucination", b"hallucination", "implied_missing", b"implied_missing", "n", b"n"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cultural_accuracy: _TypeAlias = _typing.Literal["cultural_accuracy"]  # noqa: Y015
+    _WhichOneofArgType__cultural_accuracy: _TypeAlias = _typing.Literal["_cultural_accuracy", b"_cultural_accuracy"]  # noqa: Y015
+    _WhichOneofReturnType__explicit_missing: _TypeAlias = _typing.Literal["explicit_missing"]  # noqa: Y015
+    _WhichOneofArgType__explicit_missing: _TypeAlias = _typing.Literal["_explicit_missing", b"_explicit_missing"]  # noqa: Y015
+    _WhichOneofReturnType__hallucination: _TypeAlias = _typing.Literal["hallucination"]  # noqa: Y015
+    _WhichOneofArgType__hallucination: _TypeAlias = _typing.Literal["_hallucination", b"_hallucination"]  # noqa: Y015
+    _WhichOneofReturnType__implied_missing: _TypeAlias = _typing.Literal["implied_missing"]  # noqa: Y015
+    _WhichOneofArgType__implied_missing: _TypeAlias = _typing.Literal["_implied_missing", b"_implied_missing"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cultural_accuracy) -> _WhichOneofReturnType__cultural_accuracy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__explicit_missing) -> _WhichOneofReturnType__explicit_missing | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hallucination) -> _WhichOneofReturnType__hallucination | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__implied_missing) -> _WhichOneofReturnType__implied_missing | None: ...
+
+Global___ElementRates: _TypeAlias = ElementRates  # noqa: Y015
+
+@_typing.final
+class Guess(_message.Message):
+    """What one member is taken for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    """Unset: no group was far enough ahead."""
+    confidence: _builtins.float
+    """The probability of the best group among those declared; not that it is right."""
+    def __init__(
+        self,
+        *,
+        label: _builtins.str | None = ...,
+        confidence: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "label", b"label"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "confidence", b"confidence", "label", b"label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
+    _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__label) -> _WhichOneofReturnType__label | None: ...
+
+Global___Guess: _TypeAlias = Guess  # noqa: Y015
+
+@_typing.final
+class ReferenceSetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: _builtins.int
+    EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    HASHES_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SCORER_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    encoder: _builtins.str
+    name: _builtins.str
+    """By which DistanceRequest names it."""
+    scorer: _builtins.str
+    """Whose encoder; unset: the first loaded scorer's that has both."""
+    timeout_ms: _builtins.float
+    """As in ScoreRequest."""
+    priority: Global___Priority.ValueType
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSource]:
+        """As in EncodingSet; 2 members or more, and embeddings with their `encoder`."""
+
+    @_builtins.property
+    def embeddings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        images: _abc.Iterable[Global___ImageSource] | None = ...,
+        embeddings: _abc.Iterable[_builtins.bytes] | None = ...,
+        hashes: _abc.Iterable[_builtins.str] | None = ...,
+        encoder: _builtins.str | None = ...,
+        name: _builtins.str = ...,
+        scorer: _builtins.str | None = ...,
+        timeout_ms: _builtins.float | None = ...,
+        priority: Global___Priority.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "encoder", b"encoder", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "embeddings", b"embeddings", "encoder", b"encoder", "hashes", b"hashes", "images", b"images", "name", b"name", "priority", b"priority", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__encoder: _TypeAlias = _typing.Literal["encoder"]  # noqa: Y015
+    _WhichOneofArgType__encoder: _TypeAlias = _typing.Literal["_encoder", b"_encoder"]  # noqa: Y015
+    _WhichOneofReturnType__scorer: _TypeAlias = _typing.Literal["scorer"]  # noqa: Y015
+    _WhichOneofArgType__scorer: _TypeAlias = _typing.Literal["_scorer", b"_scorer"]  # noqa: Y015
+    _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
+    _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__encoder) -> _WhichOneofReturnType__encoder | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scorer) -> _WhichOneofReturnType__scorer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_ms) -> _WhichOneofReturnType__timeout_ms | None: ...
+
+Global___ReferenceSetRequest: _TypeAlias = ReferenceSetRequest  # noqa: Y015
+
+@_typing.final
+class ReferenceSetReply(_message.Message):
+    """A set that is kept now; as ReferenceSetEntry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    N_FIELD_NUMBER: _builtins.int
+    DIM_FIELD_NUMBER: _builtins.int
+    BOUND_TO_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    name: _builtins.str
+    encoder: _builtins.str
+    n: _builtins.int
+    dim: _builtins.int
+    created: _builtins.str
+    @_builtins.property
+    def bound_to(self) -> Global___BoundTo: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        encoder: _builtins.str = ...,
+        n: _builtins.int = ...,
+        dim: _builtins.int = ...,
+        bound_to: Global___BoundTo | None = ...,
+        created: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bound_to", b"bound_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound_to", b"bound_to", "created", b"created", "dim", b"dim", "encoder", b"encoder", "n", b"n", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReferenceSetReply: _TypeAlias = ReferenceSetReply  # noqa: Y015
+
+@_typing.final
+class ListReferenceSetsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReferenceSetsRequest: _TypeAlias = ListReferenceSetsRequest  # noqa: Y015
+
+@_typing.final
+class ListReferenceSetsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReferenceSetEntry]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        sets: _abc.Iterable[Global___ReferenceSetEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sets", b"sets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReferenceSetsReply: _TypeAlias = ListReferenceSetsReply  # noqa: Y015
+
+@_typing.final
+class ReferenceSetEntry(_message.Message):
+    """A set that is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    N_FIELD_NUMBER: _builtins.int
+    DIM_FIELD_NUMBER: _builtins.int
+    BOUND_TO_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    encoder: _builtins.str
+    """What embedded it, by the key that ListModels shows; for embeddings, what the caller called it."""
+    n: _builtins.int
+    """Members."""
+    dim: _builtins.int
+    """Numbers of each encoding."""
+    created: _builtins.str
+    """RFC 3339, in UTC."""
+    @_builtins.property
+    def bound_to(self) -> Global___BoundTo: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        encoder: _builtins.str = ...,
+        n: _builtins.int = ...,
+        dim: _builtins.int = ...,
+        bound_to: Global___BoundTo | None = ...,
+        created: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bound_to", b"bound_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound_to", b"bound_to", "created", b"created", "dim", b"dim", "encoder", b"encoder", "n", b"n", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReferenceSetEntry: _TypeAlias = ReferenceSetEntry  # noqa: Y015
+
+@_typing.final
+class BoundTo(_message.Message):
+    """What a kept thing was made with: it is refused with anything else."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ConventionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    CONVENTIONS_FIELD_NUMBER: _builtins.int
+    weights: _builtins.str
+    """SHA-256 of the weights, in hexadecimal; empty where the encoder was not loaded here."""
+    @_builtins.property
+    def conventions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """How the value is made, by setting."""
+
+    def __init__(
+        self,
+        *,
+        weights: _builtins.str = ...,
+        conventions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conventions", b"conventions", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BoundTo: _TypeAlias = BoundTo  # noqa: Y015
+
+@_typing.final
+class DeleteReferenceSetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteReferenceSetRequest: _TypeAlias = DeleteReferenceSetRequest  # noqa: Y015
+
+@_typing.final
+class DeleteReferenceSetReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteReferenceSetReply: _TypeAlias = DeleteReferenceSetReply  # noqa: Y015
 
 @_typing.final
 class ListScorersRequest(_message.Message):

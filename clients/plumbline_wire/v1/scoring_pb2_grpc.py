@@ -60,6 +60,36 @@ class ScoringStub(object):
                 request_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.EmbedReply.FromString,
                 _registered_method=True)
+        self.Diversity = channel.unary_unary(
+                '/plumbline.v1.Scoring/Diversity',
+                request_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.DiversityRequest.SerializeToString,
+                response_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.DiversityReply.FromString,
+                _registered_method=True)
+        self.Distance = channel.unary_unary(
+                '/plumbline.v1.Scoring/Distance',
+                request_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.DistanceRequest.SerializeToString,
+                response_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.DistanceReply.FromString,
+                _registered_method=True)
+        self.Audit = channel.unary_unary(
+                '/plumbline.v1.Scoring/Audit',
+                request_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.AuditRequest.SerializeToString,
+                response_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.AuditReply.FromString,
+                _registered_method=True)
+        self.ReferSet = channel.unary_unary(
+                '/plumbline.v1.Scoring/ReferSet',
+                request_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.ReferenceSetRequest.SerializeToString,
+                response_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.ReferenceSetReply.FromString,
+                _registered_method=True)
+        self.ListReferenceSets = channel.unary_unary(
+                '/plumbline.v1.Scoring/ListReferenceSets',
+                request_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.ListReferenceSetsRequest.SerializeToString,
+                response_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.ListReferenceSetsReply.FromString,
+                _registered_method=True)
+        self.DeleteReferenceSet = channel.unary_unary(
+                '/plumbline.v1.Scoring/DeleteReferenceSet',
+                request_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.DeleteReferenceSetRequest.SerializeToString,
+                response_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.DeleteReferenceSetReply.FromString,
+                _registered_method=True)
         self.ListScorers = channel.unary_unary(
                 '/plumbline.v1.Scoring/ListScorers',
                 request_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.ListScorersRequest.SerializeToString,
@@ -116,6 +146,49 @@ class ScoringServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Diversity(self, request, context):
+        """Says how many different images a set holds, and which are the same: POST /v1/sets/diversity.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Distance(self, request, context):
+        """Says how far a set is from another, or from one that is kept: POST /v1/sets/distance.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Audit(self, request, context):
+        """Says how evenly a set is spread over groups, where the service allows audits: POST /v1/sets/audit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReferSet(self, request, context):
+        """Keeps a set under a name, in the place of one of that name, for others to be compared with: POST
+        /v1/sets/references. Needs a key for "decide", as DeleteReferenceSet does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReferenceSets(self, request, context):
+        """Lists the sets that are kept, without their encodings: GET /v1/sets/references.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteReferenceSet(self, request, context):
+        """Forgets a set that is kept: DELETE /v1/sets/references/{name}.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListScorers(self, request, context):
         """Lists the scorers, those that are loaded and then the classifiers that are kept: GET /v1/scorers.
         """
@@ -167,6 +240,36 @@ def add_ScoringServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.EmbedRequest.FromString,
                     response_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.EmbedReply.SerializeToString,
+            ),
+            'Diversity': grpc.unary_unary_rpc_method_handler(
+                    servicer.Diversity,
+                    request_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.DiversityRequest.FromString,
+                    response_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.DiversityReply.SerializeToString,
+            ),
+            'Distance': grpc.unary_unary_rpc_method_handler(
+                    servicer.Distance,
+                    request_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.DistanceRequest.FromString,
+                    response_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.DistanceReply.SerializeToString,
+            ),
+            'Audit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Audit,
+                    request_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.AuditRequest.FromString,
+                    response_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.AuditReply.SerializeToString,
+            ),
+            'ReferSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReferSet,
+                    request_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.ReferenceSetRequest.FromString,
+                    response_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.ReferenceSetReply.SerializeToString,
+            ),
+            'ListReferenceSets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReferenceSets,
+                    request_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.ListReferenceSetsRequest.FromString,
+                    response_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.ListReferenceSetsReply.SerializeToString,
+            ),
+            'DeleteReferenceSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteReferenceSet,
+                    request_deserializer=plumbline__wire_dot_v1_dot_scoring__pb2.DeleteReferenceSetRequest.FromString,
+                    response_serializer=plumbline__wire_dot_v1_dot_scoring__pb2.DeleteReferenceSetReply.SerializeToString,
             ),
             'ListScorers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListScorers,
@@ -320,6 +423,168 @@ class Scoring(object):
             '/plumbline.v1.Scoring/Embed',
             plumbline__wire_dot_v1_dot_scoring__pb2.EmbedRequest.SerializeToString,
             plumbline__wire_dot_v1_dot_scoring__pb2.EmbedReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Diversity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plumbline.v1.Scoring/Diversity',
+            plumbline__wire_dot_v1_dot_scoring__pb2.DiversityRequest.SerializeToString,
+            plumbline__wire_dot_v1_dot_scoring__pb2.DiversityReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Distance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plumbline.v1.Scoring/Distance',
+            plumbline__wire_dot_v1_dot_scoring__pb2.DistanceRequest.SerializeToString,
+            plumbline__wire_dot_v1_dot_scoring__pb2.DistanceReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Audit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plumbline.v1.Scoring/Audit',
+            plumbline__wire_dot_v1_dot_scoring__pb2.AuditRequest.SerializeToString,
+            plumbline__wire_dot_v1_dot_scoring__pb2.AuditReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReferSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plumbline.v1.Scoring/ReferSet',
+            plumbline__wire_dot_v1_dot_scoring__pb2.ReferenceSetRequest.SerializeToString,
+            plumbline__wire_dot_v1_dot_scoring__pb2.ReferenceSetReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReferenceSets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plumbline.v1.Scoring/ListReferenceSets',
+            plumbline__wire_dot_v1_dot_scoring__pb2.ListReferenceSetsRequest.SerializeToString,
+            plumbline__wire_dot_v1_dot_scoring__pb2.ListReferenceSetsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteReferenceSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plumbline.v1.Scoring/DeleteReferenceSet',
+            plumbline__wire_dot_v1_dot_scoring__pb2.DeleteReferenceSetRequest.SerializeToString,
+            plumbline__wire_dot_v1_dot_scoring__pb2.DeleteReferenceSetReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -64,6 +64,20 @@ class ScoringStub:
     """Chooses one of N images for a text, and says what that is certain to gain: POST /v1/select."""
     Embed: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.EmbedRequest, _scoring_pb2.EmbedReply]
     """Makes unit-norm vectors of images or texts: POST /v1/embed."""
+    Diversity: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.DiversityRequest, _scoring_pb2.DiversityReply]
+    """Says how many different images a set holds, and which are the same: POST /v1/sets/diversity."""
+    Distance: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.DistanceRequest, _scoring_pb2.DistanceReply]
+    """Says how far a set is from another, or from one that is kept: POST /v1/sets/distance."""
+    Audit: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.AuditRequest, _scoring_pb2.AuditReply]
+    """Says how evenly a set is spread over groups, where the service allows audits: POST /v1/sets/audit."""
+    ReferSet: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.ReferenceSetRequest, _scoring_pb2.ReferenceSetReply]
+    """Keeps a set under a name, in the place of one of that name, for others to be compared with: POST
+    /v1/sets/references. Needs a key for "decide", as DeleteReferenceSet does.
+    """
+    ListReferenceSets: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.ListReferenceSetsRequest, _scoring_pb2.ListReferenceSetsReply]
+    """Lists the sets that are kept, without their encodings: GET /v1/sets/references."""
+    DeleteReferenceSet: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.DeleteReferenceSetRequest, _scoring_pb2.DeleteReferenceSetReply]
+    """Forgets a set that is kept: DELETE /v1/sets/references/{name}."""
     ListScorers: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.ListScorersRequest, _scoring_pb2.ListScorersReply]
     """Lists the scorers, those that are loaded and then the classifiers that are kept: GET /v1/scorers."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.ListModelsRequest, _scoring_pb2.ListModelsReply]
@@ -90,6 +104,20 @@ class ScoringAsyncStub(ScoringStub):
     """Chooses one of N images for a text, and says what that is certain to gain: POST /v1/select."""
     Embed: _aio.UnaryUnaryMultiCallable[_scoring_pb2.EmbedRequest, _scoring_pb2.EmbedReply]  # type: ignore[assignment]
     """Makes unit-norm vectors of images or texts: POST /v1/embed."""
+    Diversity: _aio.UnaryUnaryMultiCallable[_scoring_pb2.DiversityRequest, _scoring_pb2.DiversityReply]  # type: ignore[assignment]
+    """Says how many different images a set holds, and which are the same: POST /v1/sets/diversity."""
+    Distance: _aio.UnaryUnaryMultiCallable[_scoring_pb2.DistanceRequest, _scoring_pb2.DistanceReply]  # type: ignore[assignment]
+    """Says how far a set is from another, or from one that is kept: POST /v1/sets/distance."""
+    Audit: _aio.UnaryUnaryMultiCallable[_scoring_pb2.AuditRequest, _scoring_pb2.AuditReply]  # type: ignore[assignment]
+    """Says how evenly a set is spread over groups, where the service allows audits: POST /v1/sets/audit."""
+    ReferSet: _aio.UnaryUnaryMultiCallable[_scoring_pb2.ReferenceSetRequest, _scoring_pb2.ReferenceSetReply]  # type: ignore[assignment]
+    """Keeps a set under a name, in the place of one of that name, for others to be compared with: POST
+    /v1/sets/references. Needs a key for "decide", as DeleteReferenceSet does.
+    """
+    ListReferenceSets: _aio.UnaryUnaryMultiCallable[_scoring_pb2.ListReferenceSetsRequest, _scoring_pb2.ListReferenceSetsReply]  # type: ignore[assignment]
+    """Lists the sets that are kept, without their encodings: GET /v1/sets/references."""
+    DeleteReferenceSet: _aio.UnaryUnaryMultiCallable[_scoring_pb2.DeleteReferenceSetRequest, _scoring_pb2.DeleteReferenceSetReply]  # type: ignore[assignment]
+    """Forgets a set that is kept: DELETE /v1/sets/references/{name}."""
     ListScorers: _aio.UnaryUnaryMultiCallable[_scoring_pb2.ListScorersRequest, _scoring_pb2.ListScorersReply]  # type: ignore[assignment]
     """Lists the scorers, those that are loaded and then the classifiers that are kept: GET /v1/scorers."""
     ListModels: _aio.UnaryUnaryMultiCallable[_scoring_pb2.ListModelsRequest, _scoring_pb2.ListModelsReply]  # type: ignore[assignment]
@@ -143,6 +171,56 @@ class ScoringServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scoring_pb2.EmbedReply, _abc.Awaitable[_scoring_pb2.EmbedReply]]:
         """Makes unit-norm vectors of images or texts: POST /v1/embed."""
+
+    @_abc_1.abstractmethod
+    def Diversity(
+        self,
+        request: _scoring_pb2.DiversityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scoring_pb2.DiversityReply, _abc.Awaitable[_scoring_pb2.DiversityReply]]:
+        """Says how many different images a set holds, and which are the same: POST /v1/sets/diversity."""
+
+    @_abc_1.abstractmethod
+    def Distance(
+        self,
+        request: _scoring_pb2.DistanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scoring_pb2.DistanceReply, _abc.Awaitable[_scoring_pb2.DistanceReply]]:
+        """Says how far a set is from another, or from one that is kept: POST /v1/sets/distance."""
+
+    @_abc_1.abstractmethod
+    def Audit(
+        self,
+        request: _scoring_pb2.AuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scoring_pb2.AuditReply, _abc.Awaitable[_scoring_pb2.AuditReply]]:
+        """Says how evenly a set is spread over groups, where the service allows audits: POST /v1/sets/audit."""
+
+    @_abc_1.abstractmethod
+    def ReferSet(
+        self,
+        request: _scoring_pb2.ReferenceSetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scoring_pb2.ReferenceSetReply, _abc.Awaitable[_scoring_pb2.ReferenceSetReply]]:
+        """Keeps a set under a name, in the place of one of that name, for others to be compared with: POST
+        /v1/sets/references. Needs a key for "decide", as DeleteReferenceSet does.
+        """
+
+    @_abc_1.abstractmethod
+    def ListReferenceSets(
+        self,
+        request: _scoring_pb2.ListReferenceSetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scoring_pb2.ListReferenceSetsReply, _abc.Awaitable[_scoring_pb2.ListReferenceSetsReply]]:
+        """Lists the sets that are kept, without their encodings: GET /v1/sets/references."""
+
+    @_abc_1.abstractmethod
+    def DeleteReferenceSet(
+        self,
+        request: _scoring_pb2.DeleteReferenceSetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scoring_pb2.DeleteReferenceSetReply, _abc.Awaitable[_scoring_pb2.DeleteReferenceSetReply]]:
+        """Forgets a set that is kept: DELETE /v1/sets/references/{name}."""
 
     @_abc_1.abstractmethod
     def ListScorers(

@@ -25,8 +25,8 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 """float64, of any shape: numpy does not say which floats its linear algebra makes."""
 Matrix: TypeAlias = Floats
 """`[N, D]`, one encoding per row."""
-GivenVector: TypeAlias = Sequence[float] | str | Floats
-"""An encoding as it comes: numbers, base64 of little-endian float32, or what an encoder made."""
+GivenVector: TypeAlias = Sequence[float] | str | bytes | Floats
+"""An encoding as it comes: numbers, little-endian float32 or base64 of such, or what an encoder made."""
 StillWanted: TypeAlias = Callable[[], None]
 """Called between the pieces of long work; raises where nobody waits for it any more."""
 
@@ -66,19 +66,25 @@ def unit_rows(vectors: Sequence[GivenVector], pointer: str = "/embeddings") -> M
 
 
 def _numbers(vector: GivenVector, pointer: str) -> Floats:
-    row = _from_base64(vector, pointer) if isinstance(vector, str) else np.ravel(np.asarray(vector, np.float64))
+    if isinstance(vector, str | bytes):
+        row = _from_bytes(vector if isinstance(vector, bytes) else _from_base64(vector, pointer), pointer)
+    else:
+        row = np.ravel(np.asarray(vector, np.float64))
     if not 1 <= row.size <= MAX_DIM:
         raise _invalid(pointer, f"must have 1 to {MAX_DIM} numbers")
     return row
 
 
-def _from_base64(text: str, pointer: str) -> Floats:
+def _from_base64(text: str, pointer: str) -> bytes:
     try:
-        content = b64decode(text, validate=True)
+        return b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise _invalid(pointer, "must be numbers, or base64 of little-endian float32") from error
+
+
+def _from_bytes(content: bytes, pointer: str) -> Floats:
     if len(content) % 4:
-        raise _invalid(pointer, "must be base64 of whole float32 numbers, 4 bytes each")
+        raise _invalid(pointer, "must be whole float32 numbers, 4 bytes each")
     return np.frombuffer(content, "<f4")
 
 

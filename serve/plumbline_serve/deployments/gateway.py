@@ -48,6 +48,24 @@ class _Rpcs:
     async def Embed(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
         return await self._grpc.embed(request, grpc_context)
 
+    async def Diversity(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
+        return await self._grpc.diversity(request, grpc_context)
+
+    async def Distance(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
+        return await self._grpc.distance(request, grpc_context)
+
+    async def Audit(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
+        return await self._grpc.audit(request, grpc_context)
+
+    async def ReferSet(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
+        return await self._grpc.refer_set(request, grpc_context)
+
+    async def ListReferenceSets(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
+        return await self._grpc.list_reference_sets(request, grpc_context)
+
+    async def DeleteReferenceSet(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
+        return await self._grpc.delete_reference_set(request, grpc_context)
+
     async def ListScorers(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
         return await self._grpc.list_scorers(request, grpc_context)
 

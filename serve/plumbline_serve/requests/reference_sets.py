@@ -123,8 +123,8 @@ def _numbers(members: Members, still_wanted: StillWanted) -> Matrix:
 
 
 def _as_float32(given: Any, unit: Matrix) -> Matrix:
-    if isinstance(given, str):
-        return np.frombuffer(b64decode(given), "<f4")
+    if isinstance(given, str | bytes):
+        return np.frombuffer(given if isinstance(given, bytes) else b64decode(given), "<f4")
     return np.ravel(given).astype("<f4") if isinstance(given, np.ndarray) else unit.astype("<f4")
 
 

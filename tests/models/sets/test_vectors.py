@@ -48,6 +48,8 @@ def test_no_length_overflows_or_vanishes(scale):
         pytest.param(["é"], "/embeddings/0", "base64", id="no base64"),
         pytest.param([base64.b64encode(b"abcde").decode()], "/embeddings/0", "whole float32", id="cut number"),
         pytest.param([""], "/embeddings/0", "1 to 1536 numbers", id="empty base64"),
+        pytest.param([b"abcde"], "/embeddings/0", "whole float32", id="bytes of a cut number"),
+        pytest.param([b""], "/embeddings/0", "1 to 1536 numbers", id="no bytes"),
     ],
 )
 def test_what_is_no_set_is_refused_where_it_is_wrong(vectors, pointer, detail):

@@ -90,6 +90,24 @@ class Rpcs(scoring_pb2_grpc.ScoringServicer, health_pb2_grpc.HealthServicer):
     async def Embed(self, request, context):
         return await self.edge.embed(request, context)
 
+    async def Diversity(self, request, context):
+        return await self.edge.diversity(request, context)
+
+    async def Distance(self, request, context):
+        return await self.edge.distance(request, context)
+
+    async def Audit(self, request, context):
+        return await self.edge.audit(request, context)
+
+    async def ReferSet(self, request, context):
+        return await self.edge.refer_set(request, context)
+
+    async def ListReferenceSets(self, request, context):
+        return await self.edge.list_reference_sets(request, context)
+
+    async def DeleteReferenceSet(self, request, context):
+        return await self.edge.delete_reference_set(request, context)
+
     async def ListScorers(self, request, context):
         return await self.edge.list_scorers(request, context)
 
@@ -232,6 +250,7 @@ def guarded_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     add_key(keys, "first-key", scopes=("score", "admin"))
     add_key(keys, "second-key")
     add_key(keys, "operator-key", scopes=("admin",))
+    add_key(keys, "deciding-key", scopes=("score", "decide"))
     edge = open_edge(small_settings(auth=AuthSettings(keys_file=keys)))
     yield edge
     close_edge(edge)

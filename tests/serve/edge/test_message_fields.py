@@ -122,7 +122,7 @@ FORMS = {
     "CalibrationRequest": Forms(
         decision_messages.CalibrationRequest, None, schemas.CalibrationRequest, CALIBRATE | CLAIMS
     ),
-    "BoundTo": Forms(decision_messages.BoundTo, None, reply_schemas.BoundTo, client.BoundTo),
+    "BoundTo": Forms(decision_messages.BoundTo, pb.BoundTo, reply_schemas.BoundTo, client.BoundTo),
     "GroupThreshold": Forms(
         decision_messages.GroupThreshold, None, reply_schemas.GroupThreshold, client.GroupThreshold
     ),
@@ -145,25 +145,38 @@ FORMS = {
     ),
     "GuardFlags": Forms(messages.GuardFlags, pb.GuardFlags, reply_schemas.GuardFlags, client.GuardFlags),
     "EmbedRequest": Forms(messages.EmbedRequest, pb.EmbedRequest, schemas.EmbedRequest, EMBED | CLAIMS),
-    "EncodingSet": Forms(encoding_set.EncodingSet, None, schemas.EncodingSet, SETS),
-    "DiversityRequest": Forms(set_messages.DiversityRequest, None, schemas.DiversityRequest, DIVERSITY | CLAIMS),
-    "DistanceRequest": Forms(set_messages.DistanceRequest, None, schemas.DistanceRequest, DISTANCE | CLAIMS),
+    "EncodingSet": Forms(encoding_set.EncodingSet, pb.EncodingSet, schemas.EncodingSet, SETS),
+    "DiversityRequest": Forms(
+        set_messages.DiversityRequest, pb.DiversityRequest, schemas.DiversityRequest, DIVERSITY | CLAIMS
+    ),
+    "DistanceRequest": Forms(
+        set_messages.DistanceRequest, pb.DistanceRequest, schemas.DistanceRequest, DISTANCE | CLAIMS
+    ),
     "ReferenceSetRequest": Forms(
-        set_messages.ReferenceSetRequest, None, schemas.ReferenceSetRequest, REFER_SET | CLAIMS
+        set_messages.ReferenceSetRequest, pb.ReferenceSetRequest, schemas.ReferenceSetRequest, REFER_SET | CLAIMS
     ),
     "ReferenceSetEntry": Forms(
-        set_messages.ReferenceSetEntry, None, schemas.ReferenceSetEntry, client_sets.ReferenceSetEntry
+        set_messages.ReferenceSetEntry, pb.ReferenceSetEntry, schemas.ReferenceSetEntry, client_sets.ReferenceSetEntry
     ),
-    "AuditRequest": Forms(audit_messages.AuditRequest, None, schemas.AuditRequest, AUDIT | CLAIMS),
-    "Elements": Forms(audit_messages.Elements, None, set_schemas.Elements, ELEMENTS),
-    "AuditReply": Forms(audit_messages.AuditReply, None, schemas.AuditReply, client_sets.AuditReply),
-    "GroupShare": Forms(audit_messages.GroupShare, None, set_schemas.GroupShare, client_sets.GroupShare),
-    "ElementRates": Forms(audit_messages.ElementRates, None, set_schemas.ElementRates, client_sets.ElementRates),
-    "Spread": Forms(Spread, None, set_schemas.Spread, client_sets.Spread),
-    "Guess": Forms(Guess, None, set_schemas.Guess, client_sets.Guess),
-    "Sce": Forms(Sce, None, set_schemas.Sce, client_sets.Sce),
-    "DiversityReply": Forms(set_messages.DiversityReply, None, schemas.DiversityReply, client_sets.DiversityReply),
-    "DistanceReply": Forms(set_messages.DistanceReply, None, schemas.DistanceReply, client_sets.DistanceReply),
+    "AuditRequest": Forms(audit_messages.AuditRequest, pb.AuditRequest, schemas.AuditRequest, AUDIT | CLAIMS),
+    "Elements": Forms(audit_messages.Elements, pb.Elements, set_schemas.Elements, ELEMENTS),
+    "AuditReply": Forms(audit_messages.AuditReply, pb.AuditReply, schemas.AuditReply, client_sets.AuditReply),
+    "GroupShare": Forms(audit_messages.GroupShare, pb.GroupShare, set_schemas.GroupShare, client_sets.GroupShare),
+    "ElementRates": Forms(
+        audit_messages.ElementRates, pb.ElementRates, set_schemas.ElementRates, client_sets.ElementRates
+    ),
+    "Spread": Forms(Spread, pb.Spread, set_schemas.Spread, client_sets.Spread),
+    "Guess": Forms(Guess, pb.Guess, set_schemas.Guess, client_sets.Guess),
+    "Sce": Forms(Sce, pb.Sce, set_schemas.Sce, client_sets.Sce),
+    "DiversityReply": Forms(
+        set_messages.DiversityReply, pb.DiversityReply, schemas.DiversityReply, client_sets.DiversityReply
+    ),
+    "DistanceReply": Forms(
+        set_messages.DistanceReply, pb.DistanceReply, schemas.DistanceReply, client_sets.DistanceReply
+    ),
+    "ReferenceSetsReply": Forms(
+        None, pb.ListReferenceSetsReply, schemas.ReferenceSetsReply, client_sets.ReferenceSetsReply
+    ),
     "Timing": Forms(messages.Timing, pb.Timing, reply_schemas.Timing, client.Timing),
     "Word": Forms(None, pb.Word, reply_schemas.Word, client.Word),
     "Answer": Forms(None, pb.Answer, reply_schemas.Answer, client.Answer),
@@ -219,6 +232,7 @@ EXCEPTIONS = {
     ("DiversityReply", "errors"): ("message", "as those of `RankReply`"),
     ("DistanceReply", "errors_a"): ("message", "as those of `RankReply`"),
     ("DistanceReply", "errors_b"): ("message", "as those of `RankReply`"),
+    ("DiversityRequest", "equal_only"): ("message rest client", "JSON's null in the place of `near_duplicate`"),
     ("SelectReply", "request_id"): ("message", "the edge's"),
     ("SelectReply", "errors"): ("message", "as of RankReply"),
     ("SelectReply", "probabilities"): ("proto", "beside the values: protobuf has no lists that hold nothing in places"),
@@ -237,18 +251,19 @@ APART = {
     # A vector is bytes in protobuf, and base64 or a list in JSON, which the client reads into bytes.
     "Embedding",
     # Lists of numbers with gaps in protobuf, and what REST alone answers.
-    "SelectValue", "CalibrationReply", "CalibrationsReply", "Deleted",
+    "SelectValue", "GroupLabel", "MemberGroup", "Interval", "CalibrationReply", "CalibrationsReply", "Deleted",
     "ClassifierReply", "ClassifiersReply", "ReferenceReply", "ReferencesReply",
-    "ReferenceSetReply", "ReferenceSetsReply",
-    # Streams are gRPC's alone; lists are asked for with nothing.
-    "ScoreStreamRequest", "ScoreStreamReply", "ListScorersRequest", "ListModelsRequest",
+    "ReferenceSetReply",
+    # Streams are gRPC's alone; lists are asked for with nothing, and REST's path names what is deleted.
+    "ScoreStreamRequest", "ScoreStreamReply", "ListScorersRequest", "ListModelsRequest", "ListReferenceSetsRequest",
+    "DeleteReferenceSetRequest", "DeleteReferenceSetReply",
     # Bases of other classes, and parts of those compared.
     "Strict", "Request", "ItemProblem", "ReplyModel", "TimedReply",
 }  # fmt: skip
 OTHER_NAMES = {
     "ItemScores": "ItemResult", "ItemFailure": "ItemResult", "Failed": "ScoreValue", "RawShape": "RawImage",
     "IndexedError": "IndexedProblem", "ListScorersReply": "ScorersReply", "ListModelsReply": "ModelsReply",
-    "FieldProblem": "FieldFault",
+    "FieldProblem": "FieldFault", "ListReferenceSetsReply": "ReferenceSetsReply",
 }  # fmt: skip
 _BARE: dict[Any, Any] = {list: list[Any], dict: dict[str, Any]}
 _SCALARS = {str: "string", bool: "boolean", int: "integer", float: "number", bytes: "bytes"}
@@ -277,11 +292,11 @@ def kinds(hint: Any) -> Kinds:
 
 
 def proto_kind(field: FieldDescriptor) -> Kinds:
-    if field.type == FieldDescriptor.TYPE_BYTES:
-        return frozenset({"bytes"})
     is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
     if field.is_repeated and not is_map:
         return frozenset({"array"})
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return frozenset({"bytes"})
     return frozenset({_PROTO_KINDS[field.cpp_type]})
 
 

@@ -94,8 +94,9 @@ class Traced:
             async for reply in edge.score_stream(requests, context):
                 yield reply
 
-        rpcs = dict.fromkeys(("Rank", "Filter", "Embed", "Select", "ListScorers", "ListModels"), edge.score)
-        add_scoring(SimpleNamespace(**rpcs, Score=edge.score, ScoreStream=stream), self.server)
+        rpcs = dict.fromkeys(pb.DESCRIPTOR.services_by_name["Scoring"].methods_by_name, edge.score)
+        rpcs |= {"Diversity": edge.diversity, "ScoreStream": stream}
+        add_scoring(SimpleNamespace(**rpcs), self.server)
         self.grpc_port = self.server.add_insecure_port("127.0.0.1:0")
         await self.server.start()
         while not self.rest.started:  # noqa: ASYNC110 - uvicorn has no event for it
@@ -187,9 +188,10 @@ def test_grpc_takes_the_trace_from_its_metadata(traced: Traced, spans: Any) -> N
         stub.Score(pb.ScoreRequest(items=[item], scorers=["clipscore"]), metadata=metadata)
         batch = pb.ScoreStreamRequest(correlation_id="1", request=pb.ScoreRequest(items=[item]))
         assert len(list(stub.ScoreStream(iter([batch]), metadata=metadata))) == 1
-    found = spans("plumbline.v1.Scoring/ScoreStream")
-    for name in ("plumbline.v1.Scoring/Score", "plumbline.v1.Scoring/ScoreStream"):
-        (span,) = found[name]
+        assert stub.Diversity(pb.DiversityRequest(images=[item.image]), metadata=metadata).n == 1
+    found = spans("plumbline.v1.Scoring/Diversity")
+    for name in ("Score", "ScoreStream", "Diversity"):
+        (span,) = found[f"plumbline.v1.Scoring/{name}"]
         assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, PARENT)
         assert span.trace_state == "vendor=1"
         assert attributes(span)["rpc.grpc.status_code"] == "OK"

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.concurrency import release
-from plumbline_serve.edge.access import NO_KEY, Access, Grant
+from plumbline_serve.edge.access import NO_KEY, Access, Grant, Scope
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.parsing import CallerTimeout
 from plumbline_serve.edge.problems import grpc_code, refuse, status
@@ -123,6 +123,7 @@ class CallInterceptor:
         *,
         failed: R,
         is_open: bool = False,
+        scope: Scope = "score",
     ) -> R:
         """Answer a call.
 
@@ -132,11 +133,12 @@ class CallInterceptor:
             answer: Makes the reply.
             failed: What is returned beside an error.
             is_open: Whether it needs no key.
+            scope: What the key must be for otherwise.
         """
         call = GrpcCall.of(context)
         try:
             if not is_open:
-                call.grant = self._access.check(call.authorization, "score")
+                call.grant = self._access.check(call.authorization, scope)
             async with call.grant.entered():
                 reply = await answer(call)
                 call.succeed()

@@ -35,8 +35,11 @@ from plumbline_serve.messages import Combination, EncodedImage, ImageSource, Ite
 from plumbline_serve.request_context import PRIORITIES, Priority
 from plumbline_wire.v1 import scoring_pb2 as pb
 
-RequestMessage: TypeAlias = pb.ScoreRequest | pb.FilterRequest | pb.RankRequest | pb.SelectRequest | pb.EmbedRequest
-_Message: TypeAlias = RequestMessage | pb.Item | pb.Question | pb.Threshold | pb.Term
+SetMessage: TypeAlias = pb.DiversityRequest | pb.DistanceRequest | pb.AuditRequest | pb.ReferenceSetRequest
+RequestMessage: TypeAlias = (
+    pb.ScoreRequest | pb.FilterRequest | pb.RankRequest | pb.SelectRequest | pb.EmbedRequest | SetMessage
+)
+_Message: TypeAlias = RequestMessage | pb.Item | pb.Question | pb.Threshold | pb.Term | pb.EncodingSet
 
 _PRIORITIES: dict[int, Any] = {pb.Priority.Value(f"PRIORITY_{name.upper()}"): name for name in PRIORITIES}
 _PRIORITIES[pb.PRIORITY_UNSPECIFIED] = "normal"

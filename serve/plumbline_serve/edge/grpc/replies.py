@@ -45,24 +45,24 @@ def score_reply(reply: ScoreReply, request_id: str) -> pb.ScoreReply:
         reply: What the service replied.
         request_id: Names the call.
     """
-    return _write(pb.ScoreReply, reply, request_id=request_id, results=[_item(result) for result in reply.results])
+    return write(pb.ScoreReply, reply, request_id=request_id, results=[_item(result) for result in reply.results])
 
 
 def filter_reply(reply: FilterReply, request_id: str) -> pb.FilterReply:
     """The reply to a call of `Filter`; see `score_reply`."""
-    return _write(pb.FilterReply, reply, request_id=request_id, results=[_verdict(result) for result in reply.results])
+    return write(pb.FilterReply, reply, request_id=request_id, results=[_verdict(result) for result in reply.results])
 
 
 def rank_reply(reply: RankReply, request_id: str) -> pb.RankReply:
     """The reply to a call of `Rank`; see `score_reply`."""
-    return _write(pb.RankReply, reply, request_id=request_id, errors=_indexed(reply.errors))
+    return write(pb.RankReply, reply, request_id=request_id, errors=indexed(reply.errors))
 
 
 def select_reply(reply: SelectReply, request_id: str) -> pb.SelectReply:
     """The reply to a call of `Select`; see `score_reply`."""
     drawn = reply.probabilities or [None] * len(reply.values)
     values = [pb.SelectValue(value=each, probability=p) for each, p in zip(reply.values, drawn, strict=True)]
-    return _write(pb.SelectReply, reply, request_id=request_id, values=values, errors=_indexed(reply.errors))
+    return write(pb.SelectReply, reply, request_id=request_id, values=values, errors=indexed(reply.errors))
 
 
 def embed_reply(reply: EmbedReply, request_id: str) -> pb.EmbedReply:
@@ -73,34 +73,35 @@ def embed_reply(reply: EmbedReply, request_id: str) -> pb.EmbedReply:
         else pb.Embedding(float32_le=each.astype("<f4").tobytes())
         for each in reply.vectors
     ]
-    return _write(pb.EmbedReply, reply, request_id=request_id, vectors=vectors)
+    return write(pb.EmbedReply, reply, request_id=request_id, vectors=vectors)
 
 
 def scorers_reply(entries: Sequence[ScorerEntry]) -> pb.ListScorersReply:
     """The reply to a call of `ListScorers`."""
-    return pb.ListScorersReply(scorers=[_write(pb.ScorerEntry, entry) for entry in entries])
+    return pb.ListScorersReply(scorers=[write(pb.ScorerEntry, entry) for entry in entries])
 
 
 def encoders_reply(entries: Sequence[EncoderEntry]) -> pb.ListModelsReply:
     """The reply to a call of `ListModels`."""
-    return pb.ListModelsReply(models=[_write(pb.EncoderEntry, entry) for entry in entries])
+    return pb.ListModelsReply(models=[write(pb.EncoderEntry, entry) for entry in entries])
 
 
-def _indexed(errors: Mapping[int, PlumblineError]) -> list[pb.IndexedError]:
+def indexed(errors: Mapping[int, PlumblineError]) -> list[pb.IndexedError]:
+    """What failed, by index, as the wires have it."""
     return [pb.IndexedError(index=index, error=status(error)) for index, error in sorted(errors.items())]
 
 
 def _item(result: ItemResult) -> pb.ItemResult:
     if isinstance(result, ItemFailure):
         return pb.ItemResult(id=result.id, error=status(result.error))
-    told = {} if result.guards is None else {"guards": _write(pb.GuardFlags, result.guards)}
-    return _write(pb.ItemResult, result, scores=_scores(result.scores), **{"guards": None, **told})
+    told = {} if result.guards is None else {"guards": write(pb.GuardFlags, result.guards)}
+    return write(pb.ItemResult, result, scores=_scores(result.scores), **{"guards": None, **told})
 
 
 def _verdict(result: ItemVerdict | ItemFailure) -> pb.ItemVerdict:
     if isinstance(result, ItemFailure):
         return pb.ItemVerdict(id=result.id, error=status(result.error))
-    return _write(pb.ItemVerdict, result, verdict=_VERDICTS[result.verdict], scores=_scores(result.scores))
+    return write(pb.ItemVerdict, result, verdict=_VERDICTS[result.verdict], scores=_scores(result.scores))
 
 
 def _scores(scores: Mapping[str, ScoreOrError]) -> dict[str, pb.ScoreValue]:
@@ -119,7 +120,7 @@ def _score(score: Score) -> pb.ScoreValue:
     return message
 
 
-def _write(kind: type[M], source: object, **otherwise: Any) -> M:
+def write(kind: type[M], source: object, **otherwise: Any) -> M:
     """A protobuf message.
 
     Args:

@@ -3,92 +3,35 @@
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from dataclasses import replace
 
-from google.protobuf.message import Message as ProtoMessage
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_serve.bytes_in_flight import BytesInFlight
-from plumbline_serve.edge.access import Access, num_items_of
+from plumbline_serve.edge.access import Access, Scope, num_items_of
 from plumbline_serve.edge.grpc import replies as grpc_replies
-from plumbline_serve.edge.grpc import requests as grpc_requests
 from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCall, answer_each, peer_of
 from plumbline_serve.edge.grpc.health import GrpcHealth
+from plumbline_serve.edge.grpc.methods import EMBED, FILTER, RANK, SCORE, SELECT, M, Method, Q, R, T
 from plumbline_serve.edge.grpc.receiving import receive
+from plumbline_serve.edge.grpc.set_rpcs import SetRpcs
 from plumbline_serve.edge.grpc.stream_messages import StreamMessages
 from plumbline_serve.edge.grpc.unreadable import check_readable
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.parsing import CallerTimeout, with_remaining_time
 from plumbline_serve.edge.problems import refuse, report_items, status
 from plumbline_serve.edge.received import OWN_CONNECTION
-from plumbline_serve.messages import Reply, Request
-from plumbline_serve.request_context import Caller
 from plumbline_serve.requests.service_protocol import Service
-from plumbline_serve.settings import Limits, Settings
+from plumbline_serve.settings import Settings
 from plumbline_wire import SCORING_SERVICE
 from plumbline_wire.v1 import scoring_pb2 as pb
-
-M = TypeVar("M", bound=Request)
-T = TypeVar("T", bound=Reply)
-Q = TypeVar("Q", bound=ProtoMessage)
-R = TypeVar("R", bound=ProtoMessage)
 
 MAX_BATCHES_UNDER_WAY = 16  # of one stream; the sender waits with further ones
 MAX_CORRELATION_CHARS = 128
 
 
-@dataclass(frozen=True, slots=True)
-class _Method(Generic[Q, M, T, R]):
-    """A method with one request and one reply: what it is called, and what stands between the wire and the service."""
-
-    name: str
-    read: Callable[[Q, Limits], M]
-    call: Callable[[Service, M, Caller], Awaitable[T]]
-    write: Callable[[T, str], R]
-    failed: Callable[[], R]
-    """Makes what is returned beside an error."""
-
-
-SCORE = _Method(
-    "Score",
-    grpc_requests.score_request,
-    lambda service, message, caller: service.score(message, caller),
-    grpc_replies.score_reply,
-    pb.ScoreReply,
-)
-FILTER = _Method(
-    "Filter",
-    grpc_requests.filter_request,
-    lambda service, message, caller: service.filter(message, caller),
-    grpc_replies.filter_reply,
-    pb.FilterReply,
-)
-RANK = _Method(
-    "Rank",
-    grpc_requests.rank_request,
-    lambda service, message, caller: service.rank(message, caller),
-    grpc_replies.rank_reply,
-    pb.RankReply,
-)
-SELECT = _Method(
-    "Select",
-    grpc_requests.select_request,
-    lambda service, message, caller: service.select(message, caller),
-    grpc_replies.select_reply,
-    pb.SelectReply,
-)
-EMBED = _Method(
-    "Embed",
-    grpc_requests.embed_request,
-    lambda service, message, caller: service.embed(message, caller),
-    grpc_replies.embed_reply,
-    pb.EmbedReply,
-)
-
-
-class GrpcEdge:
+class GrpcEdge(SetRpcs):
     """Each method takes a message and its call's context, and returns: errors are set on the context.
 
     An `UnreadableMessage` in a message's place is refused as one. A stream may stand in the place of a unary method's
@@ -116,7 +59,7 @@ class GrpcEdge:
         Raises:
             ConfigError: The file cannot be used.
         """
-        self._service = service
+        super().__init__(service)
         self._limits = settings.limits
         self._observer = observer or Unobserved()
         self._bytes = bytes_in_flight or BytesInFlight(settings.limits, observer)
@@ -181,9 +124,7 @@ class GrpcEdge:
             del call
             return grpc_replies.scorers_reply(await self._service.named_scorers())
 
-        return await self._interceptor.run(
-            f"{SCORING_SERVICE}/ListScorers", context, answer, failed=pb.ListScorersReply()
-        )
+        return await self._run("ListScorers", context, answer, failed=pb.ListScorersReply())
 
     async def list_models(self, request: pb.ListModelsRequest, context: CallContext) -> pb.ListModelsReply:
         """List the loaded encoders.
@@ -198,9 +139,7 @@ class GrpcEdge:
             del call
             return grpc_replies.encoders_reply(await self._service.encoders())
 
-        return await self._interceptor.run(
-            f"{SCORING_SERVICE}/ListModels", context, answer, failed=pb.ListModelsReply()
-        )
+        return await self._run("ListModels", context, answer, failed=pb.ListModelsReply())
 
     async def score_stream(
         self, requests: AsyncIterator[pb.ScoreStreamRequest], context: CallContext
@@ -268,16 +207,27 @@ class GrpcEdge:
             if is_ours:
                 names.discard(name)
 
-    async def _answer(self, method: "_Method[Q, M, T, R]", request: Q, context: CallContext) -> R:
+    async def _run(
+        self,
+        name: str,
+        context: CallContext,
+        answer: Callable[[GrpcCall], Awaitable[R]],
+        *,
+        failed: R,
+        scope: Scope = "score",
+    ) -> R:
+        return await self._interceptor.run(f"{SCORING_SERVICE}/{name}", context, answer, failed=failed, scope=scope)
+
+    async def _answer(self, method: Method[Q, M, T, R], request: Q, context: CallContext) -> R:
         async def answer(call: GrpcCall) -> R:
             return await self._reply(method, request, call)
 
-        name = f"{SCORING_SERVICE}/{method.name}"
-        return await self._interceptor.run(name, context, answer, failed=method.failed())
+        return await self._run(method.name, context, answer, failed=method.failed(), scope=method.scope)
 
-    async def _reply(self, method: "_Method[Q, M, T, R]", request: Q, call: GrpcCall, *, num_counted: int = 1) -> R:
+    async def _reply(self, method: Method[Q, M, T, R], request: Q, call: GrpcCall, *, num_counted: int = 1) -> R:
         """Make the reply to a request, of whose items so many were counted already."""
-        async with self._read(request, method.read, call) as message:
+        async with self._received(request, call) as received:
+            message = with_remaining_time(method.read(received, self._limits), call.timeout)
             call.num_items = (call.num_items or 0) + num_items_of(message)
             await call.grant.spend_on(message, num_counted=num_counted)
             reply = await method.call(self._service, message, call.grant.caller)
@@ -285,14 +235,14 @@ class GrpcEdge:
             return method.write(reply, call.request_id)
 
     @asynccontextmanager
-    async def _read(self, request: Q, read: Callable[[Q, Limits], M], call: GrpcCall) -> AsyncIterator[M]:
-        """The parsed request; its bytes are in flight until it is answered."""
+    async def _received(self, request: Q, call: GrpcCall) -> AsyncIterator[Q]:
+        """The request off the wire; its bytes are in flight until it is answered."""
         with self._bytes.share() as share:
             share.may_hold_pixels = True
             received: Q = await receive(request, share, call.context, max_upload_s=self._limits.max_upload_s)
             check_readable(received)
             share.settle(received.ByteSize())
-            yield with_remaining_time(read(received, self._limits), call.timeout)
+            yield received
 
 
 def _check_name(name: str, names: set[str]) -> None:

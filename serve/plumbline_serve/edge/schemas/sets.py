@@ -1,63 +1,42 @@
 """The bodies of REST's requests and replies about sets; as `requests` and `replies`, of which these are a part."""
 
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, JsonValue, Tag, create_model, model_validator
-from pydantic_core import PydanticKnownError
+from pydantic import ConfigDict, Field, JsonValue, create_model, model_validator
 
 from plumbline_models.sets import audit, zero_shot
 from plumbline_models.sets import sce as sets
-from plumbline_models.sets.distances import DEFAULT_SIGMA, LEAST_SIGMA, MOST_SIGMA
-from plumbline_models.sets.diversity import LEAST_ORDER, MOST_ORDER
-from plumbline_models.sets.vectors import MAX_DIM, MAX_SET
+from plumbline_models.sets.distances import DEFAULT_SIGMA
 from plumbline_models.sets.zero_shot import MARGIN
 from plumbline_serve import audit_messages, set_messages
-from plumbline_serve.edge.parsing import MAX_NAME_CHARS, MAX_NUMBER, ArtefactName, Finite, choice_fault
+from plumbline_serve.edge.parsing import ArtefactName, choice_fault
 from plumbline_serve.edge.schemas.base import Request, Strict, given, refuse
 from plumbline_serve.edge.schemas.example_images import EXAMPLE_IMAGE, OTHER_IMAGE
 from plumbline_serve.edge.schemas.replies import INDEXED_PROBLEMS, REPLY, BoundTo, schema_of
 from plumbline_serve.edge.schemas.requests import ImageSource
+from plumbline_serve.edge.set_values import (
+    AuditCompat,
+    ElementNames,
+    EncoderName,
+    FromZeroToOne,
+    GroupText,
+    KeptEncoderName,
+    Labels,
+    OfSet,
+    OrderOrWord,
+    Orders,
+    Pair,
+    PerGroup,
+    RbfSigma,
+    Sha256,
+    Vector,
+    Weight,
+    kept_set_fault,
+    set_fault,
+)
 from plumbline_serve.set_messages import NEAR_DUPLICATE
 
-T = TypeVar("T")
 _ORDERS: list[Literal["inf"] | float] = [1.0, 2.0, "inf"]
-MAX_ORDERS = 16
-MAX_ENCODER_CHARS = 256
-MAX_GROUPS = 64
-MAX_ELEMENTS = 64  # of each kind
-
-
-def _within_a_set(value: Any) -> Any:
-    """Refuse too many before they are read, which would hold up everybody else."""
-    if isinstance(value, list) and len(value) > MAX_SET:
-        kind: dict[str, Any] = {"field_type": "List", "max_length": MAX_SET, "actual_length": len(value)}
-        raise PydanticKnownError("too_long", kind)
-    return value
-
-
-def _vector_kind(value: Any) -> str | None:
-    return "base64" if isinstance(value, str) else "numbers" if isinstance(value, list) else None
-
-
-def _order_kind(value: Any) -> str:
-    return "word" if isinstance(value, str) else "number"
-
-
-OfSet: TypeAlias = Annotated[list[T], Field(max_length=MAX_SET), BeforeValidator(_within_a_set)]
-Vector: TypeAlias = Annotated[
-    Annotated[str, Tag("base64")] | Annotated[list[Finite], Field(min_length=1, max_length=MAX_DIM), Tag("numbers")],
-    Discriminator(_vector_kind, custom_error_type="vector", custom_error_message="must be an array or a string"),
-]
-Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
-Order: TypeAlias = Annotated[
-    Annotated[Literal["inf"], Tag("word")]
-    | Annotated[float, Field(ge=LEAST_ORDER, le=MOST_ORDER, allow_inf_nan=False), Tag("number")],
-    Discriminator(_order_kind),
-]
-GroupText: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
-ElementNames: TypeAlias = Annotated[list[GroupText], Field(max_length=MAX_ELEMENTS)]
-Weight: TypeAlias = Annotated[Finite, Field(gt=0, le=MAX_NUMBER)]
-
 _ONE_FORM: dict[str, JsonValue] = {
     "oneOf": [
         given("images", without=("embeddings", "hashes", "encoder")),
@@ -83,16 +62,13 @@ class EncodingSet(Strict):
         description="SHA-256 in hex of image files sent before. The service keeps encodings as long as its caches have "
         "room; of one that it does not keep it says so.",
     )
-    encoder: Annotated[str, Field(max_length=MAX_ENCODER_CHARS)] | None = Field(
+    encoder: EncoderName | None = Field(
         None, description="With `embeddings`: what made them. Sets of encoders with two names are not compared."
     )
 
     @model_validator(mode="after")
     def _check_form(self) -> Self:
-        refuse(choice_fault(images=self.images, embeddings=self.embeddings, hashes=self.hashes))
-        refuse(
-            "may have encoder only beside embeddings" if self.encoder is not None and self.embeddings is None else None
-        )
+        refuse(set_fault(self.images, self.embeddings, self.hashes, self.encoder))
         return self
 
 
@@ -108,11 +84,11 @@ class DiversityRequest(Request, EncodingSet):
 
     texts: OfSet[str] | None = Field(None, description="The prompt of each member, for SCE.")
     weights: OfSet[Weight] | None = Field(None, description="How much each member counts in the Vendi score.")
-    orders: Annotated[list[Order], Field(min_length=1, max_length=MAX_ORDERS)] = Field(
+    orders: Orders[OrderOrWord] = Field(
         default_factory=lambda: [*_ORDERS],
         description="Of the Vendi score: the larger, the less rare images count.",
     )
-    near_duplicate: Annotated[Finite, Field(ge=0, le=1)] | None = Field(
+    near_duplicate: FromZeroToOne | None = Field(
         NEAR_DUPLICATE, description="Least cosine of near-duplicates; null: only equal members are found."
     )
     scorer: str | None = Field(None, description="Whose encoders; by default the first loaded scorer's that has both.")
@@ -133,7 +109,7 @@ class DistanceRequest(Request):
     reference: ArtefactName | None = Field(
         None, description="In place of `b`: the name of a set that is kept, see `POST /v1/sets/references`."
     )
-    rbf_sigma: Annotated[Finite, Field(ge=LEAST_SIGMA, le=MOST_SIGMA)] = Field(
+    rbf_sigma: RbfSigma = Field(
         DEFAULT_SIGMA, description="Width of the Gaussian kernel, in lengths between unit vectors."
     )
     scorer: str | None = Field(
@@ -162,15 +138,14 @@ class ReferenceSetRequest(Request, EncodingSet):
     )
 
     name: ArtefactName = Field(description="By which `distance` uses it. One of the same name is replaced.")
-    encoder: Annotated[str, Field(min_length=1, max_length=MAX_ENCODER_CHARS)] | None = Field(
+    encoder: KeptEncoderName | None = Field(
         None, description="With `embeddings`, which need it: what made them. Sets of another are refused."
     )
     scorer: str | None = Field(None, description="Whose encoder; by default the first loaded scorer's that has both.")
 
     @model_validator(mode="after")
     def _check_encoder(self) -> Self:
-        is_unnamed = self.embeddings is not None and self.encoder is None
-        refuse("must have encoder beside embeddings that are kept" if is_unnamed else None)
+        refuse(kept_set_fault(self.embeddings, self.encoder))
         return self
 
 
@@ -196,31 +171,29 @@ class AuditRequest(Request):
     images: OfSet[ImageSource] | None = Field(None, description="As of a set.")
     embeddings: OfSet[Vector] | None = Field(None, description="As of a set.")
     hashes: OfSet[Sha256] | None = Field(None, description="As of a set.")
-    encoder: Annotated[str, Field(max_length=MAX_ENCODER_CHARS)] | None = Field(None, description="As of a set.")
-    groups: Annotated[list[GroupText], Field(min_length=2, max_length=MAX_GROUPS)] = Field(
-        description="All that there may be, those that are absent too."
-    )
-    labels: Annotated[OfSet[GroupText | None], Field(min_length=1)] | None = Field(
+    encoder: EncoderName | None = Field(None, description="As of a set.")
+    groups: PerGroup[GroupText] = Field(description="All that there may be, those that are absent too.")
+    labels: Labels | None = Field(
         None, description="The group of each member, null where nobody can tell. Then the set itself need not be sent."
     )
-    prompts: Annotated[list[str], Field(min_length=2, max_length=MAX_GROUPS)] | None = Field(
+    prompts: PerGroup[str] | None = Field(
         None, description="A text for each group: each member gets the label of the nearest, if it is far enough ahead."
     )
-    margin: Annotated[Finite, Field(ge=0, le=1)] = Field(
+    margin: FromZeroToOne = Field(
         MARGIN,
         description="By how much the best group's probability has to be above the second; else there is no label.",
     )
-    pair: Annotated[list[GroupText], Field(min_length=2, max_length=2)] | None = Field(
+    pair: Pair | None = Field(
         None, description="The two groups whose gap is meant; by default the largest and the smallest."
     )
-    wanted: Annotated[list[Weight], Field(min_length=2, max_length=MAX_GROUPS)] | None = Field(
+    wanted: PerGroup[Weight] | None = Field(
         None, description="The share that each group should have, for the skews; by default all even."
     )
-    association: Annotated[Finite, Field(ge=0, le=1)] | None = Field(
+    association: FromZeroToOne | None = Field(
         None, description="Share of the stereotypical among what is stereotypical or diverse, for the composite."
     )
     elements: Elements | None = Field(None, description="What `images` are asked about.")
-    compat: Literal["official"] | None = Field(
+    compat: AuditCompat | None = Field(
         None, description="`official`: groups are those that were seen, as T2I-BiasBench's program has it."
     )
     scorer: str | None = Field(None, description="Whose encoders; by default the first loaded scorer's that has both.")

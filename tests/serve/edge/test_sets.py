@@ -1,19 +1,21 @@
-"""The routes about sets, over real encoders: the same values whatever a set comes as."""
+"""What is said about sets, over real encoders: the same values whatever a set comes as, over both wires."""
 
 import base64
 import hashlib
 import io
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import SecretStr
 
 from plumbline_serve.access_settings import EdgeSettings
 from plumbline_serve.settings import Limits, Settings
 from plumbline_wire.v1 import scoring_pb2 as pb
 
-FOREVER = {"timeout_ms": 300_000}
+FOREVER: Any = {"timeout_ms": 300_000}
 TEXTS = ["a red circle", "a blue square", "a red circle", "a red circle"]
 
 
@@ -27,13 +29,19 @@ def picture(colour: tuple[int, int, int], seed: int) -> bytes:
 
 
 FILES = [picture((200, 0, 0), 0), picture((0, 0, 200), 3), picture((200, 0, 0), 0), picture((0, 160, 0), 5)]
+SOURCES = [pb.ImageSource(data=each) for each in FILES]
+NONE = pb.ListReferenceSetsRequest()
 
 
 @pytest.fixture
 def edge(open_embedded, tmp_path) -> Any:
     return open_embedded(
         Settings(
-            scorers={"clipscore": {}}, cache_dir=tmp_path, limits=Limits(max_items=4), edge=EdgeSettings(audits=True)
+            scorers={"clipscore": {}},
+            cache_dir=tmp_path,
+            store=SecretStr(f"sqlite:///{tmp_path}/store.db"),
+            limits=Limits(max_items=4),
+            edge=EdgeSettings(audits=True),
         )
     )
 
@@ -66,6 +74,41 @@ def test_images_embeddings_and_hashes_of_one_set_have_the_same_values(edge) -> N
     assert apart["frechet"] == pytest.approx(0.0, abs=1e-9)
     assert apart["frechet_floor"] > 0
     assert apart["mmd_rbf"] < 0  # unbiased: the same pairs, but for those of a member with itself
+    rows = edge.rpc.Embed(pb.EmbedRequest(images=SOURCES, **FOREVER)).vectors
+    asked: Any = {"texts": TEXTS, "near_duplicate": 0.9999, **FOREVER}
+    vectors = [each.float32_le for each in rows]
+    forms: Any = ({"images": SOURCES}, {"embeddings": vectors, "encoder": embedded["model"]}, {"hashes": hashes})
+    for form in forms:
+        found = edge.rpc.Diversity(pb.DiversityRequest(**form, **asked))
+        assert (dict(found.vendi), dict(found.vendi_centred)) == (of_images["vendi"], of_images["vendi_centred"])
+        assert found.mean_pairwise == of_images["mean_pairwise"]
+        assert {field.name: value for field, value in found.sce.ListFields()} == {
+            name: value for name, value in of_images["sce"].items() if value
+        }
+        assert [list(each.members) for each in found.duplicates] == [list(each.members) for each in found.identical]
+        assert list(found.duplicates[0].members) == [0, 2]
+    a, b = pb.EncodingSet(hashes=hashes), pb.EncodingSet(embeddings=vectors)
+    of_grpc = edge.rpc.Distance(pb.DistanceRequest(a=a, b=b, **FOREVER))
+    measures = ("frechet", "frechet_floor", "mmd_polynomial", "mmd_rbf", "encoder", "n_a")
+    assert {name: getattr(of_grpc, name) for name in measures} == {name: apart[name] for name in measures}
+
+
+def test_a_set_kept_over_one_wire_is_compared_with_over_the_other(edge) -> None:
+    images = [{"b64": base64.b64encode(each).decode()} for each in FILES]
+    kept = edge.rpc.ReferSet(pb.ReferenceSetRequest(name="launch", images=SOURCES[:3], **FOREVER))
+    assert (kept.name, kept.n, kept.encoder) == ("launch", 3, edge.rpc.ListReferenceSets(NONE).sets[0].encoder)
+    (listed,) = edge.http.get("/v1/sets/references").json()["sets"]
+    assert (listed["created"], listed["bound_to"]["weights"]) == (kept.created, kept.bound_to.weights)
+    rest = values(edge.post("/v1/sets/distance", {"a": {"images": images}, "reference": "launch", **FOREVER}))
+    request = pb.DistanceRequest(a=pb.EncodingSet(images=SOURCES), reference="launch", **FOREVER)
+    assert edge.rpc.Distance(request).frechet == rest["frechet"]
+    other = pb.ReferenceSetRequest(name="other", images=[*SOURCES[:2], pb.ImageSource(data=b"none")], **FOREVER)
+    with pytest.raises(grpc.RpcError) as refused:
+        edge.rpc.ReferSet(other)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    edge.rpc.DeleteReferenceSet(pb.DeleteReferenceSetRequest(name="launch"))
+    gone = edge.post("/v1/sets/distance", {"a": {"images": images}, "reference": "launch", **FOREVER})
+    assert (gone.status_code, gone.json()["code"]) == (404, "unknown_artefact")
 
 
 def test_frames_are_scored_alone_and_together_alike_over_both_wires(edge) -> None:
@@ -99,7 +142,7 @@ def test_frames_are_scored_alone_and_together_alike_over_both_wires(edge) -> Non
 
 def test_members_are_labelled_by_the_nearest_prompt(edge) -> None:
     images = [{"b64": base64.b64encode(each).decode()} for each in (FILES[0], FILES[1], FILES[2])]
-    asked = {"groups": ["red", "blue", "green"], "prompts": ["a red square", "a blue square", "a green square"]}
+    asked: Any = {"groups": ["red", "blue", "green"], "prompts": ["a red square", "a blue square", "a green square"]}
     found = values(edge.post("/v1/sets/audit", {"images": images, **asked, "margin": 0, **FOREVER}))
     of_images = edge.post("/v1/embed", {"images": images, **FOREVER}).json()["vectors"]
     of_prompts = edge.post("/v1/embed", {"texts": asked["prompts"], **FOREVER}).json()["vectors"]
@@ -109,6 +152,12 @@ def test_members_are_labelled_by_the_nearest_prompt(edge) -> None:
     assert [each["confidence"] for each in found["guesses"]] == pytest.approx(expected.max(axis=1), rel=1e-3)
     assert (found["n"], found["num_unknown"]) == (3, 0)
     assert found["caution"]
+    request = pb.AuditRequest(images=[SOURCES[at] for at in (0, 1, 2)], **asked, margin=0, **FOREVER)
+    of_grpc = edge.rpc.Audit(request)
+    assert [(each.label, each.confidence) for each in of_grpc.guesses] == [
+        (each["label"], each["confidence"]) for each in found["guesses"]
+    ]
+    assert of_grpc.spread.composite == found["spread"]["composite"]
     strict = values(edge.post("/v1/sets/audit", {"images": images, **asked, "margin": 1, **FOREVER}))
     assert (strict["n"], strict["num_unknown"], strict["spread"]) == (0, 3, None)
 
