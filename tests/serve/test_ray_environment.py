@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import pytest
 
 from plumbline_serve.cli.doctor import examine
 from plumbline_serve.ports import BLOCKS, free_port
-from plumbline_serve.ray_environment import SINGLE_PORTS, agent_ports, inner_host, set_ray_environment, temp_dir
+from plumbline_serve.ray_environment import (
+    SINGLE_PORTS,
+    WITHOUT_FALLBACK,
+    agent_ports,
+    inner_host,
+    set_ray_environment,
+    temp_dir,
+)
 from plumbline_serve.settings import Settings
 
 SETTINGS = Settings(host="0.0.0.0", port=free_port(), grpc_port=free_port())
@@ -30,6 +38,16 @@ def test_what_the_caller_has_set_stays(preprocessed: dict[str, str]) -> None:
 
 def test_ray_itself_listens_on_the_loopback_interface_where_haproxy_is_in_front(preprocessed: dict[str, str]) -> None:
     assert inner_host(SETTINGS, preprocessed) == "127.0.0.1"
+
+
+def test_rays_proxy_is_left_out_where_our_haproxy_answers_in_its_place(
+    preprocessed: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    callback = "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH"
+    assert preprocessed[callback] == WITHOUT_FALLBACK
+    monkeypatch.setattr(os, "environ", {"PATH": os.environ["PATH"], "RAY_SERVE_HAPROXY_BINARY_PATH": sys.executable})
+    (folder := tmp_path / "another").mkdir()
+    assert callback not in set_ray_environment(SETTINGS, folder, BLOCK)
 
 
 @pytest.mark.parametrize(
