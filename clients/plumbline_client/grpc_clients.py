@@ -13,15 +13,14 @@ from pydantic import BaseModel
 from typing_extensions import Unpack
 
 from plumbline_client import addresses, grpc_wire
-from plumbline_client.async_scoring import AsyncScoring
 from plumbline_client.batches import BatchLike, BatchReply, check_batches, check_max_in_flight
 from plumbline_client.calls import Call, Core
 from plumbline_client.errors import PlumblineClientError
 from plumbline_client.grpc_problems import call_error
 from plumbline_client.options import CallOptions, ClientOptions, Profile
 from plumbline_client.requests import Request
+from plumbline_client.set_calls import AsyncSets, SyncSets
 from plumbline_client.streams import Feed, batch_message, batch_reply
-from plumbline_client.sync_scoring import SyncScoring
 from plumbline_client.tls import Tls
 from plumbline_wire.v1 import scoring_pb2 as pb
 
@@ -36,7 +35,7 @@ _IN_FLIGHT = 8
 _OVER = "Deadline Exceeded"  # what gRPC itself says
 
 
-class GrpcClient(SyncScoring):
+class GrpcClient(SyncSets):
     """A blocking gRPC client.
 
     Args:
@@ -112,7 +111,7 @@ class GrpcClient(SyncScoring):
         return grpc_wire.decode(request, reply)
 
 
-class AsyncGrpcClient(AsyncScoring):
+class AsyncGrpcClient(AsyncSets):
     """An asyncio gRPC client; arguments as for `GrpcClient`."""
 
     def __init__(

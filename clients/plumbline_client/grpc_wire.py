@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 from pydantic import BaseModel, ValidationError
 
-from plumbline_client import requests
+from plumbline_client import grpc_sets, requests
 from plumbline_client.calls import Call
 from plumbline_client.documents import Document
 from plumbline_client.errors import UnexpectedReplyError, UsageError
@@ -26,7 +26,7 @@ from plumbline_wire.v1 import scoring_pb2 as pb
 T = TypeVar("T", bound=BaseModel)
 M = TypeVar("M", bound=Message)
 _ITEM_IMAGES = frozenset({"image", "reference_image"})  # a key or a source
-_ENUMS = frozenset({"priority", "expect", "method", "pool"})  # words in JSON
+_ENUMS = frozenset({"priority", "expect", "method", "pool", "compat"})  # words in JSON
 _REST_ONLY = frozenset({"encoding"})  # gRPC carries vectors as bytes
 _SERVING = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus
 
@@ -51,7 +51,7 @@ def encode(request: Request[Any], call: Call) -> Message:
         UsageError: A value does not fit its field.
         DeadlineError: The call's time is over.
     """
-    document = call.document(request) if request.method == "POST" else {}
+    document = call.document(request) if request.method == "POST" else request.document()
     try:
         return write_message(RPCS[type(request)].request, document)
     except (TypeError, ValueError) as error:
@@ -110,6 +110,8 @@ def _fill(message: Any, document: Document) -> None:
             setattr(message, f"{name}_key", value)
         elif isinstance(message, pb.Item) and name == "frames":
             _fill_frames(message, value)
+        elif name in grpc_sets.WRITTEN:
+            grpc_sets.WRITTEN[name](message, value)
         elif isinstance(value, Image):
             _fill_source(getattr(message, name), value)
         elif isinstance(value, list):
@@ -169,7 +171,7 @@ def _fill_source(source: pb.ImageSource, image: Image) -> None:
             source.raw.channels = image.channels
 
 
-def _read_message(message: Message) -> Document:
+def _read_message(message: Message) -> Any:
     """Read the fields that are set, and those that cannot be unset."""
     document: Document = {}
     for field in message.DESCRIPTOR.fields:
@@ -234,7 +236,8 @@ def _method(name: str) -> str:
     return f"/{SCORING_SERVICE}/{name}"
 
 
-_RESHAPED: Mapping[type[Message], Callable[[Document], Document]] = {
+_RESHAPED: Mapping[type[Message], Callable[[Document], Any]] = {
+    **grpc_sets.READ,
     pb.ItemResult: _with_status,
     pb.ItemVerdict: _with_status,
     pb.ScoreValue: _flat,
@@ -250,6 +253,7 @@ RPCS: Mapping[type[Request[Any]], Rpc] = {
     requests.RankRequest: Rpc(_method("Rank"), pb.RankRequest, pb.RankReply),
     requests.SelectRequest: Rpc(_method("Select"), pb.SelectRequest, pb.SelectReply),
     requests.EmbedRequest: Rpc(_method("Embed"), pb.EmbedRequest, pb.EmbedReply),
+    **{kind: Rpc(_method(name), *types) for kind, (name, *types) in grpc_sets.RPCS.items()},
     requests.ListScorersRequest: Rpc(_method("ListScorers"), pb.ListScorersRequest, pb.ListScorersReply),
     requests.ListModelsRequest: Rpc(_method("ListModels"), pb.ListModelsRequest, pb.ListModelsReply),
     # The health check's messages hold one field each, and these hold the same one: no need of another package.

@@ -258,7 +258,7 @@ class ListCalibrationsRequest(Request[CalibrationsReply]):
 
 
 class ForgetRequest(Request[Deleted]):
-    """Forget what is kept under a name; gRPC does not have it."""
+    """Forget what is kept under a name; gRPC has it of reference sets alone."""
 
     method = "DELETE"
     reply = Deleted
@@ -266,6 +266,10 @@ class ForgetRequest(Request[Deleted]):
     def __init__(self, kind: str, name: str) -> None:
         self.kind, self.name = kind, name
         self.path = f"{kind}/{quote(name, safe='')}"
+
+    def document(self) -> Document:
+        """Make `name`, which REST has in its path."""
+        return {"name": self.name}
 
 
 class EmbedRequest(Request[EmbedReply]):

@@ -1,4 +1,4 @@
-"""The methods about sets of images, which clients over REST have, and those in this process."""
+"""The methods about sets of images, of all clients."""
 
 from collections.abc import Iterable
 

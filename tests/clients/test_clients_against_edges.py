@@ -164,8 +164,7 @@ async def test_combinations_get_through(ask, running) -> None:
     assert [request.combine for request in running.service.requests[-3:]] == [expected] * 3
 
 
-@pytest.mark.parametrize("kind", [Client, AsyncClient], ids=lambda kind: kind.__name__)
-async def test_sets_get_through_rest_in_each_form(ask, running) -> None:
+async def test_sets_get_through_in_each_form(ask, running) -> None:
     files = [Image.data(b"a"), Image.data(b"b")]
     found = await ask("diversity", files, texts=["x", "y"], orders=[0.5, math.inf], near_duplicate=None)
     assert (found.n, found.duplicates, found.vendi["1"]) == (2, ((0, 2),), 1 / 3)
@@ -186,7 +185,6 @@ async def test_sets_get_through_rest_in_each_form(ask, running) -> None:
     assert (asked.b, asked.reference) == (None, "launch")
 
 
-@pytest.mark.parametrize("kind", [Client, AsyncClient], ids=lambda kind: kind.__name__)
 async def test_sets_are_kept_listed_and_forgotten(ask, running) -> None:
     key, files = {"api_key": "deciding-key"}, [Image.data(b"a"), Image.data(b"b")]
     with pytest.raises(ForbiddenError, match="decide"):
@@ -201,8 +199,7 @@ async def test_sets_are_kept_listed_and_forgotten(ask, running) -> None:
     assert await ask("reference_sets") == ()
 
 
-@pytest.mark.parametrize("kind", [Client, AsyncClient], ids=lambda kind: kind.__name__)
-async def test_audits_get_through_rest(ask, running) -> None:
+async def test_audits_get_through(ask, running) -> None:
     found = await ask(
         "audit", ["a", "b"], members=[Image.data(b"x")], prompts=["p", "q"], pair=("a", "b"), wanted=(1, 2),
         elements={"explicit": ("cup",)}, is_official=True,

@@ -3,7 +3,8 @@
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import grpc
@@ -12,7 +13,7 @@ from google.rpc import status_pb2
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from plumbline_client import grpc_wire, replies
+from plumbline_client import grpc_wire, replies, set_replies
 from plumbline_client.grpc_problems import problem_document
 from plumbline_wire import STATUS_DETAILS_KEY
 from plumbline_wire.v1 import scoring_pb2 as pb
@@ -25,6 +26,16 @@ RPCS: dict[str, tuple[type[Any], type[Any]]] = {
     "Rank": (pb.RankRequest, replies.RankReply),
     "Filter": (pb.FilterRequest, replies.FilterReply),
     "Embed": (pb.EmbedRequest, replies.EmbedReply),
+    "Diversity": (pb.DiversityRequest, set_replies.DiversityReply),
+    "Distance": (pb.DistanceRequest, set_replies.DistanceReply),
+    "Audit": (pb.AuditRequest, set_replies.AuditReply),
+    "ReferSet": (pb.ReferenceSetRequest, set_replies.ReferenceSetEntry),
+}
+ROUTES = {
+    "Diversity": "sets/diversity",
+    "Distance": "sets/distance",
+    "Audit": "sets/audit",
+    "ReferSet": "sets/references",
 }
 Parts = dict[str, bytes]
 
@@ -32,8 +43,11 @@ Parts = dict[str, bytes]
 def document_of(request: Any, parts: Parts) -> dict[str, Any]:
     """The message as REST has it; what only a part can carry goes there."""
     document = _EMPTY.get(type(request), {}) | {
-        field.name: _value(field, value, parts) for field, value in request.ListFields()
+        field.name: _OF_SETS.get(field.name, partial(_value, field))(value, parts)
+        for field, value in request.ListFields()
     }
+    if document.pop("equal_only", False):
+        document["near_duplicate"] = None
     if (guards := document.get("guards")) is not None:
         document["guards"] = {"views": guards.views, "explain": guards.explain}
     if isinstance(request, pb.RankRequest):  # protobuf has no list that is given and empty
@@ -48,6 +62,19 @@ _EMPTY: dict[type[Any], dict[str, Any]] = {
     pb.ScoreRequest: {"items": []},
     pb.FilterRequest: {"items": [], "policy": {"all": []}},
     pb.EmbedRequest: {"encoding": "base64"},
+    pb.AuditRequest: {"groups": []},
+    pb.ReferenceSetRequest: {"name": ""},
+}
+
+
+_OF_SETS: dict[str, Callable[[Any, Parts], Any]] = {
+    "a": document_of,
+    "b": document_of,
+    "embeddings": lambda rows, _: [base64.b64encode(each).decode() for each in rows],
+    "orders": lambda orders, _: ["inf" if each == math.inf else each for each in orders],
+    "labels": lambda labels, _: [each.group if each.HasField("group") else None for each in labels],
+    "compat": lambda number, _: {pb.COMPAT_OFFICIAL: "official"}.get(number, str(number)),
+    "elements": lambda elements, _: {field.name: list(names) for field, names in elements.ListFields()},
 }
 
 
@@ -141,7 +168,7 @@ def over_rest(served: Served, name: str, request: Any) -> Any:
         heads = [('name="request"', content), *((f'name="{part}"; filename="a"', data) for part, data in parts.items())]
         pieces = [b"--%b\r\ncontent-disposition: form-data; %b\r\n\r\n%b\r\n" % _bytes(*each) for each in heads]
         content = b"".join([*pieces, f"--{BOUNDARY}--\r\n".encode()])
-    return served.rest("POST", f"/v1/{name.lower()}", content, headers)
+    return served.rest("POST", f"/v1/{ROUTES.get(name, name.lower())}", content, headers)
 
 
 def _bytes(head: str, data: bytes) -> tuple[bytes, bytes, bytes]:
@@ -159,8 +186,8 @@ def check_alike(served: Served, name: str, request: Any) -> bool:
         return False
     assert rest.status_code == 200, rest.text
     check_problems(rest.json())
-    by_rest = kind.model_validate_json(rest.content).model_dump(exclude={"timing_ms", "encoding"})
-    by_rpc = kind.model_validate(grpc_wire._read_message(rpc)).model_dump(exclude={"timing_ms"})
+    by_rest = kind.model_validate_json(rest.content).model_dump(exclude={"timing_ms", "encoding", "created"})
+    by_rpc = kind.model_validate(grpc_wire._read_message(rpc)).model_dump(exclude={"timing_ms", "created"})
     assert repr(_sorted(by_rest)) == repr(_sorted(by_rpc)), "repr tells every bit of a float"
     return True
 
@@ -191,6 +218,10 @@ def test_any_request_is_answered_or_refused_alike(served: Served, name: str) -> 
         terms = [term for each in getattr(request, "combine", {}).values() for term in each.terms]
         assume(all(math.isfinite(each.min) and math.isfinite(each.max) for each in (*policy, *terms)))
         assume(all(math.isfinite(term.weight) for term in terms))
+        assume(all(each == math.inf or math.isfinite(each) for each in getattr(request, "orders", ())))
+        named = ("near_duplicate", "rbf_sigma", "margin", "association")
+        several = [*getattr(request, "weights", ()), *getattr(request, "wanted", ())]
+        assume(all(map(math.isfinite, [*several, *(getattr(request, name, 0.0) for name in named)])))
         is_answered = check_alike(served, name, request)
         NUM_CASES[f"both wires {'answered' if is_answered else 'refused'}"] += 2
 

@@ -21,8 +21,6 @@ OF_REST = {
     *("calibrate", "calibrations", "delete_calibration"),
     *("classify", "classifiers", "delete_classifier"),
     *("refer", "references", "delete_reference", "drift"),
-    *("diversity", "distance", "audit"),
-    *("refer_set", "reference_sets", "delete_reference_set"),
 }
 """What gRPC has not."""
 PAIRS = [(Client, AsyncClient), (GrpcClient, AsyncGrpcClient), (Plumbline, AsyncPlumbline)]
