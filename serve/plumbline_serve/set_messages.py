@@ -1,12 +1,12 @@
 """Requests and replies about sets of images; as `messages`, of which these are a part."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.sets.distances import DEFAULT_SIGMA
+from plumbline_models.sets.measures import NEAR_DUPLICATE, ORDERS
 from plumbline_models.sets.sce import Sce
 from plumbline_serve import messages
 from plumbline_serve.audit_messages import AuditReply, AuditRequest
@@ -14,11 +14,6 @@ from plumbline_serve.decision_messages import BoundTo
 from plumbline_serve.encoding_set import EncodingSet
 from plumbline_serve.messages import Timing
 from plumbline_serve.request_context import Priority
-
-NEAR_DUPLICATE: Final = 0.98
-"""Cosine from which on two images are near-duplicates, where the caller does not say: encoders differ in it."""
-ORDERS: Final = (1.0, 2.0, math.inf)
-"""Of the Vendi score, where the caller does not say."""
 
 
 @dataclass(frozen=True, slots=True)

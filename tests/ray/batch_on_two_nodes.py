@@ -23,7 +23,7 @@ def main(table: str, out: str) -> None:
     names = [nodes.add_node(num_cpus=1, **STORE).node_id for _ in range(2)]
     os.environ["RAY_ADDRESS"] = nodes.address
     status: Any = None
-    sys.argv = ["plumbline", "batch", table, "-o", out, "--ray"]
+    sys.argv = ["plumbline", "batch", table, "-o", out, "--ray", "--set"]
     try:
         plumbline()
     except SystemExit as ended:

@@ -36,6 +36,7 @@ def test_two_nodes_score_the_rows_of_one_table(tmp_path: Path) -> None:
     found = json.loads(next(line for line in ran.stdout.splitlines() if line.startswith('{"status"')))
     assert found == {"status": 1, "nodes": [0, 1]}, ran.stderr[-4000:]
     here = [sys.executable, "-m", "plumbline_serve.cli", "batch", str(table), "-o", str(tmp_path / "here.parquet")]
+    here.append("--set")
     assert subprocess.run(here, capture_output=True, env=environment, check=False).returncode == 1
     by_ray, by_one = (list(open_scored(tmp_path / f"{name}.parquet").lines()) for name in ("ray", "here"))
     assert [line["row"] for line in by_ray] == [n for n in range(NUM_ROWS) if n % 9 != 8]
@@ -44,3 +45,7 @@ def test_two_nodes_score_the_rows_of_one_table(tmp_path: Path) -> None:
         assert {**first, "clipscore": 0, "clipscore.cosine": 0} == {**second, "clipscore": 0, "clipscore.cosine": 0}
     failed = [(tmp_path / f"{name}.failed.jsonl").read_bytes() for name in ("ray", "here")]
     assert failed[0] == failed[1]
+    [first], [second] = (json.loads((tmp_path / f"{name}.sets.json").read_text())["sets"] for name in ("ray", "here"))
+    assert first["n"] == NUM_ROWS - NUM_ROWS // 9
+    assert first["vendi"] == pytest.approx(second["vendi"], rel=1e-5)
+    assert first["duplicates"] == second["duplicates"]

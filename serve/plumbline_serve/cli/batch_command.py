@@ -17,9 +17,11 @@ from plumbline_serve.offline.outputs import Output, open_scored
 from plumbline_serve.offline.progress import metered
 from plumbline_serve.offline.readers import Reader, open_input
 from plumbline_serve.offline.report import collect, page
+from plumbline_serve.offline.report.set_section import SET_HEAD, set_notes, shown_lines, shown_rows
 from plumbline_serve.offline.report.thumbnails import Thumbnails
 from plumbline_serve.offline.rows import AskedQuestions, RowReading
 from plumbline_serve.offline.runners.chunks import Runner
+from plumbline_serve.offline.sets import SetOptions, SetsDocument
 from plumbline_serve.offline.summary import QUANTILES, Sample
 from plumbline_serve.settings import load_settings
 
@@ -36,6 +38,7 @@ class Asked:
     reading: RowReading
     scorers: Sequence[str] | None = None
     questions: Path | None = None
+    sets: SetOptions | None = None
 
     def document(self, kind: str) -> dict[str, Any]:
         """What a run that goes on must have in common with the one before, JSON-ready.
@@ -57,6 +60,7 @@ class Asked:
             "pool": self.reading.pool,
             "scorers": None if self.scorers is None else list(self.scorers),
             "questions": None if self.questions is None else str(self.questions.resolve()),
+            "set": None if self.sets is None else {"by": self.sets.by},
         }
 
 
@@ -70,11 +74,12 @@ class Place:
     ca: Path | None = None
     on_ray: bool = False
 
-    def runner(self, scorers: Sequence[str] | None) -> Runner:
+    def runner(self, scorers: Sequence[str] | None, *, makes_members: bool = False) -> Runner:
         """What scores there.
 
         Args:
             scorers: By name; None: all that are loaded.
+            makes_members: Whether rows come back as members of a set as well.
 
         Raises:
             InvalidFieldError: Two places are named.
@@ -84,21 +89,37 @@ class Place:
         if self.server is not None:
             from plumbline_serve.offline.runners.through_server import Server, ServerRunner  # noqa: PLC0415 - gRPC
 
-            return ServerRunner(Server(self.server, self.api_key, self.ca), scorers)
+            return ServerRunner(Server(self.server, self.api_key, self.ca), scorers, makes_members=makes_members)
         settings = load_settings(self.config)
         logging.getLogger(ENGINES).setLevel(logging.INFO)  # a first run compiles, which takes its time
         if self.on_ray:
             from plumbline_serve.offline.runners.on_ray import RayRunner  # noqa: PLC0415 - Ray
 
-            return RayRunner(settings, scorers)
+            return RayRunner(settings, scorers, makes_members=makes_members)
         from plumbline_serve.offline.runners.in_process import InProcessRunner  # noqa: PLC0415 - engines
 
-        return InProcessRunner(settings, scorers)
+        return InProcessRunner(settings, scorers, makes_members=makes_members)
 
 
 def names_of(scorers: str | None) -> list[str] | None:
     """Names with commas between them; None: all."""
     return [name.strip() for name in scorers.split(",")] if scorers else None
+
+
+def set_options(near_duplicate: float, by: str | None, *, is_asked: bool) -> SetOptions | None:
+    """What is asked about all images together; None: nothing.
+
+    Args:
+        near_duplicate: Least cosine of near-duplicates.
+        by: The column of groups.
+        is_asked: Whether anything is.
+
+    Raises:
+        InvalidFieldError: There is a column, but no question.
+    """
+    if by is not None and not is_asked:
+        raise InvalidFieldError("--set-by goes with --set.")
+    return SetOptions(by, near_duplicate) if is_asked else None
 
 
 def reading_of(source: Path, reading: RowReading, *, questions: Path | None) -> RowReading:
@@ -141,25 +162,32 @@ def run(
     output = Output.parse(asked.output)
     reader = open_input(asked.source, asked.reading)
     images = str(asked.reading.folder.resolve())
-    job = Job(output, asked.document(reader.kind), images, resumes=resumes, shard_rows=shard_rows)
+    document = asked.document(reader.kind)
+    job = Job(output, document, images, asked.sets, resumes=resumes, shard_rows=shard_rows)
     outcome = None if job.is_done else _scored(job, reader, place, asked.scorers)
-    return _said(output, outcome, reader, report)
+    sets = None if asked.sets is None else SetsDocument.read(output.sets)
+    return _said(output, outcome, reader, (report, sets))
 
 
 def _scored(job: Job, reader: Reader, place: Place, scorers: Sequence[str] | None) -> Outcome:
-    with job.begun(), place.runner(scorers) as runner:
+    with job.begun(), place.runner(scorers, makes_members=job.sets is not None) as runner:
         return batch.run(job, reader, runner, metered)
 
 
-def _said(output: Output, outcome: Outcome | None, reader: Reader, report: Path | None) -> int:
+def _said(
+    output: Output, outcome: Outcome | None, reader: Reader, about: tuple[Path | None, SetsDocument | None]
+) -> int:
     """Print the summary, and write the report."""
+    report, sets = about
     data = collect(open_scored(output.path), output.failures)
     num_failed = data.failures.num_rows if outcome is None else outcome.num_failed
     if report is not None:
         with Thumbnails() as thumbnails:
-            pictures = thumbnails.of_rows(reader, data.numbers)
-        report.write_text(page(data, pictures), encoding="utf-8")
+            pictures = thumbnails.of_rows(reader, data.numbers | shown_rows(sets))
+        report.write_text(page(data, pictures, sets), encoding="utf-8")
     _show(data.sample, num_failed, output)
+    if sets is not None:
+        _show_sets(sets, output)
     return SOME_FAILED if num_failed else OK
 
 
@@ -172,6 +200,15 @@ def _show(sample: Sample, num_failed: int, output: Output) -> None:
     if num_failed:
         lines.append(f"{_rows(num_failed)} failed, wholly or in part: {output.failures}")
     show_table(table, *map(literally, lines))
+
+
+def _show_sets(sets: SetsDocument, output: Output) -> None:
+    lines = shown_lines(sets)
+    table = Table(*SET_HEAD)
+    for line in lines:
+        table.add_row(*map(literally, line))
+    notes = [*set_notes(sets), f"All values of the sets, and which rows are duplicates: {output.sets}"]
+    show_table(table, *map(literally, notes))
 
 
 def _rows(count: int) -> str:

@@ -24,6 +24,13 @@ def batch(
     questions: Annotated[Path | None, typer.Option(help="File of questions about each text's images.")] = None,
     frames: Annotated[int, typer.Option(min=1, max=64, help="Of a video file, evenly through its time.")] = 8,
     pool: Annotated[str, typer.Option(help="How the values of frames become one: mean, min, clip4clip.")] = "mean",
+    measures_set: Annotated[
+        bool, typer.Option("--set", help="Measure how diverse all images are together, and which are duplicates.")
+    ] = False,
+    set_by: Annotated[str | None, typer.Option(help="With --set: measure each value of this column, too.")] = None,
+    near_duplicate: Annotated[
+        float, typer.Option(min=-1, max=1, help="With --set: least cosine of near-duplicates.")
+    ] = 0.98,
     report: Annotated[Path | None, typer.Option(help="HTML file to write about the scores.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that ended early.")] = False,
     shard_rows: Annotated[int, typer.Option(min=1, help="Most rows of a part that is written at once.")] = 4096,
@@ -41,7 +48,8 @@ def batch(
 
     columns = RowReading(source, image_column, text_column, text=text, num_frames=frames, pool=pool_of(pool))
     reading = batch_command.reading_of(source, columns, questions=questions)
-    asked = batch_command.Asked(source, output, reading, batch_command.names_of(scorers), questions)
+    sets = batch_command.set_options(near_duplicate, set_by, is_asked=measures_set)
+    asked = batch_command.Asked(source, output, reading, batch_command.names_of(scorers), questions, sets)
     place = batch_command.Place(config, server, api_key, ca, on_ray=ray)
     raise typer.Exit(batch_command.run(asked, place, resumes=resume, shard_rows=shard_rows, report=report))
 

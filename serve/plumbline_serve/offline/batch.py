@@ -19,6 +19,7 @@ from plumbline_serve.offline.outputs import Output
 from plumbline_serve.offline.progress import Meter
 from plumbline_serve.offline.readers import Reader
 from plumbline_serve.offline.runners.chunks import CHUNK_ROWS, Document, Runner, Scored
+from plumbline_serve.offline.sets import KeptMembers, SetOptions, measured_sets
 from plumbline_serve.offline.shards import FACTS_KEY, RUN_FILE, ShardFolder, shards_of, write_line, written
 
 SHARD_ROWS = 4096
@@ -46,6 +47,8 @@ class Job:
     """Input and options, JSON-ready."""
     images: str = ""
     """The folder that paths of images are seen from."""
+    sets: SetOptions | None = None
+    """What is asked about all images together; None: nothing."""
     resumes: bool = False
     shard_rows: int = SHARD_ROWS
     clock: Callable[[], float] = time.monotonic
@@ -108,9 +111,14 @@ def run(job: Job, reader: Reader, runner: Runner, meter: Callable[[int | None, i
     if found:
         _check_facts(found[-1].path, runner.facts)
         _check_last(shards, reader, start)
+    members = None if job.sets is None else KeptMembers(job.output.parts, job.sets.by)
     with meter(reader.count(), start) as shown:
-        _write_shards(job, shards, while_engines_run(runner.score_from(reader, start)), shown)
+        _write_shards(job, (shards, members), while_engines_run(runner.score_from(reader, start)), shown)
     outcome = outcome_of(job.output.parts)
+    if job.sets is not None and members is not None:
+        document = measured_sets(members.paths, facts, job.sets)
+        with written(job.output.sets) as path:
+            path.write_text(document.model_dump_json(indent=2) + "\n", encoding="utf-8")
     job.output.join(shards)
     return outcome
 
@@ -139,7 +147,16 @@ def num_failed_rows(path: Path) -> int:
     return count
 
 
-def _write_shards(job: Job, shards: ShardFolder, results: Iterator[Scored], meter: Meter) -> None:
+def _write_shards(
+    job: Job, into: tuple[ShardFolder, KeptMembers | None], results: Iterator[Scored], meter: Meter
+) -> None:
+    shards, members = into
+
+    def write(held: list[Scored]) -> None:
+        if members is not None:
+            members.write(held)
+        shards.write(held)
+
     held: list[Scored] = []
     written_s, trim = job.clock(), trimmer() or (lambda: None)
     try:
@@ -147,15 +164,15 @@ def _write_shards(job: Job, shards: ShardFolder, results: Iterator[Scored], mete
             held.append(scored)
             meter.advance(1, int(has_failed(scored)))
             if len(held) >= job.shard_rows or job.clock() - written_s >= SHARD_AFTER_S:
-                shards.write(held)
+                write(held)
                 held, written_s = [], job.clock()
                 trim()  # glibc keeps what rows leave, in pieces: without, 200,000 rows take 180 MiB more than 10,000
     except (KeyboardInterrupt, PlumblineError):
         if held:
-            shards.write(held)
+            write(held)
         raise
     if held:
-        shards.write(held)
+        write(held)
 
 
 def while_engines_run(results: Iterator[Scored]) -> Iterator[Scored]:
@@ -204,6 +221,8 @@ def _check_facts(path: Path, facts: RunFacts) -> None:
     before = RunFacts.model_validate_json(pq.read_schema(path).metadata[FACTS_KEY])
     if before.scorers.keys() != facts.scorers.keys():
         raise InvalidFieldError(f"The run that was begun had the scorers {', '.join(before.scorers)}.")
+    if before.set_encoder != facts.set_encoder:
+        raise InvalidFieldError("The run that was begun kept the encodings of another encoder.")
     for name, scorer in facts.scorers.items():
         if before.scorers[name].binds != scorer.binds:
             raise InvalidFieldError(f"The run that was begun had other weights or conventions of {name}.")

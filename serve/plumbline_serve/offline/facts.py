@@ -43,6 +43,14 @@ class RunFacts(BaseModel):
     scorers: dict[str, ScorerFacts] = {}
     images: str = ""
     """The folder that paths of images are seen from."""
+    set_encoder: str = ""
+    """The encoder of images whose encodings were kept for the measures of sets; empty: none were."""
+
+    @property
+    def set_weights(self) -> str:
+        """SHA-256 of that encoder's weights; empty where no scorer names it."""
+        found = (scorer.weights.get(self.set_encoder) for scorer in self.scorers.values())
+        return next((digest for digest in found if digest), "")
 
 
 class Entry(Protocol):

@@ -62,6 +62,11 @@ class Output:
         return self.path / "failed.jsonl" if self.kind == "folder" else self.path.with_suffix(".failed.jsonl")
 
     @property
+    def sets(self) -> Path:
+        """The measures of its sets, where they were asked for."""
+        return self.path / "sets.json" if self.kind == "folder" else self.path.with_suffix(".sets.json")
+
+    @property
     def metadata(self) -> Path:
         """What scores are made by, where the format itself has no place for it."""
         return self.path.with_suffix(f"{self.path.suffix}.meta.json")

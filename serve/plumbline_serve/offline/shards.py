@@ -24,7 +24,7 @@ from plumbline_serve.offline.runners.chunks import Document, Scored
 
 SHARD = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 FAILURES = re.compile(r"failed-\d{12}-\d{12}\.jsonl")
-DRAFT = re.compile(r"\.(part|failed)-\d{12}-\d{12}\.\w+\.draft")
+DRAFT = re.compile(r"\.(part|failed|members)-\d{12}-\d{12}\.\w+\.draft")
 FAILED = "failed-{first:012d}-{end:012d}.jsonl"
 PART = "part-{first:012d}-{end:012d}.parquet"
 FACTS_KEY, LAST_KEY = b"plumbline", b"plumbline.last"

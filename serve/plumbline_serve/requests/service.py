@@ -38,6 +38,7 @@ from plumbline_serve.requests.listing import encoder_entry, loaded_entry
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.ranking import rank
 from plumbline_serve.requests.reference_sets import ReferenceSets
+from plumbline_serve.requests.scored_members import MembersLook, SetMember
 from plumbline_serve.requests.selecting import select
 from plumbline_serve.requests.set_service import SetService
 from plumbline_serve.requests.watching import References
@@ -132,6 +133,25 @@ class CoreService(DecisionService, SetService):
         look = None if request.guards is None else self._look(request.guards)
         reply = await self._answered(request, lambda pipeline, request: pipeline.score(request, caller, look=look))
         return self._disclosure.of_scores(self._with_staleness(reply) if look else reply)
+
+    async def score_as_set(
+        self, request: ScoreRequest, caller: Caller = ANYONE
+    ) -> tuple[ScoreReply, Sequence[SetMember | None]]:
+        """The scores, and the items as members of a set, by the towers of the first loaded scorer that has such.
+
+        Args:
+            request: Without guards.
+            caller: Who calls.
+
+        Returns:
+            The reply, and a member for each item; None where its image could not be encoded.
+
+        Raises:
+            UnknownScorerError: No loaded scorer has encoders of images and texts into one space.
+        """
+        look = MembersLook()
+        reply = await self._answered(request, lambda pipeline, request: pipeline.score(request, caller, look=look))
+        return self._disclosure.of_scores(reply), look.members
 
     async def filter(self, request: FilterRequest, caller: Caller = ANYONE) -> FilterReply:
         """As `Service.filter`."""

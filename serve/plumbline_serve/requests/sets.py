@@ -1,6 +1,7 @@
 """Values of whole sets: how diverse one is, and how far two are apart."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -9,10 +10,8 @@ import numpy as np
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError
 from plumbline_models.core.protocols import Encoder
 from plumbline_models.sets.distances import frechet, frechet_floor, mmd_polynomial, mmd_rbf
-from plumbline_models.sets.diversity import eigenvalues, mean_pairwise, order_name, vendi
-from plumbline_models.sets.duplicates import groups
-from plumbline_models.sets.sce import Sce, sce
-from plumbline_models.sets.vectors import Matrix, StillWanted, unit_rows
+from plumbline_models.sets.measures import Asked, diversity_of
+from plumbline_models.sets.vectors import StillWanted, unit_rows
 from plumbline_serve.audit_messages import AuditRequest
 from plumbline_serve.concurrency import together
 from plumbline_serve.encoding_cache import EncodingOrError
@@ -151,38 +150,19 @@ def _diversity(
     request: DiversityRequest, members: Members, prompts: Sequence[EncodingOrError], still_wanted: StillWanted
 ) -> dict[str, Any]:
     """The values of a reply; on a thread."""
-    unit = members.matrix()
     weights = None if request.weights is None else [request.weights[place] for place in members.places]
-    vendis: list[dict[str, float]] = []
-    for is_centred in (False, True):
-        still_wanted()
-        spectrum = eigenvalues(unit, weights, is_centred=is_centred)
-        vendis.append({order_name(order): vendi(spectrum, order) for order in request.orders})
-    contents = members.contents or [row.tobytes() for row in unit]
-
-    def found(threshold: float | None) -> list[list[int]]:
-        return [
-            [members.places[at] for at in group]
-            for group in groups(unit, contents, threshold=threshold, still_wanted=still_wanted)
-        ]
-
-    return {
-        "encoder": members.encoder,
-        "n": len(unit),
-        "vendi": vendis[0],
-        "vendi_centred": vendis[1],
-        "mean_pairwise": mean_pairwise(unit),
-        "duplicates": found(request.near_duplicate),
-        "identical": found(None),
-        "sce": _sce(prompts, unit, still_wanted),
-    }
-
-
-def _sce(prompts: Sequence[EncodingOrError], unit: Matrix, still_wanted: StillWanted) -> Sce | None:
-    if not prompts:
-        return None
-    texts = unit_rows([np.asarray(each, np.float32) for each in prompts], "/texts")
-    return sce(texts, unit, still_wanted=still_wanted)
+    texts = unit_rows([np.asarray(each, np.float32) for each in prompts], "/texts") if prompts else None
+    found = diversity_of(
+        members.matrix(),
+        Asked(request.orders, request.near_duplicate, weights),
+        contents=members.contents,
+        texts=texts,
+        still_wanted=still_wanted,
+    )
+    values = {each.name: getattr(found, each.name) for each in fields(found)}
+    for name in ("duplicates", "identical"):
+        values[name] = [[members.places[at] for at in group] for group in values[name]]
+    return {"encoder": members.encoder, **values}
 
 
 def _distances(a: Members, b: Members, sigma: float, still_wanted: StillWanted) -> dict[str, Any]:

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image as PillowImage
 from typer.testing import CliRunner, Result
 
-from plumbline_models.core.errors import InvalidFieldError, UnknownScorerError
+from plumbline_client import Image
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
 from plumbline_serve.cli.main import cli
+from plumbline_serve.local import Plumbline
 from plumbline_serve.offline.outputs import open_scored
 from tests.serve.offline.test_videos import write_video
 
@@ -18,8 +20,9 @@ runner = CliRunner()
 @pytest.fixture(autouse=True)
 def _on_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The backend that compiles nothing."""
-    scorers = '{"clipscore": {}, "fclipscore": {}}'
+    scorers, store = '{"clipscore": {}, "fclipscore": {}}', f"sqlite:///{tmp_path / 'store.db'}"
     settings = {"BACKEND": "torch", "PRECISION": "fp32", "CACHE_DIR": str(tmp_path / "cache"), "SCORERS": scorers}
+    settings["STORE"] = store
     for name, value in settings.items():
         monkeypatch.setenv(f"PLUMBLINE_{name}", value)
 
@@ -30,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "images"
     path.mkdir()
     for colour in ("red", "blue", "green", "white"):
-        Image.new("RGB", (64, 64), colour).save(path / f"{colour}.png")
+        PillowImage.new("RGB", (64, 64), colour).save(path / f"{colour}.png")
         (path / f"{colour}.txt").write_text("a red square", encoding="utf-8")
     (path / "broken.png").write_bytes(b"no image")
     (path / "broken.txt").write_text("a star", encoding="utf-8")
@@ -131,3 +134,51 @@ def test_the_score_command_takes_the_files_as_frames_of_one_video(folder: Path, 
     ran = runner.invoke(cli, ["score", *images, str(folder / "none.png"), *options, "--frames"])
     assert "none.png" in json.loads(ran.stdout)["results"][0]["error"]["detail"]
     assert isinstance(runner.invoke(cli, ["score", *images, *options, "--pool", "min"]).exception, InvalidFieldError)
+
+
+def test_all_images_are_measured_as_one_set_and_by_a_column(folder: Path, tmp_path: Path) -> None:
+    rows = [{"image": f"{name}.png", "text": f"a {name} square", "model": name[0]} for name in ("red", "blue", "black")]
+    PillowImage.new("RGB", (64, 64), "black").save(folder / "black.png")
+    rows += [rows[0] | {"model": "r"}, {"image": "broken.png", "text": "a star", "model": "b"}]
+    table = folder / "rows.jsonl"
+    table.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    options = ("--set", "--set-by", "model", "--near-duplicate", "0.9999", "--report", tmp_path / "report.html")
+    ran = batch(table, "-o", tmp_path / "out.parquet", *options)
+    assert (ran.exit_code, type(ran.exception)) == (1, SystemExit), ran.output
+    document = json.loads((tmp_path / "out.sets.json").read_text(encoding="utf-8"))
+    assert [(each["group"], each["num_images"]) for each in document["sets"]] == [(None, 4), ("r", 2), ("b", 2)]
+    whole, red, _ = document["sets"]
+    assert whole["duplicates"] == whole["identical"] == red["duplicates"] == [[0, 3]]
+    files = [Image.data((folder / row["image"]).read_bytes()) for row in rows[:4]]
+    with Plumbline() as client:
+        reply = client.diversity(files, texts=[row["text"] for row in rows[:4]], near_duplicate=0.9999)
+    assert whole["vendi"] == pytest.approx(dict(reply.vendi), rel=1e-5)
+    assert whole["mean_pairwise"] == pytest.approx(reply.mean_pairwise, rel=1e-5)
+    assert whole["sce"]["image"] == pytest.approx(reply.sce.image, rel=1e-4)
+    assert document["encoder"] == reply.encoder
+    assert len(document["weights"]) == 64
+    assert "all images" in ran.stdout
+    assert "All images together" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--set-by", "model"], id="a column without a question"),
+        pytest.param(["--set", "--scorers", "integrity"], id="no encoder"),
+    ],
+)
+def test_a_set_that_cannot_be_measured_is_refused(folder: Path, tmp_path: Path, monkeypatch, arguments) -> None:
+    monkeypatch.setenv("PLUMBLINE_SCORERS", '{"clipscore": {}, "integrity": {}}')
+    ran = batch(folder, "-o", tmp_path / "out.parquet", *arguments)
+    assert isinstance(ran.exception, PlumblineError)
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_a_whole_output_without_a_set_is_not_given_one(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.png").unlink()
+    arguments = (folder, "-o", tmp_path / "out.jsonl", "--scorers", "clipscore")
+    assert batch(*arguments).exit_code == 0
+    ran = batch(*arguments, "--resume", "--set")
+    assert isinstance(ran.exception, InvalidFieldError)
+    assert "without --set" in ran.exception.detail

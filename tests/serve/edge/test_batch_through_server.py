@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from plumbline_models.core.errors import OverloadedError, PlumblineError, UnknownScorerError
+from plumbline_models.core.errors import MissingScopeError, OverloadedError, PlumblineError, UnknownScorerError
 from plumbline_serve.cli.main import cli
+from plumbline_serve.messages import EmbedRequest
 from plumbline_serve.offline.outputs import open_scored
 from plumbline_serve.offline.rows import Row
 from plumbline_serve.offline.runners import through_server
 from plumbline_serve.offline.runners.chunks import Scored
 from plumbline_serve.offline.runners.through_server import Server, ServerRunner
+from plumbline_serve.request_context import ANYONE
 from plumbline_serve.settings import Settings
+from tests.serve.edge.rule_service import RuleService
 from tests.serve.offline.samples import image_bytes
 from tests.serve.offline.test_videos import write_video
 
@@ -160,3 +163,34 @@ def test_frames_and_videos_go_through_a_service_that_decodes_none(open_embedded,
     assert there[2]["clipscore"] > there[0]["clipscore"]  # the mean of unit vectors is made longer again
     for line, same in zip(there, here, strict=True):
         assert line["clipscore"] == pytest.approx(same["clipscore"], abs=1e-6)
+
+
+def test_a_set_is_measured_by_the_encodings_that_the_service_gives(edge, tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"{number}.png").write_bytes(bytes([1 + number % 11]))
+    lines = [{"image": f"{number}.png", "text": "hi", "seed": number % 2} for number in range(13)]
+    table = tmp_path / "rows.jsonl"
+    table.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    ran = CliRunner().invoke(
+        cli, ["batch", str(table), "-o", str(tmp_path / "out"), "--server", edge.target, "--set", "--set-by", "seed"]
+    )
+    assert (ran.exit_code, type(ran.exception)) == (1, SystemExit), ran.output
+    document = json.loads((tmp_path / "out" / "sets.json").read_text())
+    assert (document["encoder"], document["weights"]) == ("mini/image", "00")
+    assert [(each["group"], each["n"]) for each in document["sets"]] == [(None, 12), ("0", 6), ("1", 6)]
+    assert document["sets"][0]["identical"] == [[0, 11]]
+    assert document["sets"][0]["duplicates"] == [[*range(12)]]  # the rule's vectors all point the same way
+    sent = [len(each.images) for each in edge.service.received if isinstance(each, EmbedRequest) and each.images]
+    assert sent == [1, 6, 6]  # a first look; then twelve, which are too many at once, in halves
+
+
+def test_a_service_that_gives_no_encodings_is_said_before_anything_is_scored(open_over, edge) -> None:
+    class Private(RuleService):
+        async def embed(self, request, caller=ANYONE):
+            raise MissingScopeError("This service gives no embeddings.")
+
+    service = Private()
+    closed = open_over(edge.settings, service)
+    with pytest.raises(PlumblineError, match="cannot be measured: This service gives no embeddings"):
+        ServerRunner(Server(closed.target), makes_members=True).__enter__()
+    assert service.received == []

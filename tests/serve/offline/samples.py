@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,6 +18,7 @@ from plumbline_serve.offline.facts import RunFacts, ScorerFacts
 from plumbline_serve.offline.readers import Reader
 from plumbline_serve.offline.rows import Row
 from plumbline_serve.offline.runners.chunks import ChunkBounds, Document, Scored, failure, joined, readable
+from plumbline_serve.requests.scored_members import SetMember
 from tests.services import encoded, picture
 
 FACTS = RunFacts(
@@ -33,9 +35,11 @@ class SizeRunner:
     Args:
         facts: What it says of itself.
         broken_from: The first row that the engines fail on, as on all that follow; None: none.
+        makes_members: Whether rows are members of a set: those of equal numbers modulo 5 point the same way.
     """
 
-    def __init__(self, facts: RunFacts = FACTS, broken_from: int | None = None) -> None:
+    def __init__(self, facts: RunFacts = FACTS, broken_from: int | None = None, *, makes_members: bool = False) -> None:
+        self.makes_members = makes_members
         self.facts = facts
         self.broken_from = broken_from
         self.num_scored = 0
@@ -50,7 +54,8 @@ class SizeRunner:
 
     def score(self, rows: Iterable[Row]) -> Iterator[Scored]:
         for chunk in ChunkBounds(max_file_bytes=10**6, max_rows=3).cut(rows):
-            yield from joined(chunk, [self._result(row) for row in readable(chunk)])
+            members = [member(row.number, row.text) for row in readable(chunk)] if self.makes_members else ()
+            yield from joined(chunk, [self._result(row) for row in readable(chunk)], members)
 
     def _result(self, row: Row) -> Document:
         self.num_scored += 1
@@ -67,6 +72,13 @@ class SizeRunner:
             if row.text == "unlucky":
                 scores["match"] = {"error": problem(PlumblineError("Unlucky."))}
         return {"id": str(row.number), "status": "ok", "scores": scores}
+
+
+def member(number: int, text: str | None) -> SetMember:
+    """A row as a member of a set."""
+    image = np.random.default_rng(number % 5).normal(size=8).astype(np.float32)
+    words = None if text is None else np.random.default_rng(len(text)).normal(size=8).astype(np.float32)
+    return SetMember(image, words, bytes([number % 10]))
 
 
 def image_bytes(number: int) -> bytes:

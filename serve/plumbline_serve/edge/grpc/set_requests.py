@@ -6,6 +6,7 @@ from typing import Any, TypeAlias, TypeVar
 from pydantic import TypeAdapter
 
 from plumbline_models.sets.distances import DEFAULT_SIGMA
+from plumbline_models.sets.measures import NEAR_DUPLICATE, ORDERS
 from plumbline_models.sets.zero_shot import MARGIN
 from plumbline_serve import audit_messages, set_messages
 from plumbline_serve.edge import set_values
@@ -161,7 +162,7 @@ def _form_fault(request: _Set) -> str | None:
 
 def _orders(request: pb.DiversityRequest, faults: Faults) -> list[float]:
     if not request.orders:
-        return list(set_messages.ORDERS)
+        return list(ORDERS)
     orders = list(request.orders)
     num_before = faults.num
     faults.check(_ORDERS, orders, ("orders",))
@@ -175,7 +176,7 @@ def _near_duplicate(request: pb.DiversityRequest, faults: Faults) -> float | Non
     if request.WhichOneof("nearness") == "near_duplicate":
         near: float = faults.check(_FROM_ZERO_TO_ONE, request.near_duplicate, ("near_duplicate",))
         return near
-    return None if request.equal_only else set_messages.NEAR_DUPLICATE
+    return None if request.equal_only else NEAR_DUPLICATE
 
 
 def _labels(request: pb.AuditRequest, faults: Faults) -> list[str | None] | None:

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, JsonValue, create_model, model_validator
 from plumbline_models.sets import audit, zero_shot
 from plumbline_models.sets import sce as sets
 from plumbline_models.sets.distances import DEFAULT_SIGMA
+from plumbline_models.sets.measures import NEAR_DUPLICATE
 from plumbline_models.sets.zero_shot import MARGIN
 from plumbline_serve import audit_messages, set_messages
 from plumbline_serve.edge.parsing import ArtefactName, choice_fault
@@ -34,7 +35,6 @@ from plumbline_serve.edge.set_values import (
     kept_set_fault,
     set_fault,
 )
-from plumbline_serve.set_messages import NEAR_DUPLICATE
 
 _ORDERS: list[Literal["inf"] | float] = [1.0, 2.0, "inf"]
 _ONE_FORM: dict[str, JsonValue] = {

@@ -5,20 +5,23 @@ from html import escape
 
 from plumbline_serve.offline.report.collect import Extremes, Failures, ReportData, Shown
 from plumbline_serve.offline.report.markup import document, figure, histogram, table
+from plumbline_serve.offline.report.set_section import set_section
+from plumbline_serve.offline.sets import SetsDocument
 from plumbline_serve.offline.summary import QUANTILES, rank_correlation
 
 
-def page(data: ReportData, pictures: Mapping[int, str]) -> str:
+def page(data: ReportData, pictures: Mapping[int, str], sets: SetsDocument | None = None) -> str:
     """One HTML file.
 
     Args:
         data: Collected.
         pictures: Addresses that hold the images of rows, by number.
+        sets: Measures of all images together; None: none were asked for.
     """
-    return document(f"Scores of {data.title}", _body(data, pictures))
+    return document(f"Scores of {data.title}", _body(data, pictures, sets))
 
 
-def _body(data: ReportData, pictures: Mapping[int, str]) -> Iterator[str]:
+def _body(data: ReportData, pictures: Mapping[int, str], sets: SetsDocument | None) -> Iterator[str]:
     sample = data.sample
     yield f"<h1>Scores of {escape(data.title)}</h1>"
     kept = "" if sample.stride == 1 else f" Quantiles, bars and correlations are of every {sample.stride}th row."
@@ -32,6 +35,8 @@ def _body(data: ReportData, pictures: Mapping[int, str]) -> Iterator[str]:
         yield histogram(sample.values[:, index], f"Histogram of {name}")
         yield from _extremes(data.extremes[name], pictures)
     yield from _correlations(data)
+    if sets is not None:
+        yield from set_section(sets, pictures)
     yield from _failures(data.failures)
     yield from _conventions(data)
 

@@ -10,6 +10,7 @@ from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.readers import Reader
 from plumbline_serve.offline.rows import Row
 from plumbline_serve.offline.videos import VideoDecoder
+from plumbline_serve.requests.scored_members import SetMember
 
 Document: TypeAlias = dict[str, Any]
 """One item's result in the shape of REST."""
@@ -24,6 +25,8 @@ class Scored:
     row: Row
     """Without the bytes of its images, which are not kept."""
     result: Document
+    member: SetMember | None = None
+    """Its image as a member of the set of all; None where it was not scored, or nobody asked for a set."""
 
 
 class Runner(Protocol):
@@ -102,17 +105,23 @@ def readable(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.error is None]
 
 
-def joined(rows: Sequence[Row], results: Iterable[Document]) -> Iterator[Scored]:
+def joined(
+    rows: Sequence[Row], results: Iterable[Document], members: Iterable[SetMember | None] = ()
+) -> Iterator[Scored]:
     """Every row of a chunk with its result.
 
     Args:
         rows: The chunk.
         results: Of those that were sent, in order.
+        members: As results; empty where nobody asked for a set.
     """
-    found = iter(results)
+    found, encoded = iter(results), iter(members)
     for row in rows:
-        result = next(found) if row.error is None else failure(row, row.error)
-        yield Scored(without_pictures(row), result)
+        if row.error is not None:
+            yield Scored(without_pictures(row), failure(row, row.error))
+            continue
+        result, member = next(found), next(encoded, None)
+        yield Scored(without_pictures(row), result, member if result["status"] == "ok" else None)
 
 
 def without_pictures(row: Row) -> Row:

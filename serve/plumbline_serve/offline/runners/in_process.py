@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import orjson
 
@@ -18,11 +18,15 @@ from plumbline_serve.offline.facts import Described, RunFacts
 from plumbline_serve.offline.readers import Reader
 from plumbline_serve.offline.rows import Picture, Row, Url
 from plumbline_serve.offline.runners.chunks import ChunkBounds, Document, Scored, failure, joined, readable
+from plumbline_serve.requests.embedding import towers
+from plumbline_serve.requests.scored_members import SetMember
 from plumbline_serve.requests.service import CoreService
 from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Settings
 
 T = TypeVar("T")
+Answers: TypeAlias = tuple[Sequence[Document], Sequence[SetMember | None]]
+"""Results of rows and the same rows as members of a set, or no members."""
 IN_FLIGHT = 4
 """Requests under way: while one is encoded, the next is decoded, and a third is read."""
 PATIENCE_MS = 1e9  # nobody waits for a row; one that had to wait long is no overload
@@ -34,15 +38,20 @@ class InProcessRunner:
     Args:
         settings: How; scorers that are not asked for are not loaded.
         scorers: By name; None: all that are configured.
+        makes_members: Whether rows come back as members of a set as well.
 
     Raises:
-        PlumblineError: When it is entered: the configuration cannot work, or there is no such scorer.
+        PlumblineError: When it is entered: the configuration cannot work, or there is no such scorer, or none with the
+            encoders that a set needs.
     """
 
-    def __init__(self, settings: Settings, scorers: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, scorers: Sequence[str] | None = None, *, makes_members: bool = False
+    ) -> None:
         limits = settings.limits.model_copy(update={"max_wait_ms": PATIENCE_MS})
         self._settings = settings.model_copy(update={"limits": limits})
         self._names = scorers
+        self._makes_members = makes_members
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="plumbline-offline", daemon=True)
         self._stack = AsyncExitStack()
@@ -92,7 +101,7 @@ class InProcessRunner:
         Args:
             rows: Read as results are taken.
         """
-        under_way: deque[tuple[list[Row], Future[list[Document]]]] = deque()
+        under_way: deque[tuple[list[Row], Future[Answers]]] = deque()
         try:
             for chunk in self.bounds.cut(rows):
                 under_way.append((chunk, self._run(self._score(readable(chunk)))))
@@ -110,23 +119,29 @@ class InProcessRunner:
             chosen = Checks(self._settings.limits, scorers).scorers(self._names) or []
             scorers = {scorer.info.name: scorer for scorer in chosen}
         service = (await self._stack.enter_async_context(assembled(self._settings, scorers))).service
-        self._facts = Described(await service.scorers(), await service.encoders()).facts()
+        facts = Described(await service.scorers(), await service.encoders()).facts()
+        encoder = towers(service.pipeline, None)[0].key if self._makes_members else ""
+        self._facts = facts.model_copy(update={"set_encoder": encoder})
         self._service = service
 
-    async def _score(self, rows: Sequence[Row]) -> list[Document]:
+    async def _score(self, rows: Sequence[Row]) -> Answers:
         """The results of rows; where they are too many for one request, of each half."""
         if not rows or self._service is None:
-            return []
+            return [], []
         request = ScoreRequest([_item(row) for row in rows], scorers=self._names, priority="batch")
         try:
-            reply = await self._service.score(request)
+            if self._makes_members:
+                reply, members = await self._service.score_as_set(request)
+            else:
+                reply, members = await self._service.score(request), ()
         except PlumblineError as error:
             if len(rows) == 1:
-                return [failure(rows[0], error)]
+                return [failure(rows[0], error)], [None]
             middle = len(rows) // 2
-            return [*await self._score(rows[:middle]), *await self._score(rows[middle:])]
+            halves = [await self._score(part) for part in (rows[:middle], rows[middle:])]
+            return [result for half in halves for result in half[0]], [each for half in halves for each in half[1]]
         results: list[Document] = orjson.loads(write_json(score_document(reply)))["results"]
-        return results
+        return results, members
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -137,11 +152,11 @@ class InProcessRunner:
         self._loop.close()
 
 
-def _finished(under_way: deque[tuple[list[Row], Future[list[Document]]]]) -> Iterator[Scored]:
+def _finished(under_way: deque[tuple[list[Row], Future[Answers]]]) -> Iterator[Scored]:
     chunk, future = under_way[0]
-    results = future.result()
+    answers = future.result()
     under_way.popleft()
-    yield from joined(chunk, results)
+    yield from joined(chunk, *answers)
 
 
 def _item(row: Row) -> Item:

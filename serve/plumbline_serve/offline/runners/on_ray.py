@@ -62,18 +62,22 @@ class RayRunner:
     Args:
         settings: How; `replicas.encoder_cpus` and `encoder_gpus` say what one actor reserves.
         scorers: By name; None: all that are configured.
+        makes_members: Whether rows come back as members of a set as well.
 
     Raises:
         ConfigError: When it is entered: Ray Data is not installed.
         PlumblineError: No actor can score.
     """
 
-    def __init__(self, settings: Settings, scorers: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, scorers: Sequence[str] | None = None, *, makes_members: bool = False
+    ) -> None:
         replicas = settings.replicas
         threads = replicas.compute_threads or max(1, int(replicas.encoder_cpus))
         replicas = replicas.model_copy(update={"compute_threads": threads, "decode_threads": threads})
         self._settings = settings.model_copy(update={"replicas": replicas})
         self._names = scorers
+        self._makes_members = makes_members
         self._facts = RunFacts()
         self._is_connected = False
         self._folder = tempfile.TemporaryDirectory(prefix="plumbline-", ignore_cleanup_errors=True)
@@ -83,8 +87,9 @@ class RayRunner:
             self._connect()
             import ray  # noqa: PLC0415
 
-            ask: Any = ray.remote(**self._resources())(facts_of)
-            found: Any = ray.get(ask.remote(self._settings, self._names))
+            as_task: Any = ray.remote(**self._resources())  # whose types know no keywords
+            asked = as_task(facts_of).remote(self._settings, self._names, makes_members=self._makes_members)
+            found: Any = ray.get(asked)
         except BaseException:
             self.__exit__()
             raise
@@ -133,6 +138,7 @@ class RayRunner:
         scored = read.map_batches(
             Scoring,
             fn_constructor_args=(self._settings, self._names),
+            fn_constructor_kwargs={"makes_members": self._makes_members},
             batch_size=ROWS_PER_BATCH,
             batch_format="pyarrow",
             compute=ray_data.ActorPoolStrategy(min_size=self._num_actors(), max_size=MAX_ACTORS),
@@ -164,24 +170,26 @@ class Scoring:
     Args:
         settings: As for `RayRunner`.
         scorers: Likewise.
+        makes_members: Likewise.
     """
 
-    def __init__(self, settings: Settings, scorers: Sequence[str] | None) -> None:
-        self._runner = InProcessRunner(settings, scorers).__enter__()
+    def __init__(self, settings: Settings, scorers: Sequence[str] | None, *, makes_members: bool) -> None:
+        self._runner = InProcessRunner(settings, scorers, makes_members=makes_members).__enter__()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Score the rows of a batch."""
         return _packed(list(self._runner.score(_unpacked(batch))))
 
 
-def facts_of(settings: Settings, scorers: Sequence[str] | None) -> RunFacts:
+def facts_of(settings: Settings, scorers: Sequence[str] | None, *, makes_members: bool) -> RunFacts:
     """What scores will be made by, as an actor sees it.
 
     Args:
         settings: As for `RayRunner`.
         scorers: Likewise.
+        makes_members: Likewise.
     """
-    with InProcessRunner(settings, scorers) as runner:
+    with InProcessRunner(settings, scorers, makes_members=makes_members) as runner:
         return runner.facts
 
 

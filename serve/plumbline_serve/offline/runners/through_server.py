@@ -12,7 +12,6 @@ from plumbline_client import (
     ClientOptions,
     ConnectError,
     GrpcClient,
-    Image,
     InvalidRequestError,
     Item,
     PlumblineClientError,
@@ -25,8 +24,9 @@ from plumbline_client import (
 from plumbline_models.core.errors import PlumblineError, UnknownScorerError
 from plumbline_serve.offline.facts import Described, RunFacts
 from plumbline_serve.offline.readers import Reader
-from plumbline_serve.offline.rows import Picture, Row, Url
+from plumbline_serve.offline.rows import Row
 from plumbline_serve.offline.runners.chunks import ChunkBounds, Document, Scored, joined, readable
+from plumbline_serve.offline.runners.server_embedding import Embedding, image_of
 
 log = logging.getLogger(__name__)
 
@@ -88,13 +88,17 @@ class ServerRunner:
     Args:
         server: Which.
         scorers: By name; None: all that are loaded there.
+        makes_members: Whether rows come back as members of a set as well.
 
     Raises:
-        PlumblineError: When it is entered: the service cannot be reached, or has no such scorer.
+        PlumblineError: When it is entered: the service cannot be reached, has no such scorer, or gives no encodings
+            where members are asked for.
     """
 
-    def __init__(self, server: Server, scorers: Sequence[str] | None = None) -> None:
+    def __init__(self, server: Server, scorers: Sequence[str] | None = None, *, makes_members: bool = False) -> None:
         self._names = scorers
+        self._makes_members = makes_members
+        self._embedding: Embedding | None = None
         self._facts = RunFacts()
         self._bounds = ChunkBounds(MAX_FILE_BYTES)
         tls = None if server.ca is None else Tls(ca=server.ca)
@@ -111,6 +115,9 @@ class ServerRunner:
     def __enter__(self) -> Self:
         try:
             self._facts = self._described()
+            if self._makes_members:
+                self._embedding = Embedding.of(self._client, self._names)
+                self._facts = self._facts.model_copy(update={"set_encoder": self._embedding.encoder})
         except BaseException:
             self._client.close()
             raise
@@ -142,7 +149,9 @@ class ServerRunner:
                 for number, chunk in enumerate(window.chunks):
                     if number not in window.results and readable(chunk):
                         window.results[number] = self._sent_alone(readable(chunk))
-                    yield from joined(chunk, window.results.get(number, ()))
+                    results = window.results.get(number, ())
+                    members = self._embedding.members(readable(chunk), results) if self._embedding else ()
+                    yield from joined(chunk, results, members)
             except PlumblineClientError as error:
                 raise PlumblineError(error.detail) from error
             finally:
@@ -211,24 +220,13 @@ def _documents(reply: ScoreReply) -> list[Document]:
 
 def _item(row: Row) -> Item:
     return Item(
-        _image(row.image),
+        image_of(row.image),
         row.text,
         str(row.number),
         references=row.references,
-        reference_image=_image(row.reference_image),
+        reference_image=image_of(row.reference_image),
         phrases=row.phrases,
-        frames=[image for each in row.frames if (image := _image(each)) is not None],
+        frames=[image for each in row.frames if (image := image_of(each)) is not None],
         pool=row.pool,
         questions=[Question(each.text, each.expect, each.tag, each.depends_on) for each in row.questions],
     )
-
-
-def _image(picture: Picture | None) -> Image | None:
-    match picture:
-        case None:
-            return None
-        case bytes():
-            return Image.data(picture)
-        case Url(address=address):
-            return Image.url(address)
-    raise PlumblineError("The image was not read.")

@@ -1,0 +1,186 @@
+"""The values of a run's sets, as they stand in a file beside its output."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from plumbline_models.core.errors import InvalidFieldError
+from plumbline_models.sets.measures import NEAR_DUPLICATE, Asked, diversity_of
+from plumbline_models.sets.vectors import MAX_SET, Matrix, unit_rows
+from plumbline_serve.offline.facts import RunFacts
+from plumbline_serve.offline.sets.kept_members import counts_of, read_members
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SetOptions:
+    """What is asked about the images of a run together."""
+
+    by: str | None = None
+    """The column by whose values they are groups as well; None: there are none."""
+    near_duplicate: float = NEAR_DUPLICATE
+    """Least cosine of near-duplicates."""
+
+
+class SceValues(BaseModel):
+    """As `plumbline_models.sets.sce.Sce`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image: float
+    text: float
+    corrected: float | None
+    image_share: float
+    samples_per_direction: float
+    reliable: bool
+
+
+class SetValues(BaseModel):
+    """One set, as `POST /v1/sets/diversity` answers, but with numbers of rows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    group: str | None
+    """The value of the column; null: all images."""
+    num_images: int
+    """Scored images of the set."""
+    n: int
+    """Those that the values are of; fewer than `num_images` where they are a sample."""
+    vendi: dict[str, float]
+    vendi_centred: dict[str, float]
+    mean_pairwise: float | None
+    duplicates: list[list[int]]
+    """Groups of equal and near-duplicate images, by the numbers of their rows."""
+    identical: list[list[int]]
+    """Groups of equal files alone."""
+    sce: SceValues | None
+    """Null where an image has no prompt."""
+
+
+class SetsDocument(BaseModel):
+    """All sets of a run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int = VERSION
+    encoder: str
+    """By its key in `GET /v1/models`: values of two encoders are not to be compared."""
+    weights: str
+    """SHA-256 of the encoder's."""
+    by: str | None
+    near_duplicate: float
+    max_members: int = MAX_SET
+    num_beyond: int
+    """Images of groups beyond the first that are measured."""
+    sets: list[SetValues]
+    """All images first, then the groups, by where they begin; none where nothing was scored."""
+
+    @classmethod
+    def read(cls, path: Path) -> "SetsDocument":
+        """Read what a run wrote.
+
+        Raises:
+            InvalidFieldError: There is none, or it was not written by this program.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise InvalidFieldError(f"The output was made without --set: there is no {path}.") from error
+        except ValidationError as error:
+            raise InvalidFieldError(f"{path} does not hold measures of sets.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """Where members lie."""
+
+    tables: Sequence[pa.Table]
+    table: NDArray[np.int64]
+    """The table of each member, by index."""
+    place: NDArray[np.int64]
+    """Its place there."""
+    priority: NDArray[np.uint64]
+    by_group: dict[str, NDArray[np.int64]]
+    """The members of each group, by index."""
+
+    @classmethod
+    def of(cls, tables: Sequence[pa.Table]) -> "_Index":
+        """Of tables in the order of rows; vectors are not read."""
+        sizes = [table.num_rows for table in tables]
+        groups = [group for table in tables for group in table.column("group").to_pylist()]
+        places: dict[str, list[int]] = {}
+        for index, group in enumerate(groups):
+            if group is not None:
+                places.setdefault(group, []).append(index)
+        return cls(
+            tables,
+            np.repeat(np.arange(len(tables)), sizes),
+            np.concatenate([np.arange(size) for size in sizes]) if sizes else np.zeros(0, np.int64),
+            np.concatenate([table.column("priority").to_numpy() for table in tables] or [np.zeros(0, np.uint64)]),
+            {group: np.array(found) for group, found in places.items()},
+        )
+
+    def lines(self, members: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
+        """The members with their vectors, in order; of too many those that stand for all."""
+        if len(members) > MAX_SET:
+            members = np.sort(members[np.argpartition(self.priority[members], MAX_SET)[:MAX_SET]])
+        for number in np.unique(self.table[members]):
+            yield from self.tables[number].take(self.place[members[self.table[members] == number]]).to_pylist()
+
+
+def measured_sets(paths: Sequence[Path], facts: RunFacts, options: SetOptions) -> SetsDocument:
+    """Work out the values of all images together and of each group; one set is in memory at a time.
+
+    Args:
+        paths: Of `KeptMembers`, in the order of rows.
+        facts: Name the encoder.
+        options: What is asked.
+
+    Raises:
+        InvalidFieldError: The encodings are of several lengths, or not to be read.
+    """
+    index, counts = _Index.of([read_members(path) for path in paths]), Counter[str]()
+    num_images = num_beyond = 0
+    for table in index.tables:
+        said = counts_of(table)
+        num_images, num_beyond = num_images + said["rows"], num_beyond + said["beyond"]
+        counts.update(said["groups"])
+    sets = [_values(index, np.arange(len(index.table)), None, (num_images, options))] if num_images else []
+    sets += [_values(index, index.by_group[group], group, (num, options)) for group, num in counts.items()]
+    return SetsDocument(
+        encoder=facts.set_encoder,
+        weights=facts.set_weights,
+        by=options.by,
+        near_duplicate=options.near_duplicate,
+        num_beyond=num_beyond,
+        sets=sets,
+    )
+
+
+def _values(index: _Index, members: NDArray[np.int64], group: str | None, about: tuple[int, SetOptions]) -> SetValues:
+    num_images, options = about
+    lines = list(index.lines(members))
+    rows = [line["row"] for line in lines]
+    texts = None if any(line["text"] is None for line in lines) else _matrix(lines, "text")
+    found = diversity_of(
+        _matrix(lines, "image"),
+        Asked(near_duplicate=options.near_duplicate),
+        contents=[line["content"] for line in lines],
+        texts=texts,
+    )
+    values = asdict(found) | {
+        name: [[rows[at] for at in same] for same in getattr(found, name)] for name in ("duplicates", "identical")
+    }
+    return SetValues(group=group, num_images=num_images, **values)
+
+
+def _matrix(lines: Sequence[dict[str, Any]], name: str) -> Matrix:
+    return unit_rows([np.frombuffer(line[name], "<f4") for line in lines], f"/{name}")
