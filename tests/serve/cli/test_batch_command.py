@@ -154,6 +154,7 @@ def test_all_images_are_measured_as_one_set_and_by_a_column(folder: Path, tmp_pa
         reply = client.diversity(files, texts=[row["text"] for row in rows[:4]], near_duplicate=0.9999)
     assert whole["vendi"] == pytest.approx(dict(reply.vendi), rel=1e-5)
     assert whole["mean_pairwise"] == pytest.approx(reply.mean_pairwise, rel=1e-5)
+    assert reply.sce is not None
     assert whole["sce"]["image"] == pytest.approx(reply.sce.image, rel=1e-4)
     assert document["encoder"] == reply.encoder
     assert len(document["weights"]) == 64

@@ -63,7 +63,7 @@ class InProcessRunner:
         try:
             self._run(self._open()).result()
         except BaseException:
-            self._stop()
+            self.__exit__()
             raise
         return self
 
