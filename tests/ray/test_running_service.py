@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
-from plumbline_client import Client, GrpcClient, Image, Item, ItemResult
+from plumbline_client import Client, ForbiddenError, GrpcClient, Image, Item, ItemResult, ProblemError
 from plumbline_serve.cli.main import cli
 from plumbline_serve.local import Plumbline
 from plumbline_serve.settings import Limits
@@ -357,6 +357,26 @@ def test_a_stream_answers_every_batch(service, png_of):
     with grpc.insecure_channel(service.target) as channel:
         replies = list(scoring_pb2_grpc.ScoringStub(channel).ScoreStream(iter(requests), timeout=60))
     assert {MessageToDict(reply)["correlationId"] for reply in replies} == {"0", "1", "2"}
+
+
+def test_sets_are_measured_kept_and_forgotten_alike_over_rest_and_grpc(service, png_of):
+    images, beside = [Image.data(png_of(seed)) for seed in (1, 2, 1)], {"timing_ms", "request_id"}
+    with Client(service.url) as rest, GrpcClient(service.target) as rpc:
+        found = [each.diversity(images, texts=TEXTS[:3]).model_dump(exclude=beside) for each in (rest, rpc)]
+        assert found[0] == found[1]
+        assert (found[0]["n"], found[0]["identical"]) == (3, ((0, 2),))
+        assert rpc.refer_set("launch", images).n == 3
+        assert [each.name for each in rest.reference_sets()] == ["launch"]
+        apart = [each.distance(images[:2], reference="launch").model_dump(exclude=beside) for each in (rest, rpc)]
+        assert apart[0] == apart[1]
+        assert (apart[0]["n_a"], apart[0]["n_b"]) == (2, 3)
+        rpc.delete_reference_set("launch")
+        for client in (rest, rpc):
+            with pytest.raises(ProblemError) as gone:
+                client.distance(images, reference="launch")
+            assert gone.value.code == "unknown_artefact"
+            with pytest.raises(ForbiddenError, match="audits"):
+                client.audit(["a", "b"], labels=["a", None])
 
 
 def test_a_deadline_that_cannot_be_met_is_said(service, rest, png_of):
