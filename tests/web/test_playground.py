@@ -61,6 +61,14 @@ def answered(opened: Callable[..., Page]) -> Callable[..., Page]:
     return open_page
 
 
+@pytest.fixture
+def twins(gallery: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Two files of the same image."""
+    again = tmp_path / "again.png"
+    again.write_bytes((gallery / "red_circle.png").read_bytes())
+    return gallery / "red_circle.png", again
+
+
 def choose(page: Page, *paths: Path) -> None:
     page.locator("#file").set_input_files([str(path) for path in paths])
 
@@ -109,6 +117,35 @@ def test_several_images_are_ranked_and_filtered_live(answered: Callable[..., Pag
     expect(page.locator("article").last.locator(".decision")).to_contain_text("✗ reject: vqascore")
 
 
+def test_several_images_are_compared_as_a_set(
+    answered: Callable[..., Page], gallery: Path, twins: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    page = answered()
+    told, different = page.locator("#set"), (gallery / "green_star.png", twins[0])
+    expect(told).to_be_empty()
+    choose(page, *different, twins[1], tmp_path / "broken.png")
+    page.locator("#send").click()
+    expect(told.get_by_role("region", name="All images together")).to_be_visible()
+    expect(told.locator(".score")).to_contain_text("Different images among 3, in effect")
+    assert 1 < float(told.locator("output").inner_text()) < 2.01
+    expect(told.locator(".verdict")).to_have_text("~ The same image:")
+    expect(told.locator(".same li")).to_have_text(["red_circle.png", "again.png"])
+    expect(told).to_contain_text("Left out, for they cannot be used: broken.png.")
+    told.get_by_text("Details").focus()
+    page.keyboard.press("Enter")
+    expect(told.locator("dl")).to_contain_text("Vendi score by order1: ")
+    page.locator("#text").fill("another")
+    assert "grayscale" in told.evaluate("each => getComputedStyle(each).filter")
+    choose(page, *different)
+    page.locator("#send").click()
+    expect(told.locator(".verdict")).to_contain_text("✓ No two are near-duplicates")
+    choose(page, different[0])
+    page.locator("#send").click()
+    expect(page.locator("article h3")).to_have_text(["green_star.png"])
+    expect(told).to_be_empty()
+
+
 def test_a_file_that_is_no_image_is_said_to_be_beside_one_that_is(
     answered: Callable[..., Page], gallery: Path, tmp_path: Path
 ) -> None:
@@ -144,10 +181,15 @@ def test_a_service_that_is_gone_is_said_to_be(opened: Callable[..., Page], serve
 
 @pytest.mark.parametrize("kind", WIDTHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_and_is_accessible(answered: Callable[..., Page], axe: str, kind: str, scheme: str) -> None:
+def test_it_fits_and_is_accessible(
+    answered: Callable[..., Page], axe: str, twins: tuple[Path, Path], kind: str, scheme: str
+) -> None:
     page = answered(kind=kind, scheme=scheme)
+    choose(page, *twins)
+    page.locator("#send").click()
+    expect(page.locator("#set .same li")).to_have_count(2)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    for summary in page.locator("#filter summary, #copy summary, #real-weights summary").all():
+    for summary in page.locator("#set summary, #filter summary, #copy summary, #real-weights summary").all():
         summary.click()
     page.evaluate(axe)
     found = page.evaluate("axe.run(document)")

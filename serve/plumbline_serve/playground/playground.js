@@ -1,10 +1,12 @@
-// The page: which images, which prompt, which scorers; sends a multipart form to POST /v1/score.
+// The page: which images, which prompt, which scorers; sends multipart forms to POST /v1/score, and of several images to
+// POST /v1/sets/diversity.
 import { showCopies } from "./copying.js";
 import { byId, element } from "./elements.js";
 import { showExamples } from "./examples.js";
 import { showFilter } from "./filter.js";
 import { Images } from "./images.js";
 import { showAnswer, showProblem, showWaiting } from "./results.js";
+import { NEAR, showNoSet, showSet } from "./sets.js";
 
 const state = { scorers: [], hasAnswer: false, asked: 0 };
 const images = new Images(outdate);
@@ -77,13 +79,22 @@ function chosen(text) {
   return names.filter((name) => state.scorers.find((each) => each.id === name).needs.every((need) => given.includes(need)));
 }
 
-function form(request) {
-  const items = request.images.map((_, index) => (
-    { id: String(index), image: { part: `image${index}` }, ...(request.text ? { text: request.text } : {}) }));
+const sources = (images) => images.map((_, index) => ({ part: `image${index}` }));
+
+function form(document, images) {
   const data = new FormData();
-  data.append("request", new Blob([JSON.stringify({ items, scorers: request.names })], { type: "application/json" }));
-  request.images.forEach((image, index) => data.append(`image${index}`, image.file, "image"));
+  data.append("request", new Blob([JSON.stringify(document)], { type: "application/json" }));
+  images.forEach((image, index) => data.append(`image${index}`, image.file, "image"));
   return data;
+}
+
+function post(path, document, images) {
+  return call(path, { method: "POST", body: form(document, images), headers: headers() });
+}
+
+function toScore(request) {
+  const text = request.text ? { text: request.text } : {};
+  return { items: sources(request.images).map((image, index) => ({ id: String(index), image, ...text })), scorers: request.names };
 }
 
 function refusal(request) {
@@ -108,19 +119,27 @@ async function score({ isAsked = true } = {}) {
   const turn = ++state.asked;
   byId("send").disabled = true;
   showWaiting(place);
-  const { body, problem } = await call("v1/score", { method: "POST", body: form(request), headers: headers() });
+  const { body, problem } = await post("v1/score", toScore(request), request.images);
   if (turn !== state.asked) return; // a later request is under way
   byId("send").disabled = false;
   show(place, request, { body, problem });
   if (isAsked && phone.matches) byId("answer-section").scrollIntoView({ behavior: calm.matches ? "auto" : "smooth" });
+  if (!problem && request.images.length > 1) await compare(request.images, turn);
+}
+
+// What the images are together; their encodings are kept from scoring, so that this takes little.
+async function compare(shown, turn) {
+  const { body, problem } = await post("v1/sets/diversity", { images: sources(shown), near_duplicate: NEAR }, shown);
+  if (turn !== state.asked) return;
+  if (problem) showNoSet(byId("set"), problem);
+  else showSet(byId("set"), body, shown);
 }
 
 function show(place, request, { body, problem }) {
   state.hasAnswer = true;
   byId("answer-section").classList.remove("stale");
   byId("stale").textContent = "";
-  byId("filter").replaceChildren();
-  byId("copy").replaceChildren();
+  for (const name of ["set", "filter", "copy"]) byId(name).replaceChildren();
   if (problem) {
     showProblem(place, problem);
     return;

@@ -73,8 +73,8 @@ def test_every_field_of_the_playground_has_a_label(edge) -> None:
 
 def test_the_scripts_import_and_fetch_only_what_is_there(edge) -> None:
     script = "".join(edge.http.get(path).text for path in PAGES if path.endswith(".js") and "swagger" not in path)
-    named = re.findall(r'(?:fetch|call)\("([^"]+)"', script) + re.findall(r'from "\./([^"]+)"', script)
-    assert {"v1/scorers", "v1/score", "gallery/captions.json", "words.js"} <= set(named)
+    named = re.findall(r'(?:fetch|call|post)\("([^"]+)"', script) + re.findall(r'from "\./([^"]+)"', script)
+    assert {"v1/scorers", "v1/score", "v1/sets/diversity", "gallery/captions.json", "words.js"} <= set(named)
     for path in named:
         assert edge.http.get("/" + path).status_code in (200, 405)
 
