@@ -20,6 +20,7 @@ NOTHING_KEPT = {f"PLUMBLINE_CACHES__{kind}_BYTES": "0" for kind in ("IMAGE", "TE
 """Makes every encoding anew; where encodings are kept, inputs that repeat measure the cache."""
 TAKES_ALL = {
     "PLUMBLINE_LIMITS__MAX_WAIT_MS": "600000",
+    "PLUMBLINE_LIMITS__MAX_CONNECTIONS_PER_ADDRESS": "0",
     "PLUMBLINE_LIMITS__MAX_NEW_CONNECTIONS_PER_ADDRESS": "0",
 }
 """Refuses nothing that comes without a deadline, however long it waits: what is measured is how long that is. All load

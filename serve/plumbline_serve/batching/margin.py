@@ -4,7 +4,7 @@ SHARE_IN_TIME = 0.97
 """Of the requests that are let in: those that are to be done within the margin."""
 STEP = 0.03
 """How far one request moves the margin."""
-START, LEAST, MOST = 1.2, 1.05, 2.0
+START, LEAST, MOST = 1.2, 1.05, 6.0
 """The answer has to be written and sent as well; and beyond the last, it is not the estimates that are at fault."""
 
 

@@ -16,7 +16,7 @@ from plumbline_models.core.protocols import EncoderKind
 from plumbline_serve.batching import Compute, EncoderLoad, Margin, check_wait
 from plumbline_serve.cpu_pools import CpuPool
 from plumbline_serve.encoding_cache import EncodingKey
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.request_context import PRIORITIES, RequestContext
 
 IMAGES_PER_CALL = 32
 """Images that go to their encoder together: it works on the first of a long request while the next are decoded."""
@@ -50,7 +50,7 @@ class Admission:
         self._compute = compute
         self._pool = pool
         self._max_wait_s = max_wait_s
-        self._margin = Margin()
+        self._margins = {lane: Margin() for lane in PRIORITIES}
         self._foreseen: dict[RequestContext, tuple[float, float]] = {}
         """Of each request that was let in: when, and seconds until it is done."""
 
@@ -73,7 +73,7 @@ class Admission:
             now,
             done_s=done_s,
             wait_s=done_s - alone_s,
-            margin=self._margin.value,
+            margin=self._margins[context.priority].value,
             max_wait_s=self._max_wait_s,
         )
         self._foreseen[context] = now, done_s
@@ -91,7 +91,7 @@ class Admission:
         admitted_s, foreseen_s = self._foreseen.pop(context, (0.0, 0.0))
         now, at_s = time.monotonic(), context.deadline.at_s
         if is_done or now >= at_s:
-            self._margin.learn(foreseen_s, now - admitted_s)
+            self._margins[context.priority].learn(foreseen_s, now - admitted_s)
 
     def _estimate(self, context: RequestContext, wants: Sequence[Want]) -> tuple[float, float]:
         """Seconds until the request is done, and what they would be if there were no other."""

@@ -80,7 +80,7 @@ class Simulation:
     batches: list[Counter[str]] = field(default_factory=list)
     _queue: InputQueue = field(default_factory=InputQueue)
     _pace: Pace = field(default_factory=Pace)
-    _margin: Margin = field(default_factory=Margin)
+    _margins: dict[Priority, Margin] = field(default_factory=lambda: {lane: Margin() for lane in PRIORITIES})
     _rates: dict[Priority, ArrivalRate] = field(default_factory=lambda: {lane: ArrivalRate() for lane in PRIORITIES})
     _requests: dict[RequestContext, Request] = field(default_factory=dict)
     _ends_s: float = 0.0
@@ -143,7 +143,7 @@ class Simulation:
                     self.now,
                     done_s=forecast.done_s,
                     wait_s=forecast.done_s - forecast.own_s,
-                    margin=self._margin.value,
+                    margin=self._margins[arrival.priority].value,
                     max_wait_s=self.max_wait_s,
                 )
         except OverloadedError:
@@ -185,7 +185,7 @@ class Simulation:
             if not request.num_left:
                 request.done_s = self.now
                 (self.served if request.is_in_time else self.late).append(request)
-                self._margin.learn(request.foreseen_s, self.now - request.arrival.at_s)
+                self._margins[request.arrival.priority].learn(request.foreseen_s, self.now - request.arrival.at_s)
         self._batch = []
 
     def _is_wanted(self, entry: Entry) -> bool:
@@ -202,5 +202,5 @@ class Simulation:
         request = self._requests[entry.context]
         if not request.is_dropped:
             request.is_dropped = True
-            self._margin.learn(request.foreseen_s, math.inf)
+            self._margins[request.arrival.priority].learn(request.foreseen_s, math.inf)
             self.late.append(request)

@@ -19,6 +19,19 @@ def test_nearly_all_are_done_within_the_margin(spread):
     assert 1.0 < margin.value < 1 + spread + 0.1
 
 
+@pytest.mark.parametrize("times", [3.0, 5.0])
+def test_where_all_takes_many_times_longer_it_is_learnt_from_a_few_hundred(times):
+    chance, margin = random.Random(0), Margin()  # noqa: S311 - durations, not secrets
+    late = []
+    for _ in range(2000):
+        took_s = 0.1 * chance.uniform(0.5, times)
+        late.append(took_s > 0.1 * margin.value)
+        margin.learn(0.1, took_s)
+    assert sum(late[:300]) < 150
+    assert sum(late[300:]) < 0.05 * 1700
+    assert 0.8 * times < margin.value < 1.1 * times
+
+
 def test_it_stays_within_bounds():
     exact, hopeless = Margin(), Margin()
     for _ in range(5000):
