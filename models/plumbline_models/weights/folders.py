@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, UnsafeCheckpointError
 from plumbline_models.core.weights import Seek
+from plumbline_models.weights.hub import HUB
 from plumbline_models.weights.sources import HubFile, LocalFile, WeightsSource, find_in_folder
 from plumbline_models.weights.weight_files import check_weights, files_of, find_weights_in
 
@@ -182,7 +183,8 @@ def _fetch(name: str, patterns: Sequence[str]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))  # nosec B615  # the configuration names it
+        here = snapshot_download(name, allow_patterns=list(patterns), local_files_only=not HUB.answers())  # nosec B615  # the configuration names it
+        return Path(here)
     except HFValidationError as error:
         raise CheckpointNotFoundError(f"{name} is neither a folder nor a hub name.", name=name) from error
     except LocalEntryNotFoundError as error:

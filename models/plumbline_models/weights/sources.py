@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError
+from plumbline_models.weights.hub import HUB
 from plumbline_models.weights.weight_files import INDEX, files_of, is_index, shards_of
 
 _HUB_FILE_SLASHES: Final = 2
@@ -132,14 +133,16 @@ class HubFile:
     def _locate(self, name: str) -> Path:
         from huggingface_hub import hf_hub_download  # noqa: PLC0415 - as above
 
-        return Path(hf_hub_download(self.repository, name, dry_run=True).local_path)  # nosec B615  # the configuration names it
+        is_off = not HUB.answers()
+        return Path(hf_hub_download(self.repository, name, dry_run=True, local_files_only=is_off).local_path)  # nosec B615  # the configuration names it
 
     def _download_one(self, name: str) -> Path:
         from huggingface_hub import hf_hub_download  # noqa: PLC0415 - as above
 
-        file = Path(hf_hub_download(self.repository, name))  # nosec B615  # the configuration names it
+        is_off = not HUB.answers()
+        file = Path(hf_hub_download(self.repository, name, local_files_only=is_off))  # nosec B615  # the configuration names it
         for shard in sorted(set(shards_of(file).values())) if is_index(file) else ():
-            hf_hub_download(self.repository, shard)  # nosec B615  # the configuration names it
+            hf_hub_download(self.repository, shard, local_files_only=is_off)  # nosec B615  # the configuration names it
         return file
 
 

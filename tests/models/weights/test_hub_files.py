@@ -4,14 +4,16 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+HUB_FILE_SLASHES = 5
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PROGRAM = """
 import json, sys
@@ -45,6 +47,8 @@ class Hub(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def _answer(self, *, with_body: bool) -> None:
+        if self.path.count("/") != HUB_FILE_SLASHES:  # the address itself
+            return self._refuse("RepoNotFound")
         _, organisation, repository, _, _, name = self.path.split("/")
         if (organisation, repository) not in {("org", "tiny"), ("org", "empty")}:
             return self._refuse("RepoNotFound")
@@ -98,6 +102,15 @@ print(json.dumps(said))
 """
 
 
+def first_lines(listening: socket.socket) -> Iterator[bytes]:
+    """What each connection that waits to be accepted asks for."""
+    with suppress(BlockingIOError):
+        while True:
+            connection, _ = listening.accept()
+            with connection:
+                yield connection.recv(1000).partition(b"\r\n")[0]
+
+
 def ask(home: Path, *archs: str, **environment: str) -> list[list[object]]:
     """What each architecture gives."""
     return run(PROGRAM, home, *archs, **environment)
@@ -132,6 +145,18 @@ def test_repositories_are_fetched_once_and_then_found_offline(tiny_folder: Path,
         "org/other is not in the local hub cache and the hub cannot be reached.",
     ]
     assert odd == ["CheckpointNotFoundError", "a/b/c is not a hub name of the form org/name."]
+
+
+def test_a_hub_that_takes_connections_and_says_nothing_is_asked_once_for_all_repositories(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        found = ask(tmp_path, "hf-hub:org/tiny", "hf-hub:org/other", "hf-hub:org/third", HF_ENDPOINT=address)
+        silent.settimeout(0)
+        assert [line for line in first_lines(silent) if line.startswith(b"HEAD")] == [b"HEAD / HTTP/1.1"]
+    assert [detail for _, detail in found] == [
+        f"org/{name} is not in the local hub cache and the hub cannot be reached."
+        for name in ("tiny", "other", "third")
+    ]
 
 
 def test_access_to_weights_is_checked_without_fetching_them(tiny_folder: Path, tmp_path: Path) -> None:
