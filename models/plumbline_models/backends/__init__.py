@@ -1,6 +1,7 @@
 """Compilers and runtimes: what turns a graph into an engine, and the only users of their frameworks."""
 
 from plumbline_models.backends.ahead import AheadCompiler, KeptEngine, ListingBackend, Progress
+from plumbline_models.backends.devices import cuda_devices
 from plumbline_models.backends.fake import FakeBackend, FakeEngine
 from plumbline_models.backends.registry import BACKENDS, BackendEntry, BackendRegistry, BackendStatus
 from plumbline_models.backends.tuning import Device, Precision, PrecisionChoice, Tuning
@@ -23,6 +24,8 @@ __all__ = [
     "Progress",
     "Tuning",
     "available_backends",
+    "chosen_backend",
+    "cuda_devices",
     "open_backend",
     "open_compiler",
 ]
@@ -56,6 +59,19 @@ def open_compiler(name: str, *, precision: PrecisionChoice, tuning: Tuning) -> A
         ConfigError: There is no such backend or precision, or it compiles nothing.
     """
     return BackendRegistry().open_compiler(name, precision=precision, tuning=tuning)
+
+
+def chosen_backend(name: str) -> str:
+    """The name of the backend that `open_backend` would open; imports no framework.
+
+    Args:
+        name: As in `BACKENDS`, or `auto`.
+
+    Raises:
+        BackendUnavailableError: None is installed.
+        ConfigError: There is no such backend.
+    """
+    return BackendRegistry().choose(name, "auto").name
 
 
 def available_backends() -> tuple[BackendStatus, ...]:

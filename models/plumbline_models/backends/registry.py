@@ -11,7 +11,7 @@ from typing import Final, Protocol, cast
 from plumbline_models.backends.ahead import AheadCompiler
 from plumbline_models.backends.devices import c_compiler, compute_capability, cuda_devices
 from plumbline_models.backends.tensorrt.library import rtx_refusal
-from plumbline_models.backends.tuning import PrecisionChoice, Tuning
+from plumbline_models.backends.tuning import Device, PrecisionChoice, Tuning
 from plumbline_models.core.engines import Backend
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, PlumblineError
 
@@ -210,7 +210,7 @@ class BackendRegistry:
             precision: What the configuration asks for.
             tuning: As for every backend.
         """
-        backend = self._load(self._entry(name, tuning)).open_backend(precision, tuning)
+        backend = self._load(self.choose(name, tuning.device)).open_backend(precision, tuning)
         logger.info(
             "Compiling with the %s backend in %s.",
             backend.name,
@@ -227,17 +227,23 @@ class BackendRegistry:
             precision: What the configuration asks for.
             tuning: As for every backend.
         """
-        entry = self._entry(name, tuning)
+        entry = self.choose(name, tuning.device)
         if not entry.compiles_ahead:
             raise ConfigError(f"The {entry.name} backend compiles nothing ahead of time.", backend=entry.name)
         return cast("AheadModule", self._load(entry)).open_compiler(precision, tuning)
 
+    def choose(self, name: str, device: Device) -> BackendEntry:
+        """The backend of that name, or the one that `auto` means here; loads nothing.
+
+        Args:
+            name: As in `BACKENDS`, or `auto`.
+            device: That it has to run on; `auto`: a GPU, where there is one.
+        """
+        return self._choose(device) if name == "auto" else self._find(name)
+
     def statuses(self) -> tuple[BackendStatus, ...]:
         """Look at every backend that serves real scores, importing those that are installed."""
         return tuple(_inspect(entry) for entry in self._entries if entry.automatic_on)
-
-    def _entry(self, name: str, tuning: Tuning) -> BackendEntry:
-        return self._choose(tuning) if name == "auto" else self._find(name)
 
     def _load(self, entry: BackendEntry) -> BackendModule:
         if not entry.is_installed:
@@ -258,8 +264,8 @@ class BackendRegistry:
         known = ", ".join(entry.name for entry in self._entries)
         raise ConfigError(f"There is no backend called {name}; there are {known}.", backend=name)
 
-    def _choose(self, tuning: Tuning) -> BackendEntry:
-        kinds = {"cpu", "cuda"} if tuning.device == "auto" else {tuning.device}
+    def _choose(self, device: Device) -> BackendEntry:
+        kinds = {"cpu", "cuda"} if device == "auto" else {device}
         gpus = self._find_gpus() if "cuda" in kinds else ()
         if not gpus:
             kinds.discard("cuda")

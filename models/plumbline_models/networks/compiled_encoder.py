@@ -20,7 +20,7 @@ from plumbline_models.core.engines import Backend, Engine, EngineInfo
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError, SetupError
 from plumbline_models.core.graph import Graph
 from plumbline_models.core.protocols import EncoderInfo, EncoderKind, Origin, PairInput
-from plumbline_models.core.weights import Checkpoint
+from plumbline_models.core.weights import Checkpoint, EncoderSize
 
 OpenBackend: TypeAlias = Callable[[], Backend]
 
@@ -37,6 +37,10 @@ class NetworkCheckpoint(Checkpoint, Protocol):
     @property
     def origin(self) -> Origin:
         """As known without loading or fetching them."""
+        ...
+
+    def num_weights(self, kind: EncoderKind) -> int | None:
+        """Of an encoder of that kind; None where they are not on this machine."""
         ...
 
 
@@ -154,6 +158,20 @@ class CompiledEncoder(ABC, Generic[CheckpointT, PreprocessedT, EncodingT]):
     def origin(self) -> Origin:
         """Of the weights."""
         return self.checkpoint.origin
+
+    def size(self) -> EncoderSize | None:
+        """Of weights and of the largest batch of usual inputs; None where the weights are not on this machine.
+
+        Raises:
+            SetupError: They, or what preprocessing needs, are not usable.
+        """
+        num_weights = self.checkpoint.num_weights(self.kind)
+        if num_weights is None:
+            return None
+        usual = self._usual_input()
+        num_inputs = min(self._max_inputs(), max(1, int(self.max_batch_cost // self.cost(usual))))
+        num_each = sum(array.size for array in self._collate([usual]).values())
+        return EncoderSize(num_weights, num_inputs * num_each)
 
     def load(self) -> None:
         """Compile or fetch the engine and warm it up.

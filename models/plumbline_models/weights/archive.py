@@ -1,6 +1,7 @@
 """What a weights file is, seen from its first bytes, its header or its zip directory, before anything in it is read."""
 
 import json
+import math
 import re
 import shlex
 import zipfile
@@ -21,6 +22,7 @@ _COUNTS: Final = frozenset({"I64", "BOOL"})
 _PICKLE_START, _ZIP_START, _HEADER_START = b"\x80", b"PK", b"{"
 _LENGTH_BYTES: Final = 8  # of a safetensors file: the length of its header, little-endian
 _MAX_HEADER_BYTES: Final = 100_000_000  # the library's own bound
+_FLOAT_BYTES, _HALF_BYTES = 4, 2
 _SHOWN_BYTES: Final = 256
 _FOREIGN: Final = (
     (rb"version https://git-lfs", "is a Git LFS pointer, not the weights: run `git lfs pull` where it was cloned"),
@@ -115,6 +117,29 @@ def stored_tensors(file: Path) -> Mapping[str, StoredTensor]:
 def _stored(entry: Mapping[str, Any], first: int) -> StoredTensor:
     start, end = (first + int(offset) for offset in entry["data_offsets"])
     return StoredTensor(str(entry["dtype"]), tuple(map(int, entry["shape"])), start, end)
+
+
+def num_numbers(file: Path, wants: Callable[[str], bool]) -> int:
+    """How many numbers the wanted tensors hold. A pickle is not read for it: all of it counts, by its size.
+
+    Args:
+        file: Of weights.
+        wants: Whether the name of a tensor is wanted.
+
+    Raises:
+        CheckpointError: The file is damaged, or none of weights.
+    """
+    kind = inspect(file)
+    if kind == "safetensors":
+        return sum(math.prod(each.shape) for name, each in stored_tensors(file).items() if wants(name))
+    return file.stat().st_size // (_HALF_BYTES if kind == "zip_pickle" and _holds_halves(file) else _FLOAT_BYTES)
+
+
+def _holds_halves(file: Path) -> bool:
+    with zipfile.ZipFile(file) as archive:
+        described = next(entry for entry in archive.infolist() if entry.filename.endswith("data.pkl"))
+        kinds = archive.read(described)
+    return b"torch\nFloatStorage" not in kinds and (b"HalfStorage" in kinds or b"BFloat16Storage" in kinds)
 
 
 def tensor_bytes(file: Path, wants: Callable[[str], bool]) -> Mapping[str, tuple[str, bytes]]:

@@ -54,11 +54,16 @@ def find_weights(name: str) -> Path:
 
 def has_weights(name: str) -> bool:
     """Whether a checkpoint's weights are on this machine, all of them; fetches nothing."""
+    return bool(weight_files(name))
+
+
+def weight_files(name: str) -> Sequence[Path]:
+    """The files of a checkpoint's tensors; none where one is not on this machine."""
     folder = _find_here(name)
     try:
-        return folder is not None and bool(files_of(find_weights_in(folder)))
+        return () if folder is None else files_of(find_weights_in(folder))
     except CheckpointError:
-        return False
+        return ()
 
 
 def check_folder(name: str, seek: Seek) -> frozenset[str] | None:

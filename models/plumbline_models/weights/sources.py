@@ -1,5 +1,6 @@
 """Places that weights come from: a file on this machine, or a file of a hub repository."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -166,6 +167,11 @@ def find_file(named: str) -> Path:
     if path.is_file() or named.count("/") != _HUB_FILE_SLASHES or named.startswith((".", "/", "~")):
         return LocalFile(path).fetch()
     return parse_hub_file(named).fetch()
+
+
+def present_files(source: WeightsSource) -> Sequence[Path]:
+    """The files of its tensors; none where one is not on this machine."""
+    return files_of(source.fetch()) if source.is_present else ()
 
 
 def find_in_folder(folder: Path, names: tuple[str, ...]) -> LocalFile:

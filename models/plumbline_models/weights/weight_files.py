@@ -1,15 +1,17 @@
 """Which files hold a checkpoint's tensors: one, or shards that an index lists."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError
-from plumbline_models.weights.archive import check_types, inspect, stored_types
+from plumbline_models.core.protocols import EncoderKind
+from plumbline_models.weights.archive import check_types, inspect, num_numbers, stored_types
 
 INDEX: Final = ".index.json"
 """What stands behind the name of weights that are cut into shards."""
+_OF_IMAGES: Final = ("visual", "vision")
 WEIGHT_FILES: Final = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "weights.safetensors")
 """What folders of the transformers library's layout hold, in the order in which it is looked for."""
 
@@ -66,6 +68,26 @@ def find_weights_in(folder: Path) -> Path:
             f"The folder {folder.name} holds none of {', '.join(WEIGHT_FILES)}.", folder=str(folder)
         )
     return found
+
+
+def num_weights(files: Iterable[Path], kind: EncoderKind) -> int | None:
+    """How many weights an encoder of that kind computes with: those of the image tower, or all others.
+
+    Args:
+        files: That hold the tensors of a checkpoint, all of them; none: they are not here.
+        kind: Of the encoder.
+
+    Raises:
+        CheckpointError: One is not usable.
+    """
+    found = list(files)
+    counts = [num_numbers(file, lambda name: _is_of_images(name) == (kind == "image")) for file in found]
+    return sum(counts) if found else None
+
+
+def _is_of_images(name: str) -> bool:
+    """Whether a tensor is one of an image tower, as all layouts that are read here call them."""
+    return any(part.startswith(_OF_IMAGES) for part in name.split("."))
 
 
 def check_weights(file: Path) -> frozenset[str] | None:

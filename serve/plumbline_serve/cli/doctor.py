@@ -9,6 +9,7 @@ from plumbline_models.backends import available_backends
 from plumbline_models.core.errors import SetupError
 from plumbline_serve.assembly import make_scorers, num_cpus
 from plumbline_serve.cli.checks import Finding, look
+from plumbline_serve.cli.memory import find_memory
 from plumbline_serve.cli.results import literally, paragraphs, show_json, show_table
 from plumbline_serve.cli.weights import describe, find_weights
 from plumbline_serve.settings import Settings
@@ -59,6 +60,7 @@ def _encoders(settings: Settings) -> Iterator[Finding]:
         elif found.origin is not None:
             where = "" if found.origin.is_present else ": not here yet, fetched at the first start"
             yield Finding(what, is_fine=True, found=f"{found.origin.source}{where}")
+    yield from find_memory((found.memory_bytes for found in findings if found.origin is not None), settings)
     if any(found.origin is None for found in findings):
         return  # they are listed above
     try:

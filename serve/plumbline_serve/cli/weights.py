@@ -21,6 +21,8 @@ from plumbline_models.scorers import build_each, build_scorers
 from plumbline_models.weights.embedded import EMBEDDED
 from plumbline_models.weights.licences import licence_of
 from plumbline_serve.assembly import encoders_of
+from plumbline_serve.cli.checks import MIB
+from plumbline_serve.cli.memory import Rule, needed_bytes, rule_of
 from plumbline_serve.cli.results import literally, paragraphs, show_json, show_table
 from plumbline_serve.presets import PREFIX, PRESETS
 from plumbline_serve.settings import Settings
@@ -37,6 +39,8 @@ class WeightsFinding:
     scorers: tuple[str, ...]
     origin: Origin | None = None
     fault: SetupError | None = None
+    memory_bytes: int | None = None
+    """What the encoder will take in its process, about; None where that is not known, and of a GPU."""
 
 
 def find_weights(settings: Settings, seek: Seek) -> list[WeightsFinding]:
@@ -59,7 +63,7 @@ def find_weights(settings: Settings, seek: Seek) -> list[WeightsFinding]:
         return [WeightsFinding("scorers", (), fault=fault)]
     faults |= _forbidden(scorers, settings)
     found = [WeightsFinding(f"scorers.{name}", (name,), fault=fault) for name, fault in faults.items()]
-    return found + list(_look([each for each in scorers if each.info.name not in faults], seek))
+    return found + list(_look([each for each in scorers if each.info.name not in faults], seek, rule_of(settings)))
 
 
 def describe(fault: PlumblineError, settings: Settings | None = None) -> str:
@@ -105,7 +109,7 @@ def show_encoders(settings: Settings, seek: Seek = "here", *, as_json: bool = Fa
     Returns:
         0 if all weights are on this machine and usable, 1 if some would have to be fetched, or are not.
     """
-    table = Table("encoder", "for", "weights", "licence", "here")
+    table = Table("encoder", "for", "weights", "licence", "memory, about", "here")
     is_complete = True
     looked_for = find_weights(settings, seek)
     if as_json:
@@ -118,7 +122,8 @@ def show_encoders(settings: Settings, seek: Seek = "here", *, as_json: bool = Fa
         here = Text("yes", "green") if is_here else Text("no: fetched at the first start", "yellow")
         if found.fault is not None:
             here = Text.assemble(("no:", "red"), " ", paragraphs(describe(found.fault, settings)))
-        names = (found.what, ", ".join(found.scorers), source, licence)
+        memory = "" if found.memory_bytes is None else f"{found.memory_bytes / MIB:,.0f} MiB"
+        names = (found.what, ", ".join(found.scorers), source, licence, memory)
         table.add_row(*map(literally, names), here)
         is_complete &= is_here
     show_table(table)
@@ -146,6 +151,7 @@ def _entry(found: WeightsFinding, settings: Settings) -> dict[str, Any]:
         "scorers": found.scorers,
         "weights": found.origin.source if found.origin else None,
         "licence": found.origin.licence if found.origin else None,
+        "memory_bytes": found.memory_bytes,
         "here": found.origin is not None and found.origin.is_present and found.fault is None,
         "demo": found.origin is not None and found.origin.source == EMBEDDED,
         "fault": None if found.fault is None else describe(found.fault, settings),
@@ -163,12 +169,16 @@ def _forbidden(scorers: Sequence[Scorer], settings: Settings) -> dict[str, Setup
     return faults
 
 
-def _look(scorers: Sequence[Scorer], seek: Seek) -> Iterator[WeightsFinding]:
+def _look(scorers: Sequence[Scorer], seek: Seek, rule: Rule | None) -> Iterator[WeightsFinding]:
     seen: list[tuple[Checkpoint, SetupError | None]] = []
+    weighed: set[int] = set()
     for encoder in encoders_of(scorers):
         users = tuple(s.info.name for s in scorers if encoder.key in {each.key for each in encoders_of([s])})
         fault = _fault(encoder, seek, seen)
-        yield WeightsFinding(encoder.key, users, encoder.origin(), fault)
+        inner = getattr(encoder, "inner", encoder)  # of which others may be made that share its engine
+        takes = None if fault is not None or rule is None else 0 if id(inner) in weighed else needed_bytes(inner, rule)
+        weighed.add(id(inner))
+        yield WeightsFinding(encoder.key, users, encoder.origin(), fault, takes)
 
 
 def _fault(encoder: Encoder, seek: Seek, seen: list[tuple[Checkpoint, SetupError | None]]) -> SetupError | None:

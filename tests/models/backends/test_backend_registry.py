@@ -78,7 +78,7 @@ def test_auto_uses_a_gpu_that_tensorrt_for_rtx_does_not_run_on(
 ) -> None:
     monkeypatch.setattr(registry_module, "_version", lambda _: "2.14.1+cu130")
     backends = BackendRegistry(find_gpus=lambda: (gpu,) if gpu else ())
-    assert backends._choose(Tuning(Path(), device=device)).name == expected
+    assert backends.choose("auto", device).name == expected
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_auto_says_why_a_gpu_is_not_used_as_it_could_be(
     if path is not None:
         monkeypatch.setenv("PATH", path)
     backends = BackendRegistry(find_gpus=lambda: ("H200 (sm_90)",))
-    assert backends._choose(Tuning(Path())).name == expected
+    assert backends.choose("auto", "auto").name == expected
     assert "The torch-compile backend would come first." in caplog.text
 
 

@@ -11,8 +11,8 @@ from plumbline_models.core.arrays import Array
 from plumbline_models.core.engines import EngineInfo
 from plumbline_models.core.errors import EngineError, SetupError
 from plumbline_models.core.graph import Graph, TensorSpec
-from plumbline_models.core.protocols import Origin
-from plumbline_models.core.weights import Seek
+from plumbline_models.core.protocols import EncoderKind, Origin
+from plumbline_models.core.weights import EncoderSize, Seek
 from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts
 from tests.results import succeeded
 
@@ -48,6 +48,9 @@ class Weights:
 
     def check(self, seek: Seek) -> None:
         raise NotImplementedError
+
+    def num_weights(self, kind: EncoderKind) -> int | None:
+        return 7 if kind == "text" else None
 
 
 class DoublingEncoder(CompiledEncoder[Weights, float, np.float32]):
@@ -127,3 +130,7 @@ def test_the_description_says_what_network_weights_and_engine_are() -> None:
     info = encoder.info()
     assert (info.arch, info.source, info.licence, info.sha256[:2]) == ("doubler", "doubles.bin", "MIT", "ab")
     assert (info.backend, info.precision, info.device, info.num_streams) == ("doubles", "fp32", "cpu", 3)
+
+
+def test_its_size_is_that_of_the_weights_and_of_the_largest_batch() -> None:
+    assert DoublingEncoder(Doubles()).size() == EncoderSize(num_weights=7, num_inputs=2)  # as many as one run takes

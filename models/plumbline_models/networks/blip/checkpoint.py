@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from plumbline_models.core.errors import CheckpointError
-from plumbline_models.core.protocols import Origin
+from plumbline_models.core.protocols import EncoderKind, Origin
 from plumbline_models.core.weights import Seek
 from plumbline_models.networks.blip.tokenizer import WordPieceTokenizer
 from plumbline_models.weights.digest import SHORT, sha256_of, verify
 from plumbline_models.weights.folders import find_source, is_folder_name, read_json, seek_sources
 from plumbline_models.weights.licences import checkpoint_origin
-from plumbline_models.weights.sources import HubFile, WeightsSource, find_in_folder
-from plumbline_models.weights.weight_files import check_weights
+from plumbline_models.weights.sources import HubFile, WeightsSource, find_in_folder, present_files
+from plumbline_models.weights.weight_files import check_weights, num_weights
 
 if TYPE_CHECKING:
     from plumbline_models.networks.blip.arch import BlipArch
@@ -117,6 +117,10 @@ class BlipCheckpoint:
         if not is_folder_name(self.name):
             return f"{self.name}{beside}"
         return f"{Path(self.name).expanduser().resolve().name}@{self.digest[:SHORT]}{beside}"
+
+    def num_weights(self, kind: EncoderKind) -> int | None:
+        """Of an encoder of that kind, as `weight_files.num_weights` counts them."""
+        return num_weights(present_files(self.weights), kind)
 
     def check(self, seek: Seek) -> None:
         """Look at weights, configuration and vocabulary, as far as names and headers tell.

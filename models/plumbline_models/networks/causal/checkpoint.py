@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_models.core.protocols import Origin
+from plumbline_models.core.protocols import EncoderKind, Origin
 from plumbline_models.core.weights import Seek
 from plumbline_models.networks.causal.families import CausalFamily
 from plumbline_models.networks.causal.pixels import PixelPolicy, Tiles, WholePatches
@@ -26,10 +26,12 @@ from plumbline_models.weights.folders import (
     has_weights,
     is_folder_name,
     read_json,
+    weight_files,
 )
 from plumbline_models.weights.licences import checkpoint_origin
 from plumbline_models.weights.shards import Shards
 from plumbline_models.weights.sources import HubFile
+from plumbline_models.weights.weight_files import num_weights
 
 _TOWER: Final = "model.vision_tower."
 
@@ -119,6 +121,15 @@ class CausalCheckpoint(PublishedNetwork):
         """Hex digest of the weights: that of their file, or over those of their files, the tower's included."""
         digests = [*self.shards.digests, *(() if self.tower_shards is None else self.tower_shards.digests)]
         return digests[0] if len(digests) == 1 else hashlib.sha256(repr(tuple(digests)).encode()).hexdigest()
+
+    def num_weights(self, kind: EncoderKind) -> int | None:
+        """Of an encoder of that kind, its tower's wherever they lie, as `weight_files.num_weights` counts them."""
+        own = weight_files(self.name)
+        if not own:
+            return None
+        if kind != "image" or "mm_vision_tower" not in self.config or num_weights(own, kind):
+            return num_weights(own, kind)
+        return num_weights(weight_files(self.tower_name), kind)
 
     def check(self, seek: Seek) -> None:
         """Look at weights, tower, configurations and tokenizer, as far as headers tell.

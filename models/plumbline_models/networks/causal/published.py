@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from plumbline_models.core.errors import CheckpointError, CheckpointNotFoundError, ConfigError
-from plumbline_models.core.protocols import Origin
+from plumbline_models.core.protocols import EncoderKind, Origin
 from plumbline_models.core.weights import Seek
 from plumbline_models.networks.causal.families import Wording
 from plumbline_models.networks.causal.pixel_config import read_pixels
@@ -101,6 +101,14 @@ class PublishedNetwork(ABC):
 
         Raises:
             CheckpointError: The weights are not there, or do not fit.
+        """
+
+    @abstractmethod
+    def num_weights(self, kind: EncoderKind) -> int | None:
+        """Of an encoder of that kind; None where they are not on this machine.
+
+        Raises:
+            CheckpointError: A file is not usable.
         """
 
     @abstractmethod

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from plumbline_models.core.errors import CheckpointError
-from plumbline_models.core.protocols import Origin
+from plumbline_models.core.protocols import EncoderKind, Origin
 from plumbline_models.core.weights import Seek
 from plumbline_models.networks.causal.families import Wording
 from plumbline_models.networks.causal.hpsv3 import REWARD, hpsv3_wording
@@ -24,8 +24,8 @@ from plumbline_models.weights.digest import SHORT, sha256_of, verify
 from plumbline_models.weights.folders import find_small_files, find_source, is_folder_name, read_json, seek_sources
 from plumbline_models.weights.licences import checkpoint_origin
 from plumbline_models.weights.shards import Shards
-from plumbline_models.weights.sources import WeightsSource
-from plumbline_models.weights.weight_files import INDEX, check_weights
+from plumbline_models.weights.sources import WeightsSource, present_files
+from plumbline_models.weights.weight_files import INDEX, check_weights, num_weights
 
 if TYPE_CHECKING:
     from plumbline_models.networks.causal.reward_loading import LoadedReward
@@ -147,6 +147,10 @@ class RewardCheckpoint(PublishedNetwork):
         """Short, for keys; with a digest behind it, as the last part of the name does not tell all."""
         facts = hashlib.sha256(repr((self.name, self.family.name, self.base_name)).encode()).hexdigest()
         return f"{Path(self.name).expanduser().resolve().name}-{facts[:SHORT]}"
+
+    def num_weights(self, kind: EncoderKind) -> int | None:
+        """Of an encoder of that kind, as `weight_files.num_weights` counts them."""
+        return num_weights(present_files(self.weights), kind)
 
     def check(self, seek: Seek) -> None:
         """Look at weights, configuration and tokenizer, as far as names and headers tell.

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError
-from plumbline_models.core.protocols import Origin
+from plumbline_models.core.protocols import EncoderKind, Origin
 from plumbline_models.core.weights import Seek
 from plumbline_models.networks.clip.activations import doubt_activation
 from plumbline_models.networks.clip.archs import Arch, find_arch, is_known, read_arch, unknown_arch
@@ -29,8 +29,9 @@ from plumbline_models.weights.sources import (
     WeightsSource,
     find_in_folder,
     parse_hub_file,
+    present_files,
 )
-from plumbline_models.weights.weight_files import check_weights
+from plumbline_models.weights.weight_files import check_weights, num_weights
 
 log = logging.getLogger(__name__)
 HUB: Final = "hf-hub:"
@@ -133,6 +134,10 @@ class ClipSpec:
     def origin(self) -> Origin:
         """Where the weights come from, in words."""
         return Origin(self.source, self.licence, self.weights.is_present)
+
+    def num_weights(self, kind: EncoderKind) -> int | None:
+        """Of an encoder of that kind, as `weight_files.num_weights` counts them."""
+        return num_weights(present_files(self.weights), kind)
 
     def check(self, seek: Seek) -> None:
         """Look at the weights' file as far as its header tells.

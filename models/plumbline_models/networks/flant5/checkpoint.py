@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from plumbline_models.core.errors import CheckpointError
-from plumbline_models.core.protocols import Origin
+from plumbline_models.core.protocols import EncoderKind, Origin
 from plumbline_models.core.weights import Seek
 from plumbline_models.networks.flant5.arch import (
     DEFAULT_TOWER,
@@ -34,10 +34,12 @@ from plumbline_models.weights.folders import (
     has_weights,
     is_folder_name,
     read_json,
+    weight_files,
 )
 from plumbline_models.weights.licences import licence_of
 from plumbline_models.weights.shards import Shards
 from plumbline_models.weights.sources import HubFile
+from plumbline_models.weights.weight_files import num_weights
 
 PUBLISHER: Final = "zhiqiulin/"
 DEFAULT_TOKENIZER: Final = "google/flan-t5-xl"
@@ -180,6 +182,15 @@ class FlanT5Checkpoint:
             return self.shards.digests[0]
         parts = self.shards.digests, () if self.tower_shards is self.shards else self.tower_shards.digests
         return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def num_weights(self, kind: EncoderKind) -> int | None:
+        """Of an encoder of that kind, its tower's wherever they lie, as `weight_files.num_weights` counts them."""
+        own = weight_files(self.name)
+        if not own:
+            return None
+        if kind != "image" or (self.vision_tower is None and num_weights(own, kind)):
+            return num_weights(own, kind)
+        return num_weights(weight_files(self._tower_name), kind)
 
     def check(self, seek: Seek) -> None:
         """Look at weights, tower, configurations and tokenizer, as far as headers tell.
