@@ -115,7 +115,7 @@ def _score_columns(name: str, score: Document) -> dict[str, Any]:
 
 
 def _renamed(name: str, facts: RunFacts) -> str:
-    taken = name in OWN_TYPES or name.partition(".")[0] in facts.scorers
+    taken = name in OWN_TYPES or facts.scorer_of(name) is not None
     return RENAMED + name if taken else name
 
 
@@ -123,10 +123,10 @@ def _place(name: str, facts: RunFacts) -> tuple[int, int, bool, str]:
     """Where a column stands: number and id, the input's, image and text, then scorer by scorer."""
     first = {ROW: -4, ID: -3, IMAGE: -1, TEXT: 0}
     scorers = list(facts.scorers)
-    scorer = name.partition(".")[0]
+    scorer = facts.scorer_of(name)
     if name in first:
         return (0, first[name], False, "")
-    if scorer in facts.scorers:
+    if scorer is not None:
         return (1, scorers.index(scorer), name != scorer, name)
     return (0, -2, False, "")  # sorting is stable: in the input's order
 

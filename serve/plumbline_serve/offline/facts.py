@@ -46,6 +46,16 @@ class RunFacts(BaseModel):
     set_encoder: str = ""
     """The encoder of images whose encodings were kept for the measures of sets; empty: none were."""
 
+    def scorer_of(self, column: str) -> str | None:
+        """The scorer whose value or detail a column holds; None where it is none of theirs.
+
+        Args:
+            column: By its name, which may have dots before that of a detail, as classifiers' may.
+        """
+        parts = column.split(".")
+        names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+        return next((name for name in names if name in self.scorers), None)
+
     @property
     def set_weights(self) -> str:
         """SHA-256 of that encoder's weights; empty where no scorer names it."""

@@ -169,7 +169,7 @@ def _read_field(name: str, value: str | None, facts: RunFacts) -> Any:
     """A field of CSV: scores and their details are numbers, lists and the like, the others text."""
     if not value:
         return None
-    if name == "row" or name.partition(".")[0] in facts.scorers:
+    if name == "row" or facts.scorer_of(name) is not None:
         try:
             return orjson.loads(value)
         except orjson.JSONDecodeError:
@@ -180,7 +180,7 @@ def _read_field(name: str, value: str | None, facts: RunFacts) -> Any:
 def _with_mappings(line: dict[str, Any]) -> dict[str, Any]:
     """Maps as mappings; Arrow gives them as pairs."""
     for name, value in line.items():
-        if name.endswith(".rates") and isinstance(value, list):
+        if name.endswith((".rates", ".probabilities")) and isinstance(value, list):
             line[name] = dict(value)
     return line
 

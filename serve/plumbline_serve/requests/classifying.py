@@ -85,6 +85,10 @@ class Classifiers:
         """All that are kept, by name."""
         return [_entry(artefact) for artefact in await self._store.all_of("classifier")]
 
+    async def encoder_key(self, name: str) -> str:
+        """The key of the encoder that the one of a name was made with; raises as `Store.get` does."""
+        return (await self._store.get("classifier", name)).bound_to.scorer
+
     async def delete(self, name: str) -> None:
         """Forget the one of a name; raises as `Store.delete` does."""
         await self._store.delete("classifier", name)

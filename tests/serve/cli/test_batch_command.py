@@ -7,8 +7,14 @@ import pytest
 from PIL import Image as PillowImage
 from typer.testing import CliRunner, Result
 
-from plumbline_client import Image
-from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
+from plumbline_client import Image, Item
+from plumbline_models.core.errors import (
+    InvalidFieldError,
+    PlumblineError,
+    StoreUnavailableError,
+    UnknownArtefactError,
+    UnknownScorerError,
+)
 from plumbline_serve.cli.main import cli
 from plumbline_serve.local import Plumbline
 from plumbline_serve.offline.outputs import open_scored
@@ -183,3 +189,54 @@ def test_a_whole_output_without_a_set_is_not_given_one(folder: Path, tmp_path: P
     ran = batch(*arguments, "--resume", "--set")
     assert isinstance(ran.exception, InvalidFieldError)
     assert "without --set" in ran.exception.detail
+
+
+@pytest.fixture
+def classifier(folder: Path) -> str:
+    """One that was made of the colours of images and is kept in the store of the settings."""
+    for number in range(2):
+        for colour, grey in (("red", 0), ("blue", 0), ("red", 90), ("blue", 90)):
+            path = folder.parent / f"{colour}-{grey}-{number}.png"
+            PillowImage.new("RGB", (64, 64 - 8 * number), colour if not grey else f"dark{colour}").save(path)
+    shown = {colour: sorted(folder.parent.glob(f"{colour}-*.png")) for colour in ("red", "blue")}
+    with Plumbline() as client:
+        client.classify("of.colours", shown, {"red": "a red square", "blue": "a blue square"})
+    return "classifier:of.colours"
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.csv"])
+@pytest.mark.parametrize("others", [(), ("fclipscore",)], ids=["alone", "beside another"])
+def test_a_classifier_of_the_store_scores(
+    folder: Path, tmp_path: Path, classifier: str, name: str, others: tuple[str, ...]
+) -> None:
+    ran = batch(folder, "-o", tmp_path / name, "--scorers", ",".join((classifier, *others)))
+    assert (ran.exit_code, type(ran.exception)) == (1, SystemExit), ran.output
+    found = open_scored(tmp_path / name)
+    assert set(found.facts.scorers) == {classifier, *others}
+    assert found.facts.scorers[classifier].conventions.keys() == {"class", "made"}
+    assert [len(digest) for digest in found.facts.scorers[classifier].weights.values()] == [64]
+    lines = {line["image"]: line for line in found.lines()}
+    with Plumbline() as client:
+        reply = client.score([Item(folder / image) for image in lines], scorers=[classifier])
+    for line, result in zip(lines.values(), reply.results, strict=True):
+        score = result.scores[classifier]
+        assert line[classifier] == pytest.approx(score.value, abs=1e-6)
+        details = score.model_extra or {}
+        assert line[f"{classifier}.class"] == details["class"]
+        assert line[f"{classifier}.probabilities"] == pytest.approx(details["probabilities"], abs=1e-6)
+    assert lines["red.png"][classifier] > 0.5 > lines["blue.png"][classifier]
+
+
+def test_a_classifier_that_the_store_lacks_or_nothing_reads_is_refused(
+    folder: Path, tmp_path: Path, classifier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = batch(folder, "-o", tmp_path / "out.csv", "--scorers", "classifier:other")
+    assert isinstance(ran.exception, UnknownArtefactError)
+    assert "no classifier 'other'" in ran.exception.detail
+    monkeypatch.setenv("PLUMBLINE_SCORERS", '{"integrity": {}}')
+    ran = batch(folder, "-o", tmp_path / "out.csv", "--scorers", classifier)
+    assert isinstance(ran.exception, UnknownScorerError)
+    assert "no configured scorer reads" in ran.exception.detail
+    monkeypatch.setenv("PLUMBLINE_STORE", f"sqlite:///{tmp_path}")
+    ran = batch(folder, "-o", tmp_path / "out.csv", "--scorers", classifier)
+    assert isinstance(ran.exception, StoreUnavailableError)

@@ -3,26 +3,31 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from typing import Any, Self, TypeAlias, TypeVar
 
 import orjson
 
-from plumbline_models.core.errors import InvalidFieldError, PlumblineError
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
+from plumbline_models.core.protocols import Scorer
 from plumbline_serve.assembly import assembled, make_scorers
+from plumbline_serve.decision_messages import CLASSIFIER_PREFIX
 from plumbline_serve.edge.rest.replies import score_document, write_json
 from plumbline_serve.messages import EncodedImage, ImageSource, Item, ScoreRequest, UrlImage
 from plumbline_serve.offline.facts import Described, RunFacts
 from plumbline_serve.offline.readers import Reader
 from plumbline_serve.offline.rows import Picture, Row, Url
 from plumbline_serve.offline.runners.chunks import ChunkBounds, Document, Scored, failure, joined, readable
+from plumbline_serve.requests.binding import Bindings
+from plumbline_serve.requests.classifying import Classifiers
 from plumbline_serve.requests.embedding import towers
 from plumbline_serve.requests.scored_members import SetMember
 from plumbline_serve.requests.service import CoreService
 from plumbline_serve.requests.validation import Checks
 from plumbline_serve.settings import Settings
+from plumbline_serve.store import Store
 
 T = TypeVar("T")
 Answers: TypeAlias = tuple[Sequence[Document], Sequence[SetMember | None]]
@@ -114,12 +119,16 @@ class InProcessRunner:
                 future.cancel()
 
     async def _open(self) -> None:
-        scorers = make_scorers(self._settings)
-        if self._names is not None:
-            chosen = Checks(self._settings.limits, scorers).scorers(self._names) or []
-            scorers = {scorer.info.name: scorer for scorer in chosen}
-        service = (await self._stack.enter_async_context(assembled(self._settings, scorers))).service
-        facts = Described(await service.scorers(), await service.encoders()).facts()
+        settings, names = self._settings, self._names
+        with closing(Store(settings.store)) as store:
+            kept = Classifiers(store, Bindings.of(settings.images))
+            scorers = make_scorers(settings)
+            if names is not None:
+                scorers = await scorers_for(names, scorers, Checks(settings.limits, scorers), kept)
+            service = (await self._stack.enter_async_context(assembled(settings, scorers))).service
+            await kept.beside(service.pipeline, names or ())  # refuses what was made with other weights
+            entries = [*await service.scorers(), *await kept.scorers(service.pipeline)]
+        facts = Described(entries, await service.encoders(), names).facts()
         encoder = towers(service.pipeline, None)[0].key if self._makes_members else ""
         self._facts = facts.model_copy(update={"set_encoder": encoder})
         self._service = service
@@ -150,6 +159,37 @@ class InProcessRunner:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def scorers_for(
+    names: Sequence[str], scorers: Mapping[str, Scorer], checks: Checks, kept: Classifiers
+) -> dict[str, Scorer]:
+    """The scorers that have to be loaded for those that are named.
+
+    Args:
+        names: Of scorers, classifiers among them.
+        scorers: That are configured, by name.
+        checks: Over them.
+        kept: The classifiers of the store.
+
+    Returns:
+        By name; for a classifier the first that reads the encoder that it was made with.
+
+    Raises:
+        UnknownScorerError: One is not configured, or a classifier is of an encoder that none of these reads.
+        UnknownArtefactError: The store has no such classifier.
+        StoreUnavailableError: It cannot be read.
+    """
+    is_kept = {name: name.startswith(CLASSIFIER_PREFIX) for name in names}
+    loaded = [name for name in names if not is_kept[name]]
+    chosen = {each.info.name: each for each in (checks.scorers(loaded) or [])} if loaded else {}
+    for name in (name for name in names if is_kept[name]):
+        key = await kept.encoder_key(name.removeprefix(CLASSIFIER_PREFIX))
+        readers = (each for each in (*chosen.values(), *scorers.values()) if each.image and each.image.key == key)
+        if (reader := next(readers, None)) is None:
+            raise UnknownScorerError(f"{name} was made with {key}, which no configured scorer reads.")
+        chosen[reader.info.name] = reader
+    return chosen
 
 
 def _finished(under_way: deque[tuple[list[Row], Future[Answers]]]) -> Iterator[Scored]:
