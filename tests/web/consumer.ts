@@ -52,6 +52,10 @@ const classified = value(await plumbline.rank("any", [circle, star], { scorer: "
 const classifiers = value(await plumbline.classifiers());
 value(await plumbline.deleteClassifier("shapes"));
 value(await plumbline.deleteCalibration("ts.launch"));
+const reward = { method: "sum" as const, terms: [{ scorer: "vqascore", weight: 2 }] };
+const combined = value(await plumbline.calibrate("ts.reward", null, { scores: labels.map(() => 0.5), labels }, { alpha: 0.05, direction: "keep_good", combine: { reward } }));
+const byReward = value(await plumbline.filter(items.slice(0, 2), [{ scorer: "reward", calibration: "ts.reward" }], { combine: combined.combine ?? {} }));
+value(await plumbline.deleteCalibration("ts.reward"));
 const forgotten = await plumbline.deleteCalibration("ts.launch");
 const referred = value(await plumbline.refer("qualiclip", Array.from({ length: 100 }, (_, index) => index / 100)));
 const references = value(await plumbline.references());
@@ -145,6 +149,7 @@ console.log(JSON.stringify({
   dim: embedded.dim,
   film: film && "value" in film ? [film.value, film.frames?.min, film.frames?.values.length] : film,
   flags: Object.keys(flags ?? {}),
+  combined: [combined.scorer, combined.threshold, byReward.results.map((each) => (each.status === "ok" ? each.verdict : "error"))],
   cut: [cut.threshold, cut.k, kept.map((each) => each.name), judged.results.map((each) => (each.status === "ok" ? each.verdict : "error"))],
   learnt: [learnt.num_images, listed.at(-1)?.id, classified.ranking.length, classifiers.map((each) => each.name)],
   drift: [referred.n, references.map((each) => each.scorer), drift.scorers["qualiclip"]?.severity],

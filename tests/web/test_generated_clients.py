@@ -91,6 +91,7 @@ def test_typescript_scores_videos_and_hears_guards(told: Any) -> None:
 
 def test_typescript_keeps_decisions_uses_them_and_forgets_them(told: Any) -> None:
     assert told["cut"] == [0.25, 19, ["ts.launch"], ["accept", "reject"]]
+    assert told["combined"] == ["reward", 0.5, ["accept", "reject"]]
     assert told["learnt"] == [5, "classifier:shapes", 2, ["shapes"]]
     assert told["drift"] == [100, ["qualiclip"], "none"]
     assert told["refused"] == ["unknown_artefact", "unknown_artefact", "forbidden"]

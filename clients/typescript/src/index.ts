@@ -85,12 +85,12 @@ export class Plumbline {
     return this.#post("/v1/embed", { ...asked, scorer }, parts, options);
   }
 
-  /** Find the threshold of a scorer from labelled scores, and keep it under a name, which a `Threshold` uses. */
+  /** Find a threshold from labelled scores, and keep it under a name, which a `Threshold` uses; of `combine` where `scorer` is null. */
   calibrate(
-    name: string, scorer: string, labelled: { scores: readonly number[]; labels: readonly boolean[] },
-    { alpha, direction, groups, confidence, ...options }: CalibrateOptions,
+    name: string, scorer: string | null, labelled: { scores: readonly number[]; labels: readonly boolean[] },
+    { alpha, direction, groups, confidence, combine, ...options }: CalibrateOptions,
   ): Promise<Outcome<CalibrationReply>> {
-    const asked = { name, scorer, ...labelled, alpha, direction, groups, confidence };
+    const asked = { name, scorer, ...labelled, alpha, direction, groups, confidence, combine };
     return this.#post("/v1/calibrations", asked, new Parts(), options);
   }
 

@@ -60,6 +60,8 @@ export interface CalibrateOptions extends CallOptions {
   groups?: readonly string[];
   /** The promise holds for such a share of calibrations; by default on average over them. */
   confidence?: number;
+  /** One combination by its name, in place of a scorer. */
+  combine?: Record<string, Combination>;
 }
 
 export interface ClassifyOptions extends CallOptions {
