@@ -85,4 +85,4 @@ class PrivacySettings(Section):
     """Whether `/v1/embed` gives vectors as they are, with 3 decimals, or none. Keys of scope `embed` get them as they
     are."""
     score_decimals: int | None = Field(default=None, ge=1, le=12)
-    """Decimals of scores in replies. Thresholds and ranks are of exact ones. Default: all."""
+    """Decimals of scores in replies. Bounds and ranks are of exact ones, calibrations of shown ones. Default: all."""

@@ -290,7 +290,7 @@ def assemble(
         pipeline,
         compute,
         exposition=scrape,
-        calibrations=Calibrations(store, bindings),
+        calibrations=Calibrations(store, bindings, decimals=settings.privacy.score_decimals),
         classifiers=classifiers,
         references=references,
         reference_sets=ReferenceSets(store, bindings),

@@ -25,6 +25,7 @@ Direction: TypeAlias = Literal["keep_good", "reject_bad"]
 """`keep_good`: at most alpha of the good ones are lost. `reject_bad`: at most alpha of the bad ones pass."""
 LOW_POINT: Final = 0.05
 """The coverage of a calibration is below `Threshold.coverage_p05` so often."""
+_TOLERANCE: Final = 1e-12  # of what is computed in floats: a promise that is just kept is kept
 
 G = TypeVar("G", bound=Hashable)
 
@@ -71,7 +72,7 @@ def calibrate(
             (0, 1), which takes more scores.
 
     Raises:
-        InvalidFieldError: One of them is not as said.
+        InvalidFieldError: One of them is not as said, or no number is beyond the bad ones.
     """
     values = _checked(scores, labels)
     _check_share("alpha", alpha)
@@ -87,6 +88,8 @@ def calibrate(
     found = float(ordered[k - 1]) if is_up else -float(ordered[k - 1])
     if direction == "reject_bad":  # what is at it is rejected, so the next number is the first that is kept
         found = math.nextafter(found, math.inf if higher_is_better else -math.inf)
+        if not math.isfinite(found):
+            raise invalid("/scores", "go as far as numbers do, so that none is beyond them")
     low = beta_point(LOW_POINT, k, len(used) + 1 - k)
     return Threshold(found, k, len(used), least_n, k / (len(used) + 1), low)
 
@@ -151,13 +154,13 @@ def beta_point(probability: float, a: float, b: float) -> float:
 
 def _rank(n: int, alpha: float, confidence: float | None) -> int:
     """The k that keeps the promise with n scores; n + 1 where none does."""
-    least = Fraction(1) - Fraction(str(alpha))  # 20 * (1 - 0.05) is above 19 in floats
+    least = _rest(alpha)
     if confidence is None:
         return math.ceil((n + 1) * least)
     low, high = 1, n + 1
     while low < high:  # the point grows with k
         k = (low + high) // 2
-        if beta_point(1.0 - confidence, k, n + 1 - k) >= float(least):
+        if beta_point(float(_rest(confidence)), k, n + 1 - k) >= float(least) * (1.0 - _TOLERANCE):
             high = k
         else:
             low = k + 1
@@ -169,7 +172,12 @@ def _least(alpha: float, confidence: float | None) -> int:
     if confidence is None:
         return math.ceil(1 / Fraction(str(alpha))) - 1
     found = math.log1p(-confidence) / math.log1p(-alpha)  # the largest of n has the law Beta(n, 1), which is x ** n
-    return max(1, math.ceil(found * (1.0 - 1e-12)))
+    return max(1, math.ceil(found * (1.0 - _TOLERANCE)))
+
+
+def _rest(share: float) -> Fraction:
+    """One less a share, as it is written: 20 * (1 - 0.05) is above 19 in floats."""
+    return Fraction(1) - Fraction(str(share))
 
 
 def _checked(scores: Sequence[float], labels: Sequence[bool]) -> NDArray[np.float64]:

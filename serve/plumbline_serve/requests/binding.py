@@ -8,10 +8,11 @@ import orjson
 
 from plumbline_models.core.protocols import Encoder, EncoderInfo, Scorer
 from plumbline_serve.combination import Combination
+from plumbline_serve.decision_messages import BoundTo
 from plumbline_serve.requests.combining import Judge
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.settings import ImageSettings
-from plumbline_serve.store import COMBINATION, WEIGHTS, Binding
+from plumbline_serve.store import COMBINATION, WEIGHTS, Artefact, Binding
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,11 @@ class Bindings:
         infos = await pipeline.infos()
         own = self.conventions if encoder.kind != "text" else {}
         return Binding(encoder.key, weights_of(infos, (encoder,)), dict(own))
+
+
+def bound_to_of(artefact: Artefact) -> BoundTo:
+    """What an artefact is bound to, as replies say it."""
+    return BoundTo(artefact.bound_to.weights, artefact.bound_to.conventions)
 
 
 def weights_of(infos: Mapping[str, EncoderInfo], encoders: Iterable[Encoder | None]) -> str:

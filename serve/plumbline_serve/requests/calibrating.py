@@ -1,6 +1,7 @@
 """Thresholds that are found from labelled scores, kept by name, and used in a filter's conditions."""
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -8,10 +9,10 @@ from typing import Any, Final
 from plumbline_models.core.errors import InvalidFieldError, NoThresholdError, PlumblineError, UnknownArtefactError
 from plumbline_models.decisions.conformal import Direction, calibrate, calibrate_groups
 from plumbline_models.decisions.conformal import Threshold as Found
-from plumbline_serve.decision_messages import BoundTo, Calibration, CalibrationRequest, GroupThreshold
+from plumbline_serve.decision_messages import Calibration, CalibrationRequest, GroupThreshold
 from plumbline_serve.messages import Combination, Term, Threshold
 from plumbline_serve.request_context import ANYONE, Caller
-from plumbline_serve.requests.binding import Bindings
+from plumbline_serve.requests.binding import Bindings, bound_to_of
 from plumbline_serve.requests.combining import Judge, combinations
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.store import Artefact, Store
@@ -25,6 +26,8 @@ class Cut:
 
     calibration: Calibration
     higher_is_better: bool
+    decimals: int | None = None
+    """Of the scores that it was made of, as callers were shown them, and of values held against it; None: all."""
 
     def fault(self, group: str | None) -> PlumblineError | None:
         """Why an item of that group cannot be judged; None if it can.
@@ -51,7 +54,14 @@ class Cut:
         threshold = known.threshold if group is None or not known.groups else known.groups[group].threshold
         if threshold is None:
             return False
-        return value >= threshold if self.higher_is_better else value <= threshold
+        sign = 1.0 if self.higher_is_better else -1.0
+        if known.direction == "keep_good":
+            return sign * self._shown(value) >= sign * self._shown(threshold)
+        last_rejected = math.nextafter(threshold, -sign * math.inf)
+        return sign * self._shown(value) > sign * self._shown(last_rejected)
+
+    def _shown(self, value: float) -> float:
+        return float(value) if self.decimals is None else round(float(value), self.decimals)
 
 
 class Calibrations:
@@ -60,11 +70,13 @@ class Calibrations:
     Args:
         store: Where.
         bindings: Say what they hold for.
+        decimals: Of the scores that callers are shown, and give back with labels; None: all.
     """
 
-    def __init__(self, store: Store, bindings: Bindings) -> None:
+    def __init__(self, store: Store, bindings: Bindings, *, decimals: int | None = None) -> None:
         self._store = store
         self._bindings = bindings
+        self._decimals = decimals
 
     async def make(self, pipeline: Pipeline, request: CalibrationRequest, caller: Caller = ANYONE) -> Calibration:
         """Find a threshold and keep it, in the place of one of its name; raises as `Service.calibrate` does.
@@ -88,6 +100,7 @@ class Calibrations:
                 **asdict(_threshold(all_of_them, request.direction)),
                 "groups": {name: asdict(_threshold(found, request.direction)) for name, found in groups.items()},
                 "combine": {name: asdict(combination) for name, combination in request.combine.items()},
+                "decimals": self._decimals,
             }
             artefact = Artefact("calibration", request.name, bound_to, document)
             await self._store.put(artefact)
@@ -126,7 +139,7 @@ class Calibrations:
             artefact = await self._artefact(name, f"/policy/all/{index}/calibration")
             judge = known[condition.scorer]
             artefact.check_bound_to(await self._bindings.of_judge(pipeline, judge))
-            cut = Cut(_calibration(artefact), judge.higher_is_better)
+            cut = Cut(_calibration(artefact), judge.higher_is_better, artefact.document.get("decimals"))
             if not cut.calibration.groups and (fault := cut.fault(None)) is not None:
                 raise fault
             found[name] = cut
@@ -172,14 +185,13 @@ def _no_threshold(name: str, detail: str) -> NoThresholdError:
 
 
 def _calibration(artefact: Artefact) -> Calibration:
-    document = dict(artefact.document)
+    document = {name: value for name, value in artefact.document.items() if name != "decimals"}
     groups = {name: GroupThreshold(**found) for name, found in document.pop("groups").items()}
     combine = {name: _combination(found) for name, found in document.pop("combine", {}).items()}
-    bound_to = artefact.bound_to
     return Calibration(
         name=artefact.name,
-        scorer=bound_to.scorer,
-        bound_to=BoundTo(bound_to.weights, bound_to.conventions),
+        scorer=artefact.bound_to.scorer,
+        bound_to=bound_to_of(artefact),
         created=artefact.created_text,
         groups=groups,
         combine=combine,

@@ -19,10 +19,10 @@ from plumbline_models.core.errors import (
 from plumbline_models.core.protocols import Encoder, Scorer
 from plumbline_models.decisions.gaussian_discriminant import LEAST_SHOTS
 from plumbline_serve.concurrency import together
-from plumbline_serve.decision_messages import CLASSIFIER_PREFIX, BoundTo, ClassifierEntry
+from plumbline_serve.decision_messages import CLASSIFIER_PREFIX, ClassifierEntry
 from plumbline_serve.messages import ClassifierRequest, ImageSource, ScorerEntry
 from plumbline_serve.request_context import ANYONE, Caller
-from plumbline_serve.requests.binding import Bindings
+from plumbline_serve.requests.binding import Bindings, bound_to_of
 from plumbline_serve.requests.embedding import image_encoders, towers
 from plumbline_serve.requests.few_shot import FewShotScorer, Learnt, Matrix, conventions_of, info_of, unit
 from plumbline_serve.requests.listing import scorer_entry
@@ -201,8 +201,9 @@ def _encoder(pipeline: Pipeline, artefact: Artefact) -> Encoder:
 
 def _entry(artefact: Artefact) -> ClassifierEntry:
     document = {name: value for name, value in artefact.document.items() if name not in {"weights", "bias"}}
-    bound_to = BoundTo(artefact.bound_to.weights, artefact.bound_to.conventions)
-    return ClassifierEntry(name=artefact.name, bound_to=bound_to, created=artefact.created_text, **document)
+    return ClassifierEntry(
+        name=artefact.name, bound_to=bound_to_of(artefact), created=artefact.created_text, **document
+    )
 
 
 def _escaped(name: str) -> str:

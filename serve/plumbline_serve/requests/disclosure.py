@@ -1,7 +1,7 @@
 """How much of what was computed callers are shown: vectors as they are, rounded, or none; scores to so many decimals.
 
 Vectors give away images and texts to whoever can turn them around, and exact scores help to climb towards an image that
-is made for them. Thresholds, ranks and combinations are of exact scores all the same.
+is made for them. Bounds, ranks and combinations are of exact scores all the same; calibrations hold for those shown.
 """
 
 from collections.abc import Mapping

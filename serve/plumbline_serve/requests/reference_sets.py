@@ -15,10 +15,9 @@ import numpy as np
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_models.core.protocols import Encoder
 from plumbline_models.sets.vectors import Matrix, StillWanted
-from plumbline_serve.decision_messages import BoundTo
 from plumbline_serve.encoding_set import EncodingSet
 from plumbline_serve.request_context import ANYONE, Caller
-from plumbline_serve.requests.binding import Bindings
+from plumbline_serve.requests.binding import Bindings, bound_to_of
 from plumbline_serve.requests.embedding import image_encoders, towers
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.set_members import PAIR, Members, check_set, computed, members_of, work_on
@@ -139,6 +138,6 @@ def _entry(artefact: Artefact) -> ReferenceSetEntry:
         encoder=artefact.bound_to.scorer,
         n=artefact.document["n"],
         dim=artefact.document["dim"],
-        bound_to=BoundTo(artefact.bound_to.weights, artefact.bound_to.conventions),
+        bound_to=bound_to_of(artefact),
         created=artefact.created_text,
     )

@@ -38,7 +38,8 @@ async def select(pipeline: Pipeline, request: SelectRequest, caller: Caller = AN
         caller,
         reads_text=False,  # the images of one prompt may well be chosen by how good they look
     )
-    gain, largest_n = await asyncio.to_thread(certificate, len(ranked.ranking), lowest)
+    num_images = _num_chosen_from(ranked.ranking)
+    gain, largest_n = await asyncio.to_thread(certificate, num_images, lowest)
     values: list[float | None] = [None] * len(request.images)
     for place in ranked.ranking:
         values[place.index] = place.value
@@ -49,7 +50,7 @@ async def select(pipeline: Pipeline, request: SelectRequest, caller: Caller = AN
         values=values,
         certified_gain=None if request.temperature is not None else gain,
         max_certified_n=largest_n,
-        overoptimised=None if largest_n is None else len(ranked.ranking) > largest_n,
+        overoptimised=None if largest_n is None else num_images > largest_n,
         errors=ranked.errors,
         timing_ms=ranked.timing_ms,
         probabilities=drawn,
@@ -70,6 +71,11 @@ def certificate(num_images: int, correlation: float | None) -> tuple[float | Non
         return None, 1
     gain = certified_gain(num_images, correlation) if 1 <= num_images <= MAX_N else None
     return gain, largest_certified_n(correlation)
+
+
+def _num_chosen_from(ranking: Sequence[Ranked]) -> int:
+    """How many images the score chose from: of equals it chose none, so that they count as one."""
+    return 1 if ranking and ranking[0].value == ranking[-1].value else len(ranking)
 
 
 def _lowest_correlation(request: SelectRequest) -> float | None:

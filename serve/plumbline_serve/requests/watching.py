@@ -5,11 +5,10 @@ from collections.abc import Mapping
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError, RequestError
 from plumbline_models.core.protocols import ScorerInfo
-from plumbline_serve.decision_messages import BoundTo
 from plumbline_serve.drift import DriftMonitor, Reference
 from plumbline_serve.drift_messages import DriftReply, ReferenceEntry, ReferenceRequest
 from plumbline_serve.request_context import ANYONE, Caller
-from plumbline_serve.requests.binding import Bindings
+from plumbline_serve.requests.binding import Bindings, bound_to_of
 from plumbline_serve.requests.classifying import Classifiers
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.store import Artefact, Store
@@ -110,6 +109,6 @@ def _entry(artefact: Artefact) -> ReferenceEntry:
         edges=found.scores.edges,
         counts=found.scores.counts,
         images=list(found.images),
-        bound_to=BoundTo(artefact.bound_to.weights, artefact.bound_to.conventions),
+        bound_to=bound_to_of(artefact),
         created=artefact.created_text,
     )

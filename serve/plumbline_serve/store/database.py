@@ -84,11 +84,11 @@ class Database:
             rows = connection.execute(sa.select(ARTEFACTS).where(is_wanted))
             return [(row.revision, _artefact(row), len(row.document.encode())) for row in rows]
 
-    def put(self, artefacts: Sequence[Artefact], max_of_kind: int) -> None:
+    def put(self, artefacts: Sequence[tuple[Artefact, bytes]], max_of_kind: int) -> None:
         """Keep artefacts, each in the place of one of its kind and name; all of them or none.
 
         Args:
-            artefacts: What to keep.
+            artefacts: What to keep, each with its document as JSON.
             max_of_kind: Artefacts of a kind that there may be.
 
         Raises:
@@ -97,14 +97,14 @@ class Database:
         """
         with self.writing() as connection:
             revision = _grow(connection)
-            for artefact in artefacts:
+            for artefact, document in artefacts:
                 connection.execute(sa.delete(ARTEFACTS).where(_is(artefact.kind, artefact.name)))
                 others = sa.select(sa.func.count()).where(ARTEFACTS.c.kind == artefact.kind)
                 if connection.execute(others).scalar_one() >= max_of_kind:
                     raise TooManyArtefactsError(
                         f"There are {max_of_kind} {artefact.kind}s, as many as are kept: delete one first."
                     )
-                connection.execute(sa.insert(ARTEFACTS).values(_row(artefact, revision)))
+                connection.execute(sa.insert(ARTEFACTS).values(_row(artefact, document, revision)))
 
     def delete(self, kinds: Sequence[Kind], name: str) -> bool:
         """Forget the artefacts of a name; raises as `put` does.
@@ -261,14 +261,14 @@ def _is(kind: Kind, name: str) -> sa.ColumnElement[bool]:
     return sa.and_(ARTEFACTS.c.kind == kind, ARTEFACTS.c.name == name)
 
 
-def _row(artefact: Artefact, revision: int) -> dict[str, Any]:
+def _row(artefact: Artefact, document: bytes, revision: int) -> dict[str, Any]:
     return {
         "kind": artefact.kind,
         "name": artefact.name,
         "revision": revision,
         "created_ms": artefact.created_ms,
         "bound_to": orjson.dumps(asdict(artefact.bound_to)).decode(),
-        "document": orjson.dumps(artefact.document).decode(),
+        "document": document.decode(),
     }
 
 

@@ -165,7 +165,9 @@ class Store:
 
     async def _look_again(self) -> None:
         """See what others changed, if nobody looked a moment ago; one look at a time, for all who wait."""
-        if time.monotonic() - self._looked_at_s >= LOOK_AGAIN_S:
+        for _ in range(2):  # a look that was under way may have missed a change of this process: the next one has not
+            if time.monotonic() - self._looked_at_s < LOOK_AGAIN_S:
+                break
             if self._look is None or self._look.done():
                 self._look = asyncio.create_task(self._look_now())
             await asyncio.shield(self._look)
@@ -223,8 +225,9 @@ def _index(database: "Database", *, known: int) -> "tuple[int, Mapping[Key, int]
 
 
 def _put(database: "Database", artefacts: Sequence[Artefact]) -> None:
-    for each in artefacts:
+    written = [(each, orjson.dumps(each.document)) for each in artefacts]
+    for each, document in written:
         most = _MAX_BYTES_OF.get(each.kind, MAX_DOCUMENT_BYTES)
-        if len(orjson.dumps(each.document)) > most:
+        if len(document) > most:
             raise RequestTooLargeError(f"The {each.kind} takes more than {most} bytes to keep.")
-    database.put(artefacts, _MAX_OF.get(artefacts[0].kind, MAX_OF_KIND))
+    database.put(written, _MAX_OF.get(artefacts[0].kind, MAX_OF_KIND))

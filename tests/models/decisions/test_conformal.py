@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,21 @@ def test_distances_have_the_threshold_of_the_order_statistic(case):
     if found.value is not None:
         assert kept(case["query_distances"], found.value, higher_is_better=False) == expected["kept"]
         assert found.coverage == pytest.approx(expected["exact_coverage_if_continuous"], abs=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.2, 0.5, 0.75, 0.8, 0.9, 0.95])
+@pytest.mark.parametrize("confidence", [None, 0.05, 0.19, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99])
+def test_as_many_as_are_said_to_be_needed_do_and_one_fewer_does_not(alpha, confidence):
+    least_n = of_good([], alpha=alpha, confidence=confidence).least_n
+    assert of_good([0.5] * least_n, alpha=alpha, confidence=confidence).value == 0.5
+    assert of_good([0.5] * (least_n - 1), alpha=alpha, confidence=confidence).value is None
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_bad_ones_that_no_number_is_beyond_are_refused(higher_is_better):
+    worst = sys.float_info.max if higher_is_better else -sys.float_info.max
+    with pytest.raises(InvalidFieldError, match=r"^The field scores go as far as numbers do"):
+        calibrate([worst], [False], alpha=0.5, direction="reject_bad", higher_is_better=higher_is_better)
 
 
 def test_at_most_alpha_of_the_good_are_lost():

@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from plumbline_models.core.errors import MissingScopeError
 from plumbline_models.core.protocols import Score
+from plumbline_models.decisions.conformal import Direction
 from plumbline_serve.access_settings import PrivacySettings
 from plumbline_serve.assembly import Assembly, assembled
+from plumbline_serve.decision_messages import CalibrationRequest
 from plumbline_serve.edge.access.keys_file import KeyEntry, Scope
 from plumbline_serve.messages import (
     EmbedRequest,
@@ -33,8 +37,9 @@ def caller(*scopes: Scope):
     return KeyEntry(name="a", hash=f"sha256:{'0' * 64}", scopes=scopes).caller
 
 
-def shown(**privacy: object) -> AbstractAsyncContextManager[Assembly]:
-    return assembled(Settings(backend="fake", scorers={"clipscore": {}}, privacy=PrivacySettings(**privacy)))
+def shown(store: SecretStr | None = None, **privacy: object) -> AbstractAsyncContextManager[Assembly]:
+    settings = Settings(backend="fake", scorers={"clipscore": {}}, privacy=PrivacySettings(**privacy))
+    return assembled(settings if store is None else settings.model_copy(update={"store": store}))
 
 
 async def vector(assembly: Assembly, *scopes: Scope) -> np.ndarray:
@@ -79,3 +84,29 @@ async def test_scores_are_rounded_and_judged_as_they_are(png: Callable[..., byte
         (judged,) = (await coarsely.service.filter(FilterRequest(policy, items))).results
         assert isinstance(judged, ItemVerdict)
         assert (judged.verdict == "accept") == (score.value >= between)
+
+
+async def values_of(assembly: Assembly, items: list[Item]) -> list[float]:
+    results = (await assembly.service.score(ScoreRequest(items, scorers=["clipscore"]))).results
+    scores = [each.scores["clipscore"] for each in results if isinstance(each, ItemScores)]
+    return [score.value for score in scores if isinstance(score, Score)]
+
+
+@pytest.mark.parametrize("direction", ["keep_good", "reject_bad"])
+async def test_a_calibration_holds_for_scores_as_they_were_shown_when_it_was_made(
+    png: Callable[..., bytes], tmp_path: Path, direction: Direction
+):
+    """With 19 labels the threshold is the worst of good ones or the best of bad ones: all are kept, or none is."""
+    items = [Item(str(level), EncodedImage(png(level)), "a red circle") for level in range(100)]
+    store, policy = SecretStr(f"sqlite:///{tmp_path}/store.db"), [Threshold("clipscore", calibration="launch")]
+    async with shown(store) as exactly, shown(store, score_decimals=1) as coarsely:
+        pairs = zip(items, await values_of(exactly, items), await values_of(coarsely, items), strict=True)
+        is_good = direction == "keep_good"
+        moved = [(item, coarse) for item, exact, coarse in pairs if (coarse > exact if is_good else coarse < exact)]
+        chosen, scores = [item for item, _ in moved[:19]], [coarse for _, coarse in moved[:19]]
+        asked = CalibrationRequest("launch", "clipscore", 0.05, direction, scores, [is_good] * 19)
+        assert (await coarsely.service.calibrate(asked)).num_used == 19
+        for assembly in (coarsely, exactly):  # the settings may have changed since
+            judged = (await assembly.service.filter(FilterRequest(policy, chosen))).results
+            verdicts = [each.verdict for each in judged if isinstance(each, ItemVerdict)]
+            assert verdicts == ["accept" if is_good else "reject"] * 19

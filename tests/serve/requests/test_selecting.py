@@ -60,6 +60,13 @@ async def test_eight_are_too_many_where_scores_say_half_of_what_people_want(choo
     assert 4 <= (four.max_certified_n or 0) < 8
 
 
+async def test_where_all_are_equal_the_score_chose_nothing_and_gains_nothing(choose) -> None:
+    equal = await choose(*[20] * 8, correlation=0.5)
+    assert (equal.index, equal.overoptimised) == (0, False)
+    assert equal.certified_gain == pytest.approx(0.0, abs=1e-12)
+    assert (await choose(*[20] * 7, 30, correlation=0.5)).overoptimised
+
+
 async def test_the_lower_end_of_the_interval_is_used(choose) -> None:
     wide = await choose(1, 2, 3, 4, correlation=0.7, correlation_interval=(0.5, 0.8))
     assert wide.certified_gain == certificate(4, 0.5)[0]

@@ -4,12 +4,14 @@ import asyncio
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
+import orjson
 import pytest
 import sqlalchemy as sa
 from alembic import command
@@ -32,6 +34,7 @@ from plumbline_serve.store.tables import ARTEFACTS, METADATA, VERSION_TABLE
 from plumbline_serve.store_settings import store_file
 from tests.serve.store.conftest import BOUND, calibration
 
+T = TypeVar("T")
 OTHER_PROCESS = """
 import asyncio, sys
 from pydantic import SecretStr
@@ -51,6 +54,10 @@ asyncio.run(main())
 """
 
 
+def put(database: Database, *artefacts: Artefact, most: int = 100) -> None:
+    database.put([(each, orjson.dumps(each.document)) for each in artefacts], most)
+
+
 def engine_of(url: SecretStr) -> sa.Engine:
     if (path := store_file(url)) is not None:
         return sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
@@ -60,12 +67,12 @@ def engine_of(url: SecretStr) -> sa.Engine:
 
 async def test_what_is_put_comes_back_the_same_bit_for_bit(url: SecretStr) -> None:
     document = {"numbers": [0.1 + 0.2, 5e-324, -0.0, 1.7976931348623157e308], "words": "Straße \x00 🎨", "none": None}
-    put = Artefact("reference", "a.b-c_1", BOUND, document, datetime(2026, 11, 28, 1, 2, 3, 456000, UTC))
+    kept = Artefact("reference", "a.b-c_1", BOUND, document, datetime(2026, 11, 28, 1, 2, 3, 456000, UTC))
     store = Store(url)
-    await store.put(put)
+    await store.put(kept)
     for each in (store, Store(url)):  # one knows it, the other reads it
         found = await each.get("reference", "a.b-c_1")
-        assert found == put
+        assert found == kept
         assert math.copysign(1.0, found.document["numbers"][2]) == -1.0
         each.close()
 
@@ -92,6 +99,34 @@ async def test_a_name_is_taken_over_and_given_up(url: SecretStr) -> None:
         await store.get("calibration", "launch")
     with pytest.raises(UnknownArtefactError):
         await store.delete("calibration", "launch")
+    store.close()
+
+
+class StoreWithASlowLook(Store):
+    """What its first look found comes back when it is let."""
+
+    def __init__(self, url: SecretStr) -> None:
+        super().__init__(url)
+        self.has_looked, self.may_return = asyncio.Event(), asyncio.Event()
+
+    async def run(self, function: Callable[[Database], T]) -> T:
+        found = await super().run(function)
+        if not self.has_looked.is_set():
+            self.has_looked.set()
+            await self.may_return.wait()
+        return found
+
+
+async def test_who_makes_a_change_sees_it_though_a_look_from_before_is_under_way(url: SecretStr) -> None:
+    store = StoreWithASlowLook(url)
+    early = asyncio.create_task(store.all_of("calibration"))
+    await store.has_looked.wait()
+    await store.put(calibration("launch"))
+    late = asyncio.create_task(store.get("calibration", "launch"))
+    await asyncio.sleep(0)  # it waits for the look that began before
+    store.may_return.set()
+    assert (await late).name == "launch"
+    await early
     store.close()
 
 
@@ -129,7 +164,7 @@ async def test_those_who_begin_at_once_all_get_in(url: SecretStr) -> None:
     """The schema is made once, and each change is counted."""
     with ExitStack() as stack, ThreadPoolExecutor(8) as threads:
         databases = [stack.enter_context(closing(Database(url))) for _ in range(8)]
-        done = [threads.submit(each.put, [calibration(f"c{i}")], 100) for i, each in enumerate(databases)]
+        done = [threads.submit(put, each, calibration(f"c{i}")) for i, each in enumerate(databases)]
         assert [each.result() for each in done] == [None] * 8
         assert databases[0].revision() == 8
         assert len(databases[0].index()[1]) == 8
@@ -197,13 +232,13 @@ async def test_a_store_of_a_newer_release_is_left_alone(url: SecretStr) -> None:
 async def test_there_is_a_limit_to_how_many_and_how_large(sqlite_url: SecretStr) -> None:
     database = Database(sqlite_url)
     for name in ("a", "b"):
-        database.put([calibration(name)], 2)
+        put(database, calibration(name), most=2)
     with pytest.raises(TooManyArtefactsError, match="There are 2 calibrations"):
-        database.put([calibration("c")], 2)
-    database.put([calibration("b", 0.9)], 2)  # in the place of one
+        put(database, calibration("c"), most=2)
+    put(database, calibration("b", 0.9), most=2)  # in the place of one
     assert [artefact.name for _, artefact, _ in database.load([("calibration", "b"), ("calibration", "c")])] == ["b"]
     with pytest.raises(TooManyArtefactsError):  # and nothing of what is put together
-        database.put([replace(calibration("d"), kind="guard"), calibration("d")], 2)
+        put(database, replace(calibration("d"), kind="guard"), calibration("d"), most=2)
     assert database.load([("guard", "d"), ("calibration", "d")]) == []
     store = Store(sqlite_url)
     with pytest.raises(RequestTooLargeError):
