@@ -16,7 +16,7 @@ from plumbline_serve.offline.batch import SHARD_ROWS, Job, Outcome
 from plumbline_serve.offline.outputs import Output, open_scored
 from plumbline_serve.offline.progress import metered
 from plumbline_serve.offline.readers import Reader, open_input
-from plumbline_serve.offline.report import collect, page
+from plumbline_serve.offline.report import TAG_HEAD, collect, page, tag_lines
 from plumbline_serve.offline.report.set_section import SET_HEAD, set_notes, shown_lines, shown_rows
 from plumbline_serve.offline.report.thumbnails import Thumbnails
 from plumbline_serve.offline.rows import AskedQuestions, RowReading
@@ -186,6 +186,9 @@ def _said(
             pictures = thumbnails.of_rows(reader, data.numbers | shown_rows(sets))
         report.write_text(page(data, pictures, sets), encoding="utf-8")
     _show(data.sample, num_failed, output)
+    for name, tags in data.tags.items():
+        if tags:
+            _show_table((f"tag of {name}", *TAG_HEAD[1:]), tag_lines(tags), [])
     if sets is not None:
         _show_sets(sets, output)
     return SOME_FAILED if num_failed else OK
@@ -203,11 +206,14 @@ def _show(sample: Sample, num_failed: int, output: Output) -> None:
 
 
 def _show_sets(sets: SetsDocument, output: Output) -> None:
-    lines = shown_lines(sets)
-    table = Table(*SET_HEAD)
+    notes = [*set_notes(sets), f"All values of the sets, and which rows are duplicates: {output.sets}"]
+    _show_table(SET_HEAD, shown_lines(sets), notes)
+
+
+def _show_table(head: Sequence[str], lines: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
+    table = Table(*head)
     for line in lines:
         table.add_row(*map(literally, line))
-    notes = [*set_notes(sets), f"All values of the sets, and which rows are duplicates: {output.sets}"]
     show_table(table, *map(literally, notes))
 
 

@@ -82,16 +82,23 @@ def test_a_run_that_is_whole_is_left_as_it_is(folder: Path, tmp_path: Path) -> N
     assert isinstance(batch(*arguments).exception, InvalidFieldError)
 
 
-def test_questions_of_a_file_are_asked(folder: Path, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.jsonl"])
+def test_questions_of_a_file_are_asked(folder: Path, tmp_path: Path, monkeypatch, name: str) -> None:
     monkeypatch.setenv("PLUMBLINE_SCORERS", '{"questions": {}}')
     (folder / "broken.png").unlink()
     asked = {"prompt": "a red square", "questions": [{"text": "a red square", "tag": "colour"}, "a star"]}
     (tmp_path / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
-    ran = batch(folder, "-o", tmp_path / "out.parquet", "--questions", tmp_path / "asked.json")
+    report = tmp_path / "report.html"
+    ran = batch(folder, "-o", tmp_path / name, "--questions", tmp_path / "asked.json", "--report", report)
     assert ran.exit_code == 0, ran.output
-    for line in open_scored(tmp_path / "out.parquet").lines():
+    rates = []
+    for line in open_scored(tmp_path / name).lines():
         assert len(line["questions.answers"]) == 2
         assert set(line["questions.rates"]) == {"colour"}
+        rates.append(line["questions.rates"]["colour"])
+    share = f"{1 - sum(rates) / 4:.1%}"
+    assert f"<td>colour</td><td>4</td><td>{share}</td><td>{share}</td>" in report.read_text(encoding="utf-8")
+    assert "tag of questions" in ran.stdout
 
 
 @pytest.mark.parametrize(

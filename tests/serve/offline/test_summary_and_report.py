@@ -12,6 +12,7 @@ from plumbline_serve.offline.outputs import Output, open_scored
 from plumbline_serve.offline.progress import LineMeter, metered
 from plumbline_serve.offline.readers import open_input
 from plumbline_serve.offline.report import collect, page
+from plumbline_serve.offline.report.collect import TagRate
 from plumbline_serve.offline.report.markup import histogram, marked
 from plumbline_serve.offline.report.thumbnails import Thumbnails
 from plumbline_serve.offline.rows import Row, RowReading
@@ -111,6 +112,21 @@ def test_the_page_needs_nothing_beside_it_and_takes_nobody_at_their_word(written
     assert html.count("<svg") == 2
     assert "abababababab" in html
     assert "light-dark(" in html
+
+
+def test_questions_are_counted_by_tag_over_all_rows_that_have_such(tmp_path: Path) -> None:
+    """Element rates: what is missing is the mean share that failed, what is hallucinated the share of rows with any."""
+    folder = ShardFolder(tmp_path / "out", FACTS, {})
+    given = [{"colour": 1.0, HOSTILE: 0.0}, {"colour": 0.5}, {}, {"colour": 0.0, HOSTILE: 1.0}]
+    scores = [{"first": {"value": 0.5, "rates": each}, "second": {"value": 1.0}} for each in given]
+    folder.write([Scored(Row(n, f"{n}.png"), {"status": "ok", "scores": each}) for n, each in enumerate(scores)])
+    Output.parse(tmp_path / "out").join(folder)
+    data = collect(open_scored(tmp_path / "out"), tmp_path / "out" / "failed.jsonl")
+    assert data.tags == {"first": [TagRate(HOSTILE, 2, 0.5, 0.5), TagRate("colour", 3, 0.5, 2 / 3)]}
+    html = page(data, {})
+    assert "<td>colour</td><td>3</td><td>50.0%</td><td>66.7%</td>" in html
+    assert "<script" not in html
+    assert html.count("By tag") == 1
 
 
 def test_words_are_marked_where_they_stand() -> None:

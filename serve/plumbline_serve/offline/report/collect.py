@@ -37,6 +37,18 @@ class Extremes:
 
 
 @dataclass(frozen=True, slots=True)
+class TagRate:
+    """What became of the questions of one tag, over all rows that have such."""
+
+    tag: str
+    num_rows: int
+    failed: float
+    """The mean over rows of the share of questions that failed: of elements asked for, the rate that is missing."""
+    any_failed: float
+    """The share of rows where one failed: of elements that must not be there, the rate of hallucination."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failures:
     """Rows that failed, or single scorers for them."""
 
@@ -54,6 +66,8 @@ class ReportData:
     sample: Sample
     extremes: Mapping[str, Extremes]
     failures: Failures
+    tags: Mapping[str, Sequence[TagRate]] = field(default_factory=dict)
+    """By scorer that asks questions; those that fail most first."""
 
     @property
     def numbers(self) -> set[int]:
@@ -87,6 +101,25 @@ class _Ends:
         return Extremes(high, low) if higher_is_better else Extremes(low, high)
 
 
+class _Tags:
+    """Sums over the rows so far, by tag."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[float]] = {}
+
+    def add(self, rates: Mapping[str, float]) -> None:
+        for tag, passed in rates.items():
+            sums = self._sums.setdefault(tag, [0, 0.0, 0])
+            sums[0] += 1
+            sums[1] += 1 - passed
+            sums[2] += passed < 1
+
+    def rates(self) -> list[TagRate]:
+        """The tags, those that fail most first."""
+        found = [TagRate(tag, int(num), failed / num, some / num) for tag, (num, failed, some) in self._sums.items()]
+        return sorted(found, key=lambda each: (-each.failed, each.tag))
+
+
 def collect(table: ScoredTable, failures: Path) -> ReportData:
     """Read an output.
 
@@ -97,10 +130,13 @@ def collect(table: ScoredTable, failures: Path) -> ReportData:
     names = [name for name in table.facts.scorers if name in table.names]
     words = {name: f"{name}.words" for name in names if f"{name}.words" in table.names}
     wanted = [name for name in ("row", "image", "text") if name in table.names]
+    tags = {name: _Tags() for name in names if f"{name}.rates" in table.names}
     sample = Sample(names)
     ends = {name: _Ends() for name in names}
-    for line in table.lines([*wanted, *names, *words.values()]):
+    for line in table.lines([*wanted, *names, *words.values(), *(f"{name}.rates" for name in tags)]):
         sample.add(line)
+        for name, sums in tags.items():
+            sums.add(line[f"{name}.rates"] or {})
         for name in names:
             value = line.get(name)
             if value is not None and ends[name].takes(value):
@@ -108,7 +144,8 @@ def collect(table: ScoredTable, failures: Path) -> ReportData:
     extremes = {
         name: each.extremes(higher_is_better=table.facts.scorers[name].higher_is_better) for name, each in ends.items()
     }
-    return ReportData(table.path.name, table.facts, sample, extremes, read_failures(failures))
+    rates = {name: each.rates() for name, each in tags.items()}
+    return ReportData(table.path.name, table.facts, sample, extremes, read_failures(failures), rates)
 
 
 def read_failures(path: Path) -> Failures:

@@ -1,13 +1,18 @@
 """The page about an output: each scorer's distribution, how scorers go together, the best and worst, what failed."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
+from typing import Final
 
-from plumbline_serve.offline.report.collect import Extremes, Failures, ReportData, Shown
+from plumbline_serve.offline.report.collect import Extremes, Failures, ReportData, Shown, TagRate
 from plumbline_serve.offline.report.markup import document, figure, histogram, table
 from plumbline_serve.offline.report.set_section import set_section
 from plumbline_serve.offline.sets import SetsDocument
 from plumbline_serve.offline.summary import QUANTILES, rank_correlation
+
+TAG_HEAD: Final = ("tag", "rows", "questions that failed", "rows where one failed")
+MAX_TAGS: Final = 40
+"""That are shown."""
 
 
 def page(data: ReportData, pictures: Mapping[int, str], sets: SetsDocument | None = None) -> str:
@@ -33,6 +38,7 @@ def _body(data: ReportData, pictures: Mapping[int, str], sets: SetsDocument | No
         direction = "Higher is better." if facts.higher_is_better else "Lower is better."
         yield f"<h2>{escape(name)}</h2><p>{summary}. {direction}</p>"
         yield histogram(sample.values[:, index], f"Histogram of {name}")
+        yield from _tags(data.tags.get(name, ()))
         yield from _extremes(data.extremes[name], pictures)
     yield from _correlations(data)
     if sets is not None:
@@ -48,6 +54,25 @@ def _quantiles(data: ReportData) -> str:
         for each in data.sample.summaries()
     ]
     return table(head, lines)
+
+
+def tag_lines(tags: Sequence[TagRate]) -> list[list[str]]:
+    """The cells of a table under `TAG_HEAD`, of the tags that fail most.
+
+    Args:
+        tags: In that order.
+    """
+    return [
+        [each.tag, f"{each.num_rows:,}", f"{each.failed:.1%}", f"{each.any_failed:.1%}"] for each in tags[:MAX_TAGS]
+    ]
+
+
+def _tags(tags: Sequence[TagRate]) -> Iterator[str]:
+    if tags:
+        yield "<h3>By tag</h3>"
+        yield table(TAG_HEAD, tag_lines(tags))
+        if len(tags) > MAX_TAGS:
+            yield f"<p>The {MAX_TAGS} tags of {len(tags):,} that fail most.</p>"
 
 
 def _extremes(extremes: Extremes, pictures: Mapping[int, str]) -> Iterator[str]:
