@@ -165,8 +165,9 @@ def select_request(body: schemas.SelectRequest, parts: Parts) -> messages.Select
 def calibration_request(body: schemas.CalibrationRequest, parts: Parts) -> CalibrationRequest:
     """The message of a body of `POST /v1/calibrations`; see `score_request`."""
     del parts  # it has no images
-    given = {name: getattr(body, name) for name in type(body).model_fields}
-    return CalibrationRequest(**given | {"combine": _combine(body.combine)})
+    given: dict[str, Any] = {name: getattr(body, name) for name in type(body).model_fields}
+    given["combine"] = _combine(body.combine)
+    return CalibrationRequest(**given)
 
 
 def classifier_request(body: schemas.ClassifierRequest, parts: Parts) -> messages.ClassifierRequest:

@@ -176,7 +176,7 @@ def _values(index: _Index, members: NDArray[np.int64], group: str | None, about:
         contents=[line["content"] for line in lines],
         texts=texts,
     )
-    values = asdict(found) | {
+    values: dict[str, Any] = asdict(found) | {
         name: [[rows[at] for at in same] for same in getattr(found, name)] for name in ("duplicates", "identical")
     }
     return SetValues(group=group, num_images=num_images, **values)

@@ -14,6 +14,7 @@ from typing import IO
 
 import av
 from av.container import InputContainer
+from av.error import FFmpegError, InvalidDataError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
@@ -57,7 +58,7 @@ def frames_of(file: Path | bytes, num_frames: int, bounds: Bounds) -> list[bytes
                 raise ImageUndecodableError("The file holds no video that is read.")
             stream.codec_context.thread_count = 1
             return _Sampler(container, stream, bounds).frames(num_frames)
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise ImageUndecodableError(f"The video cannot be decoded: {error.strerror}.") from error
     except OSError as error:
         raise ImageUndecodableError(f"The video cannot be read: {error.strerror or type(error).__name__}.") from error
@@ -113,7 +114,7 @@ class _Sampler:
                 self._check(self._stream.codec_context.width * self._stream.codec_context.height)
             try:
                 decoded = packet.decode()
-            except av.InvalidDataError:
+            except InvalidDataError:
                 continue
             for frame in decoded:
                 if isinstance(frame, VideoFrame) and frame.time is not None:

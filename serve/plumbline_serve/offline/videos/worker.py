@@ -18,11 +18,11 @@ def main() -> None:
     """Answer until nobody asks."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    import av  # noqa: PLC0415
+    from av import logging  # noqa: PLC0415
 
     from plumbline_serve.offline.videos.sampling import Bounds, frames_of  # noqa: PLC0415 - needs PyAV
 
-    av.logging.set_level(av.logging.PANIC)
+    logging.set_level(logging.PANIC)
     connection = Connection(int(sys.argv[1]))
     with contextlib.suppress(EOFError):
         while True:
