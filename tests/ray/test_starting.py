@@ -26,7 +26,8 @@ def test_each_encoder_is_told_of_as_it_gets_ready(service):
     assert all(f"{number} of 6 encoders ready" in said for number in range(1, 7)), said
 
 
-def test_no_process_loads_torch_for_the_embedded_networks(service, below):
+def test_no_process_loads_torch_for_the_embedded_networks_and_none_pandas_for_ray(service, below):
     mapped = [Path(f"/proc/{pid}/maps").read_text(encoding="utf-8") for pid in below(service.process.pid)]
     assert any("libopenvino" in each for each in mapped)
     assert not any("libtorch" in each for each in mapped)
+    assert not any("/pandas/" in each for each in mapped)

@@ -15,6 +15,7 @@ from plumbline_serve.assembly import make_scorers
 from plumbline_serve.cli.checks import look, raise_descriptor_limit
 from plumbline_serve.cli.weights import WeightsFinding, demo_warning, describe, find_weights
 from plumbline_serve.config_source import ConfigSource
+from plumbline_serve.deployments.lean_worker import import_serve
 from plumbline_serve.haproxy import LOOPBACK
 from plumbline_serve.logs import LogFormat, write_to
 from plumbline_serve.ports import ANY_HOST, held_block, held_ports
@@ -84,6 +85,7 @@ def _run(
 ) -> int:
     out = _stdout_alone()
     chosen = set_ray_environment(settings, folder, block)
+    import_serve()
     from plumbline_serve import launch  # noqa: PLC0415 - Ray reads the environment when it is imported
 
     log.info("Starting with %s …", ", ".join(scorers))
