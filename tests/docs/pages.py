@@ -10,8 +10,13 @@ CHANGELOG = ROOT / "CHANGELOG.md"
 README = ROOT / "README.md"
 SECURITY = ROOT / "SECURITY.md"
 DOCS = ROOT / "docs"
+TYPESCRIPT = ROOT / "clients" / "typescript" / "README.md"
 CARDS = tuple(sorted((ROOT / "models" / "plumbline_models" / "embedded").glob("*/README.md")))
-PAGES = (README, SECURITY, ROOT / "CONTRIBUTING.md", ROOT / "clients" / "README.md", *sorted(DOCS.glob("*.md")), *CARDS)
+PAGES = (
+    *(README, SECURITY, ROOT / "CONTRIBUTING.md", ROOT / "clients" / "README.md", TYPESCRIPT),
+    *sorted(DOCS.glob("*.md")),
+    *CARDS,
+)
 """All but the changelog, which may name what is gone."""
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")

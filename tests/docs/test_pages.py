@@ -179,6 +179,6 @@ def test_the_figure_of_the_architecture_has_no_colours_of_its_own():
 
 
 def test_every_block_has_a_language_that_a_test_looks_at():
-    checked = {"sh", "json", "yaml", "toml", "python", "mermaid", "promql"}
+    checked = {"sh", "json", "yaml", "toml", "python", "mermaid", "promql", "ts"}
     assert {block.language for block in blocks("", *checked)} <= checked | {""}
     assert not {str(block) for block in blocks("bash", "shell", "console", "yml", "text")}

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Route
 
 from plumbline_client import Client, Item
+from tests.docs.pages import blocks
 from tests.web.conftest import Served, npm_install, program
 from tests.web.generated import make_python, pack_typescript, run
 
@@ -25,7 +26,7 @@ STRICT = {
         "target": "ES2022", "module": "NodeNext", "moduleResolution": "NodeNext", "strict": True,
         "exactOptionalPropertyTypes": True, "noUncheckedIndexedAccess": True, "types": ["node"], "outDir": "out",
     },
-    "files": ["consumer.ts"],
+    "files": ["consumer.ts", "example.ts"],
 }  # fmt: skip
 
 
@@ -35,13 +36,15 @@ def packed(service: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def project(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(packed: Path, service: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty project that has installed the package."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "package.json").write_text(json.dumps({"type": "module", "private": True}), encoding="utf-8")
     npm_install(folder, str(packed), "typescript@5.9", "@types/node@20")
     (folder / "tsconfig.json").write_text(json.dumps(STRICT), encoding="utf-8")
     (folder / "consumer.ts").write_text((HERE / "consumer.ts").read_text(encoding="utf-8"), encoding="utf-8")
+    [example] = (block.text for block in blocks("ts"))
+    (folder / "example.ts").write_text(example.replace("http://localhost:8000", service.url), encoding="utf-8")
     return folder
 
 
@@ -72,6 +75,12 @@ def test_typescript_scores_as_python_does(told: Any, service: Served, gallery: P
     assert told["scored"][:3] == [pytest.approx(each, abs=2e-5) for each in expected]
     assert told["scored"][3] == "image_undecodable"
     assert set(told["scored"][4]) == set(expected[0])
+
+
+def test_the_example_of_its_page_scores(told: Any, project: Path, gallery: Path) -> None:
+    del told  # it compiles both
+    shutil.copy(gallery / "red_circle.png", project)
+    assert "clipscore" in run(program("node", "nodejs"), "out/example.js", folder=project)
 
 
 def test_typescript_ranks_filters_embeds_and_lists(told: Any) -> None:
