@@ -2,9 +2,10 @@
 
     python -m loadtests.accuracy.attacks --out tests/golden/guards/attacks
 
-Projected gradient on pixels, with torch, in minutes. `many` fit four texts at once, from noise. `raised` are scenes
-changed by at most 8 of 255 levels so that a wrong caption fits. `aware` fit one text and stay below a guard's lines.
-Files are PNGs of the network's own size, so that nothing is lost between them and it. Texts stand in `texts.json`.
+Projected gradient on pixels, with torch, in minutes. `many` fit four texts at once, from noise. `alike` are made in the
+same way for four texts of one colour. `raised` are scenes changed by at most 8 of 255 levels so that a wrong caption
+fits. `aware` fit one text and stay below a guard's lines. Files are PNGs of the network's own size, so that nothing is
+lost between them and it. Texts stand in `texts.json`.
 """
 
 import argparse
@@ -30,6 +31,8 @@ from plumbline_training.scenes import COLOURS, SHAPES
 
 SIDE_PX: Final = 96
 NUM: Final = 12
+NUM_TEXTS: Final = 4
+"""That an image is made for, where it is for several."""
 LEVELS: Final = 8
 """Of 255, that a scene may be changed by."""
 COUNTS: Final = {"a": "", "two": "s", "three": "s"}
@@ -42,6 +45,15 @@ def parted() -> tuple[list[str], list[str]]:
     """Texts that a guard knows, and those that are attacked: none is among both."""
     order = np.random.default_rng(0).permutation(len(TEXTS))
     return [TEXTS[i] for i in order[:120]], [TEXTS[i] for i in order[120:]]
+
+
+def of_one_colour(attacked: Sequence[str], rng: np.random.Generator) -> list[np.ndarray]:
+    """For each image four texts, by index, that have their colour in common."""
+    kinds: dict[str, list[int]] = {}
+    for index, text in enumerate(attacked):
+        kinds.setdefault(text.split()[1], []).append(index)
+    able = [indices for indices in kinds.values() if len(indices) >= NUM_TEXTS]
+    return [rng.choice(able[image % len(able)], NUM_TEXTS, replace=False) for image in range(NUM)]
 
 
 def scenes(seed: int, num: int) -> list[np.ndarray]:
@@ -95,6 +107,19 @@ def ascend(tower: Callable[[Tensor], Tensor], start: np.ndarray, gain: Callable[
     return np.asarray(whole.clamp(0, 255).numpy().astype(np.uint8))
 
 
+def fit_all(tower: Callable[[Tensor], Tensor], texts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Images from noise whose least cosine with their texts is as large as can be.
+
+    Args:
+        tower: Pixels `[N, H, W, 3]` to unit encodings.
+        texts: `[N, K, D]`, unit norm: K for each image.
+        rng: Makes the noise.
+    """
+    chosen = torch.tensor(texts, dtype=torch.float32)
+    noise = rng.integers(0, 256, (len(texts), SIDE_PX, SIDE_PX, 3), np.uint8)
+    return ascend(tower, noise, lambda z: (chosen @ z[..., None]).amin(dim=(1, 2)), radius=255, steps=150, rate=8)
+
+
 async def make() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """All of them by name, and their texts."""
     known = make_scorers(Settings(scorers={"clipscore": {}}))
@@ -106,12 +131,12 @@ async def make() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         real = scenes(11, 600)
         guard = Guard.of(await embedded(assembly.service, real), await embedded(assembly.service, known_texts))
         texts = await embedded(assembly.service, attacked)
-    fours = [rng.choice(len(attacked), 4, replace=False) for _ in range(NUM)]
+    fours = [rng.choice(len(attacked), NUM_TEXTS, replace=False) for _ in range(NUM)]
     ones = rng.integers(len(attacked), size=NUM)
-    noise = rng.integers(0, 256, (NUM, SIDE_PX, SIDE_PX, 3), np.uint8)
-    chosen = torch.tensor(np.stack([texts[four] for four in fours]), dtype=torch.float32)
     single = torch.tensor(texts[ones], dtype=torch.float32)
-    many = ascend(tower, noise, lambda z: (chosen @ z[..., None]).amin(dim=(1, 2)), radius=255, steps=150, rate=8)
+    many = fit_all(tower, np.stack([texts[four] for four in fours]), rng)
+    kin = of_one_colour(attacked, np.random.default_rng(2))
+    alike = fit_all(tower, np.stack([texts[four] for four in kin]), np.random.default_rng(3))
     start = np.stack(scenes(12, NUM))
     raised = ascend(tower, start, lambda z: (z * single).sum(1), radius=LEVELS, steps=60, rate=1)
     mean, precision, centroid = (
@@ -125,8 +150,9 @@ async def make() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         return (z * single).sum(1) - over - far
 
     aware = ascend(tower, np.stack(scenes(13, NUM)), unseen, radius=255, steps=120, rate=6)
-    named = {"many": [[attacked[i] for i in four] for four in fours], "one": [attacked[i] for i in ones]}
-    return {"many": many, "raised": raised, "aware": aware}, {"anchors": known_texts, **named}
+    several = {name: [[attacked[i] for i in four] for four in each] for name, each in (("many", fours), ("alike", kin))}
+    named = {**several, "one": [attacked[i] for i in ones]}
+    return {"many": many, "alike": alike, "raised": raised, "aware": aware}, {"anchors": known_texts, **named}
 
 
 def write(out: Path) -> None:

@@ -113,6 +113,23 @@ async def test_an_image_for_many_texts_passes_as_genuine_for_each_and_is_found(g
     assert np.mean([each.fooling_suspect for each in flags]) <= 0.03
 
 
+async def test_an_image_for_texts_of_one_colour_passes_for_each_and_is_not_found(guarded):
+    """The losing one: a guard finds what is near all texts, and this is near those of one kind, as real images are."""
+    scenes = drawn(32, 200)
+    genuine, _ = await looked_at(guarded, scenes)
+    passing = np.percentile(genuine, GENUINE_POINT)
+    assert all(len({text.split()[1] for text in texts}) == 1 for texts in TEXTS["alike"])
+    pairs = [(image, text) for image, texts in zip(attacked("alike"), TEXTS["alike"], strict=True) for text in texts]
+    fooled, found = await looked_at(guarded, pairs)
+    num_texts = len(TEXTS["alike"][0])
+    per_image = np.reshape(fooled, (-1, num_texts)).min(axis=1)
+    assert np.mean(per_image > passing) > 0.7  # the attack succeeds: all of its texts at once
+    real = [(scene, text) for (scene, _), texts in zip(scenes, TEXTS["alike"] * 3, strict=False) for text in texts]
+    of_real, _ = await looked_at(guarded, real)
+    assert np.mean(np.reshape(of_real, (-1, num_texts)).min(axis=1) > passing) < 0.1  # which no scene does by chance
+    assert np.mean([each.fooling_suspect for each in found]) <= 0.2  # as docs/guards.md says
+
+
 async def test_a_raised_score_passes_as_genuine_and_falls_in_views(guarded):
     views = GuardOptions(views=True)
     genuine, flags = await looked_at(guarded, drawn(33, 120), views)
