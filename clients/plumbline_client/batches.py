@@ -6,7 +6,7 @@ from typing import TypeAlias, TypeVar
 
 from plumbline_client.errors import PlumblineClientError, UnexpectedReplyError, UsageError
 from plumbline_client.items import Combinations, ItemLike
-from plumbline_client.options import Priority, Profile, check_priority, check_timeout_ms
+from plumbline_client.options import Priority, Profile, check_deterministic, check_priority, check_timeout_ms
 from plumbline_client.replies import ScoreReply
 from plumbline_client.requests import ScoreRequest
 
@@ -23,6 +23,8 @@ class Batch:
     timeout_ms: float | None = None
     """From when the service received the batch; None: the client's."""
     priority: Priority | None = None
+    """None: the client's."""
+    deterministic: bool | None = None
     """None: the client's."""
 
 
@@ -60,6 +62,7 @@ class StreamedRequest:
     request: ScoreRequest
     timeout_ms: float | None
     priority: Priority
+    deterministic: bool
 
     @classmethod
     def of(cls, given: BatchLike, index: int, profile: Profile) -> "StreamedRequest":
@@ -81,6 +84,7 @@ class StreamedRequest:
             ScoreRequest(batch.items, batch.scorers, batch.combine),
             check_timeout_ms(profile.timeout_ms if batch.timeout_ms is None else batch.timeout_ms),
             check_priority(batch.priority or profile.priority),
+            check_deterministic(profile.deterministic if batch.deterministic is None else batch.deterministic),
         )
 
 

@@ -13,6 +13,7 @@ from plumbline_client.options import (
     Priority,
     Profile,
     check_call_options,
+    check_deterministic,
     check_header,
     check_priority,
     check_timeout_ms,
@@ -46,6 +47,7 @@ class Call:
         self._budget = core.budget
         self._timeout_ms = timeout_ms
         self._priority: Priority = check_priority(options.get("priority", profile.priority))
+        self._deterministic = check_deterministic(options.get("deterministic", profile.deterministic))
         self._ends_at = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000.0
         self._num_failed = 0
 
@@ -80,7 +82,8 @@ class Call:
     def document(self, request: Request[Any]) -> Document:
         """Make an attempt's JSON body, with the time that is left to answer it."""
         left = self.remaining_s()
-        return request.document() | claims_document(None if left is None else left * 1000.0, self._priority)
+        timeout_ms = None if left is None else left * 1000.0
+        return request.document() | claims_document(timeout_ms, self._priority, deterministic=self._deterministic)
 
     def succeeded(self) -> None:
         """Book that an attempt was answered; what follows has its own attempts."""

@@ -34,7 +34,7 @@ class SyncDecisions(SyncSets):
             labels: Whether each is of a good one.
             alpha: Share of good ones that may be lost (`keep_good`), or of bad ones that may pass (`reject_bad`).
             direction: Which of the two is promised.
-            options: `combine`, `groups`, `confidence`; `timeout_ms`, `priority`, `request_id`.
+            options: `combine`, `groups`, `confidence`; `timeout_ms`, `priority`, `deterministic`, `request_id`.
         """
         chosen, call = split_options(options, CalibrateOptions)
         chosen |= {"alpha": alpha, "direction": direction}
@@ -49,7 +49,7 @@ class SyncDecisions(SyncSets):
 
         Args:
             name: Of the calibration.
-            options: `timeout_ms`, `priority`, `request_id`.
+            options: `timeout_ms`, `priority`, `deterministic`, `request_id`.
         """
         self._send(requests.ForgetRequest(requests.CALIBRATIONS, name), options)
 

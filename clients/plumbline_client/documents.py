@@ -12,14 +12,16 @@ Document = dict[str, Any]
 """JSON-ready, but for `Image` objects."""
 
 
-def claims_document(timeout_ms: float | None, priority: Priority) -> Document:
+def claims_document(timeout_ms: float | None, priority: Priority, *, deterministic: bool = False) -> Document:
     """Make what every request may say of itself; what is as by default is left out: older services do not know it.
 
     Args:
         timeout_ms: When an answer is of no use any more; None: never.
         priority: How urgent it is.
+        deterministic: Whether its numbers may not depend on what else is computed.
     """
-    return given(timeout_ms=timeout_ms, priority=None if priority == "normal" else priority)
+    urgency = None if priority == "normal" else priority
+    return given(timeout_ms=timeout_ms, priority=urgency, deterministic=deterministic or None)
 
 
 def given(**entries: Any) -> Document:

@@ -186,7 +186,7 @@ class SyncKept(SyncDecisions):
             classes: Images by class, at least 2 of each; the scorer's value is the probability of the first.
             prompts: What a caption of each class says, by class.
             scorer: Whose encoders; None: those of the first loaded scorer with one of images and of texts.
-            options: `timeout_ms`, `priority`, `request_id`.
+            options: `timeout_ms`, `priority`, `deterministic`, `request_id`.
         """
         return self._send(ClassifyRequest(name, classes, prompts, scorer), options)
 
@@ -199,7 +199,7 @@ class SyncKept(SyncDecisions):
 
         Args:
             name: Of the classifier.
-            options: `timeout_ms`, `priority`, `request_id`.
+            options: `timeout_ms`, `priority`, `deterministic`, `request_id`.
         """
         self._send(ForgetRequest(CLASSIFIERS, name), options)
 
@@ -211,7 +211,7 @@ class SyncKept(SyncDecisions):
         Args:
             scorer: Whose scores.
             values: Of a time that was good, at least 100; None: what the service counts now, images included.
-            options: `timeout_ms`, `priority`, `request_id`.
+            options: `timeout_ms`, `priority`, `deterministic`, `request_id`.
         """
         return self._send(ReferRequest(scorer, values), options)
 
@@ -224,7 +224,7 @@ class SyncKept(SyncDecisions):
 
         Args:
             scorer: Its name.
-            options: `timeout_ms`, `priority`, `request_id`.
+            options: `timeout_ms`, `priority`, `deterministic`, `request_id`.
         """
         self._send(ForgetRequest(REFERENCES, scorer), options)
 

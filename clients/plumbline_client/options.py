@@ -28,6 +28,8 @@ class ClientOptions(TypedDict, total=False):
     """Time of a call, all its attempts together; None: no limit. Default 30 000."""
     priority: Priority
     """Of every call. Default `normal`."""
+    deterministic: bool
+    """Whether numbers are the same, bit for bit, whatever else the service computes; of every call. Default False."""
     retry: RetryPolicy
     headers: Mapping[str, str]
     """Sent with every call: HTTP headers, or gRPC metadata (then with lower-case names)."""
@@ -41,6 +43,8 @@ class CallOptions(TypedDict, total=False):
     timeout_ms: float | None
     """Time of this call, in place of the client's."""
     priority: Priority
+    """Of this call, in place of the client's."""
+    deterministic: bool
     """Of this call, in place of the client's."""
     request_id: str
     """Names the call in the service's logs; default: a random one."""
@@ -79,6 +83,7 @@ class Profile:
     api_key: str | None = field(default=None, repr=False)
     timeout_ms: float | None = 30_000.0
     priority: Priority = "normal"
+    deterministic: bool = False
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     tls: Tls | None = None
@@ -93,6 +98,7 @@ class Profile:
             check_header(f"The header {name}", value)
         check_timeout_ms(self.timeout_ms)
         check_priority(self.priority)
+        check_deterministic(self.deterministic)
 
 
 def check_header(name: str, value: str) -> None:
@@ -131,6 +137,17 @@ def check_priority(priority: Priority) -> Priority:
     if priority not in get_args(Priority):
         raise UsageError(f"A priority is one of {', '.join(get_args(Priority))}; this is {priority!r}.")
     return priority
+
+
+def check_deterministic(deterministic: bool) -> bool:  # noqa: FBT001 - the value that is checked
+    """Read whether numbers may depend on what else the service computes.
+
+    Raises:
+        UsageError: It is neither True nor False.
+    """
+    if not isinstance(deterministic, bool):
+        raise UsageError(f"deterministic is True or False; this is {deterministic!r}.")
+    return deterministic
 
 
 def split_options(options: Mapping[str, Any], kind: type[Any]) -> tuple[dict[str, Any], CallOptions]:

@@ -33,7 +33,7 @@ class SyncSets(SyncScoring):
         Args:
             members: Images, or an `EncodingSet` of embeddings or of images seen before.
             options: `texts`, `weights`, `orders`, `near_duplicate`, `scorer` (see `DiversityOptions`); `timeout_ms`,
-                `priority`, `request_id`.
+                `priority`, `deterministic`, `request_id`.
         """
         chosen, call = split_options(options, DiversityOptions)
         return self._send(DiversityRequest(members, chosen), call)
@@ -45,7 +45,7 @@ class SyncSets(SyncScoring):
             a: Two images or more, or an `EncodingSet`.
             b: The same.
             options: `reference` in place of `b`, `rbf_sigma`, `scorer` (see `DistanceOptions`); `timeout_ms`,
-                `priority`, `request_id`.
+                `priority`, `deterministic`, `request_id`.
         """
         chosen, call = split_options(options, DistanceOptions)
         return self._send(DistanceRequest(a, b, chosen), call)
@@ -56,7 +56,7 @@ class SyncSets(SyncScoring):
         Args:
             name: One of the same name is replaced.
             members: Two images or more, or an `EncodingSet`; of embeddings with its `encoder`.
-            options: `scorer` (see `ReferSetOptions`); `timeout_ms`, `priority`, `request_id`.
+            options: `scorer` (see `ReferSetOptions`); `timeout_ms`, `priority`, `deterministic`, `request_id`.
         """
         chosen, call = split_options(options, ReferSetOptions)
         return self._send(ReferSetRequest(name, members, chosen), call)
@@ -70,7 +70,7 @@ class SyncSets(SyncScoring):
 
         Args:
             name: Of the set.
-            options: `timeout_ms`, `priority`, `request_id`.
+            options: `timeout_ms`, `priority`, `deterministic`, `request_id`.
         """
         self._send(ForgetRequest(REFERENCE_SETS, name), options)
 
@@ -80,7 +80,7 @@ class SyncSets(SyncScoring):
         Args:
             groups: All that there may be, two or more, those that are absent too.
             options: `members`, `labels`, `prompts`, `margin`, `pair`, `wanted`, `association`, `elements`,
-                `is_official`, `scorer` (see `AuditOptions`); `timeout_ms`, `priority`, `request_id`.
+                `is_official`, `scorer` (see `AuditOptions`); `timeout_ms`, `priority`, `deterministic`, `request_id`.
         """
         chosen, call = split_options(options, AuditOptions)
         return self._send(AuditRequest(groups, chosen), call)

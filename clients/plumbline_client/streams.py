@@ -24,7 +24,8 @@ def batch_message(given: BatchLike, index: int, profile: Profile) -> pb.ScoreStr
         UsageError: A value does not fit its field.
     """
     batch = StreamedRequest.of(given, index, profile)
-    document = batch.request.document() | claims_document(batch.timeout_ms, batch.priority)
+    claims = claims_document(batch.timeout_ms, batch.priority, deterministic=batch.deterministic)
+    document = batch.request.document() | claims
     try:
         request = write_message(pb.ScoreRequest, document)
         return pb.ScoreStreamRequest(correlation_id=batch.correlation_id, request=request)

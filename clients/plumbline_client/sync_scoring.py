@@ -40,8 +40,8 @@ log = logging.getLogger("plumbline_client")
 class SyncScoring(ABC):
     """A blocking client; safe to share between threads.
 
-    Every method takes `timeout_ms`, `priority` and `request_id` (`CallOptions`) and may raise any error of
-    `plumbline_client.errors`; what concerns one item stands in its result.
+    Every method takes `timeout_ms`, `priority`, `deterministic` and `request_id` (`CallOptions`) and may raise any
+    error of `plumbline_client.errors`; what concerns one item stands in its result.
     """
 
     def __init__(self, core: Core, sleep: Callable[[float], None]) -> None:
@@ -65,7 +65,7 @@ class SyncScoring(ABC):
             scorers: By id; None: every loaded scorer that an item allows.
             combine: Several scores as one, by the name that each has among the scores.
             guards: Have guards look at the images, with `views` and `explain` or, `{}`, without; None: they do not.
-            options: `timeout_ms`, `priority`, `request_id`.
+            options: `timeout_ms`, `priority`, `deterministic`, `request_id`.
 
         Returns:
             Results in the order of the items.
@@ -88,7 +88,7 @@ class SyncScoring(ABC):
             policy: At least one threshold.
             combine: By the name that a threshold gives for its scorer.
             explain: Whether items that are rejected already run through the other scorers too.
-            options: `timeout_ms`, `priority`, `request_id`.
+            options: `timeout_ms`, `priority`, `deterministic`, `request_id`.
 
         Returns:
             Verdicts in the order of the items.
@@ -115,7 +115,7 @@ class SyncScoring(ABC):
             scorer: Or a combination; None: the only combination, else the first loaded scorer of an image and a text.
             combine: By the name that `scorer` may give.
             top_k: Places to answer; None: all.
-            options: `timeout_ms`, `priority`, `request_id`.
+            options: `timeout_ms`, `priority`, `deterministic`, `request_id`.
 
         Returns:
             Best first, ties by index.
@@ -137,7 +137,7 @@ class SyncScoring(ABC):
             images: What to choose from.
             combine: By the name that `scorer` may give.
             options: `scorer`, `correlation`, `correlation_interval`, `temperature`, `seed`; `timeout_ms`, `priority`,
-                `request_id`.
+                `deterministic`, `request_id`.
 
         Returns:
             The index of the chosen one, with all values.
@@ -157,7 +157,7 @@ class SyncScoring(ABC):
         Args:
             inputs: Either images or texts.
             scorer: Whose encoder to use; None: the first loaded scorer that has one for texts.
-            options: `timeout_ms`, `priority`, `request_id`.
+            options: `timeout_ms`, `priority`, `deterministic`, `request_id`.
 
         Returns:
             Vectors in the order of the inputs.
@@ -180,7 +180,7 @@ class SyncScoring(ABC):
             prompts: One for each, or one for all; None where the scorer takes no text.
             scorer: Or a combination; None: the only combination.
             combine: By the name that `scorer` may give.
-            options: `timeout_ms`, `priority`, `request_id`.
+            options: `timeout_ms`, `priority`, `deterministic`, `request_id`.
 
         Returns:
             float32 `[N]` in the order of the images, with an error for each that is NaN.

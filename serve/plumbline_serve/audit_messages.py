@@ -57,6 +57,7 @@ class AuditRequest(EncodingSet):
     """Whose encoders to use; None: the first loaded scorer with a text encoder."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
+    deterministic: bool = False
 
     @property
     def num_items(self) -> int:

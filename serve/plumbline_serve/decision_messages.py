@@ -33,6 +33,7 @@ class CalibrationRequest:
     """One, by its name, in place of a scorer."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

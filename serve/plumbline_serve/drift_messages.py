@@ -57,6 +57,7 @@ class ReferenceRequest:
     """Whether it is what is counted now, of all replicas, images included."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,3 +37,5 @@ class RequestContext:
     deadline: Deadline = field(default_factory=Deadline)
     caller: Caller = ANYONE
     priority: Priority = "normal"
+    is_deterministic: bool = False
+    """Whether each of its inputs is encoded alone, so that no number depends on what else there is to compute."""

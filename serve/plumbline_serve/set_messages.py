@@ -31,6 +31,7 @@ class DiversityRequest(EncodingSet):
     """Whose encoders to use; None: the first loaded scorer with a text encoder."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
+    deterministic: bool = False
 
     @property
     def num_items(self) -> int:
@@ -79,6 +80,7 @@ class DistanceRequest:
     """Whose encoder to use; None: that of the reference, else the first loaded scorer with a text encoder."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
+    deterministic: bool = False
 
     @property
     def num_items(self) -> int:
@@ -123,6 +125,7 @@ class ReferenceSetRequest(EncodingSet):
     """Whose encoder to use; None: the first loaded scorer with a text encoder."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
+    deterministic: bool = False
 
     @property
     def num_items(self) -> int:

@@ -189,6 +189,7 @@ def test_a_combination_is_a_method_and_terms(arguments: Any, why: str) -> None:
         pytest.param("score", [[ITEM]], {"timeout_ms": float("nan")}, "greater than 0", id="NaN"),
         pytest.param("score", [[ITEM]], {"timeout_ms": "5"}, "greater than 0", id="a str as time"),
         pytest.param("score", [[ITEM]], {"priority": "urgent"}, "interactive, normal, batch", id="no priority"),
+        pytest.param("score", [[ITEM]], {"deterministic": "yes"}, "True or False", id="a str for yes"),
         pytest.param("score", [[ITEM]], {"request_id": 5}, "printable ASCII", id="a number as id"),
         pytest.param("score", [[ITEM]], {"combine": [Term("a")]}, "have names", id="a list of combinations"),
         pytest.param("score", [[ITEM]], {"combine": {"a": Term("a")}}, "have names", id="a term as combination"),

@@ -86,10 +86,12 @@ def test_a_batch_arrives_as_it_was_given(grpc_server, client) -> None:
             yield echo(message)
 
     grpc_server.stream = stream
-    first = Batch([Item(text="a")], scorers=["x"], correlation_id="mine", timeout_ms=5, priority="batch")
+    first = Batch(
+        [Item(text="a")], scorers=["x"], correlation_id="mine", timeout_ms=5, priority="batch", deterministic=True
+    )
     assert [reply.correlation_id for reply in client.score_stream([first, *batches(1)])] == ["mine", "1"]
     assert arrived[0].request == pb.ScoreRequest(
-        scorers=["x"], items=[pb.Item(text="a")], timeout_ms=5, priority=pb.PRIORITY_BATCH
+        scorers=["x"], items=[pb.Item(text="a")], timeout_ms=5, priority=pb.PRIORITY_BATCH, deterministic=True
     )
     assert arrived[1].request.timeout_ms == 30_000
     assert arrived[1].request.items[0].image.data == b"0"

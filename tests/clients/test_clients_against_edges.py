@@ -99,7 +99,13 @@ async def test_every_byte_and_every_bit_gets_through(ask, running) -> None:
     shared = Image.data(content)
     items = [Item(shared, "a", id="x"), Item(Image.raw(PIXELS), "bb"), Item(shared), Item(Image.data(b"broken"), "c")]
     response = await ask(
-        "score", items, scorers=["weight", "length"], request_id="mine", timeout_ms=60_000, priority="batch"
+        "score",
+        items,
+        scorers=["weight", "length"],
+        request_id="mine",
+        timeout_ms=60_000,
+        priority="batch",
+        deterministic=True,
     )
     assert response.request_id == "mine"
     assert [result.id for result in response.results] == ["x", "1", "2", "3"]
@@ -119,6 +125,7 @@ async def test_every_byte_and_every_bit_gets_through(ask, running) -> None:
     assert len(request.images) == 1
     assert 0 < request.timeout_ms <= 60_000
     assert request.priority == "batch"
+    assert request.deterministic is True
 
 
 async def test_what_an_item_is_compared_with_gets_through(ask, running) -> None:
@@ -259,13 +266,16 @@ async def test_a_selection_gets_through_and_is_understood(ask, running) -> None:
     images = [Image.data(b"a"), Image.url("http://x/y"), Image.data(b"abc")]
     combine = {"r": Combination("sum", [Term("weight")])}
     options = {"correlation": 0.5, "correlation_interval": (0.4, 0.6), "temperature": 0.1, "seed": 7}
-    chosen = await ask("select", "a fox", images, scorer="r", combine=combine, priority="batch", **options)
+    chosen = await ask(
+        "select", "a fox", images, scorer="r", combine=combine, priority="batch", deterministic=True, **options
+    )
     assert (chosen.index, chosen.scorer, chosen.values) == (2, "r", (1 / 3, None, 1.0))
     assert (chosen.certified_gain, chosen.max_certified_n, chosen.overoptimised) == (0.5 / 3, 2, False)
     assert chosen.probabilities == (1 / 3, None, 1 / 3)
     assert [(failure.index, failure.error.code) for failure in chosen.errors] == [(1, "image_undecodable")]
     request = running.service.selected[-1]
     assert (request.text, len(request.images), request.priority) == ("a fox", 3, "batch")
+    assert request.deterministic is True
     assert request.combine == {"r": messages.Combination("sum", [messages.Term("weight")])}
     found = (request.correlation, tuple(request.correlation_interval), request.temperature, request.seed)
     assert found == (0.5, (0.4, 0.6), 0.1, 7)

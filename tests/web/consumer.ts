@@ -88,16 +88,18 @@ const elsewhere = await new Plumbline(`${url}/docs`).ready();
 const named = await plumbline.scorers({ requestId: "ts.named" });
 const namedNowhere = await new Plumbline("127.0.0.1:9", { retries: { maxAttempts: 1 } }).scorers({ requestId: "ts.nowhere" });
 
-const sentPriorities: unknown[] = [];
+const sentClaims: unknown[] = [];
 const patient = new Plumbline(url, {
   priority: "batch",
+  deterministic: true,
   fetch: (input, init) => {
-    sentPriorities.push(JSON.parse(String((init?.body as FormData).get("request"))).priority);
+    const { priority, deterministic } = JSON.parse(String((init?.body as FormData).get("request")));
+    sentClaims.push([priority, deterministic]);
     return fetch(input, init);
   },
 });
 value(await patient.embed({ texts: ["a red circle"] }));
-value(await patient.embed({ texts: ["a red circle"] }, { priority: "interactive" }));
+value(await patient.embed({ texts: ["a red circle"] }, { priority: "interactive", deterministic: false }));
 
 function messageOf(make: () => Plumbline): string {
   try {
@@ -164,7 +166,7 @@ console.log(JSON.stringify({
   ready: [await plumbline.ready(), nobody, notYet, elsewhere].map((each) => (each.ok ? each.value : each.problem.code)),
   readyTried: tenants.slice(tried),
   names: [named, namedNowhere, nobody].map((each) => each.requestId),
-  priorities: sentPriorities,
+  claims: sentClaims,
   refusals,
   gone: gone.ok ? "" : gone.problem.detail,
 }));

@@ -129,7 +129,7 @@ def test_typescript_asks_once_whether_a_service_is_ready(told: Any) -> None:
 
 def test_typescript_sends_what_callers_say_of_a_call(told: Any) -> None:
     assert told["names"] == ["ts.named", "ts.nowhere", "nobody"]
-    assert told["priorities"] == ["batch", "interactive"]
+    assert told["claims"] == [["batch", True], ["interactive", False]]
 
 
 def test_typescript_refuses_headers_without_showing_them(told: Any) -> None:

@@ -495,11 +495,16 @@ class ScoreRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     COMBINE_FIELD_NUMBER: _builtins.int
     GUARDS_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
     timeout_ms: _builtins.float
     """Milliseconds after which an answer is of no use, greater than 0. Clients that set a gRPC deadline set this as
     well: the process that scores cannot see the transport's deadline, and drops dead work by this field.
     """
     priority: Global___Priority.ValueType
+    deterministic: _builtins.bool
+    """Every number of the reply is the same, bit for bit, whatever else the service computes at the time or has kept:
+    each input is encoded alone, which takes longer.
+    """
     @_builtins.property
     def scorers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Scorers to run, by id; empty: every loaded scorer that an item allows."""
@@ -530,10 +535,11 @@ class ScoreRequest(_message.Message):
         priority: Global___Priority.ValueType = ...,
         combine: _abc.Mapping[_builtins.str, Global___Combination] | None = ...,
         guards: Global___GuardOptions | None = ...,
+        deterministic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "guards", b"guards", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "combine", b"combine", "guards", b"guards", "images", b"images", "items", b"items", "priority", b"priority", "scorers", b"scorers", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "combine", b"combine", "deterministic", b"deterministic", "guards", b"guards", "images", b"images", "items", b"items", "priority", b"priority", "scorers", b"scorers", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
     _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
@@ -1091,11 +1097,14 @@ class FilterRequest(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     COMBINE_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
     explain: _builtins.bool
     """Run every scorer of the policy even on items that are rejected already."""
     timeout_ms: _builtins.float
     """As in ScoreRequest."""
     priority: Global___Priority.ValueType
+    deterministic: _builtins.bool
+    """As in ScoreRequest."""
     @_builtins.property
     def policy(self) -> Global___Policy: ...
     @_builtins.property
@@ -1118,10 +1127,11 @@ class FilterRequest(_message.Message):
         timeout_ms: _builtins.float | None = ...,
         priority: Global___Priority.ValueType = ...,
         combine: _abc.Mapping[_builtins.str, Global___Combination] | None = ...,
+        deterministic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "policy", b"policy", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "combine", b"combine", "explain", b"explain", "images", b"images", "items", b"items", "policy", b"policy", "priority", b"priority", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms", "combine", b"combine", "deterministic", b"deterministic", "explain", b"explain", "images", b"images", "items", b"items", "policy", b"policy", "priority", b"priority", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__timeout_ms: _TypeAlias = _typing.Literal["timeout_ms"]  # noqa: Y015
     _WhichOneofArgType__timeout_ms: _TypeAlias = _typing.Literal["_timeout_ms", b"_timeout_ms"]  # noqa: Y015
@@ -1363,6 +1373,7 @@ class RankRequest(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     COMBINE_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     scorer: _builtins.str
     """Or a combination. Unset: the request's only combination, else the first loaded scorer of an image and a text."""
@@ -1371,6 +1382,8 @@ class RankRequest(_message.Message):
     timeout_ms: _builtins.float
     """As in ScoreRequest."""
     priority: Global___Priority.ValueType
+    deterministic: _builtins.bool
+    """As in ScoreRequest."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSource]: ...
     @_builtins.property
@@ -1393,10 +1406,11 @@ class RankRequest(_message.Message):
         timeout_ms: _builtins.float | None = ...,
         priority: Global___Priority.ValueType = ...,
         combine: _abc.Mapping[_builtins.str, Global___Combination] | None = ...,
+        deterministic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_text", b"_text", "_timeout_ms", b"_timeout_ms", "_top_k", b"_top_k", "image", b"image", "scorer", b"scorer", "text", b"text", "timeout_ms", b"timeout_ms", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_text", b"_text", "_timeout_ms", b"_timeout_ms", "_top_k", b"_top_k", "combine", b"combine", "image", b"image", "images", b"images", "priority", b"priority", "scorer", b"scorer", "text", b"text", "texts", b"texts", "timeout_ms", b"timeout_ms", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_text", b"_text", "_timeout_ms", b"_timeout_ms", "_top_k", b"_top_k", "combine", b"combine", "deterministic", b"deterministic", "image", b"image", "images", b"images", "priority", b"priority", "scorer", b"scorer", "text", b"text", "texts", b"texts", "timeout_ms", b"timeout_ms", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__scorer: _TypeAlias = _typing.Literal["scorer"]  # noqa: Y015
     _WhichOneofArgType__scorer: _TypeAlias = _typing.Literal["_scorer", b"_scorer"]  # noqa: Y015
@@ -1552,6 +1566,7 @@ class SelectRequest(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     scorer: _builtins.str
     """As in RankRequest."""
@@ -1564,6 +1579,8 @@ class SelectRequest(_message.Message):
     timeout_ms: _builtins.float
     """As in ScoreRequest."""
     priority: Global___Priority.ValueType
+    deterministic: _builtins.bool
+    """As in ScoreRequest."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSource]:
         """What to choose from."""
@@ -1587,10 +1604,11 @@ class SelectRequest(_message.Message):
         seed: _builtins.int | None = ...,
         timeout_ms: _builtins.float | None = ...,
         priority: Global___Priority.ValueType = ...,
+        deterministic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_correlation", b"_correlation", "_scorer", b"_scorer", "_seed", b"_seed", "_temperature", b"_temperature", "_timeout_ms", b"_timeout_ms", "correlation", b"correlation", "scorer", b"scorer", "seed", b"seed", "temperature", b"temperature", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_correlation", b"_correlation", "_scorer", b"_scorer", "_seed", b"_seed", "_temperature", b"_temperature", "_timeout_ms", b"_timeout_ms", "combine", b"combine", "correlation", b"correlation", "correlation_interval", b"correlation_interval", "images", b"images", "priority", b"priority", "scorer", b"scorer", "seed", b"seed", "temperature", b"temperature", "text", b"text", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_correlation", b"_correlation", "_scorer", b"_scorer", "_seed", b"_seed", "_temperature", b"_temperature", "_timeout_ms", b"_timeout_ms", "combine", b"combine", "correlation", b"correlation", "correlation_interval", b"correlation_interval", "deterministic", b"deterministic", "images", b"images", "priority", b"priority", "scorer", b"scorer", "seed", b"seed", "temperature", b"temperature", "text", b"text", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__correlation: _TypeAlias = _typing.Literal["correlation"]  # noqa: Y015
     _WhichOneofArgType__correlation: _TypeAlias = _typing.Literal["_correlation", b"_correlation"]  # noqa: Y015
@@ -1734,11 +1752,14 @@ class EmbedRequest(_message.Message):
     SCORER_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
     scorer: _builtins.str
     """Whose encoder to use; unset: the first loaded scorer that has one for texts."""
     timeout_ms: _builtins.float
     """As in ScoreRequest."""
     priority: Global___Priority.ValueType
+    deterministic: _builtins.bool
+    """As in ScoreRequest."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSource]: ...
     @_builtins.property
@@ -1751,10 +1772,11 @@ class EmbedRequest(_message.Message):
         scorer: _builtins.str | None = ...,
         timeout_ms: _builtins.float | None = ...,
         priority: Global___Priority.ValueType = ...,
+        deterministic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "images", b"images", "priority", b"priority", "scorer", b"scorer", "texts", b"texts", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "deterministic", b"deterministic", "images", b"images", "priority", b"priority", "scorer", b"scorer", "texts", b"texts", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__scorer: _TypeAlias = _typing.Literal["scorer"]  # noqa: Y015
     _WhichOneofArgType__scorer: _TypeAlias = _typing.Literal["_scorer", b"_scorer"]  # noqa: Y015
@@ -1900,6 +1922,7 @@ class DiversityRequest(_message.Message):
     SCORER_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
     encoder: _builtins.str
     near_duplicate: _builtins.float
     """Least cosine of near-duplicates, 0 to 1."""
@@ -1910,6 +1933,8 @@ class DiversityRequest(_message.Message):
     timeout_ms: _builtins.float
     """As in ScoreRequest."""
     priority: Global___Priority.ValueType
+    deterministic: _builtins.bool
+    """As in ScoreRequest."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSource]:
         """As in EncodingSet."""
@@ -1945,10 +1970,11 @@ class DiversityRequest(_message.Message):
         scorer: _builtins.str | None = ...,
         timeout_ms: _builtins.float | None = ...,
         priority: Global___Priority.ValueType = ...,
+        deterministic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "encoder", b"encoder", "equal_only", b"equal_only", "near_duplicate", b"near_duplicate", "nearness", b"nearness", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "embeddings", b"embeddings", "encoder", b"encoder", "equal_only", b"equal_only", "hashes", b"hashes", "images", b"images", "near_duplicate", b"near_duplicate", "nearness", b"nearness", "orders", b"orders", "priority", b"priority", "scorer", b"scorer", "texts", b"texts", "timeout_ms", b"timeout_ms", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "deterministic", b"deterministic", "embeddings", b"embeddings", "encoder", b"encoder", "equal_only", b"equal_only", "hashes", b"hashes", "images", b"images", "near_duplicate", b"near_duplicate", "nearness", b"nearness", "orders", b"orders", "priority", b"priority", "scorer", b"scorer", "texts", b"texts", "timeout_ms", b"timeout_ms", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__encoder: _TypeAlias = _typing.Literal["encoder"]  # noqa: Y015
     _WhichOneofArgType__encoder: _TypeAlias = _typing.Literal["_encoder", b"_encoder"]  # noqa: Y015
@@ -2172,6 +2198,7 @@ class DistanceRequest(_message.Message):
     SCORER_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
     rbf_sigma: _builtins.float
     """Width of the Gaussian kernel, in lengths between unit vectors; unset: 0.5."""
@@ -2180,6 +2207,8 @@ class DistanceRequest(_message.Message):
     timeout_ms: _builtins.float
     """As in ScoreRequest."""
     priority: Global___Priority.ValueType
+    deterministic: _builtins.bool
+    """As in ScoreRequest."""
     @_builtins.property
     def a(self) -> Global___EncodingSet: ...
     @_builtins.property
@@ -2196,10 +2225,11 @@ class DistanceRequest(_message.Message):
         scorer: _builtins.str | None = ...,
         timeout_ms: _builtins.float | None = ...,
         priority: Global___Priority.ValueType = ...,
+        deterministic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_rbf_sigma", b"_rbf_sigma", "_reference", b"_reference", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "a", b"a", "b", b"b", "rbf_sigma", b"rbf_sigma", "reference", b"reference", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rbf_sigma", b"_rbf_sigma", "_reference", b"_reference", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "a", b"a", "b", b"b", "priority", b"priority", "rbf_sigma", b"rbf_sigma", "reference", b"reference", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rbf_sigma", b"_rbf_sigma", "_reference", b"_reference", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "a", b"a", "b", b"b", "deterministic", b"deterministic", "priority", b"priority", "rbf_sigma", b"rbf_sigma", "reference", b"reference", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rbf_sigma: _TypeAlias = _typing.Literal["rbf_sigma"]  # noqa: Y015
     _WhichOneofArgType__rbf_sigma: _TypeAlias = _typing.Literal["_rbf_sigma", b"_rbf_sigma"]  # noqa: Y015
@@ -2305,6 +2335,7 @@ class AuditRequest(_message.Message):
     SCORER_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
     encoder: _builtins.str
     margin: _builtins.float
     """By how much the best group's probability has to be above the second, 0 to 1; unset: 0.2."""
@@ -2316,6 +2347,8 @@ class AuditRequest(_message.Message):
     timeout_ms: _builtins.float
     """As in ScoreRequest."""
     priority: Global___Priority.ValueType
+    deterministic: _builtins.bool
+    """As in ScoreRequest."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSource]:
         """As in EncodingSet. None of the four is needed beside `labels`."""
@@ -2367,10 +2400,11 @@ class AuditRequest(_message.Message):
         scorer: _builtins.str | None = ...,
         timeout_ms: _builtins.float | None = ...,
         priority: Global___Priority.ValueType = ...,
+        deterministic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_association", b"_association", "_encoder", b"_encoder", "_margin", b"_margin", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "association", b"association", "elements", b"elements", "encoder", b"encoder", "margin", b"margin", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_association", b"_association", "_encoder", b"_encoder", "_margin", b"_margin", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "association", b"association", "compat", b"compat", "elements", b"elements", "embeddings", b"embeddings", "encoder", b"encoder", "groups", b"groups", "hashes", b"hashes", "images", b"images", "labels", b"labels", "margin", b"margin", "pair", b"pair", "priority", b"priority", "prompts", b"prompts", "scorer", b"scorer", "timeout_ms", b"timeout_ms", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_association", b"_association", "_encoder", b"_encoder", "_margin", b"_margin", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "association", b"association", "compat", b"compat", "deterministic", b"deterministic", "elements", b"elements", "embeddings", b"embeddings", "encoder", b"encoder", "groups", b"groups", "hashes", b"hashes", "images", b"images", "labels", b"labels", "margin", b"margin", "pair", b"pair", "priority", b"priority", "prompts", b"prompts", "scorer", b"scorer", "timeout_ms", b"timeout_ms", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__association: _TypeAlias = _typing.Literal["association"]  # noqa: Y015
     _WhichOneofArgType__association: _TypeAlias = _typing.Literal["_association", b"_association"]  # noqa: Y015
@@ -2769,6 +2803,7 @@ class ReferenceSetRequest(_message.Message):
     SCORER_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
     encoder: _builtins.str
     name: _builtins.str
     """By which DistanceRequest names it."""
@@ -2777,6 +2812,8 @@ class ReferenceSetRequest(_message.Message):
     timeout_ms: _builtins.float
     """As in ScoreRequest."""
     priority: Global___Priority.ValueType
+    deterministic: _builtins.bool
+    """As in ScoreRequest."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSource]:
         """As in EncodingSet; 2 members or more, and embeddings with their `encoder`."""
@@ -2796,10 +2833,11 @@ class ReferenceSetRequest(_message.Message):
         scorer: _builtins.str | None = ...,
         timeout_ms: _builtins.float | None = ...,
         priority: Global___Priority.ValueType = ...,
+        deterministic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "encoder", b"encoder", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "embeddings", b"embeddings", "encoder", b"encoder", "hashes", b"hashes", "images", b"images", "name", b"name", "priority", b"priority", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_encoder", b"_encoder", "_scorer", b"_scorer", "_timeout_ms", b"_timeout_ms", "deterministic", b"deterministic", "embeddings", b"embeddings", "encoder", b"encoder", "hashes", b"hashes", "images", b"images", "name", b"name", "priority", b"priority", "scorer", b"scorer", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__encoder: _TypeAlias = _typing.Literal["encoder"]  # noqa: Y015
     _WhichOneofArgType__encoder: _TypeAlias = _typing.Literal["_encoder", b"_encoder"]  # noqa: Y015

@@ -217,8 +217,9 @@ export class Plumbline {
     return mapped(await this.#call<unknown>(`${path}/${encodeURIComponent(name)}`, { method: "DELETE" }, options), () => undefined);
   }
 
-  #post<T>(path: string, request: object, parts: Parts, { priority, ...options }: CallOptions): Promise<Outcome<T>> {
-    return this.#call<T>(path, { method: "POST", body: parts.form({ ...request, priority: priority ?? this.#options.priority }) }, options);
+  #post<T>(path: string, request: object, parts: Parts, { priority, deterministic, ...options }: CallOptions): Promise<Outcome<T>> {
+    const claims = { priority: priority ?? this.#options.priority, deterministic: deterministic ?? this.#options.deterministic };
+    return this.#call<T>(path, { method: "POST", body: parts.form({ ...request, ...claims }) }, options);
   }
 
   async #call<T>(

@@ -9,6 +9,8 @@ export interface PlumblineOptions {
   timeoutMs?: number;
   /** Of every call; `normal` by default. */
   priority?: Priority;
+  /** Whether the numbers of every reply are the same, bit for bit, whatever else the service computes; false by default. */
+  deterministic?: boolean;
   /** Sent with every call. */
   headers?: Record<string, string>;
   retries?: Partial<Retries>;

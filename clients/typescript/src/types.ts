@@ -91,6 +91,8 @@ export interface CallOptions {
   timeoutMs?: number;
   /** In place of the client's; `normal` by default. */
   priority?: Priority;
+  /** In place of the client's; false by default. */
+  deterministic?: boolean;
   /** Names the call in the service's logs and in its outcome; by default the service makes one up. */
   requestId?: string;
   signal?: AbortSignal;

@@ -5,7 +5,8 @@ batches grow with load and a lone input waits for nobody. Where the encoder comp
 waits is divided among its free streams. When the queue is short but further inputs are known to
 be on their way (still being decoded), the batch waits for them for as long as a batch of its own would cost them
 beyond their share of this one (see `pace`), and at most `max_linger_s`. Texts wait for their images (see `siblings`).
-Whose inputs a batch takes is a matter of shares (see `input_queue`).
+Whose inputs a batch takes is a matter of shares (see `input_queue`). The inputs of deterministic requests go alone, for
+the shape of a batch decides in which order its sums are taken, and so the last bits.
 
 What nobody waits for any more, because its caller left or its deadline passed, leaves the queue at once; so does what
 would be done only after its deadline.
@@ -16,7 +17,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -160,7 +161,7 @@ class Batcher:
             context: The request's.
             num_inputs: That are to come.
         """
-        self._queue.announce(context, num_inputs * self._input_cost)
+        self._queue.announce(context, num_inputs * self.load.charge(context, self._input_cost))
 
     def release(self, context: RequestContext) -> None:
         """Nothing further comes of a request."""
@@ -215,16 +216,22 @@ class Batcher:
         if self.num_queued + len(inputs) > self._limits.max_queued and (self.num_queued or not inputs):
             drain_s = self.load.drain_s
             raise overloaded("The service has more work than it can queue; try again later.", "full", drain_s, drain_s)
-        loop, now, encoder = asyncio.get_running_loop(), time.monotonic(), self._encoder
+        now, load, costs = time.monotonic(), self.load, [self._encoder.cost(each) for each in inputs]
+        new_future = asyncio.get_running_loop().create_future
         entries = [
-            Entry(each, encoder.cost(each), encoder.bucket(each), context, loop.create_future(), now) for each in inputs
+            Entry(each, load.charge(context, cost), self._bucket(each, context), context, new_future(), now)
+            for each, cost in zip(inputs, costs, strict=True)
         ]
         size = math.fsum(entry.cost for entry in entries)
         self._rates[context.priority].count(size, now, self._runner.pace.line.rate_over_s(self._most))
-        for entry in entries:
-            self._input_cost += NEWEST_COST * (entry.cost - self._input_cost)
+        for cost in costs:
+            self._input_cost += NEWEST_COST * (cost - self._input_cost)
         self._waiting.push(entries, size)
         return entries
+
+    def _bucket(self, given: Preprocessed, context: RequestContext) -> Hashable:
+        """What the input may share a batch with; a deterministic request's, with none: it has a bucket of its own."""
+        return object() if context.is_deterministic else self._encoder.bucket(given)
 
     def _batch_cost(self, *, looks: bool = False) -> float:
         return self._runner.pace.batch_cost(self._most, looks=looks) if self._limits.is_adaptive else self._most
@@ -248,6 +255,8 @@ class Batcher:
 
     async def _linger(self) -> None:
         """Wait while the batch is not full and more inputs are on their way, until the oldest has waited enough."""
+        if (lead := self._queue.first()) is not None and lead.context.is_deterministic:
+            return  # it goes alone
         await self._wait_while(lambda: bool(self._expected), min(self._limits.max_linger_s, self._runner.pace.fixed_s))
         if self._encoder.kind == "text":
             await self._wait_while(lambda: self._siblings.all_wait(self, self._queue.contexts), MAX_EARLY_S)
@@ -277,7 +286,8 @@ class Batcher:
             entry.started_at = started
             self._observer.waited(started - entry.queued_at)
         try:
-            inputs, cost = [entry.preprocessed for entry in batch], sum(entry.cost for entry in batch)
+            inputs = [entry.preprocessed for entry in batch]
+            cost = sum(map(self._encoder.cost, inputs))
             self._siblings.changed(self)
             result, seconds = await self._runner.run(inputs, cost)
         except BaseException:

@@ -33,6 +33,7 @@ class Entry:
 
     preprocessed: Preprocessed
     cost: float
+    """What it counts as among all that waits (`EncoderLoad.charge`)."""
     bucket: Hashable
     context: RequestContext
     future: asyncio.Future[Encoding | PlumblineError]

@@ -51,12 +51,38 @@ class EncoderLoad:
             context: The request's.
             num_inputs: At least one.
         """
-        cost = num_inputs * self.input_cost
-        own_s = self.seconds(cost)
+        own_s = self.own_s(context, num_inputs)
         if not self.left_s and not self.backlog.cost:
             return Forecast(own_s, own_s)
+        cost = num_inputs * self.charge(context, self.input_cost)
         total = self.backlog.until(context, cost, is_new=True, coming=self._coming)
         return Forecast(own_s, max(own_s, sum(self._steps_s(total))))
+
+    def charge(self, context: RequestContext, cost: float) -> float:
+        """What an input counts as in the queue: its cost, or that of the batch which its time alone would do.
+
+        Args:
+            context: Of its request.
+            cost: Its own.
+        """
+        full_s = self.line.seconds(self.max_batch, self.max_batch)
+        if not context.is_deterministic or not full_s:
+            return cost
+        return max(cost, self.line.seconds(cost, cost) * self.max_batch / full_s)
+
+    def own_s(self, context: RequestContext, num_inputs: float) -> float:
+        """Seconds that inputs of usual cost take by themselves, on all streams.
+
+        Args:
+            context: Of their request, which says whether they share batches.
+            num_inputs: Above 0.
+        """
+        if context.is_deterministic:
+            one_s = self.line.seconds(self.input_cost, self.input_cost)
+            return max(one_s, one_s * num_inputs / self.num_streams)
+        cost = num_inputs * self.input_cost
+        one_s = self.line.seconds(min(cost, self.max_batch), self.max_batch)
+        return max(one_s, self.line.seconds(cost, self.max_batch) / self.num_streams)
 
     @property
     def drain_s(self) -> float:
@@ -104,11 +130,6 @@ class EncoderLoad:
         """What comes of late, by lane, as a part of what the encoder can do."""
         full_s = self.line.seconds(self.max_batch, self.max_batch) / self.num_streams
         return {lane: rate * full_s / self.max_batch for lane, rate in self.arrival_rates.items()}
-
-    def seconds(self, cost: float) -> float:
-        """What inputs take by themselves: a batch, or as many as it takes, on all streams."""
-        one_s = self.line.seconds(min(cost, self.max_batch), self.max_batch)
-        return max(one_s, self.line.seconds(cost, self.max_batch) / self.num_streams)
 
 
 def check_wait(

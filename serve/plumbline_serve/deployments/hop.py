@@ -62,17 +62,19 @@ class RemoteContext:
     """None: there is no deadline."""
     caller: Caller
     priority: Priority
+    is_deterministic: bool = False
     trace: str | None = None
     """The `traceparent` of the request; None: it is not traced."""
 
     @classmethod
     def of(cls, context: RequestContext) -> Self:
         """What is sent for a context, at this moment."""
-        return cls(context.deadline.remaining_s, context.caller, context.priority, TRACEPARENT.get())
+        claims = context.caller, context.priority, context.is_deterministic
+        return cls(context.deadline.remaining_s, *claims, TRACEPARENT.get())
 
     def context(self) -> RequestContext:
         """The context on this side, at this moment."""
-        return RequestContext(Deadline.after_s(self.remaining_s), self.caller, self.priority)
+        return RequestContext(Deadline.after_s(self.remaining_s), self.caller, self.priority, self.is_deterministic)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class RemoteLoads:
             num_inputs: That are to come.
         """
         load = self.load(key)
-        cost = num_inputs * (load.input_cost if load else 1.0)
+        cost = num_inputs * (load.charge(context, load.input_cost) if load else 1.0)
         opened = self._open.setdefault(context, {}).setdefault(key, _Open(size_class(cost), 0.0))
         self._change(key, context, opened, cost)
 
@@ -75,7 +75,8 @@ class RemoteLoads:
         """
         load, opened = self.load(key), self._open.get(context, {}).get(key)
         if load is not None and opened is not None:
-            self._change(key, context, opened, -min(opened.cost, num_inputs * load.input_cost))
+            cost = num_inputs * load.charge(context, load.input_cost)
+            self._change(key, context, opened, -min(opened.cost, cost))
 
     def release(self, context: RequestContext) -> None:
         """Nothing further comes of a request."""

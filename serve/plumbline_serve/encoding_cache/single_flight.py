@@ -9,6 +9,9 @@ Work in flight does not belong to the caller that started it: it goes on while a
 only work whose deadline is no earlier than its own and that is no less urgent. What stops that work as a whole (a full
 queue, say) is raised for the caller that started it alone; the others claim what is missing once more. Errors of single
 inputs are shared with those who wait, and never stored.
+
+What is encoded alone (`EncodingKey.is_alone`) has keys of its own, so that a request that asks for it is handed nothing
+that was made in a batch.
 """
 
 import asyncio
@@ -73,7 +76,7 @@ class EncodingCache:
         Returns:
             A claim on all of them; where some are the caller's to compute, it must start the work at once.
         """
-        found = {key: encoding for key in keys if (encoding := self._store.get(key)) is not None}
+        found = self._found(keys)
         joined = {key: work for key in keys if key not in found and (work := self._joinable(key, context))}
         mine = [key for key in keys if key not in found and key not in joined]
         self._count(keys[0].kind, {"hit": len(found), "joined": len(joined), "miss": len(mine)})
@@ -87,7 +90,7 @@ class EncodingCache:
         Args:
             keys: Distinct, of one kind, at least one.
         """
-        found = {key: encoding for key in keys if (encoding := self._store.get(key)) is not None}
+        found = self._found(keys)
         self._count(keys[0].kind, {"hit": len(found), "miss": len(keys) - len(found)})
         return found
 
@@ -98,7 +101,7 @@ class EncodingCache:
             keys: Distinct.
             context: The request's.
         """
-        return [key for key in keys if key not in self._store and self._joinable(key, context) is None]
+        return [key for key in keys if not self._has(key) and self._joinable(key, context) is None]
 
     def store(self, encodings: Encodings) -> None:
         """Keep what was computed, errors excepted."""
@@ -114,6 +117,14 @@ class EncodingCache:
         for key in work.keys:
             if self._in_flight.get(key) is work:
                 del self._in_flight[key]
+
+    def _found(self, keys: Iterable[EncodingKey]) -> dict[EncodingKey, Encoding]:
+        """Those that are stored. What was encoded alone is good for all."""
+        found = ((key, self._store.get(key if key in self._store else _alone(key))) for key in keys)
+        return {key: encoding for key, encoding in found if encoding is not None}
+
+    def _has(self, key: EncodingKey) -> bool:
+        return key in self._store or _alone(key) in self._store
 
     def _joinable(self, key: EncodingKey, context: RequestContext) -> "_InFlight | None":
         work = self._in_flight.get(key)
@@ -249,6 +260,10 @@ class _InFlight:
         """The error, of which nothing may stay here: it holds the frames that it passes, and they this work."""
         error, self.error = self.error, None
         return error or asyncio.CancelledError()
+
+
+def _alone(key: EncodingKey) -> EncodingKey:
+    return key._replace(is_alone=True)
 
 
 def _outlasts(work: RequestContext, other: RequestContext) -> bool:

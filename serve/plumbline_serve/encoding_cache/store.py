@@ -19,27 +19,31 @@ class EncodingKey(NamedTuple):
     """What one encoder's encoding of one input is known by.
 
     The encoder's key tells architecture, weights and what goes before them; precision, backend and the way that files
-    become pixels are the same for the whole process. So equal keys mean equal encodings, here and nowhere else.
+    become pixels are the same for the whole process. So equal keys mean equal encodings, here and nowhere else: bit for
+    bit where they are alone, else but for what a batch changes.
     """
 
     kind: EncoderKind
     encoder: str
     digest: bytes
     """SHA-256 of the input: callers choose what they send, so nothing that they could make collide will do."""
+    is_alone: bool = False
+    """Whether it was encoded in no batch with others, whose number and lengths show in its last bits."""
 
 
-def encoding_key(encoder: Encoder, *parts: bytes) -> EncodingKey:
+def encoding_key(encoder: Encoder, *parts: bytes, is_alone: bool = False) -> EncodingKey:
     """The key of an input that consists of parts; parts that differ in their borders are different inputs.
 
     Args:
         encoder: Whose encoding it is.
         *parts: All that the encoding depends on.
+        is_alone: Whether it is encoded in no batch with others.
     """
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
-    return EncodingKey(encoder.kind, encoder.key, digest.digest())
+    return EncodingKey(encoder.kind, encoder.key, digest.digest(), is_alone)
 
 
 @dataclass(frozen=True, slots=True)

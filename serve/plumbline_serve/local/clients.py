@@ -37,15 +37,21 @@ class Plumbline(SyncKept):
         config: What to load.
         timeout_ms: Time of a call; None: no limit.
         priority: Of every call.
+        deterministic: Whether numbers of every call may not depend on what else is computed.
 
     Raises:
         SetupError: The configuration is wrong, or names what is not there.
     """
 
     def __init__(
-        self, config: Config = None, *, timeout_ms: float | None = None, priority: Priority = "normal"
+        self,
+        config: Config = None,
+        *,
+        timeout_ms: float | None = None,
+        priority: Priority = "normal",
+        deterministic: bool = False,
     ) -> None:
-        profile = Profile(timeout_ms=timeout_ms, priority=priority)
+        profile = Profile(timeout_ms=timeout_ms, priority=priority, deterministic=deterministic)
         settings = _settings(config)
         bounds = Bounds(max_items=settings.limits.max_items, max_bytes=maxsize)
         super().__init__(Core(profile, "this process", bounds), time.sleep)
@@ -173,6 +179,7 @@ class _Streamed:
                 "request_id": whole.request_id,
                 "timeout_ms": self._batch.timeout_ms,
                 "priority": self._batch.priority,
+                "deterministic": self._batch.deterministic,
             }
         )
 

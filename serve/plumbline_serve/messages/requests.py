@@ -67,6 +67,7 @@ class ScoreRequest:
     """None: guards do not look."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class FilterRequest:
     explain: bool = False
     timeout_ms: float | None = None
     priority: Priority = "normal"
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class RankRequest:
     top_k: int | None = None
     timeout_ms: float | None = None
     priority: Priority = "normal"
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ class EmbedRequest:
     """Whose encoder to use; None: the first loaded scorer with a text encoder."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,7 @@ class SelectRequest:
     """Of the draw; None: every draw is another."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +163,7 @@ class ClassifierRequest:
     """Whose encoders; None: those of the first loaded scorer that has one of images and one of texts."""
     timeout_ms: float | None = None
     priority: Priority = "normal"
+    deterministic: bool = False
 
 
 KeptRequest: TypeAlias = CalibrationRequest | ClassifierRequest | ReferenceRequest

@@ -127,7 +127,7 @@ class Admission:
         forecast = load.forecast(context, want.num_inputs)
         share = min(1.0, IMAGES_PER_CALL / want.num_inputs) if want.kind == "image" else 1.0
         early_s = decode_s * (1 - share) if want.kind == "image" else 0.0
-        last_s = load.seconds(share * want.num_inputs * load.input_cost)
+        last_s = load.own_s(context, share * want.num_inputs)
         ready = (0.0, 0.0) if want.kind == "text" else ready_s
         alone_s = max(ready[1] - early_s + forecast.own_s, ready[1] + last_s)
         done_s = max(forecast.done_s, ready[0] - early_s + forecast.own_s, ready[0] + last_s)

@@ -53,7 +53,12 @@ def reading_work(kind: str, text: str) -> Work:
 
 
 def key_of(
-    encoder: Encoder, image: RequestImage | None, text: str | None, *, template: Hashable | None = None
+    encoder: Encoder,
+    image: RequestImage | None,
+    text: str | None,
+    *,
+    template: Hashable | None = None,
+    is_alone: bool = False,
 ) -> EncodingKey:
     """What an encoding is known by: that of an image, of a text, or of both together.
 
@@ -62,17 +67,20 @@ def key_of(
         image: Open.
         text: Within the limits.
         template: How it is put, where the scorer says so.
+        is_alone: As `EncodingKey` has it.
     """
     parts = [] if image is None else [image.digest]
     parts += [] if text is None else [text.encode("utf-8", "surrogatepass")]
-    return encoding_key(encoder, *parts, *([] if template is None else [repr(template).encode()]))
+    parts += [] if template is None else [repr(template).encode()]
+    return encoding_key(encoder, *parts, is_alone=is_alone)
 
 
-def key_of_file(encoder: Encoder, sha256: bytes) -> EncodingKey:
+def key_of_file(encoder: Encoder, sha256: bytes, *, is_alone: bool = False) -> EncodingKey:
     """What the encoding of an image file is known by, as `key_of` has it.
 
     Args:
         encoder: Whose encoding it is.
         sha256: Of the file.
+        is_alone: As `EncodingKey` has it.
     """
-    return encoding_key(encoder, file_digest(sha256))
+    return encoding_key(encoder, file_digest(sha256), is_alone=is_alone)

@@ -146,7 +146,7 @@ class Pipeline:
             DeadlineExceededError: The deadline passed; work that still waits is dropped.
         """
         deadline = Deadline.after_ms(request.timeout_ms)
-        context = RequestContext(deadline, caller, request.priority)
+        context = RequestContext(deadline, caller, request.priority, request.deterministic)
         session, is_done = RequestSession(self._tools, context, on_stage=self._observer.stage), False
         try:
             async with asyncio.timeout(deadline.remaining_s):

@@ -34,6 +34,7 @@ async def select(pipeline: Pipeline, request: SelectRequest, caller: Caller = AN
             combine=request.combine,
             timeout_ms=request.timeout_ms,
             priority=request.priority,
+            deterministic=request.deterministic,
         ),
         caller,
         reads_text=False,  # the images of one prompt may well be chosen by how good they look

@@ -173,8 +173,8 @@ class RequestSession:
             encoder: Of texts.
             texts: Within the limits.
         """
-        keys = {text: key_of(encoder, None, text) for text in texts}
-        await self._look_up(encoder, {key: text for text, key in keys.items()})
+        keys = {text: self._key(encoder, text) for text in texts}
+        await self._look_up(encoder, {key: text for text, key in keys.items() if isinstance(key, EncodingKey)})
         return self._of(keys)
 
     async def pair_encodings(
@@ -310,11 +310,14 @@ class RequestSession:
 
     def _key(self, encoder: Encoder, given: ImageSource | str | Pair) -> EncodingKey | PlumblineError:
         """What the encoding is known by; the error of an image that cannot be used."""
+        is_alone = self.context.is_deterministic
         if isinstance(given, str):
-            return key_of(encoder, None, given)
+            return key_of(encoder, None, given, is_alone=is_alone)
         source, text, template = given if isinstance(given, Pair) else (given, None, None)
         opened = self._images[source]
-        return opened if isinstance(opened, PlumblineError) else key_of(encoder, opened, text, template=template)
+        if isinstance(opened, PlumblineError):
+            return opened
+        return key_of(encoder, opened, text, template=template, is_alone=is_alone)
 
     def _decode_s(self, encoder: Encoder, given: ImageSource | str | Pair) -> float:
         """Seconds that an image is expected to take on a thread before its encoder has it; 0 for all else."""

@@ -154,7 +154,7 @@ def work_on(kind: str, *members: Members) -> Work:
 
 
 def _kept(session: RequestSession, encoder: Encoder, digests: Sequence[bytes]) -> list[EncodingOrError]:
-    keys = [key_of_file(encoder, each) for each in digests]
+    keys = [key_of_file(encoder, each, is_alone=session.context.is_deterministic) for each in digests]
     stored = session.tools.cache.stored(list(dict.fromkeys(keys)))
     return [_unknown() if (found := stored.get(key)) is None else found for key in keys]
 

@@ -71,6 +71,30 @@ async def test_inputs_of_different_buckets_never_share_a_batch(make_encoder, obs
     await batcher.close()
 
 
+async def test_inputs_of_deterministic_requests_go_alone_and_the_others_together(gated):
+    encoder, batcher = gated
+    contexts = [RequestContext(is_deterministic=True), RequestContext(), RequestContext(), RequestContext()]
+    calls = [
+        asyncio.create_task(batcher.encode([float(10 * i + j) for j in range(3)], context))
+        for i, context in enumerate(contexts)
+    ]
+    await asyncio.sleep(0)
+    encoder.gate.set()
+    assert (await calls[0]).encodings == [0.0, 1.0, 2.0]
+    await asyncio.gather(*calls)
+    _, *batches = encoder.batches
+    assert [batch for batch in batches if min(batch) < 10] == [[0.0], [1.0], [2.0]]
+    assert max(map(len, batches)) > 3
+
+
+async def test_a_deterministic_input_waits_for_none_that_it_would_go_with(make_encoder, observer):
+    batcher = Batcher(make_encoder(), BatchLimits(max_queued=64, max_linger_s=60.0), observer)
+    batcher.expect(RequestContext(), 1)
+    async with asyncio.timeout(30):
+        await batcher.encode([1.0], RequestContext(is_deterministic=True))
+    await batcher.close()
+
+
 async def test_an_input_that_fails_takes_nobody_with_it(make_encoder, observer):
     encoder = make_encoder()
     encoder.poison = 3.0

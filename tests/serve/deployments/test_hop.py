@@ -22,10 +22,10 @@ from plumbline_serve.batching import BatchLimits, LocalCompute
 from plumbline_serve.deployments.encoder_replica import EncoderReplica
 from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.deployments.group_replicas import GroupReplicas
-from plumbline_serve.deployments.hop import cut, num_bytes, room_in
+from plumbline_serve.deployments.hop import RemoteContext, cut, num_bytes, room_in
 from plumbline_serve.deployments.remote_compute import RemoteCompute
 from plumbline_serve.deployments.transport import translated
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.request_context import Caller, RequestContext
 from plumbline_serve.settings import Settings
 from tests.results import succeeded
 
@@ -191,6 +191,17 @@ async def test_calls_that_are_cut_give_the_rows_of_one_process(handle, inputs, o
         assert len(Observed.calls) == num_calls[key.rpartition("/")[2]], Observed.calls
     assert [info.key for info in remote.replicas.infos] == [info.key for info in await local.infos()]
     await local.close()
+
+
+@pytest.mark.parametrize("claim", [{"is_deterministic": True}, {"priority": "batch"}, {"caller": Caller("a", 2.0)}])
+def test_what_a_request_claims_crosses(claim):
+    sent = RequestContext(**claim)
+    crossed = RemoteContext.of(sent).context()
+    assert (crossed.is_deterministic, crossed.priority, crossed.caller) == (
+        sent.is_deterministic,
+        sent.priority,
+        sent.caller,
+    )
 
 
 async def test_rows_for_which_a_reply_has_no_room_come_another_way_and_are_known_from_then_on(handle, inputs):

@@ -51,6 +51,17 @@ def test_the_least_busy_replica_counts():
     assert waits_h(loads) == pytest.approx(9.0)
 
 
+def test_what_a_deterministic_request_asked_counts_as_batches_of_one_until_it_is_answered():
+    loads, context = RemoteLoads(), RequestContext(is_deterministic=True)
+    loads.hear(Loads("a", {KEY: replace(load(0), line=Line(HOUR, HOUR), max_batch=4.0)}))
+    loads.reserve(KEY, context, 5)
+    known = loads.load(KEY)
+    assert known is not None
+    assert known.drain_s / HOUR == pytest.approx(5 * (1 + 1), rel=0.1)
+    loads.answered(KEY, context, 5)
+    assert waits_h(loads) == 0.0
+
+
 def test_what_was_asked_since_counts_where_it_is_more_than_what_the_replicas_said():
     loads, context = RemoteLoads(), RequestContext()
     loads.hear(Loads("a", {KEY: load(1)}))

@@ -47,7 +47,7 @@ class Forms:
 
 IMAGE = Image.data(b"x")
 ITEMS = [Item(IMAGE, "a"), Item(IMAGE, "b")]  # share an image, so that the request has `images`
-CLAIMS = claims_document(1.0, "batch")  # a call adds them
+CLAIMS = claims_document(1.0, "batch", deterministic=True)  # a call adds them
 COMBINE = {"a": Combination("sum", [Term("b")])}
 RANK = (
     client_requests.RankRequest("a", [IMAGE], scorer="a", combine=COMBINE, top_k=1).document()

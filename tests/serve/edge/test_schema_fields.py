@@ -135,6 +135,7 @@ SCORE_CASES = [
         {"/priority": "must be 'interactive', 'normal' or 'batch'"},
         id="another priority",
     ),
+    pytest.param({"items": [], "deterministic": 1}, {"/deterministic": "must be true or false"}, id="1 for true"),
     pytest.param(
         {"items": [], "timeout_ms": float("inf")}, {"/timeout_ms": "must be a finite number"}, id="endless timeout"
     ),

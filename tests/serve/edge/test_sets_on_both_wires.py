@@ -47,9 +47,9 @@ def over_grpc(edge: Any, rpc: str, fields: dict[str, Any]) -> Any:
         pytest.param(
             "Diversity",
             {"hashes": [SHA], "texts": ["a"], "weights": [2], "orders": [0.5, "inf"], "near_duplicate": 0.5,
-             "scorer": "sum", "timeout_ms": 1e9, "priority": "batch"},
+             "scorer": "sum", "timeout_ms": 1e9, "priority": "batch", "deterministic": True},
             {"hashes": [SHA], "texts": ["a"], "weights": [2], "orders": [0.5, INF], "near_duplicate": 0.5,
-             "scorer": "sum", "timeout_ms": 1e9, "priority": pb.PRIORITY_BATCH},
+             "scorer": "sum", "timeout_ms": 1e9, "priority": pb.PRIORITY_BATCH, "deterministic": True},
             id="diversity with everything",
         ),
         pytest.param(

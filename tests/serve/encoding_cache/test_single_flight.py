@@ -54,6 +54,10 @@ def requests(observer) -> Requests:
     return Requests(EncodingCache(EncodingStore({"text": 2**20}), observer))
 
 
+def alone(key: EncodingKey) -> EncodingKey:
+    return key._replace(is_alone=True)
+
+
 async def settled() -> None:
     """Let every task run until it waits."""
     for _ in range(5):
@@ -199,3 +203,28 @@ async def test_work_that_ends_without_encodings_is_an_error_and_no_endless_wait(
     claim.start(nothing())
     with pytest.raises(RuntimeError, match="without encodings"):
         await claim.encodings()
+
+
+async def test_what_was_made_in_a_batch_is_not_handed_out_as_made_alone(requests):
+    requests.may_go.set()
+    assert await requests.get([A]) == {A: b"A"}
+    assert requests.cache.missing([A, alone(A)], RequestContext()) == [alone(A)]
+    await requests.get([alone(A)])
+    assert requests.computed == [[A], [alone(A)]]
+
+
+async def test_what_is_being_made_in_a_batch_is_not_joined_by_who_wants_it_made_alone(requests):
+    calls = [asyncio.create_task(requests.get([key])) for key in (A, alone(A), alone(A))]
+    await settled()
+    assert requests.computed == [[A], [alone(A)]]
+    requests.may_go.set()
+    await asyncio.gather(*calls)
+
+
+async def test_what_was_made_alone_is_good_for_all(requests):
+    requests.may_go.set()
+    await requests.get([alone(A)])
+    assert requests.cache.missing([A], RequestContext()) == []
+    assert requests.cache.stored([A, B]) == {A: b"A"}
+    assert await requests.get([A]) == {A: b"A"}
+    assert requests.computed == [[alone(A)]]

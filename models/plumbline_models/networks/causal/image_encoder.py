@@ -5,7 +5,7 @@ It runs once per image, however many captions the image is scored against.
 
 import hashlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plumbline_models.core.arrays import Array, Pixels
+from plumbline_models.core.engines import Engine
 from plumbline_models.core.graph import Dim, Graph, TensorSpec
 from plumbline_models.core.protocols import EncoderKind
 from plumbline_models.networks.causal.pixels import ResizedImage
@@ -48,6 +49,7 @@ class ImageInPrompt:
     """`[1 + deep, P, D]` float32, or float16 where the backend computes at less than that."""
     grid: tuple[int, int]
     key: tuple[int, int]
+    """Tells the tokens from those of any other image, and those of a batch of one from those of a larger batch."""
 
 
 class CausalImageEncoder(CompiledEncoder[PublishedNetwork, PreprocessedImage, ImageInPrompt]):
@@ -108,6 +110,12 @@ class CausalImageEncoder(CompiledEncoder[PublishedNetwork, PreprocessedImage, Im
             rows, columns = part[0].resized.grid
             pixels = pixels.reshape(len(part), rows, rules.side_px, columns, rules.side_px, 3)
         return {"pixels": pixels}
+
+    def _run(self, engine: Engine, part: Sequence[PreprocessedImage]) -> Sequence[ImageInPrompt]:
+        found = super()._run(engine, part)
+        if len(part) == 1:
+            return found
+        return [replace(each, key=(each.key[0], ~each.key[1])) for each in found]  # what is kept by key differs in bits
 
     def _read(self, preprocessed: PreprocessedImage, outputs: Mapping[str, Array]) -> ImageInPrompt:
         tokens = outputs["image_encodings"].astype(self._stored_dtype)

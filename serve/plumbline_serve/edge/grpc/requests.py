@@ -55,6 +55,7 @@ def score_request(request: pb.ScoreRequest, limits: Limits) -> messages.ScoreReq
     message = messages.ScoreRequest(
         timeout_ms=timeout_ms(request, faults),
         priority=priority(request, faults),
+        deterministic=request.deterministic,
         images=images(request, faults),
         items=items(request, faults),
         scorers=faults.check(_SCORERS, list(request.scorers) or None, ("scorers",)),
@@ -74,6 +75,7 @@ def filter_request(request: pb.FilterRequest, limits: Limits) -> messages.Filter
     message = messages.FilterRequest(
         timeout_ms=timeout_ms(request, faults),
         priority=priority(request, faults),
+        deterministic=request.deterministic,
         images=images(request, faults),
         items=items(request, faults),
         policy=policy(request.policy, faults),
@@ -94,6 +96,7 @@ def rank_request(request: pb.RankRequest, limits: Limits) -> messages.RankReques
     message = messages.RankRequest(
         timeout_ms=timeout_ms(request, faults),
         priority=priority(request, faults),
+        deterministic=request.deterministic,
         images=one or several,
         texts=list(request.texts) if text is None else [text],
         scorer=given(request, "scorer"),
@@ -114,6 +117,7 @@ def select_request(request: pb.SelectRequest, limits: Limits) -> messages.Select
     message = messages.SelectRequest(
         timeout_ms=timeout_ms(request, faults),
         priority=priority(request, faults),
+        deterministic=request.deterministic,
         text=request.text,
         images=[source(each, faults, ("images", index)) for index, each in enumerate(request.images)],
         scorer=given(request, "scorer"),
@@ -134,6 +138,7 @@ def embed_request(request: pb.EmbedRequest, limits: Limits) -> messages.EmbedReq
     message = messages.EmbedRequest(
         timeout_ms=timeout_ms(request, faults),
         priority=priority(request, faults),
+        deterministic=request.deterministic,
         images=[source(each, faults, ("images", index)) for index, each in enumerate(request.images)],
         texts=list(request.texts),
         scorer=given(request, "scorer"),

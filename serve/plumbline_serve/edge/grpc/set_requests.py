@@ -55,6 +55,7 @@ def diversity_request(request: pb.DiversityRequest, limits: Limits) -> set_messa
         **_members(request, faults),
         timeout_ms=timeout_ms(request, faults),
         priority=priority(request, faults),
+        deterministic=request.deterministic,
         texts=faults.check(_MEMBERS, list(request.texts) or None, ("texts",)),
         weights=faults.check(_WEIGHTS, list(request.weights) or None, ("weights",)),
         orders=_orders(request, faults),
@@ -76,6 +77,7 @@ def distance_request(request: pb.DistanceRequest, limits: Limits) -> set_message
     message = set_messages.DistanceRequest(
         timeout_ms=timeout_ms(request, faults),
         priority=priority(request, faults),
+        deterministic=request.deterministic,
         a=_set(request.a, faults, ("a",)) if request.HasField("a") else EncodingSet(),
         b=_set(request.b, faults, ("b",)) if request.HasField("b") else None,
         reference=faults.check(_NAME, given(request, "reference"), ("reference",)),
@@ -96,6 +98,7 @@ def audit_request(request: pb.AuditRequest, limits: Limits) -> audit_messages.Au
     message = audit_messages.AuditRequest(
         timeout_ms=timeout_ms(request, faults),
         priority=priority(request, faults),
+        deterministic=request.deterministic,
         **_members(request, faults),
         groups=faults.check(_GROUPS, list(request.groups), ("groups",)),
         labels=_labels(request, faults),
@@ -122,6 +125,7 @@ def reference_set_request(request: pb.ReferenceSetRequest, limits: Limits) -> se
         **_members(request, faults, encoder=_KEPT_ENCODER),
         timeout_ms=timeout_ms(request, faults),
         priority=priority(request, faults),
+        deterministic=request.deterministic,
         name=faults.check(_NAME, request.name, ("name",)),
         scorer=given(request, "scorer"),
     )

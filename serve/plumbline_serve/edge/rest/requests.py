@@ -44,7 +44,7 @@ Parts: TypeAlias = Mapping[str, bytes] | None
 
 _AS_SENT = (
     "groups", "labels", "prompts", "margin", "pair", "wanted", "association", "compat", "scorer", "timeout_ms",
-    "priority",
+    "priority", "deterministic",
 )  # fmt: skip
 """Fields of an audit that are the message's as they are."""
 _OF_SETS = (schemas.DiversityRequest, schemas.DistanceRequest, schemas.AuditRequest, schemas.ReferenceSetRequest)
@@ -93,6 +93,7 @@ def score_request(body: schemas.ScoreRequest, parts: Parts) -> messages.ScoreReq
         guards=None if body.guards is None else GuardOptions(**body.guards.model_dump()),
         timeout_ms=body.timeout_ms,
         priority=body.priority,
+        deterministic=body.deterministic,
     )
 
 
@@ -128,6 +129,7 @@ def filter_request(body: schemas.FilterRequest, parts: Parts) -> messages.Filter
         explain=body.explain,
         timeout_ms=body.timeout_ms,
         priority=body.priority,
+        deterministic=body.deterministic,
     )
 
 
@@ -143,6 +145,7 @@ def rank_request(body: schemas.RankRequest, parts: Parts) -> messages.RankReques
         top_k=body.top_k,
         timeout_ms=body.timeout_ms,
         priority=body.priority,
+        deterministic=body.deterministic,
     )
 
 
@@ -159,6 +162,7 @@ def select_request(body: schemas.SelectRequest, parts: Parts) -> messages.Select
         seed=body.seed,
         timeout_ms=body.timeout_ms,
         priority=body.priority,
+        deterministic=body.deterministic,
     )
 
 
@@ -179,6 +183,7 @@ def classifier_request(body: schemas.ClassifierRequest, parts: Parts) -> message
         scorer=body.scorer,
         timeout_ms=body.timeout_ms,
         priority=body.priority,
+        deterministic=body.deterministic,
     )
 
 
@@ -196,6 +201,7 @@ def embed_request(body: schemas.EmbedRequest, parts: Parts) -> messages.EmbedReq
         scorer=body.scorer,
         timeout_ms=body.timeout_ms,
         priority=body.priority,
+        deterministic=body.deterministic,
     )
 
 
@@ -210,6 +216,7 @@ def diversity_request(body: schemas.DiversityRequest, parts: Parts) -> Diversity
         scorer=body.scorer,
         timeout_ms=body.timeout_ms,
         priority=body.priority,
+        deterministic=body.deterministic,
     )
 
 
@@ -223,6 +230,7 @@ def distance_request(body: schemas.DistanceRequest, parts: Parts) -> DistanceReq
         scorer=body.scorer,
         timeout_ms=body.timeout_ms,
         priority=body.priority,
+        deterministic=body.deterministic,
     )
 
 
@@ -234,6 +242,7 @@ def reference_set_request(body: schemas.ReferenceSetRequest, parts: Parts) -> Re
         scorer=body.scorer,
         timeout_ms=body.timeout_ms,
         priority=body.priority,
+        deterministic=body.deterministic,
     )
 
 

@@ -38,6 +38,11 @@ class Request(Strict):
         description="How urgent the request is among those that wait. `batch` is refused first where there is more "
         "work than time.",
     )
+    deterministic: bool = Field(
+        default=False,
+        description="Whether every number is to be the same, bit for bit, whatever else the service computes at the "
+        "time or has kept. Each input is then encoded alone, which takes longer.",
+    )
 
 
 def refuse(fault: str | None) -> None:

@@ -53,7 +53,12 @@ def test_every_source_reaches_the_service_as_what_it_is(edge) -> None:
     ]
     edge.rpc.Score(
         pb.ScoreRequest(
-            items=wanted, images={"k": IMAGE}, scorers=["sum"], timeout_ms=60_000, priority=pb.PRIORITY_BATCH
+            items=wanted,
+            images={"k": IMAGE},
+            scorers=["sum"],
+            timeout_ms=60_000,
+            priority=pb.PRIORITY_BATCH,
+            deterministic=True,
         )
     )
     (received,) = edge.service.received
@@ -71,6 +76,7 @@ def test_every_source_reaches_the_service_as_what_it_is(edge) -> None:
     assert received.scorers == ["sum"]
     assert 0 < received.timeout_ms <= 60_000
     assert received.priority == "batch"
+    assert received.deterministic is True
 
 
 def test_combinations_reach_the_service(edge) -> None:
@@ -89,6 +95,7 @@ def test_no_scorers_means_those_that_the_items_allow(edge) -> None:
     assert edge.service.received[0].scorers is None
     assert edge.service.received[0].timeout_ms is None
     assert edge.service.received[0].priority == "normal"
+    assert edge.service.received[0].deterministic is False
 
 
 def test_filter_answers_accept_reject_or_neither(edge) -> None:

@@ -68,6 +68,7 @@ def test_every_source_reaches_the_service_as_what_it_is(edge, form) -> None:
         "scorers": ["sum"],
         "timeout_ms": 60_000,
         "priority": "interactive",
+        "deterministic": True,
     }
     edge.http.post("/v1/score", **form(orjson.dumps(document), a=HALLO))
     (received,) = edge.service.received
@@ -75,6 +76,7 @@ def test_every_source_reaches_the_service_as_what_it_is(edge, form) -> None:
     assert received.scorers == ["sum"]
     assert 0 < received.timeout_ms <= 60_000
     assert received.priority == "interactive"
+    assert received.deterministic is True
     assert received.items[:4] == [
         Item("0", "k", None),
         Item("1", EncodedImage(HALLO), ""),
