@@ -170,6 +170,14 @@ PROGRAMS = (
         for name, what in (("litserve_open_clip", "LitServe + open_clip"), ("infinity_clip", "infinity-emb"))
     ),
     Program(
+        "clip_retrieval",
+        "offline.clip_retrieval --images 128 --rounds 3",
+        quick="--images 16 --rounds 1 --workers 0",
+        limit_s=1800,
+        aims=(Aim("`plumbline batch` against clip-retrieval, both in fp32", "batch_over_clip_retrieval", 1.5),),
+        needs=".venv-baselines/clip_retrieval",
+    ),
+    Program(
         "latency",
         "service.latency",
         quick="--requests 60 --requests-at-share 300 --rounds 1",

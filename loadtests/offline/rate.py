@@ -8,30 +8,20 @@ both alike, and medians of the rounds count. No two images or captions are equal
 """
 
 import argparse
-import itertools
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from loadtests.offline.whole_runs import new_files, score_into, settings_without_caches
 from loadtests.service.efficiency import Engines
-from loadtests.service.images import captions, draw_images
 from loadtests.service.random_clip import write_config
 from loadtests.service.report import add_out, report
 from loadtests.service.running import workplace
 from plumbline_serve.assembly import make_scorers
-from plumbline_serve.offline.batch import Job, run
-from plumbline_serve.offline.outputs import Output
-from plumbline_serve.offline.progress import LineMeter, Meter
-from plumbline_serve.offline.readers import open_input
-from plumbline_serve.offline.rows import RowReading
 from plumbline_serve.offline.runners.in_process import InProcessRunner
-from plumbline_serve.settings import CacheSettings, load_settings
-
-NOTHING_KEPT = CacheSettings(image_bytes=0, text_bytes=0, pair_bytes=0, caption_bytes=0)
 
 
 def write_folder(folder: Path, num_images: int) -> None:
@@ -43,16 +33,8 @@ def write_folder(folder: Path, num_images: int) -> None:
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    [images] = itertools.islice(draw_images(num_images, is_new=True), 1)
-    for (name, data), text in zip(images.items(), captions(), strict=False):
-        (folder / f"{int(name):06d}.jpg").write_bytes(data)
-        (folder / f"{int(name):06d}.txt").write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def quiet(total: int | None, done: int) -> Iterator[Meter]:
-    """No progress."""
-    yield LineMeter(total, done, write=list[str]().append)
+    for name, data in new_files(num_images):
+        (folder / name).write_bytes(data)
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float]:
@@ -64,20 +46,16 @@ def timed(work: Callable[[], Any]) -> tuple[float, float]:
 
 def measure(folder: Path, config: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Rates of all sides, items a second, and ratios to the engines'."""
-    images = folder / "images"
-    settings = load_settings(config).model_copy(update={"caches": NOTHING_KEPT})  # captions repeat from round to round
+    images, settings = folder / "images", settings_without_caches(config)
     seconds: dict[str, list[tuple[float, float]]] = {}
     with InProcessRunner(settings, ["clipscore"]) as runner:
         engines = Engines(make_scorers(settings)["clipscore"])
-
-        def batch() -> None:
-            job = Job(Output.parse(folder / f"out-{time.monotonic_ns()}.parquet"), {})
-            with job.begun():
-                run(job, open_input(images, RowReading(images)), runner, quiet)
-
         for number in range(options.rounds + 1):
             write_folder(images, options.images)
-            found = {"engines": timed(lambda: engines.run(options.images)), "batch": timed(batch)}
+            found = {
+                "engines": timed(lambda: engines.run(options.images)),
+                "batch": timed(lambda: score_into(folder, images, runner)),
+            }
             if number:  # the first warms up
                 for name, each in found.items():
                     seconds.setdefault(name, []).append(each)
