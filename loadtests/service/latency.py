@@ -1,7 +1,7 @@
 """Latency against offered load, and the knee.
 
-    python -m loadtests.service.latency [--requests 300] [--requests-at-share 600] [--rounds 2] [--gateways 2]
-        [--streams 2] [--out F]
+    python -m loadtests.service.latency [--requests 300] [--requests-at-share 600] [--rounds 2] [--seconds 450]
+        [--gateways 2] [--streams 2] [--out F]
 
 ViT-B/32 with random weights, one new pair a request over REST, nothing kept. Requests arrive as a Poisson process at a
 rate of their own, whether those before are answered or not, and latency counts from when each was due, so that a slow
@@ -13,21 +13,25 @@ or more. A median says that most requests wait for others, which is what saturat
 above one that failed does not count, however lucky its run was. Then follows a longer run at 70 % of the knee, whose
 99th percentile over its median is printed. The same rate is then offered in turn to this service and to a second one
 whose batches have a fixed cap (`batching.adaptive: false`); both stay up, and what each round found is put together.
-With --gateways the cores are divided among so many gateways, each with
-engines of its own, so that one long batch holds up a part of the requests only; with --streams the threads of each
-engine are divided among so many batches at a time.
+With --gateways the cores are divided among so many gateways, each with engines of its own, so that one long batch holds
+up a part of the requests only; with --streams the threads of each engine are divided among so many batches at a time.
+
+The whole ends in about so many --seconds: on a slow machine fewer requests are offered, at a rate not fewer than its
+median takes and in the longer runs than a 99th percentile takes, and what does not fit even so is left out.
 """
 
 import argparse
 import asyncio
 import itertools
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from loadtests.service.images import forms
 from loadtests.service.load_generators import send_rest
 from loadtests.service.open_loop import offer, poisson
-from loadtests.service.percentiles import in_ms, require
+from loadtests.service.percentiles import in_ms, needed, require
 from loadtests.service.random_clip import write_config
 from loadtests.service.report import add_out, report
 from loadtests.service.running import NOTHING_KEPT, divide, running, workplace
@@ -38,6 +42,9 @@ KNEE_FACTOR, SHARE_OF_KNEE = 3.0, 0.7
 FIXED_CAP = {"PLUMBLINE_BATCHING__ADAPTIVE": "false"}
 NUM_LEAD_IN = 128
 """Requests that a service answers before it is measured: its first batches are slower."""
+LEAST_AT_A_RATE = 30
+LADDER_SHARE, AT_SHARE_SHARE = 0.4, 0.5
+"""Of the time that is left: for the ladder of rates, and of the rest for the longer run."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,44 @@ class Load:
     """Percentiles in milliseconds, by name: p50_ms, p95_ms, and p99_ms where there were requests enough to say it."""
 
 
+class Clock:
+    """The time that a program has.
+
+    Args:
+        seconds: In all.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._started = time.monotonic()
+        self._seconds = seconds
+
+    @property
+    def passed_s(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._started
+
+    @property
+    def left_s(self) -> float:
+        """Until it should have ended."""
+        return max(0.0, self._seconds - self.passed_s)
+
+
+def affordable(wanted: int, rate: float, seconds: float, *, least: int) -> int:
+    """How many requests to offer.
+
+    Args:
+        wanted: Requests, where there is time.
+        rate: Of requests a second.
+        seconds: That they may take.
+        least: Fewer say nothing.
+
+    Returns:
+        0 where there is no time for the least.
+    """
+    found = min(wanted, int(rate * seconds))
+    return found if found >= least else 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -57,37 +102,62 @@ def main() -> None:
     )
     parser.add_argument("--requests-at-share", type=int, default=600, help="at 70 %% of the knee")
     parser.add_argument("--rounds", type=int, default=2, help="beside the fixed cap; 0: not at all")
+    parser.add_argument("--seconds", type=float, default=450.0, help="for all of it, starting and stopping included")
     parser.add_argument("--gateways", type=int, default=1)
     parser.add_argument("--streams", type=int, default=1)
     add_out(parser)
     options = parser.parse_args()
-    require(options.requests, 95)
+    require(options.requests, 50)
     require(options.requests_at_share, 99)
+    clock = Clock(options.seconds)
     with workplace() as folder:
         config, _ = write_config(folder)
         layout = divide(options.gateways, options.streams)
         with running(config.read_text(encoding="utf-8"), NOTHING_KEPT | layout) as service:
+            start_s = clock.passed_s
             bodies = forms(1, is_new=True)
             sending = send_rest(service.port, bodies, num_requests=NUM_CLOSED, num_clients=NUM_CLIENTS)
             window = asyncio.run(sending)
             closed = window.num_requests / window.seconds
             url = f"http://127.0.0.1:{service.port}/v1/score"
-            loads = [measure(url, bodies, share * closed, options.requests) for share in SHARES]
+            loads = ladder(url, bodies, closed, options.requests, LADDER_SHARE * clock.left_s)
             knee = find_knee(loads)
-            at_share = measure(url, bodies, SHARE_OF_KNEE * knee, options.requests_at_share)
-            caps = {}
-            if options.rounds:
+            rate = SHARE_OF_KNEE * knee
+            figures: dict[str, Any] = {
+                "closed_loop_a_second": closed,
+                "loads": [asdict(load) for load in loads],
+                "knee_a_second": knee,
+            }
+            time_s = AT_SHARE_SHARE * (clock.left_s - start_s) if options.rounds else clock.left_s
+            if num := affordable(options.requests_at_share, rate, time_s, least=needed(99)):
+                at_share = measure(url, bodies, rate, num)
+                tail = at_share.latency["p99_ms"] / at_share.latency["p50_ms"]
+                figures["at_70_percent_of_the_knee"] = asdict(at_share) | {"p99_over_p50": tail}
+            time_s = (clock.left_s - start_s) / 2 - NUM_LEAD_IN / rate  # each of two services
+            num = affordable(options.requests_at_share, rate, time_s, least=needed(99))
+            if options.rounds and num:
                 with running(config.read_text(encoding="utf-8"), NOTHING_KEPT | layout | FIXED_CAP) as fixed:
-                    caps = beside([service.port, fixed.port], bodies, SHARE_OF_KNEE * knee, options)
-    tail = at_share.latency["p99_ms"] / at_share.latency["p50_ms"]
-    figures = {
-        "closed_loop_a_second": closed,
-        "loads": [asdict(load) for load in loads],
-        "knee_a_second": knee,
-        "at_70_percent_of_the_knee": asdict(at_share) | {"p99_over_p50": tail},
-        "learnt_cap": caps,
-    }
+                    ports = [service.port, fixed.port]
+                    figures["learnt_cap"] = beside(ports, bodies, rate, num_requests=num, num_rounds=options.rounds)
     report(figures, out=options.out)
+
+
+def ladder(url: str, bodies: Iterator[bytes], closed: float, wanted: int, seconds: float) -> list[Load]:
+    """What clients see at each share of a rate.
+
+    Args:
+        url: Of the service.
+        bodies: Requests.
+        closed: The rate.
+        wanted: Requests at each share.
+        seconds: That all may take; each gets its part of what those before have left.
+    """
+    clock, loads = Clock(seconds), []
+    for index, share in enumerate(SHARES):
+        part = (1 / share) / sum(1 / each for each in SHARES[index:])
+        num = affordable(wanted, share * closed, part * clock.left_s, least=LEAST_AT_A_RATE)
+        loads.append(measure(url, bodies, share * closed, num or LEAST_AT_A_RATE))
+    return loads
 
 
 def measure(url: str, bodies: Iterator[bytes], rate: float, num_requests: int) -> Load:
@@ -96,22 +166,25 @@ def measure(url: str, bodies: Iterator[bytes], rate: float, num_requests: int) -
     return Load(rate, len(latencies_s), in_ms(latencies_s))
 
 
-def beside(ports: Sequence[int], bodies: Iterator[bytes], rate: float, options: argparse.Namespace) -> dict[str, float]:
+def beside(
+    ports: Sequence[int], bodies: Iterator[bytes], rate: float, *, num_requests: int, num_rounds: int
+) -> dict[str, float]:
     """What the learnt cap does to latency, as a share of what the fixed one has.
 
     Args:
         ports: Of the service with the learnt cap, and of the one with the fixed one.
         bodies: Requests.
         rate: That each is offered, in turn.
-        options: How many rounds, and requests in all.
+        num_requests: For each in all.
+        num_rounds: That they are divided among.
     """
     urls = [f"http://127.0.0.1:{port}/v1/score" for port in ports]
     found: list[list[float]] = [[], []]
     for url in urls:
         asyncio.run(offer(url, bodies, itertools.islice(poisson(rate), NUM_LEAD_IN)))
-    for number in range(options.rounds):
+    for number in range(num_rounds):
         for url, seen in zip(urls, found, strict=True):
-            due = itertools.islice(poisson(rate, seed=number), options.requests_at_share // options.rounds)
+            due = itertools.islice(poisson(rate, seed=number), -(-num_requests // num_rounds))
             seen.extend(asyncio.run(offer(url, bodies, due)))
     learnt, fixed = map(in_ms, found)
     shares = {f"{name.removesuffix('_ms')}_over_fixed": learnt[name] / fixed[name] for name in learnt}
