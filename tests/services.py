@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from plumbline_serve.processes import command_line, descendants
 
 PATIENT = {"timeout_ms": 300_000}
 """Of a request that has to be answered however slow the machine is: without, it is refused where it would wait long."""
+LOG_TIMEOUT_S = 600
 STOP_TIMEOUT_S = 300  # more than draining, Ray and what is left of them may take together on a busy machine
 
 
@@ -38,6 +40,19 @@ class RunningService:
     @property
     def target(self) -> str:
         return f"127.0.0.1:{self.grpc_port}"
+
+    def reconfigure(self, config: str) -> None:
+        """Have it read another configuration."""
+        self.log.with_name("plumbline.yaml").write_text(config, encoding="utf-8")
+        self.process.send_signal(signal.SIGHUP)
+
+    def wait_until_logged(self, line: str, *, times: int = 1) -> None:
+        """Wait, for minutes on a busy machine, until it has logged a line so often."""
+        for _ in range(LOG_TIMEOUT_S * 10):
+            if self.log.read_text(encoding="utf-8").count(line) >= times:
+                return
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text(encoding="utf-8")[-4000:])
 
     def terminate(self) -> int:
         with self.process:  # closes its pipe

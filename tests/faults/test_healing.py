@@ -2,7 +2,6 @@
 
 import resource
 import signal
-import time
 
 import pytest
 
@@ -58,27 +57,16 @@ def test_no_call_is_lost_while_a_configuration_replaces_another(fused: RunningSe
     with loaded(fused) as load:
         load.wait_for(NUM_BEFORE)
         (gateway,) = living(fused.process.pid, GATEWAY)
-        config.write_text(f"{before}batching: {{max_linger_ms: 5}}\n", encoding="utf-8")
-        fused.process.send_signal(signal.SIGHUP)
-        logged(fused, "the new configuration answers callers")
+        fused.reconfigure(f"{before}batching: {{max_linger_ms: 5}}\n")
+        fused.wait_until_logged("the new configuration answers callers")
         (successor,) = living(fused.process.pid, GATEWAY)
         assert successor != gateway
-        config.write_text("scorers: {clipscore: {checkpoint: nowhere.safetensors}}\n", encoding="utf-8")
-        fused.process.send_signal(signal.SIGHUP)
-        logged(fused, "the new configuration is refused, and the one before goes on")
+        fused.reconfigure("scorers: {clipscore: {checkpoint: nowhere.safetensors}}\n")
+        fused.wait_until_logged("the new configuration is refused, and the one before goes on")
         load.wait_for(NUM_AFTER)
         assert living(fused.process.pid, GATEWAY) == {successor}
     config.write_text(before, encoding="utf-8")
     assert_nothing_was_lost(load.counts)
-
-
-def logged(service: RunningService, line: str) -> None:
-    """Wait until the service has logged it."""
-    for _ in range(1200):
-        if line in service.log.read_text(encoding="utf-8"):
-            return
-        time.sleep(0.1)
-    raise AssertionError(service.log.read_text(encoding="utf-8")[-4000:])
 
 
 def test_batches_that_find_no_memory_are_told_and_leave_nothing_behind(fused: RunningService) -> None:

@@ -3,15 +3,18 @@
 import math
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Preprocessed
 from plumbline_serve.assembly import encoders_by_group, local_compute, make_scorers
 from plumbline_serve.batching import EncodedBatch, check_wait
 from plumbline_serve.deployments.autoscaling import QUEUED_S
+from plumbline_serve.deployments.fixed_inputs import Sample, Verdict
 from plumbline_serve.deployments.generation import Generation
+from plumbline_serve.deployments.handover import Handover, own_deployment
 from plumbline_serve.deployments.hop import (
     Answer,
     Call,
@@ -53,6 +56,9 @@ class EncoderReplica:
         self._tracing = open_tracing(own.tracing)
         self._compute = local_compute(own, encoders, self._instruments, tracing=self._tracing)
         await self._compute.start()
+        parts: dict[str, Any] = {"compute": self._compute, "instruments": self._instruments}
+        self._handover = Handover(generation.number, scorers.values(), encoders, **parts)
+        await self._handover.check(own_deployment())
 
     async def encode(
         self, call: Call, inputs: Sequence[Preprocessed], claims: RemoteContext, max_reply_bytes: int | None
@@ -83,6 +89,19 @@ class EncoderReplica:
         """What runs here, and whether it does."""
         infos, is_ready = await self._compute.infos(), self._compute.is_ready
         return Description(self._generation, self._digest, infos, message_limit(), is_ready, self._loads())
+
+    async def generation_number(self) -> int:
+        """Of the configuration."""
+        return self._handover.number
+
+    async def compare(self, number: int, after: Mapping[str, Sample]) -> Mapping[str, Verdict]:
+        """As `Handover.compare`.
+
+        Args:
+            number: As there.
+            after: As there.
+        """
+        return await self._handover.compare(number, after)
 
     async def metrics_snapshot(self) -> Snapshot:
         """This process's metrics."""

@@ -12,10 +12,12 @@ from ray.serve.handle import DeploymentHandle
 from plumbline_models.core.errors import CapacityError
 from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
 from plumbline_serve.batching import Compute, LocalCompute
+from plumbline_serve.deployments.fixed_inputs import Sample, Verdict
 from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.deployments.group_follower import GroupFollower
 from plumbline_serve.deployments.group_replicas import LOOK_TIMEOUT_S
 from plumbline_serve.deployments.grouped_compute import Descriptions
+from plumbline_serve.deployments.handover import Handover, own_deployment
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.token_check import require_token
 from plumbline_serve.deployments.transport import DeploymentMetrics, Replicas
@@ -127,7 +129,8 @@ class Gateway(_Rpcs, _InferenceRpcs):
         *,
         command: Process | None = None,
     ) -> None:
-        self._settings = settings = generation.settings
+        self._settings, self._number = generation.settings, generation.number
+        settings = self._settings
         log_as_ray_serve_does(settings.log_level, "gateway")
         require_token(settings.auth)
         self._groups = groups or {}
@@ -139,10 +142,14 @@ class Gateway(_Rpcs, _InferenceRpcs):
         self._access = Access.open(settings.auth, self._observer)
         self._local: LocalCompute | None = None
         self._follower: GroupFollower | None = None
+        self._handover: Handover | None = None
         compute: Compute
         if groups is None:
             scorers = make_scorers(settings, on_fallback=instruments.fell_back, on_lookup=instruments.looked_up)
-            compute = self._local = local_compute(settings, encoders_of(scorers.values()), instruments, tracing=tracing)
+            encoders = encoders_of(scorers.values())
+            compute = self._local = local_compute(settings, encoders, instruments, tracing=tracing)
+            parts: dict[str, Any] = {"compute": self._local, "instruments": instruments}
+            self._handover = Handover(generation.number, scorers.values(), encoders, **parts)
         else:
             self._follower = GroupFollower(generation, groups, instruments)
             scorers, compute = self._follower.scorers, self._follower.compute
@@ -158,6 +165,8 @@ class Gateway(_Rpcs, _InferenceRpcs):
             self._grpc, self._inference = tracing.rpcs(self._grpc), tracing.rpcs(self._inference)
         if self._local is not None:
             await self._local.start()
+        if self._handover is not None:
+            await self._handover.check(own_deployment())
         if self._follower is not None:
             await self._follower.start(assembly, self._ask_others)
         instruments.loaded(await self._service.scorers(), await compute.infos())
@@ -180,6 +189,19 @@ class Gateway(_Rpcs, _InferenceRpcs):
         """What this gateway knows of the groups; None: it answers no callers."""
         is_answering = self._service.is_loaded and not self._service.is_draining
         return self._follower.compute.descriptions if self._follower is not None and is_answering else None
+
+    async def generation_number(self) -> int:
+        """Of the configuration that it was started with."""
+        return self._number
+
+    async def compare(self, number: int, after: Mapping[str, Sample]) -> Mapping[str, Verdict]:
+        """As `Handover.compare`, of the encoders in this process.
+
+        Args:
+            number: As there.
+            after: As there.
+        """
+        return {} if self._handover is None else await self._handover.compare(number, after)
 
     async def metrics_snapshot(self) -> Snapshot:
         """This process's metrics."""

@@ -53,11 +53,12 @@ class Replicas:
         with translated(self.name):
             return await getattr(handle, method).remote(*args)
 
-    async def call_each(self, method: str, *, timeout_s: float) -> list[Any]:
+    async def call_each(self, method: str, *args: Any, timeout_s: float) -> list[Any]:
         """Call every replica that is there.
 
         Args:
             method: Its name.
+            *args: What it takes.
             timeout_s: How long each may take.
 
         Returns:
@@ -70,7 +71,7 @@ class Replicas:
             with translated(self.name):
                 async with asyncio.timeout(timeout_s):
                     # What is public waits for all of them, and loses the answers of all where one is late.
-                    found = await self._handle.broadcast(method)._fetch_replica_results_async()  # noqa: SLF001
+                    found = await self._handle.broadcast(method, *args)._fetch_replica_results_async()  # noqa: SLF001
         except TimeoutError as error:  # Ray does not know yet which there are
             return [error]
         answers = [asyncio.create_task(_answer(each, self.name)) for each in found]

@@ -102,6 +102,12 @@ class _ComputeMetrics:
             "graph",
             "backend",
         )
+        self.comparisons = registry.counter(
+            "plumbline_encoder_comparisons",
+            "Encoders of a new configuration beside those of the one before, on fixed inputs.",
+            "model",
+            "verdict",
+        )
         self.encoder_info = registry.gauge(
             "plumbline_model_info", "What is loaded.", "scorer", "model", "backend", "precision"
         )
@@ -237,6 +243,15 @@ class Instruments:
             backend: That compiled the engine.
         """
         self._compute.fallbacks.labels(graph, backend).inc()
+
+    def compared(self, key: str, verdict: str) -> None:
+        """An encoder of a new configuration was compared with that of the one before.
+
+        Args:
+            key: Of the encoder.
+            verdict: What came of it.
+        """
+        self._compute.comparisons.labels(key, verdict).inc()
 
     def loaded(self, scorers: Iterable[ScorerEntry], infos: Iterable[EncoderInfo]) -> None:
         """Say what is loaded.
