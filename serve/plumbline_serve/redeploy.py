@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from contextlib import suppress
 
 import ray
 from ray import serve as ray_serve
@@ -26,6 +27,8 @@ from plumbline_serve.settings import Settings
 
 log = logging.getLogger(__name__)
 POLL_S = 0.25
+ROOM_S = 15.0
+"""How long room is waited for: replicas that stop, as those of a configuration that was refused, still have theirs."""
 
 
 class Running:
@@ -89,11 +92,25 @@ def _replace(settings: Settings, *, before: Settings) -> None:
     Raises:
         RuntimeError: It does not, or there is no room for both.
     """
-    if missing := shortage(settings, ray.available_resources()):  # type: ignore[no-untyped-call]
-        raise RuntimeError(f"There is no room beside what runs. {missing}")
+    _await_room(settings)
     try:
         deploy(settings)
         await_application()
     except (RuntimeError, RayError, RayServeException) as error:
         deploy(before)
+        with suppress(RuntimeError):  # why the new one was refused is to be told
+            await_application()
         raise RuntimeError(str(error)) from error
+
+
+def _await_room(settings: Settings) -> None:
+    """Wait until there is room for a configuration beside what runs.
+
+    Raises:
+        RuntimeError: There is none.
+    """
+    until = time.monotonic() + ROOM_S
+    while missing := shortage(settings, ray.available_resources()):  # type: ignore[no-untyped-call]
+        if time.monotonic() > until:
+            raise RuntimeError(f"There is no room beside what runs. {missing}")
+        time.sleep(POLL_S)
