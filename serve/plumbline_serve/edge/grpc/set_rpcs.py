@@ -6,6 +6,8 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
+from google.protobuf.message import Message
+
 from plumbline_serve.edge.access import Scope
 from plumbline_serve.edge.grpc import set_replies, set_requests
 from plumbline_serve.edge.grpc.calls import CallContext, GrpcCall
@@ -147,4 +149,4 @@ class SetRpcs(ABC):
     ) -> R: ...
 
     @abstractmethod
-    def _received(self, request: Q, call: GrpcCall) -> AbstractAsyncContextManager[Any]: ...
+    def _received(self, request: Message, call: GrpcCall) -> AbstractAsyncContextManager[Any]: ...
