@@ -54,7 +54,8 @@ class InProcessRunner:
         self, settings: Settings, scorers: Sequence[str] | None = None, *, makes_members: bool = False
     ) -> None:
         limits = settings.limits.model_copy(update={"max_wait_ms": PATIENCE_MS})
-        self._settings = settings.model_copy(update={"limits": limits})
+        batching = settings.batching.model_copy(update={"adaptive": False})  # nobody minds waits here
+        self._settings = settings.model_copy(update={"limits": limits, "batching": batching})
         self._names = scorers
         self._makes_members = makes_members
         self._loop = asyncio.new_event_loop()
