@@ -171,9 +171,9 @@ PROGRAMS = (
     ),
     Program(
         "clip_retrieval",
-        "offline.clip_retrieval --images 128 --rounds 3",
+        "offline.clip_retrieval --images 128 --rounds 2 --workers 0 2",
         quick="--images 16 --rounds 1 --workers 0",
-        limit_s=1800,
+        limit_s=600,
         aims=(Aim("`plumbline batch` against clip-retrieval, both in fp32", "batch_over_clip_retrieval", 1.5),),
         needs=".venv-baselines/clip_retrieval",
     ),

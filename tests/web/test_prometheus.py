@@ -57,7 +57,8 @@ def query(configuration: Path, service: Served, gallery: Path) -> Iterator[Any]:
     ) as process:
 
         def ask(expression: str) -> list[dict[str, Any]]:
-            reply = httpx.get(f"http://{address}/api/v1/query", params={"query": expression}, timeout=30).json()
+            answer = httpx.get(f"http://{address}/api/v1/query", params={"query": expression}, timeout=30)
+            reply = answer.raise_for_status().json()
             assert reply["status"] == "success", (expression, reply)
             found: list[dict[str, Any]] = reply["data"]["result"]
             return found
@@ -81,7 +82,7 @@ def await_true(is_so: Callable[[], bool]) -> None:
         try:
             if is_so():
                 return
-        except httpx.TransportError:  # it does not listen yet
+        except httpx.HTTPError:  # it does not listen yet, or is not ready
             pass
         threading.Event().wait(0.2)
     pytest.fail("Prometheus has not seen the service")

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from plumbline_client import Combination as Sent
-from plumbline_client import Term
 from plumbline_serve.edge.rest.requests import read_combine
 from plumbline_serve.messages import Combination
+
+if TYPE_CHECKING:
+    from plumbline_client import Combination as Sent
 
 
 def read_argument(combine: str | None) -> Mapping[str, Combination]:
@@ -26,8 +28,11 @@ def read_argument(combine: str | None) -> Mapping[str, Combination]:
     return read_combine(combine.encode() if is_json else Path(combine).read_bytes())
 
 
-def as_sent(combine: Mapping[str, Combination]) -> Mapping[str, Sent]:
+def as_sent(combine: Mapping[str, Combination]) -> "Mapping[str, Sent]":
     """The same for a client."""
+    from plumbline_client import Combination as Sent  # noqa: PLC0415 - scoring in this process needs no client
+    from plumbline_client import Term  # noqa: PLC0415 - the same
+
     return {
         name: Sent(each.method, [Term(term.scorer, term.weight, term.min, term.max) for term in each.terms])
         for name, each in combine.items()
