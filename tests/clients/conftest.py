@@ -1,11 +1,14 @@
 """A REST server and a gRPC server on real sockets that record what arrives and answer what a test tells them to."""
 
 import asyncio
+import inspect
 import json
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,8 +22,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from plumbline_client import AsyncClient, AsyncGrpcClient, Client, GrpcClient, RetryPolicy
+from plumbline_serve.access_settings import AuthSettings
+from plumbline_serve.settings import Settings
 from plumbline_wire.v1 import scoring_pb2 as pb
 from plumbline_wire.v1 import scoring_pb2_grpc
+from tests.clients.counting_service import KEY, CountingService, Running, serve
+from tests.keys import add_key
 
 
 @dataclass
@@ -206,3 +214,51 @@ def nobody() -> str:
 def slept() -> list[float]:
     """What a client given `slept.append` for its sleep has waited, seconds, without waiting."""
     return []
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory) -> Iterator[Running]:
+    keys = add_key(Path(tmp_path_factory.mktemp("keys")) / "keys.yaml", KEY)
+    add_key(keys, "operator-key", scopes=("admin",))
+    for kind in (Client, AsyncClient, GrpcClient, AsyncGrpcClient):
+        add_key(keys, f"poor-{kind.__name__.lower()}", rate="1/day")
+    add_key(keys, "deciding-key", scopes=("score", "decide"))
+    settings = Settings(auth=AuthSettings(keys_file=keys))
+    is_up: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            asyncio.run(serve(running, settings, listening, is_up))
+        except Exception as error:  # noqa: BLE001 - shown where the fixture waits
+            is_up.set_exception(error)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        running = Running(CountingService(), f"http://127.0.0.1:{listening.getsockname()[1]}")
+        thread = threading.Thread(target=run)
+        thread.start()
+        is_up.result()
+        yield running
+        running.over.set()
+        thread.join()
+
+
+@pytest.fixture(params=[Client, AsyncClient, GrpcClient, AsyncGrpcClient], ids=lambda kind: kind.__name__)
+def kind(request) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def ask(running, kind):
+    """Calls a method of a fresh client, awaited."""
+    address = running.rest if kind in {Client, AsyncClient} else running.grpc
+    options = {"api_key": KEY, "retry": RetryPolicy(max_attempts=1)}
+
+    async def call(method: str, *arguments: Any, change: Any = (), **named: Any) -> Any:
+        client = kind(address, **options | dict(change))
+        if inspect.iscoroutinefunction(client.score):
+            async with client:
+                return await getattr(client, method)(*arguments, **named)
+        with client:
+            return await asyncio.to_thread(getattr(client, method), *arguments, **named)
+
+    return call

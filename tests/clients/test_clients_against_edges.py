@@ -1,28 +1,15 @@
 """The four clients against the real edges, on real sockets; behind the edges a service that only counts bytes."""
 
-import asyncio
-import hashlib
-import inspect
-import math
-import socket
-import threading
-from collections.abc import Iterator
-from concurrent.futures import Future
-from pathlib import Path
-from typing import Any, cast
-
 import numpy as np
 import pytest
 
 from plumbline_client import (
     AsyncClient,
-    AsyncGrpcClient,
     Batch,
     CapacityError,
     Client,
     Combination,
     DeadlineExceededError,
-    EncodingSet,
     ForbiddenError,
     GrpcClient,
     Image,
@@ -31,67 +18,13 @@ from plumbline_client import (
     ProblemError,
     Question,
     RateLimitedError,
-    RetryPolicy,
     Term,
     Threshold,
     UnauthenticatedError,
-    UsageError,
 )
 from plumbline_models.core.questions import Question as AskedQuestion
-from plumbline_models.sets.vectors import unit_rows
 from plumbline_serve import messages
-from plumbline_serve.access_settings import AuthSettings
-from plumbline_serve.settings import Settings
-from tests.clients.counting_service import KEY, PIXELS, CountingService, Running, serve
-from tests.keys import add_key
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory) -> Iterator[Running]:
-    keys = add_key(Path(tmp_path_factory.mktemp("keys")) / "keys.yaml", KEY)
-    add_key(keys, "operator-key", scopes=("admin",))
-    for kind in (Client, AsyncClient, GrpcClient, AsyncGrpcClient):
-        add_key(keys, f"poor-{kind.__name__.lower()}", rate="1/day")
-    add_key(keys, "deciding-key", scopes=("score", "decide"))
-    settings = Settings(auth=AuthSettings(keys_file=keys))
-    is_up: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            asyncio.run(serve(running, settings, listening, is_up))
-        except Exception as error:  # noqa: BLE001 - shown where the fixture waits
-            is_up.set_exception(error)
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        running = Running(CountingService(), f"http://127.0.0.1:{listening.getsockname()[1]}")
-        thread = threading.Thread(target=run)
-        thread.start()
-        is_up.result()
-        yield running
-        running.over.set()
-        thread.join()
-
-
-@pytest.fixture(params=[Client, AsyncClient, GrpcClient, AsyncGrpcClient], ids=lambda kind: kind.__name__)
-def kind(request) -> Any:
-    return request.param
-
-
-@pytest.fixture
-def ask(running, kind):
-    """Calls a method of a fresh client, awaited."""
-    address = running.rest if kind in {Client, AsyncClient} else running.grpc
-    options = {"api_key": KEY, "retry": RetryPolicy(max_attempts=1)}
-
-    async def call(method: str, *arguments: Any, change: Any = (), **named: Any) -> Any:
-        client = kind(address, **options | dict(change))
-        if inspect.iscoroutinefunction(client.score):
-            async with client:
-                return await getattr(client, method)(*arguments, **named)
-        with client:
-            return await asyncio.to_thread(getattr(client, method), *arguments, **named)
-
-    return call
+from tests.clients.counting_service import KEY, PIXELS
 
 
 async def test_every_byte_and_every_bit_gets_through(ask, running) -> None:
@@ -169,71 +102,6 @@ async def test_combinations_get_through(ask, running) -> None:
     terms = [messages.Term("weight", min=0, max=1), messages.Term("length", 2.0, 0, 9)]
     expected = {"r": messages.Combination("harmonic", terms)}
     assert [request.combine for request in running.service.requests[-3:]] == [expected] * 3
-
-
-async def test_sets_get_through_in_each_form(ask, running) -> None:
-    files = [Image.data(b"a"), Image.data(b"b")]
-    found = await ask("diversity", files, texts=["x", "y"], orders=[0.5, math.inf], near_duplicate=None)
-    assert (found.n, found.duplicates, found.vendi["1"]) == (2, ((0, 2),), 1 / 3)
-    assert (found.sce.image, found.sce.corrected, found.sce.reliable) == (1.5, None, False)
-    assert [(each.index, each.error.code) for each in found.errors] == [(1, "image_undecodable")]
-    asked = running.service.requests[-1]
-    assert (asked.images, asked.orders) == ([messages.EncodedImage(b"a"), messages.EncodedImage(b"b")], [0.5, math.inf])
-    assert (asked.texts, asked.weights, asked.near_duplicate) == (["x", "y"], None, None)
-    vectors = (await ask("embed", ["a", "bb"])).vectors
-    apart = await ask("distance", EncodingSet.embeddings(vectors, encoder="mine"), EncodingSet.seen(files), rbf_sigma=2)
-    assert (apart.frechet, apart.frechet_floor, apart.mmd_polynomial, apart.rbf_sigma) == (1 / 3, 0.5, -0.25, 2.0)
-    asked = running.service.requests[-1]
-    assert (asked.a.encoder, list(asked.b.hashes)) == ("mine", [hashlib.sha256(b).hexdigest() for b in (b"a", b"b")])
-    assert unit_rows(asked.a.embeddings) == pytest.approx(unit_rows([each.floats() for each in vectors]))
-    assert unit_rows(asked.a.embeddings).shape == (2, 2)
-    await ask("distance", files, reference="launch")
-    asked = running.service.requests[-1]
-    assert (asked.b, asked.reference) == (None, "launch")
-
-
-async def test_sets_are_kept_listed_and_forgotten(ask, running) -> None:
-    key, files = {"api_key": "deciding-key"}, [Image.data(b"a"), Image.data(b"b")]
-    with pytest.raises(ForbiddenError, match="decide"):
-        await ask("refer_set", "launch", files)
-    made = await ask("refer_set", "launch", files, change=key)
-    assert (made.name, made.encoder, made.n, made.dim) == ("launch", "mini", 2, 2)
-    assert made.bound_to.conventions == {"images.alpha": "white"}
-    assert [each.name for each in await ask("reference_sets")] == ["launch"]
-    with pytest.raises(ForbiddenError, match="decide"):
-        await ask("delete_reference_set", "launch")
-    await ask("delete_reference_set", "launch", change=key)
-    assert await ask("reference_sets") == ()
-
-
-async def test_audits_get_through(ask, running) -> None:
-    found = await ask(
-        "audit", ["a", "b"], members=[Image.data(b"x")], prompts=["p", "q"], pair=("a", "b"), wanted=(1, 2),
-        elements={"explicit": ("cup",)}, is_official=True,
-    )  # fmt: skip
-    assert (found.caution, found.n, found.absent, found.guesses[0].label) == ("Beware.", 2, ("b",), None)
-    assert (found.spread.parity_gap, found.intervals["parity_gap"]) == (pytest.approx(1 / 3), (0.1, 1 / 3))
-    assert (found.elements.explicit_missing, found.elements.implied_missing) == (0.25, None)
-    assert (found.groups[0].name, found.groups[0].share, found.groups[0].skew) == ("a", 1 / 3, None)
-    asked = running.service.requests[-1]
-    assert (asked.groups, asked.prompts, asked.pair, asked.wanted) == (["a", "b"], ["p", "q"], ["a", "b"], [1.0, 2.0])
-    assert (asked.elements.explicit, asked.compat, asked.margin) == (["cup"], "official", 0.2)
-    await ask("audit", ["a", "b"], labels=["a", None], margin=0.5, association=0.1)
-    asked = running.service.requests[-1]
-    assert (asked.labels, asked.images, asked.margin, asked.association) == (["a", None], [], 0.5, 0.1)
-
-
-@pytest.mark.parametrize(
-    "members",
-    [
-        pytest.param(lambda: EncodingSet.seen([Image.raw(PIXELS)]), id="pixels have no file"),
-        pytest.param(lambda: EncodingSet.seen(["abc"]), id="no digest"),
-        pytest.param(lambda: EncodingSet.embeddings([cast("list[float]", ["a"])]), id="no numbers"),
-    ],
-)
-def test_what_is_no_set_is_not_sent(members) -> None:
-    with pytest.raises(UsageError):
-        members()
 
 
 async def test_filter_rank_embed_and_the_lists_are_understood(ask, running) -> None:

@@ -1,8 +1,6 @@
 """A batch that never ends inside an engine: the watchdog finds it, Ray replaces the replica, callers are told."""
 
 import base64
-import os
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +10,7 @@ import httpx
 import pytest
 
 from loadtests.service.faults import GATEWAY, living
+from tests.installed_package import installed, path_with
 from tests.services import encoded, picture
 
 pytestmark = pytest.mark.ray
@@ -22,20 +21,13 @@ CONFIG = "scorers: {clipscore: {}, hanging: {}}\n"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder as pip would leave it."""
-    folder = tmp_path / "site"
-    facts = folder / "hanging-1.0.dist-info"
-    facts.mkdir(parents=True)
-    shutil.copy(Path(__file__).with_name("hanging.py"), folder)
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: hanging\nVersion: 1.0\n", encoding="utf-8")
-    (facts / "entry_points.txt").write_text("[plumbline.scorers]\nhanging = hanging:Hanging\n", encoding="utf-8")
-    return folder
+    """The scorer's package."""
+    return installed(tmp_path, Path(__file__).with_name("hanging.py"), {"hanging": "hanging:Hanging"})
 
 
 def test_a_gateway_whose_engine_hangs_is_replaced_and_its_callers_are_told(start, site: Path, tmp_path: Path) -> None:
     hangs = tmp_path / "hangs"
-    path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
-    service = start(CONFIG, PYTHONPATH=path, HANGS_WHILE_THERE=str(hangs), STUCK_S=str(STUCK_S))
+    service = start(CONFIG, PYTHONPATH=path_with(site), HANGS_WHILE_THERE=str(hangs), STUCK_S=str(STUCK_S))
     image = {"b64": base64.b64encode(encoded(picture(3), "PNG")).decode()}
 
     def ask(text: str, scorer: str) -> int | None:

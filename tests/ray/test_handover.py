@@ -1,7 +1,5 @@
 """A new configuration is compared with the one that runs, on fixed inputs, before it takes its place."""
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 
 from loadtests.service.checked_load import CheckedLoad
 from loadtests.service.faults import living
+from tests.installed_package import installed, path_with
 from tests.services import RunningService
 
 pytestmark = pytest.mark.ray
@@ -33,23 +32,16 @@ def lean(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """The scorer's package, as pip would leave it."""
-    folder = tmp_path / "site"
-    facts = folder / "leaning-1.0.dist-info"
-    facts.mkdir(parents=True)
-    shutil.copy(MODULE, folder)
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: leaning\nVersion: 1.0\n", encoding="utf-8")
-    (facts / "entry_points.txt").write_text("[plumbline.scorers]\nleaning = leaning:Leaning\n", encoding="utf-8")
-    return folder
+    """The scorer's package."""
+    return installed(tmp_path, MODULE, {"leaning": "leaning:Leaning"})
 
 
 @pytest.mark.parametrize("layout", REPLICAS)
 def test_encoders_that_give_other_numbers_are_refused_and_no_request_fails(
     start: Callable[..., RunningService], site: Path, lean: Path, layout: str
 ) -> None:
-    path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
     config = f"scorers: {{clipscore: {{}}, leaning: {{file: {lean}}}}}\n" + (SPLIT if layout == "split" else "")
-    running = start(config, PYTHONPATH=path)
+    running = start(config, PYTHONPATH=path_with(site))
     with CheckedLoad(running.url, running.target) as load:
         load.wait_for(40)
         (before,) = living(running.process.pid, REPLICAS[layout])

@@ -1,13 +1,12 @@
 """A scorer of another package, found by its entry point in every process of a running service."""
 
-import os
-import shutil
 from pathlib import Path
 
 import httpx
 import pytest
 
 from plumbline_client import Client, GrpcClient, Image, Item
+from tests.installed_package import installed, path_with
 
 pytestmark = pytest.mark.ray
 MODULE = Path(__file__).parents[1] / "serve" / "agreement.py"
@@ -16,19 +15,12 @@ CONFIG = "scorers:\n  clipscore: {}\n  agreement: {}\n"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder as pip would leave it: one module, and the entry point that registers its scorer."""
-    folder = tmp_path / "site"
-    facts = folder / "agreement-1.0.dist-info"
-    facts.mkdir(parents=True)
-    shutil.copy(MODULE, folder)
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: agreement\nVersion: 1.0\n", encoding="utf-8")
-    (facts / "entry_points.txt").write_text("[plumbline.scorers]\nagreement = agreement:Agreement\n", encoding="utf-8")
-    return folder
+    """The scorer's package."""
+    return installed(tmp_path, MODULE, {"agreement": "agreement:Agreement"})
 
 
 def test_a_scorer_of_another_package_answers_in_the_running_service(start, site, png_of):
-    path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
-    running = start(CONFIG, PYTHONPATH=path)
+    running = start(CONFIG, PYTHONPATH=path_with(site))
     item = Item(image=Image.data(png_of(3)), text="a red circle")
     with Client(running.url) as rest, GrpcClient(running.target) as rpc:
         [over_rest], [over_grpc] = (client.score([item]).results for client in (rest, rpc))

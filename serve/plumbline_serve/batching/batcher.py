@@ -161,7 +161,7 @@ class Batcher:
             context: The request's.
             num_inputs: That are to come.
         """
-        self._queue.announce(context, num_inputs * self.load.charge(context, self._input_cost))
+        self._queue.announce(context, num_inputs * self._charges(context, [self._input_cost])[0])
 
     def release(self, context: RequestContext) -> None:
         """Nothing further comes of a request."""
@@ -216,11 +216,11 @@ class Batcher:
         if self.num_queued + len(inputs) > self._limits.max_queued and (self.num_queued or not inputs):
             drain_s = self.load.drain_s
             raise overloaded("The service has more work than it can queue; try again later.", "full", drain_s, drain_s)
-        now, load, costs = time.monotonic(), self.load, [self._encoder.cost(each) for each in inputs]
+        now, costs = time.monotonic(), [self._encoder.cost(each) for each in inputs]
         new_future = asyncio.get_running_loop().create_future
         entries = [
-            Entry(each, load.charge(context, cost), self._bucket(each, context), context, new_future(), now)
-            for each, cost in zip(inputs, costs, strict=True)
+            Entry(each, charge, self._bucket(each, context), context, new_future(), now)
+            for each, charge in zip(inputs, self._charges(context, costs), strict=True)
         ]
         size = math.fsum(entry.cost for entry in entries)
         self._rates[context.priority].count(size, now, self._runner.pace.line.rate_over_s(self._most))
@@ -228,6 +228,13 @@ class Batcher:
             self._input_cost += NEWEST_COST * (cost - self._input_cost)
         self._waiting.push(entries, size)
         return entries
+
+    def _charges(self, context: RequestContext, costs: Sequence[float]) -> Sequence[float]:
+        """What inputs count as in the queue; how busy the encoder is need not be known where that is their cost."""
+        if not context.is_deterministic:
+            return costs
+        load = self.load
+        return [load.charge(context, cost) for cost in costs]
 
     def _bucket(self, given: Preprocessed, context: RequestContext) -> Hashable:
         """What the input may share a batch with; a deterministic request's, with none: it has a bucket of its own."""

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import math
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_
 from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Settings
 from plumbline_wire.v1 import scoring_pb2 as pb
+from tests.installed_package import installed
 
 TESTS = Path(__file__).parents[2]
 TEXT = "a red circle"
@@ -74,17 +74,10 @@ def ask(edge: Any, images: dict[str, bytes], items: list[tuple[str, str]]) -> tu
 
 @pytest.fixture
 def agreement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as pip would leave it: one module, and the entry point that registers its scorer."""
-    site = tmp_path / "site"
-    facts = site / "agreement-1.0.dist-info"
-    facts.mkdir(parents=True)
-    shutil.copy(TESTS / "serve" / "agreement.py", site)
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: agreement\nVersion: 1.0\n", encoding="utf-8")
-    (facts / "entry_points.txt").write_text(
-        "[plumbline.scorers]\nagreement = agreement:Agreement\nmisnamed = agreement:Agreement\n"
-        "missing = nowhere:Scorer\nplain = math:pi\n",
-        encoding="utf-8",
-    )
+    """The scorer's package, with entry points of others that cannot be loaded."""
+    names = {"agreement": "agreement:Agreement", "misnamed": "agreement:Agreement"}
+    names |= {"missing": "nowhere:Scorer", "plain": "math:pi"}
+    site = installed(tmp_path, TESTS / "serve" / "agreement.py", names)
     monkeypatch.syspath_prepend(site)
     monkeypatch.delitem(sys.modules, "agreement", raising=False)
     return site

@@ -17,6 +17,7 @@ from plumbline_wire.v1 import scoring_pb2 as pb
 
 M = TypeVar("M", bound=AnyRequest)
 T = TypeVar("T", bound=AnyReply)
+L = TypeVar("L")
 Q = TypeVar("Q", bound=ProtoMessage)
 R = TypeVar("R", bound=ProtoMessage)
 
@@ -33,6 +34,17 @@ class Method(Generic[Q, M, T, R]):
     """Makes what is returned beside an error."""
     scope: Scope = "score"
     """What the caller's key must be for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[L, R]):
+    """What a method is called that takes nothing and lists what there is, and what stands between."""
+
+    name: str
+    call: Callable[[Service], Awaitable[L]]
+    write: Callable[[L], R]
+    failed: Callable[[], R]
+    """As `Method.failed`."""
 
 
 SCORE = Method(
@@ -70,3 +82,7 @@ EMBED = Method(
     grpc_replies.embed_reply,
     pb.EmbedReply,
 )
+LIST_SCORERS = Listing(
+    "ListScorers", lambda service: service.named_scorers(), grpc_replies.scorers_reply, pb.ListScorersReply
+)
+LIST_MODELS = Listing("ListModels", lambda service: service.encoders(), grpc_replies.encoders_reply, pb.ListModelsReply)

@@ -10,10 +10,22 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.access import Access, Scope, num_items_of
-from plumbline_serve.edge.grpc import replies as grpc_replies
 from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCall, answer_each, peer_of
 from plumbline_serve.edge.grpc.health import GrpcHealth
-from plumbline_serve.edge.grpc.methods import EMBED, FILTER, RANK, SCORE, SELECT, M, Method, Q, R, T
+from plumbline_serve.edge.grpc.methods import (
+    EMBED,
+    FILTER,
+    LIST_MODELS,
+    LIST_SCORERS,
+    RANK,
+    SCORE,
+    SELECT,
+    M,
+    Method,
+    Q,
+    R,
+    T,
+)
 from plumbline_serve.edge.grpc.receiving import receive
 from plumbline_serve.edge.grpc.set_rpcs import SetRpcs
 from plumbline_serve.edge.grpc.stream_messages import StreamMessages
@@ -119,12 +131,7 @@ class GrpcEdge(SetRpcs):
             context: The call's.
         """
         del request
-
-        async def answer(call: GrpcCall) -> pb.ListScorersReply:
-            del call
-            return grpc_replies.scorers_reply(await self._service.named_scorers())
-
-        return await self._run("ListScorers", context, answer, failed=pb.ListScorersReply())
+        return await self._list(LIST_SCORERS, context)
 
     async def list_models(self, request: pb.ListModelsRequest, context: CallContext) -> pb.ListModelsReply:
         """List the loaded encoders.
@@ -134,12 +141,7 @@ class GrpcEdge(SetRpcs):
             context: The call's.
         """
         del request
-
-        async def answer(call: GrpcCall) -> pb.ListModelsReply:
-            del call
-            return grpc_replies.encoders_reply(await self._service.encoders())
-
-        return await self._run("ListModels", context, answer, failed=pb.ListModelsReply())
+        return await self._list(LIST_MODELS, context)
 
     async def score_stream(
         self, requests: AsyncIterator[pb.ScoreStreamRequest], context: CallContext

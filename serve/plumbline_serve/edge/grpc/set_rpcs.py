@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from plumbline_serve.edge.access import Scope
 from plumbline_serve.edge.grpc import set_replies, set_requests
 from plumbline_serve.edge.grpc.calls import CallContext, GrpcCall
-from plumbline_serve.edge.grpc.methods import M, Method, Q, R, T
+from plumbline_serve.edge.grpc.methods import L, Listing, M, Method, Q, R, T
 from plumbline_serve.request_context import Caller
 from plumbline_serve.requests.service_protocol import Service
 from plumbline_serve.set_messages import SetReply, SetRequest
@@ -50,6 +50,12 @@ REFER_SET = Method(
     set_replies.reference_set_reply,
     pb.ReferenceSetReply,
     scope="decide",
+)
+LIST_REFERENCE_SETS = Listing(
+    "ListReferenceSets",
+    lambda service: service.reference_sets(),
+    set_replies.reference_sets_reply,
+    pb.ListReferenceSetsReply,
 )
 
 
@@ -109,12 +115,7 @@ class SetRpcs(ABC):
             context: The call's.
         """
         del request
-
-        async def answer(call: GrpcCall) -> pb.ListReferenceSetsReply:
-            del call
-            return set_replies.reference_sets_reply(await self._service.reference_sets())
-
-        return await self._run("ListReferenceSets", context, answer, failed=pb.ListReferenceSetsReply())
+        return await self._list(LIST_REFERENCE_SETS, context)
 
     async def delete_reference_set(
         self, request: pb.DeleteReferenceSetRequest, context: CallContext
@@ -133,6 +134,13 @@ class SetRpcs(ABC):
 
         failed = pb.DeleteReferenceSetReply()
         return await self._run("DeleteReferenceSet", context, answer, failed=failed, scope="decide")
+
+    async def _list(self, listing: Listing[L, R], context: CallContext) -> R:
+        async def answer(call: GrpcCall) -> R:
+            del call
+            return listing.write(await listing.call(self._service))
+
+        return await self._run(listing.name, context, answer, failed=listing.failed())
 
     @abstractmethod
     async def _answer(self, method: Method[Q, M, T, R], request: Q, context: CallContext) -> R: ...

@@ -128,8 +128,7 @@ class InProcessRunner:
                 scorers = await scorers_for(names, scorers, Checks(settings.limits, scorers), kept)
             service = (await self._stack.enter_async_context(assembled(settings, scorers))).service
             await kept.beside(service.pipeline, names or ())  # refuses what was made with other weights
-            entries = [*await service.scorers(), *await kept.scorers(service.pipeline)]
-        facts = Described(entries, await service.encoders(), names).facts()
+        facts = Described(await service.named_scorers(), await service.encoders(), names).facts()
         encoder = towers(service.pipeline, None)[0].key if self._makes_members else ""
         self._facts = facts.model_copy(update={"set_encoder": encoder})
         self._service = service

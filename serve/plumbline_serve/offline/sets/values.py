@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_models.sets.measures import NEAR_DUPLICATE, Asked, diversity_of
+from plumbline_models.sets.sce import Sce
 from plumbline_models.sets.vectors import MAX_SET, Matrix, unit_rows
 from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.sets.kept_members import counts_of, read_members
@@ -28,19 +29,6 @@ class SetOptions:
     """The column by whose values they are groups as well; None: there are none."""
     near_duplicate: float = NEAR_DUPLICATE
     """Least cosine of near-duplicates."""
-
-
-class SceValues(BaseModel):
-    """As `plumbline_models.sets.sce.Sce`."""
-
-    model_config = ConfigDict(frozen=True)
-
-    image: float
-    text: float
-    corrected: float | None
-    image_share: float
-    samples_per_direction: float
-    reliable: bool
 
 
 class SetValues(BaseModel):
@@ -61,7 +49,7 @@ class SetValues(BaseModel):
     """Groups of equal and near-duplicate images, by the numbers of their rows."""
     identical: list[list[int]]
     """Groups of equal files alone."""
-    sce: SceValues | None
+    sce: Sce | None
     """Null where an image has no prompt."""
 
 
