@@ -153,7 +153,7 @@ console.log(JSON.stringify({
   flags: Object.keys(flags ?? {}),
   combined: [combined.scorer, combined.threshold, byReward.results.map((each) => (each.status === "ok" ? each.verdict : "error"))],
   cut: [cut.threshold, cut.k, kept.map((each) => each.name), judged.results.map((each) => (each.status === "ok" ? each.verdict : "error"))],
-  learnt: [learnt.num_images, listed.at(-1)?.id, classified.ranking.length, classifiers.map((each) => each.name)],
+  learnt: [learnt.num_images, listed.map((each) => each.id), classified.ranking.length, classifiers.map((each) => each.name)],
   drift: [referred.n, references.map((each) => each.scorer), drift.scorers["qualiclip"]?.severity],
   sets: [diverse.n, Object.keys(diverse.vendi), diverse.duplicates, apart.n_a, apart.rbf_sigma, Math.abs(apart.frechet) < 1e-6],
   kept: [stored.n, stored.dim === embedded.dim, storedSets.map((each) => each.name), fromKept.n_b, fromKept.frechet === fromSent.frechet],
