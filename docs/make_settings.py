@@ -18,7 +18,7 @@ PAGE = Path(__file__).with_name("settings.md")
 HEAD = """# Settings
 
 Every setting, its type, its default and what it means. `make docs` makes this page from
-[settings.py](../serve/plumbline_serve/settings.py).
+[configuration.py](../serve/plumbline_serve/settings/configuration.py).
 
 `plumbline serve --config plumbline.yaml` reads a file; `PLUMBLINE_CONFIG` names one without the option. A variable sets
 any field: `PLUMBLINE_LIMITS__MAX_ITEMS=64` sets `limits.max_items`. Options of the command win over variables,

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from plumbline_models.core.errors import BoundToOtherError, ImageUndecodableError, PlumblineError, UnknownArtefactError
-from plumbline_serve.decision_messages import BoundTo, Calibration, CalibrationRequest, ClassifierEntry, GroupThreshold
-from plumbline_serve.drift_messages import DriftEntry, DriftReply, ReferenceEntry, ReferenceRequest, StatisticShift
 from plumbline_serve.messages import (
     ClassifierRequest,
     EncodedImage,
@@ -15,8 +13,10 @@ from plumbline_serve.messages import (
     SelectRequest,
     Timing,
 )
-from plumbline_serve.request_context import ANYONE, Caller
-from plumbline_serve.set_messages import ReferenceSetEntry, ReferenceSetRequest
+from plumbline_serve.messages.decisions import BoundTo, Calibration, CalibrationRequest, ClassifierEntry, GroupThreshold
+from plumbline_serve.messages.drift import DriftEntry, DriftReply, ReferenceEntry, ReferenceRequest, StatisticShift
+from plumbline_serve.messages.sets import ReferenceSetEntry, ReferenceSetRequest
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 
 THIRD = 1 / 3  # has no short decimal form
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from plumbline_serve.ports import free_port
+from plumbline_serve.machine.ports import free_port
 
 WAIT_S = 60
 PASSWORD = "not-to-be-seen-anywhere"  # noqa: S105

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from plumbline_serve.ports import free_port
+from plumbline_serve.machine.ports import free_port
 
 WAIT_S = 30.0
 

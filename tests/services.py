@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from plumbline_serve.ports import free_ports
-from plumbline_serve.processes import command_line, descendants
+from plumbline_serve.machine.ports import free_ports
+from plumbline_serve.machine.processes import command_line, descendants
 
 PATIENT = {"timeout_ms": 300_000}
 """Of a request that has to be answered however slow the machine is: without, it is refused where it would wait long."""

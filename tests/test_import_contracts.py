@@ -29,7 +29,7 @@ BREAKS = {
     "compilers": ("plumbline_models.networks.clip.graph", "openvino"),
     "ray": ("plumbline_serve.requests.pipeline", "ray"),
     "network": ("plumbline_serve.requests.images", "httpcore"),
-    "training": ("plumbline_serve.settings", "plumbline_training.scenes"),
+    "training": ("plumbline_serve.settings.configuration", "plumbline_training.scenes"),
     "clients": ("plumbline_client.images", "plumbline_models.core.arrays"),
 }
 """By contract: a module, and what it must not import; only within a function, as lazy imports are."""

@@ -28,7 +28,7 @@ from plumbline_models.images.preprocess_pixels import preprocess_pixels
 from plumbline_models.images.preprocess_spec import PreprocessSpec
 from plumbline_models.networks.compiled_encoder import CompiledEncoder, NetworkFacts
 from plumbline_serve.batching import Batcher, BatchLimits
-from plumbline_serve.request_context import Priority, RequestContext
+from plumbline_serve.scheduling.request_context import Priority, RequestContext
 
 SIDE_PX = 512
 NUM_JPEGS = 256

@@ -11,7 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from loadtests.service.running import stopping
-from plumbline_serve.ports import free_port
+from plumbline_serve.machine.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "loadtests" / "baselines"

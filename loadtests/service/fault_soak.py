@@ -21,7 +21,7 @@ from loadtests.service.faults import ENDING, HEALING, Fault, wait_until_replaced
 from loadtests.service.memory import held_mib
 from loadtests.service.report import table
 from loadtests.service.running import Running, becomes_ready, started, stopping
-from plumbline_serve.ports import free_ports
+from plumbline_serve.machine.ports import free_ports
 
 CONFIG = "scorers: {clipscore: {}, qualiclip: {}}\n"
 PERIOD_S = 45.0  # from one fault to the next

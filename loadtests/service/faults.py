@@ -5,7 +5,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from plumbline_serve.processes import descendants, name_of, send
+from plumbline_serve.machine.processes import descendants, name_of, send
 
 PAUSE_S = 0.1
 

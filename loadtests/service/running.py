@@ -14,7 +14,7 @@ from types import FrameType
 
 import psutil
 
-from plumbline_serve.ports import free_ports
+from plumbline_serve.machine.ports import free_ports
 
 NOTHING_KEPT = {f"PLUMBLINE_CACHES__{kind}_BYTES": "0" for kind in ("IMAGE", "TEXT", "PAIR")}
 """Makes every encoding anew; where encodings are kept, inputs that repeat measure the cache."""

@@ -12,11 +12,11 @@ from plumbline_models.core.errors import ConfigError
 from plumbline_serve.assembly import check_scorers
 from plumbline_serve.deployments import EncoderReplica, Gateway
 from plumbline_serve.deployments.generation import Generation
-from plumbline_serve.group_settings import GroupSettings
-from plumbline_serve.haproxy import GRPC_PLACES, PROBE_PLACES, REST_PLACES
-from plumbline_serve.haproxy_config import STREAM_PLACES
-from plumbline_serve.processes import Process
+from plumbline_serve.haproxy.plan import GRPC_PLACES, PROBE_PLACES, REST_PLACES
+from plumbline_serve.haproxy.rewriting import STREAM_PLACES
+from plumbline_serve.machine.processes import Process
 from plumbline_serve.settings import Settings
+from plumbline_serve.settings.groups import GroupSettings
 
 APP_NAME = "plumbline"
 GRPC_SERVICERS = (

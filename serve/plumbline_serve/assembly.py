@@ -19,12 +19,11 @@ from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_each, build_scorers
 from plumbline_serve.batching import Batcher, BatchLimits, Compute, LocalCompute
-from plumbline_serve.bytes_in_flight import BytesInFlight
-from plumbline_serve.cpu_pools import CpuPools
 from plumbline_serve.drift import DriftMonitor, KeptCounts, LiveWindows, Reference, Slices
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.fetching import UrlFetcher
-from plumbline_serve.free_memory import FreeMemory
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
+from plumbline_serve.memory.free_memory import FreeMemory
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
 from plumbline_serve.requests.admission import Admission
 from plumbline_serve.requests.binding import Bindings
@@ -40,6 +39,7 @@ from plumbline_serve.requests.service import CoreService
 from plumbline_serve.requests.session import SessionTools
 from plumbline_serve.requests.validation import Checks
 from plumbline_serve.requests.watching import References
+from plumbline_serve.scheduling.cpu_pools import CpuPools
 from plumbline_serve.settings import Settings
 
 if TYPE_CHECKING:

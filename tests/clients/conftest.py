@@ -23,8 +23,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from plumbline_client import AsyncClient, AsyncGrpcClient, Client, GrpcClient, RetryPolicy
-from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.settings import Settings
+from plumbline_serve.settings.access import AuthSettings
 from plumbline_wire.v1 import scoring_pb2 as pb
 from plumbline_wire.v1 import scoring_pb2_grpc
 from tests.clients.counting_service import KEY, CountingService, Running, serve

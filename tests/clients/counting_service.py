@@ -18,11 +18,13 @@ from plumbline_models.core.protocols import Score
 from plumbline_models.sets.audit import spread
 from plumbline_models.sets.sce import Sce
 from plumbline_models.sets.zero_shot import Guess
-from plumbline_serve import audit_messages, messages, set_messages
+from plumbline_serve import messages
 from plumbline_serve.batching import GroupState
 from plumbline_serve.edge.grpc.servicer import GrpcEdge
 from plumbline_serve.edge.rest.app import create_app
-from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.messages import audits as audit_messages
+from plumbline_serve.messages import sets as set_messages
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 from plumbline_serve.settings import Settings
 from plumbline_wire.v1 import scoring_pb2_grpc
 from tests.decisions import SmallDecisions

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from plumbline_serve.cli.serve_command import STOP_TIMEOUT_S
+from plumbline_serve.launch.supervisor import LEFTOVER_GRACE_S
 from plumbline_serve.settings import load_settings
-from plumbline_serve.supervisor import LEFTOVER_GRACE_S
 from tests.deploy.files import DEPLOY, ROOT, read
 
 FOLDER = DEPLOY / "compose"

@@ -15,9 +15,9 @@ from helm_python.chart import lint
 from ray.serve.schema import ServeDeploySchema
 
 from plumbline_serve.app import GRPC_SERVICERS
-from plumbline_serve.group_settings import GroupSettings
-from plumbline_serve.ray_environment import shortage
+from plumbline_serve.launch.ray_environment import shortage
 from plumbline_serve.settings import Settings
+from plumbline_serve.settings.groups import GroupSettings
 from tests.deploy.files import DEPLOY, ROOT, read, settings_of
 
 CHART = DEPLOY / "kubernetes"

@@ -11,8 +11,8 @@ import pytest
 from plumbline_serve.cli.checks import MIN_DESCRIPTORS
 from plumbline_serve.cli.main import USAGE
 from plumbline_serve.cli.serve_command import STOP_TIMEOUT_S
+from plumbline_serve.launch.supervisor import LEFTOVER_GRACE_S
 from plumbline_serve.settings import load_settings
-from plumbline_serve.supervisor import LEFTOVER_GRACE_S
 from tests.deploy.files import DEPLOY
 
 UNIT = DEPLOY / "plumbline.service"

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from plumbline_models.weights.embedded import embedded_folder
 from plumbline_serve.cli.main import cli
 from plumbline_serve.demo import exhibits
-from plumbline_serve.ports import free_port
+from plumbline_serve.machine.ports import free_port
 from tests.docs.pages import DOCS, ROOT, blocks
 
 PAGE = DOCS / "quick_start.md"

@@ -11,8 +11,8 @@ import pytest
 
 from loadtests.service.checked_load import CheckedLoad
 from loadtests.service.faults import ENDING, GATEWAY, Fault, living
-from plumbline_serve.ports import obstacle
-from plumbline_serve.processes import find, send
+from plumbline_serve.machine.ports import obstacle
+from plumbline_serve.machine.processes import find, send
 from tests.faults.conftest import CONFIG
 from tests.services import RunningService, processes_below
 

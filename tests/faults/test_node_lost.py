@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from plumbline_serve.ports import free_port
-from plumbline_serve.ray_token import own_token
+from plumbline_serve.machine.ports import free_port
+from plumbline_serve.machine.ray_token import own_token
 from tests.programs import program_environment
 
 pytestmark = pytest.mark.ray

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plumbline_serve.access_settings import AuthSettings
+from plumbline_serve.settings.access import AuthSettings
 from tests.fuzz.inputs import requests
 from tests.fuzz.served import NUM_CASES, Served, cases, opened
 from tests.fuzz.test_grpc_messages import RPCS

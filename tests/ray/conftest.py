@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plumbline_serve.ports import free_port
+from plumbline_serve.machine.ports import free_port
 from tests.services import RunningService, begin_service, encoded, picture, processes_below, start_service
 
 

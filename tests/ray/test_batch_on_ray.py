@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from plumbline_serve.machine.ray_token import own_token
 from plumbline_serve.offline.outputs import open_scored
-from plumbline_serve.ray_token import own_token
 from tests.programs import program_environment
 from tests.services import encoded, picture
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from plumbline_serve.ports import free_port
-from plumbline_serve.ray_token import own_token
+from plumbline_serve.machine.ports import free_port
+from plumbline_serve.machine.ray_token import own_token
 from tests.programs import program_environment
 from tests.services import PATIENT
 

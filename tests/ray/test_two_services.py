@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from plumbline_client import Client, GrpcClient, Image, Item
-from plumbline_serve.ports import free_ports
+from plumbline_serve.machine.ports import free_ports
 from plumbline_wire.v1 import scoring_pb2 as wire
 from plumbline_wire.v1 import scoring_pb2_grpc
 

@@ -23,7 +23,7 @@ import tritonclient.grpc
 import trustme
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
-from plumbline_serve.ray_environment import temp_dir
+from plumbline_serve.launch.ray_environment import temp_dir
 from plumbline_serve.store.store import LOOK_AGAIN_S
 from tests.keys import add_key
 from tests.redis_server import RedisServer, running_redis

@@ -17,7 +17,6 @@ from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_serve.assembly import encoders_of
 from plumbline_serve.batching import BatchLimits, LocalCompute
-from plumbline_serve.cpu_pools import CpuPools
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.requests.admission import Admission
@@ -25,6 +24,7 @@ from plumbline_serve.requests.images import DecodedImages
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.session import SessionTools
 from plumbline_serve.requests.validation import Checks
+from plumbline_serve.scheduling.cpu_pools import CpuPools
 from plumbline_serve.settings import Limits
 
 

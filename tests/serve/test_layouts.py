@@ -2,7 +2,7 @@
 
 import pytest
 
-from plumbline_serve.ray_environment import shortage
+from plumbline_serve.launch.ray_environment import shortage
 from plumbline_serve.settings import ReplicaSettings, Settings
 
 TWO_CPUS = {"CPU": 2.0}

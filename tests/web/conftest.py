@@ -15,12 +15,12 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, sync_playwright
 
-from plumbline_serve.access_settings import AuthSettings, EdgeSettings
 from plumbline_serve.assembly import Assembly, assembled
 from plumbline_serve.demo import exhibits
 from plumbline_serve.edge import create_app
-from plumbline_serve.ports import free_port
+from plumbline_serve.machine.ports import free_port
 from plumbline_serve.settings import Settings
+from plumbline_serve.settings.access import AuthSettings, EdgeSettings
 from tests.keys import add_key
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from plumbline_client import Client, Item
-from plumbline_serve.ports import free_port
+from plumbline_serve.machine.ports import free_port
 from tests.web.conftest import Served, program
 from tests.web.generated import run
 

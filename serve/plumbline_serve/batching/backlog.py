@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from plumbline_serve.request_context import LANE_WEIGHTS, Caller, Priority, RequestContext
+from plumbline_serve.scheduling.request_context import LANE_WEIGHTS, Caller, Priority, RequestContext
 
 NUM_SIZES = 12
 """Classes of sizes, each twice the one before: the last begins at a cost of 1024."""

@@ -30,7 +30,7 @@ from plumbline_serve.batching.pace import ArrivalRate
 from plumbline_serve.batching.runner import BatchRunner, EncodedBatch
 from plumbline_serve.batching.siblings import MAX_EARLY_S, Siblings
 from plumbline_serve.batching.waiting import Waiting
-from plumbline_serve.request_context import PRIORITIES, Priority, RequestContext
+from plumbline_serve.scheduling.request_context import PRIORITIES, Priority, RequestContext
 
 EXPIRY_GRACE_S = 0.05  # callers whose own clock ends the wait go first, and take their inputs with them
 NEWEST_COST = 0.02  # what an input weighs in the average that announced ones are counted with

@@ -14,8 +14,8 @@ from plumbline_serve.batching.load import EncoderLoad
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.runner import EncodedBatch
 from plumbline_serve.batching.siblings import Siblings
-from plumbline_serve.free_memory import trimmer
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.memory.free_memory import trimmer
+from plumbline_serve.scheduling.request_context import RequestContext
 
 log = logging.getLogger(__name__)
 GroupState: TypeAlias = Literal["ready", "asleep", "away"]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Encoding, Preprocessed
 from plumbline_serve.batching.backlog import Backlog, size_class
-from plumbline_serve.request_context import LANE_WEIGHTS, Priority, RequestContext
+from plumbline_serve.scheduling.request_context import LANE_WEIGHTS, Priority, RequestContext
 
 ANY = object()
 """Stands for every bucket."""

@@ -9,7 +9,7 @@ from plumbline_serve.batching.backlog import Backlog
 from plumbline_serve.batching.input_queue import QueuedRequest
 from plumbline_serve.batching.margin import START
 from plumbline_serve.batching.pace import Line
-from plumbline_serve.request_context import Priority, RequestContext
+from plumbline_serve.scheduling.request_context import Priority, RequestContext
 
 RETRY_AFTER_S = 1.0
 """Where nothing is known yet of what batches take."""

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from plumbline_serve.request_context import Priority
+from plumbline_serve.scheduling.request_context import Priority
 
 
 class BatchObserver(Protocol):

@@ -19,7 +19,7 @@ from typing import TypeAlias
 from plumbline_models.core.errors import EngineError, PlumblineError, RequestError
 from plumbline_models.core.protocols import Encoder, Encoding, Preprocessed
 from plumbline_serve.batching.pace import Pace
-from plumbline_serve.concurrency import named_threads, release
+from plumbline_serve.scheduling.concurrency import named_threads, release
 
 STUCK_FACTOR = 5.0  # of what a batch would take at the pace of the slowest of late: longer is not believable
 MAX_BROKEN = 3  # batches in a row that the encoder is at fault for, before it is given up

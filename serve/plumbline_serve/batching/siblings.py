@@ -11,7 +11,7 @@ Only texts wait, since pairs are encoded from images that are encoded, and nothi
 from collections.abc import Iterable
 from typing import Protocol
 
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 
 MAX_EARLY_S = 0.25
 """How long a text waits for its image."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from plumbline_serve.batching.input_queue import Entry, InputQueue
 from plumbline_serve.batching.load import EncoderLoad, overloaded
 from plumbline_serve.batching.observer import BatchObserver
-from plumbline_serve.request_context import PRIORITIES, Priority
+from plumbline_serve.scheduling.request_context import PRIORITIES, Priority
 
 MANY = 256  # inputs that wait: a look for what would be late takes time by their number
 LOOK_S = 0.02  # between two such looks where there are many

@@ -17,12 +17,12 @@ from pathlib import Path
 from plumbline_models.core.errors import CapacityError, ConfigError
 from plumbline_serve.edge.access import answers, read_keys
 from plumbline_serve.fetching import tls_context
-from plumbline_serve.ports import held_block, obstacle
-from plumbline_serve.ray_environment import OBJECT_STORE_BYTES, check_tls, listening, temp_dir
-from plumbline_serve.ray_token import check_own_start
+from plumbline_serve.launch.ray_environment import OBJECT_STORE_BYTES, check_tls, listening, temp_dir
+from plumbline_serve.machine.ports import held_block, obstacle
+from plumbline_serve.machine.ray_token import check_own_start
 from plumbline_serve.settings import Settings
+from plumbline_serve.settings.store import store_file
 from plumbline_serve.store import Store
-from plumbline_serve.store_settings import store_file
 
 MIN_DESCRIPTORS = 2048
 """Files and connections that one process may hold open. HAProxy lets in as many callers as there are left for."""

@@ -76,7 +76,7 @@ def serve(
 ) -> None:
     """Run the service in the foreground; SIGTERM drains it, SIGHUP reads the configuration anew."""
     from plumbline_serve.cli import serve_command
-    from plumbline_serve.config_source import ConfigSource
+    from plumbline_serve.settings.source import ConfigSource
 
     overrides = {"host": host, "port": port, "grpc_port": grpc_port, "log_level": log_level, "log_format": log_format}
     raise typer.Exit(serve_command.serve(ConfigSource(config, overrides)))

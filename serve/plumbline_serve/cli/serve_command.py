@@ -14,12 +14,10 @@ from plumbline_models.core.weights import Seek
 from plumbline_serve.assembly import make_scorers
 from plumbline_serve.cli.checks import look, raise_descriptor_limit
 from plumbline_serve.cli.weights import WeightsFinding, demo_warning, describe, find_weights
-from plumbline_serve.config_source import ConfigSource
 from plumbline_serve.deployments.lean_worker import import_serve
-from plumbline_serve.haproxy import LOOPBACK
-from plumbline_serve.logs import LogFormat, write_to
-from plumbline_serve.ports import ANY_HOST, held_block, held_ports
-from plumbline_serve.ray_environment import (
+from plumbline_serve.haproxy.plan import LOOPBACK
+from plumbline_serve.haproxy.tls import CertificateWatch
+from plumbline_serve.launch.ray_environment import (
     agent_ports,
     answering,
     haproxy_socket,
@@ -27,10 +25,12 @@ from plumbline_serve.ray_environment import (
     set_ray_environment,
     temp_dir,
 )
+from plumbline_serve.launch.supervisor import Report, supervise
+from plumbline_serve.launch.watch import ServiceWatch, answers_ready, behind_haproxy
+from plumbline_serve.logs import LogFormat, write_to
+from plumbline_serve.machine.ports import ANY_HOST, held_block, held_ports
 from plumbline_serve.settings import Settings
-from plumbline_serve.supervisor import Report, supervise
-from plumbline_serve.tls import CertificateWatch
-from plumbline_serve.watch import ServiceWatch, answers_ready, behind_haproxy
+from plumbline_serve.settings.source import ConfigSource
 
 log = logging.getLogger(__name__)
 FAILED = 1
@@ -86,7 +86,7 @@ def _run(
     out = _stdout_alone()
     chosen = set_ray_environment(settings, folder, block)
     import_serve()
-    from plumbline_serve import launch  # noqa: PLC0415 - Ray reads the environment when it is imported
+    from plumbline_serve.launch import run  # noqa: PLC0415 - Ray reads the environment when it is imported
 
     log.info("Starting with %s …", ", ".join(scorers))
     log.info(
@@ -96,11 +96,11 @@ def _run(
     )
     try:
         fronts = answering(settings, folder)
-        place = launch.Place(inner_host(settings, chosen), fronts, agent_ports(block), _form(settings))
-        with launch.running(settings, source, place, report) as wait_until_told:
+        place = run.Place(inner_host(settings, chosen), fronts, agent_ports(block), _form(settings))
+        with run.running(settings, source, place, report) as wait_until_told:
             if (admin := haproxy_socket(folder)) is not None:
                 CertificateWatch(settings.tls, folder, admin).start()
-            print(_ready(settings, launch.shown_host(settings)), file=out, flush=True)
+            print(_ready(settings, run.shown_host(settings)), file=out, flush=True)
             wait_until_told()
             log.info("Draining …")
     except RuntimeError as error:

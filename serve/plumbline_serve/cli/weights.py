@@ -24,8 +24,8 @@ from plumbline_serve.assembly import encoders_of
 from plumbline_serve.cli.checks import MIB
 from plumbline_serve.cli.memory import Rule, needed_bytes, rule_of
 from plumbline_serve.cli.results import literally, paragraphs, show_json, show_table
-from plumbline_serve.presets import PREFIX, PRESETS
 from plumbline_serve.settings import Settings
+from plumbline_serve.settings.presets import PREFIX, PRESETS
 
 OK, SOME_MISSING = 0, 1
 

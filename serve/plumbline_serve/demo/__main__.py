@@ -14,7 +14,7 @@ from rich.table import Table
 
 from plumbline_client import Client, GrpcClient, Image, Item, ItemResult, ScoreReply
 from plumbline_serve.demo import Exhibit, exhibits
-from plumbline_serve.ports import free_port
+from plumbline_serve.machine.ports import free_port
 
 START_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 90

@@ -29,7 +29,7 @@ from plumbline_serve.deployments.hop import (
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.loopback import keep_grpc_local
 from plumbline_serve.metrics import Instruments, Snapshot
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 from plumbline_serve.tracing import open_tracing
 
 

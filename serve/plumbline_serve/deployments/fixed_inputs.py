@@ -18,7 +18,7 @@ from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import AsksQuestions, Encoder, EncoderInfo, Encoding, PairInput, Scorer
 from plumbline_serve.batching import Compute
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 
 SIZES = ((224, 320), (320, 224), (288, 288), (256, 448))
 """Of the images, height first."""

@@ -22,8 +22,8 @@ from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.token_check import require_token
 from plumbline_serve.deployments.transport import DeploymentMetrics, Replicas
 from plumbline_serve.edge import Access, EdgeObserver, GrpcEdge, InferenceEdge, create_app
+from plumbline_serve.machine.processes import Process, find, send
 from plumbline_serve.metrics import Instruments, Snapshot
-from plumbline_serve.processes import Process, find, send
 from plumbline_serve.request_ids import WithoutRequestId
 from plumbline_serve.tracing import open_tracing
 

@@ -25,7 +25,7 @@ from plumbline_serve.deployments.hop import (
 )
 from plumbline_serve.deployments.remote_loads import RemoteLoads
 from plumbline_serve.deployments.transport import AWAY_RETRY_AFTER_S, Replicas
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 
 log = logging.getLogger(__name__)
 

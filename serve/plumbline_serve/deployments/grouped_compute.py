@@ -10,7 +10,7 @@ from plumbline_models.core.protocols import EncoderInfo, Preprocessed
 from plumbline_serve.batching import EncodedBatch, EncoderLoad, GroupState
 from plumbline_serve.deployments.group_replicas import Described
 from plumbline_serve.deployments.remote_compute import RemoteCompute
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 
 log = logging.getLogger(__name__)
 LOOK_PERIOD_S = 2.0

@@ -19,7 +19,7 @@ from plumbline_serve.batching import LocalCompute
 from plumbline_serve.deployments.fixed_inputs import Sample, Verdict, compare, sample
 from plumbline_serve.deployments.transport import Replicas
 from plumbline_serve.metrics import Instruments
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 
 log = logging.getLogger(__name__)
 ANSWER_TIMEOUT_S = 300.0

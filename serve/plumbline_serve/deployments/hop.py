@@ -10,9 +10,9 @@ from ray.serve._private.constants import RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENG
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Preprocessed
 from plumbline_serve.batching import EncodedBatch, EncoderLoad
-from plumbline_serve.concurrency import Deadline
 from plumbline_serve.deployments.generation import Generation
-from plumbline_serve.request_context import Caller, Priority, RequestContext
+from plumbline_serve.scheduling.concurrency import Deadline
+from plumbline_serve.scheduling.request_context import Caller, Priority, RequestContext
 from plumbline_serve.tracing import TRACEPARENT
 
 LIMIT_VARIABLE = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"

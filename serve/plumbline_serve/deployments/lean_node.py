@@ -9,7 +9,7 @@ from ray._private import node as ray_node
 from ray._private import ray_constants
 
 from plumbline_serve.deployments import lean_worker
-from plumbline_serve.haproxy import LOOPBACK
+from plumbline_serve.haproxy.plan import LOOPBACK
 
 
 class LeanNode(ray_node.Node):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Preprocessed
 from plumbline_serve.batching import EncodedBatch, EncoderLoad
-from plumbline_serve.concurrency import together
 from plumbline_serve.deployments.group_replicas import GroupReplicas
 from plumbline_serve.deployments.hop import USUAL_BYTES, EncodingsTooLarge, Part, cut
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.concurrency import together
+from plumbline_serve.scheduling.request_context import RequestContext
 
 CALLS_UNDER_WAY = 4
 """Of one request to one encoder: enough for full batches; more would only hold more messages in memory."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from plumbline_serve.batching import Backlog, EncoderLoad
 from plumbline_serve.batching.backlog import size_class
 from plumbline_serve.deployments.hop import Loads
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 
 GONE_AFTER_S = 10.0
 """A replica that has said nothing for so long is not counted with."""

@@ -6,8 +6,8 @@ import os
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.access_settings import AuthSettings
-from plumbline_serve.ray_token import check_token
+from plumbline_serve.machine.ray_token import check_token
+from plumbline_serve.settings.access import AuthSettings
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from plumbline_models.decisions.drift import (
 )
 from plumbline_serve.drift.references import Bins, Reference
 from plumbline_serve.drift.windows import Counts, Window, entropies, spread
-from plumbline_serve.drift_messages import DriftEntry, DriftSignal, StatisticShift
+from plumbline_serve.messages.drift import DriftEntry, DriftSignal, StatisticShift
 
 P_LIMIT: Final = 1e-3
 """Chance takes windows of one law as far apart in 1 of 1,000 looks."""

@@ -15,7 +15,7 @@ from plumbline_serve.drift.kept import KeptCounts, References
 from plumbline_serve.drift.live import NUM_SLICES
 from plumbline_serve.drift.references import Reference
 from plumbline_serve.drift.windows import Slices, Window, merged, summed, windows_of
-from plumbline_serve.drift_messages import DriftEntry
+from plumbline_serve.messages.drift import DriftEntry
 from plumbline_serve.store import Bet
 
 log = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 
-from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.access import Access
 from plumbline_serve.edge.compat import added_routes
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.rest import app as rest
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.requests.service_protocol import Service
 from plumbline_serve.settings import Settings
 

@@ -13,11 +13,11 @@ from pydantic_core import ErrorDetails, PydanticKnownError
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_models.decisions.drift import LEAST_NUMBERS
 from plumbline_models.decisions.gaussian_discriminant import LEAST_SHOTS
-from plumbline_serve.concurrency import Deadline
 from plumbline_serve.messages import Base64Image, Term, UrlImage
+from plumbline_serve.messages.sets import AnyRequest
 from plumbline_serve.requests.images import is_data_url
 from plumbline_serve.requests.validation import Checks
-from plumbline_serve.set_messages import AnyRequest
+from plumbline_serve.scheduling.concurrency import Deadline
 from plumbline_serve.settings import Limits
 
 T = TypeVar("T")

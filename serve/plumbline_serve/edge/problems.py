@@ -24,10 +24,10 @@ from plumbline_models.core.errors import (
     RequestError,
     UnauthenticatedError,
 )
-from plumbline_serve.concurrency import release
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.logs import described, facts
-from plumbline_serve.set_messages import AnyReply, errors_of
+from plumbline_serve.messages.sets import AnyReply, errors_of
+from plumbline_serve.scheduling.concurrency import release
 from plumbline_wire import ERROR_DOMAIN
 
 log = logging.getLogger(__name__)

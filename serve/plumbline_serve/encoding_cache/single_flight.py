@@ -23,7 +23,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import EncoderKind, Encoding
 from plumbline_serve.encoding_cache.store import EncodingKey, EncodingOrError, EncodingStore
-from plumbline_serve.request_context import PRIORITIES, RequestContext
+from plumbline_serve.scheduling.request_context import PRIORITIES, RequestContext
 
 LookupResult: TypeAlias = Literal["hit", "joined", "miss"]
 """Stored, in flight for another caller, or to be computed."""

@@ -17,9 +17,9 @@ from typing import Any, TypeAlias, cast
 import httpcore
 
 from plumbline_models.core.errors import ConfigError, UrlSourceRefusedError, UrlUnreachableError
-from plumbline_serve.concurrency import named_threads
 from plumbline_serve.fetching.addresses import Network, may_fetch_from
 from plumbline_serve.fetching.image_url import ImageUrl
+from plumbline_serve.scheduling.concurrency import named_threads
 
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a name, to be connected to at a port; OSError where there are none."""

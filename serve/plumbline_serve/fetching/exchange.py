@@ -12,9 +12,9 @@ from typing import TypeAlias
 import httpcore
 
 from plumbline_models.core.errors import ImageTooLargeError, UrlUnreachableError
-from plumbline_serve.bytes_in_flight import Share
 from plumbline_serve.fetching.connection import HeadBounded
 from plumbline_serve.fetching.image_url import ImageUrl
+from plumbline_serve.memory.bytes_in_flight import Share
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 FREE_PIECES = 1000

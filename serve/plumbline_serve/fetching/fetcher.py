@@ -20,13 +20,13 @@ from plumbline_models.core.errors import (
     UrlTimeoutError,
     UrlUnreachableError,
 )
-from plumbline_serve.bytes_in_flight import BytesInFlight, Share
-from plumbline_serve.concurrency import release, together
 from plumbline_serve.fetching.connection import Connector, Resolver, SystemResolver
 from plumbline_serve.fetching.exchange import BROKEN, Redirect, ask
 from plumbline_serve.fetching.image_url import ImageUrl, read_url
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight, Share
 from plumbline_serve.messages import BrokenImage, EncodedImage, UrlImage
-from plumbline_serve.url_settings import UrlSettings
+from plumbline_serve.scheduling.concurrency import release, together
+from plumbline_serve.settings.urls import UrlSettings
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from urllib.parse import quote, urljoin
 import idna
 
 from plumbline_models.core.errors import UrlSourceRefusedError
-from plumbline_serve.url_settings import UrlSettings, is_host_name
+from plumbline_serve.settings.urls import UrlSettings, is_host_name
 
 MAX_URL_CHARS = 8192
 HTTPS_PORT = 443

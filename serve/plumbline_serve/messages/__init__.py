@@ -3,7 +3,7 @@
 Protobuf and client are held against them by a test.
 """
 
-from plumbline_serve.combination import Combination, Term
+from plumbline_serve.messages.combination import Combination, Term
 from plumbline_serve.messages.entries import (
     EncoderEntry,
     ScorerEntry,

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Score
-from plumbline_serve.decision_messages import Calibration, ClassifierEntry
-from plumbline_serve.drift_messages import ReferenceEntry
+from plumbline_serve.messages.decisions import Calibration, ClassifierEntry
+from plumbline_serve.messages.drift import ReferenceEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from plumbline_models.core.questions import Question
-from plumbline_serve.combination import Combination
-from plumbline_serve.decision_messages import CalibrationRequest
-from plumbline_serve.drift_messages import ReferenceRequest
+from plumbline_serve.messages.combination import Combination
+from plumbline_serve.messages.decisions import CalibrationRequest
+from plumbline_serve.messages.drift import ReferenceRequest
 from plumbline_serve.messages.images import ImageSource
-from plumbline_serve.request_context import Priority
+from plumbline_serve.scheduling.request_context import Priority
 
 Pool: TypeAlias = Literal["mean", "min", "clip4clip"]
 """Of the values of a video's frames: their mean, the worst of them, or the value of the frames' mean encoding."""

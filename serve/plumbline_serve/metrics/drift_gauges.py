@@ -6,7 +6,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Gauge
 
 from plumbline_models.decisions.drift import SEVERITIES
-from plumbline_serve.drift_messages import DriftEntry
+from plumbline_serve.messages.drift import DriftEntry
 
 PREFIX: Final = "plumbline_drift_"
 _BY_SCORER: Final[Mapping[str, str]] = {

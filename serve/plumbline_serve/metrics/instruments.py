@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Score
 from plumbline_serve.drift import LiveWindows
-from plumbline_serve.drift_messages import DriftEntry
 from plumbline_serve.messages import ScoreOrError, ScorerEntry
+from plumbline_serve.messages.drift import DriftEntry
 from plumbline_serve.metrics.drift_gauges import DriftMetrics
 from plumbline_serve.metrics.merge import Snapshot, read_registry
 from plumbline_serve.metrics.process_metrics import ProcessMetrics

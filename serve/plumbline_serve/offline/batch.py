@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError
 from plumbline_serve.edge.problems import INTERNAL_STATUS
-from plumbline_serve.free_memory import trimmer
+from plumbline_serve.memory.free_memory import trimmer
 from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.outputs import Output
 from plumbline_serve.offline.progress import Meter

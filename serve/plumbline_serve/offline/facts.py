@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from plumbline_serve.decision_messages import CLASSIFIER_PREFIX
+from plumbline_serve.messages.decisions import CLASSIFIER_PREFIX
 
 VERSION = 1
 

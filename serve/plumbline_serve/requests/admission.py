@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from plumbline_models.core.protocols import EncoderKind
 from plumbline_serve.batching import Compute, EncoderLoad, Margin, check_wait
-from plumbline_serve.cpu_pools import CpuPool
 from plumbline_serve.encoding_cache import EncodingKey
-from plumbline_serve.request_context import PRIORITIES, RequestContext
+from plumbline_serve.scheduling.cpu_pools import CpuPool
+from plumbline_serve.scheduling.request_context import PRIORITIES, RequestContext
 
 IMAGES_PER_CALL = 32
 """Images that go to their encoder together: it works on the first of a long request while the next are decoded."""

@@ -14,15 +14,15 @@ from plumbline_models.sets.audit import NUM_RESAMPLES, counts_of, intervals, off
 from plumbline_models.sets.elements import Present, any_rate, missing_rate
 from plumbline_models.sets.vectors import StillWanted, unit_rows
 from plumbline_models.sets.zero_shot import Guess, guesses
-from plumbline_serve.audit_messages import AuditReply, AuditRequest, ElementRates, Elements, GroupShare
 from plumbline_serve.encoding_cache import EncodingOrError
-from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.messages.audits import AuditReply, AuditRequest, ElementRates, Elements, GroupShare
 from plumbline_serve.requests.embedding import towers
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.session import RequestSession
 from plumbline_serve.requests.set_members import Members, check_set, computed, members_of, work_on
 from plumbline_serve.requests.validation import Case
-from plumbline_serve.work import Work
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
+from plumbline_serve.scheduling.work import Work
 
 CAUTION: Final = (
     "A group is not seen in a picture: labels by looks, of people or of programs, repeat what those who label believe. "

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 import orjson
 
 from plumbline_models.core.protocols import Encoder, EncoderInfo, Scorer
-from plumbline_serve.combination import Combination
-from plumbline_serve.decision_messages import BoundTo
+from plumbline_serve.messages.combination import Combination
+from plumbline_serve.messages.decisions import BoundTo
 from plumbline_serve.requests.combining import Judge
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.settings import ImageSettings

@@ -9,12 +9,12 @@ from typing import Any, Final
 from plumbline_models.core.errors import InvalidFieldError, NoThresholdError, PlumblineError, UnknownArtefactError
 from plumbline_models.decisions.conformal import Direction, calibrate, calibrate_groups
 from plumbline_models.decisions.conformal import Threshold as Found
-from plumbline_serve.decision_messages import Calibration, CalibrationRequest, GroupThreshold
 from plumbline_serve.messages import Combination, Term, Threshold
-from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.messages.decisions import Calibration, CalibrationRequest, GroupThreshold
 from plumbline_serve.requests.binding import Bindings, bound_to_of
 from plumbline_serve.requests.combining import Judge, combinations
 from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 from plumbline_serve.store import Artefact, Store
 
 MAX_GROUPS: Final = 1000

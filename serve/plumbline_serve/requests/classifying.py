@@ -18,16 +18,16 @@ from plumbline_models.core.errors import (
 )
 from plumbline_models.core.protocols import Encoder, Scorer
 from plumbline_models.decisions.gaussian_discriminant import LEAST_SHOTS
-from plumbline_serve.concurrency import together
-from plumbline_serve.decision_messages import CLASSIFIER_PREFIX, ClassifierEntry
 from plumbline_serve.messages import ClassifierRequest, ImageSource, ScorerEntry
-from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.messages.decisions import CLASSIFIER_PREFIX, ClassifierEntry
 from plumbline_serve.requests.binding import Bindings, bound_to_of
 from plumbline_serve.requests.embedding import image_encoders, towers
 from plumbline_serve.requests.few_shot import FewShotScorer, Learnt, Matrix, conventions_of, info_of, unit
 from plumbline_serve.requests.listing import scorer_entry
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.validation import placed
+from plumbline_serve.scheduling.concurrency import together
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 from plumbline_serve.store import Artefact, Store
 
 _MAX_KEPT: Final = 64  # classifiers that are read already

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from plumbline_models.core.errors import SupersededError
 from plumbline_serve.batching import Compute
+from plumbline_serve.messages.sets import AnyReply, AnyRequest, errors_of
 from plumbline_serve.requests.pipeline import Pipeline
-from plumbline_serve.set_messages import AnyReply, AnyRequest, errors_of
 
 RequestT = TypeVar("RequestT", bound=AnyRequest)
 ReplyT = TypeVar("ReplyT", bound=AnyReply)

@@ -4,9 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from plumbline_serve.decision_messages import ClassifierEntry
 from plumbline_serve.drift import DriftMonitor
-from plumbline_serve.drift_messages import DriftReply, ReferenceEntry, ReferenceRequest
 from plumbline_serve.messages import (
     ClassifierRequest,
     GuardFlags,
@@ -16,7 +14,8 @@ from plumbline_serve.messages import (
     ScorerEntry,
     ScoreReply,
 )
-from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.messages.decisions import ClassifierEntry
+from plumbline_serve.messages.drift import DriftReply, ReferenceEntry, ReferenceRequest
 from plumbline_serve.requests.classifying import Classifiers
 from plumbline_serve.requests.core import ReplyT, RequestT
 from plumbline_serve.requests.guarding import Guards
@@ -24,6 +23,7 @@ from plumbline_serve.requests.pipeline import GuardLook, Pipeline
 from plumbline_serve.requests.session import RequestSession
 from plumbline_serve.requests.validation import Case
 from plumbline_serve.requests.watching import References
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 
 
 class DecisionService(ABC):

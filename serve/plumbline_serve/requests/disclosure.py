@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from plumbline_models.core.errors import MissingScopeError, PlumblineError
 from plumbline_models.core.protocols import Score
-from plumbline_serve.access_settings import PrivacySettings
 from plumbline_serve.messages import (
     EmbedReply,
     FilterReply,
@@ -25,7 +24,8 @@ from plumbline_serve.messages import (
     ScoreReply,
     SelectReply,
 )
-from plumbline_serve.request_context import Caller
+from plumbline_serve.scheduling.request_context import Caller
+from plumbline_serve.settings.access import PrivacySettings
 
 R = TypeVar("R", ScoreReply, FilterReply, RankReply, SelectReply)
 Item = TypeVar("Item", ItemScores | ItemFailure, ItemVerdict | ItemFailure)

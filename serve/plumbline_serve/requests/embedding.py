@@ -12,10 +12,10 @@ from plumbline_models.core.protocols import Encoder, Scorer
 from plumbline_models.networks.clip.tokens import is_cut
 from plumbline_serve.encoding_cache import EncodingOrError
 from plumbline_serve.messages import EmbedReply, EmbedRequest
-from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.session import RequestSession
 from plumbline_serve.requests.validation import Checks
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 
 _ROUNDING: Final = 1e-3  # what encoders of unit norm stay within, also at 16 bits
 

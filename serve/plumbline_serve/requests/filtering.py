@@ -13,11 +13,11 @@ from plumbline_serve.messages import (
     ScoreOrError,
     Threshold,
 )
-from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.calibrating import Calibrations, Cut
 from plumbline_serve.requests.combining import Judge, combinations, scorers_of
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.validation import Case
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 
 
 @dataclass(slots=True)

@@ -31,7 +31,6 @@ from plumbline_models.decisions.guards import (
 )
 from plumbline_serve.encoding_cache import EncodingOrError
 from plumbline_serve.messages import EmbedRequest, GuardFlags, GuardOptions, ImageSource
-from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.binding import Bindings
 from plumbline_serve.requests.embedding import towers
 from plumbline_serve.requests.few_shot import Matrix, unit
@@ -39,6 +38,7 @@ from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.session import RequestSession
 from plumbline_serve.requests.validation import Case
 from plumbline_serve.requests.views import VIEWS, ViewedImageEncoder
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 from plumbline_serve.store import Artefact, Store
 
 NOTHING_KNOWN: Final = GuardFlags(None, None, None, None)

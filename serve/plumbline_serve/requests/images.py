@@ -25,11 +25,11 @@ from plumbline_models.core.protocols import Encoder, Preprocessed
 from plumbline_models.images.decode import DecodePolicy, from_raw
 from plumbline_models.images.headers import read_header
 from plumbline_models.images.image_decoder import ImageDecoder
-from plumbline_serve.concurrency import release
 from plumbline_serve.messages import Base64Image, BrokenImage, EncodedImage, ImageSource, RawImage, UrlImage
 from plumbline_serve.requests.contents import QUICK_BYTES, OpenedImage, content_digest
 from plumbline_serve.requests.looks import ImageLooks
-from plumbline_serve.work import Work
+from plumbline_serve.scheduling.concurrency import release
+from plumbline_serve.scheduling.work import Work
 
 log = logging.getLogger(__name__)
 

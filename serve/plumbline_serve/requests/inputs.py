@@ -8,7 +8,7 @@ from plumbline_serve.encoding_cache import EncodingKey, encoding_key
 from plumbline_serve.messages import ImageSource
 from plumbline_serve.requests.contents import file_digest
 from plumbline_serve.requests.images import RequestImage
-from plumbline_serve.work import Work
+from plumbline_serve.scheduling.work import Work
 
 LEAST_CHARS = 20
 """What every text takes beside its characters."""

@@ -7,7 +7,6 @@ from typing import Protocol, TypeAlias
 
 from plumbline_models.core.errors import EncodersAwayError, PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Scorer
-from plumbline_serve.concurrency import Deadline, together
 from plumbline_serve.messages import (
     GuardFlags,
     ItemFailure,
@@ -17,14 +16,15 @@ from plumbline_serve.messages import (
     ScoreReply,
     ScoreRequest,
 )
-from plumbline_serve.request_context import ANYONE, Caller, RequestContext
+from plumbline_serve.messages.sets import AnyRequest
 from plumbline_serve.requests.combining import Judge, combinations, scorers_of
 from plumbline_serve.requests.frames import score_with_frames
 from plumbline_serve.requests.inputs import Need
 from plumbline_serve.requests.scoring import images_of, needs_of
 from plumbline_serve.requests.session import RequestSession, SessionTools
 from plumbline_serve.requests.validation import Case, Checks
-from plumbline_serve.set_messages import AnyRequest
+from plumbline_serve.scheduling.concurrency import Deadline, together
+from plumbline_serve.scheduling.request_context import ANYONE, Caller, RequestContext
 
 CaseScores: TypeAlias = dict[str, ScoreOrError]
 """One case's scores by scorer."""

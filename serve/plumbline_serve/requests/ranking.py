@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
 from plumbline_models.core.protocols import Score, Scorer
-from plumbline_serve.decision_messages import CLASSIFIER_PREFIX
 from plumbline_serve.messages import Ranked, RankReply, RankRequest, ScoreOrError
-from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.messages.decisions import CLASSIFIER_PREFIX
 from plumbline_serve.requests.combining import Judge, combinations
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.validation import Case
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 
 
 async def rank(

@@ -15,14 +15,14 @@ import numpy as np
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_models.core.protocols import Encoder
 from plumbline_models.sets.vectors import Matrix, StillWanted
-from plumbline_serve.encoding_set import EncodingSet
-from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.messages.encoding_set import EncodingSet
+from plumbline_serve.messages.sets import ReferenceSetEntry, ReferenceSetRequest
 from plumbline_serve.requests.binding import Bindings, bound_to_of
 from plumbline_serve.requests.embedding import image_encoders, towers
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.set_members import PAIR, Members, check_set, computed, members_of, work_on
 from plumbline_serve.requests.validation import placed
-from plumbline_serve.set_messages import ReferenceSetEntry, ReferenceSetRequest
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 from plumbline_serve.store import Artefact, Binding, Store
 
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError
 from plumbline_models.sets.video import pooled
-from plumbline_serve.concurrency import together
 from plumbline_serve.messages import ImageSource
 from plumbline_serve.requests.embedding import towers
 from plumbline_serve.requests.images import RequestImage
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.session import RequestSession
 from plumbline_serve.requests.validation import Case
+from plumbline_serve.scheduling.concurrency import together
 
 Vector = NDArray[np.float32]
 

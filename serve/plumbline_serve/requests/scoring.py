@@ -8,12 +8,12 @@ import numpy as np
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError
 from plumbline_models.core.protocols import AsksQuestions, Embedded, Scorer
 from plumbline_models.sets.video import pooled
-from plumbline_serve.concurrency import together
 from plumbline_serve.encoding_cache import EncodingOrError
 from plumbline_serve.messages import ImageSource, ScoreOrError
 from plumbline_serve.requests.inputs import Need, Pair
 from plumbline_serve.requests.session import RequestSession
 from plumbline_serve.requests.validation import Case
+from plumbline_serve.scheduling.concurrency import together
 
 Column: TypeAlias = list[EncodingOrError]
 """For each case one encoder's encoding, or a list of them, or an error."""

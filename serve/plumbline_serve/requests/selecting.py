@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_models.decisions.best_of_n import MAX_N, certified_gain, largest_certified_n
 from plumbline_serve.messages import Ranked, RankReply, RankRequest, SelectReply, SelectRequest
-from plumbline_serve.request_context import ANYONE, Caller
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.ranking import probabilities, rank
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 
 
 async def select(pipeline: Pipeline, request: SelectRequest, caller: Caller = ANYONE) -> SelectReply:

@@ -7,8 +7,6 @@ from dataclasses import replace
 
 from plumbline_models.core.errors import DrainingError, NotReadyError, SupersededError
 from plumbline_serve.batching import Compute, GroupState
-from plumbline_serve.concurrency import Deadline
-from plumbline_serve.decision_messages import Calibration, CalibrationRequest
 from plumbline_serve.drift import DriftMonitor
 from plumbline_serve.messages import (
     EmbedReply,
@@ -24,7 +22,7 @@ from plumbline_serve.messages import (
     SelectReply,
     SelectRequest,
 )
-from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.messages.decisions import Calibration, CalibrationRequest
 from plumbline_serve.requests.calibrating import Calibrations
 from plumbline_serve.requests.classifying import Classifiers, scorers_named
 from plumbline_serve.requests.combining import scorers_behind
@@ -42,6 +40,8 @@ from plumbline_serve.requests.scored_members import MembersLook, SetMember
 from plumbline_serve.requests.selecting import select
 from plumbline_serve.requests.set_service import SetService
 from plumbline_serve.requests.watching import References
+from plumbline_serve.scheduling.concurrency import Deadline
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 
 SWITCH_TIMEOUT_S = 10.0  # what a gateway needs to follow its encoders is a part of a second
 DRAIN_RETRY_AFTER_S = 2.0  # another replica, or the restarted one, is there by then

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from plumbline_serve.batching import GroupState
-from plumbline_serve.decision_messages import Calibration, CalibrationRequest, ClassifierEntry
-from plumbline_serve.drift_messages import DriftReply, ReferenceEntry, ReferenceRequest
 from plumbline_serve.messages import (
     ClassifierRequest,
     EmbedReply,
@@ -21,8 +19,10 @@ from plumbline_serve.messages import (
     SelectReply,
     SelectRequest,
 )
-from plumbline_serve.request_context import ANYONE, Caller
-from plumbline_serve.set_messages import ReferenceSetEntry, ReferenceSetRequest, SetReply, SetRequest
+from plumbline_serve.messages.decisions import Calibration, CalibrationRequest, ClassifierEntry
+from plumbline_serve.messages.drift import DriftReply, ReferenceEntry, ReferenceRequest
+from plumbline_serve.messages.sets import ReferenceSetEntry, ReferenceSetRequest, SetReply, SetRequest
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 
 
 class Service(Protocol):

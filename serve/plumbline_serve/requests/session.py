@@ -16,13 +16,10 @@ from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, PairInput, Preprocessed, Score, Scorer
 from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_serve.batching import Compute
-from plumbline_serve.concurrency import together
-from plumbline_serve.cpu_pools import CpuPools
 from plumbline_serve.drift import LiveWindows
 from plumbline_serve.encoding_cache import Claim, EncodingCache, EncodingKey, EncodingOrError
 from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.messages import ImageSource, ScoreOrError, Timing, UrlImage
-from plumbline_serve.request_context import RequestContext
 from plumbline_serve.requests.admission import IMAGES_PER_CALL, Admission, Want
 from plumbline_serve.requests.images import (
     DecodedImages,
@@ -35,7 +32,10 @@ from plumbline_serve.requests.images import (
 )
 from plumbline_serve.requests.inputs import Input, Need, Pair, key_of, reading_work, work_of
 from plumbline_serve.requests.views import engine_key
-from plumbline_serve.work import Work
+from plumbline_serve.scheduling.concurrency import together
+from plumbline_serve.scheduling.cpu_pools import CpuPools
+from plumbline_serve.scheduling.request_context import RequestContext
+from plumbline_serve.scheduling.work import Work
 
 CALLS_UNDER_WAY = 4
 """Of one request to an encoder of images: enough to keep it busy; more would only hold more images in memory."""

@@ -17,12 +17,12 @@ from plumbline_models.core.errors import (
 from plumbline_models.core.protocols import Encoder
 from plumbline_models.sets.vectors import MAX_SET, GivenVector, Matrix, StillWanted, unit_rows
 from plumbline_serve.encoding_cache import EncodingOrError
-from plumbline_serve.encoding_set import EncodingSet
+from plumbline_serve.messages.encoding_set import EncodingSet
 from plumbline_serve.requests.images import RequestImage
 from plumbline_serve.requests.inputs import key_of_file
 from plumbline_serve.requests.session import RequestSession
 from plumbline_serve.requests.validation import Checks
-from plumbline_serve.work import Work
+from plumbline_serve.scheduling.work import Work
 
 R = TypeVar("R")
 

@@ -3,12 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 
-from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.messages.sets import ReferenceSetEntry, ReferenceSetRequest, SetReply, SetRequest
 from plumbline_serve.requests.core import ReplyT, RequestT
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.requests.reference_sets import ReferenceSets
 from plumbline_serve.requests.sets import measure
-from plumbline_serve.set_messages import ReferenceSetEntry, ReferenceSetRequest, SetReply, SetRequest
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 
 
 class SetService(ABC):

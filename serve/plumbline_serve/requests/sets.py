@@ -12,19 +12,10 @@ from plumbline_models.core.protocols import Encoder
 from plumbline_models.sets.distances import frechet, frechet_floor, mmd_polynomial, mmd_rbf
 from plumbline_models.sets.measures import Asked, diversity_of
 from plumbline_models.sets.vectors import StillWanted, unit_rows
-from plumbline_serve.audit_messages import AuditRequest
-from plumbline_serve.concurrency import together
 from plumbline_serve.encoding_cache import EncodingOrError
-from plumbline_serve.encoding_set import EncodingSet
-from plumbline_serve.request_context import ANYONE, Caller
-from plumbline_serve.requests.audits import audit
-from plumbline_serve.requests.embedding import image_encoders, towers, truncated_texts
-from plumbline_serve.requests.pipeline import Pipeline
-from plumbline_serve.requests.reference_sets import ReferenceSets, members_of_kept
-from plumbline_serve.requests.session import RequestSession
-from plumbline_serve.requests.set_members import PAIR, Members, check_set, computed, members_of, work_on
-from plumbline_serve.requests.validation import Checks
-from plumbline_serve.set_messages import (
+from plumbline_serve.messages.audits import AuditRequest
+from plumbline_serve.messages.encoding_set import EncodingSet
+from plumbline_serve.messages.sets import (
     DistanceReply,
     DistanceRequest,
     DiversityReply,
@@ -32,6 +23,15 @@ from plumbline_serve.set_messages import (
     SetReply,
     SetRequest,
 )
+from plumbline_serve.requests.audits import audit
+from plumbline_serve.requests.embedding import image_encoders, towers, truncated_texts
+from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.requests.reference_sets import ReferenceSets, members_of_kept
+from plumbline_serve.requests.session import RequestSession
+from plumbline_serve.requests.set_members import PAIR, Members, check_set, computed, members_of, work_on
+from plumbline_serve.requests.validation import Checks
+from plumbline_serve.scheduling.concurrency import together
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 from plumbline_serve.store import Artefact
 
 

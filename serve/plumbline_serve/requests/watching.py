@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError, RequestError
 from plumbline_models.core.protocols import ScorerInfo
 from plumbline_serve.drift import DriftMonitor, Reference
-from plumbline_serve.drift_messages import DriftReply, ReferenceEntry, ReferenceRequest
-from plumbline_serve.request_context import ANYONE, Caller
+from plumbline_serve.messages.drift import DriftReply, ReferenceEntry, ReferenceRequest
 from plumbline_serve.requests.binding import Bindings, bound_to_of
 from plumbline_serve.requests.classifying import Classifiers
 from plumbline_serve.requests.pipeline import Pipeline
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 from plumbline_serve.store import Artefact, Store
 
 

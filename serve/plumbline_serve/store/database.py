@@ -25,9 +25,9 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from plumbline_models.core.errors import StoreUnavailableError, TooManyArtefactsError
+from plumbline_serve.settings.store import store_file
 from plumbline_serve.store.artefacts import Artefact, Binding, Kind
 from plumbline_serve.store.tables import ARTEFACTS, REVISION, VERSION_TABLE
-from plumbline_serve.store_settings import store_file
 
 Key: TypeAlias = tuple[Kind, str]
 

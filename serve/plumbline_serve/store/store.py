@@ -21,8 +21,8 @@ from plumbline_models.core.errors import (
     StoreUnavailableError,
     UnknownArtefactError,
 )
+from plumbline_serve.settings.store import store_file
 from plumbline_serve.store.artefacts import Artefact, Kind
-from plumbline_serve.store_settings import store_file
 
 if TYPE_CHECKING:
     from plumbline_serve.store.database import Database, Key

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.tracing_settings import TracingSettings
+from plumbline_serve.settings.tracing import TracingSettings
 
 if TYPE_CHECKING:
     from plumbline_serve.tracing.spans import Tracing

@@ -19,7 +19,7 @@ from plumbline_serve.batching.batcher import Batcher, BatchLimits
 from plumbline_serve.batching.input_queue import Entry
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.runner import BatchResult, BatchRunner, EncodedBatch
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 
 _Window: TypeAlias = tuple[float, float]
 _RUNS: contextvars.ContextVar[list[_Window]] = contextvars.ContextVar("engine runs")

@@ -15,8 +15,8 @@ from plumbline_models.core.errors import OverloadedError
 from plumbline_serve.batching import EncoderLoad, Margin, check_wait
 from plumbline_serve.batching.input_queue import Entry, InputQueue
 from plumbline_serve.batching.pace import ArrivalRate, Pace
-from plumbline_serve.concurrency import Deadline
-from plumbline_serve.request_context import ANYONE, PRIORITIES, Caller, Priority, RequestContext
+from plumbline_serve.scheduling.concurrency import Deadline
+from plumbline_serve.scheduling.request_context import ANYONE, PRIORITIES, Caller, Priority, RequestContext
 
 MAX_BATCH = 16.0
 FIXED_S, EACH_S = 0.02, 0.01

@@ -8,8 +8,8 @@ import pytest
 
 from plumbline_models.core.errors import DeadlineExceededError, EngineError, OverloadedError
 from plumbline_serve.batching import Batcher, BatchLimits
-from plumbline_serve.concurrency import Deadline
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.concurrency import Deadline
+from plumbline_serve.scheduling.request_context import RequestContext
 from tests.serve.batching.gates import LIMITS, entered
 
 CONTEXT = RequestContext()

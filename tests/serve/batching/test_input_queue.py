@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plumbline_serve.batching.input_queue import Entry, InputQueue
-from plumbline_serve.concurrency import Deadline
-from plumbline_serve.request_context import Caller, Priority, RequestContext
+from plumbline_serve.scheduling.concurrency import Deadline
+from plumbline_serve.scheduling.request_context import Caller, Priority, RequestContext
 from tests.serve.batching.simulation import NOBODY
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from plumbline_serve.batching import Backlog, EncoderLoad
 from plumbline_serve.batching.pace import Line
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 
 TOGETHER, ALONE = RequestContext(), RequestContext(is_deterministic=True)
 

@@ -6,7 +6,7 @@ import pytest
 
 from plumbline_models.core.errors import EngineError
 from plumbline_serve.batching import LocalCompute
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 from tests.serve.batching.gates import LIMITS
 
 

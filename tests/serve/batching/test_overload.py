@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from plumbline_serve.request_context import Caller
+from plumbline_serve.scheduling.request_context import Caller
 from tests.serve.batching.simulation import CAPACITY, MAX_BATCH, Arrival, Simulation, poisson
 
 SECONDS = 60.0

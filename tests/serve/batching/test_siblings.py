@@ -9,7 +9,7 @@ import pytest
 from plumbline_serve.batching import Batcher, BatchLimits
 from plumbline_serve.batching import siblings as siblings_module
 from plumbline_serve.batching.siblings import Siblings
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 from tests.serve.batching.gates import entered
 
 LIMITS = BatchLimits(max_queued=64, max_linger_s=0.0, is_adaptive=False)

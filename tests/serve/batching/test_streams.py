@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from plumbline_serve.batching import Batcher
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 from tests.serve.batching.gates import LIMITS, entered
 
 

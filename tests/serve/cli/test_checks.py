@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from plumbline_serve.access_settings import AuthSettings, TlsSettings
 from plumbline_serve.cli.checks import MIN_DESCRIPTORS, Finding, look
-from plumbline_serve.ports import free_port
+from plumbline_serve.machine.ports import free_port
 from plumbline_serve.settings import Settings
-from plumbline_serve.url_settings import UrlSettings
+from plumbline_serve.settings.access import AuthSettings, TlsSettings
+from plumbline_serve.settings.urls import UrlSettings
 
 
 def settings_of(cache_dir: Path) -> Settings:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.cli.doctor import BROKEN, OK, examine
 from plumbline_serve.cli.serve_command import serve
-from plumbline_serve.config_source import ConfigSource
-from plumbline_serve.ports import free_port
+from plumbline_serve.machine.ports import free_port
 from plumbline_serve.settings import Settings
+from plumbline_serve.settings.access import AuthSettings
+from plumbline_serve.settings.source import ConfigSource
 from tests.keys import add_key
 
 

@@ -21,7 +21,7 @@ from plumbline_models.weights.embedded import embedded_folder
 from plumbline_serve.assembly import make_scorers
 from plumbline_serve.cli.main import cli
 from plumbline_serve.cli.weights import demo_warning, describe, find_weights
-from plumbline_serve.ports import free_port
+from plumbline_serve.machine.ports import free_port
 from plumbline_serve.settings import load_settings
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "vqascore"

@@ -10,7 +10,7 @@ from plumbline_serve.assembly import encoders_of, make_scorers
 from plumbline_serve.batching import BatchLimits, LocalCompute
 from plumbline_serve.deployments.fixed_inputs import Sample, compare, sample
 from plumbline_serve.metrics import Instruments
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 from plumbline_serve.settings import Settings
 
 INFO = EncoderInfo(

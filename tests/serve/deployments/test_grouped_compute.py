@@ -18,7 +18,7 @@ from plumbline_serve.deployments.grouped_compute import Descriptions, GroupedCom
 from plumbline_serve.deployments.remote_compute import RemoteCompute
 from plumbline_serve.messages import EncodedImage, Item, ItemScores, ScoreRequest
 from plumbline_serve.metrics import Instruments
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 from plumbline_serve.settings import Settings
 from tests.services import encoded, picture
 

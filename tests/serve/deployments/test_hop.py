@@ -25,7 +25,7 @@ from plumbline_serve.deployments.group_replicas import GroupReplicas
 from plumbline_serve.deployments.hop import RemoteContext, cut, num_bytes, room_in
 from plumbline_serve.deployments.remote_compute import RemoteCompute
 from plumbline_serve.deployments.transport import translated
-from plumbline_serve.request_context import Caller, RequestContext
+from plumbline_serve.scheduling.request_context import Caller, RequestContext
 from plumbline_serve.settings import Settings
 from tests.results import succeeded
 

@@ -8,7 +8,7 @@ from plumbline_serve.batching import Backlog, EncoderLoad
 from plumbline_serve.batching.pace import Line
 from plumbline_serve.deployments.hop import Loads
 from plumbline_serve.deployments.remote_loads import RemoteLoads
-from plumbline_serve.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import RequestContext
 
 KEY = "clip/image"
 HOUR = 3600.0

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from plumbline_serve.ray_token import MODE, TOKEN, TOKEN_PATH, own_token
+from plumbline_serve.machine.ray_token import MODE, TOKEN, TOKEN_PATH, own_token
 from tests.programs import program_environment
 
 PROGRAM = """
 import logging
 import sys
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.access_settings import AuthSettings
+from plumbline_serve.settings.access import AuthSettings
 from plumbline_serve.deployments.token_check import require_token
 logging.basicConfig(format="%(message)s")
 try:

@@ -17,14 +17,14 @@ import pytest
 import uvicorn
 from grpc_health.v1 import health_pb2_grpc
 
-from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
-from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge import Access, GrpcEdge, InferenceEdge, create_app
 from plumbline_serve.edge.compat.inference_rpcs import METHODS, add_inference
 from plumbline_serve.edge.grpc.unreadable import add_scoring
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Limits, Settings
+from plumbline_serve.settings.access import AuthSettings
 from plumbline_wire.v1 import scoring_pb2_grpc
 from tests.keys import add_key
 from tests.serve.edge.rule_service import RuleService

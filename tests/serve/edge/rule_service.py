@@ -19,7 +19,6 @@ from plumbline_models.sets.audit import spread
 from plumbline_models.sets.diversity import order_name
 from plumbline_models.sets.sce import Sce
 from plumbline_models.sets.zero_shot import Guess
-from plumbline_serve.audit_messages import AuditReply, AuditRequest, ElementRates, GroupShare
 from plumbline_serve.batching import GroupState
 from plumbline_serve.messages import (
     Base64Image,
@@ -38,8 +37,9 @@ from plumbline_serve.messages import (
     ScoreReply,
     Timing,
 )
-from plumbline_serve.request_context import ANYONE, Caller
-from plumbline_serve.set_messages import DistanceReply, DistanceRequest, DiversityReply
+from plumbline_serve.messages.audits import AuditReply, AuditRequest, ElementRates, GroupShare
+from plumbline_serve.messages.sets import DistanceReply, DistanceRequest, DiversityReply
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 from tests.decisions import SmallDecisions
 
 TIMING = Timing(decode=0.1, queue=0.2, compute=1 / 3, total=2.5)

@@ -16,7 +16,7 @@ from plumbline_serve.offline.rows import Row
 from plumbline_serve.offline.runners import through_server
 from plumbline_serve.offline.runners.chunks import Scored
 from plumbline_serve.offline.runners.through_server import Server, ServerRunner
-from plumbline_serve.request_context import ANYONE
+from plumbline_serve.scheduling.request_context import ANYONE
 from plumbline_serve.settings import Settings
 from tests.serve.edge.rule_service import RuleService
 from tests.serve.offline.samples import image_bytes

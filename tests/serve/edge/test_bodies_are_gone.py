@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 
-from plumbline_serve.bytes_in_flight import Share
 from plumbline_serve.edge.rest.multipart import FormReader
+from plumbline_serve.memory.bytes_in_flight import Share
 from plumbline_serve.messages import EncodedImage, ScoreRequest
 from plumbline_wire.v1 import scoring_pb2 as pb
 

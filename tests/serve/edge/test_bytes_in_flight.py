@@ -12,9 +12,9 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from plumbline_models.core.errors import CapacityError, RequestTooLargeError
-from plumbline_serve import bytes_in_flight
-from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.observe import Unobserved
+from plumbline_serve.memory import bytes_in_flight
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.settings import Limits, Settings
 from plumbline_wire import STATUS_DETAILS_KEY
 from plumbline_wire.v1 import scoring_pb2 as pb

@@ -23,12 +23,17 @@ from plumbline_models.core.questions import Question as AskedQuestion
 from plumbline_models.sets.audit import Spread
 from plumbline_models.sets.sce import Sce
 from plumbline_models.sets.zero_shot import Guess
-from plumbline_serve import audit_messages, decision_messages, drift_messages, encoding_set, messages, set_messages
+from plumbline_serve import messages
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.schemas import decisions as decision_schemas
 from plumbline_serve.edge.schemas import replies as reply_schemas
 from plumbline_serve.edge.schemas import requests as request_schemas
 from plumbline_serve.edge.schemas import sets as set_schemas
+from plumbline_serve.messages import audits as audit_messages
+from plumbline_serve.messages import decisions as decision_messages
+from plumbline_serve.messages import drift as drift_messages
+from plumbline_serve.messages import encoding_set
+from plumbline_serve.messages import sets as set_messages
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 Kinds: TypeAlias = frozenset[str]

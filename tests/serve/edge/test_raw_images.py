@@ -14,7 +14,7 @@ from plumbline_models.core.errors import ImageTooLargeError, PlumblineError, Req
 from plumbline_models.images.colour import READ_MODES
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.images.image_decoder import ImageDecoder
-from plumbline_serve.bytes_in_flight import BytesInFlight
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.messages import EmbedReply, EncodedImage, RawImage, Timing
 from plumbline_serve.requests.images import attempt, read_pixels
 from plumbline_serve.settings import Limits, Settings

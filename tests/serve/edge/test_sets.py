@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
-from plumbline_serve.access_settings import EdgeSettings
 from plumbline_serve.settings import Limits, Settings
+from plumbline_serve.settings.access import EdgeSettings
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 FOREVER: Any = {"timeout_ms": 300_000}

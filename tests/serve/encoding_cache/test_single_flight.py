@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from plumbline_models.core.errors import EngineError, OverloadedError
-from plumbline_serve.concurrency import Deadline
 from plumbline_serve.encoding_cache import Claim, EncodingCache, EncodingKey, EncodingStore
-from plumbline_serve.request_context import Priority, RequestContext
+from plumbline_serve.scheduling.concurrency import Deadline
+from plumbline_serve.scheduling.request_context import Priority, RequestContext
 
 A, B, C = (EncodingKey("text", "arithmetic/text", name) for name in (b"a", b"b", b"c"))
 

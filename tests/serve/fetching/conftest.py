@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import trustme
 
-from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.fetching import RequestFetches
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.settings import Limits
 from tests.serve.fetching.hosts import LOOPBACK, NAME, Answer, Host, Names, make_fetcher, saying
 

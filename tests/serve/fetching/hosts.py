@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.fetching import UrlFetcher
-from plumbline_serve.url_settings import UrlSettings
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
+from plumbline_serve.settings.urls import UrlSettings
 
 Answer: TypeAlias = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 NAME = "images.test"

@@ -14,8 +14,8 @@ from plumbline_models.core.errors import (
     UrlTimeoutError,
     UrlUnreachableError,
 )
-from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.fetching.exchange import BROKEN
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.messages import BrokenImage, EncodedImage, UrlImage
 from plumbline_serve.settings import Limits
 from tests.serve.fetching.asking import IMAGE, IMPATIENT_S, NOT_PROVEN, PATIENT_S, fetch, url

@@ -4,7 +4,7 @@ import pytest
 
 from plumbline_models.core.errors import UrlSourceRefusedError
 from plumbline_serve.fetching.image_url import ImageUrl, read_url
-from plumbline_serve.url_settings import UrlSettings
+from plumbline_serve.settings.urls import UrlSettings
 
 ANY = UrlSettings(enabled=True, allow_hosts=("*",), allow_ports=(443, 8443))
 LISTED = UrlSettings(enabled=True, allow_hosts=("images.example.com", "*.cdn.example.com", "192.0.2.7"))

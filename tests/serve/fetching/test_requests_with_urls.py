@@ -11,8 +11,7 @@ from plumbline_models.core.errors import (
     UrlSourceRefusedError,
     UrlUnreachableError,
 )
-from plumbline_serve.bytes_in_flight import BytesInFlight
-from plumbline_serve.concurrency import release
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.messages import (
     EmbedRequest,
     EncodedImage,
@@ -30,6 +29,7 @@ from plumbline_serve.messages import (
 from plumbline_serve.requests.embedding import embed
 from plumbline_serve.requests.filtering import filter_items
 from plumbline_serve.requests.ranking import rank
+from plumbline_serve.scheduling.concurrency import release
 from plumbline_serve.settings import Limits
 from tests.serve.fetching.hosts import NAME, Host, make_fetcher, redirect, reply
 

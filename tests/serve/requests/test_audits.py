@@ -12,8 +12,8 @@ from plumbline_models.core.errors import (
     TooManyItemsError,
     UnknownScorerError,
 )
-from plumbline_serve.audit_messages import AuditRequest, Elements
 from plumbline_serve.messages import EncodedImage
+from plumbline_serve.messages.audits import AuditRequest, Elements
 from plumbline_serve.requests.audits import CAUTION, audit
 
 GROUPS = ("a", "b", "c")

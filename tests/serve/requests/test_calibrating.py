@@ -15,7 +15,6 @@ from plumbline_models.core.errors import (
     UnknownArtefactError,
     UnknownScorerError,
 )
-from plumbline_serve.decision_messages import Calibration, CalibrationRequest
 from plumbline_serve.messages import (
     Combination,
     EncodedImage,
@@ -27,6 +26,7 @@ from plumbline_serve.messages import (
     Term,
     Threshold,
 )
+from plumbline_serve.messages.decisions import Calibration, CalibrationRequest
 from plumbline_serve.requests.binding import Bindings
 from plumbline_serve.requests.calibrating import MAX_GROUPS, Calibrations
 from plumbline_serve.requests.filtering import filter_items

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from plumbline_models.core.errors import BoundToOtherError, InvalidFieldError, UnknownScorerError
 from plumbline_models.core.protocols import EncoderInfo, Score
-from plumbline_serve.decision_messages import CalibrationRequest
 from plumbline_serve.messages import Combination, EncodedImage, FilterRequest, Item, ItemVerdict, Term, Threshold
+from plumbline_serve.messages.decisions import CalibrationRequest
 from plumbline_serve.requests.binding import Bindings
 from plumbline_serve.requests.calibrating import Calibrations
 from plumbline_serve.requests.filtering import filter_items

@@ -12,9 +12,6 @@ from pydantic import SecretStr
 
 from plumbline_models.core.errors import BoundToOtherError, InvalidFieldError, UnknownScorerError
 from plumbline_serve.assembly import Assembly, assembled
-from plumbline_serve.audit_messages import AuditRequest
-from plumbline_serve.decision_messages import CalibrationRequest
-from plumbline_serve.drift_messages import ReferenceRequest
 from plumbline_serve.messages import (
     ClassifierRequest,
     Combination,
@@ -29,6 +26,9 @@ from plumbline_serve.messages import (
     Term,
     Threshold,
 )
+from plumbline_serve.messages.audits import AuditRequest
+from plumbline_serve.messages.decisions import CalibrationRequest
+from plumbline_serve.messages.drift import ReferenceRequest
 from plumbline_serve.settings import Settings
 from plumbline_serve.store.store import LOOK_AGAIN_S
 from tests.serve.conftest import grey_png

@@ -13,8 +13,8 @@ from plumbline_serve.messages import EmbedRequest, EncodedImage, Item, RawImage,
 from plumbline_serve.requests.admission import IMAGES_PER_CALL
 from plumbline_serve.requests.images import DecodedImages, RequestImage, open_image
 from plumbline_serve.requests.session import CALLS_UNDER_WAY
+from plumbline_serve.scheduling.work import Work
 from plumbline_serve.settings import Settings
-from plumbline_serve.work import Work
 
 SIDE_PX = 32
 IMAGE_BYTES = SIDE_PX * SIDE_PX * 3

@@ -28,7 +28,7 @@ from plumbline_serve.messages import (
     ScoreRequest,
     Threshold,
 )
-from plumbline_serve.set_messages import DiversityRequest
+from plumbline_serve.messages.sets import DiversityRequest
 from plumbline_serve.settings import Settings
 from tests.services import encoded, picture
 

@@ -12,9 +12,7 @@ from pydantic import SecretStr
 from plumbline_models.core.errors import MissingScopeError
 from plumbline_models.core.protocols import Score
 from plumbline_models.decisions.conformal import Direction
-from plumbline_serve.access_settings import PrivacySettings
 from plumbline_serve.assembly import Assembly, assembled
-from plumbline_serve.decision_messages import CalibrationRequest
 from plumbline_serve.edge.access.keys_file import KeyEntry, Scope
 from plumbline_serve.messages import (
     EmbedRequest,
@@ -27,7 +25,9 @@ from plumbline_serve.messages import (
     ScoreRequest,
     Threshold,
 )
+from plumbline_serve.messages.decisions import CalibrationRequest
 from plumbline_serve.settings import Settings
+from plumbline_serve.settings.access import PrivacySettings
 
 Policy = Literal["open", "rounded", "off"]
 EMBED = EmbedRequest(texts=["a red circle"])

@@ -11,7 +11,7 @@ from plumbline_models.core.errors import DeadlineExceededError
 from plumbline_models.core.protocols import Score
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.messages import EmbedRequest, EncodedImage, Item, ItemFailure, ItemScores, ScoreRequest
-from plumbline_serve.request_context import Caller
+from plumbline_serve.scheduling.request_context import Caller
 from tests.models.images.hostile_files import hostile_files
 
 NUM_THREADS = 2

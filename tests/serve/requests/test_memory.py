@@ -7,12 +7,12 @@ import threading
 import pytest
 
 from plumbline_models.core.errors import DeadlineExceededError, ImageUndecodableError, OverloadedError
-from plumbline_serve.concurrency import release
 from plumbline_serve.messages import EncodedImage, Item, ScoreRequest
-from plumbline_serve.request_context import RequestContext
 from plumbline_serve.requests.images import RequestImage
 from plumbline_serve.requests.session import RequestSession
-from plumbline_serve.work import Work
+from plumbline_serve.scheduling.concurrency import release
+from plumbline_serve.scheduling.request_context import RequestContext
+from plumbline_serve.scheduling.work import Work
 
 
 def num_kept() -> int:

@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from plumbline_models.core.errors import InvalidFieldError, MissingQuestionsError, TextTooLongError, TooManyItemsError
 from plumbline_models.core.questions import Question
 from plumbline_serve.assembly import assembled
-from plumbline_serve.audit_messages import AuditRequest, ElementRates, Elements
 from plumbline_serve.messages import EncodedImage, FilterRequest, Item, ItemFailure, ScoreRequest, Threshold
+from plumbline_serve.messages.audits import AuditRequest, ElementRates, Elements
 from plumbline_serve.metrics import exposition
 from plumbline_serve.settings import Settings
 

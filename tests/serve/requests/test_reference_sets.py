@@ -18,12 +18,12 @@ from plumbline_models.core.errors import (
 )
 from plumbline_models.sets.vectors import MAX_DIM, MAX_SET
 from plumbline_serve.assembly import Assembly, assembled
-from plumbline_serve.encoding_set import EncodingSet
 from plumbline_serve.messages import EmbedRequest, EncodedImage
+from plumbline_serve.messages.encoding_set import EncodingSet
+from plumbline_serve.messages.sets import DistanceReply, DistanceRequest, ReferenceSetRequest
 from plumbline_serve.requests.binding import Bindings
 from plumbline_serve.requests.reference_sets import ReferenceSets
 from plumbline_serve.requests.sets import distance
-from plumbline_serve.set_messages import DistanceReply, DistanceRequest, ReferenceSetRequest
 from plumbline_serve.settings import Settings
 from plumbline_serve.store import Store
 from plumbline_serve.store.store import MAX_REFERENCE_SETS

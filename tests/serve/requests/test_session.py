@@ -9,9 +9,9 @@ import pytest
 from plumbline_models.core.errors import DeadlineExceededError
 from plumbline_models.core.protocols import Score
 from plumbline_serve.messages import EmbedRequest, Item, RawImage, ScoreRequest
-from plumbline_serve.request_context import RequestContext
 from plumbline_serve.requests.embedding import embed
 from plumbline_serve.requests.session import RequestSession
+from plumbline_serve.scheduling.request_context import RequestContext
 
 
 class Interrupted(float):

@@ -19,13 +19,13 @@ from plumbline_models.core.errors import (
     UnknownImageError,
 )
 from plumbline_models.sets.vectors import MAX_SET
-from plumbline_serve.encoding_set import EncodingSet
 from plumbline_serve.messages import EmbedRequest, EncodedImage, RawImage
+from plumbline_serve.messages.encoding_set import EncodingSet
+from plumbline_serve.messages.sets import DistanceRequest, DiversityRequest
 from plumbline_serve.requests.binding import Bindings
 from plumbline_serve.requests.embedding import embed
 from plumbline_serve.requests.reference_sets import ReferenceSets
 from plumbline_serve.requests.sets import distance, diversity, measure
-from plumbline_serve.set_messages import DistanceRequest, DiversityRequest
 from plumbline_serve.store import Store
 
 PLANE = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.001], [1.0, 0.0]]

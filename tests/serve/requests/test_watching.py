@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from plumbline_models.core.errors import BoundToOtherError, InvalidFieldError, UnknownArtefactError, UnknownScorerError
 from plumbline_models.images.image_statistics import ImageStatistics
 from plumbline_serve.assembly import Assembly, assembled
-from plumbline_serve.drift_messages import ReferenceRequest
+from plumbline_serve.messages.drift import ReferenceRequest
 from plumbline_serve.settings import Settings
 
 VALUES = [float(each) for each in np.random.default_rng(0).normal(0.7, 0.1, 2000)]

@@ -27,11 +27,11 @@ from plumbline_models.core.errors import (
     TooManyArtefactsError,
     UnknownArtefactError,
 )
+from plumbline_serve.settings.store import store_file
 from plumbline_serve.store import Artefact, Binding, Store
 from plumbline_serve.store.database import Database
 from plumbline_serve.store.store import LOOK_AGAIN_S, MAX_DOCUMENT_BYTES
 from plumbline_serve.store.tables import ARTEFACTS, METADATA, VERSION_TABLE
-from plumbline_serve.store_settings import store_file
 from tests.serve.store.conftest import BOUND, calibration
 
 T = TypeVar("T")

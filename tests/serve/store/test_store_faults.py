@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from plumbline_models.core.errors import ConfigError, StoreUnavailableError
 from plumbline_serve.settings import load_settings
+from plumbline_serve.settings.store import store_file
 from plumbline_serve.store import Store
 from plumbline_serve.store.store import LOOK_AGAIN_S, NUM_THREADS
-from plumbline_serve.store_settings import store_file
 from tests.postgres_server import PASSWORD, PostgresServer
 from tests.serve.store.conftest import calibration
 

@@ -26,8 +26,8 @@ from plumbline_serve.edge import Access, GrpcEdge, create_app
 from plumbline_serve.edge.grpc.unreadable import add_scoring
 from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Settings
+from plumbline_serve.settings.tracing import TracingSettings
 from plumbline_serve.tracing import TRACEPARENT, open_tracing
-from plumbline_serve.tracing_settings import TracingSettings
 from plumbline_wire.v1 import scoring_pb2 as pb
 from plumbline_wire.v1 import scoring_pb2_grpc
 from tests.programs import program_environment

@@ -11,16 +11,16 @@ from plumbline_models.core.errors import (
     TooManyItemsError,
     UnauthenticatedError,
 )
-from plumbline_serve.access_settings import AuthSettings
-from plumbline_serve.decision_messages import CalibrationRequest
-from plumbline_serve.drift_messages import ReferenceRequest
 from plumbline_serve.edge.access.key_ring import KeyRing
 from plumbline_serve.edge.access.keys_file import KeyEntry, Scope
 from plumbline_serve.edge.access.quotas import CONCURRENCY, ITEMS, Quotas, Window, shared_store
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.messages import ClassifierRequest, EmbedRequest, Item, RankRequest, SelectRequest
-from plumbline_serve.request_context import ANYONE
-from plumbline_serve.set_messages import AnyRequest, ReferenceSetRequest, SetRequest
+from plumbline_serve.messages.decisions import CalibrationRequest
+from plumbline_serve.messages.drift import ReferenceRequest
+from plumbline_serve.messages.sets import AnyRequest, ReferenceSetRequest, SetRequest
+from plumbline_serve.scheduling.request_context import ANYONE
+from plumbline_serve.settings.access import AuthSettings
 
 _SCHEME = "bearer"
 

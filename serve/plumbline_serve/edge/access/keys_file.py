@@ -20,8 +20,8 @@ from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.private_files import check_private
-from plumbline_serve.request_context import Caller
+from plumbline_serve.machine.private_files import check_private
+from plumbline_serve.scheduling.request_context import Caller
 
 Scope: TypeAlias = Literal["score", "decide", "admin", "embed"]
 """What a key may do: score and read what is loaded; keep and change decisions; see metrics and operate; have vectors as

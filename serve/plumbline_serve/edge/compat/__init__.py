@@ -6,13 +6,13 @@ What they share with our own routes: limits, keys, deadlines, admission, metrics
 
 from collections.abc import Callable, Mapping, Sequence
 
-from plumbline_serve.access_settings import Protocol
-from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.compat import flow_factory, flow_grpo, open_inference, openai, rerank, rewards, unirl
 from plumbline_serve.edge.compat.core import Core
 from plumbline_serve.edge.rest.app import AddedRoute
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.requests.service_protocol import Service
 from plumbline_serve.settings import Settings
+from plumbline_serve.settings.access import Protocol
 
 __all__ = ["added_routes"]
 FORMATS: Mapping[Protocol, Callable[[Core], Sequence[AddedRoute]]] = {

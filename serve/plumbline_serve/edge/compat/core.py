@@ -17,7 +17,6 @@ from plumbline_models.core.errors import (
     PlumblineError,
     UnknownScorerError,
 )
-from plumbline_serve.bytes_in_flight import BytesInFlight, Share
 from plumbline_serve.edge.access import num_items_of
 from plumbline_serve.edge.parsing import CallerTimeout, check_counts, with_remaining_time
 from plumbline_serve.edge.problems import report_items
@@ -25,6 +24,7 @@ from plumbline_serve.edge.rest.body import JSON, read_bytes
 from plumbline_serve.edge.rest.exchange import received, unless_gone
 from plumbline_serve.edge.rest.json_document import read_json
 from plumbline_serve.edge.rest.middleware import Refusal, call_of
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight, Share
 from plumbline_serve.messages import (
     Base64Image,
     EmbedReply,
@@ -41,8 +41,8 @@ from plumbline_serve.messages import (
     UrlImage,
 )
 from plumbline_serve.messages import Request as Message
-from plumbline_serve.request_context import Caller
 from plumbline_serve.requests.service_protocol import Service
+from plumbline_serve.scheduling.request_context import Caller
 from plumbline_serve.settings import Limits, Settings
 
 M = TypeVar("M", bound=Message)

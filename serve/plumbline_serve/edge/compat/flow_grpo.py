@@ -22,7 +22,6 @@ from plumbline_models.core.errors import (
     PlumblineError,
     TooManyItemsError,
 )
-from plumbline_serve.concurrency import named_threads
 from plumbline_serve.edge.compat import geneval
 from plumbline_serve.edge.compat.core import Asking, Core, all_or_nothing, field_fault
 from plumbline_serve.edge.compat.rewards import BASE, RETRY_AFTER_S, named_scorer, refuse_with, scores_of
@@ -30,6 +29,7 @@ from plumbline_serve.edge.compat.unpickler import FIRST_BYTE, read_pickle
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
 from plumbline_serve.messages import EncodedImage
+from plumbline_serve.scheduling.concurrency import named_threads
 
 CLIENT_WAITS_S = 110.0
 """flow_grpo and verl-omni wait for 120 s."""

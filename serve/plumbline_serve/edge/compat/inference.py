@@ -16,8 +16,8 @@ from plumbline_models.core.errors import PlumblineError, RouteNotFoundError, Too
 from plumbline_serve.edge.compat.core import ValueOrError, field_fault, image_of, scores_by, value_of
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.messages import EncodedImage, ImageSource, Item, ScorerEntry, ScoreReply, ScoreRequest
-from plumbline_serve.request_context import Priority
 from plumbline_serve.requests.service_protocol import Service
+from plumbline_serve.scheduling.request_context import Priority
 
 Element: TypeAlias = bytes | str
 VERSION: Final = "1"

@@ -8,7 +8,6 @@ import grpc
 from google.protobuf.message import Message
 
 from plumbline_models.core.errors import MethodNotAllowedError
-from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.access import Access, num_items_of
 from plumbline_serve.edge.compat.core import field_fault
 from plumbline_serve.edge.compat.inference import (
@@ -34,6 +33,7 @@ from plumbline_serve.edge.grpc.unreadable import Lenient, check_readable
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.parsing import check_counts, with_remaining_time
 from plumbline_serve.edge.problems import report_items
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.requests.service_protocol import Service
 from plumbline_serve.settings import Settings
 from plumbline_wire.v1 import open_inference_pb2 as pb

@@ -17,7 +17,6 @@ from plumbline_models.core.errors import (
     PlumblineError,
     UnsupportedMediaTypeError,
 )
-from plumbline_serve.bytes_in_flight import Share
 from plumbline_serve.edge.compat.core import Asking, Body, Core, field_fault, json_reply
 from plumbline_serve.edge.compat.inference import (
     DATATYPES,
@@ -44,6 +43,7 @@ from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
 from plumbline_serve.edge.rest.body import read_bytes
 from plumbline_serve.edge.rest.json_document import read_json
+from plumbline_serve.memory.bytes_in_flight import Share
 from plumbline_serve.settings import Limits
 
 JSON_LENGTH = "inference-header-content-length"

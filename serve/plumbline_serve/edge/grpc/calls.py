@@ -15,7 +15,6 @@ import grpc
 from google.protobuf.message import Message
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_serve.concurrency import release
 from plumbline_serve.edge.access import NO_KEY, Access, Grant, Scope
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.parsing import CallerTimeout
@@ -23,6 +22,7 @@ from plumbline_serve.edge.problems import grpc_code, refuse, status
 from plumbline_serve.edge.received import GRPC_TIMEOUT, RECEIVED, timeout_ms, waited_s
 from plumbline_serve.edge.request_log import Answered, RequestLog
 from plumbline_serve.request_ids import request_id
+from plumbline_serve.scheduling.concurrency import release
 from plumbline_wire import REQUEST_ID_KEY, STATUS_DETAILS_KEY
 
 R = TypeVar("R", bound=Message)

@@ -32,7 +32,7 @@ from plumbline_serve.edge.parsing import (
     url_image,
 )
 from plumbline_serve.messages import Combination, EncodedImage, ImageSource, Item, Pool, RawImage, Term, Threshold
-from plumbline_serve.request_context import PRIORITIES, Priority
+from plumbline_serve.scheduling.request_context import PRIORITIES, Priority
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 SetMessage: TypeAlias = pb.DiversityRequest | pb.DistanceRequest | pb.AuditRequest | pb.ReferenceSetRequest

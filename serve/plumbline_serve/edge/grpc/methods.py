@@ -9,9 +9,9 @@ from google.protobuf.message import Message as ProtoMessage
 from plumbline_serve.edge.access import Scope
 from plumbline_serve.edge.grpc import replies as grpc_replies
 from plumbline_serve.edge.grpc import requests as grpc_requests
-from plumbline_serve.request_context import Caller
+from plumbline_serve.messages.sets import AnyReply, AnyRequest
 from plumbline_serve.requests.service_protocol import Service
-from plumbline_serve.set_messages import AnyReply, AnyRequest
+from plumbline_serve.scheduling.request_context import Caller
 from plumbline_serve.settings import Limits
 from plumbline_wire.v1 import scoring_pb2 as pb
 

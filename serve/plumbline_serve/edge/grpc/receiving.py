@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from plumbline_models.core.errors import CapacityError, DeadlineExceededError, MalformedRequestError
-from plumbline_serve.bytes_in_flight import Share
-from plumbline_serve.connections import Arrival
 from plumbline_serve.edge.grpc.calls import CallContext, peer_of
+from plumbline_serve.memory.bytes_in_flight import Share
+from plumbline_serve.memory.connections import Arrival
 
 PROMPT_S = 0.1
 """What comes within is counted once it is there: it is small, or the link is fast."""

@@ -8,7 +8,6 @@ from dataclasses import replace
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from plumbline_models.core.errors import InvalidFieldError
-from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.access import Access, Scope, num_items_of
 from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCall, answer_each, peer_of
 from plumbline_serve.edge.grpc.health import GrpcHealth
@@ -34,6 +33,7 @@ from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.parsing import CallerTimeout, with_remaining_time
 from plumbline_serve.edge.problems import refuse, report_items, status
 from plumbline_serve.edge.received import OWN_CONNECTION
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.requests.service_protocol import Service
 from plumbline_serve.settings import Settings
 from plumbline_wire import SCORING_SERVICE

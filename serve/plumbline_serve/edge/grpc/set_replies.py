@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from plumbline_serve.edge.grpc.replies import indexed, write
-from plumbline_serve.set_messages import ReferenceSetEntry, SetReply
+from plumbline_serve.messages.sets import ReferenceSetEntry, SetReply
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 M = TypeVar("M", bound=Message)

@@ -8,11 +8,12 @@ from pydantic import TypeAdapter
 from plumbline_models.sets.distances import DEFAULT_SIGMA
 from plumbline_models.sets.measures import NEAR_DUPLICATE, ORDERS
 from plumbline_models.sets.zero_shot import MARGIN
-from plumbline_serve import audit_messages, set_messages
 from plumbline_serve.edge import set_values
 from plumbline_serve.edge.grpc.fields import given, priority, source, timeout_ms
 from plumbline_serve.edge.parsing import ArtefactName, Faults, Location, choice_fault
-from plumbline_serve.encoding_set import EncodingSet
+from plumbline_serve.messages import audits as audit_messages
+from plumbline_serve.messages import sets as set_messages
+from plumbline_serve.messages.encoding_set import EncodingSet
 from plumbline_serve.settings import Limits
 from plumbline_wire.v1 import scoring_pb2 as pb
 

@@ -12,9 +12,9 @@ from plumbline_serve.edge.access import Scope
 from plumbline_serve.edge.grpc import set_replies, set_requests
 from plumbline_serve.edge.grpc.calls import CallContext, GrpcCall
 from plumbline_serve.edge.grpc.methods import L, Listing, M, Method, Q, R, T
-from plumbline_serve.request_context import Caller
+from plumbline_serve.messages.sets import SetReply, SetRequest
 from plumbline_serve.requests.service_protocol import Service
-from plumbline_serve.set_messages import SetReply, SetRequest
+from plumbline_serve.scheduling.request_context import Caller
 from plumbline_wire.v1 import scoring_pb2 as pb
 
 

@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from typing import Any, Generic, TypeVar
 
 from plumbline_models.core.errors import DeadlineExceededError
-from plumbline_serve.bytes_in_flight import PROGRESS_BYTES, BytesInFlight, Share
-from plumbline_serve.connections import Arrival, Connection
 from plumbline_serve.edge.grpc.receiving import LOOK_S
+from plumbline_serve.memory.bytes_in_flight import PROGRESS_BYTES, BytesInFlight, Share
+from plumbline_serve.memory.connections import Arrival, Connection
 from plumbline_serve.settings import Limits
 
 Q = TypeVar("Q")

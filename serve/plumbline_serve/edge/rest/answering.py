@@ -7,7 +7,6 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.access import num_items_of
 from plumbline_serve.edge.parsing import with_remaining_time
@@ -18,7 +17,8 @@ from plumbline_serve.edge.rest.body import JSON, read_body
 from plumbline_serve.edge.rest.exchange import received
 from plumbline_serve.edge.rest.middleware import call_of
 from plumbline_serve.edge.rest.requests import Parts
-from plumbline_serve.set_messages import AnyReply, AnyRequest
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
+from plumbline_serve.messages.sets import AnyReply, AnyRequest
 from plumbline_serve.settings import Limits
 
 B = TypeVar("B", bound=schemas.Request)

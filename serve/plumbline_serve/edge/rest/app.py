@@ -18,7 +18,6 @@ from starlette.routing import compile_path
 from starlette.staticfiles import StaticFiles
 
 from plumbline_models.core.errors import MalformedRequestError, MethodNotAllowedError, RouteNotFoundError
-from plumbline_serve.bytes_in_flight import BytesInFlight
 from plumbline_serve.edge.access import Access, Scope
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
 from plumbline_serve.edge.rest import openapi
@@ -30,6 +29,7 @@ from plumbline_serve.edge.rest.middleware import EdgeMiddleware, Paths, Refusal,
 from plumbline_serve.edge.rest.replies import write_json
 from plumbline_serve.edge.rest.routes import Routes
 from plumbline_serve.edge.rest.set_routes import SetRoutes
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.requests.service_protocol import Service
 from plumbline_serve.settings import Settings
 

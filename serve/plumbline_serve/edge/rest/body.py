@@ -9,9 +9,9 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from plumbline_models.core.errors import MalformedRequestError, UnsupportedMediaTypeError
-from plumbline_serve.bytes_in_flight import Share
 from plumbline_serve.edge.rest.json_document import read_json
 from plumbline_serve.edge.rest.multipart import FormReader, boundary_of
+from plumbline_serve.memory.bytes_in_flight import Share
 from plumbline_serve.settings import Limits
 
 JSON = "application/json"

@@ -18,8 +18,8 @@ from typing import Any
 import jiter
 
 from plumbline_models.core.errors import MalformedRequestError, RequestTooLargeError
-from plumbline_serve.concurrency import named_threads
 from plumbline_serve.edge.rest.json_survey import LONG_BYTES, Survey, num_structural
+from plumbline_serve.scheduling.concurrency import named_threads
 from plumbline_serve.settings import Limits
 
 MAX_ITEM_MEMBERS = 64  # more than any item has, brackets and names of images included

@@ -17,7 +17,6 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_serve.concurrency import release
 from plumbline_serve.edge.access import NO_KEY, Access, Grant, Scope
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.problems import http_headers, problem, refuse, report
@@ -25,6 +24,7 @@ from plumbline_serve.edge.received import RECEIVED, waited_s
 from plumbline_serve.edge.request_log import Answered, RequestLog
 from plumbline_serve.edge.rest.browsers import Browsers
 from plumbline_serve.request_ids import HEADER, request_id
+from plumbline_serve.scheduling.concurrency import release
 from plumbline_wire import REQUEST_ID_KEY
 
 UNMATCHED = "unmatched"

@@ -14,8 +14,6 @@ import orjson
 from numpy.typing import NDArray
 
 from plumbline_models.core.errors import PlumblineError
-from plumbline_serve.decision_messages import Calibration, ClassifierEntry
-from plumbline_serve.drift_messages import DriftReply, ReferenceEntry
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.messages import (
     Combination,
@@ -31,7 +29,9 @@ from plumbline_serve.messages import (
     ScoreReply,
     SelectReply,
 )
-from plumbline_serve.set_messages import ReferenceSetEntry, SetReply
+from plumbline_serve.messages.decisions import Calibration, ClassifierEntry
+from plumbline_serve.messages.drift import DriftReply, ReferenceEntry
+from plumbline_serve.messages.sets import ReferenceSetEntry, SetReply
 
 Document: TypeAlias = dict[str, Any]
 _FAILED = ("errors", "errors_a", "errors_b")

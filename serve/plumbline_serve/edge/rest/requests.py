@@ -9,9 +9,6 @@ from pydantic import TypeAdapter, ValidationError
 from plumbline_models.core.errors import MalformedRequestError, UnknownImageError
 from plumbline_models.core.questions import Question
 from plumbline_serve import messages
-from plumbline_serve.audit_messages import AuditRequest, Elements
-from plumbline_serve.decision_messages import CalibrationRequest
-from plumbline_serve.drift_messages import ReferenceRequest
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.parsing import (
     Combinations,
@@ -22,7 +19,6 @@ from plumbline_serve.edge.parsing import (
     read_as,
     url_image,
 )
-from plumbline_serve.encoding_set import EncodingSet
 from plumbline_serve.messages import (
     Base64Image,
     BrokenImage,
@@ -35,7 +31,11 @@ from plumbline_serve.messages import (
     Term,
     Threshold,
 )
-from plumbline_serve.set_messages import DistanceRequest, DiversityRequest, ReferenceSetRequest
+from plumbline_serve.messages.audits import AuditRequest, Elements
+from plumbline_serve.messages.decisions import CalibrationRequest
+from plumbline_serve.messages.drift import ReferenceRequest
+from plumbline_serve.messages.encoding_set import EncodingSet
+from plumbline_serve.messages.sets import DistanceRequest, DiversityRequest, ReferenceSetRequest
 from plumbline_serve.settings import Limits
 
 B = TypeVar("B", bound=schemas.Request)

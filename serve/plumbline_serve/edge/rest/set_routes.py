@@ -9,8 +9,8 @@ from plumbline_serve.edge.rest import requests as rest_requests
 from plumbline_serve.edge.rest.answering import RequestReader, json_of, reply_with
 from plumbline_serve.edge.rest.exchange import unless_gone
 from plumbline_serve.edge.rest.middleware import call_of
+from plumbline_serve.messages.sets import SetRequest
 from plumbline_serve.requests.service_protocol import Service
-from plumbline_serve.set_messages import SetRequest
 
 
 class SetRoutes:

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from plumbline_serve.edge.parsing import Timeout
-from plumbline_serve.request_context import Priority
+from plumbline_serve.scheduling.request_context import Priority
 
 
 class Strict(BaseModel):

@@ -17,8 +17,10 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from plumbline_serve import decision_messages, drift_messages, messages
+from plumbline_serve import messages
 from plumbline_serve.edge.schemas.requests import Combination
+from plumbline_serve.messages import decisions as decision_messages
+from plumbline_serve.messages import drift as drift_messages
 
 
 class FieldFault(BaseModel):

@@ -9,7 +9,6 @@ from plumbline_models.sets import sce as sets
 from plumbline_models.sets.distances import DEFAULT_SIGMA
 from plumbline_models.sets.measures import NEAR_DUPLICATE
 from plumbline_models.sets.zero_shot import MARGIN
-from plumbline_serve import audit_messages, set_messages
 from plumbline_serve.edge.parsing import ArtefactName, choice_fault
 from plumbline_serve.edge.schemas.base import Request, Strict, given, refuse
 from plumbline_serve.edge.schemas.example_images import EXAMPLE_IMAGE, OTHER_IMAGE
@@ -35,6 +34,8 @@ from plumbline_serve.edge.set_values import (
     kept_set_fault,
     set_fault,
 )
+from plumbline_serve.messages import audits as audit_messages
+from plumbline_serve.messages import sets as set_messages
 
 _ORDERS: list[Literal["inf"] | float] = [1.0, 2.0, "inf"]
 _ONE_FORM: dict[str, JsonValue] = {

@@ -13,9 +13,9 @@ import orjson
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
 from plumbline_models.core.protocols import Scorer
 from plumbline_serve.assembly import assembled, make_scorers
-from plumbline_serve.decision_messages import CLASSIFIER_PREFIX
 from plumbline_serve.edge.rest.replies import score_document, write_json
 from plumbline_serve.messages import EncodedImage, ImageSource, Item, ScoreRequest, UrlImage
+from plumbline_serve.messages.decisions import CLASSIFIER_PREFIX
 from plumbline_serve.offline.facts import Described, RunFacts
 from plumbline_serve.offline.readers import Reader
 from plumbline_serve.offline.rows import Picture, Row, Url

@@ -17,11 +17,11 @@ from typing import Any, Self
 import pyarrow as pa
 
 from plumbline_models.core.errors import ConfigError
+from plumbline_serve.machine.ray_token import own_token
 from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.readers import Reader
 from plumbline_serve.offline.runners.chunks import Scored
 from plumbline_serve.offline.runners.in_process import InProcessRunner
-from plumbline_serve.ray_token import own_token
 from plumbline_serve.settings import Settings
 
 ADDRESS = "RAY_ADDRESS"

@@ -9,12 +9,12 @@ import pytest
 
 from plumbline_models.core.errors import MissingScopeError, UnauthenticatedError
 from plumbline_models.core.questions import Question
-from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.edge.access import Access
 from plumbline_serve.edge.access.access import num_items_of
 from plumbline_serve.edge.observe import Unobserved
 from plumbline_serve.messages import EmbedRequest, EncodedImage, FilterRequest, Item, RankRequest, ScoreRequest
-from plumbline_serve.request_context import Caller
+from plumbline_serve.scheduling.request_context import Caller
+from plumbline_serve.settings.access import AuthSettings
 from tests.keys import add_key
 
 ITEM = Item("0", None, "a")

@@ -11,9 +11,9 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from pydantic import SecretStr
 
-from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.edge.access.keys_file import changing
 from plumbline_serve.settings import Limits, Settings
+from plumbline_serve.settings.access import AuthSettings
 from plumbline_wire.v1 import scoring_pb2 as pb
 from tests.keys import add_key
 from tests.redis_server import running_redis

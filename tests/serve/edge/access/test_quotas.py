@@ -15,7 +15,7 @@ from plumbline_serve.edge.access.keys_file import KeyEntry
 from plumbline_serve.edge.access.quotas import Quotas, Window, answers, shared_store
 from plumbline_serve.edge.access.shared_places import SharedPlaces
 from plumbline_serve.edge.observe import Unobserved
-from plumbline_serve.ports import free_port
+from plumbline_serve.machine.ports import free_port
 from tests.redis_server import RedisServer, running_redis
 
 WAIT_S = 30.0

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from plumbline_serve.access_settings import AuthSettings
 from plumbline_serve.edge.access import Access
+from plumbline_serve.machine.ports import free_port
 from plumbline_serve.metrics import Instruments, exposition
-from plumbline_serve.ports import free_port
 from plumbline_serve.settings import Settings
+from plumbline_serve.settings.access import AuthSettings
 from plumbline_wire.v1 import scoring_pb2 as pb
 from tests.keys import add_key
 

@@ -9,10 +9,10 @@ from typing import Any, get_args
 import pytest
 from PIL import Image
 
-from plumbline_serve.access_settings import AuthSettings, EdgeSettings, Protocol
 from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
 from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Limits, Settings
+from plumbline_serve.settings.access import AuthSettings, EdgeSettings, Protocol
 from tests.keys import add_key
 
 ALL = EdgeSettings(compat=get_args(Protocol))

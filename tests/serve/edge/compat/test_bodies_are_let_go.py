@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from plumbline_serve.bytes_in_flight import Share
 from plumbline_serve.edge.compat.core import Asking
+from plumbline_serve.memory.bytes_in_flight import Share
 from plumbline_serve.messages import Base64Image, EncodedImage, ScoreRequest
 
 WAIT_S = 30.0

@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 import pytest
 
-from plumbline_serve.access_settings import EdgeSettings, Protocol
 from plumbline_serve.settings import Limits, Settings
+from plumbline_serve.settings.access import EdgeSettings, Protocol
 
 ROUTES: dict[str, list[tuple[str, str]]] = {
     "openai": [("POST", "/v1/embeddings"), ("POST", "/embeddings"), ("GET", "/v1/health/ready")],

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from loadtests.service.begun_streams import begun_stream
-from plumbline_serve.connections import Connection, Connections
 from plumbline_serve.edge.received import OWN_CONNECTION
+from plumbline_serve.memory.connections import Connection, Connections
 from plumbline_serve.settings import Limits, Settings
 
 MIB = 2**20

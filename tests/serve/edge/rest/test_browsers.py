@@ -8,9 +8,9 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from plumbline_serve.access_settings import AuthSettings, EdgeSettings, TlsSettings
 from plumbline_serve.edge.rest.app import PAGES
 from plumbline_serve.settings import Settings
+from plumbline_serve.settings.access import AuthSettings, EdgeSettings, TlsSettings
 from tests.keys import add_key
 
 ORIGIN = "https://app.example"

@@ -1,0 +1,1 @@
+"""`plumbline serve`: the service on a Ray cluster of this machine alone, and the process that watches over it."""

@@ -1,0 +1,1 @@
+"""What the service asks of its machine: ports, processes, files of secrets, and Ray's token."""

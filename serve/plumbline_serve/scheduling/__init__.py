@@ -1,0 +1,1 @@
+"""How the work of requests shares threads: units, lanes, tenants, deadlines."""
