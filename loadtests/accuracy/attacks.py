@@ -22,7 +22,8 @@ from torch import Tensor
 
 from plumbline_models.decisions.guards import Guard
 from plumbline_models.networks.clip.graph import clip_image_graph
-from plumbline_serve.assembly import assembled, make_scorers
+from plumbline_serve.assembly import assembled
+from plumbline_serve.configured_scorers import make_scorers
 from plumbline_serve.messages import EmbedRequest, RawImage
 from plumbline_serve.settings import Settings
 from plumbline_training.evaluation.fields import render

@@ -20,7 +20,7 @@ from loadtests.service.efficiency import Engines
 from loadtests.service.random_clip import write_config
 from loadtests.service.report import add_out, report
 from loadtests.service.running import workplace
-from plumbline_serve.assembly import make_scorers
+from plumbline_serve.configured_scorers import make_scorers
 from plumbline_serve.offline.runners.in_process import InProcessRunner
 
 

@@ -34,7 +34,7 @@ from loadtests.service.report import add_out, report, table
 from loadtests.service.running import NOTHING_KEPT, Running, running, workplace
 from plumbline_models.core.protocols import Scorer
 from plumbline_models.images.decode import DecodePolicy, decode
-from plumbline_serve.assembly import make_scorers
+from plumbline_serve.configured_scorers import make_scorers
 from plumbline_serve.settings import Settings, load_settings
 
 ROUNDS, ROUND_ITEMS = 5, 256

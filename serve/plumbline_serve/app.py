@@ -9,7 +9,7 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, gRPCOptions
 from ray.serve.schema import LoggingConfig
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.assembly import check_scorers
+from plumbline_serve.configured_scorers import check_scorers
 from plumbline_serve.deployments import EncoderReplica, Gateway
 from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.haproxy.plan import GRPC_PLACES, PROBE_PLACES, REST_PLACES

@@ -1,24 +1,16 @@
 """Puts the parts of one process together: encoders, pipeline and service; no Ray."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from plumbline_models.backends import ListingBackend, PrecisionChoice, Tuning, open_backend
-from plumbline_models.core.errors import ConfigError
-from plumbline_models.core.graph import Graph
-from plumbline_models.core.licences import check_licences
-from plumbline_models.core.protocols import BuildContext, Encoder, OnLookup, Scorer
-from plumbline_models.core.sections import all_of
+from plumbline_models.core.protocols import Encoder, Scorer
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.images.image_decoder import ImageDecoder
-from plumbline_models.networks.encoder_registry import EncoderRegistry
-from plumbline_models.scorers import build_each, build_scorers
 from plumbline_serve.batching import Batcher, BatchLimits, Compute, LocalCompute
+from plumbline_serve.configured_scorers import encoders_of, make_scorers, num_cpus
 from plumbline_serve.drift import DriftMonitor, KeptCounts, LiveWindows, Reference, Slices
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.fetching import UrlFetcher
@@ -76,117 +68,6 @@ class Assembly:
         """
         tools = replace(self.tools, **_tools_over(self.settings, scorers, compute, self.tools.pools, self.instruments))
         return Pipeline(scorers, Checks(self.settings.limits, scorers), tools=tools, observer=self.instruments)
-
-
-def make_scorers(
-    settings: Settings,
-    *,
-    on_fallback: Callable[[str, str], None] | None = None,
-    on_lookup: OnLookup | None = None,
-) -> dict[str, Scorer]:
-    """The configured scorers, in order, sharing encoders; loads no weights.
-
-    Args:
-        on_fallback: Told the graph and the backend of each engine that fails and that torch runs instead.
-        on_lookup: Told of each look-up in what encoders keep between batches.
-
-    Raises:
-        SetupError: The configuration names what is not there, or weights whose licence it forbids.
-    """
-    tuning = replace(tuning_of(settings), on_fallback=on_fallback)
-    backend = open_backend(settings.backend, precision=settings.precision, tuning=tuning)
-    exact = open_backend(backend.name, precision="fp32", tuning=tuning) if backend.precision != "fp32" else None
-    eager: PrecisionChoice = "auto" if settings.precision == "int8" else settings.precision
-    context = BuildContext(
-        backend=backend,
-        registry=EncoderRegistry(),
-        reference=exact,
-        open_torch=partial(open_backend, "torch", precision=eager, tuning=tuning),
-        max_caption_bytes=int(settings.caches.caption_bytes),
-        on_lookup=on_lookup,
-    )
-    scorers = build_scorers(settings.scorers, context)
-    check_licences(scorers, settings.licences.forbid)
-    return {scorer.info.name: scorer for scorer in scorers}
-
-
-def check_scorers(settings: Settings) -> None:
-    """See that scorers can be made as configured; whether their files and devices are there is seen where they run.
-
-    Raises:
-        ConfigError: There is no such scorer, or its section is not valid.
-    """
-    noting = ListingBackend("torch", "fp32")
-    context = BuildContext(noting, EncoderRegistry(), open_torch=lambda: noting)
-    _, faults = build_each(settings.scorers or {}, context)
-    if wrong := [fault for fault in faults.values() if isinstance(fault, ConfigError)]:
-        raise all_of(wrong)
-
-
-def tuning_of(settings: Settings) -> Tuning:
-    """How engines are compiled and run here."""
-    num_threads = settings.replicas.compute_threads or num_cpus()
-    return Tuning(
-        cache_dir=settings.cache_dir,
-        num_threads=num_threads,
-        num_streams=min(settings.replicas.compute_streams, num_threads),
-        max_batch=settings.batching.max_batch,
-        engines_dir=settings.engines.dir,
-        calibration_dir=settings.engines.calibration_dir,
-        typical_sizes=settings.engines.typical,
-        largest_sizes=settings.engines.largest,
-        strips_weights=settings.engines.strip_weights,
-    )
-
-
-def wanted_graphs(settings: Settings, name: str, precision: str) -> list[tuple[Graph, str]]:
-    """Every graph that the configured scorers would have a backend compile, each with its precision.
-
-    Found by loading the encoders over a backend that only takes notes: weights are fetched, none are loaded.
-
-    Args:
-        name: Of the backend.
-        precision: As resolved for the backend; what needs float32 gets it all the same.
-
-    Raises:
-        SetupError: The configuration names what is not there.
-    """
-    usual, exact = ListingBackend(name, precision), ListingBackend(name, "fp32")
-    reference = exact if precision != "fp32" else None
-    # What torch runs as it is needs no engine, and is not noted.
-    context = BuildContext(
-        usual, EncoderRegistry(), reference=reference, open_torch=lambda: ListingBackend("torch", precision)
-    )
-    for encoder in encoders_of(build_scorers(settings.scorers, context)):
-        encoder.load()
-    return [(graph, listing.precision) for listing in (usual, exact) for graph in listing.graphs]
-
-
-def encoders_of(scorers: Iterable[Scorer]) -> list[Encoder]:
-    """Every encoder that the scorers need, once."""
-    taken = [encoder for s in scorers for encoder in (s.image, s.text, s.pair) if encoder is not None]
-    return list({encoder.key: encoder for encoder in taken}.values())
-
-
-def encoders_by_group(settings: Settings, scorers: Mapping[str, Scorer]) -> dict[str, list[Encoder]]:
-    """The encoders of each group; one that scorers of several groups need is in the first of them.
-
-    Args:
-        settings: Which scorers are in which group.
-        scorers: As the settings have them.
-
-    Raises:
-        ConfigError: A group has no encoder of its own.
-    """
-    found: dict[str, list[Encoder]] = {}
-    taken: set[str] = set()
-    for name, group in settings.encoder_groups.items():
-        wanted = encoders_of(scorers[scorer] for scorer in group.scorers if scorer in scorers)
-        found[name] = [encoder for encoder in wanted if encoder.key not in taken]
-        if not found[name]:
-            raise ConfigError(f"The groups before {name} hold all encoders of its scorers.", group=name)
-        taken.update(encoder.key for encoder in wanted)
-    return found
 
 
 def local_compute(
@@ -253,26 +134,16 @@ def assemble(
         keeps_counts: Whether what is counted for drift goes into the store, and outlives the process.
     """
     bytes_in_flight = BytesInFlight(settings.limits, instruments, free_memory=FreeMemory())
-    pools = CpuPools.of(num_decoders=settings.replicas.decode_threads or num_cpus())
-    windows = LiveWindows(settings.drift.window_s)
-    tools = SessionTools(
-        pools=pools,
-        decoder=ImageDecoder(_policy(settings), max_decode_s=settings.limits.max_decode_s),
-        fetcher=_fetcher(settings, bytes_in_flight),
-        windows=windows,
-        **_tools_over(settings, scorers, compute, pools, instruments),
-    )
-    instruments.windows = windows
+    windows = instruments.windows = LiveWindows(settings.drift.window_s)
+    tools = _tools(settings, scorers, compute, instruments, bytes_in_flight)
     checks = Checks(settings.limits, scorers, allows_audits=settings.edge.audits)
     pipeline = Pipeline(scorers, checks, tools=tools, observer=instruments)
 
     async def alone() -> Sequence[Snapshot]:
         return [instruments.snapshot()]
 
-    store, snapshots = Store(settings.store), gather or alone
-    bindings = Bindings.of(settings.images)
-    classifiers = Classifiers(store, bindings)
-    references = References(store, bindings, classifiers)
+    async def scrape() -> bytes:
+        return exposition(await snapshots())
 
     async def fitting() -> Mapping[str, Reference]:
         return (await references.fitting(service.pipeline))[0]
@@ -280,26 +151,45 @@ def assemble(
     async def slices() -> Mapping[str, Slices]:
         return {each.process: each.slices for each in await snapshots()}
 
-    async def scrape() -> bytes:
-        return exposition(await snapshots())
-
-    window_s = settings.drift.window_s
-    kept = KeptCounts(store, windows, process=instruments.name, window_s=window_s) if keeps_counts else None
-    monitor = DriftMonitor(fitting, slices, window_s=window_s, kept=kept, on_look=instruments.drifts)
-    service = CoreService(
-        pipeline,
-        compute,
-        exposition=scrape,
-        calibrations=Calibrations(store, bindings, decimals=settings.privacy.score_decimals),
-        classifiers=classifiers,
-        references=references,
-        reference_sets=ReferenceSets(store, bindings),
-        guards=Guards(store, bindings),
-        monitor=monitor,
-        disclosure=Disclosure(settings.privacy),
-    )
+    store, snapshots, window_s = Store(settings.store), gather or alone, settings.drift.window_s
+    kept = _kept(settings, store)
+    references: References = kept["references"]
+    counts = KeptCounts(store, windows, process=instruments.name, window_s=window_s) if keeps_counts else None
+    monitor = DriftMonitor(fitting, slices, window_s=window_s, kept=counts, on_look=instruments.drifts)
+    disclosure = Disclosure(settings.privacy)
+    service = CoreService(pipeline, compute, exposition=scrape, monitor=monitor, disclosure=disclosure, **kept)
     instruments.serves(service)
     return Assembly(settings, service, instruments, scorers, tools, bytes_in_flight, store, monitor)
+
+
+def _kept(settings: Settings, store: Store) -> dict[str, Any]:
+    """What of the service keeps decisions in the store, by the names that `CoreService` has for it."""
+    bindings = Bindings.of(settings.images)
+    classifiers = Classifiers(store, bindings)
+    return {
+        "calibrations": Calibrations(store, bindings, decimals=settings.privacy.score_decimals),
+        "classifiers": classifiers,
+        "references": References(store, bindings, classifiers),
+        "reference_sets": ReferenceSets(store, bindings),
+        "guards": Guards(store, bindings),
+    }
+
+
+def _tools(
+    settings: Settings,
+    scorers: Mapping[str, Scorer],
+    compute: Compute,
+    instruments: Instruments,
+    bytes_in_flight: BytesInFlight,
+) -> SessionTools:
+    pools = CpuPools.of(num_decoders=settings.replicas.decode_threads or num_cpus())
+    return SessionTools(
+        pools=pools,
+        decoder=ImageDecoder(_policy(settings), max_decode_s=settings.limits.max_decode_s),
+        fetcher=_fetcher(settings, bytes_in_flight),
+        windows=instruments.windows,
+        **_tools_over(settings, scorers, compute, pools, instruments),
+    )
 
 
 def _tools_over(
@@ -324,11 +214,6 @@ def decoded_images(settings: Settings, scorers: Iterable[Scorer]) -> DecodedImag
     num_readers = sum(encoder.kind == "image" for encoder in encoders_of(scorers))
     looks = ImageLooks() if settings.drift.images else None
     return DecodedImages(int(settings.replicas.decoded_bytes) if num_readers > 1 else 0, looks)
-
-
-def num_cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _fetcher(settings: Settings, bytes_in_flight: BytesInFlight) -> UrlFetcher | None:

@@ -15,8 +15,8 @@ from plumbline_models.core.errors import EngineError, ImageTooSmallError, Plumbl
 from plumbline_models.core.protocols import Embedded, EncoderInfo, EncoderKind, Origin, PairInput, Score, ScorerInfo
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.images.image_decoder import ImageDecoder
-from plumbline_serve.assembly import encoders_of
 from plumbline_serve.batching import BatchLimits, LocalCompute
+from plumbline_serve.configured_scorers import encoders_of
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
 from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.requests.admission import Admission

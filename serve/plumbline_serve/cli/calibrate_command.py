@@ -16,7 +16,7 @@ from plumbline_models.scorers import SCORERS
 from plumbline_serve.cli.combine_argument import as_sent, read_argument
 from plumbline_serve.cli.labelled_rows import Labelled, judged
 from plumbline_serve.cli.results import literally, show_json, show_table
-from plumbline_serve.edge.parsing import calibrated_fault
+from plumbline_serve.edge.rules import calibrated_fault
 from plumbline_serve.local import Plumbline
 from plumbline_serve.messages import Combination
 from plumbline_serve.settings import load_settings

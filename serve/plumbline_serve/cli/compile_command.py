@@ -15,8 +15,8 @@ from rich.text import Text
 from plumbline_models.backends import AheadCompiler, KeptEngine, PrecisionChoice, Tuning, open_compiler
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
-from plumbline_serve.assembly import tuning_of, wanted_graphs
 from plumbline_serve.cli.results import literally, show_json, show_table
+from plumbline_serve.configured_scorers import tuning_of, wanted_graphs
 from plumbline_serve.settings import Settings
 
 OK, SOME_FAILED = 0, 1

@@ -7,11 +7,11 @@ from rich.table import Table
 
 from plumbline_models.backends import available_backends
 from plumbline_models.core.errors import SetupError
-from plumbline_serve.assembly import make_scorers, num_cpus
 from plumbline_serve.cli.checks import Finding, look
 from plumbline_serve.cli.memory import find_memory
 from plumbline_serve.cli.results import literally, paragraphs, show_json, show_table
 from plumbline_serve.cli.weights import describe, find_weights
+from plumbline_serve.configured_scorers import make_scorers, num_cpus
 from plumbline_serve.settings import Settings
 
 OK, BROKEN = 0, 1

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.assembly import assembled, make_scorers
+from plumbline_serve.assembly import assembled
+from plumbline_serve.configured_scorers import make_scorers
 from plumbline_serve.messages import EncodedImage
 from plumbline_serve.settings import Settings
 

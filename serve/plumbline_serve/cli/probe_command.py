@@ -14,8 +14,9 @@ from rich.table import Column, Table
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_models.core.protocols import Score
 from plumbline_models.text.probes import CHANGING, KEEPING, Probe, probed
-from plumbline_serve.assembly import assembled, make_scorers
+from plumbline_serve.assembly import assembled
 from plumbline_serve.cli.results import literally, show_json, show_table
+from plumbline_serve.configured_scorers import make_scorers
 from plumbline_serve.messages import EncodedImage, Item, ItemScores, ScoreRequest
 from plumbline_serve.requests.service import CoreService
 from plumbline_serve.settings import Settings

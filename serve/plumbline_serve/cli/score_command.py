@@ -15,10 +15,11 @@ from rich.text import Text
 from plumbline_models.core.errors import InvalidFieldError, MalformedRequestError
 from plumbline_models.core.questions import Question
 from plumbline_models.text.question_files import read_question_file
-from plumbline_serve.assembly import Assembly, assembled, make_scorers
+from plumbline_serve.assembly import Assembly, assembled
 from plumbline_serve.cli.combine_argument import read_argument
 from plumbline_serve.cli.results import literally, show_json, show_table
 from plumbline_serve.cli.score_files import Cutter
+from plumbline_serve.configured_scorers import make_scorers
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.edge.rest.replies import score_document
 from plumbline_serve.messages import Combination, EncodedImage, Item, Pool, ScoreRequest, Timing

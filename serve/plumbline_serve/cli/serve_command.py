@@ -11,9 +11,9 @@ from typing import TextIO
 
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.weights import Seek
-from plumbline_serve.assembly import make_scorers
 from plumbline_serve.cli.checks import look, raise_descriptor_limit
 from plumbline_serve.cli.weights import WeightsFinding, demo_warning, describe, find_weights
+from plumbline_serve.configured_scorers import make_scorers
 from plumbline_serve.deployments.lean_worker import import_serve
 from plumbline_serve.haproxy.plan import LOOPBACK
 from plumbline_serve.haproxy.tls import CertificateWatch

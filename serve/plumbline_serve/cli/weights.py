@@ -20,10 +20,10 @@ from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_each, build_scorers
 from plumbline_models.weights.embedded import EMBEDDED
 from plumbline_models.weights.licences import licence_of
-from plumbline_serve.assembly import encoders_of
 from plumbline_serve.cli.checks import MIB
 from plumbline_serve.cli.memory import Rule, needed_bytes, rule_of
 from plumbline_serve.cli.results import literally, paragraphs, show_json, show_table
+from plumbline_serve.configured_scorers import encoders_of
 from plumbline_serve.settings import Settings
 from plumbline_serve.settings.presets import PREFIX, PRESETS
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Preprocessed
-from plumbline_serve.assembly import encoders_by_group, local_compute, make_scorers
+from plumbline_serve.assembly import local_compute
 from plumbline_serve.batching import EncodedBatch, check_wait
+from plumbline_serve.configured_scorers import encoders_by_group, make_scorers
 from plumbline_serve.deployments.autoscaling import QUEUED_S
 from plumbline_serve.deployments.fixed_inputs import Sample, Verdict
 from plumbline_serve.deployments.generation import Generation

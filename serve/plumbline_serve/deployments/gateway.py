@@ -10,8 +10,10 @@ from ray import serve as ray_serve
 from ray.serve.handle import DeploymentHandle
 
 from plumbline_models.core.errors import CapacityError
-from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
+from plumbline_models.core.protocols import Scorer
+from plumbline_serve.assembly import assemble, local_compute
 from plumbline_serve.batching import Compute, LocalCompute
+from plumbline_serve.configured_scorers import encoders_of, make_scorers
 from plumbline_serve.deployments.fixed_inputs import Sample, Verdict
 from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.deployments.group_follower import GroupFollower
@@ -122,6 +124,12 @@ class Gateway(_Rpcs, _InferenceRpcs):
         command: `plumbline serve` on this machine, which reads the configuration anew when it is told to.
     """
 
+    _local: LocalCompute | None = None
+    _handover: Handover | None = None
+    """Of the encoders in this process."""
+    _follower: GroupFollower | None = None
+    """Of those in groups."""
+
     async def __init__(  # type: ignore[misc]  # Ray awaits it
         self,
         generation: Generation,
@@ -140,19 +148,7 @@ class Gateway(_Rpcs, _InferenceRpcs):
         self._tracing = tracing = open_tracing(settings.tracing)
         self._observer: EdgeObserver = instruments if tracing is None else tracing.observer(instruments)
         self._access = Access.open(settings.auth, self._observer)
-        self._local: LocalCompute | None = None
-        self._follower: GroupFollower | None = None
-        self._handover: Handover | None = None
-        compute: Compute
-        if groups is None:
-            scorers = make_scorers(settings, on_fallback=instruments.fell_back, on_lookup=instruments.looked_up)
-            encoders = encoders_of(scorers.values())
-            compute = self._local = local_compute(settings, encoders, instruments, tracing=tracing)
-            parts: dict[str, Any] = {"compute": self._local, "instruments": instruments}
-            self._handover = Handover(generation.number, scorers.values(), encoders, **parts)
-        else:
-            self._follower = GroupFollower(generation, groups, instruments)
-            scorers, compute = self._follower.scorers, self._follower.compute
+        scorers, compute = self._scorers_here(generation) if groups is None else self._scorers_over(generation, groups)
         assembly = assemble(
             settings, scorers, compute=compute, instruments=instruments, gather=self._gather, keeps_counts=True
         )
@@ -172,6 +168,21 @@ class Gateway(_Rpcs, _InferenceRpcs):
         instruments.loaded(await self._service.scorers(), await compute.infos())
         self._service.is_loaded = True
         self._watching = asyncio.create_task(self._monitor.watch(), name="watch drift")
+
+    def _scorers_here(self, generation: Generation) -> tuple[dict[str, Scorer], Compute]:
+        told, settings = self._instruments, generation.settings
+        scorers = make_scorers(settings, on_fallback=told.fell_back, on_lookup=told.looked_up)
+        encoders = encoders_of(scorers.values())
+        self._local = local_compute(settings, encoders, told, tracing=self._tracing)
+        parts: dict[str, Any] = {"compute": self._local, "instruments": told}
+        self._handover = Handover(generation.number, scorers.values(), encoders, **parts)
+        return scorers, self._local
+
+    def _scorers_over(
+        self, generation: Generation, groups: Mapping[str, DeploymentHandle[Any]]
+    ) -> tuple[dict[str, Scorer], Compute]:
+        self._follower = GroupFollower(generation, groups, self._instruments)
+        return self._follower.scorers, self._follower.compute
 
     def __serve_build_asgi_app__(self) -> WithoutRequestId:
         """Called by Ray once the constructor has returned."""

@@ -16,7 +16,8 @@ from ray.serve.handle import DeploymentHandle
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Scorer
-from plumbline_serve.assembly import Assembly, encoders_by_group, encoders_of, make_scorers
+from plumbline_serve.assembly import Assembly
+from plumbline_serve.configured_scorers import encoders_by_group, encoders_of, make_scorers
 from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.deployments.group_replicas import GroupReplicas
 from plumbline_serve.deployments.grouped_compute import Descriptions, GroupedCompute

@@ -8,7 +8,8 @@ from pydantic_core import PydanticKnownError
 from plumbline_models.sets.distances import LEAST_SIGMA, MOST_SIGMA
 from plumbline_models.sets.diversity import LEAST_ORDER, MOST_ORDER
 from plumbline_models.sets.vectors import MAX_DIM, MAX_SET
-from plumbline_serve.edge.parsing import MAX_NAME_CHARS, MAX_NUMBER, Finite, choice_fault
+from plumbline_serve.edge.rules import choice_fault
+from plumbline_serve.edge.values import MAX_NAME_CHARS, MAX_NUMBER, Finite
 
 T = TypeVar("T")
 

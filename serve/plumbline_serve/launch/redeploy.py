@@ -18,7 +18,7 @@ from ray.serve.schema import ApplicationStatus
 
 from plumbline_models.core.errors import SetupError
 from plumbline_serve.app import APP_NAME, application
-from plumbline_serve.assembly import make_scorers
+from plumbline_serve.configured_scorers import make_scorers
 from plumbline_serve.launch.ray_environment import shortage
 from plumbline_serve.logs import set_level
 from plumbline_serve.machine.processes import find

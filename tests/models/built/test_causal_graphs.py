@@ -15,7 +15,7 @@ from plumbline_models.backends.tensorrt.library import open_library
 from plumbline_models.backends.tensorrt.profiles import SizeChoices, profile_of
 from plumbline_models.backends.tensorrt.stripped import export_graph
 from plumbline_models.core.graph import Graph
-from plumbline_serve.assembly import wanted_graphs
+from plumbline_serve.configured_scorers import wanted_graphs
 from plumbline_serve.settings import Settings
 from tests.models.evaluation import evaluate
 

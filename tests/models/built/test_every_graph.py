@@ -23,7 +23,7 @@ from loadtests.goldens.preference.image_reward import build_image_reward
 from plumbline_models.backends import AheadCompiler, KeptEngine, open_compiler
 from plumbline_models.backends.agreement import draw_inputs, fixed_sizes
 from plumbline_models.backends.torch_backend import TorchBackend
-from plumbline_serve.assembly import tuning_of, wanted_graphs
+from plumbline_serve.configured_scorers import tuning_of, wanted_graphs
 from plumbline_serve.settings import Settings
 
 BACKEND = "tensorrt-rtx"

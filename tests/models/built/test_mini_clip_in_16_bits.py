@@ -19,7 +19,7 @@ from plumbline_models.backends.export.export import export_onnx
 from plumbline_models.backends.export.mixed_precision import LowPrecision, lower_precision
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.protocols import Encoder
-from plumbline_serve.assembly import encoders_of, make_scorers, wanted_graphs
+from plumbline_serve.configured_scorers import encoders_of, make_scorers, wanted_graphs
 from plumbline_serve.settings import Settings
 from tests.models.evaluation import evaluate
 

@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 import plumbline_serve.demo
 from plumbline_models.backends.openvino.int8 import MIN_COSINE, MIN_SPEARMAN
 from plumbline_models.core.arrays import Pixels
-from plumbline_serve.assembly import assembled, encoders_of, make_scorers
+from plumbline_serve.assembly import assembled
 from plumbline_serve.cli.main import cli
+from plumbline_serve.configured_scorers import encoders_of, make_scorers
 from plumbline_serve.messages import EncodedImage, Item, ItemScores, ScoreRequest
 from plumbline_serve.settings import EngineSettings, Settings
 from plumbline_training.evaluation.pairs import draw_pairs

@@ -11,7 +11,8 @@ from PIL import Image
 
 import plumbline_models
 from plumbline_models.core.protocols import Score
-from plumbline_serve.assembly import assembled, make_scorers
+from plumbline_serve.assembly import assembled
+from plumbline_serve.configured_scorers import make_scorers
 from plumbline_serve.messages import EncodedImage, Item, ItemScores, ScoreRequest
 from plumbline_serve.settings import Settings
 from plumbline_training.distortions import DISTORTIONS, distort

@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from loadtests.goldens.clips import build_tiny
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.assembly import encoders_of, make_scorers, wanted_graphs
 from plumbline_serve.cli.main import cli
+from plumbline_serve.configured_scorers import encoders_of, make_scorers, wanted_graphs
 from plumbline_serve.settings import load_settings
 from tests.results import succeeded
 

@@ -18,9 +18,9 @@ from plumbline_models.core.protocols import BuildContext
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers import build_scorers
 from plumbline_models.weights.embedded import embedded_folder
-from plumbline_serve.assembly import make_scorers
 from plumbline_serve.cli.main import cli
 from plumbline_serve.cli.weights import demo_warning, describe, find_weights
+from plumbline_serve.configured_scorers import make_scorers
 from plumbline_serve.machine.ports import free_port
 from plumbline_serve.settings import load_settings
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from plumbline_models.core.protocols import Encoder, EncoderInfo, Scorer
-from plumbline_serve.assembly import encoders_of, make_scorers
 from plumbline_serve.batching import BatchLimits, LocalCompute
+from plumbline_serve.configured_scorers import encoders_of, make_scorers
 from plumbline_serve.deployments.fixed_inputs import Sample, compare, sample
 from plumbline_serve.metrics import Instruments
 from plumbline_serve.scheduling.request_context import RequestContext

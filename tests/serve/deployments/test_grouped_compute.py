@@ -10,7 +10,8 @@ from ray.exceptions import ActorUnavailableError
 
 from plumbline_models.core.errors import CapacityError, ConfigError, EncodersAwayError, EngineError, SupersededError
 from plumbline_models.core.protocols import Score
-from plumbline_serve.assembly import assemble, encoders_by_group, make_scorers
+from plumbline_serve.assembly import assemble
+from plumbline_serve.configured_scorers import encoders_by_group, make_scorers
 from plumbline_serve.deployments.encoder_replica import EncoderReplica
 from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.deployments.group_replicas import GroupReplicas

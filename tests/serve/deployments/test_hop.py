@@ -17,8 +17,8 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 
 from plumbline_models.core.errors import CapacityError, EngineError, OverloadedError
 from plumbline_models.core.protocols import EncoderKind
-from plumbline_serve.assembly import encoders_of, make_scorers
 from plumbline_serve.batching import BatchLimits, LocalCompute
+from plumbline_serve.configured_scorers import encoders_of, make_scorers
 from plumbline_serve.deployments.encoder_replica import EncoderReplica
 from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.deployments.group_replicas import GroupReplicas

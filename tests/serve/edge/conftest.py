@@ -17,7 +17,8 @@ import pytest
 import uvicorn
 from grpc_health.v1 import health_pb2_grpc
 
-from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
+from plumbline_serve.assembly import assemble, local_compute
+from plumbline_serve.configured_scorers import encoders_of, make_scorers
 from plumbline_serve.edge import Access, GrpcEdge, InferenceEdge, create_app
 from plumbline_serve.edge.compat.inference_rpcs import METHODS, add_inference
 from plumbline_serve.edge.grpc.unreadable import add_scoring

@@ -10,7 +10,8 @@ import trustme
 
 from plumbline_client import Client, GrpcClient, Image, Item
 from plumbline_client.grpc_problems import problem_document
-from plumbline_serve.assembly import assemble, encoders_of, local_compute
+from plumbline_serve.assembly import assemble, local_compute
+from plumbline_serve.configured_scorers import encoders_of
 from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Settings
 from plumbline_wire.v1 import scoring_pb2 as pb

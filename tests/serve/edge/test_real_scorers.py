@@ -18,7 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from safetensors.torch import save_file
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
+from plumbline_serve.assembly import assemble, local_compute
+from plumbline_serve.configured_scorers import encoders_of, make_scorers
 from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Settings
 from plumbline_wire.v1 import scoring_pb2 as pb

@@ -8,7 +8,8 @@ import pytest
 
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.images.image_decoder import ImageDecoder
-from plumbline_serve.assembly import decoded_images, make_scorers
+from plumbline_serve.assembly import decoded_images
+from plumbline_serve.configured_scorers import make_scorers
 from plumbline_serve.messages import EmbedRequest, EncodedImage, Item, RawImage, ScoreRequest
 from plumbline_serve.requests.admission import IMAGES_PER_CALL
 from plumbline_serve.requests.images import DecodedImages, RequestImage, open_image

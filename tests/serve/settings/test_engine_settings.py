@@ -9,7 +9,7 @@ from torch import nn
 from plumbline_models.backends.fallback import Fallback
 from plumbline_models.core.errors import BackendUnavailableError, EngineError
 from plumbline_models.core.graph import Graph
-from plumbline_serve.assembly import tuning_of
+from plumbline_serve.configured_scorers import tuning_of
 from plumbline_serve.metrics import Instruments, exposition
 from plumbline_serve.settings import ReplicaSettings, Settings
 

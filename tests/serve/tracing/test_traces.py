@@ -20,8 +20,9 @@ import uvicorn
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from plumbline_models.core.errors import ConfigError
-from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
+from plumbline_serve.assembly import assemble, local_compute
 from plumbline_serve.batching import Batcher
+from plumbline_serve.configured_scorers import encoders_of, make_scorers
 from plumbline_serve.edge import Access, GrpcEdge, create_app
 from plumbline_serve.edge.grpc.unreadable import add_scoring
 from plumbline_serve.metrics import Instruments

@@ -18,12 +18,13 @@ from plumbline_models.core.errors import (
     UnknownScorerError,
 )
 from plumbline_serve.edge.access import num_items_of
-from plumbline_serve.edge.parsing import CallerTimeout, check_counts, with_remaining_time
+from plumbline_serve.edge.caller_timeout import CallerTimeout, with_remaining_time
 from plumbline_serve.edge.problems import report_items
 from plumbline_serve.edge.rest.body import JSON, read_bytes
 from plumbline_serve.edge.rest.exchange import received, unless_gone
 from plumbline_serve.edge.rest.json_document import read_json
 from plumbline_serve.edge.rest.middleware import Refusal, call_of
+from plumbline_serve.edge.rules import check_counts
 from plumbline_serve.memory.bytes_in_flight import BytesInFlight, Share
 from plumbline_serve.messages import (
     Base64Image,

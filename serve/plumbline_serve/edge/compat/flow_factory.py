@@ -13,7 +13,7 @@ from starlette.responses import Response
 from plumbline_models.core.errors import PlumblineError, RequestError
 from plumbline_serve.edge.compat.core import Body, Core, all_or_nothing, field_fault, json_reply
 from plumbline_serve.edge.compat.rewards import BASE, named_scorer, refuse_with, scores_of
-from plumbline_serve.edge.parsing import read_as
+from plumbline_serve.edge.faults import read_as
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.edge.rest.app import AddedRoute
 from plumbline_serve.messages import Base64Image

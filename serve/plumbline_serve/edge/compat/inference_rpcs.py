@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from plumbline_models.core.errors import MethodNotAllowedError
 from plumbline_serve.edge.access import Access, num_items_of
+from plumbline_serve.edge.caller_timeout import with_remaining_time
 from plumbline_serve.edge.compat.core import field_fault
 from plumbline_serve.edge.compat.inference import (
     DATATYPES,
@@ -31,8 +32,8 @@ from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCa
 from plumbline_serve.edge.grpc.receiving import receive
 from plumbline_serve.edge.grpc.unreadable import Lenient, check_readable
 from plumbline_serve.edge.observe import EdgeObserver
-from plumbline_serve.edge.parsing import check_counts, with_remaining_time
 from plumbline_serve.edge.problems import report_items
+from plumbline_serve.edge.rules import check_counts
 from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.requests.service_protocol import Service
 from plumbline_serve.settings import Settings

@@ -38,7 +38,7 @@ from plumbline_serve.edge.compat.inference import (
     unpack,
 )
 from plumbline_serve.edge.compat.rewards import RETRY_AFTER_S
-from plumbline_serve.edge.parsing import read_as
+from plumbline_serve.edge.faults import read_as
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
 from plumbline_serve.edge.rest.body import read_bytes

@@ -26,7 +26,7 @@ from plumbline_serve.edge.compat.core import (
 )
 from plumbline_serve.edge.compat.parts import Content, Part, part_of
 from plumbline_serve.edge.compat.rewards import RETRY_AFTER_S
-from plumbline_serve.edge.parsing import read_as
+from plumbline_serve.edge.faults import read_as
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
 from plumbline_serve.edge.rest.replies import base64_of

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from plumbline_models.core.errors import CapacityError, EngineError, NoItemsError, PlumblineError
 from plumbline_serve.edge.compat.core import Asking, Body, Core, field_fault, json_reply, of_item
 from plumbline_serve.edge.compat.parts import Content, Contents, as_sent, content_of
-from plumbline_serve.edge.parsing import read_as
+from plumbline_serve.edge.faults import read_as
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
 from plumbline_serve.messages import EmbedRequest, Ranked, RankRequest

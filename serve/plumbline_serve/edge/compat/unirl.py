@@ -21,7 +21,7 @@ from plumbline_serve.edge.compat.core import (
     scores_by,
 )
 from plumbline_serve.edge.compat.rewards import GIVEN, refuse_with
-from plumbline_serve.edge.parsing import read_as
+from plumbline_serve.edge.faults import read_as
 from plumbline_serve.edge.problems import problem
 from plumbline_serve.edge.rest.app import AddedRoute
 from plumbline_serve.messages import Base64Image, BrokenImage, Item, ScoreRequest

@@ -5,7 +5,16 @@ from typing import Any, TypeAlias
 from pydantic import TypeAdapter
 
 from plumbline_models.core.questions import ExpectedAnswer, Question
-from plumbline_serve.edge.parsing import (
+from plumbline_serve.edge.faults import Faults, Location
+from plumbline_serve.edge.rules import (
+    bounds_fault,
+    choice_fault,
+    combination_fault,
+    pictures_fault,
+    term_fault,
+    url_image,
+)
+from plumbline_serve.edge.values import (
     MAX_COMBINATIONS,
     ArtefactName,
     AtLeastOne,
@@ -13,23 +22,15 @@ from plumbline_serve.edge.parsing import (
     CombinationName,
     Combinations,
     Conditions,
-    Faults,
     Finite,
     Frames,
     ItemTexts,
-    Location,
     Method,
     Moderate,
     NumWords,
     QuestionIndices,
     TagText,
     Timeout,
-    bounds_fault,
-    choice_fault,
-    combination_fault,
-    pictures_fault,
-    term_fault,
-    url_image,
 )
 from plumbline_serve.messages import Combination, EncodedImage, ImageSource, Item, Pool, RawImage, Term, Threshold
 from plumbline_serve.scheduling.request_context import PRIORITIES, Priority

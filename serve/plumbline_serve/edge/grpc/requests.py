@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from plumbline_serve import messages
+from plumbline_serve.edge.faults import Faults
 from plumbline_serve.edge.grpc.fields import (
     AT_LEAST_ONE,
     combine,
@@ -16,19 +17,8 @@ from plumbline_serve.edge.grpc.fields import (
     source,
     timeout_ms,
 )
-from plumbline_serve.edge.parsing import (
-    Correlation,
-    CorrelationInterval,
-    Faults,
-    ScorerNames,
-    Seed,
-    Temperature,
-    check_counts,
-    check_num_frames,
-    check_num_questions,
-    choice_fault,
-    query_fault,
-)
+from plumbline_serve.edge.rules import check_counts, check_num_frames, check_num_questions, choice_fault, query_fault
+from plumbline_serve.edge.values import Correlation, CorrelationInterval, ScorerNames, Seed, Temperature
 from plumbline_serve.settings import Limits
 from plumbline_wire.v1 import scoring_pb2 as pb
 

@@ -9,6 +9,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_serve.edge.access import Access, Scope, num_items_of
+from plumbline_serve.edge.caller_timeout import CallerTimeout, with_remaining_time
 from plumbline_serve.edge.grpc.calls import CallContext, CallInterceptor, GrpcCall, answer_each, peer_of
 from plumbline_serve.edge.grpc.health import GrpcHealth
 from plumbline_serve.edge.grpc.methods import (
@@ -30,7 +31,6 @@ from plumbline_serve.edge.grpc.set_rpcs import SetRpcs
 from plumbline_serve.edge.grpc.stream_messages import StreamMessages
 from plumbline_serve.edge.grpc.unreadable import check_readable
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
-from plumbline_serve.edge.parsing import CallerTimeout, with_remaining_time
 from plumbline_serve.edge.problems import refuse, report_items, status
 from plumbline_serve.edge.received import OWN_CONNECTION
 from plumbline_serve.memory.bytes_in_flight import BytesInFlight

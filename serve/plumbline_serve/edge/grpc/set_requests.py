@@ -9,8 +9,10 @@ from plumbline_models.sets.distances import DEFAULT_SIGMA
 from plumbline_models.sets.measures import NEAR_DUPLICATE, ORDERS
 from plumbline_models.sets.zero_shot import MARGIN
 from plumbline_serve.edge import set_values
+from plumbline_serve.edge.faults import Faults, Location
 from plumbline_serve.edge.grpc.fields import given, priority, source, timeout_ms
-from plumbline_serve.edge.parsing import ArtefactName, Faults, Location, choice_fault
+from plumbline_serve.edge.rules import choice_fault
+from plumbline_serve.edge.values import ArtefactName
 from plumbline_serve.messages import audits as audit_messages
 from plumbline_serve.messages import sets as set_messages
 from plumbline_serve.messages.encoding_set import EncodingSet

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.access import num_items_of
-from plumbline_serve.edge.parsing import with_remaining_time
+from plumbline_serve.edge.caller_timeout import with_remaining_time
 from plumbline_serve.edge.problems import report_items
 from plumbline_serve.edge.rest import replies as rest_replies
 from plumbline_serve.edge.rest import requests as rest_requests

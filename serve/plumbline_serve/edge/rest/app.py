@@ -5,7 +5,7 @@ The pages are the playground and the browsable schema, from files in packages, w
 these pages allow none.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, TypeAlias
@@ -24,11 +24,10 @@ from plumbline_serve.edge.rest import openapi
 from plumbline_serve.edge.rest.answering import RequestReader
 from plumbline_serve.edge.rest.body import JSON
 from plumbline_serve.edge.rest.browsers import Browsers
-from plumbline_serve.edge.rest.decision_routes import DecisionRoutes
+from plumbline_serve.edge.rest.contract_routes import ContractRoute, contract_routes
 from plumbline_serve.edge.rest.middleware import EdgeMiddleware, Paths, Refusal, problem_reply
 from plumbline_serve.edge.rest.replies import write_json
 from plumbline_serve.edge.rest.routes import Routes
-from plumbline_serve.edge.rest.set_routes import SetRoutes
 from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.requests.service_protocol import Service
 from plumbline_serve.settings import Settings
@@ -115,7 +114,31 @@ def create_app(
         ConfigError: The file of API keys cannot be used.
     """
     told = observer or Unobserved()
-    app = FastAPI(
+    reader = RequestReader(settings.limits, bytes_in_flight or BytesInFlight(settings.limits, observer))
+    routes = Routes(
+        service,
+        reader,
+        reload=reload if settings.auth.keys_file is not None else None,
+        as_openai="openai" in settings.edge.compat,
+    )
+    app = _without_routes()
+    scopes = _add_routes(app, contract_routes(service, reader, routes, has_metrics=settings.edge.metrics))
+    scopes = {**_add_others(app, added), **scopes}
+    if settings.edge.pages:
+        _add_pages(app, settings)
+    app.add_exception_handler(HTTPException, _refuse)
+    app.add_middleware(
+        EdgeMiddleware,
+        access=access or Access.open(settings.auth, told),
+        browsers=Browsers(settings),
+        paths=_paths(app, scopes, added),
+        observer=told,
+    )
+    return app
+
+
+def _without_routes() -> FastAPI:
+    return FastAPI(
         title="Plumbline",
         version=version("plumbline-serve"),
         description=_DESCRIPTION,
@@ -124,96 +147,50 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,
     )
-    reader = RequestReader(settings.limits, bytes_in_flight or BytesInFlight(settings.limits, observer))
-    routes = Routes(
-        service,
-        reader,
-        reload=reload if settings.auth.keys_file is not None else None,
-        as_openai="openai" in settings.edge.compat,
-    )
-    scopes: dict[tuple[str, str], Scope] = {
-        **_add_routes(
-            app,
-            routes,
-            DecisionRoutes(service, reader),
-            SetRoutes(service, reader),
-            has_metrics=settings.edge.metrics,
-        )
-    }
-    for each in added:
-        app.add_route(each.path, each.handler, methods=[each.method], include_in_schema=False)
-        if not each.is_open:
-            scopes.setdefault((each.method, each.path), "score")
-    if settings.edge.pages:
-        for path in PAGES:
-            app.add_route(path, _page(path), methods=["GET"], include_in_schema=False)
-        app.add_route(OPENAPI, _openapi_handler(app, settings.scorer_names), methods=["GET"], include_in_schema=False)
-    app.add_exception_handler(HTTPException, _refuse)
-    known = frozenset(getattr(route, "path", "") for route in app.routes)
-    app.add_middleware(
-        EdgeMiddleware,
-        access=access or Access.open(settings.auth, told),
-        browsers=Browsers(settings),
-        paths=Paths(
-            known=known,
-            open=(OPEN_PATHS & known) | {each.path for each in added if each.is_open},
-            scopes=scopes,
-            patterns={path: compile_path(path)[0] for path in known if "{" in path},
-            refusals={each.path: each.refusal for each in added},
-        ),
-        observer=told,
-    )
-    return app
 
 
-def _add_routes(
-    app: FastAPI, routes: Routes, decisions: DecisionRoutes, sets: SetRoutes, *, has_metrics: bool
-) -> Mapping[tuple[str, str], Scope]:
+def _add_routes(app: FastAPI, routes: Iterable[ContractRoute]) -> dict[tuple[str, str], Scope]:
     """Add the routes of the contract.
 
     Returns:
         What the key of each must be for, by its method and path, but for probes.
     """
     scopes: dict[tuple[str, str], Scope] = {}
-
-    def add(
-        method: str, path: str, handler: Callable[..., Awaitable[Response]], *, tag: str, scope: Scope = "score"
-    ) -> None:
-        name = handler.__name__
-        app.add_api_route(path, handler, methods=[method], tags=[tag], operation_id=name, response_class=Response)
-        if path not in PROBES:
-            scopes[method, path] = scope
-
-    add("POST", "/v1/score", routes.score, tag="scoring")
-    add("POST", "/v1/rank", routes.rank, tag="scoring")
-    add("POST", "/v1/filter", routes.filter, tag="scoring")
-    add("POST", "/v1/embed", routes.embed, tag="scoring")
-    add("POST", "/v1/select", routes.select, tag="decisions")
-    add("POST", "/v1/calibrations", decisions.calibrate, tag="decisions", scope="decide")
-    add("GET", "/v1/calibrations", decisions.calibrations, tag="decisions")
-    add("GET", "/v1/calibrations/{name}", decisions.calibration, tag="decisions")
-    add("DELETE", "/v1/calibrations/{name}", decisions.delete_calibration, tag="decisions", scope="decide")
-    add("POST", "/v1/classifiers", decisions.classify, tag="decisions", scope="decide")
-    add("GET", "/v1/classifiers", decisions.classifiers, tag="decisions")
-    add("DELETE", "/v1/classifiers/{name}", decisions.delete_classifier, tag="decisions", scope="decide")
-    add("POST", "/v1/references", decisions.refer, tag="decisions", scope="decide")
-    add("GET", "/v1/references", decisions.references, tag="decisions")
-    add("DELETE", "/v1/references/{name}", decisions.delete_reference, tag="decisions", scope="decide")
-    add("GET", "/v1/drift", decisions.drift, tag="decisions")
-    add("POST", "/v1/sets/diversity", sets.diversity, tag="sets")
-    add("POST", "/v1/sets/distance", sets.distance, tag="sets")
-    add("POST", "/v1/sets/audit", sets.audit, tag="sets")
-    add("POST", "/v1/sets/references", sets.refer_set, tag="sets", scope="decide")
-    add("GET", "/v1/sets/references", sets.reference_sets, tag="sets")
-    add("DELETE", "/v1/sets/references/{name}", sets.delete_reference_set, tag="sets", scope="decide")
-    add("GET", "/v1/scorers", routes.scorers, tag="what is loaded")
-    add("GET", "/v1/models", routes.models, tag="what is loaded")
-    add("POST", "/v1/admin/reload", routes.reload, tag="operation", scope="admin")
-    add("GET", "/livez", routes.livez, tag="operation")
-    add("GET", "/readyz", routes.readyz, tag="operation")
-    if has_metrics:
-        add("GET", "/metrics", routes.metrics, tag="operation", scope="admin")
+    for each in routes:
+        app.add_api_route(
+            each.path,
+            each.handler,
+            methods=[each.method],
+            tags=[each.tag],
+            operation_id=each.handler.__name__,
+            response_class=Response,
+        )
+        if each.path not in PROBES:
+            scopes[each.method, each.path] = each.scope
     return scopes
+
+
+def _add_others(app: FastAPI, added: Iterable[AddedRoute]) -> dict[tuple[str, str], Scope]:
+    for each in added:
+        app.add_route(each.path, each.handler, methods=[each.method], include_in_schema=False)
+    return {(each.method, each.path): "score" for each in added if not each.is_open}
+
+
+def _add_pages(app: FastAPI, settings: Settings) -> None:
+    for path in PAGES:
+        app.add_route(path, _page(path), methods=["GET"], include_in_schema=False)
+    app.add_route(OPENAPI, _openapi_handler(app, settings.scorer_names), methods=["GET"], include_in_schema=False)
+
+
+def _paths(app: FastAPI, scopes: Mapping[tuple[str, str], Scope], added: Sequence[AddedRoute]) -> Paths:
+    known = frozenset(getattr(route, "path", "") for route in app.routes)
+    return Paths(
+        known=known,
+        open=(OPEN_PATHS & known) | {each.path for each in added if each.is_open},
+        scopes=scopes,
+        patterns={path: compile_path(path)[0] for path in known if "{" in path},
+        refusals={each.path: each.refusal for each in added},
+    )
 
 
 def _page(path: str) -> Callable[[Request], Awaitable[Response]]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 
 from plumbline_models.core.errors import DeadlineExceededError, InvalidFieldError
-from plumbline_serve.edge.parsing import CallerTimeout
+from plumbline_serve.edge.caller_timeout import CallerTimeout
 from plumbline_serve.edge.received import OWN_TIMEOUT, TIMEOUT
 from plumbline_serve.edge.rest.middleware import call_of
 from plumbline_serve.memory.bytes_in_flight import BytesInFlight, Share

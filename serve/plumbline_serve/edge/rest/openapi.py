@@ -11,12 +11,12 @@ from pydantic_core.core_schema import WithDefaultSchema
 
 from plumbline_models.core.errors import CapacityError, PlumblineError, error_classes
 from plumbline_serve.edge import schemas
-from plumbline_serve.edge.parsing import ARTEFACT_NAME
 from plumbline_serve.edge.problems import PROBLEM_JSON, problem
 from plumbline_serve.edge.received import TIMEOUT
 from plumbline_serve.edge.rest.body import DOCUMENT_PART, FORM, JSON
 from plumbline_serve.edge.rest.examples import IMAGE_PART, examples, form_examples
 from plumbline_serve.edge.rest.routes import EXPOSITION
+from plumbline_serve.edge.values import ARTEFACT_NAME
 from plumbline_wire import REQUEST_ID_KEY
 
 Document: TypeAlias = dict[str, Any]

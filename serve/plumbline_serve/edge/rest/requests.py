@@ -10,15 +10,9 @@ from plumbline_models.core.errors import MalformedRequestError, UnknownImageErro
 from plumbline_models.core.questions import Question
 from plumbline_serve import messages
 from plumbline_serve.edge import schemas
-from plumbline_serve.edge.parsing import (
-    Combinations,
-    Faults,
-    check_counts,
-    check_num_frames,
-    check_num_questions,
-    read_as,
-    url_image,
-)
+from plumbline_serve.edge.faults import Faults, read_as
+from plumbline_serve.edge.rules import check_counts, check_num_frames, check_num_questions, url_image
+from plumbline_serve.edge.values import Combinations
 from plumbline_serve.messages import (
     Base64Image,
     BrokenImage,

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
-from plumbline_serve.edge.parsing import Timeout
+from plumbline_serve.edge.values import Timeout
 from plumbline_serve.scheduling.request_context import Priority
 
 

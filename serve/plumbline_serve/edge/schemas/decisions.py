@@ -5,7 +5,10 @@ from typing import Self
 from pydantic import ConfigDict, Field, model_validator
 
 from plumbline_models.decisions.conformal import Direction
-from plumbline_serve.edge.parsing import (
+from plumbline_serve.edge.rules import calibrated_fault, classes_fault, reference_fault
+from plumbline_serve.edge.schemas.base import Request, given, refuse
+from plumbline_serve.edge.schemas.requests import Combination, ImageSource
+from plumbline_serve.edge.values import (
     ArtefactName,
     ClassifierName,
     Combinations,
@@ -20,12 +23,7 @@ from plumbline_serve.edge.parsing import (
     TagText,
     Temperature,
     Window,
-    calibrated_fault,
-    classes_fault,
-    reference_fault,
 )
-from plumbline_serve.edge.schemas.base import Request, given, refuse
-from plumbline_serve.edge.schemas.requests import Combination, ImageSource
 
 
 class CalibrationRequest(Request):

@@ -6,7 +6,16 @@ from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag, model_val
 
 from plumbline_models.core.questions import ExpectedAnswer
 from plumbline_serve import messages
-from plumbline_serve.edge.parsing import (
+from plumbline_serve.edge.rules import (
+    bounds_fault,
+    choice_fault,
+    combination_fault,
+    pictures_fault,
+    query_fault,
+    term_fault,
+)
+from plumbline_serve.edge.schemas.base import Request, Strict, given, refuse
+from plumbline_serve.edge.values import (
     ArtefactName,
     AtLeastOne,
     Channels,
@@ -21,14 +30,7 @@ from plumbline_serve.edge.parsing import (
     QuestionIndices,
     ScorerNames,
     TagText,
-    bounds_fault,
-    choice_fault,
-    combination_fault,
-    pictures_fault,
-    query_fault,
-    term_fault,
 )
-from plumbline_serve.edge.schemas.base import Request, Strict, given, refuse
 from plumbline_serve.messages import Pool
 
 _IMAGES = "Images that items name by their key: sent, decoded and encoded once for all items that name them."

@@ -9,7 +9,7 @@ from plumbline_models.sets import sce as sets
 from plumbline_models.sets.distances import DEFAULT_SIGMA
 from plumbline_models.sets.measures import NEAR_DUPLICATE
 from plumbline_models.sets.zero_shot import MARGIN
-from plumbline_serve.edge.parsing import ArtefactName, choice_fault
+from plumbline_serve.edge.rules import choice_fault
 from plumbline_serve.edge.schemas.base import Request, Strict, given, refuse
 from plumbline_serve.edge.schemas.example_images import EXAMPLE_IMAGE, OTHER_IMAGE
 from plumbline_serve.edge.schemas.replies import INDEXED_PROBLEMS, REPLY, BoundTo, schema_of
@@ -34,6 +34,7 @@ from plumbline_serve.edge.set_values import (
     kept_set_fault,
     set_fault,
 )
+from plumbline_serve.edge.values import ArtefactName
 from plumbline_serve.messages import audits as audit_messages
 from plumbline_serve.messages import sets as set_messages
 

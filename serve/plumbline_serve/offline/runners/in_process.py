@@ -12,7 +12,8 @@ import orjson
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError, UnknownScorerError
 from plumbline_models.core.protocols import Scorer
-from plumbline_serve.assembly import assembled, make_scorers
+from plumbline_serve.assembly import assembled
+from plumbline_serve.configured_scorers import make_scorers
 from plumbline_serve.edge.rest.replies import score_document, write_json
 from plumbline_serve.messages import EncodedImage, ImageSource, Item, ScoreRequest, UrlImage
 from plumbline_serve.messages.decisions import CLASSIFIER_PREFIX

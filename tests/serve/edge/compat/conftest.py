@@ -9,7 +9,8 @@ from typing import Any, get_args
 import pytest
 from PIL import Image
 
-from plumbline_serve.assembly import assemble, encoders_of, local_compute, make_scorers
+from plumbline_serve.assembly import assemble, local_compute
+from plumbline_serve.configured_scorers import encoders_of, make_scorers
 from plumbline_serve.metrics import Instruments
 from plumbline_serve.settings import Limits, Settings
 from plumbline_serve.settings.access import AuthSettings, EdgeSettings, Protocol
