@@ -94,40 +94,36 @@ def calibrate(
     return Threshold(found, k, len(used), least_n, k / (len(used) + 1), low)
 
 
-def calibrate_groups(
+def calibrate_with_groups(
     scores: Sequence[float],
     labels: Sequence[bool],
-    groups: Sequence[G],
+    groups: Sequence[G] | None,
     *,
     alpha: float,
     direction: Direction,
     higher_is_better: bool = True,
     confidence: float | None = None,
-) -> dict[G, Threshold]:
-    """A threshold for each group, such as a class of prompts, which keeps its promise within the group.
+) -> tuple[Threshold, dict[G, Threshold]]:
+    """The threshold of all, and one for each group, such as a class of prompts, which keeps its promise within it.
 
     Args:
         scores: As for `calibrate`.
         labels: As there.
-        groups: The group of each score.
+        groups: The group of each score; None: there are none.
         alpha: As there.
         direction: As there.
         higher_is_better: As there.
         confidence: As there.
 
     Returns:
-        By group, in the order in which they first come.
+        That of all, and those of groups in the order in which they first come.
 
     Raises:
         InvalidFieldError: As there, or the lengths differ.
     """
-    _checked(scores, labels)
-    _check_lengths("groups", len(groups), len(scores))
-    members: dict[G, list[int]] = {}
-    for index, group in enumerate(groups):
-        members.setdefault(group, []).append(index)
-    return {
-        group: calibrate(
+
+    def found(chosen: Sequence[int]) -> Threshold:
+        return calibrate(
             [scores[index] for index in chosen],
             [labels[index] for index in chosen],
             alpha=alpha,
@@ -135,8 +131,14 @@ def calibrate_groups(
             higher_is_better=higher_is_better,
             confidence=confidence,
         )
-        for group, chosen in members.items()
-    }
+
+    _checked(scores, labels)
+    members: dict[G, list[int]] = {}
+    if groups is not None:
+        _check_lengths("groups", len(groups), len(scores))
+        for index, group in enumerate(groups):
+            members.setdefault(group, []).append(index)
+    return found(range(len(scores))), {group: found(chosen) for group, chosen in members.items()}
 
 
 def beta_point(probability: float, a: float, b: float) -> float:

@@ -63,11 +63,16 @@ def within_prompts(
     degrees = num_pairs - len(groups) - 2
     if degrees < _LEAST_DEGREES:
         raise invalid("/prompts", f"has {num_pairs} images of prompts with several, which says nothing")
-    centred = [np.concatenate([column[each] - column[each].mean() for each in groups]) for column in columns]
+    centred = [np.concatenate([_centred(column[each]) for each in groups]) for column in columns]
     value = _correlation(*centred)
     reach = NormalDist().inv_cdf(0.5 + confidence / 2) / math.sqrt(degrees)
     low, high = (value, value) if abs(value) >= 1.0 else _interval(value, reach)
     return Correlation(value, low, high, num_pairs, len(groups))
+
+
+def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Less their mean; exactly 0 where all are equal, of which a rounded mean would leave something."""
+    return np.asarray(values - (values[0] if np.ptp(values) == 0.0 else values.mean()))
 
 
 def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeAlias, get_args
 
 from rich.table import Column, Table
+from rich.text import Text
 
 from plumbline_client import Calibration, Client, PlumblineClientError, Tls
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError
 from plumbline_models.decisions.best_of_n import largest_certified_n
-from plumbline_models.decisions.conformal import Direction, Threshold, calibrate, calibrate_groups
+from plumbline_models.decisions.conformal import Direction, Threshold, calibrate_with_groups
 from plumbline_models.decisions.correlation import Correlation, within_prompts
 from plumbline_models.scorers import SCORERS
 from plumbline_serve.cli.combine_argument import as_sent, read_argument
@@ -88,23 +89,22 @@ class Promise:
         raise InvalidFieldError(f"A direction is {' or '.join(known)}; this is {direction}.")
 
 
-def found_here(given: Labelled, promise: Promise) -> dict[str, Threshold]:
-    """The threshold of all scores, by an empty name, and those of their groups.
+def found_here(given: Labelled, promise: Promise) -> tuple[Threshold, Mapping[str, Threshold]]:
+    """The threshold of all scores, and those of their groups.
 
     Args:
         given: From the file.
         promise: What they promise.
     """
-    options: dict[str, Any] = {
-        "alpha": promise.alpha,
-        "direction": promise.direction,
-        "confidence": promise.confidence,
-        "higher_is_better": promise.scored.higher_is_better,
-    }
-    found = {"": calibrate(given.scores, given.labels, **options)}
-    if given.groups is not None:
-        found |= calibrate_groups(given.scores, given.labels, given.groups, **options)
-    return found
+    return calibrate_with_groups(
+        given.scores,
+        given.labels,
+        given.groups,
+        alpha=promise.alpha,
+        direction=promise.direction,
+        higher_is_better=promise.scored.higher_is_better,
+        confidence=promise.confidence,
+    )
 
 
 def keeper(config: Path | None, server: str | None, api_key: str | None, ca: Path | None) -> Keeper:
@@ -151,37 +151,37 @@ def keep(given: Labelled, promise: Promise, name: str, keeper: Keeper) -> Calibr
         raise PlumblineError(error.detail) from error
 
 
-def correlation(file: Path, score: str, human: str, prompt: str) -> Correlation:
-    """How the scores of a file correlate with people's judgement, within prompts.
+def correlation(file: Path, scored: Scored, score: str, human: str, prompt: str) -> Correlation:
+    """How the scores of a file, towards the better, correlate with people's judgement, within prompts.
 
     Args:
         file: CSV or JSONL.
-        score: Column of scores.
+        scored: Whose scores they are.
+        score: Their column.
         human: Column of judgements, higher is better.
         prompt: Column of prompts.
     """
     rows = judged(file, score, human, prompt)
     scores, said, prompts = zip(*rows, strict=True) if rows else ((), (), ())
-    return within_prompts(scores, said, prompts)
+    return within_prompts(scores if scored.higher_is_better else [-each for each in scores], said, prompts)
 
 
-def show_thresholds(found: Mapping[str, Threshold], given: Labelled, *, as_json: bool) -> int:
+def show_thresholds(found: tuple[Threshold, Mapping[str, Threshold]], given: Labelled, *, as_json: bool) -> int:
     """Print thresholds that are not kept.
 
     Args:
-        found: By group; that of all by an empty name.
+        found: That of all, and those of groups.
         given: What they were found from.
         as_json: In the shape of REST's reply, else as a table.
 
     Returns:
         The exit status: 1 where there is none for all.
     """
-    documents = {name: _document(threshold) for name, threshold in found.items()}
-    whole = documents.pop("")
+    whole, documents = _document(found[0]), {name: _document(each) for name, each in found[1].items()}
     if as_json:
         show_json(whole | ({"groups": documents} if given.groups is not None else {}))
     else:
-        show_table(_table({"": whole, **documents}), *_left_out(given))
+        show_table(_table(whole, documents), *_left_out(given))
     return int(whole["threshold"] is None)
 
 
@@ -201,7 +201,7 @@ def show_kept(kept: Calibration, given: Labelled, *, as_json: bool) -> int:
     else:
         documents = {name: each.model_dump() for name, each in kept.groups.items()}
         said = literally(f"Kept as {kept.name}, for {kept.scorer} of weights {kept.bound_to.weights[:12]}.")
-        show_table(_table({"": kept.model_dump(), **documents}), said, *_left_out(given))
+        show_table(_table(kept.model_dump(), documents), said, *_left_out(given))
     return int(kept.threshold is None)
 
 
@@ -236,14 +236,15 @@ def _document(threshold: Threshold) -> dict[str, Any]:
     return {"threshold": value, **document, **detail}
 
 
-def _table(documents: Mapping[str, Mapping[str, Any]]) -> Table:
+def _table(whole: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]]) -> Table:
     headings = ("threshold", "k", "used", "coverage", "coverage 5 %")
     table = Table("group", *(Column(each, justify="right") for each in headings), "detail")
-    for name, each in documents.items():
+    rows: list[tuple[str | Text, Mapping[str, Any]]] = [("(all)", whole)]
+    rows += [(literally(name), each) for name, each in groups.items()]
+    for name, each in rows:
         shown = ["none" if each[key] is None else f"{each[key]:.6g}" for key in ("threshold",)]
         shares = ["" if each[key] is None else f"{each[key]:.4f}" for key in ("coverage", "coverage_p05")]
-        group = literally(name) if name else "(all)"
-        table.add_row(group, *shown, str(each["k"]), str(each["num_used"]), *shares, str(each.get("detail") or ""))
+        table.add_row(name, *shown, str(each["k"]), str(each["num_used"]), *shares, str(each.get("detail") or ""))
     return table
 
 

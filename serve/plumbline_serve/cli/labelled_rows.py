@@ -69,7 +69,7 @@ def labelled(file: Path, columns: Columns) -> Labelled:
             continue
         scores.append(score)
         labels.append(label)
-        groups.append("" if columns.group is None else str(_cell(row, columns.group, where)))
+        groups.append("" if columns.group is None else _text(row, columns.group, where))
     return Labelled(scores, labels, None if columns.group is None else groups, num_left_out)
 
 
@@ -84,7 +84,7 @@ def score_column(file: Path, scorer: str) -> str:
 
 
 def judged(file: Path, score: str, human: str, prompt: str) -> list[tuple[float, float, str]]:
-    """Score, judgement and prompt of each row that has both numbers.
+    """Score, judgement and prompt of each row that has all three.
 
     Args:
         file: CSV or JSONL.
@@ -96,8 +96,9 @@ def judged(file: Path, score: str, human: str, prompt: str) -> list[tuple[float,
     for number, row in enumerate(rows_of(file), start=1):
         where = f"Row {number} of {file}"
         value, said = _number(row, score, where), _number(row, human, where)
-        if value is not None and said is not None:
-            rows.append((value, said, str(_cell(row, prompt, where))))
+        text = _text(row, prompt, where)
+        if value is not None and said is not None and text:
+            rows.append((value, said, text))
     return rows
 
 
@@ -115,6 +116,11 @@ def _cell(row: Mapping[str, Any], column: str, where: str) -> Any:
     if column not in row:
         raise InvalidFieldError(f"{where} has no column {column}.")
     return row[column]
+
+
+def _text(row: Mapping[str, Any], column: str, where: str) -> str:
+    """What a cell says; empty where it says nothing."""
+    return "" if (given := _cell(row, column, where)) is None else str(given)
 
 
 def _number(row: Mapping[str, Any], column: str, where: str) -> float | None:

@@ -88,9 +88,8 @@ def calibrate(
     whose = command.Scored.parse(scorer, combine)
     chosen = score_column or rows.score_column(file, whose.name)
     if human is not None:
-        raise typer.Exit(
-            command.show_correlation(command.correlation(file, chosen, human, prompt_column), as_json=as_json)
-        )
+        found = command.correlation(file, whose, chosen, human, prompt_column)
+        raise typer.Exit(command.show_correlation(found, as_json=as_json))
     given = rows.labelled(file, rows.Columns(chosen, label_column, group_column))
     promise = command.Promise.parse(whose, alpha, direction, confidence)
     if name is None:

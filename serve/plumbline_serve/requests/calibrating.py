@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from plumbline_models.core.errors import InvalidFieldError, NoThresholdError, PlumblineError, UnknownArtefactError
-from plumbline_models.decisions.conformal import Direction, calibrate, calibrate_groups
+from plumbline_models.decisions.conformal import Direction, calibrate_with_groups
 from plumbline_models.decisions.conformal import Threshold as Found
 from plumbline_serve.messages import Combination, Term, Threshold
 from plumbline_serve.messages.decisions import Calibration, CalibrationRequest, GroupThreshold
@@ -91,17 +91,18 @@ class Calibrations:
             fault = {"pointer": "/groups", "detail": f"must name at most {MAX_GROUPS} groups"}
             raise InvalidFieldError(f"The request names more than {MAX_GROUPS} groups.", errors=[fault])
         async with pipeline.session(request, caller):
-            all_of_them, groups = await asyncio.to_thread(_find, request, is_up=judge.higher_is_better)
+            whole, groups = await asyncio.to_thread(
+                calibrate_with_groups,
+                request.scores,
+                request.labels,
+                request.groups,
+                alpha=request.alpha,
+                direction=request.direction,
+                higher_is_better=judge.higher_is_better,
+                confidence=request.confidence,
+            )
             bound_to = await self._bindings.of_judge(pipeline, judge)
-            document = {
-                "alpha": request.alpha,
-                "direction": request.direction,
-                "confidence": request.confidence,
-                **asdict(_threshold(all_of_them, request.direction)),
-                "groups": {name: asdict(_threshold(found, request.direction)) for name, found in groups.items()},
-                "combine": {name: asdict(combination) for name, combination in request.combine.items()},
-                "decimals": self._decimals,
-            }
+            document = {**_document(request, whole, groups), "decimals": self._decimals}
             artefact = Artefact("calibration", request.name, bound_to, document)
             await self._store.put(artefact)
         return _calibration(artefact)
@@ -159,18 +160,16 @@ def _judge(pipeline: Pipeline, request: CalibrationRequest) -> Judge:
     return Judge.of(pipeline.checks.scorer(request.scorer or "", "/scorer"))
 
 
-def _find(request: CalibrationRequest, *, is_up: bool) -> tuple[Found, dict[str, Found]]:
-    """The threshold of all, and those of groups."""
-    asked: dict[str, Any] = {
+def _document(request: CalibrationRequest, whole: Found, groups: Mapping[str, Found]) -> dict[str, Any]:
+    """What is kept of a calibration beside its binding, as JSON."""
+    return {
         "alpha": request.alpha,
         "direction": request.direction,
-        "higher_is_better": is_up,
         "confidence": request.confidence,
+        **asdict(_threshold(whole, request.direction)),
+        "groups": {name: asdict(_threshold(found, request.direction)) for name, found in groups.items()},
+        "combine": {name: asdict(combination) for name, combination in request.combine.items()},
     }
-    whole = calibrate(request.scores, request.labels, **asked)
-    if request.groups is None:
-        return whole, {}
-    return whole, calibrate_groups(request.scores, request.labels, request.groups, **asked)
 
 
 def _threshold(found: Found, direction: Direction) -> GroupThreshold:

@@ -24,6 +24,10 @@ def test_gains_and_divergences_are_those_of_the_closed_form(row):
             assert certified_gain(row["n"], float(name.removeprefix(BOUND))) == pytest.approx(bound, abs=1e-8)
 
 
+def test_one_image_is_chosen_from_nothing_and_gains_nothing():
+    assert [certified_gain(1, r) for r in (0.3, 0.5, 1.0)] == [0.0, 0.0, 0.0]
+
+
 def test_the_largest_n_is_the_last_whose_gain_is_certain():
     assert [largest_certified_n(r) for r in (0.1, 0.5, 0.7, 0.9)] == [1, 5, 11, 57]
     for r in (0.3, 0.5, 0.7, 0.9):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from plumbline_models.core.errors import InvalidFieldError
-from plumbline_models.decisions.conformal import Direction, Threshold, calibrate, calibrate_groups
+from plumbline_models.decisions.conformal import Direction, Threshold, calibrate, calibrate_with_groups
 
 GOLDEN: list[dict[str, Any]] = json.loads(Path("tests/golden/guards/conformal.json").read_text(encoding="utf-8"))[
     "cases"
@@ -128,8 +128,10 @@ def test_calibrations_cover_what_they_promise_on_average(n, alpha, direction):
 def test_each_group_has_a_threshold_of_its_own():
     scores = [float(i) for i in range(40)] + [float(i) / 100 for i in range(40)] + [5.0]
     groups = ["counting"] * 40 + ["colours"] * 40 + ["rare"]
-    found = calibrate_groups(scores, [True] * 81, groups, alpha=0.1, direction="keep_good")
+    whole, found = calibrate_with_groups(scores, [True] * 81, groups, alpha=0.1, direction="keep_good")
     assert {name: each.value for name, each in found.items()} == {"counting": 3.0, "colours": 0.03, "rare": None}
+    assert whole == of_good(scores, alpha=0.1)
+    assert calibrate_with_groups(scores, [True] * 81, None, alpha=0.1, direction="keep_good") == (whole, {})
 
 
 @pytest.mark.parametrize(
@@ -148,6 +150,6 @@ def test_each_group_has_a_threshold_of_its_own():
 def test_what_is_wrong_is_said_where_it_stands(wrong, pointer):
     given_right: dict[str, Any] = {"scores": [1.0, 2.0], "labels": [True, True], "groups": ["a", "b"], "alpha": 0.5}
     with pytest.raises(InvalidFieldError) as refusal:
-        calibrate_groups(**{**given_right, **wrong}, direction="keep_good")
+        calibrate_with_groups(**{**given_right, **wrong}, direction="keep_good")
     facts: dict[str, Any] = refusal.value.facts
     assert facts["errors"][0]["pointer"] == pointer

@@ -63,6 +63,7 @@ def test_one_that_is_perfect_has_no_interval() -> None:
         pytest.param([1, 2, 3, 4], [1, 2, 3, 5], "aaa", "prompts", id="prompts of another number"),
         pytest.param([1, 2, 3, 4], [1, 2, 3], "aaaa", "human", id="judgements of another number"),
         pytest.param([1, 1, 1, 1], [1, 2, 3, 4], "aaaa", "scores", id="all the same"),
+        pytest.param([0.1] * 3 + [0.7] * 3, [1, 2, 3, 4, 6, 5], "aaabbb", "scores", id="the same within each prompt"),
         pytest.param([1, 2, float("nan"), 4], [1, 2, 3, 4], "aaaa", "scores/2", id="no number"),
     ],
 )

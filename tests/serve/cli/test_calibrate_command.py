@@ -66,6 +66,23 @@ def test_groups_have_rows_and_what_was_left_out_is_said(table: Path) -> None:
     assert "1 rows without a score or a label are left out." in ran.stderr
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+def test_rows_of_no_group_do_not_take_the_place_of_all(tmp_path: Path, as_json: bool) -> None:
+    file = tmp_path / "labelled.jsonl"
+    looks = [None if index % 3 else "round" for index in range(60)]
+    rows = [{"score": s, "label": 1, "look": look} for s, look in zip(SCORES, looks, strict=True)]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    arguments = ("--scorer", "clipscore", "--alpha", "0.2", "--group-column", "look")
+    whole = calibrate(SCORES, [True] * 60, alpha=0.2, direction="keep_good")
+    if as_json:
+        found = json.loads(run(file, *arguments, "--json").stdout)
+        assert (found["threshold"], found["num_used"]) == (whole.value, 60)
+        assert {name: each["num_used"] for name, each in found["groups"].items()} == {"round": 20, "": 40}
+    else:
+        lines = [line.split("\t") for line in run(file, *arguments).stdout.splitlines()]
+        assert [(line[0], line[3]) for line in lines[1:]] == [("(all)", "60"), ("round", "20"), ("", "40")]
+
+
 def test_too_few_labels_are_no_success(table: Path) -> None:
     ran = run(table, "--scorer", "clipscore", "--alpha", "0.001", "--json")
     assert ran.exit_code == 1
@@ -83,6 +100,23 @@ def test_the_correlation_with_people_is_that_within_prompts(lines: Path) -> None
     assert (found["num_pairs"], found["num_prompts"]) == (60, 10)
     table = run(lines, "--scorer", "clipscore", "--human", "stars").stdout
     assert "largest certified N" in table
+
+
+def test_rows_without_a_prompt_are_of_no_prompt_together(tmp_path: Path, lines: Path) -> None:
+    more = [{"score": 100.0 * index, "stars": 100.0 * index, "text": text} for index, text in enumerate((None, "") * 3)]
+    file = tmp_path / "more.jsonl"
+    file.write_text(lines.read_text(encoding="utf-8") + "\n" + "\n".join(map(json.dumps, more)), encoding="utf-8")
+    arguments = ("--scorer", "clipscore", "--human", "stars", "--json")
+    assert run(file, *arguments).stdout == run(lines, *arguments).stdout
+
+
+def test_where_lower_is_better_the_correlation_is_that_of_choosing_the_lowest(lines: Path) -> None:
+    better, worse = (
+        json.loads(run(lines, "--scorer", scorer, "--human", "stars", "--json").stdout)
+        for scorer in ("clipscore", "nsfw")
+    )
+    assert worse["correlation"] == -better["correlation"]
+    assert worse["correlation_interval"] == pytest.approx([-end for end in reversed(better["correlation_interval"])])
 
 
 def test_a_name_keeps_it_in_the_store_of_the_configuration(table: Path, tmp_path: Path) -> None:
