@@ -12,7 +12,7 @@ from plumbline_models.core.errors import ConfigError
 from plumbline_serve.configured_scorers import check_scorers
 from plumbline_serve.deployments import EncoderReplica, Gateway
 from plumbline_serve.deployments.generation import Generation
-from plumbline_serve.haproxy.plan import GRPC_PLACES, PROBE_PLACES, REST_PLACES
+from plumbline_serve.haproxy.plan import GRPC_PLACES, PROBE_PLACES, REST_PLACES, WATCH_PLACES
 from plumbline_serve.haproxy.rewriting import STREAM_PLACES
 from plumbline_serve.machine.processes import Process
 from plumbline_serve.settings import Settings
@@ -25,7 +25,8 @@ GRPC_SERVICERS = (
 )
 INFERENCE_SERVICER = "plumbline_serve.edge.compat.inference_rpcs.add_inference"
 """In addition, where `edge.compat` names `open_inference`."""
-MAX_ONGOING_REQUESTS = REST_PLACES + GRPC_PLACES + STREAM_PLACES + 2 * PROBE_PLACES  # HAProxy lets no more through
+MAX_ONGOING_REQUESTS = REST_PLACES + GRPC_PLACES + STREAM_PLACES + WATCH_PLACES + 2 * PROBE_PLACES
+"""HAProxy lets no more through."""
 POLICY = "plumbline_serve.deployments.autoscaling:QueuedSeconds"
 LOOK_BACK_S = 12.0
 """Over which queued work is averaged: replicas report every 10 s unless Ray is told otherwise."""

@@ -46,8 +46,11 @@ RATE_WINDOW_S = 10
 SOURCE = "src,ipmask(32,64)"
 """Whom connections are counted for: one address, or the network of 2**64 that a host with IPv6 has to itself."""
 
-REST_PLACES, GRPC_PLACES = 768, 256
+REST_PLACES, GRPC_PLACES = 768, 512
 """Requests that one gateway is given at a time; further ones wait for `QUEUE_S`."""
+WATCH_PLACES = 64
+"""The same of calls that last as long as their callers like and ask for no key: who watches whether the service serves,
+and who reads its schema. Such wait for each other alone."""
 PROBE_PLACES = 64
 """The same of probes, for each wire, in addition."""
 GIVEN_UP = "on-marked-down shutdown-sessions"
@@ -183,7 +186,7 @@ def _rest(settings: Settings, max_connections: int, folder: Path) -> Front:
         frontend=[],
         backend=[f"timeout http-keep-alive {IDLE_S}s"],
         lanes=[_probes("path /livez /readyz /metrics")],
-        server=f"maxconn {REST_PLACES} {GIVEN_UP}",
+        server=_given(REST_PLACES),
     )
 
 
@@ -205,14 +208,23 @@ def _grpc(settings: Settings, max_connections: int, folder: Path) -> Front:
         ],
         frontend=[*answers, f"timeout client {LONGEST_S}s", f"timeout http-keep-alive {GRPC_IDLE_S}s"],
         backend=answers,
-        lanes=[_probes("path /grpc.health.v1.Health/Check"), Lane(**rewriting.STREAMS)],
-        server=f"maxconn {GRPC_PLACES} {GIVEN_UP}",
+        lanes=[
+            _probes("path /grpc.health.v1.Health/Check"),
+            Lane("watches", "path_beg /grpc.health.v1.Health/Watch /grpc.reflection.", _given(WATCH_PLACES)),
+            Lane(**rewriting.STREAMS),
+        ],
+        server=_given(GRPC_PLACES),
     )
 
 
 def _probes(condition: str) -> Lane:
     """Those that must be answered while others wait for a place."""
-    return Lane("probes", condition, f"maxconn {PROBE_PLACES} {GIVEN_UP}")
+    return Lane("probes", condition, _given(PROBE_PLACES))
+
+
+def _given(num_places: int) -> str:
+    """What is said of a gateway that is given so many requests at a time."""
+    return f"maxconn {num_places} {GIVEN_UP}"
 
 
 def _local(settings: Settings, folder: Path, wire: str, protocol: str) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Protocol
 from plumbline_models.core.errors import CapacityError, RequestTooLargeError
 from plumbline_serve.memory.connections import Connections
 from plumbline_serve.memory.free_memory import FreeMemory
+from plumbline_serve.memory.streams import OpenStreams
 from plumbline_serve.settings import Limits
 
 RETRY_AFTER_S = 1.0
@@ -20,11 +21,11 @@ PROGRESS_BYTES = 2**16
 SLOW_AFTER_S = 5.0
 """A body that brings fewer than `PROGRESS_BYTES` in this time is slow: it is given up where others need room."""
 LOOK_AGAIN_S = 1.0
-MAX_STREAMS = 32
-"""Streams that may be open at the same time: gRPC holds a begun message of each, which does not count where the stream
-shares its connection with others."""
+PROMPT_S = 0.1
+"""A body that is there within counts among none that arrive: nobody keeps it out by beginning others."""
 MAX_ARRIVING = 256
-"""Bodies that may arrive at the same time, whatever they hold: a slow one also takes a place from HAProxy's."""
+"""Further bodies that may arrive at the same time, whatever they hold: fewer than either wire has places at HAProxy,
+so that a gateway hears of further ones, and has the slow give way."""
 
 
 class BytesObserver(Protocol):
@@ -48,6 +49,8 @@ class Share:
         self.stop: Callable[[], None] | None = None
         """Ends the wait for the body; None where it is not waited for."""
         self.is_given_up = False
+        self.is_counted = False
+        """Whether it is one of the bodies that arrive, of which there may be so many; a prompt one is not."""
 
     def take(self, num_bytes: int) -> None:
         """Hold more bytes, which have arrived.
@@ -119,18 +122,20 @@ class BytesInFlight:
         *,
         slow_after_s: float = SLOW_AFTER_S,
         max_arriving: int = MAX_ARRIVING,
+        prompt_s: float = PROMPT_S,
         free_memory: FreeMemory | None = None,
     ) -> None:
         self._free_memory = free_memory
         self._slow_after_s = slow_after_s
         self._max_arriving = max_arriving
+        self._prompt_s = prompt_s
         self._max = int(limits.max_bytes_in_flight)
         self.max_of_one = min(int(limits.max_request_bytes), self._max)
         self._max_of_form = min(limits.max_form_bytes, self._max)
         self._observer = observer
         self._arriving: set[Share] = set()
         self._waiting: set[asyncio.Future[None]] = set()
-        self._num_streams = 0
+        self.streams = OpenStreams(idle_after_s=slow_after_s)
         self.connections = Connections()
         """What begun messages of gRPC hold is told by these."""
         self.num_bytes = 0
@@ -147,27 +152,35 @@ class BytesInFlight:
 
     @contextmanager
     def arriving(self, share: Share, stop: Callable[[], None]) -> Iterator[None]:
-        """While a body arrives, it may be given up where it is slow and others need room.
+        """While a body arrives, it may be given up where it is not prompt and others need room.
 
         Args:
             stop: Ends the wait for it.
 
         Raises:
-            CapacityError: It was given up, or too many others arrive already.
+            CapacityError: It was given up.
         """
-        self._give_up_slow(lambda: len(self._arriving) < self._max_arriving)
-        if len(self._arriving) >= self._max_arriving:
-            raise CapacityError(
-                "Too many requests are arriving at this moment; try again.", retry_after_s=RETRY_AFTER_S
-            )
         share.stop = stop
         self._arriving.add(share)
+        timer = asyncio.get_running_loop().call_later(self._prompt_s, self._begin_to_count, share)
         try:
             yield
         finally:
+            timer.cancel()
             self._arriving.discard(share)
-            share.stop = None
+            share.stop, share.is_counted = None, False
         share.check()
+
+    def _begin_to_count(self, share: Share) -> None:
+        """A body is not there yet: it is one of those that arrive, or is given up where there are too many."""
+        self._give_up_slow(self._has_place, but=share)
+        if self._has_place():
+            share.is_counted = True
+        else:
+            self._give_up(share)
+
+    def _has_place(self) -> bool:
+        return sum(each.is_counted for each in self._arriving) < self._max_arriving
 
     def max_of(self, *, may_hold_pixels: bool) -> int:
         """As `Share.max_bytes`."""
@@ -189,21 +202,6 @@ class BytesInFlight:
             )
         share.num_bytes += num_bytes
         self._hold(self.num_bytes + num_bytes)
-
-    @contextmanager
-    def stream(self) -> Iterator[None]:
-        """While a stream of messages is open.
-
-        Raises:
-            CapacityError: As many are open as may be.
-        """
-        if self._num_streams >= MAX_STREAMS:
-            raise CapacityError("As many streams are open as may be; try again.", retry_after_s=RETRY_AFTER_S)
-        self._num_streams += 1
-        try:
-            yield
-        finally:
-            self._num_streams -= 1
 
     async def room(self) -> None:
         """Wait until one more of the largest requests without pixels would fit; bodies that are slow give way."""
@@ -228,11 +226,14 @@ class BytesInFlight:
         for share in sorted(slow, key=lambda each: each.progressed_s):
             if is_enough():
                 return
-            share.is_given_up = True
-            self._arriving.discard(share)
-            self.give_back(share, share.num_bytes)
-            if share.stop is not None:
-                share.stop()
+            self._give_up(share)
+
+    def _give_up(self, share: Share) -> None:
+        share.is_given_up = True
+        self._arriving.discard(share)
+        self.give_back(share, share.num_bytes)
+        if share.stop is not None:
+            share.stop()
 
     def give_back(self, share: Share, num_bytes: int) -> None:
         """Hold so many bytes less.

@@ -3,6 +3,7 @@
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
@@ -13,7 +14,7 @@ from google.rpc.status_pb2 import Status
 
 from plumbline_models.core.errors import CapacityError, RequestTooLargeError
 from plumbline_serve.edge.observe import Unobserved
-from plumbline_serve.memory import bytes_in_flight
+from plumbline_serve.memory import streams
 from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.settings import Limits, Settings
 from plumbline_wire import STATUS_DETAILS_KEY
@@ -24,6 +25,7 @@ MIB = 2**20
 BUDGET = 4 * MIB
 JSON = {"content-type": "application/json"}
 EMBED = b'{"texts":["abc"]}'
+PROMPT_S = 0.5
 
 
 @pytest.fixture
@@ -168,7 +170,7 @@ def test_a_stream_waits_for_room_before_its_next_batch_is_read(small) -> None:
 
 
 def test_more_streams_than_may_be_open_are_refused(small, monkeypatch) -> None:
-    monkeypatch.setattr(bytes_in_flight, "MAX_STREAMS", 1)
+    monkeypatch.setattr(streams, "MAX_STREAMS", 1)
     sent: queue.SimpleQueue[pb.ScoreStreamRequest | None] = queue.SimpleQueue()
     held = small.rpc.ScoreStream(iter(sent.get, None), timeout=WAIT_S)
     sent.put(stream_batch("a", "abc"))
@@ -181,16 +183,54 @@ def test_more_streams_than_may_be_open_are_refused(small, monkeypatch) -> None:
     assert next(small.rpc.ScoreStream(iter([stream_batch("c", "abc")]), timeout=WAIT_S)).correlation_id == "c"
 
 
+def test_a_stream_that_is_idle_gives_its_place_to_another_and_one_at_work_does_not(open_over, monkeypatch) -> None:
+    monkeypatch.setattr(streams, "MAX_STREAMS", 2)
+    edge = open_over(Settings(), slow_after_s=0.0)
+    sent: queue.SimpleQueue[pb.ScoreStreamRequest | None] = queue.SimpleQueue()
+    idle = edge.rpc.ScoreStream(iter(sent.get, None), timeout=WAIT_S)
+    sent.put(stream_batch("a", "abc"))
+    assert next(idle).correlation_id == "a"
+    at_work = edge.rpc.ScoreStream(iter([stream_batch("b", "hang")]), timeout=WAIT_S)
+    assert edge.service.hanging.acquire(timeout=WAIT_S)
+    for name in ("c", "d"):
+        assert next(edge.rpc.ScoreStream(iter([stream_batch(name, "abc")]), timeout=WAIT_S)).correlation_id == name
+    with pytest.raises(grpc.RpcError) as caught:
+        next(idle)
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert at_work.is_active()
+    at_work.cancel()
+    sent.put(None)
+
+
+def arrive(edge, stack: ExitStack, num: int) -> list[socket.socket]:
+    """Uploads that are begun and counted among those that arrive."""
+    begun = [stack.enter_context(closing(begin_upload(edge, MIB))) for _ in range(num)]
+    edge.notebook.wait_until_in_flight(lambda held: held == num * MIB)
+    time.sleep(2 * PROMPT_S)
+    return begun
+
+
+def test_bodies_that_are_begun_keep_out_none_that_is_prompt(open_over) -> None:
+    with ExitStack() as stack:
+        edge = open_over(Settings(), max_arriving=2, prompt_s=PROMPT_S)
+        arrive(edge, stack, 2)
+        assert edge.http.post("/v1/embed", content=EMBED, headers=JSON).status_code == 200
+        assert edge.rpc.Embed(pb.EmbedRequest(texts=["abc"]), timeout=WAIT_S).dim
+
+
 def test_more_bodies_than_may_arrive_at_a_time_are_refused_and_the_slow_give_way(open_over) -> None:
     with ExitStack() as stack:
-        edge = open_over(Settings(), max_arriving=2)
-        hold(edge, stack, 2 * MIB)
-        refused = edge.http.post("/v1/embed", content=EMBED, headers=JSON)
-        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+        edge = open_over(Settings(), max_arriving=2, prompt_s=PROMPT_S)
+        arrive(edge, stack, 2)
+        refused = stack.enter_context(closing(begin_upload(edge, 1)))
+        assert refused.recv(65536).startswith(b"HTTP/1.1 503 ")
     with ExitStack() as stack:
-        edge = open_over(Settings(), max_arriving=2, slow_after_s=0.0)
-        hold(edge, stack, 2 * MIB)
-        assert edge.http.post("/v1/embed", content=EMBED, headers=JSON).status_code == 200
+        edge = open_over(Settings(), max_arriving=2, slow_after_s=0.0, prompt_s=PROMPT_S)
+        slow, _ = arrive(edge, stack, 2)
+        kept = stack.enter_context(closing(begin_upload(edge, len(EMBED) - 1)))
+        assert slow.recv(65536).startswith(b"HTTP/1.1 503 ")
+        kept.sendall(b" ")
+        assert kept.recv(65536).startswith(b"HTTP/1.1 4")  # spaces are no JSON, and were read to their end
 
 
 ENDS = [

@@ -40,6 +40,8 @@ async def gateway() -> AsyncIterator[Gateway]:
     rpcs.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("ray.serve.RayServeAPIService", rays),))
     echo = {"Echo": grpc.stream_stream_rpc_method_handler(gateway.echo)}
     rpcs.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("t.Test", echo),))
+    watch = {"Watch": grpc.stream_stream_rpc_method_handler(gateway.echo)}
+    rpcs.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", watch),))
     stream = {"ScoreStream": grpc.stream_stream_rpc_method_handler(gateway.echo)}
     rpcs.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SCORING_SERVICE, stream),))
     await rpcs.start()
@@ -170,6 +172,21 @@ async def test_what_finds_no_place_is_refused_soon_and_probes_pass_it(start, gat
     gateway.answer.set()
     assert [(await each)[0] for each in answers] == [200, 200]
     assert gateway.heads.empty()
+
+
+async def test_callers_who_watch_or_read_the_schema_take_no_place_from_calls(start, gateway, monkeypatch) -> None:
+    monkeypatch.setattr(haproxy, "GRPC_PLACES", 1)
+    monkeypatch.setattr(haproxy, "WATCH_PLACES", 1)
+    front = start(gateway)
+    async with front.channel() as channel, front.channel() as other:
+        watch = channel.stream_stream("/grpc.health.v1.Health/Watch")(timeout=WAIT_S)
+        await watch.write(b"first")
+        assert await watch.read() == b"first"
+        for path in ("/grpc.health.v1.Health/Watch", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"):
+            await channel.stream_stream(path)(timeout=WAIT_S).write(b"waits")
+        call = other.stream_stream("/t.Test/Echo")(timeout=WAIT_S)
+        await call.write(b"call")
+        assert await call.read() == b"call"
 
 
 async def test_a_caller_that_vanishes_leaves_neither_the_queue_nor_the_gateway_with_work(

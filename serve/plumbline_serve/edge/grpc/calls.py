@@ -177,6 +177,14 @@ class CallInterceptor:
         finally:
             self._count(rpc, call)
 
+    def granted(self, call: GrpcCall) -> Grant:
+        """What the caller of an open stream may do by now: its key may have expired, or been changed or revoked.
+
+        Raises:
+            AccessError: Nothing any more.
+        """
+        return self._access.check(call.authorization, "score")
+
     def _count(self, rpc: str, call: GrpcCall) -> None:
         seconds = time.monotonic() - call.timeout.started_s
         answered = Answered(call.request_id, rpc, "grpc", call.code.name, seconds)
@@ -197,7 +205,11 @@ def _remaining_ms(context: CallContext) -> float | None:
 
 
 async def answer_each(
-    requests: AsyncIterator[Q], answer: Callable[[Q], Awaitable[A]], *, most: int
+    requests: AsyncIterator[Q],
+    answer: Callable[[Q], Awaitable[A]],
+    *,
+    most: int,
+    given_up: "asyncio.Future[None] | None" = None,
 ) -> AsyncGenerator[A, None]:
     """Answer the requests of a stream at the same time, in the order in which the replies become ready.
 
@@ -205,6 +217,7 @@ async def answer_each(
         requests: The stream.
         answer: Makes the reply to one.
         most: Requests that may be under way; further ones are not read, so that the sender waits.
+        given_up: Ends the stream once it has an error, which is raised here.
     """
     under_way: set[asyncio.Future[A]] = set()
     reading: asyncio.Future[Q | None] | None = None
@@ -213,8 +226,10 @@ async def answer_each(
         while not is_over or under_way:
             if reading is None and not is_over and len(under_way) < most:
                 reading = asyncio.ensure_future(_next(requests))
-            waited: set[asyncio.Future[Any]] = {*under_way} if reading is None else {reading, *under_way}
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            waited: set[asyncio.Future[Any]] = {each for each in (reading, given_up) if each is not None}
+            await asyncio.wait(waited | under_way, return_when=asyncio.FIRST_COMPLETED)
+            if given_up is not None and given_up.done():
+                given_up.result()  # raises
             if reading is not None and reading.done():
                 request = reading.result()
                 reading = None

@@ -12,11 +12,9 @@ from typing import Any
 
 from plumbline_models.core.errors import CapacityError, DeadlineExceededError, MalformedRequestError
 from plumbline_serve.edge.grpc.calls import CallContext, peer_of
-from plumbline_serve.memory.bytes_in_flight import Share
+from plumbline_serve.memory.bytes_in_flight import PROMPT_S, Share
 from plumbline_serve.memory.connections import Arrival
 
-PROMPT_S = 0.1
-"""What comes within is counted once it is there: it is small, or the link is fast."""
 LOOK_S = 0.25
 """How often what has arrived is counted afterwards."""
 

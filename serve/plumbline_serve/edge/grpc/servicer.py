@@ -156,14 +156,15 @@ class GrpcEdge(SetRpcs):
 
         async def answers(call: GrpcCall) -> AsyncGenerator[pb.ScoreStreamReply, None]:
             async def answer(request: pb.ScoreStreamRequest) -> pb.ScoreStreamReply:
-                return await self._batch(request, call, names)
+                with stream.answering():
+                    return await self._batch(request, call, names)
 
             most = min(MAX_BATCHES_UNDER_WAY, call.grant.concurrency or MAX_BATCHES_UNDER_WAY)
-            with self._bytes.stream():
+            with self._bytes.streams.open() as stream:
                 is_own = OWN_CONNECTION in dict(context.invocation_metadata())
                 connection = self._bytes.connections.of(peer_of(context))
                 batches = StreamMessages(requests, self._bytes, self._limits, connection=connection, is_own=is_own)
-                async with aclosing(answer_each(batches, answer, most=most)) as replies:
+                async with aclosing(answer_each(batches, answer, most=most, given_up=stream.given_up)) as replies:
                     async for reply in replies:
                         yield reply
 
@@ -197,6 +198,7 @@ class GrpcEdge(SetRpcs):
             _check_name(name, names)
             names.add(name)
             is_ours = True
+            call.grant = self._interceptor.granted(call)
             part = replace(call, timeout=CallerTimeout(time.monotonic(), call.timeout.remaining_ms(None)))
             async with call.grant.under_way():
                 reply = await self._reply(SCORE, request.request, part, num_counted=0)

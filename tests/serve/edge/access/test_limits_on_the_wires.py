@@ -1,5 +1,6 @@
 """What a key may use, as callers of both wires see it."""
 
+import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -198,6 +199,22 @@ def test_a_revoked_key_is_refused_without_a_restart(open_for, tmp_path: Path) ->
         threading.Event().wait(0.1)
     assert edge.http.get("/v1/scorers").status_code == 401
     assert call(edge, 1)[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_stream_that_was_opened_by_a_key_ends_its_work_with_it(open_for, tmp_path: Path) -> None:
+    edge = open_for(name="first")
+    sent: queue.SimpleQueue[pb.ScoreStreamRequest | None] = queue.SimpleQueue()
+    stream = edge.rpc.ScoreStream(iter(sent.get, None), metadata=[("authorization", "Bearer a-key")], timeout=WAIT_S)
+    request = pb.ScoreRequest(items=[pb.Item(text="a")])
+    sent.put(pb.ScoreStreamRequest(correlation_id="1", request=request))
+    assert next(stream).HasField("reply")
+    with changing(tmp_path / "keys.yaml") as entries:
+        entries.clear()
+    while edge.http.get("/v1/scorers").status_code != 401:
+        threading.Event().wait(0.1)
+    sent.put(pb.ScoreStreamRequest(correlation_id="2", request=request))
+    assert next(stream).error.code == grpc.StatusCode.UNAUTHENTICATED.value[0]
+    sent.put(None)
 
 
 def test_the_service_is_told_who_calls_on_both_wires(open_for) -> None:
