@@ -171,9 +171,12 @@ def _add_routes(app: FastAPI, routes: Iterable[ContractRoute]) -> dict[tuple[str
 
 
 def _add_others(app: FastAPI, added: Iterable[AddedRoute]) -> dict[tuple[str, str], Scope]:
+    scopes: dict[tuple[str, str], Scope] = {}
     for each in added:
         app.add_route(each.path, each.handler, methods=[each.method], include_in_schema=False)
-    return {(each.method, each.path): "score" for each in added if not each.is_open}
+        if not each.is_open:
+            scopes[each.method, each.path] = "score"
+    return scopes
 
 
 def _add_pages(app: FastAPI, settings: Settings) -> None:
