@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from plumbline_serve.demo import exhibits
+from plumbline_serve.settings.access import AuthSettings
+from tests.keys import add_key
 from tests.web.conftest import Served
 
 Scheme: TypeAlias = Literal["light", "dark"]
@@ -128,7 +130,7 @@ def test_several_images_are_compared_as_a_set(
     page.locator("#send").click()
     expect(told.get_by_role("region", name="All images together")).to_be_visible()
     expect(told.locator(".score")).to_contain_text("Different images among 3, in effect")
-    assert 1 < float(told.locator("output").inner_text()) < 2.01
+    assert 1 < float(told.locator(".value").inner_text()) < 2.01
     expect(told.locator(".verdict")).to_have_text("~ The same image:")
     expect(told.locator(".same li")).to_have_text(["red_circle.png", "again.png"])
     expect(told).to_contain_text("Left out, for they cannot be used: broken.png.")
@@ -168,6 +170,93 @@ def test_a_key_is_asked_for_and_its_field_opens(opened: Callable[..., Page], key
     expect(page.locator(".verdict")).to_contain_text("Does not show")
     page.get_by_text("Copy as code").click()
     expect(page.locator("#code-panel")).to_contain_text("Bearer $PLUMBLINE_API_KEY")
+
+
+def test_a_key_that_is_not_known_and_one_for_other_things_are_told_apart(
+    opened: Callable[..., Page], serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    add_key(tmp_path / "keys.yaml", "other", scopes=("decide",))
+    page = opened(serve(auth=AuthSettings(keys_file=tmp_path / "keys.yaml")).url, quiet=False)
+    expect(page.locator("#scorers")).to_contain_text("asks for an API key")
+    for key, sentence in (("nobody's", "does not know the key"), ("other", "score")):
+        page.locator("#key").fill(key)
+        page.locator("#send").click()
+        expect(page.locator("article.problem")).to_contain_text(sentence)
+        expect(page.locator("article.problem")).not_to_contain_text("asks for an API key")
+
+
+def test_an_example_of_a_service_that_is_gone_says_so(answered: Callable[..., Page]) -> None:
+    page = answered(quiet=False)
+    page.route("**/gallery/**", lambda route: route.abort())
+    page.get_by_role("button", name="a green star").click()
+    expect(page.locator("article.problem")).to_contain_text("does not answer. Is it still running?")
+
+
+def test_a_page_without_its_examples_scores(browser: Browser, service: Served, gallery: Path) -> None:
+    page = browser.new_page()
+    failed: list[str] = []
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    page.route("**/gallery/captions.json", lambda route: route.fulfill(status=503, body="busy"))
+    page.goto(service.url)
+    expect(page.locator("#examples")).to_have_text("The examples could not be loaded.")
+    choose(page, gallery / "red_circle.png")
+    page.locator("#send").click()
+    expect(page.locator(".verdict")).to_have_text("✓ Good by qualiclip.", timeout=WAIT_MS)
+    unasked = "Without a prompt clipscore, fclipscore, vqascore cannot answer."
+    expect(page.locator("#answer .note")).to_have_text(unasked)
+    page.close()
+    assert failed == []
+
+
+def test_a_scorer_that_needs_what_the_page_does_not_send_cannot_be_ticked(browser: Browser, service: Served) -> None:
+    def with_questions(route: Route) -> None:
+        body = route.fetch().json()
+        body["scorers"].append({**body["scorers"][0], "id": "questions", "needs": ["image", "questions"]})
+        route.fulfill(json=body)
+
+    page = browser.new_page()
+    page.route("**/v1/scorers", with_questions)
+    page.goto(service.url)
+    box = page.get_by_role("checkbox", name=re.compile("^questions .* It needs questions"))
+    expect(box).to_be_disabled(timeout=WAIT_MS)
+    expect(box).not_to_be_checked()
+    expect(page.locator(".verdict")).to_contain_text("Does not show", timeout=WAIT_MS)
+    page.close()
+
+
+def test_a_screen_reader_hears_sentences_and_the_focus_stays(
+    answered: Callable[..., Page], gallery: Path, twins: tuple[Path, Path]
+) -> None:
+    page = answered()
+    told = page.locator("#told")
+    expect(told).to_have_text(re.compile(r"^red_circle\.png: Does not show: \w+\.$"))
+    assert page.locator("#answer, #set").locator("[role=status], [aria-live], output").count() == 0
+    choose(page, gallery / "green_star.png", *twins)
+    page.locator("#text").fill("a red circle")
+    page.locator("#send").press("Enter")
+    expect(told).to_have_text(
+        "3 images are scored. Best by vqascore: red_circle.png. Shows the prompt. "
+        "Different images among 3, in effect: 1.88. Groups of the same or nearly the same: 1."
+    )
+    expect(page.locator("#send")).to_be_focused()
+    for remove in range(3):
+        del remove
+        page.locator(".remove").first.click()
+    page.locator("#send").press("Enter")
+    expect(told).to_have_text("No image. Choose an image first.")
+    expect(page.locator("#file")).to_be_focused()
+
+
+def test_nothing_says_that_no_file_is_chosen_where_one_is(answered: Callable[..., Page]) -> None:
+    page = answered()
+    expect(page.locator("#chosen li")).to_have_count(1)
+    box = page.locator("#file").bounding_box()
+    assert box is not None
+    assert max(box["width"], box["height"]) <= 1  # the browser's own field knows nothing of examples, drops and pastes
+    page.locator("#file").focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    assert page.locator("#drop").evaluate("each => getComputedStyle(each).outlineStyle") == "solid"
 
 
 def test_a_service_that_is_gone_is_said_to_be(opened: Callable[..., Page], serve: Callable[..., Served]) -> None:

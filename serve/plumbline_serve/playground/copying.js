@@ -20,6 +20,7 @@ function python(request) {
   const key = request.hasKey ? ", api_key=os.environ[\"PLUMBLINE_API_KEY\"]" : "";
   const item = request.text ? `Item(Path(path), ${quoted(request.text)})` : "Item(Path(path))";
   return [
+    "# The package plumbline-client: pip install ./clients, in a checkout.",
     ...(request.hasKey ? ["import os"] : []),
     "from pathlib import Path",
     "",

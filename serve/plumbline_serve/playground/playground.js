@@ -1,22 +1,19 @@
 // The page: which images, which prompt, which scorers; sends multipart forms to POST /v1/score, and of several images to
 // POST /v1/sets/diversity.
 import { showCopies } from "./copying.js";
-import { byId, element } from "./elements.js";
+import { byId } from "./elements.js";
 import { showExamples } from "./examples.js";
 import { showFilter } from "./filter.js";
 import { Images } from "./images.js";
-import { showAnswer, showProblem, showWaiting } from "./results.js";
-import { NEAR, showNoSet, showSet } from "./sets.js";
+import { said, showAnswer, showProblem, showWaiting } from "./results.js";
+import { showScorers, ticked } from "./scorers.js";
+import { post } from "./service.js";
+import { NEAR, saidOfSet, showNoSet, showSet } from "./sets.js";
 
 const state = { scorers: [], hasAnswer: false, asked: 0 };
 const images = new Images(outdate);
 const phone = matchMedia("(max-width: 52rem)");
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
-
-function headers() {
-  const key = byId("key").value.trim();
-  return key ? { authorization: `Bearer ${key}` } : {};
-}
 
 // An answer belongs to the inputs that it was given for.
 function outdate() {
@@ -25,72 +22,12 @@ function outdate() {
   byId("stale").textContent = "The inputs have changed since: score again.";
 }
 
-function askForKey(problem) {
-  byId("access").open = true;
-  byId("key").focus();
-  return { ...problem, title: "A key is needed", detail: "This service asks for an API key: enter it under “API key” and score again." };
-}
-
-function problemOf(response, body) {
-  if (response.status === 401 || response.status === 403) return askForKey(body);
-  const wait = response.headers.get("retry-after");
-  if (wait) return { ...body, detail: `${body.detail} Try again in ${wait} s.` };
-  return body;
-}
-
-// The document of a reply, or a problem, whatever happens on the way.
-async function call(path, options) {
-  let response;
-  try {
-    response = await fetch(path, options);
-  } catch {
-    return { problem: { title: "No answer", detail: `The service at ${location.host} does not answer. Is it still running?` } };
-  }
-  try {
-    const body = await response.json();
-    return response.ok ? { body } : { problem: problemOf(response, body) };
-  } catch {
-    return { problem: { title: "No answer", detail: `Something other than Plumbline answered with status ${response.status}.`, status: response.status } };
-  }
-}
-
-function scorerLine(scorer) {
-  const box = element("input", { type: "checkbox", name: "scorer", value: scorer.id });
-  box.checked = !scorer.id.startsWith("classifier:"); // those of others are not asked unless they are chosen
-  return element("label", {}, box, element("span", {}, scorer.id, " ", element("small", { text: scorer.summary })));
-}
-
-async function loadScorers() {
-  const { body, problem } = await call("v1/scorers", { headers: headers() });
-  if (problem) {
-    byId("scorers").replaceChildren(element("p", { text: problem.detail }));
-    return false;
-  }
-  state.scorers = body.scorers;
-  byId("scorers").replaceChildren(...state.scorers.map(scorerLine));
-  byId("demo").hidden = !state.scorers.some((scorer) => scorer.demo);
-  return true;
-}
-
-// Scorers that need what is not here would only say so.
-function chosen(text) {
-  const given = text ? ["image", "text"] : ["image"];
-  const names = [...document.querySelectorAll("input[name=scorer]:checked")].map((box) => box.value);
-  return names.filter((name) => state.scorers.find((each) => each.id === name).needs.every((need) => given.includes(need)));
+// What a screen reader says while the page changes elsewhere: a sentence, not all that is shown.
+function tell(sentence) {
+  byId("told").textContent = sentence;
 }
 
 const sources = (images) => images.map((_, index) => ({ part: `image${index}` }));
-
-function form(document, images) {
-  const data = new FormData();
-  data.append("request", new Blob([JSON.stringify(document)], { type: "application/json" }));
-  images.forEach((image, index) => data.append(`image${index}`, image.file, "image"));
-  return data;
-}
-
-function post(path, document, images) {
-  return call(path, { method: "POST", body: form(document, images), headers: headers() });
-}
 
 function toScore(request) {
   const text = request.text ? { text: request.text } : {};
@@ -99,30 +36,48 @@ function toScore(request) {
 
 function refusal(request) {
   if (!request.images.length) return ["file", { title: "No image", detail: "Choose an image first." }];
-  if (!request.names.length) return ["text", { title: "No scorer", detail: "Choose a scorer that needs no more than what is here: most need a prompt." }];
+  if (request.unasked.length && !request.names.length) return ["text", { title: "No prompt", detail: "The chosen scorers need a prompt: write what the image should show." }];
+  if (!request.names.length) return ["scorers", { title: "No scorer", detail: "Choose a scorer first." }];
   return null;
 }
 
-async function score({ isAsked = true } = {}) {
+function requestOf() {
   const text = byId("text").value.trim();
-  const names = chosen(text);
+  const { names, unasked } = ticked(state.scorers, text);
   const readers = names.filter((name) => state.scorers.find((each) => each.id === name).needs_text);
   const by = readers.includes("vqascore") ? "vqascore" : readers[0] ?? names[0];
-  const request = { images: [...images.list], text, names, by, scorers: state.scorers, hasKey: Boolean(byId("key").value), url: location.origin };
-  const place = byId("answer");
+  return { images: [...images.list], text, names, unasked, by, scorers: state.scorers, hasKey: Boolean(byId("key").value), url: location.origin };
+}
+
+async function load() {
+  const { scorers, problem } = await showScorers();
+  state.scorers = scorers;
+  return problem;
+}
+
+async function score({ isAsked = true } = {}) {
+  const unloaded = state.scorers.length ? null : await load(); // the service may have come since
+  if (unloaded) {
+    fail(unloaded);
+    return;
+  }
+  const request = requestOf();
   const refused = refusal(request);
   if (refused) {
-    showProblem(place, refused[1]);
-    byId(refused[0]).focus();
+    fail(refused[1]);
+    (byId(refused[0]).querySelector("input") ?? byId(refused[0])).focus();
     return;
   }
   const turn = ++state.asked;
-  byId("send").disabled = true;
-  showWaiting(place);
+  clear();
+  showWaiting(byId("answer"));
+  tell("Scoring…");
+  byId("send").setAttribute("aria-disabled", "true"); // not `disabled`, which would take the focus away
   const { body, problem } = await post("v1/score", toScore(request), request.images);
   if (turn !== state.asked) return; // a later request is under way
-  byId("send").disabled = false;
-  show(place, request, { body, problem });
+  byId("send").removeAttribute("aria-disabled");
+  if (problem) fail(problem);
+  else show(body, request);
   if (isAsked && phone.matches) byId("answer-section").scrollIntoView({ behavior: calm.matches ? "auto" : "smooth" });
   if (!problem && request.images.length > 1) await compare(request.images, turn);
 }
@@ -131,22 +86,34 @@ async function score({ isAsked = true } = {}) {
 async function compare(shown, turn) {
   const { body, problem } = await post("v1/sets/diversity", { images: sources(shown), near_duplicate: NEAR }, shown);
   if (turn !== state.asked) return;
-  if (problem) showNoSet(byId("set"), problem);
-  else showSet(byId("set"), body, shown);
+  if (problem) {
+    showNoSet(byId("set"), problem);
+    return;
+  }
+  showSet(byId("set"), body, shown);
+  tell(`${byId("told").textContent} ${saidOfSet(body)}`);
 }
 
-function show(place, request, { body, problem }) {
-  state.hasAnswer = true;
+function clear() {
   byId("answer-section").classList.remove("stale");
   byId("stale").textContent = "";
   for (const name of ["set", "filter", "copy"]) byId(name).replaceChildren();
-  if (problem) {
-    showProblem(place, problem);
-    return;
-  }
-  showAnswer(place, body, request);
+}
+
+function fail(problem) {
+  state.hasAnswer = true;
+  clear();
+  showProblem(byId("answer"), problem);
+  tell(`${problem.title}. ${problem.detail}`);
+}
+
+function show(body, request) {
+  state.hasAnswer = true;
+  clear();
+  showAnswer(byId("answer"), body, request);
   showFilter(byId("filter"), body, request.scorers);
   showCopies(byId("copy"), request, body);
+  tell(said(body, request));
 }
 
 function tryExample(file, text, options) {
@@ -157,9 +124,9 @@ function tryExample(file, text, options) {
 
 // What the service has, and an answer to look at where there is none yet.
 async function begin() {
-  if (!(await loadScorers())) return;
+  if (await load()) return;
   const first = await tryFirst;
-  if (!images.list.length && !byId("text").value) await first();
+  if (!images.list.length && !byId("text").value) await first?.();
 }
 
 byId("request").addEventListener("submit", (event) => {
@@ -175,5 +142,5 @@ byId("request").addEventListener("keydown", (event) => {
 byId("key").addEventListener("change", begin);
 document.querySelector("a[href='#real-weights']").addEventListener("click", () => { byId("real-weights").open = true; });
 
-const tryFirst = showExamples(tryExample);
+const tryFirst = showExamples(tryExample, fail);
 await begin();

@@ -43,7 +43,7 @@ function scoreRow(name, score, { text, scorers }) {
   const found = level(scorer, score);
   const title = element("p", { className: "score" },
     element("span", { text: name }),
-    element("output", { text: `${round(value)}${found ? ` ${MARKS[found]} ${found}` : ""}` }));
+    element("span", { className: "value", text: `${round(value)}${found ? ` ${MARKS[found]} ${found}` : ""}` }));
   const facts = [["scale", scale(scorer)], ...Object.entries(further).map(([key, each]) => [key, plain(each)])];
   return element("li", {}, title, ...bar(score, scorer), ...(words ? [wordLine(text, words)] : []), details(pairs(facts)));
 }
@@ -81,13 +81,30 @@ export function showProblem(place, problem) {
   place.replaceChildren(problemCard(problem));
 }
 
+// What stands over the cards: their order, and who was not asked.
+function notes(results, { by, unasked }) {
+  const found = [];
+  if (results.length > 1) found.push(`${results.length} images, best first by ${by}.`);
+  if (unasked.length) found.push(`Without a prompt ${unasked.join(", ")} cannot answer.`);
+  return found.map((text) => element("p", { className: "note", text }));
+}
+
+const best = (reply, request) => ordered(reply.results, request.scorers.find((scorer) => scorer.id === request.by));
+
+// The answer in a sentence or two, for those who do not see it.
+export function said(reply, request) {
+  const [first] = best(reply, request);
+  const found = first.status === "error" ? `Cannot be scored: ${first.error.detail}` : verdict(first.scores, request.scorers).sentence;
+  const name = request.images[Number(first.id)].name;
+  return reply.results.length > 1 ? `${reply.results.length} images are scored. Best by ${request.by}: ${name}. ${found}` : `${name}: ${found}`;
+}
+
 export function showAnswer(place, reply, request) {
-  const by = request.scorers.find((scorer) => scorer.id === request.by);
-  const results = ordered(reply.results, by);
+  const results = best(reply, request);
   const cards = results.map((result, index) => card(result, request, { place: index + 1, count: results.length }));
   const spent = Object.entries(reply.timing_ms).map(([stage, ms]) => [`${stage} ms`, ms.toFixed(1)]);
   place.replaceChildren(
-    ...(results.length > 1 ? [element("p", { className: "note", text: `${results.length} images, best first by ${request.by}.` })] : []),
+    ...notes(results, request),
     element("div", { className: "cards" }, ...cards),
     element("details", {}, element("summary", { text: "Request" }), pairs([...spent, ["request", reply.request_id]])));
 }

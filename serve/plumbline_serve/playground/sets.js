@@ -37,11 +37,16 @@ export function showSet(place, reply, images) {
     element("h3", { id: "set-title", text: "All images together" }),
     element("p", { className: "score" },
       element("span", { text: `Different images among ${reply.n}, in effect` }),
-      element("output", { text: round(reply.vendi["1"]) })),
+      element("span", { className: "value", text: round(reply.vendi["1"]) })),
     ...(groups.length ? groups : [element("p", { className: "verdict good", text: `✓ No two are near-duplicates (cosine of ${NEAR} or more).` })]),
     ...leftOut(reply.errors, images),
     element("details", {}, element("summary", { text: "Details" }), pairs(facts),
       element("p", { className: "note", text: "Compare these only with sets by the same encoder." }))));
+}
+
+export function saidOfSet(reply) {
+  const same = reply.duplicates.length ? `Groups of the same or nearly the same: ${reply.duplicates.length}.` : "No two are near-duplicates.";
+  return `Different images among ${reply.n}, in effect: ${round(reply.vendi["1"])}. ${same}`;
 }
 
 export function showNoSet(place, problem) {

@@ -28,9 +28,12 @@ export function verdict(scores, scorers) {
   if (byVqa === "middling") return { level: "middling", sentence: "May show the prompt." };
   if (byVqa === "good") return { level: "good", sentence: "Shows the prompt." };
   if (scores.fclipscore?.cosine > 0) return { level: "good", sentence: "Shows every word of the prompt." };
-  const levels = Object.entries(scores).map(([id, score]) => level(scorers.find((each) => each.id === id), score));
-  const worst = ["poor", "middling", "good"].find((each) => levels.includes(each)) ?? null;
-  return { level: worst, sentence: worst ? { good: "Good.", middling: "Middling.", poor: "Poor." }[worst] : "Scored; compare it with others." };
+  const levels = Object.entries(scores).map(([id, score]) => [id, level(scorers.find((each) => each.id === id), score)]);
+  const worst = ["poor", "middling", "good"].find((each) => levels.some(([, found]) => found === each)) ?? null;
+  if (!worst) return { level: null, sentence: "Scored; compare it with others." };
+  const names = levels.filter(([, found]) => found === worst).map(([id]) => id);
+  const said = { good: "Good", middling: "Middling", poor: "Poor" };
+  return { level: worst, sentence: `${said[worst]} by ${names.join(", ")}.` };
 }
 
 export function scale(scorer) {

@@ -48,7 +48,7 @@ DOCS_POLICY = PLAYGROUND_POLICY.replace("style-src 'self'", "style-src 'self' 'u
 
 _PLAYGROUND = (
     *("playground.css", "playground.js", "copying.js", "elements.js", "examples.js", "filter.js", "images.js"),
-    *("results.js", "sets.js", "verdicts.js", "words.js"),
+    *("results.js", "scorers.js", "service.js", "sets.js", "verdicts.js", "words.js"),
 )
 _GALLERY_FILES = (
     *("captions.json", "green_star.png", "heart_above_cross.png", "red_circle.png", "ring_and_triangle.png"),
