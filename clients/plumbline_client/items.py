@@ -99,7 +99,7 @@ class Threshold:
     """One condition of a filter: bounds, both inclusive, or a calibration in their place."""
 
     scorer: str
-    """Or a combination of the call."""
+    """Or a combination: of the call, or that which the calibration was made of."""
     min: float | None = None
     max: float | None = None
     min_words: int | None = None

@@ -1173,7 +1173,7 @@ class Threshold(_message.Message):
     MIN_WORDS_FIELD_NUMBER: _builtins.int
     CALIBRATION_FIELD_NUMBER: _builtins.int
     scorer: _builtins.str
-    """Or a combination of the request."""
+    """Or a combination: of the request, or that which the calibration was made of."""
     min: _builtins.float
     max: _builtins.float
     min_words: _builtins.int

@@ -3,14 +3,14 @@
 import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from plumbline_models.core.errors import InvalidFieldError, NoThresholdError, PlumblineError, UnknownArtefactError
 from plumbline_models.decisions.conformal import Direction, calibrate_with_groups
 from plumbline_models.decisions.conformal import Threshold as Found
-from plumbline_serve.messages import Combination, Term, Threshold
-from plumbline_serve.messages.decisions import Calibration, CalibrationRequest, GroupThreshold
+from plumbline_serve.messages import Combination, FilterRequest, Term, Threshold
+from plumbline_serve.messages.decisions import CLASSIFIER_PREFIX, Calibration, CalibrationRequest, GroupThreshold
 from plumbline_serve.requests.binding import Bindings, bound_to_of
 from plumbline_serve.requests.combining import Judge, combinations
 from plumbline_serve.requests.pipeline import Pipeline
@@ -119,6 +119,26 @@ class Calibrations:
         """Forget the one of a name; raises as `Store.delete` does."""
         await self._store.delete("calibration", name)
 
+    async def complete(self, pipeline: Pipeline, request: FilterRequest) -> FilterRequest:
+        """The request with the combinations that conditions are on and that their calibrations alone say.
+
+        Args:
+            pipeline: Of the process.
+            request: As the caller sent it.
+
+        Raises:
+            UnknownArtefactError: There is no calibration that could say what a condition is on.
+        """
+        combine = dict(request.combine)
+        for index, condition in enumerate(request.policy):
+            name, calibration = condition.scorer, condition.calibration
+            is_known = name in combine or pipeline.checks.is_scorer(name) or name.startswith(CLASSIFIER_PREFIX)
+            if calibration is None or is_known:
+                continue
+            said = _calibration(await self._artefact(calibration, _pointer(index))).combine
+            combine |= {each: combination for each, combination in said.items() if each == name}
+        return replace(request, combine=combine)
+
     async def cuts(self, pipeline: Pipeline, policy: Sequence[Threshold], judges: Iterable[Judge]) -> Mapping[str, Cut]:
         """What the conditions of a policy hold values against, by the calibration's name.
 
@@ -137,7 +157,7 @@ class Calibrations:
         for index, condition in enumerate(policy):
             if (name := condition.calibration) is None:
                 continue
-            artefact = await self._artefact(name, f"/policy/all/{index}/calibration")
+            artefact = await self._artefact(name, _pointer(index))
             judge = known[condition.scorer]
             artefact.check_bound_to(await self._bindings.of_judge(pipeline, judge))
             cut = Cut(_calibration(artefact), judge.higher_is_better, artefact.document.get("decimals"))
@@ -151,6 +171,11 @@ class Calibrations:
             return await self._store.get("calibration", name)
         except UnknownArtefactError as error:
             raise UnknownArtefactError(error.detail, errors=[{"pointer": pointer, "detail": "is not kept"}]) from error
+
+
+def _pointer(index: int) -> str:
+    """To the calibration of a condition."""
+    return f"/policy/all/{index}/calibration"
 
 
 def _judge(pipeline: Pipeline, request: CalibrationRequest) -> Judge:

@@ -156,6 +156,7 @@ class CoreService(DecisionService, SetService):
     async def filter(self, request: FilterRequest, caller: Caller = ANYONE) -> FilterReply:
         """As `Service.filter`."""
         kept = self._calibrations
+        request = await kept.complete(self.pipeline, request)
         reply = await self._answered(
             request, lambda pipeline, request: filter_items(pipeline, request, caller, calibrations=kept)
         )

@@ -58,6 +58,28 @@ async def test_a_calibration_is_kept_used_and_given_up_by_two_gateways(tmp_path:
             assert (reply.status_code, reply.json()["code"]) == (404, "unknown_artefact")
 
 
+async def test_a_filter_names_a_calibrated_combination_and_its_drift_is_told(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    combine = {"reward": {"method": "sum", "terms": [{"scorer": "clipscore"}, {"scorer": "qualiclip", "weight": 0.5}]}}
+    async with AsyncExitStack() as stack:
+        one, other = [await stack.enter_async_context(gateway(store)) for _ in range(2)]
+        made = {**CALIBRATION, "name": "good", "scorer": None, "combine": combine, "scores": [-1e3] * 19}
+        assert (await one.post("/v1/calibrations", json=made)).status_code == 200
+        named = {"policy": {"all": [{"scorer": "reward", "calibration": "good"}]}, "items": [ITEM]}
+        replies = [(await other.post("/v1/filter", json=named | more)).json() for more in ({}, {"combine": combine})]
+        assert replies[0]["results"] == replies[1]["results"]
+        assert replies[0]["results"][0]["verdict"] == "accept"
+        assert "calibration_stale" not in replies[0]
+        far = {"scorer": "qualiclip", "values": [100.0 + index for index in range(200)]}
+        assert (await other.post("/v1/references", json=far)).status_code == 200
+        items = [{"image": {"b64": base64.b64encode(grey_png(level, 64)).decode()}} for level in range(100, 228)]
+        await other.post("/v1/score", json={"items": items, "scorers": ["qualiclip"]})
+        assert (await other.get("/v1/drift")).json()["scorers"]["qualiclip"]["severity"] != "none"
+        assert (await other.post("/v1/filter", json=named)).json()["calibration_stale"] is True
+        unknown = {**named, "policy": {"all": [{"scorer": "rewards", "calibration": "good"}]}}
+        assert (await other.post("/v1/filter", json=unknown)).json()["code"] == "unknown_scorer"
+
+
 async def test_too_few_labels_are_said_in_a_reply(tmp_path: Path) -> None:
     async with gateway(f"sqlite:///{tmp_path}/store.db") as http:
         few = CALIBRATION | {"scores": [0.5] * 18, "labels": [True] * 18, "groups": ["a"] * 18}

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from pydantic import SecretStr
 
-from plumbline_models.core.errors import BoundToOtherError, InvalidFieldError, UnknownScorerError
+from plumbline_models.core.errors import BoundToOtherError, InvalidFieldError, UnknownArtefactError, UnknownScorerError
 from plumbline_models.core.protocols import EncoderInfo, Score
 from plumbline_serve.messages import Combination, EncodedImage, FilterRequest, Item, ItemVerdict, Term, Threshold
 from plumbline_serve.messages.decisions import CalibrationRequest
@@ -76,6 +76,26 @@ async def test_another_replica_has_the_same_calibration_with_its_combination(pip
     made = await kept.make(pipeline, request(combination))
     assert made.combine == {"reward": combination}
     assert await calibrations(tmp_path).entry("launch") == made
+
+
+async def test_a_filter_names_it_and_need_not_say_what_it_is_made_of(pipeline, kept, png) -> None:
+    await kept.make(pipeline, request())
+    items = [Item(str(level), EncodedImage(png(level)), "ab") for level in (98, 100)]
+    policy = [*POLICY, Threshold("reward", max=1e3), Threshold("mean", min=0.0)]
+    asked = await kept.complete(pipeline, FilterRequest(policy, items))
+    assert asked.combine == {"reward": REWARD}
+    found = (await filter_items(pipeline, asked, calibrations=kept)).results
+    assert [each.verdict for each in found if isinstance(each, ItemVerdict)] == ["reject", "accept"]
+
+
+async def test_what_a_filter_says_itself_is_what_counts(pipeline, kept) -> None:
+    await kept.make(pipeline, request())
+    own = {"reward": Combination("sum", [Term("mean")])}
+    assert (await kept.complete(pipeline, FilterRequest(POLICY, [], combine=own))).combine == own
+    other = [Threshold("rewards", calibration="launch")]
+    assert (await kept.complete(pipeline, FilterRequest(other, []))).combine == {}
+    with pytest.raises(UnknownArtefactError, match="no calibration 'lunch'"):
+        await kept.complete(pipeline, FilterRequest([Threshold("reward", calibration="lunch")], []))
 
 
 async def test_groups_and_the_other_direction_are_those_of_scorers(pipeline, kept, png) -> None:

@@ -237,7 +237,7 @@ class Threshold(Strict):
         }
     )
 
-    scorer: str = Field(description="Or a combination of the request.")
+    scorer: str = Field(description="Or a combination: of the request, or that which the calibration was made of.")
     min: Finite | None = None
     max: Finite | None = None
     min_words: NumWords | None = Field(
