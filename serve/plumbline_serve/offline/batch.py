@@ -1,5 +1,6 @@
 """One run: rows in, shards out, and at last one output."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 from plumbline_models.core.errors import EngineError, InvalidFieldError, PlumblineError
 from plumbline_serve.edge.problems import INTERNAL_STATUS
 from plumbline_serve.memory.free_memory import trimmer
+from plumbline_serve.offline.columns import check_names, holds_bytes
 from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.outputs import Output
 from plumbline_serve.offline.progress import Meter
@@ -22,6 +24,10 @@ from plumbline_serve.offline.runners.chunks import CHUNK_ROWS, Document, Runner,
 from plumbline_serve.offline.sets import KeptMembers, SetOptions, measured_sets
 from plumbline_serve.offline.shards import FACTS_KEY, RUN_FILE, ShardFolder, shards_of, write_line, written
 
+log = logging.getLogger(__name__)
+
+IMAGES_BESIDE = ("reference_image", "frames")
+"""Further columns whose images are scored."""
 SHARD_ROWS = 4096
 SHARD_AFTER_S = 60.0
 """Seconds after which a shard is written although it is not full: what a run that is killed has to do again."""
@@ -104,8 +110,12 @@ def run(job: Job, reader: Reader, runner: Runner, meter: Callable[[int | None, i
         InvalidFieldError: The shards that are there have scores of other weights or conventions, or of other rows.
         EngineError: The engines failed on rows in a row.
     """
+    check_names(runner.facts)
+    types = dict(reader.types())
+    if dropped := [name for name, kind in types.items() if holds_bytes(kind) and name not in IMAGES_BESIDE]:
+        log.warning("columns of bytes do not pass through: %s", ", ".join(dropped))
     facts = runner.facts.model_copy(update={"images": job.images})
-    shards = ShardFolder(job.output.parts, facts, dict(reader.types()))
+    shards = ShardFolder(job.output.parts, facts, types)
     found = shards.shards()
     start = found[-1].end if found else 0
     if found:

@@ -8,11 +8,13 @@ at last text, which holds all, as JSON.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import permutations
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
+from plumbline_models.core.errors import InvalidFieldError
 from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.runners.chunks import Document, Scored
 
@@ -21,6 +23,9 @@ OWN_TYPES = {ROW: pa.int64(), IMAGE: pa.string(), TEXT: pa.string()}
 RENAMED = "input."
 """Before the name of a column of the input that has the name of one of ours."""
 RATES = pa.map_(pa.string(), pa.float64())
+_BINARY = (
+    pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view,
+)  # fmt: skip
 
 
 def table_of(scored: Sequence[Scored], facts: RunFacts, known: pa.Schema) -> pa.Table:
@@ -36,7 +41,7 @@ def table_of(scored: Sequence[Scored], facts: RunFacts, known: pa.Schema) -> pa.
     arrays, fields = [], []
     for name in sorted(names, key=lambda name: _place(name, facts)):
         before = known.field(name).type if name in known.names else None
-        array = _array([line.get(name) for line in lines], before)
+        array = _array([line.get(name) for line in lines], before, is_ours=facts.scorer_of(name) is not None)
         arrays.append(array)
         fields.append(pa.field(name, array.type))
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
@@ -49,17 +54,33 @@ def first_schema(facts: RunFacts, types: Mapping[str, pa.DataType]) -> pa.Schema
         facts: Name the scorers.
         types: Of the input's columns, where it says them; images in them do not pass through.
     """
-    passing = {
-        _renamed(name, facts): kind
-        for name, kind in types.items()
-        if not (_is_binary(kind) or pa.types.is_struct(kind) or _is_frames(name, kind))
-    }
+    passing = {_renamed(name, facts): kind for name, kind in types.items() if not holds_bytes(kind)}
     scores: dict[str, pa.DataType] = {}
     for name, scorer in facts.scorers.items():
         scores[name] = pa.float64()
         if "text" in scorer.needs:
             scores[f"{name}.truncated"] = pa.bool_()
     return pa.schema({ROW: pa.int64(), **passing, IMAGE: pa.string(), TEXT: pa.string(), **scores})
+
+
+def check_names(facts: RunFacts) -> None:
+    """See that no scorer has the name of another one's detail, as classifiers `a` and `a.class` would.
+
+    Raises:
+        InvalidFieldError: One has.
+    """
+    for first, second in permutations(facts.scorers, 2):
+        if second.startswith(f"{first}."):
+            raise InvalidFieldError(f"Columns of {first} and {second} may have one name: score them in two runs.")
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a column may hold images, which do not pass through: bytes, `{bytes, path}`, or lists of them."""
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" and holds_bytes(field.type) for field in kind.fields)
+    if any(is_list(kind) for is_list in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)):
+        return holds_bytes(kind.value_type)
+    return any(is_kind(kind) for is_kind in _BINARY)
 
 
 def unified(schemas: Iterable[pa.Schema], facts: RunFacts) -> pa.Schema:
@@ -90,7 +111,7 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
         elif table.schema.field(field.name).type == field.type:
             arrays.append(table.column(field.name))
         else:
-            arrays.append(_array(table.column(field.name).to_pylist(), field.type))
+            arrays.append(_array(table.column(field.name).to_pylist(), field.type, is_ours=False))
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
@@ -115,7 +136,11 @@ def _score_columns(name: str, score: Document) -> dict[str, Any]:
 
 
 def _renamed(name: str, facts: RunFacts) -> str:
-    taken = name in OWN_TYPES or facts.scorer_of(name) is not None
+    """The name that a column of the input has in the output; no two have the same."""
+    bare = name
+    while bare.startswith(RENAMED):
+        bare = bare.removeprefix(RENAMED)
+    taken = bare in OWN_TYPES or facts.scorer_of(bare) is not None
     return RENAMED + name if taken else name
 
 
@@ -131,7 +156,7 @@ def _place(name: str, facts: RunFacts) -> tuple[int, int, bool, str]:
     return (0, -2, False, "")  # sorting is stable: in the input's order
 
 
-def _array(values: list[Any], before: pa.DataType | None) -> pa.Array:
+def _array(values: list[Any], before: pa.DataType | None, *, is_ours: bool) -> pa.Array:
     """Values of one column, of the type that there was before if they fit."""
     values = [_plain(value) for value in values]
     if before is not None and not pa.types.is_null(before):
@@ -139,7 +164,7 @@ def _array(values: list[Any], before: pa.DataType | None) -> pa.Array:
             return _exactly(values, before)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError, ValueError):
             pass
-    kind = _common(before or pa.null(), _inferred(values))
+    kind = _common(before or pa.null(), _inferred(values, is_ours=is_ours))
     try:
         return _exactly(values, kind)
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
@@ -156,10 +181,10 @@ def _exactly(values: list[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _inferred(values: list[Any]) -> pa.DataType:
+def _inferred(values: list[Any], *, is_ours: bool) -> pa.DataType:
     present = [value for value in values if value is not None]
     if present and all(isinstance(value, Mapping) for value in present):
-        is_rates = all(isinstance(each, int | float) for value in present for each in value.values())
+        is_rates = is_ours and all(isinstance(each, int | float) for value in present for each in value.values())
         return RATES if is_rates else pa.string()
     try:
         kind: pa.DataType = pa.array(present).type
@@ -200,12 +225,3 @@ def _as_text(value: Any) -> str | None:
         return orjson.dumps(value, default=str).decode()
     except TypeError:  # an integer beyond 64 bits
         return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))
-
-
-def _is_frames(name: str, kind: pa.DataType) -> bool:
-    """Whether a column may hold images in lists."""
-    return name == "frames" and pa.types.is_list(kind) and not pa.types.is_string(kind.value_type)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

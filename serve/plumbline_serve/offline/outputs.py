@@ -221,7 +221,8 @@ def _csv_field(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return repr(value)
-    return orjson.dumps(value, default=str).decode()
+    text = orjson.dumps(value, default=str)
+    return orjson.loads(text) if text.startswith(b'"') else text.decode()  # a date, a decimal number
 
 
 def _lines_of(shards: ShardFolder, schema: pa.Schema) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,8 @@ from plumbline_serve.offline.image_files import read, shown
 from plumbline_serve.offline.videos import VIDEO_ENDINGS, VideoDecoder
 
 Columns: TypeAlias = Mapping[str, Any]
+IMAGE_COLUMN, TEXT_COLUMN = "image", "text"
+"""Unless the caller names others."""
 URL_PREFIXES = ("http://", "https://")
 MAX_FRAMES = 64
 NUM_FRAMES = 8
@@ -143,8 +145,8 @@ class RowReading:
 
     folder: Path
     """Where relative paths of images are seen from."""
-    image_column: str = "image"
-    text_column: str = "text"
+    image_column: str = IMAGE_COLUMN
+    text_column: str = TEXT_COLUMN
     text: str | None = None
     """Of rows that have none."""
     num_frames: int = NUM_FRAMES
@@ -174,7 +176,7 @@ class RowReading:
                 image=None if video else self._picture(image, self.image_column),
                 video=video,
                 frames=frames,
-                pool=pool_of(others.get("pool") or self.pool),
+                pool=pool_of(others.get("pool") or self.pool) if video or frames else self.pool,
                 reference_image=self._picture(others.get("reference_image"), "reference_image"),
                 references=_texts(others.get("references"), "references"),
                 phrases=_texts(others.get("phrases"), "phrases"),
@@ -197,6 +199,8 @@ class RowReading:
                 return Url(given)
             case str():
                 return self.folder / given
+            case b"" | {"bytes": b""}:
+                raise InvalidFieldError(f"The {what} has no bytes.")
         raise InvalidFieldError(f"The {what} is neither a path, nor an address, nor bytes.")
 
     def _video(self, given: Any) -> Video | None:
@@ -210,9 +214,9 @@ class RowReading:
 
     def _frames(self, given: Any) -> Sequence[Picture]:
         found = _unpacked(given)
-        if found is None:
+        if not isinstance(found, list):  # a column of another meaning, such as how many frames there were
             return ()
-        if not isinstance(found, list) or not 1 <= len(found) <= MAX_FRAMES:
+        if not 1 <= len(found) <= MAX_FRAMES:
             raise InvalidFieldError(f"The frames are no list of 1 to {MAX_FRAMES} images.")
         pictures = [self._picture(each, "frame") for each in found]
         if None in pictures:

@@ -1,6 +1,9 @@
 """Shards keep every row once, whatever kind of output is made of them."""
 
+import csv
 import json
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError
-from plumbline_serve.offline.columns import RATES
+from plumbline_serve.offline.columns import RATES, check_names
 from plumbline_serve.offline.facts import RunFacts, ScorerFacts
 from plumbline_serve.offline.outputs import Output, open_scored
 from plumbline_serve.offline.rows import Row
@@ -86,19 +89,47 @@ def test_a_column_has_one_type_whatever_comes(tmp_path: Path, values: Any, expec
 
 
 def test_columns_of_the_input_do_not_hide_scores(tmp_path: Path) -> None:
-    columns: dict[str, Any] = {"size": "large", "row": 17, "match.words": "x"}
+    columns: dict[str, Any] = {"size": "large", "row": 17, "match.words": "x", "input.row": 3, "input.colour": "red"}
     table = table_of(tmp_path, [scored(0, **columns)])
     [line] = table.to_pylist()
     assert (line["size"], line["row"]) == (1.0, 0)
     assert (line["input.size"], line["input.row"], line["input.match.words"]) == ("large", 17, "x")
+    assert (line["input.input.row"], line["input.colour"]) == (3, "red")  # as the output of a run has it
+
+
+def test_scorers_whose_columns_would_have_one_name_are_not_run_together() -> None:
+    names = ("classifier:a", "classifier:ab", "classifier:a.class")
+    check_names(RunFacts(scorers={name: ScorerFacts() for name in names[:2]}))
+    with pytest.raises(InvalidFieldError, match="may have one name"):
+        check_names(RunFacts(scorers={name: ScorerFacts() for name in names}))
+
+
+def test_numbers_by_name_are_json_where_they_are_no_rates(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [scored(0, box={"x": 1, "y": 2})])
+    assert table.column("box").to_pylist() == ['{"x":1,"y":2}']
+
+
+def test_dates_and_decimals_are_text_in_csv(tmp_path: Path) -> None:
+    output = Output.parse(tmp_path / "out.csv")
+    folder = ShardFolder(output.parts, FACTS, {})
+    folder.write([scored(0, day=date(2026, 11, 29), price=Decimal("1.10"), tags=["a"])])
+    output.join(folder)
+    [line] = csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines())
+    assert (line["day"], line["price"], line["tags"]) == ("2026-11-29", "1.10", '["a"]')
 
 
 def test_types_of_the_input_pass_through(tmp_path: Path) -> None:
-    types = {"seed": pa.int32(), "picture": pa.binary(), "when": pa.timestamp("us")}
-    table = table_of(tmp_path, [scored(0, seed=5)], types=types)
-    assert table.schema.field("seed").type == pa.int32()
-    assert table.schema.field("when").type == pa.timestamp("us")
-    assert "picture" not in table.column_names
+    size = pa.struct({"width": pa.int16(), "height": pa.int16()})
+    types = {"seed": pa.int32(), "when": pa.timestamp("us"), "kind": pa.dictionary(pa.int8(), pa.string()), "px": size}
+    pictures = {
+        "picture": pa.binary(), "hash": pa.binary(4), "other": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
+        "several": pa.list_(pa.binary()),
+    }  # fmt: skip
+    row: dict[str, Any] = {"seed": 5, "kind": "a", "px": {"width": 1, "height": 2}}
+    table = table_of(tmp_path, [scored(0, **row)], [scored(1, **row)], types=types | pictures)
+    assert {name: table.schema.field(name).type for name in types} == types
+    assert not pictures.keys() & set(table.column_names)
+    assert table.select(list(row)).to_pylist() == [row, row]
 
 
 @pytest.mark.parametrize("name", ["out.parquet", "out.jsonl", "out.csv", "out"])

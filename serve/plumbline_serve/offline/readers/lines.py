@@ -1,16 +1,18 @@
 """Tables of text: CSV and JSON lines."""
 
+import codecs
 import csv
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 
 from plumbline_models.core.errors import InvalidFieldError, MalformedRequestError
+from plumbline_serve.offline.readers.reading import check_columns
 from plumbline_serve.offline.rows import Row, RowReading, broken
 
 MAX_LINE_BYTES = 2**26
@@ -22,8 +24,10 @@ csv.field_size_limit(min(MAX_LINE_BYTES, sys.maxsize))
 class CsvReader:
     """A header, then a row per line; fields may hold line ends in quotes.
 
+    A column without a name is called by its place, `column 1`.
+
     Raises:
-        InvalidFieldError: When it is opened: it has no column of images.
+        InvalidFieldError: When it is opened: it has no column of images, or two of one name.
     """
 
     path: Path
@@ -33,9 +37,7 @@ class CsvReader:
 
     def __post_init__(self) -> None:
         with self.path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
-            header = next(csv.reader(file, delimiter=self.delimiter), [])
-        if self.reading.image_column not in header:
-            raise InvalidFieldError(f"{self.path.name} has no column {self.reading.image_column!r}.")
+            check_columns(self.path.name, self._header(self._lines(file)), self.reading.image_column)
 
     def count(self) -> int:
         """As `Reader.count`."""
@@ -44,14 +46,24 @@ class CsvReader:
     def rows(self, start: int = 0, stop: int | None = None) -> Iterator[Row]:
         """As `Reader.rows`."""
         with self.path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
-            lines = csv.reader(file, delimiter=self.delimiter)
-            header = next(lines, [])
+            lines = self._lines(file)
+            header = self._header(lines)
             for number, line in islice(enumerate(_readable(lines)), start, stop):
                 yield self._row(number, header, line)
 
     def types(self) -> Mapping[str, Any]:
         """None are said: all is text."""
         return {}
+
+    def _lines(self, file: TextIO) -> Iterator[list[str]]:
+        """Fields of each line; strictly, for a quote that is not closed would take all lines behind it."""
+        return csv.reader(file, delimiter=self.delimiter, strict=True)
+
+    def _header(self, lines: Iterator[list[str]]) -> list[str]:
+        try:
+            return [name or f"column {place}" for place, name in enumerate(next(lines, []), 1)]
+        except csv.Error as error:
+            raise InvalidFieldError(f"The header of {self.path.name} cannot be read: {error}.") from error
 
     def _row(self, number: int, header: list[str], line: list[str] | csv.Error) -> Row:
         name = f"row {number}"
@@ -80,6 +92,8 @@ class JsonLinesReader:
     def rows(self, start: int = 0, stop: int | None = None) -> Iterator[Row]:
         """As `Reader.rows`."""
         with self.path.open("rb") as file:
+            if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+                file.seek(0)
             lines = iter(lambda: file.readline(MAX_LINE_BYTES), b"")
             full = (line for line in lines if line.strip())
             for number, line in islice(enumerate(full), start, stop):
@@ -122,10 +136,10 @@ def _is_utf8(text: str) -> bool:
 
 
 def _num_lines(path: Path) -> int:
-    """Lines with an end, and what is behind the last."""
+    """Lines with an end, which may be a carriage return alone, and what is behind the last."""
     count, last = 0, b"\n"
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
-            count += block.count(b"\n")
+            count += block.count(b"\n") + block.count(b"\r") - (last + block).count(b"\r\n")
             last = block[-1:]
-    return count + (last != b"\n")
+    return count + (last not in (b"\n", b"\r"))

@@ -1,8 +1,9 @@
 """What every reader offers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from plumbline_models.core.errors import InvalidFieldError
 from plumbline_serve.offline.rows import Row
 
 
@@ -30,3 +31,23 @@ class Reader(Protocol):
     def types(self) -> Mapping[str, Any]:
         """Arrow types of the columns, where the input says them."""
         ...
+
+
+def check_columns(name: str, columns: Sequence[str], image_column: str) -> None:
+    """See that a table has its images, and every column once.
+
+    Args:
+        name: Of its file.
+        columns: Of its header.
+        image_column: That of images.
+
+    Raises:
+        InvalidFieldError: It lacks them, or two columns have one name.
+    """
+    if image_column not in columns:
+        raise InvalidFieldError(f"{name} has no column {image_column!r}.")
+    seen: set[str] = set()
+    for column in columns:
+        if column in seen:
+            raise InvalidFieldError(f"{name} has two columns {column!r}.")
+        seen.add(column)

@@ -1,7 +1,8 @@
 """Tars of samples: members that share their path up to the first dot of the name are one row.
 
 The layout of the webdataset library. `.jpg` and the like are the image, `.mp4` and the like a video, `.txt` is the
-text, `.json` holds columns, and other members pass through as text where they are UTF-8.
+text, `.json` holds columns, and other members pass through as text where they are UTF-8. A name that begins with a dot,
+or has no ending, is none of a sample.
 """
 
 import tarfile
@@ -14,7 +15,7 @@ import orjson
 
 from plumbline_models.core.errors import ImageTooLargeError, MalformedRequestError
 from plumbline_serve.offline.readers.folder import IMAGE_ENDINGS, READ_ENDINGS
-from plumbline_serve.offline.rows import Row, RowReading, broken
+from plumbline_serve.offline.rows import TEXT_COLUMN, Row, RowReading, broken
 
 MAX_MEMBER_BYTES = 2**28
 """A larger member is an error of its row, and not read."""
@@ -54,39 +55,50 @@ class TarReader:
     def _row(self, number: int, key: str, archive: tarfile.TarFile | None, sample: Sample) -> Row:
         if archive is None:
             return broken(number, key, MalformedRequestError(f"The tar {key} is damaged from here on."))
-        columns: dict[str, Any] = {}
         name = key
         try:
-            for ending, member in sample:
-                data = _data(archive, member)
-                kind = f".{ending.rpartition('.')[2]}"
-                if kind in READ_ENDINGS:
-                    given = data if kind in IMAGE_ENDINGS else {"bytes": data, "path": member.name}
-                    columns[self.reading.image_column], name = given, member.name
-                else:
-                    columns |= self._columns(ending, data)
+            picture = self._picture(sample)
+            name = key if picture is None else picture.name
+            columns = self._columns(
+                {ending: _data(archive, member) for ending, member in sample if _kind(ending) not in READ_ENDINGS}
+            )
+            if picture is not None:
+                data, is_image = _data(archive, picture), _kind(picture.name.lower()) in IMAGE_ENDINGS
+                columns[self.reading.image_column] = data if is_image else {"bytes": data, "path": picture.name}
         except (MalformedRequestError, ImageTooLargeError) as error:
             return broken(number, name, error)
         except (tarfile.TarError, OSError, EOFError, ValueError):
             return broken(number, name, MalformedRequestError("The member of the tar is damaged."))
         return self.reading.row(number, {"key": key, **columns}, name)
 
-    def _columns(self, ending: str, data: bytes) -> dict[str, Any]:
-        try:
-            if ending == "json":
-                found = orjson.loads(data)
-                if isinstance(found, dict):
-                    return found
-                raise MalformedRequestError("The member .json of the tar holds no object.")
+    def _picture(self, sample: Sample) -> tarfile.TarInfo | None:
+        """The member that is scored: that of the ending that is asked for, else of `.jpg` before `.mask.jpg`.
+
+        Raises:
+            MalformedRequestError: There are several.
+        """
+        found = [(ending, member) for ending, member in sample if _kind(ending) in READ_ENDINGS]
+        for is_meant in (lambda ending: ending == self.reading.image_column, lambda ending: "." not in ending, bool):
+            meant = [member for ending, member in found if is_meant(ending)]
+            if len(meant) > 1:
+                raise MalformedRequestError(f"The sample has several images: {', '.join(each.name for each in meant)}.")
+            if meant:
+                return meant[0]
+        return None
+
+    def _columns(self, members: Mapping[str, bytes]) -> dict[str, Any]:
+        """What members say by their endings; of those that stand for image and text, `.json` has `json.NAME`."""
+        image, text = self.reading.image_column, self.reading.text_column
+        columns = {f"json.{name}" if name == image else name: value for name, value in _document(members).items()}
+        for ending, data in members.items():
             if ending == "txt":
-                return {self.reading.text_column: data.decode("utf-8-sig").strip()}
-            return {ending: data.decode()}
-        except orjson.JSONDecodeError as error:
-            raise MalformedRequestError("The member .json of the tar is not JSON.") from error
-        except UnicodeDecodeError as error:
-            if ending == "txt":
-                raise MalformedRequestError("The member .txt of the tar is not UTF-8.") from error
-            return {}
+                if text in columns and text != TEXT_COLUMN:  # it is asked for by its name
+                    continue
+                columns |= {f"json.{text}": columns[text]} if text in columns else {}
+                columns[text] = _caption(data)
+            elif ending != "json":
+                columns |= _as_text(ending, data)
+        return columns
 
 
 def _samples(path: Path) -> Iterator[tuple[tarfile.TarFile | None, str, Sample]]:
@@ -99,6 +111,8 @@ def _samples(path: Path) -> Iterator[tuple[tarfile.TarFile | None, str, Sample]]
                 if not member.isreg():
                     continue
                 stem, ending = _split(member.name)
+                if not stem or not ending:
+                    continue
                 if sample and stem != key:
                     yield archive, key, sample
                     sample = []
@@ -128,9 +142,38 @@ def _is_ended(archive: tarfile.TarFile) -> bool:
 
 
 def _split(name: str) -> tuple[str, str]:
+    """The key and the ending of a member; of a hidden file, or one without an ending, one is empty."""
     path = PurePosixPath(name)
     stem, _, ending = path.name.partition(".")
-    return str(path.parent / stem), ending.lower()
+    return str(path.parent / stem) if stem else "", ending.lower()
+
+
+def _kind(ending: str) -> str:
+    return f".{ending.rpartition('.')[2]}"
+
+
+def _document(members: Mapping[str, bytes]) -> dict[str, Any]:
+    try:
+        found = orjson.loads(members.get("json", b"{}"))
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequestError("The member .json of the tar is not JSON.") from error
+    if not isinstance(found, dict):
+        raise MalformedRequestError("The member .json of the tar holds no object.")
+    return found
+
+
+def _caption(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise MalformedRequestError("The member .txt of the tar is not UTF-8.") from error
+
+
+def _as_text(ending: str, data: bytes) -> dict[str, str]:
+    try:
+        return {ending: data.decode()}
+    except UnicodeDecodeError:
+        return {}
 
 
 def _data(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

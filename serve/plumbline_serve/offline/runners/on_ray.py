@@ -10,7 +10,7 @@ import os
 import pickle  # nosec B403 - what this program's own tasks wrote
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -53,7 +53,8 @@ def pieces(reader: Reader, start: int) -> list[Piece]:
     if total is None:
         return [Piece(reader, start, None)]
     size = max(ROWS_PER_BATCH, math.ceil((total - start) / MAX_PIECES))
-    return [Piece(reader, first, first + size) for first in range(start, total, size)]
+    found = [Piece(reader, first, first + size) for first in range(start, total, size)]
+    return [*found[:-1], *(replace(last, stop=None) for last in found[-1:])]  # should there be more than were counted
 
 
 class RayRunner:
