@@ -57,6 +57,7 @@ def test_encoders_that_give_other_numbers_are_refused_and_no_request_fails(
         running.wait_until_logged("the new configuration answers callers")
         load.wait_for(60)
     assert (load.counts.wrong, load.counts.failed, load.counts.lost_in_full) == ([], {}, [])
+    assert load.counts.retried == {}  # a caller without retries notices nothing either
     assert 'plumbline_encoder_comparisons_total{model="leaning/image",verdict="agrees"}' in metrics(running)
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from ray import serve as ray_serve
+from ray.serve._private import replica as ray_replica
 from ray.serve.handle import DeploymentHandle
 
 from plumbline_models.core.errors import CapacityError
@@ -219,7 +220,7 @@ class Gateway(_Rpcs, _InferenceRpcs):
         return self._instruments.snapshot()
 
     async def drain(self) -> int:
-        """Take no new work and wait for what is under way.
+        """Take no new work and wait for what is under way; Ray may stop this gateway at once then.
 
         Returns:
             Requests still under way when the time was up; 0 if all were answered.
@@ -230,6 +231,8 @@ class Gateway(_Rpcs, _InferenceRpcs):
         await self._monitor.flush()
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.flush)
+        # No gateway follows this one that HAProxy would have to find first.
+        ray_replica.RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S = 0.0  # type: ignore[attr-defined]
         return num_left
 
     def _reload(self) -> None:

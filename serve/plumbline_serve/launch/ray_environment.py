@@ -32,6 +32,9 @@ OBJECT_STORE_BYTES = 200 * 2**20  # nothing large goes through it
 GPU_STEP = 1e-4  # what Ray counts GPUs in
 _WITHOUT_GPUS = frozenset({"openvino", "fake"})
 """Backends that never compute on one; Ray hides GPUs from no replica that reserves none."""
+HANDOVER_S = 4.0
+"""For which a gateway that another one replaces takes calls: Ray tells HAProxy of both at once, which reads that within
+a second and sends nobody to the old one from then on."""
 MAX_TEMP_DIR_BYTES = 17
 """A socket's path has 107 bytes at most (sockaddr_un), 90 of them below the folder of temporary files: HAProxy's lies
 in a folder of this service (19), in one of the node (57), and while it starts has a longer name (14)."""
@@ -249,6 +252,5 @@ def _haproxy(settings: Settings, folder: Path, pages: Sequence[int]) -> dict[str
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "s"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-        # The gateway drains itself before Ray is told to stop, so Ray need not wait for stragglers.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": f"{min(HANDOVER_S, settings.replicas.drain_timeout_s):g}",
     }
