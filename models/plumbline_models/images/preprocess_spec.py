@@ -78,6 +78,16 @@ class PreprocessSpec:
         )
 
 
+def is_squashed(processor: Mapping[str, Any]) -> bool:
+    """Whether an image processor of the transformers library resizes to a height and a width, whatever the aspect.
+
+    Args:
+        processor: Its `preprocessor_config.json`.
+    """
+    size = processor.get("size")
+    return isinstance(size, Mapping) and "height" in size
+
+
 def _read_size(value: object) -> tuple[int, int]:
     sides = list(value) if _is_sequence(value) else [value]
     whole = [int(side) for side in sides if _is_number(side) and side == int(side) and side > 0]

@@ -22,6 +22,9 @@ _MODEL_TYPES: Final[Mapping[str, Family]] = {
     "smolvlm": "smolvlm",
 }
 """Families by what `config.json` calls their networks."""
+_PATCHES: Final = {"vision_feature_select_strategy": "default", "mm_vision_select_feature": "patch"}
+_LAYERS: Final = ("vision_feature_layer", "mm_vision_select_layer")
+"""What LLaVA's configurations say of the tower, each by the library's name and by their authors'."""
 _PUBLISHED: Final[tuple[tuple[str, Family], ...]] = (
     (r"clip-flant5", "clip-flant5"),
     (r"llava-v?1\.5", "llava-1.5"),
@@ -78,9 +81,19 @@ def family_of(config: Mapping[str, Any], name: str) -> Family:
             f"{', '.join(family for _, family in _PUBLISHED)}.",
             model_type=kind,
         )
-    if found == "llava-1.5" and str(config.get("mm_patch_merge_type", "flat")).startswith("spatial"):
-        raise CheckpointError(f"The checkpoint {name} is a LLaVA that cuts images into tiles, and no llava-1.5.")
+    if found == "llava-1.5":
+        _check_llava(config, name)
     return found
+
+
+def _check_llava(config: Mapping[str, Any], name: str) -> None:
+    """Refuse the LLaVAs that read an image otherwise than LLaVA-1.5: from one crop, and of one layer the patches."""
+    if str(config.get("mm_patch_merge_type", "flat")).startswith("spatial"):
+        raise CheckpointError(f"The checkpoint {name} is a LLaVA that cuts images into tiles, and no llava-1.5.")
+    if any(config.get(key) not in (None, patches) for key, patches in _PATCHES.items()):
+        raise CheckpointError(f"The checkpoint {name} is a LLaVA that reads the tower's class token, and no llava-1.5.")
+    if any(isinstance(config.get(key), list) for key in _LAYERS):
+        raise CheckpointError(f"The checkpoint {name} is a LLaVA that reads several tower layers, and no llava-1.5.")
 
 
 def check_family(config: Mapping[str, Any], name: str, *, family: Family) -> None:

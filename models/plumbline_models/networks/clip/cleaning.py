@@ -71,12 +71,13 @@ def clean(text: str) -> CleanedText:
 
 
 def squeeze(text: str) -> str:
-    """Clean a text as the transformers library does for CLIP: NFC, white space to single spaces, lower case.
+    """Clean a text as the transformers library does for CLIP: NFC, white space to single spaces, lower case."""
+    return lower_letters(_WHITE_SPACE.sub(" ", unicodedata.normalize("NFC", text)))
 
-    Letter by letter: a sigma at a word's end is lowered like any other.
-    """
-    spaced = _WHITE_SPACE.sub(" ", unicodedata.normalize("NFC", text))
-    return "".join(char.lower() for char in spaced)
+
+def lower_letters(text: str) -> str:
+    """Lower case letter by letter, as the transformers library: a sigma at a word's end is lowered like any other."""
+    return "".join(char.lower() for char in text)
 
 
 def _unescape_step(original: str) -> Callable[[int], Alignment]:

@@ -4,10 +4,12 @@
 resized and normalised.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 from plumbline_models.core.errors import CheckpointError
+from plumbline_models.images.preprocess_spec import is_squashed
 
 PREPROCESSOR: Final = "preprocessor_config.json"
 _USUAL: Final[Mapping[str, Any]] = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "num_hidden_layers": 12}
@@ -27,9 +29,9 @@ _USUAL_VISION: Final[Mapping[str, Any]] = {
     "image_size": 224,
     "patch_size": 32,
 }
-_UNCROPPED: Final = ("SiglipImageProcessor", "SiglipImageProcessorFast")
-"""Processors that crop nothing where nothing is said."""
 _VOCAB_SIZE: Final = 49408
+_STEPS: Final = ("do_resize", "do_rescale", "do_normalize")
+_OF_BYTES: Final = 1 / 255
 _FILTERS: Final = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
@@ -75,18 +77,40 @@ def preprocess_config(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What open_clip calls `preprocess_cfg`, of a `preprocessor_config.json`.
 
     Raises:
-        CheckpointError: It resizes with a filter that is not read here.
+        CheckpointError: It resizes with a filter that is not read here, crops less than it resizes to, or leaves a step
+            out.
     """
     found: dict[str, Any] = {}
+    left_out = [step for step in _STEPS if settings.get(step) is False]
+    if left_out or not math.isclose(settings.get("rescale_factor") or _OF_BYTES, _OF_BYTES, rel_tol=1e-3):
+        step = left_out[0] if left_out else "rescale_factor"
+        raise CheckpointError(f"The {PREPROCESSOR} has another {step} than CLIP's, which is not read here.")
     if "resample" in settings:
         if settings["resample"] not in _FILTERS:
             raise CheckpointError(f"The {PREPROCESSOR} resizes with a filter that is neither bicubic nor bilinear.")
         found["interpolation"] = _FILTERS[settings["resample"]]
-    size = settings.get("size")
-    is_cropped = settings.get("do_center_crop", settings.get("image_processor_type") not in _UNCROPPED)
-    is_squashed = isinstance(size, Mapping) and "height" in size and not is_cropped
-    found["resize_mode"] = "squash" if is_squashed else "shortest"
+    size, crop = _side(settings.get("size")), _side(settings.get("crop_size"))
+    if settings.get("do_center_crop", True) and None not in (size, crop) and size != crop:
+        raise CheckpointError(f"The {PREPROCESSOR} resizes to {size} px and crops {crop}; only equal sizes are read.")
+    if size is not None:
+        found["resize_mode"] = "squash" if is_squashed(settings) else "shortest"
     return {**found, **{ours: settings[f"image_{ours}"] for ours in ("mean", "std") if f"image_{ours}" in settings}}
+
+
+def ratio_of(inner: int, width: int) -> float:
+    """What open_clip multiplies a width with, and rounds down, to come to another.
+
+    Args:
+        inner: Of the layer inside of a block.
+        width: Of the block.
+    """
+    ratio = inner / width
+    return ratio if int(width * ratio) == inner else math.nextafter(ratio, math.inf)
+
+
+def _side(size: Any) -> Any:
+    """The short side, or the height; None where neither is said."""
+    return size.get("shortest_edge", size.get("height")) if isinstance(size, Mapping) else size
 
 
 def _tower(values: Mapping[str, Any], key: str, usual: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -95,6 +119,6 @@ def _tower(values: Mapping[str, Any], key: str, usual: Mapping[str, Any]) -> Map
 
 def _block(tower: Mapping[str, Any]) -> dict[str, Any]:
     width, epsilon = int(tower["hidden_size"]), float(tower["layer_norm_eps"])
-    ratio = int(tower["intermediate_size"]) / width
+    ratio = ratio_of(int(tower["intermediate_size"]), width)
     block = {"width": width, "layers": int(tower["num_hidden_layers"]), "mlp_ratio": ratio}
     return block if epsilon == _USUAL["layer_norm_eps"] else {**block, "norm_kwargs": {"eps": epsilon}}

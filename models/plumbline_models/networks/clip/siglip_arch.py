@@ -8,7 +8,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from plumbline_models.core.errors import CheckpointError
+from plumbline_models.networks.clip.hugging_face_arch import ratio_of
 
+CLEANING: Final = "cleaning"
+"""Of a text tower: what becomes of texts before the library's tokenizer, where it is not what open_clip does. SigLIP 2
+was trained on texts in lower case; SigLIP's tokenizer takes punctuation and capitals away itself."""
 SIGLIP_PREPROCESS: Final[Mapping[str, Any]] = {"mean": 0.5, "std": 0.5, "resize_mode": "squash"}
 """What SigLIP's processor does where its file says nothing else."""
 _USUAL: Final[Mapping[str, Any]] = {
@@ -21,7 +25,8 @@ _USUAL: Final[Mapping[str, Any]] = {
 }
 _USUAL_TEXT: Final = {**_USUAL, "vocab_size": 32000, "max_position_embeddings": 64}
 _USUAL_VISION: Final = {**_USUAL, "image_size": 224, "patch_size": 16, "vision_use_head": True}
-_TOKENIZERS: Final = {32000: "google/siglip-base-patch16-224", 256000: "google/siglip2-base-patch16-224"}
+_SIGLIP_2: Final = 256000
+_TOKENIZERS: Final = {32000: "google/siglip-base-patch16-224", _SIGLIP_2: "google/siglip2-base-patch16-224"}
 """By vocabulary: whose tokenizer stands in where a folder has none; all checkpoints of one size share it."""
 
 
@@ -65,7 +70,7 @@ def siglip_config(values: Mapping[str, Any]) -> dict[str, Any]:
                 "context_length": int(text["max_position_embeddings"]),
                 "vocab_size": vocabulary,
                 "hf_tokenizer_name": _TOKENIZERS.get(vocabulary, _TOKENIZERS[32000]),
-                "tokenizer_kwargs": {"clean": "canonicalize"},
+                CLEANING: "lower" if vocabulary == _SIGLIP_2 else "none",
             },
         }
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -78,6 +83,6 @@ def _block(tower: Mapping[str, Any]) -> dict[str, Any]:
         "siglip": True,
         "width": width,
         "layers": int(tower["num_hidden_layers"]),
-        "mlp_ratio": int(tower["intermediate_size"]) / width,
+        "mlp_ratio": ratio_of(int(tower["intermediate_size"]), width),
         "norm_kwargs": {"eps": float(tower["layer_norm_eps"])},
     }

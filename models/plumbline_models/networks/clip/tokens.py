@@ -1,6 +1,7 @@
 """Texts to token ids, with whichever tokenizer an architecture names."""
 
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -10,12 +11,15 @@ from plumbline_models.core.arrays import TokenIds
 from plumbline_models.core.errors import BackendUnavailableError, CheckpointNotFoundError
 from plumbline_models.networks.clip.archs import Arch
 from plumbline_models.networks.clip.byte_pairs import END_OF_TEXT, START_OF_TEXT
-from plumbline_models.networks.clip.cleaning import squeeze
+from plumbline_models.networks.clip.cleaning import lower_letters, squeeze
+from plumbline_models.networks.clip.siglip_arch import CLEANING
 from plumbline_models.networks.clip.tokenizer import ClipTokenizer, encode_chunk
 from plumbline_models.text.plain_text import require_utf8
 from plumbline_models.weights.folders import read_json, refuse_own_code
 
 _CLIPS_FRAME: Final = 3  # begin, end and class
+_CLEANED: Final[Mapping[Any, Callable[[str], str]]] = {"none": str, "lower": lower_letters}
+"""What becomes of a text before its tokenizer, by what the architecture says; else it is open_clip's way."""
 
 
 class Tokens(Protocol):
@@ -96,7 +100,9 @@ class TransformersTokens:
 class HubTokens:
     """A Hugging Face tokenizer as open_clip calls it, for architectures whose text tower is not CLIP's.
 
-    It is fetched when first used, by open_clip and transformers, which bring torch with them.
+    It is fetched when first used, by open_clip and transformers, which bring torch with them. Texts of a SigLIP in the
+    transformers library's layout are cleaned as that library's processor does: nothing in them is repaired. Strings
+    that look like control tokens are plain text.
 
     Args:
         arch: Names the tokenizer, and how open_clip is to call it.
@@ -160,4 +166,6 @@ def _open_hub(arch: Arch) -> Any:
         raise CheckpointNotFoundError(
             f"The tokenizer {Path(source).name} of {arch.name} is not to be had.", source=source
         ) from error
+    call.tokenizer.split_special_tokens = True  # what looks like a control token is text
+    call.clean_fn = _CLEANED.get(text.get(CLEANING), call.clean_fn)
     return call

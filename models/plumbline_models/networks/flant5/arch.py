@@ -88,12 +88,6 @@ def vision_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return nested if isinstance(nested, Mapping) else config
 
 
-def is_squashed(preprocessor: Mapping[str, Any]) -> bool:
-    """Whether images are resized to a height and a width, whatever their aspect, and nothing is cut off."""
-    size = preprocessor.get("size")
-    return isinstance(size, Mapping) and "height" in size and not preprocessor.get("do_center_crop", True)
-
-
 def _of_open_clip(sizes: Any) -> Mapping[str, Any]:
     try:
         vision = sizes["vision_cfg"]

@@ -15,12 +15,12 @@ from typing import Any, Final
 from plumbline_models.core.errors import CheckpointError
 from plumbline_models.core.protocols import EncoderKind, Origin
 from plumbline_models.core.weights import Seek
+from plumbline_models.images.preprocess_spec import is_squashed
 from plumbline_models.networks.flant5.arch import (
     DEFAULT_TOWER,
     KNOWN_TOWERS,
     T5Arch,
     TowerArch,
-    is_squashed,
     vision_of,
 )
 from plumbline_models.networks.flant5.tokenizer import UnigramTokenizer

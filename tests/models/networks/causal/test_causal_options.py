@@ -78,6 +78,9 @@ def test_a_family_that_the_checkpoint_contradicts_is_refused_by_name(stated, mod
     [
         ({"model_type": "paligemma"}, "model_type paligemma, which is of no family here: there are clip-flant5, llava"),
         ({"mm_patch_merge_type": "spatial_unpad"}, "cuts images into tiles"),
+        ({"mm_vision_select_feature": "cls_patch"}, "reads the tower's class token"),
+        ({"vision_feature_select_strategy": "full"}, "reads the tower's class token"),
+        ({"vision_feature_layer": [-2, -3]}, "reads several tower layers"),
     ],
 )
 def test_a_checkpoint_of_no_family_is_refused_by_name(changed, reason, tmp_path):

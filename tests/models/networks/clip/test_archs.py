@@ -1,11 +1,14 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from plumbline_models.core.errors import CheckpointError, UnknownArchError
+from plumbline_models.networks.clip.arch import ImageArch, TextArch
 from plumbline_models.networks.clip.archs import Arch, arch_names, find_arch, read_arch
 
 
@@ -95,6 +98,53 @@ def test_a_file_says_how_its_images_are_preprocessed(tiny_folder: Path) -> None:
         "interpolation": "bicubic",
         "fill_color": 0,
     }
+
+
+TOWER = {"hidden_size": 57, "intermediate_size": 119, "num_attention_heads": 3}
+
+
+def of_transformers(folder: Path, processor: Mapping[str, Any], model_type: str = "clip") -> Arch:
+    config = {"model_type": model_type, "text_config": TOWER, "vision_config": {**TOWER, "image_size": 32}}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
+    return read_arch(folder / "config.json")
+
+
+@pytest.mark.parametrize("model_type", ["clip", "siglip"])
+def test_any_width_inside_of_a_block_is_read_as_it_is_written(model_type: str, tmp_path: Path) -> None:
+    arch = of_transformers(tmp_path, {}, model_type)  # int(57 * (119 / 57)) is 118
+    assert (ImageArch.of(arch).block.ffn_width, TextArch.of(arch).block.ffn_width) == (119, 119)
+
+
+@pytest.mark.parametrize(
+    ("size", "mode"),
+    [
+        ({"shortest_edge": 32}, "shortest"),
+        (32, "shortest"),
+        ({"height": 32, "width": 32}, "squash"),  # and then a crop of nothing
+    ],
+)
+def test_a_processor_that_resizes_to_a_height_and_a_width_squashes(size: Any, mode: str, tmp_path: Path) -> None:
+    arch = of_transformers(tmp_path, {"size": size, "crop_size": {"height": 32, "width": 32}})
+    assert arch.preprocess_config["resize_mode"] == mode
+
+
+def test_a_siglip_whose_processor_says_no_size_squashes(tmp_path: Path) -> None:
+    assert of_transformers(tmp_path, {"resample": 2}, "siglip").preprocess_config["resize_mode"] == "squash"
+
+
+@pytest.mark.parametrize(
+    ("processor", "reason"),
+    [
+        ({"size": {"shortest_edge": 40}, "crop_size": 32}, "resizes to 40 px and crops 32"),
+        ({"do_normalize": False}, "another do_normalize"),
+        ({"do_resize": False}, "another do_resize"),
+        ({"rescale_factor": 1.0}, "another rescale_factor"),
+    ],
+)
+def test_a_processor_of_other_steps_is_refused_by_name(processor: Any, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=reason):
+        of_transformers(tmp_path, processor)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from plumbline_models.core.errors import CheckpointError
 from plumbline_models.core.protocols import BuildContext, Embedded
 from plumbline_models.networks.clip.encoders import ClipImageEncoder, ClipTextEncoder
 from plumbline_models.networks.clip.spec import ClipSection, ClipSpec
-from plumbline_models.networks.clip.tokens import is_cut
+from plumbline_models.networks.clip.tokens import is_cut, open_tokens
 from plumbline_models.networks.encoder_registry import EncoderRegistry
 from plumbline_models.scorers.clipscore import ClipScore
 from tests.results import succeeded
@@ -23,6 +23,13 @@ transformers = pytest.importorskip("transformers")
 sentencepiece = pytest.importorskip("sentencepiece")
 SENTENCES = ["a red circle on a blue background", "two dogs playing chess", "a lighthouse on a cliff at sunset"] * 4
 TEXTS = ["a red circle", "Two, Dogs!", "", "a lighthouse on a blue background " * 4]
+HOSTILE = [
+    "a_b at \u2019night\u2019 &amp; \u201cday\u201d",
+    "two  dogs\n",
+    "\uff26\uff55ll \u0391\u03a3 \ufb01ne",
+    "a </s> dog <pad> <eos>",
+]
+"""Underscores, curly quotes and entities, white space, wide letters and ligatures, control tokens."""
 SAME = 3e-6  # unit-norm embeddings, float32
 BLOCK = {"hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2, "num_attention_heads": 4}
 
@@ -114,6 +121,30 @@ def test_texts_are_read_by_the_tokenizer_beside_the_weights(
     assert np.abs(np.stack(succeeded(encoder.encode(found))) - embedded).max() <= SAME
     assert [is_cut(encoder, text) for text in TEXTS] == [False, False, False, True]
     assert encoder.info().context_length == 16
+
+
+def ids_of(folder: Path, text: str) -> list[int]:
+    return open_tokens(ClipSpec.of(ClipSection(checkpoint=folder)).arch).encode(text).tolist()
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_texts_are_not_repaired_and_never_become_control_tokens(with_tokenizer: tuple[Path, Any], text: str) -> None:
+    folder, tokenizer = with_tokenizer
+    kept = {"padding": "max_length", "truncation": True, "max_length": 16, "split_special_tokens": True}
+    assert ids_of(folder, text) == tokenizer(text, **kept)["input_ids"]
+
+
+def test_siglip_2_reads_punctuation_and_lower_case(tmp_path: Path, model: tuple[Path, Any]) -> None:
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *"abcdefghijklmnopqrstuvwxyzABTWXYZ▁.,!'<>"]
+    tokenizer = transformers.GemmaTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[])
+    shutil.copytree(model[0], tmp_path, dirs_exist_ok=True)
+    tokenizer.save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    settings["text_config"]["vocab_size"] = 256000
+    (tmp_path / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    kept = {"padding": "max_length", "truncation": True, "max_length": 16, "split_special_tokens": True}
+    for text, read in {"Two cats, a BAT!": "two cats, a bat!", "it's <eos>": "it's <eos>"}.items():
+        assert ids_of(tmp_path, text) == tokenizer(read, **kept)["input_ids"]
 
 
 def test_clipscore_says_what_a_siglip_did_not_read(with_tokenizer: tuple[Path, Any], torch_fp32: Any) -> None:

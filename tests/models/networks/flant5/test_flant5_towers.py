@@ -90,11 +90,12 @@ def test_open_clips_sizes_must_be_those_of_a_vision_transformer(beside):
         _ = FlanT5Checkpoint(str(beside)).tower_arch
 
 
-def test_images_are_squashed_where_the_checkpoints_processor_squashes(copied, edit_config, tmp_path):
+@pytest.mark.parametrize("is_cropped", [False, True])
+def test_images_are_squashed_where_the_checkpoints_processor_squashes(is_cropped, copied, edit_config, tmp_path):
     edit_config(image_aspect_ratio="square")
     file = copied / "preprocessor_config.json"
     settings = json.loads(file.read_text(encoding="utf-8"))
-    settings.update(size={"height": 56, "width": 56}, do_center_crop=False)
+    settings.update(size={"height": 56, "width": 56}, do_center_crop=is_cropped)
     file.write_text(json.dumps(settings), encoding="utf-8")
     wide = np.zeros((56, 112, 3), dtype=np.uint8)
     wide[:, 104:] = 255  # a centre crop would lose this edge
