@@ -35,7 +35,9 @@ def batch(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that ended early.")] = False,
     shard_rows: Annotated[int, typer.Option(min=1, help="Most rows of a part that is written at once.")] = 4096,
     config: ConfigOption = None,
-    server: Annotated[str | None, typer.Option(help="Score through a service: its gRPC address, host:9000.")] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Score through a service: http://host:8000, or host:9000 of gRPC.")
+    ] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="PLUMBLINE_API_KEY", help="For the server; other users see arguments.")
     ] = None,

@@ -1,7 +1,8 @@
-"""Rows through a service over gRPC: the real edge and the real client, mostly over a service of rules."""
+"""Rows through a service, over gRPC and REST: the real edge and the real client, mostly over a service of rules."""
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,14 @@ def rows(num_rows: int, text: str = "hi") -> list[Row]:
     return [Row(number, f"{number}.png", image=bytes([number % 251]) * 3, text=text) for number in range(num_rows)]
 
 
-def scored(edge: Any, given: list[Row], scorers: list[str] | None = None) -> list[Scored]:
-    with ServerRunner(Server(edge.target), scorers) as runner:
+@pytest.fixture(params=["grpc", "rest"])
+def address_of(request) -> Callable[[Any], str]:
+    """Of a service, as a user names it."""
+    return lambda edge: edge.target if request.param == "grpc" else edge.url
+
+
+def scored(address: str, given: list[Row], scorers: list[str] | None = None) -> list[Scored]:
+    with ServerRunner(Server(address), scorers) as runner:
         return list(runner.score(given))
 
 
@@ -37,17 +44,17 @@ def value(result: Scored) -> float:
     return found
 
 
-def test_rows_come_back_in_their_order_over_many_streams(edge, monkeypatch) -> None:
+def test_rows_come_back_in_their_order_over_many_windows(edge, address_of, monkeypatch) -> None:
     monkeypatch.setattr(through_server, "WINDOW", 3)
     given = rows(70)
-    results = scored(edge, given)
+    results = scored(address_of(edge), given)
     assert [each.row.number for each in results] == list(range(70))
     assert [value(each) for each in results] == [float(number % 251) for number in range(70)]
     assert {request.priority for request in edge.service.received} == {"batch"}
 
 
-def test_what_is_too_many_for_the_service_is_sent_in_halves_and_learnt(edge) -> None:
-    with ServerRunner(Server(edge.target)) as runner:
+def test_what_is_too_many_for_the_service_is_sent_in_halves_and_learnt(edge, address_of) -> None:
+    with ServerRunner(Server(address_of(edge))) as runner:
         assert [each.row.number for each in runner.score(rows(64))] == list(range(64))
         edge.service.received.clear()
         list(runner.score(rows(16)))
@@ -65,16 +72,16 @@ def test_what_is_kept_of_a_run_has_classifiers_only_where_they_are_named(edge) -
         del edge.service.learnt["logo"]
 
 
-def test_a_row_that_is_refused_alone_fails_alone(edge) -> None:
+def test_a_row_that_is_refused_alone_fails_alone(edge, address_of) -> None:
     large = Row(0, "large.png", image=bytes(3 * 2**19), text="x")
-    first, second = scored(edge, [large, Row(1, "b.png", image=b"\x03", text="x")])
+    first, second = scored(address_of(edge), [large, Row(1, "b.png", image=b"\x03", text="x")])
     assert first.result["error"]["code"] == "request_too_large"
     assert value(second) == 1.0
 
 
-def test_rows_that_cannot_be_read_are_not_sent(edge, tmp_path: Path) -> None:
+def test_rows_that_cannot_be_read_are_not_sent(edge, address_of, tmp_path: Path) -> None:
     given = [Row(0, "none.png", image=tmp_path / "none.png"), *rows(3)[1:]]
-    results = scored(edge, given)
+    results = scored(address_of(edge), given)
     assert [each.result["status"] for each in results] == ["error", "ok", "ok"]
     assert [len(request.items) for request in edge.service.received] == [2]
 
@@ -96,30 +103,30 @@ class Busy:
         return await self._inner.score(request)
 
 
-def test_a_busy_service_is_asked_again(edge, open_over) -> None:
+def test_a_busy_service_is_asked_again(edge, address_of, open_over) -> None:
     busy = open_over(edge.settings, Busy(edge.service, num_refused=2))
-    results = scored(busy, rows(20))
+    results = scored(address_of(busy), rows(20))
     assert [each.result["status"] for each in results] == ["ok"] * 20
 
 
-def test_nothing_is_sent_to_a_service_without_the_scorer(edge) -> None:
+def test_nothing_is_sent_to_a_service_without_the_scorer(edge, address_of) -> None:
     with pytest.raises(UnknownScorerError):
-        scored(edge, rows(1), ["vibes"])
+        scored(address_of(edge), rows(1), ["vibes"])
 
 
 def test_a_service_that_is_not_there_or_wants_a_key_is_said(edge, guarded_edge) -> None:
-    for target in ("127.0.0.1:1", "http://localhost:8000", guarded_edge.target):
+    for address in ("127.0.0.1:1", "http://127.0.0.1:1", "ftp://localhost", guarded_edge.target, guarded_edge.url):
         with pytest.raises(PlumblineError):
-            scored(type("Elsewhere", (), {"target": target}), rows(1))
+            scored(address, rows(1))
 
 
-def test_the_command_streams_through_a_service(edge, guarded_edge, tmp_path: Path) -> None:
+def test_the_command_scores_through_a_service(guarded_edge, address_of, tmp_path: Path) -> None:
     for number in range(4):
         (tmp_path / f"{number}.png").write_bytes(bytes([3 * number]))
     table = tmp_path / "rows.jsonl"
     lines = [{"image": f"{number}.png", "text": "hi", "seed": number} for number in range(5)]
     table.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
-    arguments = ["batch", str(table), "-o", str(tmp_path / "out.parquet"), "--server", guarded_edge.target]
+    arguments = ["batch", str(table), "-o", str(tmp_path / "out.parquet"), "--server", address_of(guarded_edge)]
     ran = CliRunner().invoke(cli, arguments, env={"PLUMBLINE_API_KEY": "first-key"})
     assert ran.exit_code == 1, ran.output
     assert isinstance(ran.exception, SystemExit), ran.exception
@@ -165,14 +172,15 @@ def test_frames_and_videos_go_through_a_service_that_decodes_none(open_embedded,
         assert line["clipscore"] == pytest.approx(same["clipscore"], abs=1e-6)
 
 
-def test_a_set_is_measured_by_the_encodings_that_the_service_gives(edge, tmp_path: Path) -> None:
+def test_a_set_is_measured_by_the_encodings_that_the_service_gives(edge, address_of, tmp_path: Path) -> None:
     for number in range(12):
         (tmp_path / f"{number}.png").write_bytes(bytes([1 + number % 11]))
     lines = [{"image": f"{number}.png", "text": "hi", "seed": number % 2} for number in range(13)]
     table = tmp_path / "rows.jsonl"
     table.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
     ran = CliRunner().invoke(
-        cli, ["batch", str(table), "-o", str(tmp_path / "out"), "--server", edge.target, "--set", "--set-by", "seed"]
+        cli,
+        ["batch", str(table), "-o", str(tmp_path / "out"), "--server", address_of(edge), "--set", "--set-by", "seed"],
     )
     assert (ran.exit_code, type(ran.exception)) == (1, SystemExit), ran.output
     document = json.loads((tmp_path / "out" / "sets.json").read_text())

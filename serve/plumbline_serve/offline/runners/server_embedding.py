@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image as PillowImage
 
-from plumbline_client import EmbedReply, GrpcClient, Image, InvalidRequestError, PlumblineClientError
+from plumbline_client import Client, EmbedReply, GrpcClient, Image, InvalidRequestError, PlumblineClientError
 from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.offline.rows import Picture, Row, Url
 from plumbline_serve.offline.runners.chunks import Document
@@ -24,7 +24,7 @@ _TOO_LARGE = 413
 class Embedding:
     """Asks for the encodings of one scorer's towers; a replica that has just scored an image still has its own."""
 
-    client: GrpcClient
+    client: Client | GrpcClient
     """Of the service."""
     scorer: str | None
     """Whose towers; None: the first that has such."""
@@ -33,7 +33,7 @@ class Embedding:
     max_inputs: int = MAX_INPUTS
 
     @classmethod
-    def of(cls, client: GrpcClient, scorers: Sequence[str] | None) -> "Embedding":
+    def of(cls, client: Client | GrpcClient, scorers: Sequence[str] | None) -> "Embedding":
         """The towers of the first scorer that has them.
 
         Args:

@@ -1,14 +1,19 @@
-"""Rows scored by a running service over gRPC streams; what a stream left without a reply is sent again."""
+"""Rows scored by a running service: by streams of gRPC, or by REST requests side by side.
+
+What a stream left without a reply is sent again.
+"""
 
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from plumbline_client import (
     Batch,
+    Client,
     ClientOptions,
     ConnectError,
     GrpcClient,
@@ -45,11 +50,21 @@ _TOO_LARGE = 413
 class Server:
     """A running service."""
 
-    target: str
-    """`host:9000`, or with TLS `grpcs://host:9000`."""
+    address: str
+    """Of gRPC, `host:9000` or with TLS `grpcs://host:9000`; or of REST, `http://host:8000` or `https://host:8000`."""
     api_key: str | None = field(default=None, repr=False)
     ca: Path | None = None
     """Authorities that its certificate may come from, where they are not public."""
+
+    def client(self, options: ClientOptions) -> Client | GrpcClient:
+        """A client of it, by the wire that its address is of.
+
+        Raises:
+            UsageError: The address is of neither.
+        """
+        if self.address.strip().startswith(("http://", "https://")):
+            return Client(self.address, **options)
+        return GrpcClient(self.address, **options)
 
 
 class _Window:
@@ -108,7 +123,7 @@ class ServerRunner:
         self._server = server
         try:
             patient: ClientOptions = {**self._options, "retry": RETRY}
-            self._client = GrpcClient(server.target, **patient)
+            self._client = server.client(patient)
         except PlumblineClientError as error:
             raise PlumblineError(error.detail) from error
 
@@ -145,7 +160,7 @@ class ServerRunner:
         while True:
             window = _Window(source)
             try:
-                self._stream(window)
+                self._send(window)
                 for number, chunk in enumerate(window.chunks):
                     if number not in window.results and readable(chunk):
                         window.results[number] = self._sent_alone(readable(chunk))
@@ -162,7 +177,7 @@ class ServerRunner:
     def _described(self) -> RunFacts:
         """What the service loaded; one that is not there is said soon, by a client with less patience."""
         try:
-            with GrpcClient(self._server.target, **self._options) as client:
+            with self._server.client(self._options) as client:
                 facts = Described(client.scorers(), client.models(), self._names).facts()
         except PlumblineClientError as error:
             raise PlumblineError(error.detail) from error
@@ -170,14 +185,29 @@ class ServerRunner:
             raise UnknownScorerError(f"The service has no scorer {missing[0]!r}.")
         return facts
 
-    def _stream(self, window: _Window) -> None:
+    def _send(self, window: _Window) -> None:
+        """Send the chunks of a window, several at a time."""
+        if isinstance(self._client, GrpcClient):
+            self._stream(self._client, window)
+            return
+        with ThreadPoolExecutor(IN_FLIGHT) as threads:
+            sent = {
+                number: threads.submit(self._sent_alone, readable(rows)) for number, rows in window.chunks_to_send()
+            }
+            try:
+                window.results |= {number: each.result() for number, each in sent.items()}
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _stream(self, client: GrpcClient, window: _Window) -> None:
         """Send the chunks of a window; where the stream breaks or there is no room, some are without results."""
         batches = (
             Batch([_item(row) for row in readable(chunk)], self._names, correlation_id=str(number))
             for number, chunk in window.chunks_to_send()
         )
         try:
-            for reply in self._client.score_stream(batches, max_in_flight=IN_FLIGHT):
+            for reply in client.score_stream(batches, max_in_flight=IN_FLIGHT):
                 number = int(reply.correlation_id)
                 rows = readable(window.chunks[number])
                 if reply.error is None:
