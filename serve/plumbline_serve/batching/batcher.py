@@ -43,7 +43,7 @@ class BatchLimits:
     """How far a batcher may go."""
 
     max_queued: int
-    """Inputs that may wait; further calls are refused."""
+    """Inputs that may wait; further calls are refused, but where others have more than their part of them."""
     max_linger_s: float
     """Longest wait for inputs that are on their way."""
     max_batch: float = math.inf
@@ -213,7 +213,7 @@ class Batcher:
     def _enqueue(self, inputs: Sequence[Preprocessed], context: RequestContext) -> list[Entry]:
         if all(map(asyncio.Task.done, self._streams)):
             raise _stopped()
-        if self.num_queued + len(inputs) > self._limits.max_queued and (self.num_queued or not inputs):
+        if not self._has_room(context, len(inputs)):
             drain_s = self.load.drain_s
             raise overloaded("The service has more work than it can queue; try again later.", "full", drain_s, drain_s)
         now, costs = time.monotonic(), [self._encoder.cost(each) for each in inputs]
@@ -228,6 +228,12 @@ class Batcher:
             self._input_cost += NEWEST_COST * (cost - self._input_cost)
         self._waiting.push(entries, size)
         return entries
+
+    def _has_room(self, context: RequestContext, num_inputs: int) -> bool:
+        most = self._limits.max_queued
+        if self.num_queued + num_inputs <= most or (num_inputs and not self.num_queued):
+            return True
+        return self._queue.is_below_its_part(context, num_inputs, most)
 
     def _charges(self, context: RequestContext, costs: Sequence[float]) -> Sequence[float]:
         """What inputs count as in the queue; how busy the encoder is need not be known where that is their cost."""

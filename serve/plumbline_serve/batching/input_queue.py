@@ -12,7 +12,7 @@ import asyncio
 import bisect
 import itertools
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
@@ -23,6 +23,8 @@ from plumbline_serve.scheduling.request_context import LANE_WEIGHTS, Priority, R
 
 ANY = object()
 """Stands for every bucket."""
+MOST_BY_REQUESTS, MOST_BY_TENANTS = 1.5, 2.0
+"""How many times as many inputs as may wait do so where the last ones are of small requests, or of other tenants."""
 NOTHING = 1e-9
 """Cost below which there is none: fractions that were added and taken again leave less."""
 
@@ -119,6 +121,26 @@ class InputQueue:
     def has(self, context: RequestContext) -> bool:
         """Whether something of a request waits."""
         return (request := self._requests.get(context)) is not None and bool(request.waiting)
+
+    def is_below_its_part(self, context: RequestContext, num_inputs: int, most: int) -> bool:
+        """Whether inputs may still wait where as many do as may: their tenant, or their request, has less than others.
+
+        Else whoever has the most waiting, and long deadlines, would keep all others out, whatever their shares are.
+
+        Args:
+            context: Of their request.
+            num_inputs: How many there are.
+            most: Inputs that may wait otherwise.
+        """
+        waiting = {each.context: len(each.entries) for each in self._requests.values() if each.waiting}
+        waiting[context] = waiting.get(context, 0) + num_inputs
+        of_tenants: Counter[str] = Counter()
+        for each, num in waiting.items():
+            of_tenants[each.caller.tenant] += num
+        total, own = sum(waiting.values()), of_tenants[context.caller.tenant]
+        if len(of_tenants) > 1 and own <= most / len(of_tenants):
+            return total <= MOST_BY_TENANTS * most
+        return waiting[context] <= most / len(waiting) and total <= MOST_BY_REQUESTS * most
 
     def num_in(self, lane: Priority) -> int:
         """Inputs that wait in a lane."""

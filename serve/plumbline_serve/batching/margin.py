@@ -1,9 +1,15 @@
 """How far estimates may be believed, learnt from what became of the requests that were let in by them."""
 
+import bisect
+import math
+from collections import deque
+
 SHARE_IN_TIME = 0.97
 """Of the requests that are let in: those that are to be done within the margin."""
-STEP = 0.03
-"""How far one request moves the margin."""
+NUM_COUNTED = 200
+"""Requests that count: what is further back is forgotten at once, as a bad minute should be."""
+GROWTH = 1.25
+"""What a request counts as at the most, in margins: of one that was given up nobody knows how long it had taken."""
 START, LEAST, MOST = 1.2, 1.05, 6.0
 """The answer has to be written and sent as well; and beyond the last, it is not the estimates that are at fault."""
 
@@ -17,16 +23,20 @@ class Margin:
 
     def __init__(self) -> None:
         self.value = START
+        self._latest = deque([START] * NUM_COUNTED)
+        self._sorted = [START] * NUM_COUNTED
 
     def learn(self, foreseen_s: float, took_s: float) -> None:
-        """Take a request into account: each that was late raises the margin as much as many in time lower it.
+        """Take a request into account.
 
         Args:
             foreseen_s: When it was let in.
-            took_s: Until it was done, or was given up for its deadline.
+            took_s: Until it was done; infinite: it was given up for its deadline.
         """
         if not foreseen_s:
             return  # nothing was known
-        is_late = took_s > self.value * foreseen_s
-        self.value += STEP * (SHARE_IN_TIME if is_late else SHARE_IN_TIME - 1.0)
-        self.value = min(MOST, max(LEAST, self.value))
+        ratio = min(took_s / foreseen_s, GROWTH * self.value)
+        del self._sorted[bisect.bisect_left(self._sorted, self._latest.popleft())]
+        self._latest.append(ratio)
+        bisect.insort(self._sorted, ratio)
+        self.value = min(MOST, max(LEAST, self._sorted[math.ceil(SHARE_IN_TIME * NUM_COUNTED) - 1]))

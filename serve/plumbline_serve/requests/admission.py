@@ -8,6 +8,7 @@ Nothing is refused that has nothing to wait for: a lone request may take as long
 put right by what runs. How far estimates fall short is learnt from the requests that they let in.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ class Admission:
         admitted_s, foreseen_s = self._foreseen.pop(context, (0.0, 0.0))
         now, at_s = time.monotonic(), context.deadline.at_s
         if is_done or now >= at_s:
-            self._margins[context.priority].learn(foreseen_s, now - admitted_s)
+            self._margins[context.priority].learn(foreseen_s, now - admitted_s if is_done else math.inf)
 
     def _estimate(self, context: RequestContext, wants: Sequence[Want]) -> tuple[float, float]:
         """Seconds until the request is done, and what they would be if there were no other."""

@@ -18,7 +18,8 @@ class BatchSettings(Section):
     adaptive: bool = True
     """Keep batches smaller than that where larger ones compute hardly more a second, as learnt while serving."""
     max_queued_items: int = Field(default=4096, ge=1)
-    """Inputs that may wait for one encoder, whatever their deadlines. Further ones are refused with 429."""
+    """Inputs that may wait for one encoder, whatever their deadlines. Further ones are refused with 429, but those of
+    keys and requests that have less than an equal part of them waiting: up to twice as many in all."""
     max_linger_ms: float = Field(default=10.0, ge=0)
     """Milliseconds at most that a batch waits for inputs still being decoded, and only where that saves time."""
 

@@ -9,7 +9,7 @@ import pytest
 from plumbline_models.core.errors import DeadlineExceededError, EngineError, OverloadedError
 from plumbline_serve.batching import Batcher, BatchLimits
 from plumbline_serve.scheduling.concurrency import Deadline
-from plumbline_serve.scheduling.request_context import RequestContext
+from plumbline_serve.scheduling.request_context import Caller, RequestContext
 from tests.serve.batching.gates import LIMITS, entered
 
 CONTEXT = RequestContext()
@@ -168,9 +168,37 @@ async def test_a_full_queue_refuses_with_a_time_to_retry(gated):
     waiting = asyncio.create_task(batcher.encode([1.0] * 60, RequestContext()))
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError) as refusal:
-        await batcher.encode([2.0] * 5, RequestContext())
+        await batcher.encode([2.0] * 40, RequestContext())
     assert refusal.value.retry_after_s > 0
     waiting.cancel()
+
+
+async def is_refused(batcher: Batcher, num_inputs: int, context: RequestContext) -> bool:
+    """Whether there is no room for inputs; those for which there is wait."""
+    call = asyncio.create_task(batcher.encode([1.0] * num_inputs, context))
+    await asyncio.sleep(0)
+    return call.done() and isinstance(call.exception(), OverloadedError)
+
+
+async def test_a_queue_that_one_tenant_has_filled_has_room_for_another_up_to_its_part(gated):
+    _, batcher = gated
+    bulk, other, third = (Caller(name) for name in ("bulk", "other", "third"))
+    for _ in range(4):
+        assert not await is_refused(batcher, 16, RequestContext(caller=bulk))
+    assert await is_refused(batcher, 16, RequestContext(caller=bulk))
+    assert not await is_refused(batcher, 30, RequestContext(caller=other))
+    assert await is_refused(batcher, 16, RequestContext(caller=other))
+    assert not await is_refused(batcher, 20, RequestContext(caller=third))
+    assert await is_refused(batcher, 16, RequestContext(caller=Caller("fourth")))  # twice as many wait as may
+
+
+async def test_a_queue_of_large_requests_has_room_for_small_ones_of_the_same_tenant(gated):
+    _, batcher = gated
+    for _ in range(4):
+        assert not await is_refused(batcher, 16, RequestContext())
+    assert await is_refused(batcher, 16, RequestContext())
+    assert not any([await is_refused(batcher, 1, RequestContext()) for _ in range(32)])
+    assert await is_refused(batcher, 1, RequestContext())  # half as many more wait as may
 
 
 async def test_an_input_whose_deadline_passed_is_answered_and_not_computed(gated, observer):

@@ -1,10 +1,11 @@
 """Estimates that fall short are taken for longer, as much as it takes for nearly all to be done in time."""
 
+import math
 import random
 
 import pytest
 
-from plumbline_serve.batching.margin import LEAST, MOST, START, Margin
+from plumbline_serve.batching.margin import LEAST, MOST, NUM_COUNTED, START, Margin
 
 
 @pytest.mark.parametrize("spread", [0.2, 0.4, 0.7])
@@ -44,3 +45,20 @@ def test_what_nothing_was_known_of_tells_nothing():
     margin = Margin()
     margin.learn(0.0, 5.0)
     assert margin.value == START
+
+
+def test_a_bad_minute_is_forgotten_once_a_few_hundred_requests_were_in_time():
+    margin = Margin()
+    for _ in range(100):
+        margin.learn(0.1, math.inf)
+    assert margin.value == MOST
+    for _ in range(NUM_COUNTED):
+        margin.learn(0.1, 0.1)
+    assert margin.value == LEAST
+
+
+def test_one_request_in_a_hundred_that_takes_for_ever_moves_nothing():
+    margin = Margin()
+    for number in range(2000):
+        margin.learn(0.1, math.inf if number % 100 == 0 else 0.1)
+    assert margin.value == LEAST
