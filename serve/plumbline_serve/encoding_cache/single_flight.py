@@ -6,7 +6,8 @@
     encodings = await claim.encodings()
 
 Work in flight does not belong to the caller that started it: it goes on while anyone waits for it. A caller joins
-only work whose deadline is no earlier than its own and that is no less urgent. What stops that work as a whole (a full
+only work whose deadline is no earlier than its own, that is no less urgent, and that is not much larger than its own:
+all of it is done before any of it is handed out, and one image would wait for the 256 of another. What stops that work as a whole (a full
 queue, say) is raised for the caller that started it alone; the others claim what is missing once more. Errors of single
 inputs are shared with those who wait, and never stored.
 
@@ -25,6 +26,8 @@ from plumbline_models.core.protocols import EncoderKind, Encoding
 from plumbline_serve.encoding_cache.store import EncodingKey, EncodingOrError, EncodingStore
 from plumbline_serve.scheduling.request_context import PRIORITIES, RequestContext
 
+MANY, MUCH_LARGER = 32, 2
+"""Encodings that nobody waits long for, and times as many as a caller wants: work on more is not joined."""
 LookupResult: TypeAlias = Literal["hit", "joined", "miss"]
 """Stored, in flight for another caller, or to be computed."""
 Encodings: TypeAlias = Mapping[EncodingKey, EncodingOrError]
@@ -77,7 +80,8 @@ class EncodingCache:
             A claim on all of them; where some are the caller's to compute, it must start the work at once.
         """
         found = self._found(keys)
-        joined = {key: work for key in keys if key not in found and (work := self._joinable(key, context))}
+        size = len(keys) - len(found)
+        joined = {key: work for key in keys if key not in found and (work := self._joinable(key, context, size))}
         mine = [key for key in keys if key not in found and key not in joined]
         self._count(keys[0].kind, {"hit": len(found), "joined": len(joined), "miss": len(mine)})
         own = _InFlight(mine, context) if mine else None
@@ -101,7 +105,8 @@ class EncodingCache:
             keys: Distinct.
             context: The request's.
         """
-        return [key for key in keys if not self._has(key) and self._joinable(key, context) is None]
+        lacking = [key for key in keys if not self._has(key)]
+        return [key for key in lacking if self._joinable(key, context, len(lacking)) is None]
 
     def store(self, encodings: Encodings) -> None:
         """Keep what was computed, errors excepted."""
@@ -126,9 +131,13 @@ class EncodingCache:
     def _has(self, key: EncodingKey) -> bool:
         return key in self._store or _alone(key) in self._store
 
-    def _joinable(self, key: EncodingKey, context: RequestContext) -> "_InFlight | None":
+    def _joinable(self, key: EncodingKey, context: RequestContext, num_wanted: int) -> "_InFlight | None":
+        """The work on an encoding that a caller may wait for, of which it wants so many."""
         work = self._in_flight.get(key)
-        return None if work is None or work.is_stopped or not _outlasts(work.context, context) else work
+        if work is None or work.is_stopped:
+            return None
+        is_small = work.context is context or len(work.keys) <= max(MANY, MUCH_LARGER * num_wanted)
+        return work if is_small and _outlasts(work.context, context) else None
 
     def _count(self, kind: str, results: Mapping[LookupResult, int]) -> None:
         for result, num_lookups in results.items():

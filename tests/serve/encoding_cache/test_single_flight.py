@@ -228,3 +228,20 @@ async def test_what_was_made_alone_is_good_for_all(requests):
     assert requests.cache.stored([A, B]) == {A: b"A"}
     assert await requests.get([A]) == {A: b"A"}
     assert requests.computed == [[alone(A)]]
+
+
+async def test_one_encoding_does_not_wait_for_the_many_of_another_request_and_many_do(requests) -> None:
+    keys = [EncodingKey("text", "arithmetic/text", bytes([number])) for number in range(200)]
+    bulk = asyncio.create_task(requests.get(keys))
+    await asyncio.sleep(0)
+    alike = asyncio.create_task(requests.get(keys[50:]))
+    single = asyncio.create_task(requests.get(keys[100:101]))
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert requests.cache.missing(keys[100:101], RequestContext()) == []  # it joins the single one
+    assert requests.cache.missing(keys[:1], RequestContext()) == keys[:1]
+    assert requests.computed == [keys, keys[100:101]]
+    requests.may_go.set()
+    assert await single == {keys[100]: keys[100].digest.upper()}
+    assert len(await bulk) == 200
+    assert len(await alike) == 150

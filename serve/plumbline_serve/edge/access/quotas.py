@@ -160,6 +160,7 @@ class Quotas:
 
     async def _give_back(self, name: str, place: str) -> None:
         if (places := self._places) is not None:
+            places.let_go(name, place)
             await self._ask(lambda: places.give_back(name, place))
 
     async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T | None:

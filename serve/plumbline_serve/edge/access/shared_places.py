@@ -76,8 +76,8 @@ class SharedPlaces:
             self._holding = asyncio.create_task(self._hold_on())
         return place, num_taken
 
-    async def give_back(self, name: str, place: str) -> None:
-        """Let another request have a place.
+    def let_go(self, name: str, place: str) -> None:
+        """Hold on to a place no longer: it ends by itself, whether or not it can be given back now.
 
         Args:
             name: Of the key.
@@ -86,6 +86,12 @@ class SharedPlaces:
         self._held[name].discard(place)
         if not self._held[name]:
             del self._held[name]
+        if not self._held and self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
+
+    async def give_back(self, name: str, place: str) -> None:
+        """Let another request have a place that was let go of; the same arguments."""
         await self._client.zrem(_key(name), place)
 
     async def _drop(self, name: str, place: str) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
@@ -221,6 +223,30 @@ async def test_a_request_that_was_cancelled_leaves_no_place_taken(redis: RedisSe
     await asyncio.gather(hanging, return_exceptions=True)
     await begin(quotas, key)
     await let_go(quotas)
+
+
+async def test_a_place_that_could_not_be_given_back_ends_by_itself_and_nothing_is_left_running(
+    redis: RedisServer,
+) -> None:
+    redis.clear()
+    quotas, other = (Quotas(shared_store(SecretStr(redis.url)), Counting()) for _ in range(2))
+    key = entry(concurrency=1)
+    assert quotas._places is not None
+    quotas._places._lease_s = 1.5
+    before = asyncio.all_tasks()
+    async with quotas.under_way(key):
+        quotas._resumes_at = math.inf  # as after Redis could not be asked
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    until = asyncio.get_running_loop().time() + WAIT_S
+    while asyncio.get_running_loop().time() < until:
+        with suppress(RateLimitedError):
+            await begin(other, key)
+            break
+        await asyncio.sleep(0.05)
+    else:
+        raise AssertionError("the place is held for ever")
+    await let_go(quotas, other)
 
 
 async def test_while_redis_is_away_each_gateway_counts_requests_under_way_by_itself(redis: RedisServer) -> None:
