@@ -5,11 +5,11 @@
         claim.start(work())  # which computes the encodings of `claim.mine` and then calls `claim.publish`
     encodings = await claim.encodings()
 
-Work in flight does not belong to the caller that started it: it goes on while anyone waits for it. A caller joins
-only work whose deadline is no earlier than its own, that is no less urgent, and that is not much larger than its own:
-all of it is done before any of it is handed out, and one image would wait for the 256 of another. What stops that work as a whole (a full
-queue, say) is raised for the caller that started it alone; the others claim what is missing once more. Errors of single
-inputs are shared with those who wait, and never stored.
+Work in flight does not belong to the caller that started it: it goes on while anyone waits for it. A caller joins only
+work whose deadline is no earlier than its own, that is no less urgent, and that is not much larger than its own: all of
+it is done before any of it is handed out, and one image would wait for the 256 of another. What stops that work as a
+whole (a full queue, say) is raised for the caller that started it alone; the others claim what is missing once more.
+Errors of single inputs are shared with those who wait, and never stored.
 
 What is encoded alone (`EncodingKey.is_alone`) has keys of its own, so that a request that asks for it is handed nothing
 that was made in a batch.
