@@ -10,7 +10,7 @@ from rich.table import Table
 
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_models.text.question_files import read_question_file
-from plumbline_serve.cli.results import literally, show_table
+from plumbline_serve.cli.results import check_page, literally, show_table
 from plumbline_serve.offline import batch
 from plumbline_serve.offline.batch import SHARD_ROWS, Job, Outcome
 from plumbline_serve.offline.outputs import Output, open_scored
@@ -40,26 +40,23 @@ class Asked:
     questions: Path | None = None
     sets: SetOptions | None = None
 
-    def document(self, kind: str) -> dict[str, Any]:
+    def document(self, reader: Reader) -> dict[str, Any]:
         """What a run that goes on must have in common with the one before, JSON-ready.
 
         Args:
-            kind: Of the input.
+            reader: Of the input.
         """
-        found = self.source.stat()
-        is_file = self.source.is_file()
         return {
             "input": str(self.source.resolve()),
-            "kind of input": kind,
-            "size of the input": found.st_size if is_file else None,
-            "time of the input": found.st_mtime_ns if is_file else None,
+            "kind of input": reader.kind,
+            "state of the input": _state(reader.files()),
             "image column": self.reading.image_column,
             "text column": self.reading.text_column,
             "text": self.reading.text,
             "frames": self.reading.num_frames,
             "pool": self.reading.pool,
             "scorers": None if self.scorers is None else list(self.scorers),
-            "questions": None if self.questions is None else str(self.questions.resolve()),
+            "questions": None if self.questions is None else _state([self.questions.resolve()]),
             "set": None if self.sets is None else {"by": self.sets.by},
         }
 
@@ -99,6 +96,11 @@ class Place:
         from plumbline_serve.offline.runners.in_process import InProcessRunner  # noqa: PLC0415 - engines
 
         return InProcessRunner(settings, scorers, makes_members=makes_members)
+
+
+def _state(paths: Sequence[Path]) -> list[list[Any]]:
+    """Names, sizes and times of files; where one has changed, so has this."""
+    return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
 
 def names_of(scorers: str | None) -> list[str] | None:
@@ -160,13 +162,20 @@ def run(
         PlumblineError: The input, the output or the configuration cannot be used.
     """
     output = Output.parse(asked.output)
+    _check_places(asked, report)
     reader = open_input(asked.source, asked.reading)
     images = str(asked.reading.folder.resolve())
-    document = asked.document(reader.kind)
-    job = Job(output, document, images, asked.sets, resumes=resumes, shard_rows=shard_rows)
+    job = Job(output, asked.document(reader), images, asked.sets, resumes=resumes, shard_rows=shard_rows)
     outcome = None if job.is_done else _scored(job, reader, place, asked.scorers)
     sets = None if asked.sets is None else SetsDocument.read(output.sets)
     return _said(output, outcome, reader, (report, sets))
+
+
+def _check_places(asked: Asked, report: Path | None) -> None:
+    """See that what is written can be, and is not read as input the next time."""
+    if asked.source.is_dir() and asked.output.resolve().is_relative_to(asked.source.resolve()):
+        raise InvalidFieldError(f"{asked.output} lies in the folder that is read: an output lies elsewhere.")
+    check_page(report)
 
 
 def _scored(job: Job, reader: Reader, place: Place, scorers: Sequence[str] | None) -> Outcome:

@@ -12,7 +12,7 @@ from plumbline_serve.cli.results import literally, show_json, show_table
 from plumbline_serve.offline.comparison import Comparison, check_comparable, compare, pair_up
 from plumbline_serve.offline.comparison.pairing import keys_of
 from plumbline_serve.offline.outputs import ScoredTable, open_scored
-from plumbline_serve.offline.report.comparison_page import HEAD, comparison_page, line
+from plumbline_serve.offline.report.comparison_page import HEAD, comparison_page, line, lost_notes
 from plumbline_serve.offline.report.thumbnails import Thumbnails
 
 OK, REGRESSED = 0, 1
@@ -54,10 +54,11 @@ class Floors:
             InvalidFieldError: A scorer that one names was not compared.
         """
         found = {each.scorer: each for each in comparison.scorers}
-        if missing := [name for name in self.by_scorer if name not in found]:
+        lost = [name for name in comparison.lost if self.of_all is not None or name in self.by_scorer]
+        if missing := [name for name in self.by_scorer if name not in found and name not in lost]:
             raise InvalidFieldError(f"--fail-below names {missing[0]}, which was not compared.")
         floors = {name: self.by_scorer.get(name, self.of_all) for name in found}
-        return [
+        return [f"{name}: the second output has no value of it." for name in lost] + [
             f"{name}: mean delta {found[name].mean_delta:+.4g} is below {floor:+.4g}."
             for name, floor in floors.items()
             if floor is not None and not found[name].mean_delta >= floor
@@ -158,7 +159,9 @@ def _show_tables(comparison: Comparison) -> None:
     alone = (
         f"{comparison.num_only_before:,} rows of the first and {comparison.num_only_after:,} of the second are alone."
     )
-    show_table(table, literally(f"{comparison.num_pairs:,} pairs; {alone} Above 0 is better."))
+    show_table(
+        table, *map(literally, [f"{comparison.num_pairs:,} pairs; {alone} Above 0 is better.", *lost_notes(comparison)])
+    )
     for each in comparison.scorers:
         if each.tags:
             tags = Table("tag", "pairs", f"mean delta of {each.scorer}", "win rate")
@@ -179,6 +182,6 @@ def _warn(sides: Sides, names: Sequence[str]) -> None:
     """Say where only the precision or the backend differ, which moves scores a little."""
     for name in names:
         first, second = sides.before.facts.scorers[name], sides.after.facts.scorers[name]
-        if (first.precision, first.backend) != (second.precision, second.backend):
-            made = [f"{each.precision} on {each.backend}" for each in (first, second)]
-            print(f"{name} was computed in {made[0]}, then in {made[1]}: small deltas come from that.", file=sys.stderr)
+        if first.made_in != second.made_in:
+            made = f"{first.made_in}, then in {second.made_in}"
+            print(f"{name} was computed in {made}: small deltas come from that.", file=sys.stderr)

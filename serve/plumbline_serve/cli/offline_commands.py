@@ -117,7 +117,9 @@ def compare(
     """Compare two outputs of batch, pair by pair; scores of other weights or conventions are refused."""
     from plumbline_serve.cli import compare_command
     from plumbline_serve.cli.batch_command import names_of
+    from plumbline_serve.cli.results import check_page
 
+    check_page(report)
     floors = compare_command.Floors.parse(fail_below or ())
     choice = compare_command.Choice(names_of(scorers), names_of(by), tag, seed, resamples)
     sides = compare_command.Sides.open(before, after)

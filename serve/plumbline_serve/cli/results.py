@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from plumbline_models.core.errors import InvalidFieldError
 from plumbline_serve.edge.rest.replies import write_json
 
 
@@ -75,6 +77,21 @@ def literally(value: str) -> Text:
 def paragraphs(value: str) -> Text:
     """The same, of a text that has lines."""
     return Text("\n").join(map(literally, value.split("\n")))
+
+
+def check_page(path: Path | None) -> None:
+    """See that a page can be written, before what it is about is computed.
+
+    Args:
+        path: Of its file; None: none is.
+
+    Raises:
+        InvalidFieldError: Its folder is not there, or it is a folder itself.
+    """
+    if path is not None and path.is_dir():
+        raise InvalidFieldError(f"{path} is a folder, and no page can be written there.")
+    if path is not None and not path.absolute().parent.is_dir():
+        raise InvalidFieldError(f"There is no folder {path.parent}, in which a page could be written.")
 
 
 def _check_stdout() -> None:

@@ -1,8 +1,9 @@
 """One run: rows in, shards out, and at last one output."""
 
+import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from plumbline_serve.edge.problems import INTERNAL_STATUS
 from plumbline_serve.memory.free_memory import trimmer
 from plumbline_serve.offline.columns import check_names, holds_bytes
 from plumbline_serve.offline.facts import RunFacts
-from plumbline_serve.offline.outputs import Output
+from plumbline_serve.offline.outputs import Output, open_scored
 from plumbline_serve.offline.progress import Meter
 from plumbline_serve.offline.readers import Reader
 from plumbline_serve.offline.runners.chunks import CHUNK_ROWS, Document, Runner, Scored
@@ -61,9 +62,23 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Whether the output is whole already; only a run that goes on may find it so."""
+        """Whether the output is whole already; only a run that goes on may find it so.
+
+        Raises:
+            InvalidFieldError: It is whole, but that of another run, or none of ours.
+        """
         output = self.output
-        return self.resumes and output.kind != "folder" and output.path.exists() and not output.parts.exists()
+        if not self.resumes or output.kind == "folder" or not output.path.exists():
+            return False  # a file is there once it is whole
+        if (before := open_scored(output.path).facts.asked) and before != self.digests:
+            raise InvalidFieldError(f"{output.path} is that of another {_different(before, self.digests)}.")
+        output.forget_parts()  # a kill may have left them
+        return True
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What an output says of input and options: whether they are the same, and not what they are."""
+        return {name: hashlib.sha256(orjson.dumps(value)).hexdigest()[:16] for name, value in self.asked.items()}
 
     @contextmanager
     def begun(self) -> Iterator[None]:
@@ -78,6 +93,8 @@ class Job:
             raise InvalidFieldError(f"{output.path} is there already.")
         if output.parts.is_dir() and shards_of(output.parts) and not self.resumes:
             raise InvalidFieldError(f"{output.parts} holds a run that was begun: --resume goes on with it.")
+        if beside := [each for each in output.others if each.exists() and output.failures.exists()]:
+            raise InvalidFieldError(f"{output.failures} is that of {beside[0]}: give the output another name.")
         output.parts.mkdir(parents=True, exist_ok=True)
         lock = FileLock(output.parts / ".lock", timeout=0)
         try:
@@ -90,8 +107,8 @@ class Job:
     def _check_run(self, path: Path) -> None:
         if path.is_file() and shards_of(path.parent):
             before = orjson.loads(path.read_bytes())
-            if changed := sorted(key for key in self.asked | before if before.get(key) != self.asked.get(key)):
-                raise InvalidFieldError(f"The run that was begun had another {', '.join(changed)}.")
+            if changed := _different(before, self.asked):
+                raise InvalidFieldError(f"The run that was begun had another {changed}.")
             return
         with written(path) as draft:
             draft.write_bytes(write_line(self.asked))
@@ -114,7 +131,7 @@ def run(job: Job, reader: Reader, runner: Runner, meter: Callable[[int | None, i
     types = dict(reader.types())
     if dropped := [name for name, kind in types.items() if holds_bytes(kind) and name not in IMAGES_BESIDE]:
         log.warning("columns of bytes do not pass through: %s", ", ".join(dropped))
-    facts = runner.facts.model_copy(update={"images": job.images})
+    facts = runner.facts.model_copy(update={"images": job.images, "asked": job.digests})
     shards = ShardFolder(job.output.parts, facts, types)
     found = shards.shards()
     start = found[-1].end if found else 0
@@ -227,6 +244,11 @@ def has_failed(scored: Scored) -> bool:
     return result["status"] != "ok" or any("error" in score for score in result["scores"].values())
 
 
+def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The names of what is not the same, with commas between them."""
+    return ", ".join(sorted(name for name in {**before, **now} if before.get(name) != now.get(name)))
+
+
 def _check_facts(path: Path, facts: RunFacts) -> None:
     before = RunFacts.model_validate_json(pq.read_schema(path).metadata[FACTS_KEY])
     if before.scorers.keys() != facts.scorers.keys():
@@ -236,6 +258,8 @@ def _check_facts(path: Path, facts: RunFacts) -> None:
     for name, scorer in facts.scorers.items():
         if before.scorers[name].binds != scorer.binds:
             raise InvalidFieldError(f"The run that was begun had other weights or conventions of {name}.")
+        if before.scorers[name].made_in != scorer.made_in:
+            raise InvalidFieldError(f"The run that was begun had {name} in {before.scorers[name].made_in}.")
 
 
 def _check_last(shards: ShardFolder, reader: Reader, start: int) -> None:

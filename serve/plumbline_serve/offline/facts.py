@@ -33,6 +33,11 @@ class ScorerFacts(BaseModel):
         """What values must share to be compared."""
         return {"conventions": self.conventions, "weights": self.weights}
 
+    @property
+    def made_in(self) -> str:
+        """Precision and backend, for people: between two of them values differ a little."""
+        return f"{self.precision} on {self.backend}"
+
 
 class RunFacts(BaseModel):
     """All scorers of a run, by name."""
@@ -43,6 +48,8 @@ class RunFacts(BaseModel):
     scorers: dict[str, ScorerFacts] = {}
     images: str = ""
     """The folder that paths of images are seen from."""
+    asked: dict[str, str] = {}
+    """Digests of what was asked for, by what it is: input, options."""
     set_encoder: str = ""
     """The encoder of images whose encodings were kept for the measures of sets; empty: none were."""
 

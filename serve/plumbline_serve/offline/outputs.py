@@ -71,6 +71,12 @@ class Output:
         """What scores are made by, where the format itself has no place for it."""
         return self.path.with_suffix(f"{self.path.suffix}.meta.json")
 
+    @property
+    def others(self) -> list[Path]:
+        """Outputs of other formats, which would have the same side files."""
+        names = [self.path.with_suffix(suffix) for suffix in KINDS if suffix]
+        return [] if self.kind == "folder" else [name for name in names if name != self.path]
+
     def join(self, shards: ShardFolder) -> None:
         """Make the output of its shards, which are gone then.
 
@@ -88,7 +94,12 @@ class Output:
                 path.write_text(shards.facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
             write = _join_jsonl if self.kind == "jsonl" else _join_csv
             write(shards, schema, self.path)
-        shutil.rmtree(self.parts)
+        self.forget_parts()
+
+    def forget_parts(self) -> None:
+        """Remove the shards of a file that is whole, as far as they are still there."""
+        if self.kind != "folder":
+            shutil.rmtree(self.parts, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

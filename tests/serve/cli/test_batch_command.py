@@ -1,8 +1,11 @@
 """`plumbline batch` as it is typed, in this process, on the embedded encoder."""
 
 import json
+import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image as PillowImage
 from typer.testing import CliRunner, Result
@@ -195,7 +198,43 @@ def test_a_whole_output_without_a_set_is_not_given_one(folder: Path, tmp_path: P
     assert batch(*arguments).exit_code == 0
     ran = batch(*arguments, "--resume", "--set")
     assert isinstance(ran.exception, InvalidFieldError)
-    assert "without --set" in ran.exception.detail
+    assert "that of another set" in ran.exception.detail
+
+
+def test_other_files_or_options_are_not_gone_on_with(folder: Path, tmp_path: Path) -> None:
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    for name in ("a", "b"):
+        image = {"bytes": (folder / "red.png").read_bytes(), "path": None}
+        pq.write_table(pa.table({"image": [image], "text": [name]}), tables / f"{name}.parquet")
+    asked = tmp_path / "asked.json"
+    asked.write_text('["Is it red?"]', encoding="utf-8")
+    for output in (tmp_path / "out", tmp_path / "out.jsonl"):
+        arguments = (tables, "-o", output, "--scorers", "clipscore", "--questions", asked, "--resume")
+        assert batch(*arguments).exit_code == 0
+        for changed in (asked, tables / "b.parquet"):
+            times = changed.stat()
+            os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns + 1000))
+            ran = batch(*arguments)
+            assert isinstance(ran.exception, InvalidFieldError)
+            os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert batch(*arguments).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["images/out.parquet", "images", "images/out"])
+def test_an_output_within_its_input_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    ran = batch(folder, "-o", tmp_path / name)
+    assert isinstance(ran.exception, InvalidFieldError)
+    assert "lies in the folder that is read" in ran.exception.detail
+
+
+@pytest.mark.parametrize("report", ["none/report.html", "images"])
+def test_a_page_that_cannot_be_written_is_said_before_anything_is_scored(
+    folder: Path, tmp_path: Path, report: str
+) -> None:
+    ran = batch(folder, "-o", tmp_path / "out.parquet", "--report", tmp_path / report)
+    assert isinstance(ran.exception, InvalidFieldError)
+    assert not (tmp_path / "out.parquet.parts").exists()
 
 
 @pytest.fixture

@@ -150,8 +150,9 @@ def test_nothing_that_is_there_is_overwritten(source: Path, tmp_path: Path) -> N
     for name, said in (("out.parquet", "there already"), ("out", "--resume")):
         with pytest.raises(InvalidFieldError, match=said):
             go(source, tmp_path / name)
-    job = Job(Output.parse(tmp_path / "out.parquet"), {}, resumes=True)
-    assert job.is_done
+    for name in ("out.csv", "out.jsonl"):
+        with pytest.raises(InvalidFieldError, match=r"out.failed.jsonl is that of .*out.parquet"):
+            go(source, tmp_path / name)
 
 
 def test_another_run_is_not_gone_on_with(source: Path, tmp_path: Path) -> None:
@@ -164,6 +165,25 @@ def test_another_run_is_not_gone_on_with(source: Path, tmp_path: Path) -> None:
         go(source, tmp_path / "out", SizeRunner(facts), resumes=True)
     with pytest.raises(InvalidFieldError, match="had the scorers size, match"):
         go(source, tmp_path / "out", SizeRunner(RunFacts(scorers={"size": FACTS.scorers["size"]})), resumes=True)
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.csv"])
+def test_a_whole_output_is_that_of_its_own_run(source: Path, tmp_path: Path, name: str) -> None:
+    go(source, tmp_path / name)
+    output = Output.parse(tmp_path / name)
+    output.parts.mkdir()
+    (output.parts / "run.json").write_text("half of what a kill left")
+    assert Job(output, {"input": str(source)}, resumes=True).is_done
+    assert not output.parts.exists()
+    with pytest.raises(InvalidFieldError, match="that of another input, scorers"):
+        _ = Job(output, {"input": "other", "scorers": []}, resumes=True).is_done
+
+
+def test_scores_of_two_precisions_are_not_put_together(source: Path, tmp_path: Path) -> None:
+    go(source, tmp_path / "out")
+    other = FACTS.scorers["size"].model_copy(update={"precision": "bf16", "backend": "openvino"})
+    with pytest.raises(InvalidFieldError, match="had size in  on "):
+        go(source, tmp_path / "out", SizeRunner(RunFacts(scorers={**FACTS.scorers, "size": other})), resumes=True)
 
 
 def test_an_input_that_has_changed_is_noticed(source: Path, tmp_path: Path) -> None:

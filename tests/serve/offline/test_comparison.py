@@ -86,6 +86,29 @@ def test_the_exit_status_says_whether_something_is_below(sides, floors: list[str
 
 
 @pytest.mark.parametrize(
+    ("floor", "status"),
+    [(None, 0), ("-1", 1), ("match=-1", 0), ("unsafe=-1", 1)],
+    ids=["none", "all", "one", "another"],
+)
+def test_a_scorer_that_fails_on_all_of_the_second_passes_no_gate(
+    sides, tmp_path: Path, floor: str | None, status: int
+) -> None:
+    after = {key: (match if key != ("fox", 2) else None, None) for key, (match, _) in AFTER.items()}
+    arguments = [
+        sides[0],
+        write(tmp_path / "failed.parquet", after),
+        *([] if floor is None else ["--fail-below", floor]),
+    ]
+    ran = compare(*arguments)
+    assert ran.exit_code == status, ran.output
+    assert "match: 1 pairs have a value in the first alone" in ran.stderr
+    assert "unsafe: no pair has a value in the second" in ran.stderr
+    assert ("unsafe: the second output has no value of it." in ran.stderr) == bool(status)
+    found = json.loads(compare(*arguments, "--json").stdout)
+    assert (found["lost"], [each["num_lost"] for each in found["scorers"]]) == (["unsafe"], [1])
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["--fail-below", "much"],

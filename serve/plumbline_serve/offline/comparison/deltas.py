@@ -52,6 +52,8 @@ class ScorerDelta:
     win_rate: float
     """Share of pairs that became better; those that stayed count as half."""
     num_ties: int
+    num_lost: int
+    """Pairs that have a value in the first output alone: they are in no mean."""
     tags: Sequence[TagDelta]
     regressions: Sequence[Regression]
     """Those that became worst, worst first."""
@@ -65,6 +67,8 @@ class Comparison:
     num_only_before: int
     num_only_after: int
     scorers: Sequence[ScorerDelta]
+    lost: Sequence[str] = ()
+    """Scorers that have values in the first output, and none in the pairs of the second."""
 
     def document(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -90,7 +94,9 @@ def compare(
         for name in names
     ]
     found = [each for each in deltas if each is not None]
-    return Comparison(len(pairs.rows), pairs.num_only_before, pairs.num_only_after, found)
+    compared = {each.scorer for each in found}
+    lost = [name for name in names if name not in compared and _num_lost(name, pairs.rows)]
+    return Comparison(len(pairs.rows), pairs.num_only_before, pairs.num_only_after, found, lost)
 
 
 def _of_scorer(name: str, rows: Sequence[PairedRow], *, sign: float, draws: tuple[int, int]) -> ScorerDelta | None:
@@ -109,9 +115,14 @@ def _of_scorer(name: str, rows: Sequence[PairedRow], *, sign: float, draws: tupl
         interval(deltas, [row.prompt for row in scored], seed=seed, resamples=resamples),
         win_rate(deltas),
         int(np.sum(deltas == 0)),
+        _num_lost(name, rows),
         _by_tag(scored, deltas),
         _regressions(name, scored, deltas),
     )
+
+
+def _num_lost(name: str, rows: Sequence[PairedRow]) -> int:
+    return sum(row.before.get(name) is not None and row.after.get(name) is None for row in rows)
 
 
 def win_rate(deltas: NDArray[np.float64]) -> float:

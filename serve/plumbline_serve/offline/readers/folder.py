@@ -1,7 +1,7 @@
 """A folder of images and videos, in the order of their paths; the caption of each lies beside it, as `NAME.txt`."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -33,6 +33,10 @@ class FolderReader:
         """As `Reader.rows`."""
         found = islice(enumerate(_images(self.path)), start, stop)
         return (self._row(number, path) for number, path in found)
+
+    def files(self) -> Sequence[Path]:
+        """As `Reader.files`."""
+        return ()
 
     def types(self) -> Mapping[str, Any]:
         """None are said."""

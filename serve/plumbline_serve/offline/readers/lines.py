@@ -3,7 +3,7 @@
 import codecs
 import csv
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -50,6 +50,10 @@ class CsvReader:
             header = self._header(lines)
             for number, line in islice(enumerate(_readable(lines)), start, stop):
                 yield self._row(number, header, line)
+
+    def files(self) -> Sequence[Path]:
+        """As `Reader.files`."""
+        return [self.path]
 
     def types(self) -> Mapping[str, Any]:
         """None are said: all is text."""
@@ -98,6 +102,10 @@ class JsonLinesReader:
             full = (line for line in lines if line.strip())
             for number, line in islice(enumerate(full), start, stop):
                 yield self._row(number, line)
+
+    def files(self) -> Sequence[Path]:
+        """As `Reader.files`."""
+        return [self.path]
 
     def types(self) -> Mapping[str, Any]:
         """None are said."""

@@ -58,6 +58,10 @@ class ParquetReader:
                         yield from _between(self._group(file, group, first), start, stop)
                     first += num_rows
 
+    def files(self) -> Sequence[Path]:
+        """As `Reader.files`."""
+        return self.paths
+
     def types(self) -> Mapping[str, Any]:
         """Of the first file."""
         schema = pq.read_schema(self.paths[0])

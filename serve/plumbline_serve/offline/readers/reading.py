@@ -1,6 +1,7 @@
 """What every reader offers."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from plumbline_models.core.errors import InvalidFieldError
@@ -30,6 +31,10 @@ class Reader(Protocol):
 
     def types(self) -> Mapping[str, Any]:
         """Arrow types of the columns, where the input says them."""
+        ...
+
+    def files(self) -> Sequence[Path]:
+        """The tables or tars that rows stand in; of a folder of images none."""
         ...
 
 

@@ -48,6 +48,10 @@ class TarReader:
                     yield self._row(number, key, archive, sample)
                 number += 1
 
+    def files(self) -> Sequence[Path]:
+        """As `Reader.files`."""
+        return self.paths
+
     def types(self) -> Mapping[str, Any]:
         """None are said."""
         return {}

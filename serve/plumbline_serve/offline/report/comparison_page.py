@@ -23,6 +23,7 @@ def _body(comparison: Comparison, titles: tuple[str, str], picture: Callable[[in
     alone = f"{comparison.num_only_before:,} and {comparison.num_only_after:,} rows have no partner"
     yield f"<p>{comparison.num_pairs:,} pairs of the same prompt and seed; {alone}. Above 0 is better.</p>"
     yield table(HEAD, [line(each) for each in comparison.scorers])
+    yield from (f"<p>{escape(note)}</p>" for note in lost_notes(comparison))
     for each in comparison.scorers:
         if each.tags:
             yield f"<h2>{escape(each.scorer)} by tag</h2>"
@@ -42,6 +43,20 @@ def line(delta: ScorerDelta) -> list[str]:
     means = [f"{number:.4g}" for number in (delta.mean_before, delta.mean_after)]
     interval = f"{low:+.4g} to {high:+.4g}"
     return [delta.scorer, f"{delta.num:,}", *means, f"{delta.mean_delta:+.4g}", interval, f"{delta.win_rate:.1%}"]
+
+
+def lost_notes(comparison: Comparison) -> list[str]:
+    """What has to be said of values that the second output lacks.
+
+    Args:
+        comparison: Of two outputs.
+    """
+    some = [
+        f"{each.scorer}: {each.num_lost:,} pairs have a value in the first alone."
+        for each in comparison.scorers
+        if each.num_lost
+    ]
+    return some + [f"{name}: no pair has a value in the second." for name in comparison.lost]
 
 
 def _figures(delta: ScorerDelta, picture: Callable[[int, str], str | None]) -> Iterator[str]:
