@@ -67,7 +67,8 @@ class Assembly:
             compute: Runs their encoders.
         """
         tools = replace(self.tools, **_tools_over(self.settings, scorers, compute, self.tools.pools, self.instruments))
-        return Pipeline(scorers, Checks(self.settings.limits, scorers), tools=tools, observer=self.instruments)
+        checks = self.service.pipeline.checks.over(scorers)
+        return Pipeline(scorers, checks, tools=tools, observer=self.instruments)
 
 
 def local_compute(
@@ -134,7 +135,8 @@ def assemble(
         keeps_counts: Whether what is counted for drift goes into the store, and outlives the process.
     """
     bytes_in_flight = BytesInFlight(settings.limits, instruments, free_memory=FreeMemory())
-    windows = instruments.windows = LiveWindows(settings.drift.window_s)
+    decimals = settings.privacy.score_decimals
+    windows = instruments.windows = LiveWindows(settings.drift.window_s, decimals=decimals)
     tools = _tools(settings, scorers, compute, instruments, bytes_in_flight)
     checks = Checks(settings.limits, scorers, allows_audits=settings.edge.audits)
     pipeline = Pipeline(scorers, checks, tools=tools, observer=instruments)
@@ -164,12 +166,12 @@ def assemble(
 
 def _kept(settings: Settings, store: Store) -> dict[str, Any]:
     """What of the service keeps decisions in the store, by the names that `CoreService` has for it."""
-    bindings = Bindings.of(settings.images)
+    bindings, decimals = Bindings.of(settings.images), settings.privacy.score_decimals
     classifiers = Classifiers(store, bindings)
     return {
-        "calibrations": Calibrations(store, bindings, decimals=settings.privacy.score_decimals),
+        "calibrations": Calibrations(store, bindings, decimals=decimals),
         "classifiers": classifiers,
-        "references": References(store, bindings, classifiers),
+        "references": References(store, bindings, classifiers, decimals=decimals),
         "reference_sets": ReferenceSets(store, bindings),
         "guards": Guards(store, bindings),
     }

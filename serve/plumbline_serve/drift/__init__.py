@@ -4,6 +4,16 @@ from plumbline_serve.drift.kept import KeptCounts
 from plumbline_serve.drift.live import LiveWindows
 from plumbline_serve.drift.monitor import DriftMonitor
 from plumbline_serve.drift.references import Reference
-from plumbline_serve.drift.windows import Counts, Slices, Window, merged
+from plumbline_serve.drift.windows import Counts, Slices, Window, counted_as, merged
 
-__all__ = ["Counts", "DriftMonitor", "KeptCounts", "LiveWindows", "Reference", "Slices", "Window", "merged"]
+__all__ = [
+    "Counts",
+    "DriftMonitor",
+    "KeptCounts",
+    "LiveWindows",
+    "Reference",
+    "Slices",
+    "Window",
+    "counted_as",
+    "merged",
+]

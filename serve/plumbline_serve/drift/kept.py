@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from plumbline_models.core.errors import StoreUnavailableError
 from plumbline_serve.drift.live import NUM_SLICES, LiveWindows
 from plumbline_serve.drift.references import Reference
-from plumbline_serve.drift.windows import Slices, Window
+from plumbline_serve.drift.windows import Slices, Window, counted_as
 from plumbline_serve.store import Bet, CountRow, Store
 
 if TYPE_CHECKING:
@@ -100,11 +100,12 @@ class KeptCounts:
     def _keep_some(self, database: "Database", references: References) -> int:
         from plumbline_serve.store.drift_rows import put_counts  # noqa: PLC0415 - as above
 
-        keys = self._windows.changed(references.keys(), MAX_ROWS)
+        sources = {counted_as(scorer, each.made): each.source for scorer, each in references.items()}
+        keys = self._windows.changed(sources.keys(), MAX_ROWS)
         if not keys:
             return 0
         try:
-            rows = [self._row(number, references[scorer].source, scorer) for number, scorer in keys]
+            rows = [self._row(number, sources[scorer], scorer) for number, scorer in keys]
             put_counts(database, self._process, rows, now_ms=self._windows.clock() * 1000)
         except BaseException:
             self._windows.unkept(keys)
@@ -119,7 +120,7 @@ class KeptCounts:
     def _read(self, database: "Database", references: References, without: Collection[str]) -> Slices:
         from plumbline_serve.store.drift_rows import counts_of  # noqa: PLC0415 - as above
 
-        scorers = {reference.source: scorer for scorer, reference in references.items()}
+        scorers = {each.source: counted_as(scorer, each.made) for scorer, each in references.items()}
         since = self._windows.number - NUM_SLICES + 1
         found: Slices = {}
         for (source, _, number), document in counts_of(

@@ -19,20 +19,22 @@ class LiveWindows:
     Args:
         window_s: Its length.
         clock: Seconds since the epoch: slices of all machines begin together.
+        decimals: Of the scores that callers are shown, and give back as a reference; None: all.
     """
 
-    def __init__(self, window_s: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, window_s: float, clock: Callable[[], float] = time.time, *, decimals: int | None = None) -> None:
         self._slice_s = window_s / NUM_SLICES
+        self._decimals = decimals
         self.clock = clock
         self._lock = threading.Lock()
         self._slices: Slices = {}
         self._changed: set[tuple[int, str]] = set()
 
     def scored(self, scorer: str, value: float, image: ImageStatistics | None) -> None:
-        """Count one score.
+        """Count one score, as callers are shown it.
 
         Args:
-            scorer: That gave it.
+            scorer: That gave it, as `counted_as` has it.
             value: It; finite.
             image: What the image is like, where that is known.
         """
@@ -40,7 +42,7 @@ class LiveWindows:
             number = self._now()
             self._changed.add((number, scorer))
             window = self._slices[number].setdefault(scorer, Window())
-            window.scores[binned(value)] += 1
+            window.scores[binned(value if self._decimals is None else round(float(value), self._decimals))] += 1
             if image is not None:
                 for name in STATISTICS:
                     window.images.setdefault(name, Counter())[binned(getattr(image, name))] += 1

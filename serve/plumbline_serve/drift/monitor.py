@@ -14,7 +14,7 @@ from plumbline_serve.drift.comparing import compare, p_value
 from plumbline_serve.drift.kept import KeptCounts, References
 from plumbline_serve.drift.live import NUM_SLICES
 from plumbline_serve.drift.references import Reference
-from plumbline_serve.drift.windows import Slices, Window, merged, summed, windows_of
+from plumbline_serve.drift.windows import Slices, Window, counted_as, merged, summed, windows_of
 from plumbline_serve.messages.drift import DriftEntry
 from plumbline_serve.store import Bet
 
@@ -137,7 +137,8 @@ class DriftMonitor:
     def _windows(self, slices: Slices, scorer: str, reference: Reference) -> Mapping[int, Window]:
         """The slices of a scorer, the oldest first, but for those of which some is in the reference."""
         since_s = reference.since_s or 0.0
-        return {number: part for number, part in windows_of(slices, scorer) if number * self._slice_s >= since_s}
+        counted = windows_of(slices, counted_as(scorer, reference.made))
+        return {number: part for number, part in counted if number * self._slice_s >= since_s}
 
     def _bet(self, reference: Reference, bet: Bet, windows: Mapping[int, Window]) -> Bet:
         """The e-value, once the slices that are over have gone into it."""

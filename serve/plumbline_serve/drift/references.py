@@ -9,7 +9,8 @@ import numpy as np
 
 from plumbline_models.decisions.drift import LEAST_NUMBERS, check_values, quantile_edges
 from plumbline_models.decisions.fields import invalid
-from plumbline_serve.drift.windows import Counts, Slices, Window, binned, entropies, spread, whole
+from plumbline_serve.drift.windows import Counts, Slices, Window, binned, counted_as, entropies, spread, whole
+from plumbline_serve.messages.decisions import MADE
 from plumbline_serve.store import Artefact
 
 _LEAST_BINS: Final = 2
@@ -54,6 +55,8 @@ class Reference:
     """Seconds since the epoch: what was counted before then went into it; None: it comes from elsewhere."""
     source: str = ""
     """Digest of the binding of its scores: what is counted of others is held against others."""
+    made: str | None = None
+    """As for `counted_as`."""
     made_ms: int = 0
     """When it was kept, in milliseconds since the epoch: tells it from those of its scorer before and after."""
 
@@ -72,7 +75,9 @@ class Reference:
         return cls._of(window, field="/values", are_probabilities=are_probabilities)
 
     @classmethod
-    def of_live(cls, slices: Slices, scorer: str, *, are_probabilities: bool, now_s: float) -> Self:
+    def of_live(
+        cls, slices: Slices, scorer: str, *, are_probabilities: bool, now_s: float, made: str | None = None
+    ) -> Self:
         """Of what is counted of a scorer now.
 
         Args:
@@ -80,11 +85,12 @@ class Reference:
             scorer: Its name.
             are_probabilities: Whether its scores are.
             now_s: Seconds since the epoch.
+            made: As for `counted_as`.
 
         Raises:
             InvalidFieldError: It is too little, or hardly differs.
         """
-        window = whole(slices, scorer)
+        window = whole(slices, counted_as(scorer, made))
         if window.num_scores < LEAST_NUMBERS:
             detail = f"has {window.num_scores} scores of {scorer}; at least {LEAST_NUMBERS} are needed"
             raise invalid("/from_live", detail)
@@ -117,7 +123,8 @@ class Reference:
     def of_artefact(cls, artefact: Artefact) -> Self:
         """One that is kept."""
         found = cls.from_document(artefact.document)
-        return replace(found, source=artefact.bound_to.digest, made_ms=artefact.created_ms)
+        made = artefact.bound_to.conventions.get(MADE)
+        return replace(found, source=artefact.bound_to.digest, made=made, made_ms=artefact.created_ms)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:

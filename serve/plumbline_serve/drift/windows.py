@@ -73,6 +73,16 @@ Slices: TypeAlias = dict[int, Slice]
 """By number: of the slice's length that the clock has counted by its beginning, the same on each machine."""
 
 
+def counted_as(scorer: str, made: str | None) -> str:
+    """The name by which the scores of a scorer are counted.
+
+    Args:
+        scorer: Its name.
+        made: When a classifier was made: scores of one that was made again are others; None: it is none.
+    """
+    return f"{scorer} {made}" if made else scorer
+
+
 def merged(parts: Iterable[Slices]) -> Slices:
     """What several processes have counted, as one."""
     found: Slices = {}

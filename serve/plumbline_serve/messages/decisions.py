@@ -10,6 +10,8 @@ from plumbline_serve.scheduling.request_context import Priority
 
 CLASSIFIER_PREFIX: Final = "classifier:"
 """Before the name of a classifier, where scorers are named."""
+MADE: Final = "made"
+"""The convention of a classifier that says when it was made: another of its name is another scorer."""
 
 
 @dataclass(frozen=True, slots=True)

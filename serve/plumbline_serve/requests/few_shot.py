@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from plumbline_models.core.errors import MissingImageError, PlumblineError
 from plumbline_models.core.protocols import BuildContext, Embedded, Encoder, Encoding, Score, ScorerInfo
 from plumbline_models.decisions.gaussian_discriminant import LOGIT_SCALE, Chosen, choose_mixing, discriminant
-from plumbline_serve.messages.decisions import CLASSIFIER_PREFIX
+from plumbline_serve.messages.decisions import CLASSIFIER_PREFIX, MADE
 
 Matrix = NDArray[np.float64]
 
@@ -142,7 +142,7 @@ def conventions_of(classes: Sequence[str], made: str) -> Mapping[str, str]:
         classes: Its own.
         made: When.
     """
-    return {"class": classes[0], "made": made}
+    return {"class": classes[0], MADE: made}
 
 
 def unit(encoding: Encoding) -> Matrix:

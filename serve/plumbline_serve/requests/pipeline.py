@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 
 from plumbline_models.core.errors import EncodersAwayError, PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Scorer
+from plumbline_serve.drift import counted_as
 from plumbline_serve.messages import (
     GuardFlags,
     ItemFailure,
@@ -16,6 +17,7 @@ from plumbline_serve.messages import (
     ScoreReply,
     ScoreRequest,
 )
+from plumbline_serve.messages.decisions import MADE
 from plumbline_serve.messages.sets import AnyRequest
 from plumbline_serve.requests.combining import Judge, combinations, scorers_of
 from plumbline_serve.requests.frames import score_with_frames
@@ -206,10 +208,11 @@ class Pipeline:
         if away and len(away) == len(found):
             raise away[0]
         for (name, indices), column in zip(plan.items(), found, strict=True):
+            counted = counted_as(name, self.scorers[name].conventions.get(MADE))
             for index, score in zip(indices, _each(column, len(indices)), strict=True):
                 scores[index][name] = score
                 self._observer.scored(name, score)
-                session.given(name, cases[index].image, score)
+                session.given(counted, cases[index].image, score)
         return scores
 
     def judge(self, judge: Judge, case: Case, scores: Mapping[str, ScoreOrError]) -> ScoreOrError:

@@ -221,7 +221,7 @@ class RequestSession:
         """Have a score be counted where scores are watched.
 
         Args:
-            scorer: That gave it.
+            scorer: That gave it, as `counted_as` has it.
             image: Of what.
             score: What it gave.
         """

@@ -2,16 +2,22 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
 from plumbline_models.core.errors import InvalidFieldError, PlumblineError, RequestError
-from plumbline_models.core.protocols import ScorerInfo
+from plumbline_models.core.protocols import Scorer, ScorerInfo
 from plumbline_serve.drift import DriftMonitor, Reference
+from plumbline_serve.messages.decisions import MADE
 from plumbline_serve.messages.drift import DriftReply, ReferenceEntry, ReferenceRequest
 from plumbline_serve.requests.binding import Bindings, bound_to_of
 from plumbline_serve.requests.classifying import Classifiers
 from plumbline_serve.requests.pipeline import Pipeline
 from plumbline_serve.scheduling.request_context import ANYONE, Caller
-from plumbline_serve.store import Artefact, Store
+from plumbline_serve.store import Artefact, Binding, Store
+
+DECIMALS: Final = "privacy.score_decimals"
+"""The convention of scores that are rounded."""
 
 
 class References:
@@ -21,12 +27,16 @@ class References:
         store: Where.
         bindings: Say what they hold for.
         classifiers: Scorers as well.
+        decimals: Of the scores that callers are shown, which are those that are counted; None: all.
     """
 
-    def __init__(self, store: Store, bindings: Bindings, classifiers: Classifiers) -> None:
+    def __init__(
+        self, store: Store, bindings: Bindings, classifiers: Classifiers, *, decimals: int | None = None
+    ) -> None:
         self._store = store
         self._bindings = bindings
         self._classifiers = classifiers
+        self._decimals = decimals
 
     async def make(
         self, pipeline: Pipeline, request: ReferenceRequest, monitor: DriftMonitor, caller: Caller = ANYONE
@@ -49,9 +59,13 @@ class References:
                 found = Reference.of_values(request.values, are_probabilities=are_probabilities)
             else:
                 found = Reference.of_live(
-                    await monitor.slices(), request.scorer, are_probabilities=are_probabilities, now_s=time.time()
+                    await monitor.slices(),
+                    request.scorer,
+                    are_probabilities=are_probabilities,
+                    now_s=time.time(),
+                    made=scorer.conventions.get(MADE),
                 )
-            bound_to = await self._bindings.of_scorer(pipeline, scorer)
+            bound_to = await self._bound_to(pipeline, scorer)
             artefact = Artefact("reference", request.scorer, bound_to, found.document())
             await self._store.put(artefact)
             await monitor.look()
@@ -79,7 +93,7 @@ class References:
             try:
                 known = await self._classifiers.beside(pipeline, [artefact.name])
                 scorer = known.checks.scorer(artefact.name, "/scorer")
-                artefact.check_bound_to(await self._bindings.of_scorer(known, scorer))
+                artefact.check_bound_to(await self._bound_to(known, scorer))
             except RequestError as error:
                 errors[artefact.name] = error
             else:
@@ -95,6 +109,13 @@ class References:
         """
         _, errors = await self.fitting(pipeline)
         return DriftReply(await monitor.look(), errors)
+
+    async def _bound_to(self, pipeline: Pipeline, scorer: Scorer) -> Binding:
+        """What counted scores come from: rounded ones lie elsewhere than exact ones."""
+        found = await self._bindings.of_scorer(pipeline, scorer)
+        if self._decimals is None:
+            return found
+        return replace(found, conventions={**found.conventions, DECIMALS: str(self._decimals)})
 
 
 def _are_probabilities(info: ScorerInfo) -> bool:

@@ -14,6 +14,7 @@ COMBINATION: Final = "combination"
 """The convention of a combination that says what it is made of."""
 WEIGHTS: Final = "weights"
 """What follows the name of a combination's term, for the convention that has the term's weights."""
+_MAX_SHOWN_CHARS: Final = 64  # of a convention, where two differ
 
 Kind: TypeAlias = Literal["calibration", "reference", "classifier", "guard", "reference set", "set summary"]
 """A reference set is large, so that a summary of it is kept beside it under the same name, for lists."""
@@ -90,4 +91,9 @@ def _difference(then: Binding, now: Binding) -> str | None:
     if then.weights != now.weights:
         terms = [name.removesuffix(f".{WEIGHTS}") for name in names if name.endswith(f".{WEIGHTS}")]
         return f"was made with other weights of {', '.join(terms) or now.scorer} than those that are loaded"
-    return f"was made with another setting of {', '.join(names)} of {now.scorer}" if names else None
+    settings = [f"{each}: {_shown(then, each)} then, {_shown(now, each)} now" for each in names]
+    return f"was made with another setting of {now.scorer} ({'; '.join(settings)})" if names else None
+
+
+def _shown(binding: Binding, convention: str) -> str:
+    return binding.conventions.get(convention, "none")[:_MAX_SHOWN_CHARS]

@@ -116,6 +116,8 @@ class Database:
         Returns:
             Whether any was there.
         """
+        if not name.isprintable():
+            return False  # nothing is kept by such a name, and drivers refuse NUL and halves of surrogate pairs
         with self.writing() as connection:
             _grow(connection)
             is_meant = sa.and_(ARTEFACTS.c.kind.in_(kinds), ARTEFACTS.c.name == name)

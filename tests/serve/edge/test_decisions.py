@@ -130,6 +130,8 @@ async def test_a_locked_store_is_503_for_what_names_a_calibration(tmp_path: Path
         assert (await http.post("/v1/filter", json=BY_NAME)).json()["code"] == "store_unavailable"
         assert (await http.get("/v1/calibrations")).status_code == 503
         assert (await http.post("/v1/score", json={"items": [ITEM]})).status_code == 200
+        guarded = await http.post("/v1/score", json={"items": [ITEM], "guards": {}})  # no way past a guard
+        assert (guarded.status_code, guarded.json()["code"]) == (503, "store_unavailable")
 
 
 def test_a_route_with_a_name_is_counted_as_one(edge: Any) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from plumbline_models.core.errors import (
     AccessError,
@@ -12,9 +13,12 @@ from plumbline_models.core.errors import (
     TooManyItemsError,
     UnknownScorerError,
 )
+from plumbline_serve.assembly import assembled
 from plumbline_serve.messages import EncodedImage
 from plumbline_serve.messages.audits import AuditRequest, Elements
 from plumbline_serve.requests.audits import CAUTION, audit
+from plumbline_serve.settings import Settings
+from plumbline_serve.settings.access import EdgeSettings
 
 GROUPS = ("a", "b", "c")
 
@@ -117,3 +121,14 @@ async def test_what_is_no_audit_is_refused(pipeline, request_, kind, pointer):
     if pointer is not None:
         errors: Any = caught.value.facts["errors"]
         assert errors[0]["pointer"] == pointer
+
+
+async def test_audits_stay_allowed_where_encoders_are_followed_to_another_configuration(tmp_path):
+    settings = Settings(
+        backend="fake",
+        scorers={"clipscore": {}},
+        store=SecretStr(f"sqlite:///{tmp_path}/store.db"),
+        edge=EdgeSettings(audits=True),
+    )
+    async with assembled(settings) as assembly:
+        assert assembly.pipeline_over(assembly.scorers, assembly.tools.compute).checks.allows_audits

@@ -191,7 +191,7 @@ async def test_a_calibration_is_refused_by_name_with_what_it_was_not_made_with(p
     assert other.detail == "The calibration launch was made with mean and not with product; make it again."
     conventions = Calibrations(Store(url), Bindings.of(ImageSettings(alpha="drop")))
     changed = await refused(pipeline, conventions, on_mean(), BoundToOtherError)
-    assert "another setting of images.alpha of mean" in changed.detail
+    assert "another setting of mean (images.alpha: white then, drop now); make it again." in changed.detail
     combined = {"both": Combination("sum", [Term("mean")])}
     mixed = await refused(pipeline, kept, on_mean(scorer="both"), BoundToOtherError, combine=combined)
     assert "made with mean and not with both" in mixed.detail

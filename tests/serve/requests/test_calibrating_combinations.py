@@ -144,9 +144,11 @@ async def test_other_conventions_of_a_term_are_refused_by_name(
     assert made.bound_to.conventions["mean.images.alpha"] == "white"
     assert made.bound_to.conventions["product.value"] == "product"
     others = calibrations(tmp_path, ImageSettings(alpha="drop"))
-    assert "another setting of mean.images.alpha, product.images.alpha of reward" in await refusal(pipeline, others)
+    changed = "mean.images.alpha: white then, drop now; product.images.alpha: white then, drop now"
+    assert f"another setting of reward ({changed})" in await refusal(pipeline, others)
     scorers["product"].conventions = {"value": "quotient"}
-    assert "another setting of product.value of reward" in await refusal(await open_pipeline(), kept)
+    of_product = await refusal(await open_pipeline(), kept)
+    assert "another setting of reward (product.value: product then, quotient now)" in of_product
 
 
 class RetrainedEncoder(ArithmeticEncoder):

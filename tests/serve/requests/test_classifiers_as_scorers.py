@@ -182,8 +182,26 @@ async def test_it_ranks_no_texts_and_a_calibration_of_one_before_is_refused(asse
     await assembly.service.calibrate(cut)
     await assembly.service.classify(ClassifierRequest("bright", CLASSES, {"a": "white", "b": "black"}))
     items = [Item("1", SHOWN[0], None)]
-    with pytest.raises(BoundToOtherError, match="another setting of made"):
+    with pytest.raises(BoundToOtherError, match=r"another setting of classifier:bright \(made: "):
         await assembly.service.filter(FilterRequest([Threshold(NAME, calibration="cut")], items))
+
+
+async def test_scores_of_one_that_was_made_again_are_not_held_against_those_before(assembly):
+    async def give() -> None:
+        for level in range(0, 240, 2):
+            item = Item("1", EncodedImage(grey_png(level, SIZE_PX)), None)
+            await assembly.service.score(ScoreRequest([item], scorers=[NAME]))
+
+    await give()
+    assert (await assembly.service.refer(ReferenceRequest(NAME, from_live=True))).n == 120
+    await assembly.service.classify(ClassifierRequest("bright", CLASSES, {"a": "grey", "b": "red"}))
+    assert isinstance((await assembly.service.drift()).errors[NAME], BoundToOtherError)
+    with pytest.raises(InvalidFieldError, match="has 0 scores"):
+        await assembly.service.refer(ReferenceRequest(NAME, from_live=True))
+    await assembly.service.refer(ReferenceRequest(NAME, values=[i / 200 for i in range(150)]))
+    assert (await assembly.service.drift()).scorers[NAME].m == 0
+    await give()
+    assert (await assembly.service.drift()).scorers[NAME].m == 120
 
 
 async def test_its_drift_is_watched(assembly):

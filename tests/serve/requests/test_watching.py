@@ -14,6 +14,7 @@ from plumbline_models.images.image_statistics import ImageStatistics
 from plumbline_serve.assembly import Assembly, assembled
 from plumbline_serve.messages.drift import ReferenceRequest
 from plumbline_serve.settings import Settings
+from plumbline_serve.settings.access import PrivacySettings
 
 VALUES = [float(each) for each in np.random.default_rng(0).normal(0.7, 0.1, 2000)]
 
@@ -72,6 +73,22 @@ async def test_a_reference_of_other_weights_is_refused_by_name_and_harms_no_othe
     assert isinstance(reply.errors["clipscore"], BoundToOtherError)
     await assembly.store.put(replace(other, name="gone"))
     assert isinstance((await assembly.service.drift()).errors["gone"], UnknownScorerError)
+
+
+async def test_rounded_scores_are_held_against_rounded_ones(tmp_path):
+    """A reference of scores as callers are shown them is of the law of those that are counted."""
+    exact = Settings(backend="fake", scorers={"clipscore": {}}, store=SecretStr(f"sqlite:///{tmp_path}/store.db"))
+    async with assembled(exact.model_copy(update={"privacy": PrivacySettings(score_decimals=1)})) as rounding:
+        shown = [round(each, 1) for each in VALUES]
+        made = await rounding.service.refer(ReferenceRequest("clipscore", values=shown))
+        assert made.bound_to.conventions["privacy.score_decimals"] == "1"
+        give(rounding, 1000, 0.7)
+        entry = (await rounding.service.drift()).scorers["clipscore"]
+        assert (entry.m, entry.severity) == (1000, "none")
+        assert entry.p_value is not None
+        assert entry.p_value > 0.01
+    async with assembled(exact) as other:
+        assert isinstance((await other.service.drift()).errors["clipscore"], BoundToOtherError)
 
 
 @pytest.mark.parametrize("changes", [{"values": None}, {"from_live": True}, {"values": VALUES[:99]}])

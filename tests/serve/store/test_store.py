@@ -102,6 +102,18 @@ async def test_a_name_is_taken_over_and_given_up(url: SecretStr) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("name", ["", "\x00", "a\x00", "launch\n", "\ud800", "ünï", "x" * 5000, "%", "_"])
+async def test_a_name_that_nothing_is_kept_by_is_not_there(url: SecretStr, name: str) -> None:
+    store = Store(url)
+    await store.put(calibration("launch"))
+    with pytest.raises(UnknownArtefactError):
+        await store.get("calibration", name)
+    with pytest.raises(UnknownArtefactError):
+        await store.delete("calibration", name)
+    assert [each.name for each in await store.all_of("calibration")] == ["launch"]
+    store.close()
+
+
 class StoreWithASlowLook(Store):
     """What its first look found comes back when it is let."""
 
@@ -254,9 +266,9 @@ async def test_there_is_a_limit_to_how_many_and_how_large(sqlite_url: SecretStr)
         (replace(BOUND, weights="cd34"), "was made with other weights of clipscore than those that are loaded"),
         (
             replace(BOUND, conventions={"scale": "1", "x": "y"}),
-            "was made with another setting of scale, x of",
+            r"was made with another setting of clipscore \(scale: 2.5 then, 1 now; x: none then, y now\); make it",
         ),
-        (replace(BOUND, conventions={}), "was made with another setting of scale of clipscore"),
+        (replace(BOUND, conventions={}), r"was made with another setting of clipscore \(scale: 2.5 then, none now\)"),
     ],
 )
 def test_an_artefact_is_refused_by_name_where_it_does_not_belong(now: Binding, sentence: str) -> None:
