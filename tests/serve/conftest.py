@@ -139,6 +139,7 @@ class CountingObserver:
         self.expired_stages: list[str] = []
         self.scores: list[tuple[str, object]] = []
         self.combined_scores: list[tuple[str, object]] = []
+        self.guard_flags: list[object] = []
         self.failures: list[PlumblineError] = []
         self.stages: list[str] = []
         self.lookups: Counter[tuple[str, str]] = Counter()
@@ -176,6 +177,9 @@ class CountingObserver:
 
     def combined(self, method: str, score: object) -> None:
         self.combined_scores.append((method, score))
+
+    def looked_at(self, flags: object) -> None:
+        self.guard_flags.append(flags)
 
     def item_failed(self, error: PlumblineError) -> None:
         self.failures.append(error)

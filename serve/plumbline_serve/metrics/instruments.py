@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Score
 from plumbline_serve.drift import LiveWindows
-from plumbline_serve.messages import ScoreOrError, ScorerEntry
+from plumbline_serve.messages import GuardFlags, ScoreOrError, ScorerEntry
 from plumbline_serve.messages.drift import DriftEntry
 from plumbline_serve.metrics.drift_gauges import DriftMetrics
 from plumbline_serve.metrics.merge import Snapshot, read_registry
@@ -61,6 +61,9 @@ class _EdgeMetrics:
         )
         self.items = registry.counter("plumbline_items", "Items by scorer and outcome.", "scorer", "outcome")
         self.combinations = registry.counter("plumbline_combinations", "Scores combined per item.", "method", "outcome")
+        self.guards = registry.counter(
+            "plumbline_guard_flags", "Items that guards looked at, by flag and what it says.", "flag", "value"
+        )
         self.item_errors = registry.counter("plumbline_item_errors", "Items that got no score, by code.", "reason")
         self.scores = registry.histogram("plumbline_score", "Values given.", SCORES, "scorer")
         self.bytes_in_flight = registry.gauge("plumbline_bytes_in_flight", "Of requests under way.")
@@ -191,6 +194,12 @@ class Instruments:
     def combined(self, method: str, score: ScoreOrError) -> None:
         """As `PipelineObserver.combined`; callers name combinations, so that their names are no labels."""
         self._edge.combinations.labels(method, "ok" if isinstance(score, Score) else "error").inc()
+
+    def looked_at(self, flags: GuardFlags) -> None:
+        """As `PipelineObserver.looked_at`."""
+        for flag in ("fooling_suspect", "adversarial_suspect"):
+            value = getattr(flags, flag)
+            self._edge.guards.labels(flag, "null" if value is None else str(value).lower()).inc()
 
     def item_failed(self, error: PlumblineError) -> None:
         """As `PipelineObserver.item_failed`."""

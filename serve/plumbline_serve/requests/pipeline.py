@@ -72,6 +72,14 @@ class PipelineObserver(Protocol):
         """
         ...
 
+    def looked_at(self, flags: GuardFlags) -> None:
+        """Guards looked at an item.
+
+        Args:
+            flags: What they say.
+        """
+        ...
+
     def item_failed(self, error: PlumblineError) -> None:
         """Nothing about an item could be scored."""
         ...
@@ -130,6 +138,9 @@ class Pipeline:
         async with self.session(request, caller) as session:
             scores = await self.run(session, cases, scorers)
             flags = [None] * len(cases) if look is None else await look(self, session, cases)
+        for each in flags:
+            if each is not None:
+                self._observer.looked_at(each)
         for case, found in zip(cases, scores, strict=True):
             if case.error is None:
                 found |= {name: self.judge(each, case, found) for name, each in judges.items()}

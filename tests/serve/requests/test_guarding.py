@@ -52,6 +52,11 @@ def attacked(name: str) -> list[bytes]:
     return [path.read_bytes() for path in sorted(ATTACKS.glob(f"{name}_*.png"))]
 
 
+def flagged(flag: str, value: str, num: int) -> str:
+    """A line of the metrics."""
+    return f'plumbline_guard_flags_total{{flag="{flag}",value="{value}"}} {num}.0\n'
+
+
 def settings_with(folder: Path) -> Settings:
     return Settings(scorers={"clipscore": {}}, store=SecretStr(f"sqlite:///{folder}/store.db"))
 
@@ -137,6 +142,8 @@ async def test_a_raised_score_passes_as_genuine_and_falls_in_views(guarded):
     raised, found = await looked_at(guarded, list(zip(attacked("raised"), TEXTS["one"], strict=True)), views)
     assert np.mean(np.asarray(raised) > passing) > 0.9  # the attack succeeds
     assert np.mean([each.adversarial_suspect for each in found]) >= 0.8
+    num_suspect = sum(each.adversarial_suspect is True for each in [*flags, *found])
+    assert flagged("adversarial_suspect", "true", num_suspect) in (await guarded.service.metrics()).decode()
     assert np.mean([each.adversarial_suspect for each in flags]) <= 0.05
 
 
@@ -184,6 +191,7 @@ async def test_without_an_artefact_nothing_is_said_and_without_a_text_no_view_is
     options = GuardOptions(views=True)
     async with assembled(settings_with(tmp_path)) as bare:
         _, (flags,) = await looked_at(bare, [(image, text)], options)
+        assert flagged("fooling_suspect", "null", 1) in (await bare.service.metrics()).decode()
     assert flags == GuardFlags(None, None, None, None)
     assert not (tmp_path / "store.db").exists()
     request = ScoreRequest([Item("1", EncodedImage(image), None)], scorers=["clipscore"], guards=options)
