@@ -15,6 +15,7 @@ from PIL import Image
 
 from plumbline_models.core.arrays import LetterboxedPixels, Pixels
 from plumbline_models.core.errors import ImageTooSmallError
+from plumbline_models.images.pieces import between_pieces
 
 _BAND_PX = 1 << 20  # source pixels that are floats at a time
 _SHARP_A = -0.75  # of torch's kernel without antialiasing
@@ -60,6 +61,7 @@ def _resize_smooth(pixels: Pixels, resized: NDArray[np.float32]) -> None:
     for channel in range(3):
         narrow = np.empty((len(pixels), width), dtype=np.float32)
         for top in range(0, len(pixels), num_rows):
+            between_pieces()
             band = np.ascontiguousarray(pixels[top : top + num_rows, :, channel], dtype=np.float32)
             narrow[top : top + num_rows] = _resize_plane(band, (len(band), width))
         resized[..., channel] = _resize_plane(narrow, (height, width))
@@ -75,6 +77,7 @@ def _resize_sharp(pixels: Pixels, resized: tuple[int, int]) -> NDArray[np.float6
     columns, column_weights = _sharp_taps(pixels.shape[1], resized[1])
     low = np.zeros((resized[0], pixels.shape[1], 3))
     for tap in range(_NUM_TAPS):
+        between_pieces()
         low += pixels[rows[tap]] * row_weights[tap, :, np.newaxis, np.newaxis]
     narrow = np.zeros((*resized, 3))
     for tap in range(_NUM_TAPS):

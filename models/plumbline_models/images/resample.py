@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from plumbline_models.core.arrays import Pixels
+from plumbline_models.images.pieces import between_pieces
 
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 LANCZOS_ARITHMETIC: Final = "torchvision's Lanczos, 8 bits, width first"
@@ -119,6 +120,7 @@ def shrink_padded(strip: Pixels, side: int, *, size_px: int, fill: tuple[int, in
         padding = taps.weights[index, ~is_own[index]].sum(dtype=np.int64)
         base = np.array(fill, dtype=np.float64) * padding + (1 << (_MAX_BITS - 1))
         for start in range(0, len(strip), _PADDED_CHUNK_LINES):
+            between_pieces()
             lines = slice(start, start + _PADDED_CHUNK_LINES)
             # Whole numbers that double precision holds exactly, in whatever order they are summed.
             sums = np.einsum("lkc,k->lc", strip[lines, own[0] : own[-1] + 1].astype(np.float64), weights) + base
@@ -192,6 +194,7 @@ class _Taps:
         sources = np.minimum(self.sources, len(pixels) - 1)
         resampled = np.empty((len(sources), *pixels.shape[1:]), dtype=np.uint8)
         for start in range(0, len(sources), _CHUNK_LINES):
+            between_pieces()
             lines = slice(start, start + _CHUNK_LINES)
             sums = np.full(resampled[lines].shape, 1 << (self.num_bits - 1), dtype=np.int32)
             for tap in range(sources.shape[1]):

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from plumbline_models.core.arrays import Pixels, ResizedPixels
+from plumbline_models.images.pieces import between_pieces
 from plumbline_models.images.resample import is_low_first, shrink_padded
 from plumbline_models.images.size import check_sides
 
@@ -84,6 +85,7 @@ def _pad_in_bands(pixels: Pixels, size_px: int, fill: tuple[int, int, int]) -> R
     narrow = np.empty((height, size_px, 3), dtype=np.uint8)
     num_rows = max(1, _BAND_PX // side)
     for top in range(0, height, num_rows):
+        between_pieces()
         band = pixels[top : top + num_rows]
         narrow[top : top + num_rows] = _resize(_pad(band, (len(band), side), fill), (len(band), size_px))
     return _resize(_pad(narrow, (side, size_px), fill), (size_px, size_px))

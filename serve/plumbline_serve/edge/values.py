@@ -44,6 +44,7 @@ def _few_combinations(value: Any) -> Any:
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 Share: TypeAlias = Annotated[Finite, Field(ge=1e-6, le=1 - 1e-6)]
 Timeout: TypeAlias = Annotated[Finite, Field(gt=0)]
+SidePx: TypeAlias = Annotated[int, Field(ge=1, lt=2**32), BeforeValidator(_whole)]
 AtLeastOne: TypeAlias = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 Channels: TypeAlias = Annotated[Literal[3, 4], BeforeValidator(_whole)]
 NumWords: TypeAlias = Annotated[int, Field(ge=1, le=MAX_WORDS), BeforeValidator(_whole)]

@@ -4,8 +4,9 @@ Work comes in units: one image for one encoder, one text, a few scores. Before i
 by its cost, which is the seconds that units like it took. When it starts, its request must still be waited for: what
 was cancelled or has expired leaves the queue, and every count, at once.
 
-A unit that has started runs to its end. So that a small image need not wait for two large ones, one short unit may run
-beside as many long ones as there are threads.
+A unit that has started runs to its end, or, where it is long and cut into pieces (`images.pieces`), to that of the piece
+in which its request ended. So that a small image need not wait for two large ones, one short unit may run beside as many
+long ones as there are threads.
 """
 
 import asyncio
@@ -15,8 +16,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
+from plumbline_models.images.pieces import ended_by
 from plumbline_serve.scheduling.concurrency import named_threads
 from plumbline_serve.scheduling.fair_queue import FairQueue
 from plumbline_serve.scheduling.request_context import RequestContext
@@ -207,7 +210,8 @@ class CpuPool:
         function, inputs, results = task
         started = time.perf_counter()
         try:
-            results[unit.place] = result = function(inputs[unit.place])
+            with ended_by(partial(self._check, call)):
+                results[unit.place] = result = function(inputs[unit.place])
         except BaseException as error:  # noqa: BLE001 - it is the caller's
             # Without this frame, which holds the call, and so the future, and so the error.
             error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
@@ -217,6 +221,11 @@ class CpuPool:
         if not isinstance(result, Exception):  # what is wrong with one input says nothing of the time that others take
             self._pace.learn(unit.work, time.perf_counter() - started)
         return True
+
+    def _check(self, call: _Call) -> None:
+        """See, between two pieces of a unit, that somebody waits for it."""
+        if call.task is None or call.context.deadline.has_passed:
+            raise call.context.deadline.error(self._name)
 
     def _after(self, piece: _Piece, done: Sequence[_Unit]) -> _Piece | None:
         """Count what was done, tell who waits for it, and take what is next."""

@@ -1,6 +1,7 @@
 """One picture scores alike as file, PIL image, numpy array and raw pixels, up to the limit of pixels."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +38,17 @@ def picture_of(mode: str) -> PIL.Image.Image:
     if mode == "I;16":
         return PIL.Image.frombytes(mode, (40, 20), NOISE[:40, :40, 0].tobytes())
     return PIL.Image.fromarray(NOISE[:40, :40]).convert("LA" if mode == "La" else "RGB" if mode == "LAB" else mode)
+
+
+@pytest.mark.parametrize("side", ["height", "width"])
+def test_a_side_that_no_image_can_have_is_refused(open_embedded, form, side: str) -> None:
+    """An area of thousands of digits is neither a cost nor to be written into a log."""
+    edge = open_embedded(Settings(scorers={"qualiclip": {}}))
+    for size in (2**32, 10**400, 10**4000):
+        shape = {"height": 1, "width": 1, side: size}
+        document = {"items": [{"image": {"part": "a", "raw": shape}}]}
+        reply = edge.http.post("/v1/score", **form(json.dumps(document).encode(), a=b"abc"))
+        assert (reply.status_code, reply.json()["errors"][0]["detail"]) == (422, "must be below 4.29497e+09")
 
 
 @pytest.mark.parametrize("decoder", DECODERS, ids=["white", "drop"])

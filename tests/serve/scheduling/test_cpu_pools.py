@@ -3,11 +3,13 @@
 import asyncio
 import gc
 import threading
+import time
 import weakref
 
 import pytest
 
 from plumbline_models.core.errors import DeadlineExceededError
+from plumbline_models.images.pieces import between_pieces
 from plumbline_serve.scheduling.concurrency import Deadline, release
 from plumbline_serve.scheduling.cpu_pools import SHORT_S, CpuPool, CpuPools
 from plumbline_serve.scheduling.request_context import Caller, RequestContext
@@ -43,6 +45,22 @@ class Gate:
     def _event(self, events: dict[str, threading.Event], name: str) -> threading.Event:
         with self._lock:
             return events.setdefault(name, threading.Event())
+
+
+class Pieces:
+    """A unit that is long, and goes on for as long as somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.began, self.ended = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self.began.set()
+        try:
+            while True:
+                between_pieces()
+                time.sleep(0.001)
+        finally:
+            self.ended.set()
 
 
 @pytest.fixture
@@ -307,3 +325,20 @@ async def test_a_process_has_a_pool_for_each_kind_of_work():
         assert [pool.num_threads for pool in (pools.decode, pools.tokenise, pools.score)] == [2, 1, 1]
     finally:
         pools.close()
+
+
+@pytest.mark.parametrize("how", ["its caller has gone", "its deadline has passed"])
+async def test_a_long_unit_ends_with_the_piece_in_which_nobody_waits_any_more(how: str) -> None:
+    pool, pieces = CpuPool(1, "pieces", first_pace=PACE), Pieces()
+    deadline = Deadline.after_ms(50) if how == "its deadline has passed" else Deadline()
+    context = RequestContext(deadline)
+    call = asyncio.ensure_future(pool.run(pieces, context=context, work=Work("long", LONG)))
+    assert await asyncio.to_thread(pieces.began.wait, 30)
+    if how == "its caller has gone":
+        call.cancel()
+    assert await asyncio.to_thread(pieces.ended.wait, 30)
+    with pytest.raises((asyncio.CancelledError, DeadlineExceededError)):
+        await call
+    after = pool.run(str, context=RequestContext(), work=Work("short", SHORT))
+    assert await asyncio.wait_for(after, 30) == ""
+    pool.close()

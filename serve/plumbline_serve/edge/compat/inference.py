@@ -234,6 +234,6 @@ def _whole(parameters: Mapping[str, Any], name: str) -> int:
     value = parameters.get(name, 0)
     if isinstance(value, str) and value.isdecimal() and len(value) < 20:  # noqa: PLR2004 - no 64-bit number has more
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
         raise field_fault(f"/parameters/{name}", "must be a whole number of at least 0")
     return value

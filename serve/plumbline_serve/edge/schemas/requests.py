@@ -29,6 +29,7 @@ from plumbline_serve.edge.values import (
     NumWords,
     QuestionIndices,
     ScorerNames,
+    SidePx,
     TagText,
 )
 from plumbline_serve.messages import Pool
@@ -39,8 +40,8 @@ _IMAGES = "Images that items name by their key: sent, decoded and encoded once f
 class RawShape(Strict):
     """The shape of raw pixels: the part holds `height * width * channels` bytes, uint8, row by row."""
 
-    height: AtLeastOne = Field(description="Pixels.")
-    width: AtLeastOne = Field(description="Pixels.")
+    height: SidePx = Field(description="Pixels.")
+    width: SidePx = Field(description="Pixels.")
     channels: Channels = Field(
         3, description="3: RGB. 4: RGBA with straight alpha, treated as the transparency of a file."
     )

@@ -53,6 +53,13 @@ def test_changed_documents_are_answered_or_refused(edge: Any, path: str) -> None
         assert isinstance(reply.json(), dict | list)
 
 
+@pytest.mark.parametrize("name", ["timeout", "priority"])
+def test_a_parameter_that_is_larger_than_any_number_of_its_kind_is_refused(edge: Any, name: str) -> None:
+    body = BODIES["/v2/models/clipscore/infer"] | {"parameters": {name: 10**400}}
+    reply = edge.http.post("/v2/models/clipscore/infer", content=json.dumps(body))
+    assert (reply.status_code, reply.json()["code"]) == (400, "invalid_field")
+
+
 HALF = "\ud800"
 
 
