@@ -1,4 +1,4 @@
-"""Long work on an image, in pieces between which it may end: a thread cannot be stopped, and nobody may wait any more."""
+"""Long work on an image, in pieces between which it may end: nobody may wait any more, and no thread can be stopped."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

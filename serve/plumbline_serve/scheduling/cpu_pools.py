@@ -4,9 +4,9 @@ Work comes in units: one image for one encoder, one text, a few scores. Before i
 by its cost, which is the seconds that units like it took. When it starts, its request must still be waited for: what
 was cancelled or has expired leaves the queue, and every count, at once.
 
-A unit that has started runs to its end, or, where it is long and cut into pieces (`images.pieces`), to that of the piece
-in which its request ended. So that a small image need not wait for two large ones, one short unit may run beside as many
-long ones as there are threads.
+A unit that has started runs to its end, or, where it is long and cut into pieces (`images.pieces`), to that of the
+piece in which its request ended. So that a small image need not wait for two large ones, one short unit may run beside
+as many long ones as there are threads.
 """
 
 import asyncio

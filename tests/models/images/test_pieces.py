@@ -14,7 +14,7 @@ from plumbline_models.images.square import pad_square
 LARGE, THIN = (3000, 2500), (40, 8000)
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """Nobody waits."""
 
 
@@ -26,7 +26,7 @@ class Waiting:
 
     def __call__(self) -> None:
         if not self.num_left:
-            raise Gone
+            raise GoneError
         self.num_left -= 1
 
 
@@ -44,7 +44,7 @@ def test_it_ends_before_the_next_piece_once_nobody_waits(size, work: Callable[[P
     pixels = np.zeros((*size, 3), np.uint8)
     for num_pieces in (0, 2):
         waiting = Waiting(num_pieces)
-        with pytest.raises(Gone), ended_by(waiting):
+        with pytest.raises(GoneError), ended_by(waiting):
             work(pixels)
         assert waiting.num_left == 0
 
