@@ -36,6 +36,7 @@ def join_vectors(replies: Sequence[tuple[int, EmbedReply]]) -> EmbedReply:
         [reply for _, reply in replies],
         vectors=tuple(vector for _, reply in replies for vector in reply.vectors),
         truncated=tuple(first + index for first, reply in replies for index in reply.truncated),
+        num_tokens=sum(reply.num_tokens for _, reply in replies),
     )
 
 

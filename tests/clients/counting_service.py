@@ -130,7 +130,10 @@ class CountingService(SmallDecisions):
             errors = {1: ImageUndecodableError("This is no image.")}
             sce = Sce(1.5, 2.5, None, 0.5, 2.0, reliable=False)
             vendi = {"1": 1 / 3}
-            return set_messages.DiversityReply("counting", 2, vendi, vendi, None, [[0, 2]], [], sce, TIMING, errors)
+            return set_messages.DiversityReply(
+                n=2, vendi=vendi, vendi_centred=vendi, mean_pairwise=None, duplicates=[[0, 2]], identical=[], sce=sce,
+                encoder="counting", timing_ms=TIMING, errors=errors,
+            )  # fmt: skip
         return set_messages.DistanceReply("counting", 2, 3, 1 / 3, 0.5, -0.25, 1e-9, request.rbf_sigma, TIMING)
 
     async def scorers(self) -> list[messages.ScorerEntry]:

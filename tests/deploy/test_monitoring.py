@@ -9,10 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import promql_parser
 import pytest
 
 from plumbline_models.core.errors import error_classes
+from plumbline_serve.edge.problems import grpc_code
 from plumbline_serve.metrics import Instruments
 from tests.deploy.files import DEPLOY, read
 
@@ -107,6 +109,24 @@ def _labels_of(expression: str) -> set[str]:
 def test_reasons_that_are_alerted_on_are_codes() -> None:
     (reasons,) = re.findall(r'reason=~"([\w|]+)"', ALERTS.read_text(encoding="utf-8"))
     assert set(reasons.split("|")) <= {kind.code for kind in error_classes()}
+
+
+def test_grpc_codes_that_are_alerted_on_are_codes_of_ours() -> None:
+    (codes,) = re.findall(r'protocol="grpc", code=~"([\w|]+)"', ALERTS.read_text(encoding="utf-8"))
+    failures = {grpc_code(kind("")).name for kind in error_classes() if kind.status >= 500}
+    assert failures <= set(codes.split("|")) <= failures | {grpc.StatusCode.UNKNOWN.name}
+
+
+def test_the_dashboard_has_a_panel_for_what_an_operator_asks_first() -> None:
+    asked = {
+        selector.name for each in expressions() for selector in nodes(each.values[0], promql_parser.VectorSelector)
+    }
+    of_us = {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name in asked}
+    left_out = {"plumbline_build_info", "plumbline_items", "plumbline_combinations", "plumbline_encoder_comparisons"}
+    left_out |= {"plumbline_drift_p_value", "plumbline_drift_window_scores", "plumbline_drift_entropy"}
+    left_out |= {"plumbline_drift_e_value", "plumbline_drift_image_p_value"}
+    known_names = {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name in known()}
+    assert known_names - of_us == {f"{name}_total" if f"{name}_total" in known_names else name for name in left_out}
 
 
 def test_panels_do_not_lie_over_each_other() -> None:

@@ -2,9 +2,10 @@
 import { createServer } from "node:http";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
+import { createServer as createTlsServer } from "node:https";
 import { Plumbline, type Item, type Outcome, type ScoreReply, type Streamed } from "plumbline-client";
 
-const [, , url = "", keyUrl = "", key = "", circlePath = "", starPath = ""] = process.argv;
+const [, , url = "", keyUrl = "", key = "", circlePath = "", starPath = "", keyPath = "", certPath = ""] = process.argv;
 const circle = await readFile(circlePath);
 const star = new Blob([await readFile(starPath)]);
 const plumbline = new Plumbline(url);
@@ -72,6 +73,14 @@ const storedSets = value(await plumbline.referenceSets());
 value(await plumbline.deleteReferenceSet("ts.launch"));
 const unkept = await plumbline.distance(reference, { reference: "ts.launch" });
 const audit = await plumbline.audit(["day", "night"], { labels: ["day", null, "night"] });
+
+const rewarded = value(await plumbline.rewards([circle, new Uint8Array([1]), star], ["a red circle", "none", "a green star"], { scorer: "vqascore", timeoutMs: 120_000 }));
+const forAll = value(await plumbline.rewards([circle, star], ["a red circle", "a green star"], { scorer: "vqascore" }));
+const byCombination = value(await plumbline.rewards([circle], "a red circle", { combine: { reward } }));
+const none = value(await plumbline.rewards([], "a red circle", { scorer: "vqascore" }));
+const refusedRewards = await Promise.all(
+  [plumbline.rewards([circle, star], ["one"], { scorer: "vqascore" }), plumbline.rewards([circle], null, {})].map((each) => each.then(() => "", (error: TypeError) => error.message)),
+);
 
 async function* many(): AsyncGenerator<Item> {
   for (let index = 0; index < 7; index++) yield { id: `n${index}`, image: circle, text: `a red circle ${index}` };
@@ -141,6 +150,21 @@ const notYet = await new Plumbline(`http://127.0.0.1:${port}`, { headers: { "X-T
 const triedOnce = await (refused = 0, new Plumbline(`http://127.0.0.1:${port}`, { retries: { maxAttempts: 1 } })).scorers();
 proxy.close();
 
+// A certificate that nobody signed, and a port that speaks no TLS.
+let connections = 0;
+const unsigned = createTlsServer({ key: await readFile(keyPath), cert: await readFile(certPath) }, (_, response) => response.end("{}")).listen(0, "127.0.0.1");
+unsigned.on("connection", () => connections++);
+await once(unsigned, "listening");
+const plain = createServer((_, response) => response.end("{}")).listen(0, "127.0.0.1");
+plain.on("connection", () => connections++);
+await once(plain, "listening");
+const portOf = (server: { address(): ReturnType<typeof proxy.address> }) => { const at = server.address(); return typeof at === "object" && at ? at.port : 0; };
+const untrusted = await new Plumbline(`https://127.0.0.1:${portOf(unsigned)}`).scorers();
+const untrustedReady = await new Plumbline(`https://127.0.0.1:${portOf(unsigned)}`).ready();
+const noTls = await new Plumbline(`https://127.0.0.1:${portOf(plain)}`).scorers();
+unsigned.close();
+plain.close();
+
 const code = (outcome: Outcome<unknown>) => (outcome.ok ? "ok" : outcome.problem.code);
 console.log(JSON.stringify({
   scored: valuesOf(scored),
@@ -167,6 +191,8 @@ console.log(JSON.stringify({
   readyTried: tenants.slice(tried),
   names: [named, namedNowhere, nobody].map((each) => each.requestId),
   claims: sentClaims,
+  rewards: [[...rewarded.values], rewarded.errors.map((each) => each?.code ?? null), [...forAll.values, ...none.values], byCombination.values[0], refusedRewards],
+  tls: [...[untrusted, untrustedReady, noTls].map((each) => (each.ok ? each.value : each.problem.code)), connections],
   refusals,
   gone: gone.ok ? "" : gone.problem.detail,
 }));

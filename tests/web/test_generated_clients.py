@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Route
 
 from plumbline_client import Client, Item
+from tests.certificates import Authority
 from tests.docs.pages import blocks
 from tests.web.conftest import Served, npm_install, program
 from tests.web.generated import make_python, pack_typescript, run
@@ -55,13 +56,16 @@ def told(project: Path, service: Served, key_service: tuple[Served, str], galler
     run(project / "node_modules" / ".bin" / "tsc", folder=project)
     node = program("node", "nodejs")
     images = (gallery / "red_circle.png", gallery / "green_star.png")
-    return json.loads(run(node, "out/consumer.js", service.url, served.url, key, *images, folder=project))
+    pair = Authority(project).sign("unsigned")
+    return json.loads(
+        run(node, "out/consumer.js", service.url, served.url, key, *images, pair.key, pair.cert, folder=project)
+    )
 
 
 def test_the_package_holds_the_client_and_its_types_alone(project: Path) -> None:
     installed = project / "node_modules" / "plumbline-client"
     names = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
-    modules = {"form", "index", "options", "schema", "sending", "stream", "types"}
+    modules = {"form", "index", "options", "rewards", "schema", "sending", "stream", "types"}
     files = {f"dist/{name}{kind}" for name in modules for kind in (".js", ".d.ts")}
     assert names == {"package.json", "README.md", *files}
 
@@ -125,7 +129,7 @@ def test_typescript_keeps_sets_and_compares_with_them(told: Any) -> None:
 
 def test_typescript_has_the_methods_of_the_python_client(told: Any) -> None:
     python = {name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")}
-    of_python = {"close", "rewards"}  # connections are the platform's; arrays are for trainers
+    of_python = {"close"}  # connections are the platform's
     of_typescript = {"constructor", "scoreStream"}  # Python has streams over gRPC, and cuts what is more than a request
     shared = {re.sub(r"_(\w)", lambda found: found[1].upper(), name) for name in python - of_python}
     assert set(told["methods"]) == shared | of_typescript
@@ -134,6 +138,21 @@ def test_typescript_has_the_methods_of_the_python_client(told: Any) -> None:
 def test_typescript_asks_once_whether_a_service_is_ready(told: Any) -> None:
     assert told["ready"] == [True, False, False, "not_found"]
     assert told["readyTried"] == ["a", None]  # with the client's header, and then once by a client of none
+
+
+def test_typescript_gives_rewards_and_says_why_there_is_none(told: Any) -> None:
+    values, codes, of_all, combined, refusals = told["rewards"]
+    assert values == [pytest.approx(told["scored"][0]["vqascore"], abs=2e-5), None, pytest.approx(of_all[1], abs=2e-5)]
+    assert codes == [None, "image_undecodable", None]
+    assert combined == pytest.approx(2 * of_all[0], abs=4e-5)
+    assert refusals == [
+        "There are 2 images and 1 prompts: give one for each, or one for all.",
+        "Rewards are of one scorer or combination: name it with scorer.",
+    ]
+
+
+def test_typescript_tells_a_failure_of_tls_from_a_service_that_is_not_ready(told: Any) -> None:
+    assert told["tls"] == ["unexpected_reply", "unexpected_reply", "unexpected_reply", 3]  # one attempt each
 
 
 def test_typescript_sends_what_callers_say_of_a_call(told: Any) -> None:

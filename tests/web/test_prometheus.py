@@ -22,8 +22,11 @@ ALERTS = DEPLOY / "monitoring" / "alerts.yaml"
 DASHBOARD = json.loads((DEPLOY / "monitoring" / "plumbline.json").read_text(encoding="utf-8"))
 INTERVAL, SCRAPE = "$__rate_interval", "1s"
 WAIT_S = 120
-QUIET = {"Requests refused per second", "Drift of scores, by severity", "Stability index of scores and images"}
-"""Panels that are empty where nothing is refused and no reference is kept."""
+QUIET = {
+    "Requests refused per second", "Drift of scores, by severity", "Stability index of scores and images",
+    "Deadlines that passed per second, by stage", "Items without any score, per second",
+}  # fmt: skip
+"""Panels that are empty where nothing is refused or late, all items are scored, and no reference is kept."""
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,8 @@ class EmbedReply(TimedReply):
     vectors: tuple[Annotated[Embedding, BeforeValidator(_read_embedding)], ...]
     truncated: tuple[int, ...] = ()
     """Texts whose end the encoder did not read, by index, from 0."""
+    num_tokens: int = 0
+    """Tokens that the encoder read of all texts, those that frame a text among them; 0 for images."""
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:

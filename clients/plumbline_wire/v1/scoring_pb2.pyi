@@ -1799,11 +1799,14 @@ class EmbedReply(_message.Message):
     VECTORS_FIELD_NUMBER: _builtins.int
     TIMING_MS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    NUM_TOKENS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     encoder: _builtins.str
     """The encoder, by the key that ListModels shows."""
     dim: _builtins.int
     """Numbers a vector."""
+    num_tokens: _builtins.int
+    """Tokens that the encoder read of all texts, those that frame a text among them; 0 for images."""
     @_builtins.property
     def vectors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Embedding]:
         """In the order of the request's images or texts."""
@@ -1823,10 +1826,11 @@ class EmbedReply(_message.Message):
         vectors: _abc.Iterable[Global___Embedding] | None = ...,
         timing_ms: Global___Timing | None = ...,
         truncated: _abc.Iterable[_builtins.int] | None = ...,
+        num_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timing_ms", b"timing_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dim", b"dim", "encoder", b"encoder", "request_id", b"request_id", "timing_ms", b"timing_ms", "truncated", b"truncated", "vectors", b"vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dim", b"dim", "encoder", b"encoder", "num_tokens", b"num_tokens", "request_id", b"request_id", "timing_ms", b"timing_ms", "truncated", b"truncated", "vectors", b"vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,10 +1,11 @@
 // The client: a method for each route, over fetch; nothing to install besides it, in Node and in browsers.
 import { Parts, itemsOf, setOf, sourcesOf } from "./form.js";
+import { rewardsOf, rewardsRequest, type Rewards } from "./rewards.js";
 import { checkedHeaders, send, type Retries } from "./sending.js";
 import { scoreEach, type StreamOptions, type Streamed } from "./stream.js";
 import type {
   AuditOptions, CalibrateOptions, ClassifyOptions, DistanceOptions, DiversityOptions, EmbedOptions, FilterOptions,
-  PlumblineOptions, RankOptions, ReferSetOptions, ScoreOptions, SelectOptions,
+  PlumblineOptions, RankOptions, ReferSetOptions, RewardsOptions, ScoreOptions, SelectOptions,
 } from "./options.js";
 import type {
   AuditReply, CallOptions, Calibration, CalibrationReply, ClassifierEntry, ClassifierReply, DistanceReply,
@@ -15,7 +16,7 @@ import type {
 
 export type * from "./options.js";
 export type * from "./types.js";
-export type { Retries, StreamOptions, Streamed };
+export type { Retries, Rewards, StreamOptions, Streamed };
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 const RETRIES: Retries = { maxAttempts: 4, firstWaitMs: 100 };
@@ -65,6 +66,16 @@ export class Plumbline {
   ): Promise<Outcome<FilterReply>> {
     const parts = new Parts();
     return this.#post("/v1/filter", { policy: { all: policy }, items: itemsOf(items, parts), combine, explain }, parts, options);
+  }
+
+  /** One scorer's value, or one combination's, for each image; `prompts` is one for each, one for all, or null for scorers without. */
+  async rewards(
+    images: readonly Image[], prompts: string | readonly string[] | null, options: RewardsOptions,
+  ): Promise<Outcome<Rewards>> {
+    const { items, scorers, scorer } = rewardsRequest(images, prompts, options);
+    if (!items.length) return { ok: true, value: { values: new Float32Array(), errors: [] }, requestId: options.requestId ?? "" };
+    const { scorer: _, ...others } = options;
+    return mapped(await this.score(items, { ...others, scorers }), (reply) => rewardsOf(reply, scorer));
   }
 
   /** The best of the images for a text, and what choosing it is certain to gain by how well the scorer agrees with people. */
@@ -205,7 +216,7 @@ export class Plumbline {
     return mapped(await this.#call<{ models: EncoderEntry[] }>("/v1/models", {}, options), (body) => body.models);
   }
 
-  /** Whether everything is loaded, asked once; false also where nothing answers yet. */
+  /** Whether everything is loaded, asked once; false also where nothing answers yet, but not where TLS fails. */
   async ready(options: CallOptions = {}): Promise<Outcome<boolean>> {
     const outcome = await this.#call<{ status: string }>("/readyz", {}, options, { maxAttempts: 1 });
     if (outcome.ok) return { ...outcome, value: outcome.value.status === "ready" };

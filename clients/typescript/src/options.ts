@@ -43,6 +43,12 @@ export interface SelectOptions extends CallOptions {
   seed?: number;
 }
 
+export interface RewardsOptions extends CallOptions {
+  /** Or a combination; by default the only one of `combine`. */
+  scorer?: string;
+  combine?: Record<string, Combination>;
+}
+
 export interface FilterOptions extends CallOptions {
   combine?: Record<string, Combination>;
   /** Run every scorer even on rejected items. */

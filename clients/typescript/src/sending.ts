@@ -19,6 +19,8 @@ export interface Sending {
 const RETRIED = new Set([429, 503]);
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/; // what RFC 9110 calls a token
 const VISIBLE = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
+/** What Node calls a certificate that it does not take, and a handshake that fails; browsers do not say. */
+const OF_TLS = /^(ERR_(TLS|SSL)_|EPROTO$)|CERT|CRL|HOSTNAME_MISMATCH|INVALID_(CA|PURPOSE)|PATH_LENGTH|_LEAF_SIGNATURE/;
 const NO_ANSWER = { title: "No answer", code: "no_answer" };
 
 /**
@@ -69,6 +71,7 @@ async function once<T>(url: string, init: RequestInit, sending: Sending, leftMs:
   } catch (error) {
     if (sending.signal?.aborted) return { outcome: failed({ title: "Cancelled", code: "cancelled", detail: "The call was cancelled." }), status: 0 };
     if (timeout.aborted) return { outcome: failed({ ...NO_ANSWER, code: "deadline_exceeded", detail: `${url} did not answer in time.` }), status: 0 };
+    if (isOfTls(error)) return { outcome: failed({ title: "No TLS", code: "unexpected_reply", detail: `There is no TLS with ${url}: ${reasonOf(error)}.` }), status: 0 };
     return { outcome: failed({ ...NO_ANSWER, detail: `${url} cannot be reached: ${reasonOf(error)}.` }) };
   }
 }
@@ -91,6 +94,11 @@ async function read<T>(response: Response, url: string): Promise<Attempt<T>> {
 
 function failed(problem: Failure, requestId?: string): { ok: false; problem: Failure; requestId: string | undefined } {
   return { ok: false, problem, requestId };
+}
+
+function isOfTls(error: unknown): boolean {
+  const cause: unknown = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && "code" in cause && OF_TLS.test(String(cause.code));
 }
 
 function reasonOf(error: unknown): string {

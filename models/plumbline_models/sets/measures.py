@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 from plumbline_models.sets.diversity import eigenvalues, mean_pairwise, order_name, vendi
 from plumbline_models.sets.duplicates import groups
@@ -32,18 +32,29 @@ class Diversity:
     """How many different members a set has, and which are the same."""
 
     n: int
+    """Members that the values are of."""
     vendi: Mapping[str, float]
-    """By order: 1 to `n`."""
+    """Effective number of different members, by order: 1 to `n`. Not to be compared across encoders."""
     vendi_centred: Mapping[str, float]
-    """The same of the spread about the mean."""
+    """The same of the spread about the mean, which does not depend on how narrow the encoder's cone is."""
     mean_pairwise: float | None
-    """Mean cosine of all pairs, -1 to 1; None for a single member."""
+    """Mean cosine of all pairs, -1 to 1; null for a single member."""
     duplicates: Sequence[Sequence[int]]
-    """Groups of equal and near-duplicate members, by index."""
+    """Groups of equal and near-duplicate members, by index, from 0; groups that share a member are one."""
     identical: Sequence[Sequence[int]]
-    """Groups of members of equal content alone."""
+    """Groups of members of equal content alone: the same file, or the same embedding."""
     sce: Sce | None
-    """What of the diversity is the generator's; None without texts."""
+    """What of the diversity is the generator's; null without `texts`."""
+
+    def renumbered(self, numbers: Sequence[int]) -> dict[str, Any]:
+        """All values by name, with groups of members by other numbers.
+
+        Args:
+            numbers: Of each member, in order.
+        """
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        grouped = ("duplicates", "identical")
+        return values | {name: [[numbers[at] for at in group] for group in values[name]] for name in grouped}
 
 
 def diversity_of(

@@ -50,7 +50,7 @@ def unit_rows(vectors: Sequence[GivenVector], pointer: str = "/embeddings") -> M
     """
     if not 1 <= len(vectors) <= MAX_SET:
         raise _invalid(pointer, f"must hold 1 to {MAX_SET} encodings")
-    rows = [_numbers(vector, f"{pointer}/{index}") for index, vector in enumerate(vectors)]
+    rows = read_rows(vectors, pointer)
     dim = rows[0].size
     for index, row in enumerate(rows):
         if row.size != dim:
@@ -65,9 +65,24 @@ def unit_rows(vectors: Sequence[GivenVector], pointer: str = "/embeddings") -> M
     return matrix
 
 
+def read_rows(vectors: Sequence[GivenVector], pointer: str = "/embeddings") -> list[Floats]:
+    """Each vector as an array, of the type that it came in: float32 where that is what it is, else float64.
+
+    Args:
+        vectors: As they come.
+        pointer: JSON pointer to them, for errors.
+
+    Raises:
+        InvalidFieldError: One is no vector of numbers.
+    """
+    return [_numbers(vector, f"{pointer}/{index}") for index, vector in enumerate(vectors)]
+
+
 def _numbers(vector: GivenVector, pointer: str) -> Floats:
     if isinstance(vector, str | bytes):
         row = _from_bytes(vector if isinstance(vector, bytes) else _from_base64(vector, pointer), pointer)
+    elif isinstance(vector, np.ndarray):
+        row = np.ravel(vector)
     else:
         row = np.ravel(np.asarray(vector, np.float64))
     if not 1 <= row.size <= MAX_DIM:

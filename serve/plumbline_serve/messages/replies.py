@@ -171,6 +171,8 @@ class EmbedReply:
     timing_ms: Timing
     truncated: Sequence[int] = ()
     """Texts whose end the encoder did not read, by index, from 0; absent where there is none."""
+    num_tokens: int = 0
+    """Tokens that the encoder read of all texts, those that frame a text among them; absent for images."""
 
 
 KeptReply: TypeAlias = Calibration | ClassifierEntry | ReferenceEntry

@@ -6,8 +6,7 @@ from typing import TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.sets.distances import DEFAULT_SIGMA
-from plumbline_models.sets.measures import NEAR_DUPLICATE, ORDERS
-from plumbline_models.sets.sce import Sce
+from plumbline_models.sets.measures import NEAR_DUPLICATE, ORDERS, Diversity
 from plumbline_serve.messages import replies
 from plumbline_serve.messages.audits import AuditReply, AuditRequest
 from plumbline_serve.messages.decisions import BoundTo
@@ -40,26 +39,12 @@ class DiversityRequest(EncodingSet):
         return self.num_members + len(self.texts or ())
 
 
-@dataclass(frozen=True, slots=True)
-class DiversityReply:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiversityReply(Diversity):
     """How many different images there are; whatever failed is left out of all values."""
 
     encoder: str | None
     """What embedded, by its key in `GET /v1/models`; for embeddings, what the caller calls it."""
-    n: int
-    """Members that the values are of."""
-    vendi: Mapping[str, float]
-    """Effective number of different members, by order: 1 to `n`. Not to be compared across encoders."""
-    vendi_centred: Mapping[str, float]
-    """The same of the spread about the mean, which does not depend on how narrow the encoder's cone is."""
-    mean_pairwise: float | None
-    """Mean cosine of all pairs, -1 to 1; null for a single member."""
-    duplicates: Sequence[Sequence[int]]
-    """Groups of equal and near-duplicate members, by index, from 0; groups that share a member are one."""
-    identical: Sequence[Sequence[int]]
-    """Groups of members of equal content alone: the same file, or the same embedding."""
-    sce: Sce | None
-    """What of the diversity is the generator's; null without `texts`."""
     timing_ms: Timing
     errors: Mapping[int, PlumblineError] = field(default_factory=dict)
     """What could not be used, by index; absent where there is none."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from plumbline_models.core.errors import InvalidFieldError
 from plumbline_models.core.protocols import Encoder
-from plumbline_models.sets.vectors import Matrix, StillWanted
+from plumbline_models.sets.vectors import Matrix, StillWanted, read_rows, unit_rows
 from plumbline_serve.messages.encoding_set import EncodingSet
 from plumbline_serve.messages.sets import ReferenceSetEntry, ReferenceSetRequest
 from plumbline_serve.requests.binding import Bindings, bound_to_of
@@ -116,15 +116,10 @@ def _rows(document: Mapping[str, Any]) -> Sequence[Matrix]:
 def _numbers(members: Members, still_wanted: StillWanted) -> Matrix:
     """The encodings as float32, as they came where that is what they are; on a thread."""
     still_wanted()
-    unit = members.matrix()
-    rows = [_as_float32(given, row) for given, row in zip(members.vectors, unit, strict=True)]
-    return np.stack(rows)
-
-
-def _as_float32(given: Any, unit: Matrix) -> Matrix:
-    if isinstance(given, str | bytes):
-        return np.frombuffer(given if isinstance(given, bytes) else b64decode(given), "<f4")
-    return np.ravel(given).astype("<f4") if isinstance(given, np.ndarray) else unit.astype("<f4")
+    rows = read_rows(members.vectors, members.pointer)
+    unit = unit_rows(rows, members.pointer)
+    kept = [row if row.dtype == np.float32 else made.astype("<f4") for row, made in zip(rows, unit, strict=True)]
+    return np.stack(kept)
 
 
 def _require_all(members: Members) -> None:

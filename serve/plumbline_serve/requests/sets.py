@@ -1,7 +1,6 @@
 """Values of whole sets: how diverse one is, and how far two are apart."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -159,10 +158,7 @@ def _diversity(
         texts=texts,
         still_wanted=still_wanted,
     )
-    values = {each.name: getattr(found, each.name) for each in fields(found)}
-    for name in ("duplicates", "identical"):
-        values[name] = [[members.places[at] for at in group] for group in values[name]]
-    return {"encoder": members.encoder, **values}
+    return {"encoder": members.encoder, **found.renumbered(members.places)}
 
 
 def _distances(a: Members, b: Members, sigma: float, still_wanted: StillWanted) -> dict[str, Any]:

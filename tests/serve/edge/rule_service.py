@@ -137,7 +137,10 @@ class RuleService(SmallDecisions):
         scores = {order_name(order): 1 / 3 for order in request.orders}
         sce = Sce(1.5, 2.5, None, 1 / 3, 2.0, reliable=False) if request.texts else None
         errors = {0: wrong} if request.images else {}
-        return DiversityReply(request.encoder, 3, scores, scores, None, [[0, 2]], [], sce, TIMING, errors)
+        return DiversityReply(
+                n=3, vendi=scores, vendi_centred=scores, mean_pairwise=None, duplicates=[[0, 2]], identical=[], sce=sce,
+                encoder=request.encoder, timing_ms=TIMING, errors=errors,
+            )  # fmt: skip
 
     async def scorers(self):
         return SCORERS

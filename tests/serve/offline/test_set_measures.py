@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -180,7 +181,7 @@ def test_a_file_that_is_not_ours_is_refused(tmp_path: Path) -> None:
 
 def test_the_page_shows_the_sets_and_takes_nobody_at_their_word(source: Path, tmp_path: Path) -> None:
     document = go(source, tmp_path / "out")
-    hostile = document.sets[1].model_copy(update={"group": "<script>x</script>"})
+    hostile = replace(document.sets[1], group="<script>x</script>")
     document = document.model_copy(update={"sets": [document.sets[0], hostile]})
     assert len(shown_rows(document)) == 5 * 4
     html = "".join(set_section(document, {1: "data:image/jpeg;base64,AAAA"}))

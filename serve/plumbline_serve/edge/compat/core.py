@@ -43,6 +43,7 @@ from plumbline_serve.messages import (
 )
 from plumbline_serve.messages import Request as Message
 from plumbline_serve.requests.service_protocol import Service
+from plumbline_serve.scheduling.concurrency import together
 from plumbline_serve.scheduling.request_context import Caller
 from plumbline_serve.settings import Limits, Settings
 
@@ -57,6 +58,13 @@ class Body(BaseModel):
     """A body of a format; fields that we do not know are passed over, as the services that speak it do."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, hide_input_in_errors=True)
+
+
+class RequestBody(Body):
+    """A whole body in JSON, with what of our own requests it may say besides."""
+
+    deterministic: bool = False
+    """As in our own requests."""
 
 
 @dataclass(slots=True)
@@ -104,19 +112,30 @@ class Asking:
         """As `Service.rank`; see `score`."""
         return await self._answer(message, self.core.service.rank)
 
-    async def embed(self, message: EmbedRequest) -> EmbedReply:
-        """As `Service.embed`; see `score`."""
-        return await self._answer(message, self.core.service.embed)
+    async def embed(self, *messages: EmbedRequest) -> list[EmbedReply]:
+        """As `Service.embed`, each message beside the others; see `score`."""
+        for message in messages:
+            await self._count(message)
+        caller, embed = call_of(self.request).grant.caller, self.core.service.embed
+        work = together([embed(with_remaining_time(each, self.timeout), caller) for each in messages])
+        replies = await unless_gone(self.request, work)
+        for reply in replies:
+            report_items(reply, call_of(self.request).request_id)
+        return replies
 
     async def _answer(self, message: M, ask: Callable[[M, Caller], Coroutine[Any, Any, R]]) -> R:
+        await self._count(message)
         call = call_of(self.request)
-        call.noted.num_items = (call.noted.num_items or 0) + num_items_of(message)
-        await call.grant.spend_on(message, num_counted=self._num_spent)
-        self._num_spent = 0
         # No function within this one: its frame would hold the message for as long as an error is held.
         reply = await unless_gone(self.request, ask(with_remaining_time(message, self.timeout), call.grant.caller))
         report_items(reply, call.request_id)
         return reply
+
+    async def _count(self, message: Message) -> None:
+        call = call_of(self.request)
+        call.noted.num_items = (call.noted.num_items or 0) + num_items_of(message)
+        await call.grant.spend_on(message, num_counted=self._num_spent)
+        self._num_spent = 0
 
 
 class Core:

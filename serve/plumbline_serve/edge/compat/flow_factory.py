@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from plumbline_models.core.errors import PlumblineError, RequestError
-from plumbline_serve.edge.compat.core import Body, Core, all_or_nothing, field_fault, json_reply
+from plumbline_serve.edge.compat.core import Core, RequestBody, all_or_nothing, field_fault, json_reply
 from plumbline_serve.edge.compat.rewards import BASE, named_scorer, refuse_with, scores_of
 from plumbline_serve.edge.faults import read_as
 from plumbline_serve.edge.problems import problem
@@ -24,7 +24,7 @@ _FINAL = frozenset({400, 413, 415, 422})
 """Statuses of what would fail again."""
 
 
-class _Compute(Body):
+class _Compute(RequestBody):
     prompt: Sequence[str]
     image: Sequence[str] | None = None
     video: object = None
@@ -45,7 +45,7 @@ def routes(core: Core) -> list[AddedRoute]:
                 raise field_fault("/image", "must have an image for each prompt")
             scorer = await core.scorer(named_scorer(request), given=("image", "text"))
             images = [Base64Image(each) for each in body.image]
-            values = await scores_of(asking, scorer, images, body.prompt)
+            values = await scores_of(asking, scorer, images, body.prompt, is_deterministic=body.deterministic)
             return json_reply({"rewards": all_or_nothing(values)})
 
     return [AddedRoute("POST", path, compute, refuse) for path in ("/compute", f"{BASE}/compute")]

@@ -28,7 +28,7 @@ from plumbline_serve.edge.compat.rewards import BASE, RETRY_AFTER_S, named_score
 from plumbline_serve.edge.compat.unpickler import FIRST_BYTE, read_pickle
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
-from plumbline_serve.messages import EncodedImage
+from plumbline_serve.messages import EncodedImage, ScorerEntry
 from plumbline_serve.scheduling.concurrency import named_threads
 
 CLIENT_WAITS_S = 110.0
@@ -37,8 +37,8 @@ PICKLE = "application/octet-stream"
 _PROTOCOL = 4
 _OPCODES, _OPCODES_EACH = 64, 64
 """That a request may have, and may have for each item: an image has two, what metadata says of it some dozens."""
-_FIELDS = frozenset({"images", "prompts", "metadata"})
-_FIELDS_OF_GENEVAL = frozenset({"images"}) | geneval.FIELDS
+_FIELDS = frozenset({"images", "prompts", "metadata", "deterministic"})
+_FIELDS_OF_GENEVAL = frozenset({"images", "deterministic"}) | geneval.FIELDS
 _UNAVAILABLE, _INTERNAL, _BAD_GATEWAY = 503, 500, 502
 _reading = named_threads(1, "pickle")
 
@@ -47,6 +47,7 @@ _reading = named_threads(1, "pickle")
 class _Batch:
     images: Sequence[EncodedImage]
     prompts: Sequence[str] | None
+    is_deterministic: bool
 
 
 def routes(core: Core) -> list[AddedRoute]:
@@ -60,7 +61,7 @@ def routes(core: Core) -> list[AddedRoute]:
             batch = _batch(core, document, _FIELDS)
             given = ("image",) if batch.prompts is None else ("image", "text")
             scorer = await core.scorer(named_scorer(request), given=given)
-            values = all_or_nothing(await scores_of(asking, scorer, batch.images, batch.prompts))
+            values = all_or_nothing(await _scores(asking, scorer, batch, batch.prompts))
             return _pickled({"outputs": values, "scores": values})
 
     return [AddedRoute("POST", path, score, refuse) for path in ("/", BASE, f"{BASE}/")]
@@ -120,7 +121,13 @@ async def _geneval(asking: Asking, document: Mapping[str, Any], name: str | None
     batch, metadata = _batch(asking.core, document, _FIELDS_OF_GENEVAL), document[geneval.METADATA]
     prompts = geneval.prompts_of(metadata)
     scorer = await geneval.scorer_of(asking.core, name)
-    return geneval.lists_of(all_or_nothing(await scores_of(asking, scorer, batch.images, prompts)), metadata)
+    return geneval.lists_of(all_or_nothing(await _scores(asking, scorer, batch, prompts)), metadata)
+
+
+async def _scores(
+    asking: Asking, scorer: ScorerEntry, batch: _Batch, prompts: Sequence[str] | None
+) -> list[float | PlumblineError]:
+    return await scores_of(asking, scorer, batch.images, prompts, is_deterministic=batch.is_deterministic)
 
 
 def _batch(core: Core, document: Mapping[str, Any], fields: frozenset[str]) -> _Batch:
@@ -137,4 +144,6 @@ def _batch(core: Core, document: Mapping[str, Any], fields: frozenset[str]) -> _
         isinstance(prompts, list | tuple) and all(isinstance(each, str) for each in prompts)
     ):
         raise field_fault("/prompts", "must be a list of texts")
-    return _Batch([EncodedImage(each) for each in images], prompts)
+    if not isinstance(is_deterministic := document.get("deterministic", False), bool):
+        raise field_fault("/deterministic", "must be true or false")
+    return _Batch([EncodedImage(each) for each in images], prompts, is_deterministic)

@@ -138,6 +138,7 @@ def score_request(inference: Inference, model: ScorerEntry) -> ScoreRequest:
         scorers=[model.id],
         timeout_ms=_timeout_ms(inference.parameters),
         priority=_priority(inference.parameters),
+        deterministic=_flag(inference.parameters, "deterministic"),
     )
 
 
@@ -228,6 +229,13 @@ def _timeout_ms(parameters: Mapping[str, Any]) -> float | None:
 def _priority(parameters: Mapping[str, Any]) -> Priority:
     priority = _whole(parameters, "priority")
     return _PRIORITIES[priority] if priority < len(_PRIORITIES) else "batch"
+
+
+def _flag(parameters: Mapping[str, Any], name: str) -> bool:
+    value = parameters.get(name, False)
+    if not isinstance(value, bool):
+        raise field_fault(f"/parameters/{name}", "must be true or false")
+    return value
 
 
 def _whole(parameters: Mapping[str, Any], name: str) -> int:

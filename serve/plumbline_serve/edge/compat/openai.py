@@ -6,6 +6,7 @@ image that cannot be read fails the request, for a vector has no place for an er
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from plumbline_serve.edge.compat.core import (
     Asking,
     Body,
     Core,
+    RequestBody,
     field_fault,
     image_of,
     is_data_image,
@@ -39,7 +41,7 @@ class _Message(Body):
     content: str | Sequence[Part]
 
 
-class _Embeddings(Body):
+class _Embeddings(RequestBody):
     model: str | None = None
     input: str | Sequence[str] | None = None
     messages: Sequence[_Message] | None = None
@@ -58,8 +60,8 @@ def routes(core: Core) -> list[AddedRoute]:
             body = read_as(await asking.document("input"), _Embeddings)
             contents = _contents(body)
             model = await core.embedder(body.model)
-            vectors = [_shortened(each, body.dimensions) for each in await _embed(asking, contents, model)]
-            return json_reply(_document(vectors, body, model, num_images=_num_images(contents)))
+            embedded = await _embed(asking, contents, model, is_deterministic=body.deterministic)
+            return json_reply(_document(embedded, body, model, num_images=_num_images(contents)))
 
     async def ready(request: Request) -> Response:
         del request
@@ -117,18 +119,29 @@ def _num_images(contents: Sequence[Content]) -> int:
     return sum(not isinstance(each, str) for each in contents)
 
 
-async def _embed(asking: Asking, contents: Sequence[Content], model: ScorerEntry) -> list[NDArray[np.float32]]:
-    """Vectors in the order of the contents; images and texts are two requests to the core, one after the other."""
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    vectors: Sequence[NDArray[np.float32]]
+    """In the order of the contents."""
+    num_tokens: int
+    """Of all texts."""
+
+
+async def _embed(
+    asking: Asking, contents: Sequence[Content], model: ScorerEntry, *, is_deterministic: bool
+) -> _Embedded:
+    """Images and texts are two requests to the core, side by side."""
     texts = {index: each for index, each in enumerate(contents) if isinstance(each, str)}
     images = {index: each for index, each in enumerate(contents) if not isinstance(each, str)}
+    given = [each for each in (texts, images) if each]
+    claims: dict[str, Any] = {"scorer": model.id, "deterministic": is_deterministic}
+    messages = [EmbedRequest(texts=list(texts.values()), **claims)] if texts else []
+    messages += [EmbedRequest(images=list(images.values()), **claims)] if images else []
+    replies = await asking.embed(*messages)
     found: dict[int, NDArray[np.float32]] = {}
-    if texts:
-        reply = await asking.embed(EmbedRequest(texts=list(texts.values()), scorer=model.id))
-        found |= _placed(texts, reply)
-    if images:
-        reply = await asking.embed(EmbedRequest(images=list(images.values()), scorer=model.id))
-        found |= _placed(images, reply)
-    return [found[index] for index in range(len(contents))]
+    for part, reply in zip(given, replies, strict=True):
+        found |= _placed(part, reply)
+    return _Embedded([found[index] for index in range(len(contents))], sum(each.num_tokens for each in replies))
 
 
 def _placed(given: Mapping[int, Any], reply: EmbedReply) -> dict[int, NDArray[np.float32]]:
@@ -154,10 +167,9 @@ def _shortened(vector: NDArray[np.float32], dimensions: int | None) -> NDArray[n
     return np.asarray(cut / length, np.float32) if length > 0 else cut
 
 
-def _document(
-    vectors: Sequence[NDArray[np.float32]], body: _Embeddings, model: ScorerEntry, *, num_images: int
-) -> dict[str, Any]:
-    """The reply; tokens are not counted, and clients add up all three numbers of the usage."""
+def _document(embedded: _Embedded, body: _Embeddings, model: ScorerEntry, *, num_images: int) -> dict[str, Any]:
+    """The reply; its tokens are those that the text tower reads, and an image has none."""
+    vectors = [_shortened(each, body.dimensions) for each in embedded.vectors]
 
     def written(vector: NDArray[np.float32]) -> Any:
         if body.encoding_format == "float":
@@ -165,6 +177,6 @@ def _document(
         return base64_of(vector)
 
     data = [{"object": "embedding", "index": i, "embedding": written(each)} for i, each in enumerate(vectors)]
-    usage = {"prompt_tokens": 0, "total_tokens": 0, "num_images": num_images}
+    usage = {"prompt_tokens": embedded.num_tokens, "total_tokens": embedded.num_tokens, "num_images": num_images}
     created = int(time.time())
     return {"object": "list", "data": data, "model": body.model or model.id, "usage": usage, "created": created}

@@ -16,19 +16,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from plumbline_models.core.errors import CapacityError, EngineError, NoItemsError, PlumblineError
-from plumbline_serve.edge.compat.core import Asking, Body, Core, field_fault, json_reply, of_item
+from plumbline_serve.edge.compat.core import Asking, Body, Core, RequestBody, field_fault, json_reply, of_item
 from plumbline_serve.edge.compat.parts import Content, Contents, as_sent, content_of
 from plumbline_serve.edge.faults import read_as
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.rest.app import AddedRoute
-from plumbline_serve.messages import EmbedRequest, Ranked, RankRequest
+from plumbline_serve.messages import EmbedRequest, ImageSource, Ranked, RankRequest
 
 PATHS = ("/v1/rerank", "/v2/rerank", "/rerank")
 _TEI_TYPES: Mapping[int, str] = {400: "Validation", 413: "Validation", 422: "Validation", 429: "Overloaded"}
 _EMPTY, _BACKEND, _UNHEALTHY, _INTERNAL = 400, 424, 503, 500
 
 
-class _TeiBody(Body):
+class _TeiBody(RequestBody):
     query: str
     texts: Sequence[str]
     return_text: bool = False
@@ -38,7 +38,7 @@ class _Text(Body):
     text: str
 
 
-class _RerankBody(Body):
+class _RerankBody(RequestBody):
     query: str | Contents
     documents: Sequence[str | Contents | _Text] | Contents
     model: str | None = None
@@ -52,6 +52,24 @@ class _Ranking:
 
     places: Sequence[Ranked]
     conventions: Mapping[str, str] | None = None
+    num_tokens: int = 0
+    """That a text tower read of query and documents, where it alone compared them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a request says beside its query and its documents."""
+
+    model: str | None
+    top_n: int | None
+    """None: all."""
+    deterministic: bool
+
+    def request(self, images: Sequence[ImageSource], texts: Sequence[str]) -> RankRequest:
+        """One of an image and texts, or of a text and images."""
+        return RankRequest(
+            images=images, texts=texts, scorer=self.model, top_k=self.top_n, deterministic=self.deterministic
+        )
 
 
 def routes(core: Core) -> list[AddedRoute]:
@@ -102,7 +120,8 @@ def _headers(error: PlumblineError) -> dict[str, str]:
 
 async def _tei(asking: Asking, body: _TeiBody) -> list[dict[str, Any]]:
     documents = [content_of(text, f"/texts/{index}") for index, text in enumerate(body.texts)]
-    ranking = await _ranking(asking, content_of(body.query, "/query"), documents, scorer=None, top_n=None)
+    wanted = _Wanted(None, None, body.deterministic)
+    ranking = await _ranking(asking, content_of(body.query, "/query"), documents, wanted)
     found: list[dict[str, Any]] = [{"index": place.index, "score": place.value} for place in ranking.places]
     for place in found if body.return_text else ():
         place["text"] = body.texts[place["index"]]
@@ -115,11 +134,11 @@ async def _objects(asking: Asking, body: _RerankBody) -> dict[str, Any]:
     if body.top_n is not None and body.top_n < 0:
         raise field_fault("/top_n", "must be at least 1, or 0 for all")
     query = content_of(body.query, "/query")
-    ranking = await _ranking(asking, query, documents, scorer=body.model, top_n=body.top_n)
+    ranking = await _ranking(asking, query, documents, _Wanted(body.model, body.top_n or None, body.deterministic))
     results: list[dict[str, Any]] = [{"index": place.index, "relevance_score": place.value} for place in ranking.places]
     for result in results if body.return_documents else ():
         result["document"] = _echo(given[result["index"]])
-    usage = {"total_tokens": 0, "prompt_tokens": 0}
+    usage = {"total_tokens": ranking.num_tokens, "prompt_tokens": ranking.num_tokens}
     meta: dict[str, Any] = {"api_version": {"version": "2"}}
     if ranking.conventions is not None:
         meta["conventions"] = ranking.conventions
@@ -146,9 +165,7 @@ def _echo(given: str | Contents | _Text) -> dict[str, Any]:
     return {"text": given if isinstance(given, str) else given.text}
 
 
-async def _ranking(
-    asking: Asking, query: Content, documents: Sequence[Content], *, scorer: str | None, top_n: int | None
-) -> _Ranking:
+async def _ranking(asking: Asking, query: Content, documents: Sequence[Content], wanted: _Wanted) -> _Ranking:
     """The documents by the query.
 
     Raises:
@@ -161,25 +178,24 @@ async def _ranking(
         if texts and images:
             raise field_fault("/documents", "must be all images or all texts: the two are not comparable")
         if texts:
-            return await _by_cosine(asking, query, texts, model=scorer, top_n=top_n)
-        message = RankRequest(images=images, texts=[query], scorer=scorer, top_k=top_n or None)
+            return await _by_cosine(asking, query, texts, wanted)
+        message = wanted.request(images, [query])
     else:
         if images:
             raise field_fault("/documents", "must be texts, for the query is an image: scorers compare the two")
-        message = RankRequest(images=[query], texts=texts, scorer=scorer, top_k=top_n or None)
+        message = wanted.request([query], texts)
     reply = await asking.rank(message)
     for index, error in sorted(reply.errors.items()):
         raise of_item(error, index)
     return _Ranking(reply.ranking)
 
 
-async def _by_cosine(
-    asking: Asking, query: str, texts: Sequence[str], *, model: str | None, top_n: int | None
-) -> _Ranking:
+async def _by_cosine(asking: Asking, query: str, texts: Sequence[str], wanted: _Wanted) -> _Ranking:
     """Texts by the cosine of their vectors and the query's, ties by place."""
-    embedder = await asking.core.embedder(model)
-    asked = await asking.embed(EmbedRequest(texts=[query], scorer=embedder.id))
-    found = await asking.embed(EmbedRequest(texts=texts, scorer=embedder.id))
+    embedder = await asking.core.embedder(wanted.model)
+    given: tuple[Sequence[str], ...] = ([query], texts)  # two requests, for the query is no document more
+    messages = (EmbedRequest(texts=each, scorer=embedder.id, deterministic=wanted.deterministic) for each in given)
+    asked, found = await asking.embed(*messages)
     (whole,) = asked.vectors
     if isinstance(whole, PlumblineError):
         raise type(whole)(f"The query: {whole.detail}", **whole.facts)
@@ -192,7 +208,8 @@ async def _by_cosine(
             raise of_item(EngineError("The encoder gave no numbers.", encoder=found.encoder), index)
         ranked.append(Ranked(index, cosine))
     ranked.sort(key=lambda each: (-each.value, each.index))
-    places = ranked[: top_n or None]
+    places = ranked[: wanted.top_n]
     if (decimals := asking.core.score_decimals) is not None:
         places = [replace(each, value=round(each.value, decimals)) for each in places]
-    return _Ranking(places, {"relevance_score": "cosine of two texts", "encoder": found.encoder})
+    conventions = {"relevance_score": "cosine of two texts", "encoder": found.encoder}
+    return _Ranking(places, conventions, asked.num_tokens + found.num_tokens)

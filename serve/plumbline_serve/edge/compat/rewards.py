@@ -38,7 +38,12 @@ def named_scorer(request: Request) -> str | None:
 
 
 async def scores_of(
-    asking: Asking, scorer: ScorerEntry, images: Sequence[ImageSource], texts: Sequence[str] | None
+    asking: Asking,
+    scorer: ScorerEntry,
+    images: Sequence[ImageSource],
+    texts: Sequence[str] | None,
+    *,
+    is_deterministic: bool = False,
 ) -> list[float | PlumblineError]:
     """A value or an error for each image, in order.
 
@@ -47,6 +52,7 @@ async def scores_of(
         scorer: Scores them.
         images: At least one.
         texts: One for each; None: the scorer takes none.
+        is_deterministic: As our own requests say it.
 
     Raises:
         InvalidFieldError: There are not as many texts as images, or the scorer needs more than is there.
@@ -58,7 +64,7 @@ async def scores_of(
         raise InvalidFieldError(f"{scorer.id} needs {needs}, and the request does not carry that.")
     given: Sequence[str | None] = texts if texts is not None else [None] * len(images)
     items = [Item(str(index), *pair) for index, pair in enumerate(zip(images, given, strict=True))]
-    reply = await asking.score(ScoreRequest(items, scorers=[scorer.id]))
+    reply = await asking.score(ScoreRequest(items, scorers=[scorer.id], deterministic=is_deterministic))
     return [asking.core.reward_of(result, scorer.id) for result in reply.results]
 
 

@@ -15,6 +15,7 @@ from plumbline_serve.edge.compat.core import (
     Asking,
     Body,
     Core,
+    RequestBody,
     ValueOrError,
     field_fault,
     json_reply,
@@ -42,7 +43,7 @@ class _Sample(Body):
     required_rewards: Sequence[str]
 
 
-class _Score(Body):
+class _Score(RequestBody):
     requests: Sequence[_Sample]
 
 
@@ -51,10 +52,10 @@ def routes(core: Core) -> list[AddedRoute]:
 
     async def score(request: Request) -> Response:
         async with core.asked(request, waits_s=CLIENT_WAITS_S) as asking:
-            samples = read_as(await asking.document("requests"), _Score).requests
-            await _check(core, samples)
-            found = await _values(asking, samples)
-            return json_reply(_document(samples, found))
+            body = read_as(await asking.document("requests"), _Score)
+            await _check(core, body.requests)
+            found = await _values(asking, body.requests, is_deterministic=body.deterministic)
+            return json_reply(_document(body.requests, found))
 
     async def rewards(request: Request) -> Response:
         del request
@@ -89,14 +90,17 @@ async def _check(core: Core, samples: Sequence[_Sample]) -> None:
                 raise UnknownScorerError(f"There is no reward {name[:64]!r} here; loaded: {', '.join(sorted(known))}.")
 
 
-async def _values(asking: Asking, samples: Sequence[_Sample]) -> dict[int, dict[str, ValueOrError]]:
+async def _values(
+    asking: Asking, samples: Sequence[_Sample], *, is_deterministic: bool
+) -> dict[int, dict[str, ValueOrError]]:
     """By place of the sample and name of the reward; samples of the same rewards are scored together."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for index, sample in enumerate(samples):
         groups.setdefault(tuple(dict.fromkeys(sample.required_rewards)), []).append(index)
     found: dict[int, dict[str, ValueOrError]] = {}
     for names, indices in groups.items():
-        reply = await asking.score(ScoreRequest([_item(index, samples[index]) for index in indices], scorers=names))
+        items = [_item(index, samples[index]) for index in indices]
+        reply = await asking.score(ScoreRequest(items, scorers=names, deterministic=is_deterministic))
         for index, result in zip(indices, reply.results, strict=True):
             found[index] = {name: asking.core.reward_of(result, name) for name in names}
     return found

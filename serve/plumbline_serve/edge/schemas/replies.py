@@ -7,7 +7,7 @@ import ast
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from dataclasses import Field as DataclassField
 from functools import cache, reduce
 from itertools import pairwise
@@ -133,7 +133,9 @@ def schema_of(message: type, without: str | None = None, **otherwise: Any) -> ty
     """
     hints = {**get_type_hints(message), **otherwise}
     declared = {each.name: each for each in fields(message)}
-    described = _descriptions(message.__module__)[message.__name__]
+    described: dict[str, str] = {}
+    for kind in reversed([each for each in message.__mro__ if is_dataclass(each)]):
+        described |= _descriptions(kind.__module__)[kind.__name__]
     definitions: dict[str, Any] = {
         name: (hints[name], _field(declared.get(name), described.get(name)))
         for name in dict.fromkeys((*declared, *otherwise))

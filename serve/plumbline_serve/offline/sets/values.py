@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from plumbline_models.core.errors import InvalidFieldError
-from plumbline_models.sets.measures import NEAR_DUPLICATE, Asked, diversity_of
-from plumbline_models.sets.sce import Sce
+from plumbline_models.sets.measures import NEAR_DUPLICATE, Asked, Diversity, diversity_of
 from plumbline_models.sets.vectors import MAX_SET, Matrix, unit_rows
 from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.sets.kept_members import counts_of, read_members
@@ -31,26 +30,14 @@ class SetOptions:
     """Least cosine of near-duplicates."""
 
 
-class SetValues(BaseModel):
-    """One set, as `POST /v1/sets/diversity` answers, but with numbers of rows."""
-
-    model_config = ConfigDict(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetValues(Diversity):
+    """One set, as `POST /v1/sets/diversity` answers, but with numbers of rows and of scored images alone."""
 
     group: str | None
     """The value of the column; null: all images."""
     num_images: int
-    """Scored images of the set."""
-    n: int
-    """Those that the values are of; fewer than `num_images` where they are a sample."""
-    vendi: dict[str, float]
-    vendi_centred: dict[str, float]
-    mean_pairwise: float | None
-    duplicates: list[list[int]]
-    """Groups of equal and near-duplicate images, by the numbers of their rows."""
-    identical: list[list[int]]
-    """Groups of equal files alone."""
-    sce: Sce | None
-    """Null where an image has no prompt."""
+    """Scored images of the set; more than `n` where the values are of a sample."""
 
 
 class SetsDocument(BaseModel):
@@ -164,10 +151,7 @@ def _values(index: _Index, members: NDArray[np.int64], group: str | None, about:
         contents=[line["content"] for line in lines],
         texts=texts,
     )
-    values: dict[str, Any] = asdict(found) | {
-        name: [[rows[at] for at in same] for same in getattr(found, name)] for name in ("duplicates", "identical")
-    }
-    return SetValues(group=group, num_images=num_images, **values)
+    return SetValues(group=group, num_images=num_images, **found.renumbered(rows))
 
 
 def _matrix(lines: Sequence[dict[str, Any]], name: str) -> Matrix:

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,10 +12,13 @@ from PIL import Image
 
 from plumbline_serve.assembly import assemble, local_compute
 from plumbline_serve.configured_scorers import encoders_of, make_scorers
+from plumbline_serve.messages import Ranked
 from plumbline_serve.metrics import Instruments
+from plumbline_serve.scheduling.request_context import ANYONE, Caller
 from plumbline_serve.settings import Limits, Settings
 from plumbline_serve.settings.access import AuthSettings, EdgeSettings, Protocol
 from tests.keys import add_key
+from tests.serve.edge.rule_service import ENCODERS, SCORERS, RuleService
 
 ALL = EdgeSettings(compat=get_args(Protocol))
 LIMITS = Limits(max_items=8, max_request_bytes=2**20, max_pixels=250_000, max_text_chars=200)
@@ -59,6 +63,29 @@ def rules(_rules: Any) -> Any:
     _rules.service.is_ready = True
     _rules.notebook.requests.clear()
     return _rules
+
+
+class TwoTowers(RuleService):
+    """The same rules, by a scorer that has encoders of images and of texts."""
+
+    async def scorers(self) -> Any:
+        """One, of both."""
+        return [replace(SCORERS[0], needs=("image", "text"), encoders=("mini/image", "mini/text"))]
+
+    async def rank(self, request: Any, caller: Caller = ANYONE) -> Any:
+        """In plain numbers."""
+        reply = await super().rank(request, caller)
+        return replace(reply, ranking=[Ranked(each.index, float(each.value)) for each in reply.ranking])
+
+    async def encoders(self) -> Any:
+        """Those two."""
+        return [ENCODERS[0], replace(ENCODERS[0], key="mini/text", kind="text")]
+
+
+@pytest.fixture
+def towers(open_for_all: Callable[..., Any]) -> Any:
+    """The service of rules with both encoders."""
+    return open_for_all(Settings(limits=LIMITS, edge=ALL), TwoTowers())
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,8 @@ def test_the_official_client_gets_our_vectors_of_texts(client: openai.OpenAI, ed
     floats = client.embeddings.create(model="clipscore", input=texts[0], encoding_format="float")
     assert floats.data[0].embedding == reply.data[0].embedding
     assert floats.model == "clipscore"
-    assert floats.usage.total_tokens == 0
+    assert floats.usage.total_tokens == floats.usage.prompt_tokens == 5  # three words, and what frames them
+    assert reply.usage.total_tokens == 10
 
 
 def test_images_and_texts_may_be_mixed_and_keep_their_order(
@@ -41,7 +42,9 @@ def test_images_and_texts_may_be_mixed_and_keep_their_order(
     assert np.array_equal(found[::2], ours(edge, images=[{"b64": each} for each in images]))
     assert np.array_equal(found[1:2], ours(edge, texts=["a red circle"]))
     usage = reply.usage.model_dump()
-    assert usage["num_images"] + usage["prompt_tokens"] + usage["total_tokens"] == 2  # NVIDIA's client adds them up
+    assert usage == {"num_images": 2, "prompt_tokens": 5, "total_tokens": 5}
+    alone = client.embeddings.create(model="clipscore", input=given[0]).usage.model_dump()
+    assert sum(alone.values()) == 1  # NVIDIA's client adds them up
 
 
 def test_a_conversation_of_one_image_is_one_vector_as_in_vllm(edge: Any, b64: Callable[..., str]) -> None:

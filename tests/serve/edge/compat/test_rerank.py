@@ -47,9 +47,16 @@ def test_texts_are_ordered_for_a_text_by_the_cosine_of_the_text_tower(edge: Any)
     assert [each["index"] for each in found["results"]] == np.argsort(-cosines)[:2].tolist()
     assert [each["relevance_score"] for each in found["results"]] == pytest.approx(sorted(-cosines)[:2] * np.array(-1))
     assert found["meta"]["conventions"]["relevance_score"] == "cosine of two texts"
+    assert found["usage"]["total_tokens"] == edge.post("/v1/embed", {"texts": [TEXT, *texts]}).json()["num_tokens"]
     assert found["meta"]["conventions"]["encoder"].endswith("/text")
     array = edge.post("/rerank", {"query": TEXT, "texts": texts}).json()
     assert [each["index"] for each in array][:2] == [each["index"] for each in found["results"]]
+
+
+def test_query_and_documents_are_embedded_side_by_side(towers: Any) -> None:
+    query = "raise overloaded"
+    assert towers.post("/rerank", {"query": query, "documents": ["a", "b"]}).status_code == 429
+    assert [list(each.texts) for each in towers.service.received] == [[query], ["a", "b"]]
 
 
 def test_tei_gets_an_array(edge: Any, b64: Callable[..., str]) -> None:
