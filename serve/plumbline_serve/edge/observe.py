@@ -23,6 +23,10 @@ class EdgeObserver(Protocol):
         """A request was refused as a whole, before or for lack of time to answer it; `reason` is the error's code."""
         ...
 
+    def expired(self, stage: str) -> None:
+        """A deadline passed in this stage."""
+        ...
+
     def in_flight(self, num_bytes: int) -> None:
         """The requests under way hold so many bytes."""
         ...
@@ -40,6 +44,9 @@ class Unobserved:
 
     def rejection(self, reason: str) -> None:
         """As `EdgeObserver.rejection`."""
+
+    def expired(self, stage: str) -> None:
+        """As `EdgeObserver.expired`."""
 
     def in_flight(self, num_bytes: int) -> None:
         """As `EdgeObserver.in_flight`."""

@@ -17,6 +17,7 @@ from google.rpc.status_pb2 import Status
 from plumbline_models.core.errors import (
     AccessError,
     CapacityError,
+    DeadlineExceededError,
     MethodNotAllowedError,
     NotReadyError,
     OverloadedError,
@@ -78,6 +79,8 @@ def refuse(error: Exception, request_id: str, observer: EdgeObserver) -> Plumbli
     visible = error if isinstance(error, PlumblineError) else PlumblineError(INTERNAL_DETAIL)
     if isinstance(visible, RequestError | AccessError | CapacityError):
         observer.rejection(visible.code)
+    if isinstance(visible, DeadlineExceededError) and visible.facts.get("stage") == "receive":
+        observer.expired("receive")  # later stages count for themselves
     return visible
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeAlias
 
-from plumbline_models.core.errors import EncodersAwayError, PlumblineError
+from plumbline_models.core.errors import DeadlineExceededError, EncodersAwayError, PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Scorer
 from plumbline_serve.drift import counted_as
 from plumbline_serve.messages import (
@@ -168,6 +168,10 @@ class Pipeline:
         except TimeoutError as error:
             self._observer.expired("request")
             raise deadline.error("request") from error
+        except DeadlineExceededError as error:
+            if (stage := str(error.facts.get("stage"))) != "queue":  # where each input is counted
+                self._observer.expired(stage)
+            raise
         finally:
             session.close(is_done=is_done)
 

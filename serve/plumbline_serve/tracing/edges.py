@@ -28,6 +28,10 @@ class Observer(Protocol):
         """A request was refused as a whole."""
         ...
 
+    def expired(self, stage: str) -> None:
+        """A deadline passed in this stage."""
+        ...
+
     def in_flight(self, num_bytes: int) -> None:
         """The requests under way hold so many bytes."""
         ...
@@ -72,6 +76,10 @@ class TracedObserver:
         """As `EdgeObserver.rejection`."""
         get_current_span().set_attribute("plumbline.refused", reason)
         self._observer.rejection(reason)
+
+    def expired(self, stage: str) -> None:
+        """As `EdgeObserver.expired`."""
+        self._observer.expired(stage)
 
     def in_flight(self, num_bytes: int) -> None:
         """As `EdgeObserver.in_flight`."""

@@ -39,6 +39,7 @@ class Notebook:
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, str]] = []
         self.rejections: list[str] = []
+        self.expired_stages: list[str] = []
         self.num_bytes = 0
         self.num_limits_failures = 0
         self.reloads = threading.Semaphore(0)
@@ -52,6 +53,9 @@ class Notebook:
 
     def rejection(self, reason: str) -> None:
         self.rejections.append(reason)
+
+    def expired(self, stage: str) -> None:
+        self.expired_stages.append(stage)
 
     def in_flight(self, num_bytes: int) -> None:
         with self._changed:
@@ -241,6 +245,7 @@ def edge(_edge: Edge) -> Edge:
     _edge.service.groups.clear()
     _edge.notebook.requests.clear()
     _edge.notebook.rejections.clear()
+    _edge.notebook.expired_stages.clear()
     return _edge
 
 

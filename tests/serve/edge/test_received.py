@@ -41,7 +41,7 @@ def test_a_request_whose_time_passed_on_its_way_is_answered_without_work(edge, h
     document = DOCUMENT if header else DOCUMENT | {"timeout_ms": 20_000}
     reply = edge.post("/v1/score", document, headers=header | {RECEIVED: ago(30)})
     assert (reply.status_code, reply.json()["code"]) == (504, "deadline_exceeded")
-    assert edge.service.received == []
+    assert (edge.service.received, edge.notebook.expired_stages) == ([], ["receive"])
 
 
 def test_the_wait_is_taken_off_what_is_left(edge) -> None:
@@ -57,7 +57,7 @@ def test_a_call_has_its_deadline_from_its_metadata_and_its_wait_too(edge) -> Non
     with pytest.raises(grpc.RpcError) as caught:
         edge.rpc.Embed(request, metadata=[(GRPC_TIMEOUT, "20S"), (RECEIVED, ago(30))])
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert edge.service.received == []
+    assert (edge.service.received, edge.notebook.expired_stages) == ([], ["receive"])
 
 
 def test_a_batch_of_a_stream_has_what_is_left_of_the_call(edge) -> None:

@@ -143,6 +143,14 @@ async def test_a_deadline_ends_the_request_and_drops_its_work(pipeline, scorers,
     assert "request" in observer.expired_stages
 
 
+@pytest.mark.parametrize(("stage", "counted"), [("decode", ["decode"]), ("queue", [])])
+async def test_a_deadline_that_passes_in_a_stage_counts_there(pipeline, observer, stage, counted):
+    with pytest.raises(DeadlineExceededError):
+        async with pipeline.session(ScoreRequest([], timeout_ms=60_000)) as session:
+            raise session.context.deadline.error(stage)
+    assert observer.expired_stages == counted  # in a queue each input is counted by it
+
+
 async def test_filter_runs_the_cheapest_scorer_first_and_stops_at_the_first_rejection(pipeline, scorers, png):
     items = [item(EncodedImage(png(10)), name="dark"), item(EncodedImage(png(100)), name="light")]
     policy = [Threshold("product", min=1.0), Threshold("mean", min=50.0)]
