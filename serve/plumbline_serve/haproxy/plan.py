@@ -21,7 +21,7 @@ from pathlib import Path
 
 import grpc
 
-from plumbline_models.core.errors import NotReadyError, PlumblineError, RouteNotFoundError
+from plumbline_models.core.errors import MethodNotAllowedError, NotReadyError, PlumblineError, RouteNotFoundError
 from plumbline_serve.edge.problems import http_headers, problem
 from plumbline_serve.edge.received import RECEIVED
 from plumbline_serve.edge.rest.browsers import Browsers
@@ -38,6 +38,17 @@ NOBODY_THERE = (
 )
 
 NO_SUCH_ROUTE = "There is no such route."
+NO_SUCH_METHOD = "No route has this method."
+METHODS = "DELETE, GET, HEAD, OPTIONS, POST"
+PASSED_ON = "DELETE GET HEAD OPTIONS POST CONNECT PATCH PUT TRACE"
+"""To gateways, which refuse what a route has not; they take other methods for no HTTP."""
+_UNNAMED = "!{ res.hdr(x-request-id) -m found }"
+REQUEST_IDS = (
+    "http-request set-var(txn.id) req.hdr(x-request-id) if { req.hdr(x-request-id) -m reg '^[ -~]{1,128}$' }",
+    f"http-after-response set-header x-request-id %[var(txn.id)] if {_UNNAMED} {{ var(txn.id) -m found }}",
+    f"http-after-response set-header x-request-id %[uuid] if {_UNNAMED}",
+)
+"""An answer of HAProxy's own names the request as its caller does, where that can be used, or anew."""
 RAYS_PATHS = "/-/"
 """What Ray's routes of REST begin with, once the path is decoded: its servers decode it too."""
 RAYS_METHODS = "/ray."
@@ -174,14 +185,16 @@ def make_plan(folder: Path, settings: Settings, pages: Sequence[int]) -> Plan:
 
 def _rest(settings: Settings, max_connections: int, folder: Path) -> Front:
     unknown = _write_answer(folder, RouteNotFoundError(NO_SUCH_ROUTE), Browsers(settings))
+    no_method = _write_answer(folder, MethodNotAllowedError(NO_SUCH_METHOD, allow=METHODS), Browsers(settings))
     return Front(
         port=settings.port,
         bind=f"{_address(settings, settings.port)} {bind_words(settings.tls, folder, REST_PROTOCOLS)}".strip(),
         rules=[
             *_local(settings, folder, REST, ""),
+            *REQUEST_IDS,
             *_admission(max_connections, settings.limits),
             f"http-request return status 404 errorfile {unknown} if {{ path,url_dec -i -m beg {RAYS_PATHS} }}",
-            "http-after-response set-header x-request-id %[uuid] if !{ res.hdr(x-request-id) -m found }",
+            f"http-request return status 405 errorfile {no_method} unless {{ method {PASSED_ON} }}",
         ],
         frontend=[],
         backend=[f"timeout http-keep-alive {IDLE_S}s"],

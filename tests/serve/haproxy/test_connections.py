@@ -157,6 +157,27 @@ async def test_a_head_that_does_not_end_is_given_up(start, gateway, monkeypatch)
     assert status == 408
 
 
+async def test_a_method_that_no_route_has_is_refused_and_unusual_ones_reach_the_gateway(start, gateway) -> None:
+    front = start(gateway)
+    gateway.answer.set()
+    status, answer = await front.ask(b"BREW /v1/score HTTP/1.1\r\nhost: x\r\nx-request-id: mine\r\n\r\n")
+    assert (status, json.loads(answer.partition(b"\r\n\r\n")[2])["code"]) == (405, "method_not_allowed")
+    assert b"x-request-id: mine\r\n" in answer
+    assert b"allow: DELETE, GET, HEAD, OPTIONS, POST\r\n" in answer
+    assert (await front.ask(b"PATCH /v1/score HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_kept"),
+    [(b"job-7/a", True), (b"my job", True), (b"x" * 128, True), (b"x" * 129, False), (b"\xc3\xa4", False)],
+)
+async def test_haproxys_own_answers_have_the_callers_id(sent: bytes, is_kept: bool, start) -> None:
+    _, answer = await start(None).ask(POST % b"x-request-id: %s\r\n" % sent)
+    head = answer.partition(b"\r\n\r\n")[0]
+    assert head.count(b"x-request-id: ") == 1
+    assert (b"x-request-id: %s\r\n" % sent in head + b"\r\n") == is_kept
+
+
 async def test_what_finds_no_place_is_refused_soon_and_probes_pass_it(start, gateway, monkeypatch) -> None:
     monkeypatch.setattr(haproxy, "REST_PLACES", 2)
     monkeypatch.setattr(haproxy, "QUEUE_S", 1)
