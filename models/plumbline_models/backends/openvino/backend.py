@@ -115,7 +115,8 @@ class OpenVinoBackend:
         self._forms = CompiledForms(core, version=self._openvino.get_version(), options=self._options)
         self._num_streams = tuning.num_streams
         self._int8 = int8
-        self._fallback = Fallback(self.name, precision, replace(tuning, device="cpu"))
+        # What bf16 is too coarse for here, it is too coarse for in torch.
+        self._fallback = Fallback(self.name, "fp32", replace(tuning, device="cpu"))
 
     @property
     def precision(self) -> str:
@@ -129,7 +130,7 @@ class OpenVinoBackend:
     def compile(self, graph: Graph) -> Engine:
         """Fetch the engine, without torch, from what came with the weights or from the store; or export and store it.
 
-        One that gives wrong numbers is made anew, and where that does no better, torch runs the graph.
+        One that gives wrong numbers is made anew, and where that does no better, torch runs the graph in float32.
 
         Raises:
             EngineError: The graph does not export or compile.

@@ -110,8 +110,9 @@ def _attend(layer: Any, tokens: Tensor, rotations: Rotations, *, grid: tuple[int
 def _attend_in_windows(parts: Tensor, grid: tuple[int, int], window: int, *, scaling: float) -> Tensor:
     num_rows, num_columns = grid
     shape = parts.shape
-    lack = (-num_rows % window, -num_columns % window)
-    counts = ((num_rows + lack[0]) // window, (num_columns + lack[1]) // window)
+    # Rounded up so, and not by a remainder: torch cannot export that of windows of three groups.
+    counts = ((num_rows + window - 1) // window, (num_columns + window - 1) // window)
+    lack = (counts[0] * window - num_rows, counts[1] * window - num_columns)
     # [3, N, heads, rows of groups, columns of groups, patches of a group * width]
     groups = parts.reshape(*shape[:3], num_rows, num_columns, -1)
     padded = functional.pad(groups, (0, 0, 0, lack[1], 0, lack[0]))

@@ -10,10 +10,11 @@ import pytest
 
 from plumbline_models.backends import Tuning, open_backend
 from plumbline_models.backends.openvino.backend import OpenVinoBackend
-from plumbline_models.backends.openvino.runtime import import_openvino, open_core
+from plumbline_models.backends.openvino.runtime import cpu_capabilities, import_openvino, open_core
 from plumbline_models.backends.store.engine_store import EngineStore
 from plumbline_models.backends.store.key import EngineKey
 from plumbline_models.backends.store.manifest import read_facts, seal
+from plumbline_models.backends.tuning import Precision
 from plumbline_models.core.engines import Backend, Engine
 from tests.models.backends.tiny_graphs import LIFT_GRAPH
 
@@ -25,11 +26,13 @@ class SpoilingCore:
 
     Args:
         num_right: How many it compiles as they are, before.
+        factor: Of the other weights to the right ones.
     """
 
-    def __init__(self, num_right: int = 0) -> None:
+    def __init__(self, num_right: int = 0, factor: float = 1.01) -> None:
         self._core = open_core()
         self._num_right = num_right
+        self._factor = np.float32(factor)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._core, name)
@@ -39,7 +42,7 @@ class SpoilingCore:
         if self._num_right < 0:
             for node in model.get_ops():
                 if node.get_type_name() == "Constant" and node.get_element_type().is_real():
-                    other = import_openvino().op.Constant(np.asarray(node.data * np.float32(1.01)))
+                    other = import_openvino().op.Constant(np.asarray(node.data * self._factor))
                     for reader in node.output(0).get_target_inputs():
                         reader.replace_source_output(other.output(0))
         return self._core.compile_model(model, *arguments)
@@ -57,11 +60,11 @@ def told() -> Told:
     return Told()
 
 
-def open_here(cache_dir: Path, told: Told, core: Any = None) -> Backend:
+def open_here(cache_dir: Path, told: Told, core: Any = None, precision: Precision = "fp32") -> Backend:
     tuning = Tuning(cache_dir, num_threads=1, on_fallback=told)
     if core is None:
         return open_backend("openvino", precision="fp32", tuning=tuning)
-    return OpenVinoBackend(core, EngineStore(cache_dir), precision="fp32", tuning=tuning)
+    return OpenVinoBackend(core, EngineStore(cache_dir), precision=precision, tuning=tuning)
 
 
 def spoil_weights(entry: Path) -> None:
@@ -107,6 +110,15 @@ def test_torch_takes_over_where_the_compiler_gives_wrong_numbers(
     [error] = errors_of(caplog)
     assert "torch runs it instead and is slower" in error
     assert list((tmp_path / "engines").glob("*/graph.xml")) == []
+
+
+def test_what_bf16_is_too_coarse_for_torch_computes_in_float32(tmp_path: Path, lift_engine: Engine, told: Told) -> None:
+    if "BF16" not in cpu_capabilities(open_core()):
+        pytest.skip("this CPU does not compute in bf16")
+    coarse = SpoilingCore(factor=1.2)  # further off than the bound of bf16
+    engine = open_here(tmp_path, told, coarse, "bf16").compile(LIFT_GRAPH)
+    assert (engine.info.backend, engine.info.precision) == ("torch", "fp32")
+    np.testing.assert_allclose(engine.run(ROWS)["lifted"], lift_engine.run(ROWS)["lifted"], rtol=1e-5)
 
 
 def test_an_engine_that_turns_wrong_where_it_is_read_back_serves_from_memory_or_not_at_all(

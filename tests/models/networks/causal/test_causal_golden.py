@@ -1,5 +1,7 @@
 """The causal families against the recorded scores, on the same tiny weights: all pairs of a case in one batch."""
 
+import json
+import shutil
 from typing import Any, cast
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from loadtests.goldens.vqascore import (
     FOLDERS,
+    GOLDEN,
     TOLERANCES,
     context,
     encode_images,
@@ -17,6 +20,7 @@ from loadtests.goldens.vqascore import (
     scores,
 )
 from plumbline_models.core.protocols import PairInput
+from plumbline_models.scorers.vqascore import VqaScore
 from tests.results import succeeded
 
 RECORDED = {
@@ -107,6 +111,22 @@ def test_images_encoded_together_have_the_encodings_that_they_have_alone(family,
     np.testing.assert_allclose(first.tokens, alone.tokens, atol=1e-5, rtol=0)
     assert len({first.key, second.key, alone.key}) == 3  # what is kept of an image is that of these very tokens
     assert succeeded(scorer.image.encode(preprocessed[:1]))[0].key == alone.key
+
+
+def test_a_tower_with_windows_of_three_groups_is_compiled(contexts, tmp_path):
+    folder = tmp_path / "windows-of-three"
+    shutil.copytree(GOLDEN / FOLDERS["qwen2.5-vl"], folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["vision_config"]["window_size"] = 84
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    image = pixels("qwen2.5-vl", "astronaut")[:140, :224]
+    found = []
+    for name in ("torch", "openvino"):
+        encoder = VqaScore.build({"model": str(folder)}, contexts[name]).image
+        encoder.load()
+        found += succeeded(encoder.encode([encoder.preprocess(image)]))
+        assert encoder.info().backend == name
+    np.testing.assert_allclose(found[1].tokens, found[0].tokens, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("family", FOLDERS)
