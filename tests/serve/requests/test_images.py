@@ -7,7 +7,8 @@ import pytest
 from plumbline_models.core.errors import ImageTooLargeError, ImageUndecodableError
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_serve.messages import Base64Image, EncodedImage
-from plumbline_serve.requests.images import open_source
+from plumbline_serve.requests.contents import QUICK_BYTES
+from plumbline_serve.requests.images import QUICK_CHARS, are_quick, open_source
 
 POLICY = DecodePolicy(max_bytes=1000, max_pixels=1000)
 DATA = bytes(range(256)) + b"\xfb\xff\xfe\xfd"  # not a multiple of three, and with both of the letters that differ
@@ -54,3 +55,16 @@ def test_line_breaks_do_not_count_towards_the_limit_and_bytes_do() -> None:
     for text in (base64.b64encode(bytes(1005)).decode(), base64.encodebytes(bytes(1005)).decode()):
         with pytest.raises(ImageTooLargeError):
             open_source(Base64Image(text), POLICY)
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        pytest.param([Base64Image("A" * QUICK_CHARS)], True, id="a small image in base64"),
+        pytest.param([Base64Image("A" * QUICK_CHARS), EncodedImage(b"A")], False, id="and one more"),
+        pytest.param([EncodedImage(b"A" * QUICK_BYTES)], True, id="a file"),
+        pytest.param([EncodedImage(b"A" * QUICK_BYTES), EncodedImage(b"A")], False, id="two files"),
+    ],
+)
+def test_what_takes_less_than_a_hop_to_another_thread_is_opened_at_once(sources, expected: bool) -> None:
+    assert are_quick(sources) is expected
