@@ -1,6 +1,6 @@
 """The JSON of requests, with `Image` objects where images stand; entries that a caller left open are left out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -27,6 +27,12 @@ def claims_document(timeout_ms: float | None, priority: Priority, *, determinist
 def given(**entries: Any) -> Document:
     """Make an object of what is not None."""
     return {key: value for key, value in entries.items() if value is not None}
+
+
+def plain(values: Iterable[Any]) -> list[Any]:
+    """Make a list of an array, or of whatever holds numbers: those of numpy and torch are no JSON."""
+    found: list[Any] = getattr(values, "tolist", lambda: list(values))()
+    return [each.item() if hasattr(each, "item") else each for each in found]
 
 
 def combine_document(combine: Mapping[str, Combination]) -> Document:

@@ -7,7 +7,7 @@ from pydantic import Field
 from typing_extensions import Unpack
 
 from plumbline_client.decision_calls import AsyncDecisions, SyncDecisions
-from plumbline_client.documents import Document
+from plumbline_client.documents import Document, plain
 from plumbline_client.images import ImageLike
 from plumbline_client.items import images_of
 from plumbline_client.options import CallOptions
@@ -135,7 +135,7 @@ class ReferRequest(Request[ReferenceEntry]):
     reply = ReferenceEntry
 
     def __init__(self, scorer: str, values: Sequence[float] | None) -> None:
-        chosen: Document = {"from_live": True} if values is None else {"values": list(values)}
+        chosen: Document = {"from_live": True} if values is None else {"values": plain(values)}
         self._document: Document = {"scorer": scorer} | chosen
 
     def document(self) -> Document:

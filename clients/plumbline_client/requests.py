@@ -13,7 +13,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 from typing_extensions import Self
 
-from plumbline_client.documents import Document, combine_document, fields_document, given, items_document
+from plumbline_client.documents import Document, combine_document, fields_document, given, items_document, plain
 from plumbline_client.images import Image, ImageLike, image_of
 from plumbline_client.items import (
     Combinations,
@@ -240,9 +240,10 @@ class CalibrateRequest(Request[Calibration]):
     def __init__(
         self, name: str, scorer: str | None, scores: Sequence[float], labels: Sequence[bool], chosen: Document
     ) -> None:
-        combine = combine_document(combinations_of(chosen.get("combine")))
-        labelled = {"name": name, "scores": list(scores), "labels": list(labels)}
-        self._document = labelled | given(scorer=scorer, **chosen | {"combine": None}) | combine
+        combine, groups = combine_document(combinations_of(chosen.get("combine"))), chosen.get("groups")
+        labelled = {"name": name, "scores": plain(scores), "labels": plain(labels)}
+        options = chosen | {"combine": None, "groups": None if groups is None else plain(groups)}
+        self._document = labelled | given(scorer=scorer, **options) | combine
 
     def document(self) -> Document:
         """Make every field that is given."""

@@ -30,6 +30,12 @@ PIXELS = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
 PNG = b"\x89PNG"
 BUSY = {"status": 503, "code": "draining"}
 ONCE = RetryPolicy(max_attempts=1)
+BOUND = {"weights": "00", "conventions": {}}
+CALIBRATION = {
+    "name": "launch", "scorer": "clipscore", "alpha": 0.05, "direction": "keep_good", "threshold": None, "k": 2,
+    "num_used": 1, "coverage": None, "coverage_p05": None, "bound_to": BOUND, "created": "2026-11-28T00:00:00.000Z",
+}  # fmt: skip
+REFERENCE = {"n": 2, "edges": [0.5], "counts": [1, 1], "images": []}
 
 
 @pytest.fixture
@@ -66,6 +72,27 @@ def test_every_method_takes_any_iterable(rest_server, client) -> None:
     assert by_image["texts"] == ["a", "b"]
     assert texts["texts"] == ["a"]
     assert len(images["images"]) == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(np.asarray, id="arrays"),
+        pytest.param(lambda values: list(np.asarray(values)), id="numbers of numpy"),
+        pytest.param(tuple, id="tuples"),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_numbers_and_labels_come_as_numpy_has_them(rest_server, client, make, kind) -> None:
+    rest_server.answer(CALIBRATION | REFERENCE)
+    scores, labels = make([kind(0.25), kind(0.5)]), make([True, False])
+    groups = make(["a", "b"])
+    client.calibrate("launch", "clipscore", scores, labels, alpha=0.05, direction="keep_good", groups=groups)
+    client.refer("clipscore", scores)
+    calibrated, referred = (arrived.document for arrived in rest_server.arrived)
+    assert [calibrated[name] for name in ("scores", "labels", "groups")] == [[0.25, 0.5], [True, False], ["a", "b"]]
+    assert calibrated["labels"][0] is True
+    assert referred["values"] == [0.25, 0.5]
 
 
 def test_a_batch_of_a_stream_takes_any_iterable(grpc_server) -> None:

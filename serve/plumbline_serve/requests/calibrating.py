@@ -10,7 +10,7 @@ from plumbline_models.core.errors import InvalidFieldError, NoThresholdError, Pl
 from plumbline_models.decisions.conformal import Direction, calibrate_with_groups
 from plumbline_models.decisions.conformal import Threshold as Found
 from plumbline_serve.messages import Combination, FilterRequest, Term, Threshold
-from plumbline_serve.messages.decisions import CLASSIFIER_PREFIX, Calibration, CalibrationRequest, GroupThreshold
+from plumbline_serve.messages.decisions import Calibration, CalibrationRequest, GroupThreshold
 from plumbline_serve.requests.binding import Bindings, bound_to_of
 from plumbline_serve.requests.combining import Judge, combinations
 from plumbline_serve.requests.pipeline import Pipeline
@@ -132,8 +132,7 @@ class Calibrations:
         combine = dict(request.combine)
         for index, condition in enumerate(request.policy):
             name, calibration = condition.scorer, condition.calibration
-            is_known = name in combine or pipeline.checks.is_scorer(name) or name.startswith(CLASSIFIER_PREFIX)
-            if calibration is None or is_known:
+            if calibration is None or name in combine or pipeline.checks.is_scorer(name):
                 continue
             said = _calibration(await self._artefact(calibration, _pointer(index))).combine
             combine |= {each: combination for each, combination in said.items() if each == name}
