@@ -7,9 +7,9 @@ from pathlib import Path
 from plumbline_serve.offline.image_files import File, read
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Cutter:
-    """Cuts files into chunks; the bounds may be lowered on the way, where a server turns out to take less.
+    """Cuts files into chunks.
 
     Only one chunk is in memory. A file above the bound of bytes makes a chunk of its own.
     """
@@ -31,15 +31,3 @@ class Cutter:
             num_bytes += len(file.data)
         if chunk:
             yield chunk
-
-    def learn(self, refused: Sequence[File], code: str) -> None:
-        """Lower the bound that a server refused a chunk for.
-
-        Args:
-            refused: The chunk.
-            code: The code of the server's error.
-        """
-        if code == "too_many_items":
-            self.max_items = min(self.max_items, len(refused) // 2)
-        else:
-            self.max_bytes = min(self.max_bytes, sum(len(file.data) for file in refused) // 2)

@@ -21,17 +21,15 @@ from plumbline_serve.cli.score_command import (
     MAX_FILE_BYTES,
     Document,
     FilesToScore,
-    Scored,
     failure,
-    joined,
     score_all,
 )
 from plumbline_serve.cli.score_files import Cutter
 from plumbline_serve.offline.image_files import File
 
 CHUNK_BYTES = 32 * 2**20  # half of the default limit of a request, for text and boundaries stand beside the files
+TOO_LARGE = 413
 REQUEST_MS = 600_000.0  # patience with a server that computes large networks on a CPU
-_TOO_LARGE = 413
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def through_server(inputs: FilesToScore, server: Server) -> Document:
                 try:
                     reply = client.score(items, scorers=inputs.scorers, combine=combine, request_id=request_id)
                 except ProblemError as error:
-                    return _refused(files if inputs.pool is None else files[:1], error, cutter, score)
+                    return _refused(files, items, error)
                 document = reply.model_dump(mode="json", exclude_unset=True)  # the fields that the service sent
                 for file, result in zip(files[: len(items)], document["results"], strict=True):
                     result["id"] = file.name
@@ -100,15 +98,13 @@ def _items(
     ]
 
 
-def _refused(files: Sequence[File], error: ProblemError, cutter: Cutter, score: Scored) -> Document:
-    """Halve what is too large for a server; a file that is too large alone fails alone."""
-    said = error.problem
-    if said.status != _TOO_LARGE:
+def _refused(files: Sequence[File], items: Sequence[Item], error: ProblemError) -> Document:
+    """The result of one item that is too large for the server; of several the client sends fewer at a time.
+
+    Raises:
+        ProblemError: The server refused something else.
+    """
+    if error.problem.status != TOO_LARGE or len(items) > 1:
         raise error
-    if len(files) == 1:
-        document = said.model_dump(mode="json", exclude_defaults=True)
-        document.pop("request_id", None)
-        return {"results": [failure(files[0], document)]}
-    cutter.learn(files, said.code)
-    middle = len(files) // 2
-    return joined([score(files[:middle]), score(files[middle:])])
+    said = error.problem.model_dump(mode="json", exclude_defaults=True, exclude={"request_id"})
+    return {"results": [failure(files[0], said)]}

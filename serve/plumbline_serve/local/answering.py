@@ -168,6 +168,8 @@ class LocalService:
         self.limits: Limits = settings.limits
         self._process = os.getpid()
         loaded: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Assembly]] = Future()
+        self._lock = threading.Lock()
+        self._is_closed = False
         # A daemon: a program that ends without closing must not wait for it.
         self._thread = threading.Thread(
             target=lambda: asyncio.run(_serve(settings, loaded)), name="plumbline", daemon=True
@@ -184,18 +186,18 @@ class LocalService:
 
         Raises:
             PlumblineError: The request is wrong.
-            UsageError: The service is of another process, from which this one was forked.
+            UsageError: It is closed, or of another process, from which this one was forked.
         """
         if os.getpid() != self._process:
             raise UsageError("Engines do not outlive a fork: make a Plumbline in each process that scores.")
         service = self._assembly.service
         if type(request) in LISTS:
-            return asyncio.run_coroutine_threadsafe(_awaited(LISTS[type(request)](service, request)), self._loop)
+            return self._begin(lambda: LISTS[type(request)](service, request))
         route, parts = ROUTES[type(request)], Parts()
         document = with_parts(call.document(request), parts)
         body = rest_requests.read_document(document, route.schema, self.limits)
         message = route.read(body, dict(parts.values()))
-        return asyncio.run_coroutine_threadsafe(_awaited(route.answer(service, message)), self._loop)
+        return self._begin(lambda: route.answer(service, message))
 
     def read(self, request: Request[T], answer: Any, call: Call) -> T:
         """The client's reply.
@@ -213,9 +215,20 @@ class LocalService:
 
     def close(self) -> None:
         """Take no new requests, wait for those under way, and let go of everything; a second time does nothing."""
-        if os.getpid() == self._process and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._over.set)
-            self._thread.join()
+        if os.getpid() != self._process:
+            return
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
+
+    def _begin(self, answer: Callable[[], Awaitable[Any]]) -> "Future[Any]":
+        """Have the loop answer; what comes after it was told to end would wait for ever."""
+        with self._lock:
+            if self._is_closed:
+                raise UsageError("The Plumbline is closed.")
+            return asyncio.run_coroutine_threadsafe(_awaited(answer()), self._loop)
 
 
 @contextmanager

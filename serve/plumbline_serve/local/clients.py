@@ -187,7 +187,7 @@ class _Streamed:
         """Begin to answer it; what is wrong with it stands in the future."""
         try:
             return service.ask(self._batch.request, self._call)
-        except PlumblineError as error:
+        except (PlumblineError, PlumblineClientError) as error:
             refused: Future[Any] = Future()
             refused.set_exception(error)
             return refused

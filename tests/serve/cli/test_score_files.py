@@ -34,17 +34,6 @@ def test_chunks_keep_both_bounds(paths: list[Path], max_items: int, max_bytes: i
     assert [" ".join(Path(file.name).name for file in chunk) for chunk in chunks] == expected
 
 
-def test_bounds_may_be_lowered_on_the_way(paths: list[Path]) -> None:
-    cutter = Cutter(max_items=4, max_bytes=99, max_file_bytes=99)
-    chunks = cutter.cut(paths)
-    first = next(chunks)
-    cutter.learn(first, "too_many_items")
-    assert (cutter.max_items, cutter.max_bytes) == (2, 99)
-    cutter.learn(first, "request_too_large")
-    assert (cutter.max_items, cutter.max_bytes) == (2, 3)
-    assert [len(chunk) for chunk in chunks] == [1, 1, 1]
-
-
 def test_no_more_is_read_than_is_allowed(tmp_path: Path) -> None:
     path = tmp_path / "large"
     with path.open("wb") as file:

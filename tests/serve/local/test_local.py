@@ -371,6 +371,16 @@ def test_a_program_may_end_without_closing(tmp_path: Path) -> None:
     assert ran.stderr == ""
 
 
+def test_a_call_that_is_overtaken_by_the_end_is_refused_and_waits_for_nobody(config: dict[str, Any]) -> None:
+    """As where its images are read on one thread while another closes."""
+    plumbline = Plumbline(config | {"scorers": {"clipscore": {}}})
+    begun = plumbline._core.begin({})
+    plumbline.close()
+    for request in (client_requests.ScoreRequest([(CIRCLE, "a red circle")]), client_requests.ListScorersRequest()):
+        with pytest.raises(UsageError, match="closed"):
+            plumbline._service.ask(request, begun)
+
+
 def test_what_is_closed_answers_what_is_under_way_and_nothing_else(config: dict[str, Any]) -> None:
     plumbline = Plumbline(config | {"scorers": {"clipscore": {}}})
     num_threads = threading.active_count()

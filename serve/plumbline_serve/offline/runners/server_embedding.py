@@ -14,10 +14,7 @@ from plumbline_serve.offline.rows import Picture, Row, Url
 from plumbline_serve.offline.runners.chunks import Document
 from plumbline_serve.requests.scored_members import SetMember, Vector, member_of
 
-MAX_INPUTS = 64
-"""Of one call, unless the service takes fewer."""
 _SIDE_PX = 64
-_TOO_LARGE = 413
 
 
 @dataclass(slots=True)
@@ -30,7 +27,6 @@ class Embedding:
     """Whose towers; None: the first that has such."""
     encoder: str
     """Of images, by its key."""
-    max_inputs: int = MAX_INPUTS
 
     @classmethod
     def of(cls, client: Client | GrpcClient, scorers: Sequence[str] | None) -> "Embedding":
@@ -77,20 +73,8 @@ class Embedding:
         return [found.get(row.number) for row in rows]
 
     def _embedded(self, inputs: Sequence[Image] | Sequence[str]) -> list[Vector | None]:
-        found: list[Vector | None] = []
-        first = 0
-        while first < len(inputs):
-            part = inputs[first : first + self.max_inputs]
-            try:
-                reply = self.client.embed(part, scorer=self.scorer)
-            except InvalidRequestError as error:
-                if error.problem.status != _TOO_LARGE or len(part) == 1:
-                    raise
-                self.max_inputs = len(part) // 2
-                continue
-            found += _vectors(reply)
-            first += len(part)
-        return found
+        """One for each; where they are too many for one call, the client makes several."""
+        return list(_vectors(self.client.embed(inputs, scorer=self.scorer))) if inputs else []
 
 
 def image_of(picture: Picture | None) -> Image | None:

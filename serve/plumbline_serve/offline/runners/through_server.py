@@ -234,8 +234,7 @@ class ServerRunner:
     def _in_parts(self, rows: Sequence[Row], error: InvalidRequestError) -> list[Document]:
         """Send what is refused as a whole in halves; a row that is refused alone fails alone."""
         if len(rows) == 1:
-            said = error.problem.model_dump(mode="json", exclude_defaults=True)
-            said.pop("request_id", None)
+            said = error.problem.model_dump(mode="json", exclude_defaults=True, exclude={"request_id"})
             return [{"id": str(rows[0].number), "status": "error", "error": said}]
         middle = len(rows) // 2
         if error.problem.status == _TOO_LARGE:
