@@ -1,14 +1,16 @@
 """`plumbline batch`: rows in, a table of scores out, and a summary for people."""
 
 import logging
-from collections.abc import Sequence
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from plumbline_models.core.errors import InvalidFieldError
+from plumbline_models.core.errors import InvalidFieldError, PlumblineError
 from plumbline_models.text.question_files import read_question_file
 from plumbline_serve.cli.results import check_page, literally, show_table
 from plumbline_serve.offline import batch
@@ -27,6 +29,8 @@ from plumbline_serve.settings import load_settings
 
 OK, SOME_FAILED = 0, 1
 ENGINES = "plumbline_models.backends.store"
+KEPT = "What was scored is kept: --resume goes on with it."
+MAX_CODES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +183,20 @@ def _check_places(asked: Asked, report: Path | None) -> None:
 
 
 def _scored(job: Job, reader: Reader, place: Place, scorers: Sequence[str] | None) -> Outcome:
+    """Score what no shard holds yet.
+
+    Raises:
+        PlumblineError: As `batch.run`, or a file could not be read or written.
+    """
     with job.begun(), place.runner(scorers, makes_members=job.sets is not None) as runner:
-        return batch.run(job, reader, runner, metered)
+        try:
+            return batch.run(job, reader, runner, metered)
+        except OSError as error:
+            said = f"{error.filename or job.output.path}: {error.strerror or error}"
+            raise PlumblineError(f"{said}. {KEPT}") from error
+        except KeyboardInterrupt:
+            print(f"plumbline: interrupted. {KEPT}", file=sys.stderr)
+            raise
 
 
 def _said(
@@ -195,6 +211,8 @@ def _said(
             pictures = thumbnails.of_rows(reader, data.numbers | shown_rows(sets))
         report.write_text(page(data, pictures, sets), encoding="utf-8")
     _show(data.sample, num_failed, output)
+    if data.failures.by_code:
+        print(f"Problems: {_counted(data.failures.by_code)}", file=sys.stderr)
     for name, tags in data.tags.items():
         if tags:
             _show_table((f"tag of {name}", *TAG_HEAD[1:]), tag_lines(tags), [])
@@ -212,6 +230,12 @@ def _show(sample: Sample, num_failed: int, output: Output) -> None:
     if num_failed:
         lines.append(f"{_rows(num_failed)} failed, wholly or in part: {output.failures}")
     show_table(table, *map(literally, lines))
+
+
+def _counted(codes: Mapping[str, int]) -> str:
+    """The problems that were met most, with how often."""
+    most = Counter(codes).most_common(MAX_CODES)
+    return ", ".join(f"{code} {count:,}" for code, count in most) + (", …" if len(codes) > len(most) else "")
 
 
 def _show_sets(sets: SetsDocument, output: Output) -> None:

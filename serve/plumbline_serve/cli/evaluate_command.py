@@ -43,6 +43,7 @@ def document(found: Evaluated) -> dict[str, Any]:
         "precisions": found.precisions,
         "rows": found.num_rows,
         "failed": found.num_failed,
+        "first_problem": found.first_problem,
         "table": lines,
         "made_by": [each.model_dump(mode="json")["scorers"] for each in found.facts],
     }
@@ -57,6 +58,7 @@ def _show_table(found: Evaluated) -> None:
     lines = [found.suite.title, *_conventions(found)]
     if found.num_failed:
         lines.append(f"{found.num_failed:,} rows have no value of some scorer and are left out.")
+        lines.append(f"Why the first has none: {found.first_problem}")
     show_table(table, *map(literally, lines))
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from plumbline_serve.memory.free_memory import trimmer
 from plumbline_serve.offline.columns import check_names, holds_bytes
 from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.outputs import Output, open_scored
-from plumbline_serve.offline.progress import Meter
+from plumbline_serve.offline.progress import SETS, Meter
 from plumbline_serve.offline.readers import Reader
 from plumbline_serve.offline.runners.chunks import CHUNK_ROWS, Document, Runner, Scored
 from plumbline_serve.offline.sets import KeptMembers, SetOptions, measured_sets
@@ -114,14 +115,14 @@ class Job:
             draft.write_bytes(write_line(self.asked))
 
 
-def run(job: Job, reader: Reader, runner: Runner, meter: Callable[[int | None, int], Any]) -> Outcome:
+def run(job: Job, reader: Reader, runner: Runner, meter: Callable[..., Any]) -> Outcome:
     """Score all rows that no shard holds yet, and make the output.
 
     Args:
         job: Begun.
         reader: Of the input.
         runner: Entered.
-        meter: Makes what shows how far it is, of all rows and those done, as a context.
+        meter: Makes what shows how far it is, of all rows and those done, as a context; as `metered` does.
 
     Raises:
         InvalidFieldError: The shards that are there have scores of other weights or conventions, or of other rows.
@@ -143,7 +144,7 @@ def run(job: Job, reader: Reader, runner: Runner, meter: Callable[[int | None, i
         _write_shards(job, (shards, members), while_engines_run(runner.score_from(reader, start)), shown)
     outcome = outcome_of(job.output.parts)
     if job.sets is not None and members is not None:
-        document = measured_sets(members.paths, facts, job.sets)
+        document = measured_sets(members.paths, facts, job.sets, partial(meter, done=0, what=SETS))
         with written(job.output.sets) as path:
             path.write_text(document.model_dump_json(indent=2) + "\n", encoding="utf-8")
     job.output.join(shards)

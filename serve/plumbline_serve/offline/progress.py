@@ -11,6 +11,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 LINE_EVERY_S = 10.0
+ROWS, SETS = "rows", "sets measured"
+"""What is counted."""
 
 
 class Meter(Protocol):
@@ -44,7 +46,7 @@ class BarMeter:
     def __init__(self, bar: Progress, total: int | None, done: int) -> None:
         self._bar = bar
         self._failed = 0
-        self._task = bar.add_task("scoring", total=total, completed=done, failed=0)
+        self._task = bar.add_task("", total=total, completed=done, failed=0)
 
     def advance(self, num_rows: int, num_failed: int) -> None:
         """As `Meter.advance`."""
@@ -58,6 +60,7 @@ class LineMeter:
     Args:
         total: Rows in all; None: not known.
         done: Rows of a run before.
+        what: It is that is counted.
         write: Takes a line.
         clock: Seconds.
     """
@@ -67,11 +70,13 @@ class LineMeter:
         total: int | None,
         done: int,
         *,
+        what: str = ROWS,
         write: Callable[[str], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._write = write or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201 - progress
         self._clock = clock
+        self._what = what
         self._total = total
         self._before = self._done = done
         self._failed = 0
@@ -94,7 +99,7 @@ class LineMeter:
         if self._total is not None and rate > 0 and self._total > self._done:
             left = f", {_duration((self._total - self._done) / rate)} left"
         failed = f", {self._failed:,} failed" if self._failed else ""
-        return f"{self._done:,}{of} rows, {rate:,.1f}/s{left}{failed}"
+        return f"{self._done:,}{of} {self._what}, {rate:,.1f}/s{left}{failed}"
 
     def close(self) -> None:
         """Say the last."""
@@ -102,17 +107,18 @@ class LineMeter:
 
 
 @contextmanager
-def metered(total: int | None, done: int) -> Iterator[Meter]:
+def metered(total: int | None, done: int, what: str = ROWS) -> Iterator[Meter]:
     """What shows how far a run is, for as long as it lasts.
 
     Args:
         total: Rows in all; None: not known.
         done: Rows of a run before.
+        what: It is that is counted.
     """
     console = Console(stderr=True)
     if console.is_terminal:
         columns = (
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f} rows" if total else "{task.completed:,.0f} rows"),
+            TextColumn(("{task.completed:,.0f} of {task.total:,.0f} " if total else "{task.completed:,.0f} ") + what),
             BarColumn(),
             _Rate(),
             TimeRemainingColumn(),
@@ -121,9 +127,15 @@ def metered(total: int | None, done: int) -> Iterator[Meter]:
         with Progress(*columns, console=console) as bar:
             yield BarMeter(bar, total, done)
         return
-    meter = LineMeter(total, done)
+    meter = LineMeter(total, done, what=what)
     yield meter
     meter.close()
+
+
+@contextmanager
+def unshown(total: int | None, done: int = 0, what: str = ROWS) -> Iterator[Meter]:
+    """As `metered`, for those who want to see nothing."""
+    yield LineMeter(total, done, what=what, write=lambda _: None)
 
 
 def _duration(seconds: float) -> str:

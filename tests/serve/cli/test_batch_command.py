@@ -1,5 +1,6 @@
 """`plumbline batch` as it is typed, in this process, on the embedded encoder."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -21,6 +22,7 @@ from plumbline_models.core.errors import (
 from plumbline_serve.cli.main import cli
 from plumbline_serve.local import Plumbline
 from plumbline_serve.offline.outputs import open_scored
+from plumbline_serve.offline.shards import ShardFolder
 from tests.serve.offline.test_videos import write_video
 
 runner = CliRunner()
@@ -58,6 +60,7 @@ def test_scores_are_those_of_the_score_command(folder: Path, tmp_path: Path) -> 
     assert ran.exit_code == 1
     assert "4 rows in" in ran.stderr
     assert "1 row failed" in ran.stderr
+    assert "Problems: image_undecodable 1\n" in ran.stderr
     lines = {line["image"]: line for line in open_scored(tmp_path / "out.parquet").lines()}
     images = [folder / name for name in sorted(lines)]
     alone = runner.invoke(cli, ["score", *map(str, images), "--text", "a red square", "--json"])
@@ -226,6 +229,21 @@ def test_an_output_within_its_input_is_refused(folder: Path, tmp_path: Path, nam
     ran = batch(folder, "-o", tmp_path / name)
     assert isinstance(ran.exception, InvalidFieldError)
     assert "lies in the folder that is read" in ran.exception.detail
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=repr)
+def test_a_run_that_is_broken_off_says_how_to_go_on(folder: Path, tmp_path: Path, monkeypatch, error) -> None:
+    """Exit status 1 is of rows that failed."""
+
+    def write(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ShardFolder, "write", write)
+    ran = batch(folder, "-o", tmp_path / "out.parquet", "--scorers", "clipscore")
+    said = ran.exception.detail if isinstance(ran.exception, PlumblineError) else ran.stderr
+    assert "What was scored is kept: --resume goes on with it." in said
+    assert ran.exit_code != 0
+    assert isinstance(ran.exception, PlumblineError | SystemExit)
 
 
 @pytest.mark.parametrize("report", ["none/report.html", "images"])

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from plumbline_models.core.errors import EngineError, InvalidFieldError, Plumbli
 from plumbline_serve.offline.batch import MAX_BROKEN_ROWS, Job, Outcome, run
 from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.outputs import Output, open_scored
-from plumbline_serve.offline.progress import LineMeter, Meter
+from plumbline_serve.offline.progress import unshown
 from plumbline_serve.offline.readers import Reader, open_input
 from plumbline_serve.offline.rows import Row, RowReading
 from plumbline_serve.offline.runners.chunks import Document
@@ -50,13 +48,10 @@ def source(tmp_path: Path) -> Path:
 
 
 def go(source: Path, output: Path, runner: SizeRunner | None = None, **options: object) -> Outcome:
-    @contextmanager
-    def quiet(total: int | None, done: int) -> Iterator[Meter]:
-        yield LineMeter(total, done, write=list[str]().append)
 
     job = Job(Output.parse(output), {"input": str(source)}, **{"shard_rows": 4, **options})  # type: ignore[arg-type]
     with job.begun():
-        return run(job, opened(source), runner or SizeRunner(), quiet)
+        return run(job, opened(source), runner or SizeRunner(), unshown)
 
 
 def opened(source: Path) -> Reader:

@@ -3,21 +3,14 @@
 import gc
 import json
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from plumbline_serve.offline.batch import Job, run
 from plumbline_serve.offline.outputs import Output
-from plumbline_serve.offline.progress import LineMeter, Meter
+from plumbline_serve.offline.progress import unshown
 from plumbline_serve.offline.readers import open_input
 from plumbline_serve.offline.rows import RowReading
 from tests.serve.offline.samples import SizeRunner
-
-
-@contextmanager
-def quiet(total: int | None, done: int) -> Iterator[Meter]:
-    yield LineMeter(total, done, write=list[str]().append)
 
 
 def peak_bytes(folder: Path, num_rows: int) -> int:
@@ -29,7 +22,7 @@ def peak_bytes(folder: Path, num_rows: int) -> int:
     gc.collect()
     tracemalloc.start()
     with job.begun():
-        run(job, open_input(path, RowReading(folder)), SizeRunner(), quiet)
+        run(job, open_input(path, RowReading(folder)), SizeRunner(), unshown)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak

@@ -15,7 +15,7 @@ from plumbline_models.sets.vectors import MAX_SET, unit_rows
 from plumbline_serve.offline.batch import Job, run
 from plumbline_serve.offline.facts import RunFacts
 from plumbline_serve.offline.outputs import Output, open_scored
-from plumbline_serve.offline.progress import LineMeter, Meter
+from plumbline_serve.offline.progress import LineMeter, Meter, unshown
 from plumbline_serve.offline.readers import open_input
 from plumbline_serve.offline.report.set_section import MAX_SETS, set_notes, set_section, shown_lines, shown_rows
 from plumbline_serve.offline.rows import Row, RowReading
@@ -64,6 +64,21 @@ def test_the_values_are_those_of_the_set_itself(tmp_path: Path) -> None:
     assert values.identical == [list(range(first, NUM_ROWS, 10)) for first in range(10)]
     assert values.sce is not None
     assert values.sce == expected.sce
+
+
+def test_how_many_sets_are_measured_is_shown(source: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    @contextmanager
+    def meter(total: int | None, done: int, what: str = "rows") -> Iterator[Meter]:
+        shown = LineMeter(total, done, what=what, write=said.append)
+        yield shown
+        shown.close()
+
+    job = Job(Output.parse(tmp_path / "out"), {}, sets=SetOptions("model"))
+    with job.begun():
+        run(job, open_input(source, RowReading(source.parent)), SizeRunner(SET_FACTS, makes_members=True), meter)
+    assert ["30 of 30 rows" in said[0], "3 of 3 sets measured" in said[1]] == [True, True]
 
 
 def test_a_set_with_an_image_without_a_prompt_has_no_sce(tmp_path: Path) -> None:
@@ -129,15 +144,12 @@ def source(tmp_path: Path) -> Path:
 
 
 def go(source: Path, output: Path, runner: SizeRunner | None = None, *, resumes: bool = False) -> SetsDocument:
-    @contextmanager
-    def quiet(total: int | None, done: int) -> Iterator[Meter]:
-        yield LineMeter(total, done, write=list[str]().append)
 
     options = SetOptions("model")
     job = Job(Output.parse(output), {"input": str(source)}, sets=options, resumes=resumes, shard_rows=4)
     with job.begun():
         reader = open_input(source, RowReading(source.parent))
-        run(job, reader, runner or SizeRunner(SET_FACTS, makes_members=True), quiet)
+        run(job, reader, runner or SizeRunner(SET_FACTS, makes_members=True), unshown)
     return SetsDocument.read(job.output.sets)
 
 

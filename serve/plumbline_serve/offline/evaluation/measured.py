@@ -33,6 +33,8 @@ class Evaluated:
     num_rows: int = 0
     num_failed: int = 0
     """Rows without a value of some scorer, over all precisions."""
+    first_problem: str | None = None
+    """Why the first of them has none."""
 
 
 def evaluate(
@@ -79,6 +81,8 @@ def _add(found: Evaluated, cases: Cases, settings: Settings, names: Sequence[str
                 results[name].append(answer)
             has_failed = None in answers
             found.num_failed += has_failed
+            if has_failed and found.first_problem is None:
+                found.first_problem = _problem(scored, names)
             shown.advance(1, int(has_failed))
         found.facts.append(runner.facts)
     found.precisions.append(settings.precision)
@@ -94,6 +98,13 @@ def _each(runner: InProcessRunner, rows: Iterable[Row]) -> Iterable[Scored]:
 def _answer(scored: Scored, name: str) -> Result | None:
     score: Result | None = scored.result.get("scores", {}).get(name)
     return None if score is None or "error" in score else score
+
+
+def _problem(scored: Scored, names: Sequence[str]) -> str:
+    """What is said of a row without a value of some scorer."""
+    result = scored.result
+    errors = [result.get("error"), *(result.get("scores", {}).get(name, {}).get("error") for name in names)]
+    return next((str(each["detail"]) for each in errors if each), "it is not scored by all of them")
 
 
 def _configured(suite: Suite, settings: Settings) -> list[str]:

@@ -58,12 +58,19 @@ class FolderReader:
 
 
 def _images(folder: Path) -> Iterator[Path]:
+    folders: set[str] = set()
+    names: list[str] = []
     with os.scandir(folder) as entries:
-        found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
-    for name, is_folder in found:
-        if is_folder:
+        for entry in entries:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if is_folder or os.path.splitext(entry.name)[1].lower() in READ_ENDINGS:  # noqa: PTH122 - millions of names
+                names.append(entry.name)
+            if is_folder:
+                folders.add(entry.name)
+    for name in sorted(names):
+        if name in folders:
             yield from _images(folder / name)
-        elif os.path.splitext(name)[1].lower() in READ_ENDINGS:  # noqa: PTH122 - millions of names
+        else:
             yield folder / name
 
 

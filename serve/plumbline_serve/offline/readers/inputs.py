@@ -1,5 +1,6 @@
 """Which reader an input has."""
 
+import os
 from pathlib import Path
 
 from plumbline_models.core.errors import InvalidFieldError
@@ -43,9 +44,14 @@ def open_input(path: Path, reading: RowReading) -> Reader:
 
 
 def _of_folder(path: Path, reading: RowReading) -> Reader:
-    files = sorted(each for each in path.iterdir() if each.is_file())
-    if tables := [each for each in files if each.suffix.lower() == ".parquet"]:
+    if tables := _files(path, (".parquet",)):
         return ParquetReader(tables, reading)
-    if tars := [each for each in files if each.name.lower().endswith(TAR_ENDINGS)]:
+    if tars := _files(path, TAR_ENDINGS):
         return TarReader(tars, reading)
     return FolderReader(path, reading)
+
+
+def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """Files by their ending, in order; those of other names, of which there may be millions, are not looked at."""
+    with os.scandir(folder) as entries:
+        return sorted(Path(each) for each in entries if each.name.lower().endswith(endings) and each.is_file())

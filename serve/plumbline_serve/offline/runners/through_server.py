@@ -40,6 +40,8 @@ WINDOW = 32
 """Chunks of one stream; what got no reply is sent again before the next."""
 MAX_FILE_BYTES = 2**30  # how large is too large is the service's to say
 TIMEOUT_MS = 600_000.0  # patience with a server that computes large networks on a CPU
+STREAM_MS = TIMEOUT_MS * (1 + WINDOW / IN_FLIGHT)
+"""Of one stream, whose batches have that time each: a server whose machine is gone is given up at last."""
 RETRY = RetryPolicy(
     max_attempts=16, base_delay_s=0.2, max_delay_s=15.0, budget=1000, refill=1.0
 )  # a server that restarts is back within minutes
@@ -207,7 +209,7 @@ class ServerRunner:
             for number, chunk in window.chunks_to_send()
         )
         try:
-            for reply in client.score_stream(batches, max_in_flight=IN_FLIGHT):
+            for reply in client.score_stream(batches, max_in_flight=IN_FLIGHT, timeout_ms=STREAM_MS):
                 number = int(reply.correlation_id)
                 rows = readable(window.chunks[number])
                 if reply.error is None:

@@ -1,7 +1,8 @@
 """The values of a run's sets, as they stand in a file beside its output."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from plumbline_models.core.errors import InvalidFieldError
 from plumbline_models.sets.measures import NEAR_DUPLICATE, Asked, Diversity, diversity_of
 from plumbline_models.sets.vectors import MAX_SET, Matrix, unit_rows
 from plumbline_serve.offline.facts import RunFacts
+from plumbline_serve.offline.progress import Meter, unshown
 from plumbline_serve.offline.sets.kept_members import counts_of, read_members
 
 VERSION = 1
@@ -111,13 +113,19 @@ class _Index:
             yield from self.tables[number].take(self.place[members[self.table[members] == number]]).to_pylist()
 
 
-def measured_sets(paths: Sequence[Path], facts: RunFacts, options: SetOptions) -> SetsDocument:
+def measured_sets(
+    paths: Sequence[Path],
+    facts: RunFacts,
+    options: SetOptions,
+    meter: Callable[[int], AbstractContextManager[Meter]] = unshown,
+) -> SetsDocument:
     """Work out the values of all images together and of each group; one set is in memory at a time.
 
     Args:
         paths: Of `KeptMembers`, in the order of rows.
         facts: Name the encoder.
         options: What is asked.
+        meter: Makes what shows how many sets of all are done, as a context.
 
     Raises:
         InvalidFieldError: The encodings are of several lengths, or not to be read.
@@ -128,8 +136,15 @@ def measured_sets(paths: Sequence[Path], facts: RunFacts, options: SetOptions) -
         said = counts_of(table)
         num_images, num_beyond = num_images + said["rows"], num_beyond + said["beyond"]
         counts.update(said["groups"])
-    sets = [_values(index, np.arange(len(index.table)), None, (num_images, options))] if num_images else []
-    sets += [_values(index, index.by_group[group], group, (num, options)) for group, num in counts.items()]
+    wanted: list[tuple[str | None, NDArray[np.int64], int]] = []
+    if num_images:
+        wanted.append((None, np.arange(len(index.table)), num_images))
+    wanted += [(group, index.by_group[group], num) for group, num in counts.items()]
+    sets = []
+    with meter(len(wanted)) as shown:
+        for group, found, num in wanted:
+            sets.append(_values(index, found, group, (num, options)))
+            shown.advance(1, 0)
     return SetsDocument(
         encoder=facts.set_encoder,
         weights=facts.set_weights,

@@ -248,6 +248,20 @@ def test_people_get_a_table(few_scenes: Path) -> None:
 
 
 @pytest.mark.usefixtures("_on_torch")
+def test_why_rows_have_no_value_is_said(tmp_path: Path) -> None:
+    (tmp_path / "512x384").mkdir()
+    table = tmp_path / "koniq10k_scores_and_distributions.csv"
+    table.write_text("image_name,MOS_zscore\na.jpg,1\nb.jpg,2\n", encoding="utf-8")
+    arguments = ("koniq10k", "--data", tmp_path, "--scorers", "clipscore")
+    ran = evaluate(*arguments)
+    assert ran.exit_code == 1
+    assert "a.jpg cannot be read: No such file" in ran.stderr
+    found = json.loads(evaluate(*arguments, "--json").stdout)
+    assert found["failed"] == 2
+    assert "a.jpg" in found["first_problem"]
+
+
+@pytest.mark.usefixtures("_on_torch")
 @pytest.mark.parametrize("arguments", [["vibes"], ["scenes", "--precision", "fp7"], ["koniq10k", "--data", "."]])
 def test_wrong_usage_is_refused(arguments: list[str]) -> None:
     assert isinstance(evaluate(*arguments).exception, InvalidFieldError)
