@@ -84,6 +84,9 @@ class _Rpcs:
     async def Check(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
         return await self._grpc.check(request, grpc_context)
 
+    async def List(self, request: Any, grpc_context: Any) -> Any:  # noqa: N802 - named by the schema
+        return await self._grpc.check_all(request, grpc_context)
+
     async def Watch(self, request: Any, grpc_context: Any) -> AsyncIterator[Any]:  # noqa: N802
         async for reply in self._grpc.watch(request, grpc_context):
             yield reply

@@ -21,7 +21,8 @@ from plumbline_serve.logs import facts
 
 log = logging.getLogger(__name__)
 QUIET = frozenset(
-    {"/livez", "/readyz", "/metrics", "grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch", "/health"}
+    {"/livez", "/readyz", "/metrics", "/health"}
+    | {f"grpc.health.v1.Health/{name}" for name in ("Check", "List", "Watch")}
     | {"/v1/health/ready", "/v2/health/live", "/v2/health/ready"}
     | {"inference.GRPCInferenceService/ServerLive", "inference.GRPCInferenceService/ServerReady"}
 )

@@ -126,6 +126,9 @@ class Rpcs(scoring_pb2_grpc.ScoringServicer, health_pb2_grpc.HealthServicer):
     async def Check(self, request, context):
         return await self.edge.check(request, context)
 
+    async def List(self, request, context):
+        return await self.edge.check_all(request, context)
+
     async def Watch(self, request, context):
         async for response in self.edge.watch(request, context):
             yield response

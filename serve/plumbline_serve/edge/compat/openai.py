@@ -7,10 +7,11 @@ image that cannot be read fails the request, for a vector has no place for an er
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -43,7 +44,9 @@ class _Message(Body):
 
 class _Embeddings(RequestBody):
     model: str | None = None
-    input: str | Sequence[str] | None = None
+    input: (
+        Annotated[Sequence[str], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)] | None
+    ) = None
     messages: Sequence[_Message] | None = None
     modality: Literal["text", "image"] | None = None
     encoding_format: Literal["float", "base64"] = "float"
@@ -107,7 +110,7 @@ def _contents(body: _Embeddings) -> list[Content]:
         if len(parts) != 1:
             raise field_fault("/messages", "must be one: a conversation is one text or one image")
         return [parts[0]] if isinstance(parts[0], str) else [part_of(parts[0], "/messages/0/content")]
-    given = [body.input] if isinstance(body.input, str) else list(body.input or ())
+    given = list(body.input or ())
     if not given:
         raise field_fault("/input", "must not be empty")
     if body.modality == "image":

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
+from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from plumbline_models.core.errors import RouteNotFoundError
@@ -33,6 +35,17 @@ class GrpcHealth:
 
         failed = HealthCheckResponse()
         return await self._interceptor.run(f"{_HEALTH_SERVICE}/Check", context, answer, failed=failed, is_open=True)
+
+    async def check_all(self, request: Any, context: CallContext) -> Any:
+        """The status of each service that `check` knows; versions of grpc_health before 1.81 have no such call."""
+        del request
+        failed = health_pb2.HealthListResponse()
+
+        async def answer(call: GrpcCall) -> Any:
+            del call
+            return health_pb2.HealthListResponse(statuses=dict.fromkeys(_KNOWN, self._response()))
+
+        return await self._interceptor.run(f"{_HEALTH_SERVICE}/List", context, answer, failed=failed, is_open=True)
 
     async def watch(self, request: HealthCheckRequest, context: CallContext) -> AsyncIterator[HealthCheckResponse]:
         """The status now and at each change; ends once the service stops serving, so that it can be stopped."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
@@ -179,6 +180,15 @@ class GrpcEdge(SetRpcs):
             context: The call's.
         """
         return await self._health.check(request, context)
+
+    async def check_all(self, request: Any, context: CallContext) -> Any:
+        """Say whether each service takes work; needs no key.
+
+        Args:
+            request: Empty.
+            context: The call's.
+        """
+        return await self._health.check_all(request, context)
 
     async def watch(self, request: HealthCheckRequest, context: CallContext) -> AsyncIterator[HealthCheckResponse]:
         """Say whether the service takes work, now and at each change; needs no key.

@@ -98,6 +98,15 @@ def test_what_is_wrong_is_a_typed_exception(
     assert raised.value.response.headers["x-request-id"]
 
 
+def test_what_is_wrong_is_named_by_its_place_in_the_request(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.embeddings.create(model="clipscore", input=[1, 2, 3])
+    assert (raised.value.param, raised.value.body["message"].rpartition(": ")[2]) == (  # type: ignore[index]
+        "input/0",
+        "/input/0 must be a string.",
+    )
+
+
 def test_the_url_of_an_image_is_refused_where_none_are_fetched(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
         client.embeddings.create(model="clipscore", input="https://example.com/a.png", extra_body={"modality": "image"})

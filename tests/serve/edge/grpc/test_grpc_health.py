@@ -19,6 +19,14 @@ def test_the_service_serves_only_while_it_is_ready(edge, service: str) -> None:
     assert probe(edge).Check(request).status == RESPONSE.NOT_SERVING
 
 
+def test_all_services_are_listed_with_how_they_are(edge) -> None:
+    listed = probe(edge).List(health_pb2.HealthListRequest()).statuses
+    assert {name: each.status for name, each in listed.items()} == {
+        "": RESPONSE.SERVING,
+        SCORING_SERVICE: RESPONSE.SERVING,
+    }
+
+
 def test_a_service_that_is_not_here_is_not_found(edge) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         probe(edge).Check(health_pb2.HealthCheckRequest(service="other"))
