@@ -72,11 +72,12 @@ class Disclosure:
             return reply
         match reply:
             case RankReply():
-                ranking = [replace(place, value=round(float(place.value), decimals)) for place in reply.ranking]
+                places = [(place, _rounded((place.value, place.probability), decimals)) for place in reply.ranking]
+                ranking = [replace(each, value=value, probability=chance) for each, (value, chance) in places]
                 return replace(reply, ranking=ranking)
             case SelectReply():
-                values = [None if value is None else round(float(value), decimals) for value in reply.values]
-                return replace(reply, values=values)
+                drawn = _rounded(reply.probabilities, decimals)  # their ratios say how far exact values are apart
+                return replace(reply, values=_rounded(reply.values, decimals), probabilities=drawn)
             case ScoreReply():
                 return replace(reply, results=[_rounded_item(result, decimals) for result in reply.results])
             case FilterReply():
@@ -90,8 +91,11 @@ def _coarse(vector: NDArray[np.float32] | PlumblineError) -> NDArray[np.float32]
 def _rounded_item(result: Item, decimals: int) -> Item:
     if isinstance(result, ItemFailure):
         return result
-    shown = {name: _rounded_score(score, decimals) for name, score in result.scores.items()}
-    return replace(result, scores=shown)
+    shown = replace(result, scores={name: _rounded_score(score, decimals) for name, score in result.scores.items()})
+    if isinstance(shown, ItemVerdict) or shown.guards is None:
+        return shown
+    ood_score, explained = _rounded((shown.guards.ood_score, shown.guards.explained), decimals)
+    return replace(shown, guards=replace(shown.guards, ood_score=ood_score, explained=explained))
 
 
 def _rounded_score(score: ScoreOrError, decimals: int) -> ScoreOrError:

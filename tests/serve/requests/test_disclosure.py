@@ -18,14 +18,21 @@ from plumbline_serve.messages import (
     EmbedRequest,
     EncodedImage,
     FilterRequest,
+    GuardFlags,
     Item,
     ItemScores,
     ItemVerdict,
+    Ranked,
+    RankReply,
     RankRequest,
+    ScoreReply,
     ScoreRequest,
+    SelectReply,
     Threshold,
+    Timing,
 )
 from plumbline_serve.messages.decisions import CalibrationRequest
+from plumbline_serve.requests.disclosure import Disclosure
 from plumbline_serve.settings import Settings
 from plumbline_serve.settings.access import PrivacySettings
 
@@ -84,6 +91,22 @@ async def test_scores_are_rounded_and_judged_as_they_are(png: Callable[..., byte
         (judged,) = (await coarsely.service.filter(FilterRequest(policy, items))).results
         assert isinstance(judged, ItemVerdict)
         assert (judged.verdict == "accept") == (score.value >= between)
+
+
+def test_nothing_beside_a_score_says_what_it_is_exactly():
+    """Ratios of probabilities say how far scores are apart, and numbers of guards are cosines."""
+    rounding, third = Disclosure(PrivacySettings(score_decimals=2)), 1 / 3
+    timing = Timing(0.0, 0.0, 0.0, 0.0)
+    ranked = rounding.of_scores(RankReply("a", [Ranked(0, third, probability=third), Ranked(1, third)], {}, timing))
+    assert [(each.value, each.probability) for each in ranked.ranking] == [(0.33, 0.33), (0.33, None)]
+    chosen = SelectReply(0, "a", [third, None], third, 5, None, {}, timing, probabilities=[third, None])
+    selected = rounding.of_scores(chosen)
+    assert (selected.values, selected.probabilities) == ([0.33, None], [0.33, None])
+    assert selected.certified_gain == third  # of numbers that the caller knows
+    flags = GuardFlags(None, third, None, "g1", explained={"drop": third})
+    (result,) = rounding.of_scores(ScoreReply([ItemScores("1", {}, flags)], timing)).results
+    assert isinstance(result, ItemScores)
+    assert result.guards == GuardFlags(None, 0.33, None, "g1", explained={"drop": 0.33})
 
 
 async def values_of(assembly: Assembly, items: list[Item]) -> list[float]:
