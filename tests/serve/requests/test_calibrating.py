@@ -213,6 +213,20 @@ async def test_what_cannot_be_calibrated_is_refused_with_its_place(pipeline, kep
     assert await kept.entries() == []
 
 
+async def test_a_calibration_of_an_older_release_is_used(pipeline, kept, url, png) -> None:
+    """They were kept without decimals and combinations."""
+    made = await kept.make(pipeline, request())
+    store = Store(url)
+    artefact = await store.get("calibration", "launch")
+    older = {name: each for name, each in artefact.document.items() if name not in {"decimals", "combine"}}
+    await store.put(replace(artefact, document=older))
+    kept = Calibrations(store, BOUND)
+    assert await kept.entries() == [made]
+    items = [Item(str(value), EncodedImage(png(value)), None) for value in (100, 101)]
+    results = (await filter_items(pipeline, FilterRequest(on_mean(), items), calibrations=kept)).results
+    assert [each.verdict for each in results if isinstance(each, ItemVerdict)] == ["reject", "accept"]
+
+
 async def test_a_deleted_calibration_is_gone(pipeline, kept) -> None:
     await kept.make(pipeline, request())
     await kept.delete("launch")

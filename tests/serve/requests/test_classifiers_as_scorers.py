@@ -144,6 +144,13 @@ def use(assembly):
         assert made.bound_to.conventions["class"] == "a"
         return await verdicts([Threshold(NAME, calibration="cut")])
 
+    async def filter_calibrated_together() -> object:
+        scores, labels = [0.1 * i for i in range(1, 20)], [True] * 19
+        await assembly.service.calibrate(
+            CalibrationRequest("sum", None, 0.5, "keep_good", scores=scores, labels=labels, combine=combine)
+        )
+        return await verdicts([Threshold("both", calibration="sum")])
+
     return {
         "rank": rank,
         "rank by a combination": rank_combined,
@@ -153,6 +160,7 @@ def use(assembly):
         "filter beside others": lambda: verdicts([Threshold("qualiclip", min=-1), *bright], explain=True),
         "filter by a combination": lambda: verdicts([Threshold("both", min=1.0)], combine=combine),
         "filter by a calibration": filter_calibrated,
+        "filter by a calibration of a combination": filter_calibrated_together,
     }
 
 
@@ -165,6 +173,7 @@ EXPECTED: dict[str, list[int]] = {
     "filter beside others": [1],
     "filter by a combination": [1],
     "filter by a calibration": [1],
+    "filter by a calibration of a combination": [1],
 }
 
 
