@@ -45,6 +45,7 @@ CHECKS: list[Any] = [
 ]
 BEYOND_SCHEMAS = (
     "a min below its max",
+    "a min that is not above its max",
     "entries for",
     "the correlation between its ends",
     "one entry for each",

@@ -70,7 +70,9 @@ def bounds_fault(low: float | None, high: float | None, calibration: str | None)
         calibration: What it has in their place.
     """
     is_bounded = low is not None or high is not None
-    return "must have min, max or both, or calibration alone" if is_bounded == (calibration is not None) else None
+    if is_bounded == (calibration is not None):
+        return "must have min, max or both, or calibration alone"
+    return None if low is None or high is None or low <= high else "must have a min that is not above its max"
 
 
 def term_fault(low: float | None, high: float | None) -> str | None:

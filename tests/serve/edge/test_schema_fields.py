@@ -212,6 +212,12 @@ OTHER_CASES = [
         id="calibration beside a bound",
     ),
     pytest.param(
+        schemas.FilterRequest,
+        {"items": [], "policy": {"all": [{"scorer": "a", "min": 1, "max": 1}, {"scorer": "a", "min": 1, "max": 0.5}]}},
+        {"/policy/all/1": "must have a min that is not above its max"},
+        id="bounds that no value is within",
+    ),
+    pytest.param(
         schemas.SelectRequest,
         {"text": "a", "images": [B64], "correlation": 2, "correlation_interval": [0.1], "temperature": 0, "seed": -1},
         {

@@ -64,6 +64,11 @@ CASES = [
         id="threshold without bounds",
     ),
     pytest.param(
+        policy(pb.Threshold(scorer="sum", min=1, max=0.5)),
+        {"/policy/all/0": "must have a min that is not above its max"},
+        id="bounds that no value is within",
+    ),
+    pytest.param(
         policy(pb.Threshold(scorer="sum", min=float("-inf"))),
         {"/policy/all/0/min": "must be a finite number"},
         id="infinite bound",
