@@ -25,8 +25,9 @@ WAIT_S = 120
 QUIET = {
     "Requests refused per second", "Drift of scores, by severity", "Stability index of scores and images",
     "Deadlines that passed per second, by stage", "Items without any score, per second",
+    "Share of images that guards suspect",
 }  # fmt: skip
-"""Panels that are empty where nothing is refused or late, all items are scored, and no reference is kept."""
+"""Panels that are empty where nothing is refused or late, all items are scored, and no reference or guard is kept."""
 
 
 @pytest.fixture(scope="module")
