@@ -105,9 +105,14 @@ def check_serve(words: list[str]) -> None:
     assert (ROOT / words[-1]).is_file()
 
 
+def check_activate(words: list[str]) -> None:
+    (folder,) = re.findall(r"^VENV := (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert words == [f"{folder}/bin/activate"]
+
+
 CHECKS = {
     "make": check_make, "plumbline": check_plumbline, "python": check_python, "pip": check_pip, "hf": check_hf,
-    "docker": check_docker, "serve": check_serve, "curl": len,  # test_readme sends it
+    "": check_activate, "docker": check_docker, "serve": check_serve, "curl": len,  # test_readme sends it
 }  # fmt: skip
 
 

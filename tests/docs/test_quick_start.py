@@ -38,7 +38,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_first_score_is_that_of_the_embedded_networks(run):
-    assert "clipscore" in run(FIRST[1], ROOT)
+    setup, activate, score, _ = FIRST
+    assert (setup, activate) == ("make setup", ". .venv/bin/activate")
+    assert "clipscore" in run(score, ROOT)
 
 
 def test_a_checkpoint_file_is_examined_and_scored(run, tmp_path: Path):

@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import ipaddress
 import os
 import resource
 import shutil
@@ -60,6 +61,18 @@ def look(settings: Settings) -> Iterator[Finding]:
     yield _token(settings)
 
 
+def is_open(settings: Settings) -> bool:
+    """Whether others than this machine's users may call without a key."""
+    return settings.auth.keys_file is None and not _is_loopback(settings.host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def raise_descriptor_limit() -> None:
     """Let this process and those that it starts hold as many files open as they need, where the system allows it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -84,6 +97,10 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
+    if is_open(settings):
+        found = f"none: everybody who can reach {settings.host}:{settings.port} and :{settings.grpc_port} may call"
+        advice = "Set auth.keys_file, which plumbline keys new makes, or --host 127.0.0.1 to stay on this machine."
+        yield Finding("API keys", is_fine=False, found=found, advice=advice, is_needed=False)
     if settings.auth.keys_file is None:
         return
     try:

@@ -4,8 +4,9 @@ import asyncio
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -155,11 +156,16 @@ def in_process(inputs: FilesToScore, settings: Settings) -> Document:
     max_items = min(CHUNK, limits.max_items, max(1, limits.max_questions // max(1, len(inputs.questions))))
     max_bytes = max(1, int(limits.max_request_bytes) - inputs.compared.num_bytes)
     cutter = Cutter(max_items, max_bytes, int(limits.max_image_bytes))
-    with asyncio.Runner() as runner, _running(runner, assembled(settings, scorers)) as assembly:
+    with asyncio.Runner() as runner, ExitStack() as opened:
+
+        @cache
+        def assembly() -> Assembly:
+            """Loaded once there is something to score: where no file can be read, nothing is compiled."""
+            return opened.enter_context(_running(runner, assembled(settings, scorers)))
 
         def score(files: Sequence[File]) -> Document:
             request = ScoreRequest(_items(inputs, files), scorers=inputs.scorers, combine=inputs.combine)
-            return score_document(runner.run(assembly.service.score(request)))
+            return score_document(runner.run(assembly().service.score(request)))
 
         return score_all(inputs, cutter, score, uuid.uuid4().hex)
 

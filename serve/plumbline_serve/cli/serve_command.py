@@ -1,6 +1,5 @@
 """`plumbline serve`: the service in the foreground."""
 
-import ipaddress
 import logging
 import os
 import sys
@@ -11,7 +10,7 @@ from typing import TextIO
 
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.weights import Seek
-from plumbline_serve.cli.checks import look, raise_descriptor_limit
+from plumbline_serve.cli.checks import is_open, look, raise_descriptor_limit
 from plumbline_serve.cli.weights import WeightsFinding, demo_warning, describe, find_weights
 from plumbline_serve.configured_scorers import make_scorers
 from plumbline_serve.deployments.lean_worker import import_serve
@@ -155,16 +154,9 @@ def _check(settings: Settings) -> list[WeightsFinding]:
 
 
 def _warn_if_open(settings: Settings) -> None:
-    if settings.auth.keys_file is None and not _is_loopback(settings.host):
+    if is_open(settings):
         log.warning(
             "Open to everybody who can reach %s:%d and :%d: set auth.keys_file to require keys, or --host 127.0.0.1 "
             "to stay on this machine.",
             *(settings.host, settings.port, settings.grpc_port),
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -31,6 +31,14 @@ def test_a_sound_configuration_is_fine(tmp_path: Path, capsys: pytest.CaptureFix
     assert "API keys" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("host", "is_said"), [("0.0.0.0", True), ("127.0.0.1", False), ("localhost", False)])
+def test_a_service_that_is_open_to_its_network_is_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str, *, is_said: bool
+) -> None:
+    assert examine(settings_of(tmp_path, host=host)) == OK
+    assert ("everybody who can reach" in " ".join(capsys.readouterr().out.split())) is is_said
+
+
 def test_a_missing_file_of_keys_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = settings_of(tmp_path, auth=AuthSettings(keys_file=tmp_path / "nowhere"))
     assert examine(settings) == BROKEN

@@ -177,6 +177,16 @@ def test_where_no_file_can_be_read_the_answer_has_its_shape_all_the_same(tmp_pat
     assert answer["timing_ms"] == {"decode": 0.0, "queue": 0.0, "compute": 0.0, "total": 0.0}
 
 
+def test_where_no_file_can_be_read_nothing_is_loaded(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PLUMBLINE_BACKEND", "openvino")
+    monkeypatch.setenv("PLUMBLINE_CACHE_DIR", str(tmp_path / "engines"))
+    ran = score(tmp_path / "photoo.jpg", "--text", "a")
+    assert ran.exit_code == 1
+    assert "photoo.jpg" in ran.stdout
+    assert not list(tmp_path.rglob("*.bin"))  # no engine was compiled for it
+    assert not (tmp_path / "engines").exists()
+
+
 def test_a_file_above_the_limit_is_refused_as_the_service_refuses_it(red: Path, monkeypatch) -> None:
     monkeypatch.setenv("PLUMBLINE_LIMITS__MAX_IMAGE_BYTES", str(len(red.read_bytes()) - 1))
     [result] = json.loads(score(red, "--text", "a", "--json").stdout_bytes)["results"]
