@@ -81,6 +81,20 @@ class Admission:
         for want in wants:
             self._compute.reserve(want.encoder, context, want.num_inputs)
 
+    def admit_to(self, pool: CpuPool, context: RequestContext, own_s: float) -> None:
+        """Let a request wait for threads.
+
+        Args:
+            pool: Of threads.
+            context: The request's.
+            own_s: What its work is expected to take there.
+
+        Raises:
+            OverloadedError: It would be done too late, or wait too long.
+        """
+        wait_s = pool.backlog_s(context, own_s)
+        check_wait(context, time.monotonic(), done_s=wait_s + own_s, wait_s=wait_s, max_wait_s=self._max_wait_s)
+
     def release(self, context: RequestContext, *, is_done: bool) -> None:
         """Let go of the places that a request has.
 

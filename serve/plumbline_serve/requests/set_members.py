@@ -128,8 +128,11 @@ async def computed(session: RequestSession, function: Callable[[StillWanted], R]
         work: What it takes: `work_on`.
 
     Raises:
+        OverloadedError: It would be done too late, or wait too long for other sets.
         DeadlineExceededError: The deadline passed before it was done.
     """
+    pool = session.tools.pools.sets
+    session.tools.admission.admit_to(pool, session.context, pool.cost_s(work))
     is_gone, deadline = threading.Event(), session.context.deadline
 
     def still_wanted() -> None:
@@ -137,7 +140,7 @@ async def computed(session: RequestSession, function: Callable[[StillWanted], R]
             raise deadline.error("sets")
 
     try:
-        return await session.tools.pools.sets.run(function, still_wanted, context=session.context, work=work)
+        return await pool.run(function, still_wanted, context=session.context, work=work)
     finally:
         is_gone.set()
 

@@ -290,7 +290,7 @@ class CpuPools:
             CpuPool(num_decoders, "decode", first_pace=2e-8),
             CpuPool(1, "tokenise", first_pace=3e-6, together_s=TEXTS_TOGETHER_S),
             CpuPool(1, "score", first_pace=1e-4),
-            CpuPool(1, "sets", first_pace=2e-10),
+            CpuPool(1, "sets", first_pace=5e-8),
         )
 
     def close(self) -> None:

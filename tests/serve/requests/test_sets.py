@@ -13,6 +13,7 @@ from plumbline_models.core.errors import (
     ImageUndecodableError,
     InvalidFieldError,
     NoItemsError,
+    OverloadedError,
     PlumblineError,
     TextTooLongError,
     TooManyItemsError,
@@ -26,6 +27,8 @@ from plumbline_serve.requests.binding import Bindings
 from plumbline_serve.requests.embedding import embed
 from plumbline_serve.requests.reference_sets import ReferenceSets
 from plumbline_serve.requests.sets import distance, diversity, measure
+from plumbline_serve.scheduling.request_context import RequestContext
+from plumbline_serve.scheduling.work import Work
 from plumbline_serve.store import Store
 
 PLANE = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.001], [1.0, 0.0]]
@@ -185,3 +188,19 @@ async def test_a_deadline_ends_the_work_of_a_large_set_and_leaves_its_thread_to_
     assert observer.expired_stages == ["request"]
     small = await diversity(pipeline, DiversityRequest(embeddings=PLANE, timeout_ms=60_000.0))
     assert small.n == 4
+
+
+@pytest.mark.parametrize(("timeout_ms", "reason"), [(None, "wait"), (5000.0, "deadline")])
+async def test_a_set_that_would_wait_too_long_for_others_is_refused_at_once(open_pipeline, timeout_ms, reason):
+    """What waits holds its bytes of the budget that all requests share."""
+    pipeline = await open_pipeline(max_wait_s=2.0)
+    pool, gate = pipeline._tools.pools.sets, threading.Event()
+    large = asyncio.create_task(pool.run(gate.wait, 30, context=RequestContext(), work=Work("diversity", 1e9)))
+    await asyncio.sleep(0)
+    request = DiversityRequest(embeddings=[[1.0, 0.0], [0.0, 1.0]], timeout_ms=timeout_ms)
+    with pytest.raises(OverloadedError) as refusal:
+        await diversity(pipeline, request)
+    assert (refusal.value.facts["reason"], pool.num_queued) == (reason, 0)
+    gate.set()
+    await large
+    assert (await diversity(pipeline, request)).n == 2
