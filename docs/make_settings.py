@@ -22,7 +22,8 @@ Every setting, its type, its default and what it means. `make docs` makes this p
 
 `plumbline serve --config plumbline.yaml` reads a file; `PLUMBLINE_CONFIG` names one without the option. A variable sets
 any field: `PLUMBLINE_LIMITS__MAX_ITEMS=64` sets `limits.max_items`. Options of the command win over variables,
-variables over the file, and the file over the defaults below. An unknown field is an error.
+variables over the file, and the file over the defaults below. An unknown field is an error, and so is one that stands
+there twice.
 
 Sizes in bytes take a unit (`20MiB`), numbers of pixels too (`50MP`). Relative paths in a file start at its folder,
 those in variables at the working directory.

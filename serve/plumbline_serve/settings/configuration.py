@@ -34,6 +34,7 @@ from plumbline_serve.settings.presets import PREFIX, preset_values
 from plumbline_serve.settings.replicas import BatchSettings, CacheSettings, EngineSettings, ReplicaSettings
 from plumbline_serve.settings.store import DEFAULT_STORE, StoreUrl, anchored_store
 from plumbline_serve.settings.tracing import TracingSettings
+from plumbline_serve.settings.unique_yaml import load_yaml
 from plumbline_serve.settings.urls import UrlSettings
 
 WHOLE_GROUP = "encoders"
@@ -261,7 +262,7 @@ def _found(path: Path) -> dict[str, Any]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"There is no configuration file {path}.", path=str(path)) from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # a date such as 2024-13-45: ValueError

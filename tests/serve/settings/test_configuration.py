@@ -127,12 +127,19 @@ def test_the_environment_can_name_the_file(tmp_path, monkeypatch):
         pytest.param("limits: {max_pixels: huge}", "max_pixels", id="not a number of pixels"),
         pytest.param("- a\n- b", "mapping", id="not a mapping"),
         pytest.param("a: [", "cannot be read", id="not YAML"),
+        pytest.param("port: 1\nport: 2", "'port' stands there twice, in line 2", id="a field twice"),
+        pytest.param("scorers:\n  vqascore: {}\n  vqascore: {}", "'vqascore' stands there twice", id="a scorer twice"),
     ],
 )
 def test_a_wrong_file_is_refused_by_name(tmp_path, text, word):
     with pytest.raises(ConfigError) as refusal:
         load_settings(write(tmp_path, text))
     assert word in refusal.value.detail
+
+
+def test_what_is_merged_into_a_mapping_may_be_set_anew(tmp_path):
+    found = load_settings(write(tmp_path, "limits: {<<: {max_items: 8, max_frames: 5}, max_items: 3}")).limits
+    assert (found.max_items, found.max_frames) == (3, 5)
 
 
 def test_a_missing_file_is_refused(tmp_path):

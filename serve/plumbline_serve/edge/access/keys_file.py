@@ -22,6 +22,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from plumbline_models.core.errors import ConfigError
 from plumbline_serve.machine.private_files import check_private
 from plumbline_serve.scheduling.request_context import Caller
+from plumbline_serve.settings.unique_yaml import load_yaml
 
 Scope: TypeAlias = Literal["score", "decide", "admin", "embed"]
 """What a key may do: score and read what is loaded; keep and change decisions; see metrics and operate; have vectors as
@@ -108,7 +109,7 @@ def read_keys(path: Path) -> tuple[KeyEntry, ...]:
     try:
         with path.expanduser().open("rb") as file:
             check_private(file.fileno(), "The file of API keys", path)
-            values = yaml.safe_load(file.read().decode())
+            values = load_yaml(file.read().decode())
         return _KeysFile.model_validate(values).keys
     except OSError as error:
         reason = error.strerror or type(error).__name__
