@@ -8,7 +8,7 @@ import asyncio
 import base64
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Self
@@ -142,7 +142,7 @@ class Guards:
             sound = [each for each in dict.fromkeys(images) if not isinstance(found[each], PlumblineError)]
             anchors = await _of_texts(session, text, texts[:_MAX_TEXTS])
             candidates = await _of_texts(session, text, others)
-            encodings = np.stack([unit(found[each]) for each in sound])
+            encodings = _units(found[each] for each in sound)
             guard = await asyncio.to_thread(Guard.of, encodings, anchors)
             captions = anchors[(encodings @ anchors.T).argmax(axis=1)]
             drops = await _drops(session, image, sound, encodings=encodings, captions=captions)
@@ -229,7 +229,11 @@ class Guards:
 
 async def _of_texts(session: RequestSession, encoder: Encoder, texts: Sequence[str]) -> Matrix:
     """`[N, D]` of unit norm, of those that can be read."""
-    found = (await session.text_encodings(encoder, texts)).values() if texts else ()
+    return _units((await session.text_encodings(encoder, texts)).values() if texts else ())
+
+
+def _units(found: Iterable[EncodingOrError]) -> Matrix:
+    """`[N, D]` of unit norm, of those that are encodings; N may be 0."""
     sound = [unit(each) for each in found if not isinstance(each, PlumblineError)]
     return np.stack(sound) if sound else np.empty((0, 0))
 

@@ -16,6 +16,7 @@ from PIL import Image
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
+from plumbline_models.core.errors import InvalidFieldError
 from plumbline_models.core.protocols import Score
 from plumbline_serve.assembly import Assembly, assembled
 from plumbline_serve.cli.main import cli
@@ -81,6 +82,21 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert ran.exit_code == 0, ran.output
     assert f"of 281 images and {len(TEXTS['anchors'])} texts" in ran.stdout
     return folder
+
+
+@pytest.mark.parametrize("num_images", [0, 3])
+def test_too_few_images_are_said(tmp_path: Path, num_images: int) -> None:
+    images, texts, config = tmp_path / "images", tmp_path / "texts.txt", tmp_path / "plumbline.yaml"
+    images.mkdir()
+    (images / "notes.txt").write_text("no image", encoding="utf-8")
+    for index, (data, _) in enumerate(drawn(31, num_images)):
+        (images / f"{index}.png").write_bytes(data)
+    texts.write_text("\n".join(TEXTS["anchors"]), encoding="utf-8")
+    config.write_text(f"scorers: {{clipscore: {{}}}}\nstore: sqlite:///{tmp_path}/store.db\n", encoding="utf-8")
+    ran = CliRunner().invoke(cli, ["guards", "build", str(images), "--texts", str(texts), "--config", str(config)])
+    assert isinstance(ran.exception, InvalidFieldError)
+    assert f"images are {num_images}; at least 198" in ran.exception.detail
+    assert not (tmp_path / "store.db").exists()
 
 
 @pytest.fixture
