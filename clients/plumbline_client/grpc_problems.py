@@ -34,6 +34,7 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _TOO_LARGE = "larger than max"  # what gRPC itself says of a message over the receiver's limit
 _BROKEN = "RST_STREAM"  # and of a call that whoever stands between broke off, whatever the status
 _NO_GRPC = ("Failed parsing HTTP/2", "SSL_ERROR_SSL")  # and of an address where something else answers
+_NOT_TRUSTED = "CERTIFICATE_VERIFY_FAILED"
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
@@ -97,7 +98,9 @@ def call_error(
     if code is grpc.StatusCode.UNAVAILABLE or _BROKEN in sentence:
         reason = sentence.rstrip(".")
         if any(words in sentence for words in _NO_GRPC):
-            return UnexpectedReplyError(f"What answers at {address} is no gRPC: {reason}.", request_id=request_id)
+            untrusted = f"The certificate of {address} is of no authority that is trusted here"
+            said = untrusted if _NOT_TRUSTED in sentence else f"What answers at {address} is no gRPC"
+            return UnexpectedReplyError(f"{said}: {reason}.", request_id=request_id)
         what = "broke off the call" if _BROKEN in sentence else "was not reached"
         return ConnectError(f"{address} {what}: {reason}.", request_id=request_id)
     if code is grpc.StatusCode.CANCELLED:

@@ -126,6 +126,8 @@ def test_otherwise_they_do_not(servers: Servers, kind: Any, case: str, tmp_path:
     with pytest.raises(PlumblineClientError) as caught:
         servers.ask(kind, tls=tls)
     assert not isinstance(caught.value, UsageError)
+    if kind in GRPC and case.endswith(("authority", "authorities")):
+        assert "of no authority that is trusted here" in caught.value.detail
 
 
 @pytest.mark.parametrize("kind", [*REST, *GRPC])
