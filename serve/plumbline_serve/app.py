@@ -1,6 +1,7 @@
 """Builds the Ray Serve application from the settings: `plumbline serve`, `serve run` and `serve deploy` all call it."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ray import serve as ray_serve
@@ -50,26 +51,28 @@ def build(settings: Settings) -> Application:
             "in the clear beyond it."
         )
     check_scorers(settings)
-    return application(settings)
+    return application(Generation(time.time_ns(), settings))
 
 
-def application(settings: Settings, *, command: Process | None = None) -> Application:
+def application(
+    generation: Generation, *, command: Process | None = None, beside: Generation | None = None
+) -> Application:
     """Gateways, and in the `split` layout encoder groups behind them, a deployment each.
 
     Where the application runs already, Ray starts replicas of the new one beside those of the old one, and stops these
     one by one as those get ready.
 
     Args:
-        settings: What is configured.
+        generation: What is configured.
         command: `plumbline serve`, which reads its configuration anew at SIGHUP; None: the application was deployed.
+        beside: A configuration whose groups go on as they are, for the gateways that still call them.
     """
-    replicas, generation = settings.replicas, Generation(time.time_ns(), settings)
-    if replicas.layout == "fused":
-        return _gateways(settings, num_gpus=replicas.encoder_gpus).bind(generation, command=command)
-    groups = {
-        name: _group(settings, name, group).bind(generation, name) for name, group in settings.encoder_groups.items()
-    }
-    return _gateways(settings, num_gpus=0.0).bind(generation, groups, command=command)
+    before = [] if beside is None else list(_groups(beside).values())
+    if generation.settings.replicas.layout == "fused":
+        gpus = generation.settings.replicas.encoder_gpus
+        return _gateways(generation, num_gpus=gpus).bind(generation, command=command, before=before)
+    groups = _groups(generation, before)
+    return _gateways(generation, num_gpus=0.0).bind(generation, groups, command=command)
 
 
 def grpc_options(settings: Settings) -> gRPCOptions:
@@ -82,8 +85,15 @@ def grpc_options(settings: Settings) -> gRPCOptions:
     )
 
 
-def _group(settings: Settings, name: str, group: GroupSettings) -> ray_serve.Deployment:
-    return ray_serve.deployment(name=name)(EncoderReplica).options(
+def _groups(generation: Generation, before: Sequence[Application] = ()) -> dict[str, Application]:
+    named = generation.settings.encoder_groups.items()
+    return {name: _group(generation, name, group).bind(generation, name, before) for name, group in named}
+
+
+def _group(generation: Generation, name: str, group: GroupSettings) -> ray_serve.Deployment:
+    settings = generation.settings
+    return ray_serve.deployment(name=generation.deployment(name))(EncoderReplica).options(
+        **_version(generation),
         **_scale(group),
         **_place(group),
         max_ongoing_requests=group.max_ongoing,
@@ -93,6 +103,11 @@ def _group(settings: Settings, name: str, group: GroupSettings) -> ray_serve.Dep
         max_surge_percent=SURGE_PERCENT,
         logging_config=LOGGING,
     )
+
+
+def _version(generation: Generation) -> dict[str, Any]:
+    """By which Ray knows replicas that may go on, when the application is deployed again."""
+    return {"version": str(generation.number), "_internal": True}
 
 
 def _place(group: GroupSettings) -> dict[str, Any]:
@@ -128,9 +143,10 @@ def _scale(group: GroupSettings) -> dict[str, Any]:
     }
 
 
-def _gateways(settings: Settings, *, num_gpus: float) -> ray_serve.Deployment:
-    replicas = settings.replicas
+def _gateways(generation: Generation, *, num_gpus: float) -> ray_serve.Deployment:
+    replicas = generation.settings.replicas
     return ray_serve.deployment()(ray_serve.ingress()(Gateway)).options(
+        **_version(generation),
         num_replicas=replicas.num_gateways,
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         ray_actor_options={"num_cpus": replicas.gateway_cpus, "num_gpus": num_gpus},

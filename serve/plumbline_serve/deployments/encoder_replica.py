@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from ray.serve.handle import DeploymentHandle
+
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Preprocessed
 from plumbline_serve.assembly import local_compute
@@ -15,7 +17,7 @@ from plumbline_serve.configured_scorers import encoders_by_group, make_scorers
 from plumbline_serve.deployments.autoscaling import QUEUED_S
 from plumbline_serve.deployments.fixed_inputs import Sample, Verdict
 from plumbline_serve.deployments.generation import Generation
-from plumbline_serve.deployments.handover import Handover, own_deployment
+from plumbline_serve.deployments.handover import Handover, running_before
 from plumbline_serve.deployments.hop import (
     Answer,
     Call,
@@ -43,9 +45,12 @@ class EncoderReplica:
     Args:
         generation: What is configured.
         group: The group's name.
+        before: Deployments of the groups whose place those of this configuration take, if these are others.
     """
 
-    async def __init__(self, generation: Generation, group: str) -> None:  # type: ignore[misc]  # Ray awaits it
+    async def __init__(  # type: ignore[misc]  # Ray awaits it
+        self, generation: Generation, group: str, before: Sequence[DeploymentHandle[Any]] = ()
+    ) -> None:
         log_as_ray_serve_does(generation.settings.log_level, f"encoders:{group}")
         keep_grpc_local()
         self._name = uuid.uuid4().hex
@@ -59,7 +64,7 @@ class EncoderReplica:
         await self._compute.start()
         parts: dict[str, Any] = {"compute": self._compute, "instruments": self._instruments}
         self._handover = Handover(generation.number, scorers.values(), encoders, **parts)
-        await self._handover.check(own_deployment())
+        await self._handover.check(await running_before(before))
 
     async def encode(
         self, call: Call, inputs: Sequence[Preprocessed], claims: RemoteContext, max_reply_bytes: int | None

@@ -20,7 +20,7 @@ from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.deployments.group_follower import GroupFollower
 from plumbline_serve.deployments.group_replicas import LOOK_TIMEOUT_S
 from plumbline_serve.deployments.grouped_compute import Descriptions
-from plumbline_serve.deployments.handover import Handover, own_deployment
+from plumbline_serve.deployments.handover import Handover, running_before
 from plumbline_serve.deployments.logs import log_as_ray_serve_does
 from plumbline_serve.deployments.token_check import require_token
 from plumbline_serve.deployments.transport import DeploymentMetrics, Replicas
@@ -126,6 +126,7 @@ class Gateway(_Rpcs, _InferenceRpcs):
         generation: What is configured.
         groups: Of encoders, by name; None: this process holds them all.
         command: `plumbline serve` on this machine, which reads the configuration anew when it is told to.
+        before: Deployments of the groups whose place this process takes.
     """
 
     _local: LocalCompute | None = None
@@ -140,6 +141,7 @@ class Gateway(_Rpcs, _InferenceRpcs):
         groups: Mapping[str, DeploymentHandle[Any]] | None = None,
         *,
         command: Process | None = None,
+        before: Sequence[DeploymentHandle[Any]] = (),
     ) -> None:
         self._settings, self._number = generation.settings, generation.number
         settings = self._settings
@@ -166,7 +168,7 @@ class Gateway(_Rpcs, _InferenceRpcs):
         if self._local is not None:
             await self._local.start()
         if self._handover is not None:
-            await self._handover.check(own_deployment())
+            await self._handover.check(await running_before(before))
         if self._follower is not None:
             await self._follower.start(assembly, self._ask_others)
         instruments.loaded(await self._service.scorers(), await compute.infos())

@@ -17,6 +17,16 @@ class Generation:
     number: int
     """The larger one is the newer one: nanoseconds since 1970 when it was deployed."""
     settings: Settings
+    layout: int = 0
+    """How often encoders have moved between groups before: each layout has deployments of its own."""
+
+    def deployment(self, group: str) -> str:
+        """The name of a group's deployment.
+
+        Args:
+            group: Its name, in which there is no full stop.
+        """
+        return f"{group}.{self.layout}" if self.layout else group
 
     def digest(self, group: str) -> str:
         """Names all that decides what a group's encoders compute; what has the same name can take each other's calls.

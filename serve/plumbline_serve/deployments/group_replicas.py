@@ -92,6 +92,11 @@ class GroupReplicas:
         """Whether one is there whose encoders work."""
 
     @property
+    def deployment(self) -> str:
+        """The name of theirs."""
+        return self._replicas.name
+
+    @property
     def infos(self) -> Sequence[EncoderInfo]:
         """What they last said of their encoders; none as long as they have not."""
         return () if self.described is None else self.described.infos

@@ -1,6 +1,7 @@
 """Every encoder, each in its group: calls go to the group that holds the encoder."""
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 LOOK_PERIOD_S = 2.0
 
 Descriptions: TypeAlias = Mapping[str, Described]
-"""What the replicas of each group said last of their encoders, by the group's name."""
+"""What the replicas of each group said last of their encoders, by the name of the group's deployment."""
 
 
 class GroupedCompute:
@@ -44,9 +45,9 @@ class GroupedCompute:
         while True:
             await self.look()
             others = await ask_others() if len(self.descriptions) < len(self._groups) else ()
-            for name, described in ((name, each) for known in others for name, each in known.items()):
-                if name in self._groups:
-                    self._groups[name].replicas.learn(described)
+            for group, known in itertools.product(self._groups.values(), others):
+                if (described := known.get(group.replicas.deployment)) is not None:
+                    group.replicas.learn(described)
             num_known = len(self.descriptions)
             if num_known == len(self._groups) or (num_known and not others):
                 break
@@ -108,7 +109,7 @@ class GroupedCompute:
     @property
     def descriptions(self) -> Descriptions:
         """Of each group that has been described."""
-        known = {name: group.replicas.described for name, group in self._groups.items()}
+        known = {group.replicas.deployment: group.replicas.described for group in self._groups.values()}
         return {name: described for name, described in known.items() if described is not None}
 
     async def infos(self) -> Sequence[EncoderInfo]:

@@ -1,27 +1,32 @@
 """Compares the encoders of a new configuration with those that answer callers, before it takes their place.
 
-Each replica of the new one asks all that run of the one before; they run the fixed inputs themselves, behind the work
-of their callers and once in their lives. What has the same weights, precision and conventions has to give the same:
-where it does not, the new replica does not start, Ray gives the new configuration up, and the one before goes on.
+Each replica of the new one asks all that run of the one before, in whichever group; they run the fixed inputs
+themselves, behind the work of their callers and once in their lives. What has the same weights, precision and
+conventions has to give the same: where it does not, the new replica does not start, Ray gives the new configuration up,
+and the one before goes on.
 """
 
 import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ray import serve as ray_serve
 from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
 
 from plumbline_models.core.errors import CapacityError, SetupError
 from plumbline_models.core.protocols import Encoder, Scorer
 from plumbline_serve.batching import LocalCompute
-from plumbline_serve.deployments.fixed_inputs import Sample, Verdict, compare, sample
+from plumbline_serve.deployments.fixed_inputs import Outcome, Sample, Verdict, compare, sample
 from plumbline_serve.deployments.transport import Replicas
 from plumbline_serve.metrics import Instruments
 from plumbline_serve.scheduling.request_context import RequestContext
 
 log = logging.getLogger(__name__)
+COUNTS: Sequence[Outcome] = ("changed", "agrees", "differs")
+"""What counts of an encoder where several replicas answer, the last most: not each of them holds it."""
 ANSWER_TIMEOUT_S = 300.0
 """Of a replica that takes longer nothing is known: under load it computes for its callers first."""
 
@@ -52,17 +57,17 @@ class Handover:
         self._instruments = instruments
         self._sampling: asyncio.Task[dict[str, Sample]] | None = None
 
-    async def check(self, before: Replicas | None) -> None:
+    async def check(self, before: Sequence[Replicas]) -> None:
         """See, in a replica that starts, that its encoders give what those give that they are to replace.
 
         Args:
-            before: The deployment's replicas that take calls, whatever their configuration; None: there is no Ray.
+            before: The replicas that take calls, whatever their configuration, of each deployment.
 
         Raises:
             SetupError: One does not.
         """
         numbers = await _ask(before, "generation_number")
-        if before is None or all(number == self.number for number in numbers):
+        if all(number == self.number for number in numbers):
             return
         answers = await _ask(before, "compare", self.number, await self._samples())
         for answer in answers:
@@ -86,8 +91,8 @@ class Handover:
         return verdicts
 
     def _judge(self, answers: Sequence[Mapping[str, Verdict]]) -> None:
-        found = {key: verdict for answer in answers for key, verdict in answer.items()}
-        found |= {key: each for answer in answers for key, each in answer.items() if each.outcome == "differs"}
+        told = [each for answer in answers for each in answer.items()]
+        found = dict(sorted(told, key=lambda each: COUNTS.index(each[1].outcome)))  # of several the last one counts
         wrong = {key: each for key, each in found.items() if each.outcome == "differs"}
         if wrong:
             said = ", ".join(f"{key} by {each.difference:.2g} (at most {each.bound:g})" for key, each in wrong.items())
@@ -115,19 +120,28 @@ class Handover:
         return await asyncio.shield(self._sampling)
 
 
-def own_deployment() -> Replicas | None:
-    """The deployment that this process is a replica of; None outside of Ray Serve."""
+async def running_before(others: Sequence[DeploymentHandle[Any]]) -> list[Replicas]:
+    """Whose encoders a process that starts is to replace: its own deployment's, and those of others that are left.
+
+    Args:
+        others: Whose place its own takes, or has taken by now: a call to one that has ended would wait for ever.
+    """
     try:
         context = ray_serve.get_replica_context()
     except RayServeException:
-        return None
-    return Replicas(ray_serve.get_deployment_handle(context.deployment, context.app_name))
+        return []  # outside of Ray Serve
+    own = ray_serve.get_deployment_handle(context.deployment, context.app_name)
+    left = (await asyncio.to_thread(ray_serve.status)).applications[context.app_name].deployments if others else ()
+    return [Replicas(handle) for handle in (own, *others) if handle is own or handle.deployment_name in left]
 
 
-async def _ask(replicas: Replicas | None, method: str, *args: object) -> list[object]:
-    if replicas is None:
-        return []
+async def _ask(before: Iterable[Replicas], method: str, *args: object) -> list[object]:
+    answers = await asyncio.gather(*(_ask_each(replicas, method, *args) for replicas in before))
+    return [answer for each in answers for answer in each]
+
+
+async def _ask_each(replicas: Replicas, method: str, *args: object) -> list[object]:
     try:
         return await replicas.call_each(method, *args, timeout_s=ANSWER_TIMEOUT_S)
     except CapacityError:
-        return []  # none is there, as where the service starts
+        return []  # none is there, as where the service starts, or where they have ended by now

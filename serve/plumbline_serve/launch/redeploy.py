@@ -1,8 +1,10 @@
 """Deploys the application on this machine, and again while it runs: another configuration takes the place of one.
 
-Ray starts the replicas of the new application beside those of the old one, which stop as the new ones get ready.
+Ray starts the replicas of the new application beside those of the old one, which stop as the new ones get ready. Where
+encoders move between groups, all groups of the old one go on beside those of the new one until gateways have changed.
 """
 
+import itertools
 import logging
 import os
 import threading
@@ -18,7 +20,8 @@ from ray.serve.schema import ApplicationStatus
 
 from plumbline_models.core.errors import SetupError
 from plumbline_serve.app import APP_NAME, application
-from plumbline_serve.configured_scorers import make_scorers
+from plumbline_serve.configured_scorers import encoders_by_group, make_scorers
+from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.launch.ray_environment import shortage
 from plumbline_serve.logs import set_level
 from plumbline_serve.machine.processes import find
@@ -35,14 +38,20 @@ class Running:
     """The configuration that a service runs.
 
     Args:
-        settings: What it was started with.
-        source: Where they come from.
+        generation: What it was started with.
+        source: Where its settings come from.
     """
 
-    def __init__(self, settings: Settings, source: ConfigSource) -> None:
-        self.settings = settings
+    def __init__(self, generation: Generation, source: ConfigSource) -> None:
+        self._generation = generation
         self._source = source
+        self._layouts = itertools.count(generation.layout + 1)
         self._changing = threading.Lock()
+
+    @property
+    def settings(self) -> Settings:
+        """As they are now."""
+        return self._generation.settings
 
     def change_aside(self) -> None:
         """Read the configuration anew, on a thread of its own: signals are heard meanwhile."""
@@ -56,20 +65,90 @@ class Running:
                 if settings == self.settings:
                     log.warning("the configuration is the same as before")
                     return
-                make_scorers(settings)
-                _replace(settings, before=self.settings)
+                if move_encoders(self.settings, settings):
+                    self._replace_beside(settings)
+                else:
+                    self._replace(settings)
             except (SetupError, RuntimeError) as error:
                 said = error.detail if isinstance(error, SetupError) else str(error)
                 log.error("the new configuration is refused, and the one before goes on: %s", said)
             else:
-                self.settings = settings
                 set_level(settings.log_level)
                 log.warning("the new configuration answers callers")
 
+    def _replace(self, settings: Settings) -> None:
+        """Have each group take its own place, and the gateways theirs; where one does not get ready, back again.
 
-def deploy(settings: Settings) -> None:
-    """Have Ray start the application, in the place of one that runs; it goes on by itself."""
-    target = RunTarget(application(settings, command=find(os.getpid())), APP_NAME, "/")
+        Raises:
+            RuntimeError: One does not, or there is no room for both.
+        """
+        before = self._generation
+        _await_room(settings)
+        self._generation = Generation(time.time_ns(), settings, before.layout)
+        try:
+            deploy(self._generation)
+            await_application()
+        except (RuntimeError, RayError, RayServeException) as error:
+            # Anew, since gateways follow newer ones alone.
+            self._generation = Generation(time.time_ns(), before.settings, before.layout)
+            _go_back(self._generation)
+            raise RuntimeError(str(error)) from error
+
+    def _replace_beside(self, settings: Settings) -> None:
+        """Have other groups take the place of those that run, which go on until no gateway calls them any more.
+
+        Ray replaces groups one by one, and stops at once what there is no group for: in between an encoder that moves
+        would be in none.
+
+        Raises:
+            RuntimeError: One does not get ready, or there is no room for both.
+        """
+        before, after = self._generation, Generation(time.time_ns(), settings, next(self._layouts))
+        _await_room(settings)
+        try:
+            deploy(after, beside=before)
+            await_application()
+        except (RuntimeError, RayError, RayServeException) as error:
+            _go_back(before)  # its groups have not changed
+            raise RuntimeError(str(error)) from error
+        self._generation = after
+        with suppress(RayError, RayServeException):  # what is left of the one before goes with the next
+            deploy(after)
+
+
+def move_encoders(before: Settings, after: Settings) -> bool:
+    """Whether encoders are in another group than before, or a group is given up.
+
+    Args:
+        before: What runs.
+        after: What is to run.
+
+    Raises:
+        SetupError: What is to run is not valid.
+    """
+    places, new_places = _places(before), _places(after)
+    has_moved = any(place in new_places and new_places[place] != group for place, group in places.items())
+    return has_moved or not before.encoder_groups.keys() <= after.encoder_groups.keys()
+
+
+def _places(settings: Settings) -> dict[tuple[str, str], str]:
+    """The group of each scorer and of each encoder, by name and by key; there is none in the fused layout."""
+    scorers = make_scorers(settings)
+    if not settings.encoder_groups:
+        return {}
+    named = {("scorer", each): name for name, group in settings.encoder_groups.items() for each in group.scorers}
+    held = encoders_by_group(settings, scorers).items()
+    return named | {("encoder", each.key): name for name, encoders in held for each in encoders}
+
+
+def deploy(generation: Generation, *, beside: Generation | None = None) -> None:
+    """Have Ray start the application, in the place of one that runs; it goes on by itself.
+
+    Args:
+        generation: What is configured.
+        beside: As `application` has it.
+    """
+    target = RunTarget(application(generation, command=find(os.getpid()), beside=beside), APP_NAME, "/")
     ray_serve.run_many([target], wait_for_applications_running=False)
 
 
@@ -86,21 +165,10 @@ def await_application() -> None:
         time.sleep(POLL_S)
 
 
-def _replace(settings: Settings, *, before: Settings) -> None:
-    """Deploy the new configuration; the one before again, where the new one does not get ready.
-
-    Raises:
-        RuntimeError: It does not, or there is no room for both.
-    """
-    _await_room(settings)
-    try:
-        deploy(settings)
+def _go_back(generation: Generation) -> None:
+    deploy(generation)
+    with suppress(RuntimeError):  # why the other one was refused is to be told
         await_application()
-    except (RuntimeError, RayError, RayServeException) as error:
-        deploy(before)
-        with suppress(RuntimeError):  # why the new one was refused is to be told
-            await_application()
-        raise RuntimeError(str(error)) from error
 
 
 def _await_room(settings: Settings) -> None:

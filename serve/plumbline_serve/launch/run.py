@@ -31,6 +31,7 @@ from ray.serve.schema import LoggingConfig
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.signal_stack import use_roomy_signal_stack
 from plumbline_serve.app import APP_NAME, grpc_options
+from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.deployments.lean_node import lean_nodes
 from plumbline_serve.deployments.logs import log_as_the_command_does, relay_lines
 from plumbline_serve.deployments.transport import translated
@@ -90,9 +91,10 @@ def running(settings: Settings, source: ConfigSource, place: Place, report: Repo
         found = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if missing := shortage(settings, found):
             raise RuntimeError(missing)
-        _deploy(settings, place.inner_host)
+        generation = Generation(time.time_ns(), settings)
+        _deploy(generation, place.inner_host)
         _await_front(*place.fronts)
-        service = Running(settings, source)
+        service = Running(generation, source)
         wait_until_told = _told_to_stop(service.change_aside)
         report(Stage.READY)
         try:
@@ -161,8 +163,9 @@ def _num_cpus(settings: Settings) -> int | None:
     return max(2, math.ceil(2 * reserved_cpus(settings))) if settings.replicas.layout == "split" else None
 
 
-def _deploy(settings: Settings, inner_host: str) -> None:
+def _deploy(generation: Generation, inner_host: str) -> None:
     """Start Serve and the application, and wait until callers are answered."""
+    settings = generation.settings
     try:
         with ThreadPoolExecutor(1, "serve") as threads:
             started = threads.submit(
@@ -172,7 +175,7 @@ def _deploy(settings: Settings, inner_host: str) -> None:
                 logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
             )
             _await_controller(started)  # its proxies and the application come up beside each other
-            deploy(settings)
+            deploy(generation)
             await_application()
             with suppress(TimeoutError):  # Ray gives its proxies a minute; on a busy machine they come up later
                 started.result()

@@ -58,9 +58,10 @@ def handles():
     """A replica of each group in this process: Ray's own way of running applications without a cluster."""
     Leaving.away.clear()
     deployment = cast("Any", ray_serve.deployment(Leaving))
+    bound = {name: deployment.options(name=name).bind(GENERATION, name) for name in GROUPS}
     return {
-        name: ray_serve.run(deployment.bind(GENERATION, name), name=name, route_prefix=None, _local_testing_mode=True)
-        for name in GROUPS
+        name: ray_serve.run(application, name=name, route_prefix=None, _local_testing_mode=True)
+        for name, application in bound.items()
     }
 
 
