@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 
 from plumbline_models.core.arrays import TokenIds
-from plumbline_models.core.errors import BackendUnavailableError, CheckpointNotFoundError
+from plumbline_models.core.errors import BackendUnavailableError, CheckpointNotFoundError, ConfigError
 from plumbline_models.networks.clip.archs import Arch
 from plumbline_models.networks.clip.byte_pairs import END_OF_TEXT, START_OF_TEXT
 from plumbline_models.networks.clip.cleaning import lower_letters, squeeze
@@ -17,6 +17,7 @@ from plumbline_models.networks.clip.tokenizer import ClipTokenizer, encode_chunk
 from plumbline_models.text.plain_text import require_utf8
 from plumbline_models.weights.folders import read_json, refuse_own_code
 
+_AS_USUAL: Final = (("clean", "lower"), ("reduction_mask", ""))
 _CLIPS_FRAME: Final = 3  # begin, end and class
 _CLEANED: Final[Mapping[Any, Callable[[str], str]]] = {"none": str, "lower": lower_letters}
 """What becomes of a text before its tokenizer, by what the architecture says; else it is open_clip's way."""
@@ -137,9 +138,18 @@ class HubTokens:
 
 
 def open_tokens(arch: Arch) -> Tokens:
-    """The tokenizer of an architecture."""
+    """The tokenizer of an architecture.
+
+    Raises:
+        ConfigError: It wants CLIP's own byte pairs of texts that are cleaned or shortened in another way than CLIP's.
+    """
     if arch.text.get("hf_tokenizer_name"):
         return HubTokens(arch)
+    asked = arch.text.get("tokenizer_kwargs") or {}
+    if unread := [key for key, value in asked.items() if (key, value) not in _AS_USUAL]:
+        raise ConfigError(
+            f"The tokenizer of {arch.name} is asked for {unread[0]}, which CLIP's own does not have here."
+        )
     return (TransformersTokens if arch.cleans_as_transformers else ClipTokens)(arch.context_length)
 
 

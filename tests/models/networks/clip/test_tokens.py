@@ -1,5 +1,6 @@
 """Tokenizers of architectures whose text tower is not CLIP's."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from plumbline_models.backends.fake import FakeBackend
-from plumbline_models.core.errors import CheckpointNotFoundError
+from plumbline_models.core.errors import CheckpointNotFoundError, ConfigError
 from plumbline_models.networks.clip.archs import Arch, find_arch
 from plumbline_models.networks.clip.encoders import ClipTextEncoder
 from plumbline_models.networks.clip.spec import ClipSpec
@@ -55,6 +56,19 @@ def test_a_long_text_is_cut_to_the_context(arch: Arch) -> None:
 
 def test_clips_own_tokenizer_needs_no_file() -> None:
     assert open_tokens(find_arch("ViT-B-32")).encode("a cup").tolist() == [49406, 320, 1937, 49407]
+
+
+def test_control_tokens_in_a_text_are_text(arch: Arch) -> None:
+    ids = open_tokens(arch).encode("a [SEP] red").tolist()
+    assert (ids.count(WORDS["[SEP]"]), ids.count(WORDS["[UNK]"])) == (0, 3)  # a bracket, three letters, a bracket
+
+
+@pytest.mark.parametrize("asked", [{"clean": "whitespace"}, {"reduction_mask": "syntax"}])
+def test_byte_pairs_of_texts_that_are_cleaned_or_shortened_otherwise_are_refused(asked: dict[str, str]) -> None:
+    usual = find_arch("ViT-B-32")
+    text = {**usual.text, "tokenizer_kwargs": asked}
+    with pytest.raises(ConfigError, match=f"ViT-B-32 is asked for {next(iter(asked))}"):
+        open_tokens(dataclasses.replace(usual, config={**usual.config, "text_cfg": text}))
 
 
 def test_a_tokenizer_that_cannot_be_had_is_named(tmp_path: Path) -> None:
