@@ -244,7 +244,7 @@ def _document(text: str) -> Any:
     except ValueError:
         pass
     try:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        return [json.loads(line) for line in text.split("\n") if line.strip()]  # JSON may hold other separators
     except ValueError:
         return list(csv.DictReader(io.StringIO(text, newline="")))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -163,11 +164,11 @@ def show(found: Sequence[Heard], *, as_json: bool) -> int:
 
 
 def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
-    text = file.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8-sig")
     if file.suffix.lower() == ".csv":
-        yield from csv.DictReader(text.splitlines())
+        yield from csv.DictReader(io.StringIO(text, newline=""))
         return
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # JSON may hold other separators of lines
         if line.strip():
             try:
                 row = json.loads(line)

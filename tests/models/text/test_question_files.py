@@ -129,6 +129,14 @@ def test_our_own_layout_is_what_the_api_takes(tmp_path) -> None:
     assert read(tmp_path, rows[1]["questions"]).sets == [QuestionSet("0", None, expected[1].questions)]
 
 
+def test_a_text_may_hold_other_separators_of_lines(tmp_path) -> None:
+    file = tmp_path / "questions.jsonl"
+    row = {"id": "x", "prompt": "a cup\u2028on a table", "questions": ["Is it\x85red?"]}
+    file.write_text("\n".join([json.dumps(row, ensure_ascii=False)] * 2), encoding="utf-8")
+    found = QuestionSet("x", "a cup\u2028on a table", (Question("Is it\x85red?"),))
+    assert read_question_file(file).sets == [found, found]
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [

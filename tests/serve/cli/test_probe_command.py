@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from plumbline_serve.cli.main import cli
-from plumbline_serve.cli.probe_command import Heard, _judged
+from plumbline_serve.cli.probe_command import Heard, _judged, _rows
 from plumbline_training.evaluation.fields import render
 from plumbline_training.sampling import sample_scene
 
@@ -55,6 +55,14 @@ def test_people_get_a_table(pairs):
     assert ran.exit_code == 0, ran.stderr
     assert "attribute_swap" in ran.stdout
     assert "right above" in ran.stdout
+
+
+def test_a_text_may_hold_other_separators_of_lines(tmp_path):
+    rows = [{"image": "1.png", "text": "a red cup\u2028on a table"}, {"image": "2.png", "text": "two\x85dogs"}]
+    lines, table = tmp_path / "pairs.jsonl", tmp_path / "pairs.csv"
+    lines.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8-sig")
+    table.write_text('image,text\n1.png,"a red cup\u2028on a table"\n2.png,two\x85dogs\n', encoding="utf-8-sig")
+    assert list(_rows(lines)) == list(_rows(table)) == rows
 
 
 def test_a_csv_is_read_and_what_is_wrong_with_a_file_is_said(pairs, tmp_path):

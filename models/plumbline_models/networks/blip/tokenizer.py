@@ -42,7 +42,7 @@ class WordPieceTokenizer:
 
     def __init__(self, file: Path) -> None:
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = file.read_text(encoding="utf-8").rstrip("\n").split("\n")  # a token may be a separator of lines
         except FileNotFoundError as error:
             raise CheckpointNotFoundError(f"There is no vocabulary {file.name}.", path=str(file)) from error
         except (OSError, UnicodeDecodeError) as error:

@@ -49,6 +49,12 @@ def test_a_text_is_cut_with_its_end_kept_and_said_to_be(file: Path) -> None:
     assert (tokenizer.cuts("red " * 33, 35), tokenizer.cuts("red " * 34, 35)) == (False, True)
 
 
+def test_a_vocabulary_may_hold_other_separators_of_lines(tmp_path: Path) -> None:
+    file = tmp_path / "vocab.txt"
+    file.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n\u2028\n\x85\nred\n", encoding="utf-8")
+    assert WordPieceTokenizer(file).encode("red", 35).tolist() == [2, 6, 3]
+
+
 def test_control_tokens_in_a_text_are_plain_text(file: Path) -> None:
     ids = WordPieceTokenizer(file).encode("a [SEP] b", 35).tolist()
     assert ids.count(102) == 1
