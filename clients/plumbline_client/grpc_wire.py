@@ -26,6 +26,9 @@ from plumbline_wire.v1 import scoring_pb2 as pb
 T = TypeVar("T", bound=BaseModel)
 M = TypeVar("M", bound=Message)
 _ITEM_IMAGES = frozenset({"image", "reference_image"})  # a key or a source
+_UNSAID = frozenset({"words", "truncated", "answers"})
+_OF_ANSWERS = frozenset({"failed", "rates"})
+"""Of a score: where they are empty the scorer says no such thing, for protobuf cannot leave them unset."""
 _ENUMS = frozenset({"priority", "expect", "method", "pool", "compat"})  # words in JSON
 _REST_ONLY = frozenset({"encoding"})  # gRPC carries vectors as bytes
 _SERVING = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus
@@ -209,11 +212,12 @@ def _with_status(result: Document) -> Document:
 
 
 def _flat(score: Document) -> Document:
-    """Put what else a scorer says beside its value; a failed one has no value."""
+    """Put what else a scorer says beside its value, and nothing that it does not say; a failed one has no value."""
     if "error" in score:
         return {"error": score["error"]}
     details: Document = score.pop("details", {})
-    return details | score
+    unsaid = _UNSAID if score["answers"] else _UNSAID | _OF_ANSWERS
+    return details | {name: value for name, value in score.items() if value or name not in unsaid}
 
 
 def _renamed_vector(embedding: Document) -> Document:

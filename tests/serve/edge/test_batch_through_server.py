@@ -132,6 +132,8 @@ def test_the_command_scores_through_a_service(guarded_edge, address_of, tmp_path
     assert isinstance(ran.exception, SystemExit), ran.exception
     found = open_scored(tmp_path / "out.parquet")
     assert [(line["seed"], line["sum"]) for line in found.lines()] == [(0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0)]
+    said = {name.rpartition(".")[2] for line in found.lines() for name in line}
+    assert said.isdisjoint({"answers", "failed", "rates"})  # no scorer here asks questions
     assert found.facts.scorers["sum"].conventions == {"scale": "2"}
     assert found.facts.scorers["sum"].weights == {"mini/image": "00"}
     [failed] = (tmp_path / "out.failed.jsonl").read_text().splitlines()
