@@ -142,6 +142,6 @@ async def _ask(before: Iterable[Replicas], method: str, *args: object) -> list[o
 
 async def _ask_each(replicas: Replicas, method: str, *args: object) -> list[object]:
     try:
-        return await replicas.call_each(method, *args, timeout_s=ANSWER_TIMEOUT_S)
+        return await replicas.call_each(method, *args, timeout_s=ANSWER_TIMEOUT_S, away_level=logging.DEBUG)
     except CapacityError:
         return []  # none is there, as where the service starts, or where they have ended by now

@@ -27,6 +27,8 @@ _OF_RAY = re.compile(
 )
 """How lines of Ray's own logs begin, of its C++ and of its Python."""
 _ALARMING = frozenset({"E", "F", "ERROR", "CRITICAL"})
+_RAYS_OWN = frozenset({"raylet", "gcs_server", "autoscaler", "ServeController"})
+"""Ray's own processes, as its log monitor names them: of what they write, all is Ray's."""
 log = logging.getLogger(__name__)
 
 
@@ -83,9 +85,9 @@ def relay_lines(form: LogFormat) -> None:
 
 def log_as_the_command_does() -> None:
     """Have what Ray logs in this process go where our lines go, from `warning` on."""
-    logging.getLogger("ray").setLevel(logging.WARNING)
     for name in _RAYS:
         logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
         logger.handlers[:] = []
         logger.propagate = True
 
@@ -98,17 +100,25 @@ def _relay(data: dict[str, Any], form: LogFormat) -> None:
         form: Of our own lines.
     """
     process = str(data.get("actor_name") or data.get("pid") or "")
+    level = logging.DEBUG
     for line in data.get("lines", ()):
         if line.startswith(START):
             shown = as_text(orjson.loads(line)) if form == "text" else line
             print(shown, file=sys.stderr, flush=True)  # noqa: T201 - a line of our log, from another process
         elif line.strip():
-            log.log(_level(line), "%s", line.rstrip(), extra=facts(of=process))
+            level = _level(line, otherwise=level if process in _RAYS_OWN else logging.INFO)
+            log.log(level, "%s", line.rstrip(), extra=facts(of=process))
 
 
-def _level(line: str) -> int:
-    """Ray's own lines are for those who look for them, but for errors; any other, such as a crash, for everybody."""
+def _level(line: str, *, otherwise: int) -> int:
+    """Ray's own lines are for those who look for them, but for errors; any other, such as a crash, for everybody.
+
+    Args:
+        line: That some process wrote.
+        otherwise: The level of a line that no log of Ray's begins so: in Ray's own processes it goes on with the one
+            before.
+    """
     found = _OF_RAY.match(line)
     if found is None:
-        return logging.INFO
+        return otherwise
     return logging.WARNING if (found["letter"] or found["name"]) in _ALARMING else logging.DEBUG

@@ -53,13 +53,16 @@ class Replicas:
         with translated(self.name):
             return await getattr(handle, method).remote(*args)
 
-    async def call_each(self, method: str, *args: Any, timeout_s: float) -> list[Any]:
+    async def call_each(
+        self, method: str, *args: Any, timeout_s: float, away_level: int = logging.WARNING
+    ) -> list[Any]:
         """Call every replica that is there.
 
         Args:
             method: Its name.
             *args: What it takes.
             timeout_s: How long each may take.
+            away_level: Of the line of the log where there is none.
 
         Returns:
             What each answered, or the error that stands for it; `TimeoutError` where one was late.
@@ -68,7 +71,7 @@ class Replicas:
             CapacityError: There is no replica.
         """
         try:
-            with translated(self.name):
+            with translated(self.name, away_level):
                 async with asyncio.timeout(timeout_s):
                     # What is public waits for all of them, and loses the answers of all where one is late.
                     found = await self._handle.broadcast(method, *args)._fetch_replica_results_async()  # noqa: SLF001
@@ -107,8 +110,12 @@ class DeploymentMetrics:
 
 
 @contextmanager
-def translated(deployment: str) -> Iterator[None]:
+def translated(deployment: str, away_level: int = logging.WARNING) -> Iterator[None]:
     """Turn what goes wrong on the way to another deployment into errors of ours.
+
+    Args:
+        deployment: Its name.
+        away_level: Of the line of the log where its replicas cannot be reached.
 
     Raises:
         CapacityError: Its replicas cannot be reached.
@@ -120,7 +127,7 @@ def translated(deployment: str) -> Iterator[None]:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        raise _away(deployment, error) from error  # gRPC's own: the channel was closed
+        raise _away(deployment, error, away_level) from error  # gRPC's own: the channel was closed
     except (PlumblineError, TimeoutError):
         raise
     except BackPressureError as error:
@@ -128,13 +135,13 @@ def translated(deployment: str) -> Iterator[None]:
     except RayTaskError as error:
         if not isinstance(error.cause, RayError | RayServeException | grpc.RpcError):
             raise  # the replica was reached, and its program failed
-        raise _away(deployment, error.cause) from error
+        raise _away(deployment, error.cause, away_level) from error
     except (RayError, RayServeException, grpc.RpcError, RuntimeError, OSError) as error:
-        raise _away(deployment, error) from error
+        raise _away(deployment, error, away_level) from error
 
 
-def _away(deployment: str, error: BaseException) -> CapacityError:
-    log.warning("the replicas of %s cannot be reached: %s", deployment, repr(error)[:_SHOWN])
+def _away(deployment: str, error: BaseException, level: int) -> CapacityError:
+    log.log(level, "the replicas of %s cannot be reached: %s", deployment, repr(error)[:_SHOWN])
     return CapacityError(
         "The encoders cannot be reached at the moment; try again.",
         retry_after_s=AWAY_RETRY_AFTER_S,

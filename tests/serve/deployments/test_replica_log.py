@@ -24,7 +24,8 @@ sys.stdout.write(open(sys.argv[1]).read())
 """
 
 RELAY = """
-import sys
+import logging, sys
+import ray.serve  # which gives its logger a level
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as lines_of_workers
 from plumbline_serve.deployments.logs import relay_lines
 from plumbline_serve.logs import write_to
@@ -37,7 +38,11 @@ calm = "(raylet) [2026-01-01 00:00:00,123 I 1 1] (raylet) node.cc:1: ends"
 lines_of_workers.emit({"pid": 7, "actor_name": "Gateway", "lines": [ours], "is_err": True})
 lines_of_workers.emit({"pid": "raylet", "lines": [lost, calm, ""], "is_err": False})
 serves = "WARNING 2026-01-01 00:00:00,123 controller 1 -- late"
-lines_of_workers.emit({"pid": 8, "actor_name": "ServeController", "lines": [serves], "is_err": True})
+settings = ["  * Direct ingress enabled", "Task ServeController.graceful_shutdown failed. It will be retried."]
+lines_of_workers.emit({"pid": 8, "actor_name": "ServeController", "lines": [*settings, serves], "is_err": True})
+failed = "ERROR 2026-01-01 00:00:00,123 controller 1 -- failed"
+lines_of_workers.emit({"pid": 8, "actor_name": "ServeController", "lines": [failed, "Traceback (most"]})
+logging.getLogger("ray.serve").info("Started Serve in namespace serve.")
 lines_of_workers.emit({"pid": 7, "actor_name": "Gateway", "lines": ["Fatal Python error: Segmentation fault"]})
 """
 
@@ -64,9 +69,13 @@ def test_lines_of_rays_processes_are_lines_of_ours_on_stderr(form: str) -> None:
         assert [line.split(" ", 1)[1] for line in ran.stderr.splitlines()] == [
             "INFO request code=200 process=gateway",
             'WARNING "(raylet) [2026-01-01 00:00:00,123 E 1 1] (raylet) node.cc:1: lost" of=raylet'.replace('"', ""),
+            "WARNING ERROR 2026-01-01 00:00:00,123 controller 1 -- failed of=ServeController",
+            "WARNING Traceback (most of=ServeController",
             "INFO Fatal Python error: Segmentation fault of=Gateway",
         ]
         return
     first, *others = map(json.loads, ran.stderr.splitlines())
     assert (first["message"], first["process"], first["code"]) == ("request", "gateway", "200")
-    assert [(each["level"], each["of"]) for each in others] == [("warning", "raylet"), ("info", "Gateway")]
+    assert [(each["level"], each["of"]) for each in others] == [
+        ("warning", "raylet"), ("warning", "ServeController"), ("warning", "ServeController"), ("info", "Gateway"),
+    ]  # fmt: skip
