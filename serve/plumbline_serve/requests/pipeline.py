@@ -208,7 +208,7 @@ class Pipeline:
             scorers: None: for each case those that it has the inputs for.
 
         Returns:
-            Scores by scorer for each case; empty for one that is wrong or that nothing applies to.
+            Scores by scorer, in their order, for each case; empty for one that is wrong or that nothing applies to.
 
         Raises:
             EncodersAwayError: Of every scorer. Where others can score, each of its scores is this error.
@@ -228,7 +228,8 @@ class Pipeline:
                 scores[index][name] = score
                 self._observer.scored(name, score)
                 session.given(counted, cases[index].image, score)
-        return scores
+        order = [scorer.info.name for scorer in scorers or self.scorers.values()]
+        return [{name: each[name] for name in order if name in each} for each in scores]
 
     def judge(self, judge: Judge, case: Case, scores: Mapping[str, ScoreOrError]) -> ScoreOrError:
         """What a case is judged by; see `Judge.score`.

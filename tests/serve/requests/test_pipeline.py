@@ -143,6 +143,17 @@ async def test_a_deadline_ends_the_request_and_drops_its_work(pipeline, scorers,
     assert "request" in observer.expired_stages
 
 
+@pytest.mark.parametrize("asked", [["product", "mean"], ["mean", "product"], None])
+async def test_scores_stand_in_the_order_of_the_scorers_also_where_one_lacks_something(pipeline, png, asked):
+    items = [item(EncodedImage(png(10)), text=None), item(EncodedImage(png(10)))]
+    reply = await pipeline.score(ScoreRequest(items, scorers=asked))
+    order = asked or list(pipeline.scorers)
+    assert [list(result.scores) for result in all_of_kind(ItemScores, reply.results)] == [
+        [name for name in order if name == "mean" or asked],
+        order,
+    ]
+
+
 @pytest.mark.parametrize(("stage", "counted"), [("decode", ["decode"]), ("queue", [])])
 async def test_a_deadline_that_passes_in_a_stage_counts_there(pipeline, observer, stage, counted):
     with pytest.raises(DeadlineExceededError):
