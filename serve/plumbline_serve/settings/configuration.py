@@ -27,7 +27,7 @@ from plumbline_models.scorers import SCORERS, anchor_sections
 from plumbline_models.weights.paths import anchored
 from plumbline_serve.logs import LogLevel
 from plumbline_serve.settings.access import AuthSettings, EdgeSettings, PrivacySettings, Section, TlsSettings
-from plumbline_serve.settings.environment_names import CONFIG_VARIABLE, check_names
+from plumbline_serve.settings.environment_names import CONFIG_VARIABLE, check_names, meant
 from plumbline_serve.settings.groups import GroupName, GroupSettings, faults
 from plumbline_serve.settings.limits import ImageSettings, Limits
 from plumbline_serve.settings.presets import PREFIX, preset_values
@@ -232,7 +232,7 @@ def _read(values: dict[str, Any], folder: Path | None, named: str | None = None)
     try:
         return Settings(**(values if folder is None else _anchor(values, folder)))
     except ValidationError as error:
-        raise ConfigError(explain(error), path=named) from error
+        raise ConfigError(explain(error) + meant(error, Settings), path=named) from error
     except SettingsError as error:
         cause = f": {error.__cause__}" if error.__cause__ else ""
         raise ConfigError(f"A PLUMBLINE_… variable cannot be read: {error}{cause}.", path=named) from error

@@ -1,4 +1,4 @@
-"""Which `PLUMBLINE_…` variables there are: one that is misspelt must not be passed over.
+"""Which `PLUMBLINE_…` variables there are, and which field is meant: what is misspelt must not be passed over.
 
 A setting that is left out has a default, and defaults are open: `PLUMBLINE_AUTH_KEYS_FILE`, with one underscore too
 few, would start a service without keys.
@@ -9,7 +9,7 @@ import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from plumbline_models.core.errors import ConfigError
 
@@ -43,6 +43,34 @@ def check_names(environment: Mapping[str, str], settings: type[BaseModel]) -> No
     ]
     if faults:
         raise ConfigError(" ".join(faults))
+
+
+def meant(error: ValidationError, settings: type[BaseModel]) -> str:
+    """Which fields those of a configuration may be meant to be that there are not; empty where none is near.
+
+    Args:
+        error: What is wrong with the configuration.
+        settings: The class whose fields it has.
+    """
+    near: list[str] = []
+    for fault in error.errors():
+        if fault["type"] == "extra_forbidden":
+            *within, name = map(str, fault["loc"])
+            found = difflib.get_close_matches(name, _fields(settings, within), n=1)
+            near += [".".join((*within, each)) for each in found]
+    return f" Did you mean {' and '.join(near)}?" if near else ""
+
+
+def _fields(settings: type[BaseModel], within: Iterable[str]) -> list[str]:
+    """Of a section; none where it is of what callers name."""
+    section = settings
+    for name in within:
+        field = section.model_fields.get(name)
+        kind = None if field is None else field.annotation
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return []
+        section = kind
+    return list(section.model_fields)
 
 
 def _names(settings: type[BaseModel]) -> Iterator[str]:

@@ -101,6 +101,22 @@ def test_what_yaml_makes_of_a_file_is_said_in_a_sentence(tmp_path, text, why):
     assert "\n" not in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("bakend: torch", " Did you mean backend?", id="at the top"),
+        pytest.param("limits: {max_itms: 3}", " Did you mean limits.max_items?", id="in a section"),
+        pytest.param("auth: {limits_ulr: a, key_file: b}", "mean auth.limits_url and auth.keys_file?", id="two"),
+        pytest.param("quux: 1", "Extra inputs are not permitted.", id="nothing like it"),
+        pytest.param("groups: {a: {scorrs: [b]}}", "Extra inputs", id="in what callers name"),
+    ],
+)
+def test_a_field_that_there_is_not_is_said_with_the_one_that_may_be_meant(tmp_path, text, said):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(write(tmp_path, text))
+    assert said in caught.value.detail
+
+
 def test_a_folder_in_place_of_the_file_is_said(tmp_path):
     with pytest.raises(ConfigError, match="Is a directory"):
         load_settings(tmp_path)
