@@ -28,6 +28,13 @@ from plumbline_serve.scheduling.cpu_pools import CpuPools
 from plumbline_serve.settings import Limits
 
 
+class Tokens(float):
+    """A text, preprocessed: as long as the number that it is."""
+
+    def __len__(self) -> int:
+        return int(self)
+
+
 class ArithmeticEncoder:
     """Of an image: its mean. Of a text: its length. Of a pair: the product of both."""
 
@@ -49,7 +56,7 @@ class ArithmeticEncoder:
         if isinstance(raw, PairInput):
             return float(raw.image_encoding) * len(raw.caption)
         if isinstance(raw, str):
-            return float(len(raw))
+            return Tokens(len(raw))
         if min(raw.shape[:2]) < 2:
             raise ImageTooSmallError("The image is too small.")
         mean = float(raw.mean())
