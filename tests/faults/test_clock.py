@@ -22,7 +22,9 @@ ALLOWED = {
     "monitor.py": "the same",
     "openai.py": "OpenAI's list says when a model was made",
     "received.py": "HAProxy says at which time it took a request; a wait that cannot be is none",
+    "redeploy.py": "which of two configurations was deployed later, as in app.py",
     "rest_wire.py": "Retry-After may be a date; seconds are the rule",
+    "run.py": "which of two configurations was deployed later, as in app.py",
     "watching.py": "which windows a reference is made of",
 }
 
