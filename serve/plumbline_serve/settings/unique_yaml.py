@@ -30,4 +30,4 @@ def load_yaml(text: str) -> Any:
         yaml.YAMLError: It is none, or a mapping has a key twice.
         ValueError: A value is of no kind that there is.
     """
-    return yaml.load(text, _UniqueLoader)  # noqa: S506 - a safe one
+    return yaml.load(text, _UniqueLoader)  # nosec B506  # noqa: S506 - a safe one
