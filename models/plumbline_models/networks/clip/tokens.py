@@ -19,7 +19,13 @@ from plumbline_models.weights.folders import read_json, refuse_own_code
 
 _AS_USUAL: Final = (("clean", "lower"), ("reduction_mask", ""))
 _CLIPS_FRAME: Final = 3  # begin, end and class
-_CLEANED: Final[Mapping[Any, Callable[[str], str]]] = {"none": str, "lower": lower_letters}
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+_CLEANED: Final[Mapping[Any, Callable[[str], str]]] = {"none": _as_it_is, "lower": lower_letters}
 """What becomes of a text before its tokenizer, by what the architecture says; else it is open_clip's way."""
 
 

@@ -14,6 +14,7 @@ from plumbline_wire import SCORING_SERVICE
 
 WATCH_PERIOD_S = 0.5
 _HEALTH_SERVICE = "grpc.health.v1.Health"
+_MESSAGES: Any = health_pb2  # whose types do not know the newest ones
 _KNOWN = frozenset({"", SCORING_SERVICE})
 
 
@@ -39,11 +40,11 @@ class GrpcHealth:
     async def check_all(self, request: Any, context: CallContext) -> Any:
         """The status of each service that `check` knows; versions of grpc_health before 1.81 have no such call."""
         del request
-        failed = health_pb2.HealthListResponse()
+        failed = _MESSAGES.HealthListResponse()
 
         async def answer(call: GrpcCall) -> Any:
             del call
-            return health_pb2.HealthListResponse(statuses=dict.fromkeys(_KNOWN, self._response()))
+            return _MESSAGES.HealthListResponse(statuses=dict.fromkeys(_KNOWN, self._response()))
 
         return await self._interceptor.run(f"{_HEALTH_SERVICE}/List", context, answer, failed=failed, is_open=True)
 

@@ -123,7 +123,8 @@ def create_app(
     )
     app = _without_routes()
     scopes = _add_routes(app, contract_routes(service, reader, routes, has_metrics=settings.edge.metrics))
-    scopes = {**_add_others(app, added), **scopes}
+    for asked, scope in _add_others(app, added).items():
+        scopes.setdefault(asked, scope)
     if settings.edge.pages:
         _add_pages(app, settings)
     app.add_exception_handler(HTTPException, _refuse)
