@@ -19,13 +19,7 @@ from plumbline_models.weights.folders import read_json, refuse_own_code
 
 _AS_USUAL: Final = (("clean", "lower"), ("reduction_mask", ""))
 _CLIPS_FRAME: Final = 3  # begin, end and class
-
-
-def _as_it_is(text: str) -> str:
-    return text
-
-
-_CLEANED: Final[Mapping[Any, Callable[[str], str]]] = {"none": _as_it_is, "lower": lower_letters}
+_CLEANED: Final[Mapping[Any, Callable[[str], str]]] = {"none": str, "lower": lower_letters}
 """What becomes of a text before its tokenizer, by what the architecture says; else it is open_clip's way."""
 
 
@@ -168,7 +162,7 @@ def _open_hub(arch: Arch) -> Any:
         refuse_own_code(read_json(file), file)
         source = str(arch.home)
     try:
-        call = HFTokenizer(
+        call: Any = HFTokenizer(
             source,
             context_length=arch.context_length,
             tokenizer_mode=text.get("tokenizer_mode"),
