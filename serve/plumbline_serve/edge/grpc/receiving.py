@@ -86,6 +86,7 @@ class _Reception:
             self._share.settle(most if self._arrival is None else self._arrival.num_bytes(most))
         except CapacityError as error:
             self._refusal = error
+            self._share.give_back(self._share.num_bytes)  # its call ends: nobody else need be refused for it
             timeout.reschedule(self._loop.time())
         else:
             self._look_in(LOOK_S, timeout)

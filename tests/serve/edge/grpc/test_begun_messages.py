@@ -2,14 +2,18 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from loadtests.service.begun_streams import begun_stream
+from plumbline_models.core.errors import CapacityError
+from plumbline_serve.edge.grpc.receiving import LOOK_S, receive
 from plumbline_serve.edge.received import OWN_CONNECTION
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.memory.connections import Connection, Connections
 from plumbline_serve.settings import Limits, Settings
 
@@ -28,6 +32,18 @@ def small(open_over):
 
 def port_of(edge) -> int:
     return int(edge.target.rpartition(":")[2])
+
+
+class Somewhere:
+    """A call's context whose connection the system does not say."""
+
+    def peer(self) -> str:
+        return "unix:"
+
+
+async def _endless() -> AsyncIterator[object]:
+    await asyncio.Event().wait()
+    yield None
 
 
 async def until_in_flight(edge, least: int, most: int) -> None:
@@ -59,6 +75,27 @@ async def test_begun_messages_above_the_budget_end_their_call(small, way) -> Non
         assert len(still_open) == 2
         assert small.notebook.num_bytes < 4 * MIB
     await until_in_flight(small, 0, 0)
+
+
+async def test_one_begun_message_that_is_refused_makes_room_for_the_others() -> None:
+    context: Any = Somewhere()
+    budget = BytesInFlight(Limits(max_request_bytes=16 * MIB // 10, max_bytes_in_flight=4 * MIB))
+
+    async def begin() -> None:
+        with budget.share() as share:
+            share.settle(12 * MIB // 10)  # as far as it had come; the rest comes for all of them at once
+            await receive(_endless(), share, context, max_upload_s=WAIT_S)
+
+    begun = [asyncio.create_task(begin()) for _ in range(3)]
+    (ended, *others), still_open = await asyncio.wait(begun, timeout=WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+    assert isinstance(ended.exception(), CapacityError)
+    assert not others
+    await asyncio.sleep(2 * LOOK_S)
+    assert not any(each.done() for each in still_open)
+    for each in still_open:
+        each.cancel()
+    await asyncio.wait(still_open)
+    assert budget.num_bytes == 0
 
 
 async def test_a_slow_begun_message_gives_way_and_a_silent_stream_does_not(open_over) -> None:
