@@ -85,7 +85,8 @@ class ArithmeticEncoder:
         )  # fmt: skip
 
     def encode(self, batch: Sequence[float]) -> Sequence[float | PlumblineError]:
-        self.batches.append(list(batch))
+        values = [float(each) for each in batch]
+        self.batches.append(values)
         self.entered.set()
         if self.gate is not None and not self.gate.wait(timeout=30):
             raise EngineError("The test never opened the gate.")
@@ -93,7 +94,7 @@ class ArithmeticEncoder:
             raise RuntimeError("CUDA error: device-side assert triggered")
         if self.poison is not None and self.poison in batch:
             raise EngineError("This input poisons its batch.")
-        return list(batch)
+        return values
 
 
 class MeanScorer:
