@@ -157,20 +157,27 @@ class Connections:
 
 
 def _connection_to(peer: str) -> Connection | None:
-    """This process's connection to an address as gRPC writes it."""
+    """This process's connection to an address as gRPC writes it.
+
+    A caller's port may lead to several of our own at once (REST's and gRPC's), and may be one that another caller had
+    whose connection is not closed on our side yet. Of several that are open nobody knows which is meant.
+    """
     kind, _, address = unquote(peer).partition(":")
     host, _, port = address.rpartition(":")
     if kind not in {"ipv4", "ipv6"} or not port.isdecimal() or not hasattr(socket, "TCP_INFO"):
         return None
     wanted = host.strip("[]").removeprefix(_IPV4_IN_IPV6), int(port)
+    found: dict[str, Connection] = {}  # by the socket, which may have several handles
     for file in Path("/proc/self/fd").iterdir():
         with suppress(OSError):  # it was closed meanwhile, or is no connection
-            if not str(file.readlink()).startswith("socket:"):
+            name = str(file.readlink())
+            if not name.startswith("socket:") or name in found:
                 continue
-            with socket.socket(fileno=os.dup(int(file.name))) as found:
-                if found.family in _INTERNET and _address(found.getpeername()) == wanted:
-                    return Connection(socket.socket(fileno=found.detach()))
-    return None
+            with socket.socket(fileno=os.dup(int(file.name))) as handle:
+                if handle.family in _INTERNET and _address(handle.getpeername()) == wanted:
+                    found[name] = Connection(socket.socket(fileno=handle.detach()))
+    still_open = [each for each in found.values() if each.is_open()]
+    return still_open[0] if len(still_open) == 1 else None
 
 
 def _address(peer: tuple[Any, ...]) -> tuple[str, int]:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,3 +208,28 @@ def test_a_connection_is_found_by_its_other_end_and_not_once_it_is_closed(ends) 
     ends.ours.close()
     assert not found.is_open()
     assert connections.of(peer) is None
+
+
+def connected(port: int, stack: ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Both ends of a connection from a port, ours second, to one of our own."""
+    listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    callers = stack.enter_context(socket.socket())
+    callers.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    callers.bind(("127.0.0.1", port))
+    callers.connect(listening.getsockname())
+    return callers, stack.enter_context(listening.accept()[0])
+
+
+def test_a_connection_is_not_mistaken_for_another_from_the_same_port() -> None:
+    with ExitStack() as stack:
+        before, _ = connected(0, stack)
+        port = before.getsockname()[1]
+        before.sendall(bytes(70))
+        meant, ours = connected(port, stack)
+        meant.sendall(bytes(30))
+        ours.recv(30, socket.MSG_WAITALL)
+        assert Connections().of(f"ipv4:127.0.0.1:{port}") is None  # nobody knows which
+        before.close()  # and our end of it is open
+        found = Connections().of(f"ipv4:127.0.0.1:{port}")
+        assert found is not None
+        assert found.num_received() == 30
