@@ -1,5 +1,6 @@
 """A small encoder and small scorers, in the place where real ones plug in: encodings are arithmetic on the input."""
 
+import gc
 import io
 import threading
 from collections import Counter
@@ -266,3 +267,12 @@ def grey_png(value: int, size: int = 4) -> bytes:
 @pytest.fixture
 def png() -> Callable[..., bytes]:
     return grey_png
+
+
+@pytest.fixture
+def no_collector():
+    """What ends without the collector has no cycle."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

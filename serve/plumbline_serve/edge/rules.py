@@ -36,8 +36,7 @@ def check_num_questions(limits: Limits, questions: Iterable[Any]) -> None:
     Raises:
         TooManyItemsError: They are more than allowed.
     """
-    num_questions = sum(len(each) for each in questions if isinstance(each, Collection) and not isinstance(each, str))
-    Checks(limits, {}).count(1, num_questions)
+    Checks(limits, {}).count(1, _num_in(questions))
 
 
 def check_num_frames(limits: Limits, frames: Iterable[Any]) -> None:
@@ -50,8 +49,11 @@ def check_num_frames(limits: Limits, frames: Iterable[Any]) -> None:
     Raises:
         TooManyItemsError: They are more than allowed.
     """
-    num_frames = sum(len(each) for each in frames if isinstance(each, Collection) and not isinstance(each, str))
-    Checks(limits, {}).count(1, num_frames=num_frames)
+    Checks(limits, {}).count(1, num_frames=_num_in(frames))
+
+
+def _num_in(collections: Iterable[Any]) -> int:
+    return sum(len(each) for each in collections if isinstance(each, Collection) and not isinstance(each, str))
 
 
 def choice_fault(**choices: Any) -> str | None:

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from plumbline_models.core.errors import CapacityError
 
 MAX_STREAMS = 32
-IDLE_AFTER_S = 5.0
-"""A stream none of whose messages was being answered for so long gives way to another one."""
 RETRY_AFTER_S = 1.0
 
 
@@ -48,10 +46,10 @@ class OpenStreams:
     """All of them.
 
     Args:
-        idle_after_s: After which one may have to give way.
+        idle_after_s: One none of whose messages was being answered for so long gives way to another one.
     """
 
-    def __init__(self, *, idle_after_s: float = IDLE_AFTER_S) -> None:
+    def __init__(self, *, idle_after_s: float) -> None:
         self._idle_after_s = idle_after_s
         self._open: set[OpenStream] = set()
 

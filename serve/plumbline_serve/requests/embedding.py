@@ -40,12 +40,19 @@ async def embed(pipeline: Pipeline, request: EmbedRequest, caller: Caller = ANYO
             encodings = await _image_encodings(session, image, request)
         else:
             encodings = await _text_encodings(session, text, checks=pipeline.checks, texts=request.texts)
-        truncated = await truncated_texts(session, text, texts=request.texts, encodings=encodings)
-        num_tokens = await _num_tokens(session, text, texts=request.texts, encodings=encodings)
+        embedded = _embedded(request.texts, encodings)
+        told = await session.read_texts(partial(_read, text), [request.texts[index] for index in embedded])
     vectors = [each if isinstance(each, PlumblineError) else _unit(np.asarray(each, np.float32)) for each in encodings]
     dim = next((vector.size for vector in vectors if not isinstance(vector, PlumblineError)), 0)
     encoder = image if request.images else text
-    return EmbedReply(encoder.key, dim, vectors, session.timing(), truncated=tuple(truncated), num_tokens=num_tokens)
+    truncated = tuple(index for index, (is_truncated, _) in zip(embedded, told, strict=True) if is_truncated)
+    num_tokens = sum(num for _, num in told)
+    return EmbedReply(encoder.key, dim, vectors, session.timing(), truncated=truncated, num_tokens=num_tokens)
+
+
+def _read(encoder: Encoder, text: str) -> tuple[bool, int]:
+    """Whether a text's end is left out, and its tokens; towers that pad texts read the padding."""
+    return is_cut(encoder, text), len(encoder.preprocess(text))
 
 
 def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -93,14 +100,6 @@ async def truncated_texts(
     embedded = _embedded(texts, encodings)
     found = await session.read_texts(partial(is_cut, encoder), [texts[index] for index in embedded])
     return [index for index, is_truncated in zip(embedded, found, strict=True) if is_truncated]
-
-
-async def _num_tokens(
-    session: RequestSession, encoder: Encoder, *, texts: Sequence[str], encodings: Sequence[EncodingOrError]
-) -> int:
-    """The tokens of all texts that were embedded, those too that were kept; towers that pad texts read the padding."""
-    read = [texts[index] for index in _embedded(texts, encodings)]
-    return sum(await session.read_texts(lambda text: len(encoder.preprocess(text)), read))
 
 
 def _embedded(texts: Sequence[str], encodings: Sequence[EncodingOrError]) -> list[int]:

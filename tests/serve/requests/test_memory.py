@@ -19,14 +19,6 @@ def num_kept() -> int:
     return sum(type(each) in (RequestSession, RequestImage) for each in gc.get_objects())
 
 
-@pytest.fixture
-def no_collector():
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 async def ask(pipeline, images, *, timeout_ms=None, is_cancelled=False):
     """Score images; the kind of what goes wrong."""
     items = [Item(str(index), EncodedImage(image), "abc") for index, image in enumerate(images)]

@@ -1,7 +1,6 @@
 """CPU pools: fair turns, what is cancelled or late never starts, short work beside long; no clocks."""
 
 import asyncio
-import gc
 import threading
 import time
 import weakref
@@ -61,14 +60,6 @@ class Pieces:
                 time.sleep(0.001)
         finally:
             self.ended.set()
-
-
-@pytest.fixture
-def no_collector():
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.fixture
