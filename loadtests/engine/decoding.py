@@ -3,13 +3,14 @@
 One photograph in several sizes and formats, one thread, all programs in one process in turn, medians of CPU seconds.
 The baseline is Pillow's own `convert("RGB")`. OpenCV is measured where `opencv-python-headless` is installed. Beside
 each ratio stands how far the pixels are from Pillow's, since only equal pixels give equal scores. `shortcuts` are what
-decodes or resizes less exactly, with how far they move a CLIPScore.
+decodes or resizes less exactly, with how far they move a CLIPScore; among them rounding as another decoder may.
 """
 
 import argparse
 import importlib
 import io
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,6 +25,8 @@ from torchvision.io import ImageReadMode, decode_image
 from loadtests.engine.shortcuts import measure_shortcuts
 from loadtests.scorers.interleaved import Program, add_out, interleave, ratios, report
 from plumbline_models.images.decode import DecodePolicy, decode
+from plumbline_models.images.image_decoder import ImageDecoder
+from plumbline_models.images.nvjpeg import NvJpegDecoder
 
 Pixels: TypeAlias = NDArray[np.uint8]
 Decoder: TypeAlias = Callable[[bytes], Pixels]
@@ -53,6 +56,7 @@ def open_decoders(kind: str) -> dict[str, Decoder]:
     }
     if kind == "JPEG":
         decode_pool["simplejpeg"] = simplejpeg.decode_jpeg
+        decode_pool["handed to another process"] = _open_other_process().decode
         decode_pool["simplejpeg, fast"] = lambda data: simplejpeg.decode_jpeg(data, fastdct=True, fastupsample=True)
     try:
         cv2 = importlib.import_module("cv2")
@@ -80,6 +84,15 @@ def measure_files(num_rounds: int) -> dict[str, Any]:
             "pillow_ms": round(measured["pillow"]["median_cpu_s"] / repeats * 1000, 3),
         }
     return cases
+
+
+@cache
+def _open_other_process() -> ImageDecoder:
+    """As with nvJPEG, by nvImageCodec on the CPU: what is counted is what this process still has to do."""
+    nvjpeg = NvJpegDecoder(device=None)
+    if not nvjpeg.settle():
+        raise RuntimeError("nvImageCodec's pixels are others than ours.")
+    return ImageDecoder(POLICY, nvjpeg=nvjpeg)
 
 
 def _decode_by_torchvision(data: bytes) -> Pixels:

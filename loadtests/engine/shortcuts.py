@@ -20,6 +20,7 @@ from loadtests.scorers.interleaved import interleave, ratios
 from loadtests.scorers.product import encode, open_context, write_clip
 from plumbline_models.core.protocols import Embedded, Encoder, Score
 from plumbline_models.images.decode import DecodePolicy, decode
+from plumbline_models.images.nvjpeg.agreement import MAX_DIFFERENCE
 from plumbline_models.scorers.clipscore import ClipScore
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -46,12 +47,23 @@ def _reduced(data: bytes, size_px: int) -> Pixels:
     return np.asarray(image.resize((size_px, size_px), Image.Resampling.BICUBIC, reducing_gap=2.0))
 
 
+def _off(data: bytes, most: int) -> Pixels:
+    """As another decoder may give them: each sample off by as much at most, at random."""
+    pixels = decode(data, POLICY)
+    error = np.random.default_rng(0).integers(-most, most + 1, pixels.shape)
+    off: Pixels = np.clip(pixels + error, 0, 255).astype(np.uint8)
+    return off
+
+
 SHORTCUTS: Mapping[str, Shortcut] = {
     "exact": lambda data, _: decode(data, POLICY),
     "fast transform": lambda data, _: simplejpeg.decode_jpeg(data, fastdct=True, fastupsample=True),
     "scaled to 1x or more": lambda data, size_px: _scaled(data, size_px, 1),
     "scaled to 2x or more": lambda data, size_px: _scaled(data, size_px, 2),
     "resized by way of 2x": _reduced,
+    "chroma not interpolated": lambda data, _: simplejpeg.decode_jpeg(data, fastupsample=True),
+    "off by 1 at most": lambda data, _: _off(data, 1),
+    f"off by {MAX_DIFFERENCE} at most": lambda data, _: _off(data, MAX_DIFFERENCE),
 }
 
 

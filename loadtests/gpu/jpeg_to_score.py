@@ -1,6 +1,7 @@
 """Images a second from JPEG bytes to scores, and how long they take at 70 % of that, through the service's batcher."""
 
 import asyncio
+import importlib.util
 import io
 import itertools
 import os
@@ -34,6 +35,8 @@ SIDE_PX = 512
 NUM_JPEGS = 256
 """Distinct ones; nothing is kept between images, so they may come again."""
 LOAD = 0.7
+THREADS_BY_NVJPEG = 32
+"""They wait for the GPU, so there may be more of them than CPUs: as many as one batch of it takes."""
 
 
 @dataclass(frozen=True)
@@ -133,32 +136,55 @@ class _Unheard:
     def expired(self, stage: str) -> None: ...
 
 
-def measure(measured: Measured, engine: Engine, offered: Offered) -> dict[str, Any]:
-    """Score JPEGs of 512x512 pixels with a tower that was measured.
+def measure(measured: Measured, engine: Engine, offered: Offered, *, device: int | None) -> dict[str, Any]:
+    """Score JPEGs of 512x512 pixels with a tower that was measured, decoded by CPUs and by nvJPEG.
 
     Args:
         measured: The tower.
         engine: That runs it.
         offered: How much is sent.
+        device: Where nvJPEG decodes; None: nvImageCodec on the CPU.
+
+    Returns:
+        Rate and latencies, and the rate with nvJPEG; None where it cannot be used.
     """
     tower = _Tower(measured, engine)
     tower.load()
     jpegs = [_jpeg(seed) for seed in range(NUM_JPEGS)]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return asyncio.run(_measure(tower, jpegs, threads, offered))
+        row = asyncio.run(_measure(tower, _sender(tower, _decode, threads), jpegs, offered))
+    return row | {"images_a_second_by_nvjpeg": _rate_by_nvjpeg(tower, jpegs, offered, device)}
+
+
+def _rate_by_nvjpeg(tower: _Tower, jpegs: Sequence[bytes], offered: Offered, device: int | None) -> float | None:
+    if any(importlib.util.find_spec(name) is None for name in ("simplejpeg", "nvidia", "nvidia.nvimgcodec")):
+        return None
+    from plumbline_models.images.decode import DecodePolicy  # noqa: PLC0415 - simplejpeg, where it is there
+    from plumbline_models.images.image_decoder import ImageDecoder  # noqa: PLC0415 - likewise
+    from plumbline_models.images.nvjpeg import NvJpegDecoder  # noqa: PLC0415 - likewise
+
+    nvjpeg = NvJpegDecoder(device=device)
+    decoder = ImageDecoder(DecodePolicy(), nvjpeg=nvjpeg)
+    try:
+        if not nvjpeg.settle():
+            return None
+        with ThreadPoolExecutor(THREADS_BY_NVJPEG) as threads:
+            few = Offered(offered.num_images, num_requests=1)
+            row = asyncio.run(_measure(tower, _sender(tower, decoder.decode, threads), jpegs, few))
+        return float(row["images_a_second"]) if nvjpeg.is_ready else None
+    finally:
+        decoder.close()
 
 
 async def _measure(
-    tower: _Tower, jpegs: Sequence[bytes], threads: ThreadPoolExecutor, offered: Offered
+    tower: _Tower, send: Callable[[bytes], Awaitable[Pixels]], jpegs: Sequence[bytes], offered: Offered
 ) -> dict[str, Any]:
     most = max(len(jpegs), offered.num_images, offered.num_requests)  # all of these may wait: the tower may be slow
     limits = BatchLimits(max_queued=most, max_linger_s=0.01)
     batcher = Batcher(tower, limits, _Unheard())
 
     async def score(jpeg: bytes) -> float:
-        loop = asyncio.get_running_loop()
-        pixels = await loop.run_in_executor(threads, lambda: tower.preprocess(_decode(jpeg)))
-        encoded = await batcher.encode([pixels], RequestContext())
+        encoded = await batcher.encode([await send(jpeg)], RequestContext())
         image = _require(encoded.encodings[0])
         return 2.5 * max(0.0, float(np.dot(image, np.full_like(image, 0.01))))  # of some caption
 
@@ -185,6 +211,18 @@ def _require(encoding: Array | PlumblineError) -> Array:
     if isinstance(encoding, PlumblineError):
         raise encoding
     return encoding
+
+
+def _sender(
+    tower: _Tower, decode: Callable[[bytes], Pixels], threads: ThreadPoolExecutor
+) -> Callable[[bytes], Awaitable[Pixels]]:
+    """What decodes and preprocesses a JPEG on one of the threads."""
+
+    async def send(jpeg: bytes) -> Pixels:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(threads, lambda: tower.preprocess(decode(jpeg)))
+
+    return send
 
 
 def _decode(jpeg: bytes) -> Pixels:

@@ -125,7 +125,8 @@ class _Run:
         if is_first and ours and measured.unit == "images":
             name = max(ours, key=lambda each: ours[each])
             offered = jpeg_to_score.Offered(16, 8) if self._arguments.tiny else jpeg_to_score.Offered()
-            row = jpeg_to_score.measure(measured, found.engines[name], offered)
+            device = 0 if self._tuning.device == "cuda" else None
+            row = jpeg_to_score.measure(measured, found.engines[name], offered, device=device)
             row |= {"engine": name, "share_of_the_engine": row["images_a_second"] / ours[name]}
             self._report["jpeg_to_score"].append(row)
         return found.rows

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from plumbline_models.core.protocols import Encoder, Scorer
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.images.image_decoder import ImageDecoder
+from plumbline_models.images.nvjpeg import NvJpegDecoder
 from plumbline_serve.batching import Batcher, BatchLimits, Compute, LocalCompute
 from plumbline_serve.configured_scorers import encoders_of, make_scorers, num_cpus
 from plumbline_serve.drift import DriftMonitor, KeptCounts, LiveWindows, Reference, Slices
@@ -107,6 +109,7 @@ async def assembled(settings: Settings, scorers: Mapping[str, Scorer] | None = N
     compute = local_compute(settings, encoders_of(chosen.values()), instruments)
     assembly = assemble(settings, chosen, compute=compute, instruments=instruments)
     await compute.start()
+    await asyncio.to_thread(assembly.decoder.settle)
     assembly.service.is_loaded = True
     watching = asyncio.create_task(assembly.monitor.watch(), name="watch drift")
     try:
@@ -187,7 +190,7 @@ def _tools(
     pools = CpuPools.of(num_decoders=settings.replicas.decode_threads or num_cpus())
     return SessionTools(
         pools=pools,
-        decoder=ImageDecoder(_policy(settings), max_decode_s=settings.limits.max_decode_s),
+        decoder=_decoder(settings, instruments),
         fetcher=_fetcher(settings, bytes_in_flight),
         windows=instruments.windows,
         **_tools_over(settings, scorers, compute, pools, instruments),
@@ -223,6 +226,13 @@ def _fetcher(settings: Settings, bytes_in_flight: BytesInFlight) -> UrlFetcher |
         return None
     max_image_bytes = int(settings.limits.max_image_bytes)
     return UrlFetcher(settings.urls, max_image_bytes=max_image_bytes, bytes_in_flight=bytes_in_flight)
+
+
+def _decoder(settings: Settings, instruments: Instruments) -> ImageDecoder:
+    nvjpeg = None
+    if settings.images.jpeg_decoder == "nvjpeg":
+        nvjpeg = NvJpegDecoder(on_failure=partial(instruments.fell_back, "jpeg", "nvjpeg"))
+    return ImageDecoder(_policy(settings), max_decode_s=settings.limits.max_decode_s, nvjpeg=nvjpeg)
 
 
 def _policy(settings: Settings) -> DecodePolicy:

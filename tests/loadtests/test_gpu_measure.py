@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from loadtests.gpu import rates
+from loadtests.gpu import jpeg_to_score, rates
 from loadtests.gpu.measure import NO_GPU, OK, SOME_FAILED, main
 from loadtests.gpu.shapes import FULL, TINY
 from plumbline_models.backends import Tuning
@@ -37,9 +37,19 @@ def test_the_whole_path_runs_with_nothing_but_torch_safetensors_and_pillow(tmp_p
     assert all(rate > 0 for rate in row["rows_a_second"].values())
     assert scored["engine"] == "torch-compile bf16"
     assert scored["images_a_second"] > 0
+    assert scored["images_a_second_by_nvjpeg"] is None  # simplejpeg is not there
     assert scored["p50_ms"] > 0
     page = (tmp_path / "gpu.md").read_text()
     assert "| ViT-L/14-336 image | 2 |" in page
+
+
+def test_jpegs_decoded_by_nvjpeg_are_measured_where_it_can_be_used(tmp_path: Path) -> None:
+    measured = TINY.measured()[0]
+    engine = rates.openers(None, Tuning(tmp_path, device="cpu", num_threads=1), has_variants=False)["torch eager bf16"]
+    few = jpeg_to_score.Offered(16, 8)
+    by_cpu, by_none = (jpeg_to_score.measure(measured, engine(measured.graph), few, device=each) for each in (None, 0))
+    assert by_cpu["images_a_second_by_nvjpeg"] > 0  # by nvImageCodec's own libjpeg-turbo
+    assert torch.cuda.is_available() or by_none["images_a_second_by_nvjpeg"] is None
 
 
 @pytest.mark.parametrize("measured", TINY.measured(), ids=lambda measured: measured.label)

@@ -16,6 +16,7 @@ from plumbline_models.core.errors import EngineError, ImageTooSmallError, Plumbl
 from plumbline_models.core.protocols import Embedded, EncoderInfo, EncoderKind, Origin, PairInput, Score, ScorerInfo
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.images.image_decoder import ImageDecoder
+from plumbline_models.images.nvjpeg import NvJpegDecoder
 from plumbline_serve.batching import BatchLimits, LocalCompute
 from plumbline_serve.configured_scorers import encoders_of
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
@@ -231,6 +232,7 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
             max_wait_s: float = 60.0,
             fetcher: UrlFetcher | None = None,
             policy: DecodePolicy | None = None,
+            nvjpeg: NvJpegDecoder | None = None,
             num_decoders: int = 2,
             **max_bytes: int,
         ) -> Pipeline:
@@ -240,7 +242,7 @@ async def open_pipeline(scorers, observer) -> AsyncIterator[Callable[..., Awaita
             stack.push_async_callback(compute.close)
             pools = CpuPools.of(num_decoders)
             stack.callback(pools.close)
-            decoder = ImageDecoder(policy or DecodePolicy(max_bytes=10_000, max_pixels=10_000))
+            decoder = ImageDecoder(policy or DecodePolicy(max_bytes=10_000, max_pixels=10_000), nvjpeg=nvjpeg)
             stack.callback(decoder.close)
             tools = SessionTools(
                 compute=compute,

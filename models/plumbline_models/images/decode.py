@@ -21,7 +21,7 @@ import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import simplejpeg
@@ -74,6 +74,10 @@ _TURNS: dict[Transpose, Callable[[NDArray[np.void]], NDArray[np.void]]] = {
 """The same of an array of `[H, W]` whole pixels, as a view."""
 
 
+ReadJpeg: TypeAlias = Callable[[bytes, JpegImageFile], Pixels | None]
+"""Decodes a whole JPEG as stored, or leaves it to the next one, like `read_jpeg`."""
+
+
 @dataclass(frozen=True, slots=True)
 class DecodePolicy:
     """How pixels are made of image files, and which files are too large.
@@ -91,12 +95,13 @@ class DecodePolicy:
     max_pixels: int = 50 * 10**6
 
 
-def decode(data: bytes, policy: DecodePolicy) -> Pixels:
+def decode(data: bytes, policy: DecodePolicy, *, read_first: ReadJpeg | None = None) -> Pixels:
     """Decode one image file. Thread-safe; most of the work is done without the interpreter lock.
 
     Args:
         data: The whole file.
         policy: Its limits are checked before pixels are decoded.
+        read_first: Asked for the pixels of each JPEG before `read_jpeg` is.
 
     Returns:
         `[H, W, 3]`, upright or as stored according to the policy; usually not writeable.
@@ -112,7 +117,7 @@ def decode(data: bytes, policy: DecodePolicy) -> Pixels:
     _silence_pillow()
     try:
         with container.open(data, max_pixels=policy.max_pixels) as image:
-            return _read_pixels(data, image, policy)
+            return _read_pixels(data, image, policy, read_first)
     except ImageError:
         raise
     except (DecompressionBombError, MemoryError) as error:
@@ -173,10 +178,11 @@ def read_jpeg(data: bytes, header: JpegImageFile) -> Pixels | None:
     return pixels if decoded.shape == pixels.shape else None
 
 
-def _read_pixels(data: bytes, image: ImageFile, policy: DecodePolicy) -> Pixels:
+def _read_pixels(data: bytes, image: ImageFile, policy: DecodePolicy, read_first: ReadJpeg | None) -> Pixels:
     transpose = _find_transpose(data, image) if policy.exif_orientation == "apply" else None
     if isinstance(image, JpegImageFile):
-        pixels = read_jpeg(data, image)
+        pixels = read_first(data, image) if read_first is not None else None
+        pixels = read_jpeg(data, image) if pixels is None else pixels
         if pixels is not None:
             return pixels if transpose is None else _turn(pixels, transpose)
     grey16 = correct_samples(image, alpha=policy.alpha)

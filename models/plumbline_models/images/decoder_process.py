@@ -22,6 +22,7 @@ from typing import Final
 
 from PIL import AvifImagePlugin
 
+import plumbline_models
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import ImageError
 from plumbline_models.images.decode import DecodePolicy, decode
@@ -41,6 +42,8 @@ _BYTES_PER_PIXEL: Final = 40  # AVIF of 12 bits with alpha takes about 30: plane
 _SPARE_BYTES: Final = 256 * 2**20
 _IDLE_S: Final = 300.0
 _PR_SET_PDEATHSIG: Final = 1
+_PASSED_ON: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR")
+"""Of the environment: what Python may need to start, and nothing secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,23 @@ def arguments(policy: DecodePolicy, limits: ProcessLimits) -> list[str]:
     return [json.dumps(asdict(policy)), json.dumps(asdict(limits))]
 
 
+def environment(*also: str) -> dict[str, str]:
+    """Python's own, our packages first; one arena of memory and no threads, as both count against the limit.
+
+    Args:
+        *also: Names of more variables that are passed on.
+    """
+    own = str(Path(plumbline_models.__file__).parents[1])
+    passed_on = {name: os.environ[name] for name in (*_PASSED_ON, *also) if name in os.environ}
+    paths = [own, *filter(None, passed_on.get("PYTHONPATH", "").split(os.pathsep))]
+    alone = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return {**passed_on, **alone, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def main() -> None:
     """Decode what comes until nothing comes any more."""
     policy, limits = DecodePolicy(**json.loads(sys.argv[1])), ProcessLimits(**json.loads(sys.argv[2]))
-    _end_with(limits.parent)
+    end_with(limits.parent)
     _bound_memory(policy)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the service has as many of these processes as it has threads for images
     with socket.socket(fileno=0) as connection:
@@ -100,13 +116,22 @@ def _answer(data: bytes, policy: DecodePolicy) -> tuple[bytes, bytes | memoryvie
 def _receive(connection: socket.socket) -> bytes | None:
     """The next file; None where the other side has gone, or asks for nothing for a long time."""
     try:
-        (num_bytes,) = REQUEST.unpack(_receive_all(connection, REQUEST.size))
-        return bytes(_receive_all(connection, num_bytes))
+        (num_bytes,) = REQUEST.unpack(receive_all(connection, REQUEST.size))
+        return bytes(receive_all(connection, num_bytes))
     except (EOFError, OSError):
         return None
 
 
-def _receive_all(connection: socket.socket, num_bytes: int) -> bytearray:
+def receive_all(connection: socket.socket, num_bytes: int) -> bytearray:
+    """So many bytes of what comes.
+
+    Args:
+        connection: From where.
+        num_bytes: How many.
+
+    Raises:
+        EOFError: It was closed before.
+    """
     received = bytearray(num_bytes)
     rest = memoryview(received)
     while rest:
@@ -117,7 +142,7 @@ def _receive_all(connection: socket.socket, num_bytes: int) -> bytearray:
     return received
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Have the system end this process when its parent ends, whatever it is doing then; Ctrl-C is the parent's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":

@@ -42,7 +42,7 @@ def check_jpeg_segments(data: bytes) -> None:
         ImageUndecodableError: There is no scan at all.
     """
     junk_bytes, end = 0, 2
-    for num_segments, (marker, start, next_end) in enumerate(_segments(data)):
+    for num_segments, (marker, start, next_end) in enumerate(jpeg_segments(data)):
         junk_bytes += start - end
         end = next_end
         if num_segments > MAX_JPEG_SEGMENTS or junk_bytes > MAX_JPEG_JUNK_BYTES:
@@ -60,7 +60,7 @@ def count_jpeg_scans(data: bytes) -> int:
     num_markers = data.count(_SCAN)  # a few may stand in a thumbnail, a comment, a film behind the image
     if num_markers <= MAX_JPEG_SCANS:
         return num_markers
-    scans = (start for marker, start, _ in _segments(data) if marker == _START_OF_SCAN)
+    scans = (start for marker, start, _ in jpeg_segments(data) if marker == _START_OF_SCAN)
     return sum(1 for _ in islice(scans, MAX_JPEG_SCANS + 1))
 
 
@@ -76,7 +76,7 @@ def read_jpeg_frame(data: bytes) -> tuple[int, int, int]:
         Width and height in pixels, and samples of each; 0 where there is no frame header.
     """
     width = height = num_samples = 0
-    for marker, start, end in islice(_segments(data), MAX_JPEG_SEGMENTS):
+    for marker, start, end in islice(jpeg_segments(data), MAX_JPEG_SEGMENTS):
         if marker == _START_OF_SCAN:
             break
         if marker in _FRAME_HEADERS and min(end, len(data)) - start >= _FRAME_HEADER_BYTES:
@@ -84,8 +84,12 @@ def read_jpeg_frame(data: bytes) -> tuple[int, int, int]:
     return width, height, num_samples
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of each segment up to the end of the image; compressed data lies between them."""
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of each segment up to the end of the image; compressed data lies between them.
+
+    Args:
+        data: The file.
+    """
     end = 2
     while (place := _find_marker(data, end)) is not None and data[place + 1] != _END_OF_IMAGE:
         end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")

@@ -17,12 +17,10 @@ import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-import plumbline_models
 from plumbline_models.core.arrays import Pixels
 from plumbline_models.core.errors import (
     CapacityError,
@@ -41,8 +39,10 @@ from plumbline_models.images.decoder_process import (
     REQUEST,
     ProcessLimits,
     arguments,
+    environment,
 )
 from plumbline_models.images.headers import read_header
+from plumbline_models.images.nvjpeg import NvJpegDecoder
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +60,6 @@ _START_S: Final = 30.0
 _GRACE_S: Final = 1.0  # the process ends itself at the limit; one that was stopped cannot
 _LEAST_WAIT_S: Final = 0.001  # 0 would mean not to wait at all
 _MAX_ERROR_BYTES: Final = 65_536
-_PASSED_ON: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR")
-"""Of the environment: what Python may need to start, and nothing secret."""
 
 
 class ImageDecoder:
@@ -71,23 +69,36 @@ class ImageDecoder:
         policy: How files are decoded, and which are too large.
         max_decode_s: Seconds of CPU time for an image that is not decoded in this process.
         program: Arguments of Python for that process.
+        nvjpeg: Asked first for the pixels of JPEGs that would be decoded in this process; ended with this.
     """
 
     def __init__(
-        self, policy: DecodePolicy, *, max_decode_s: float = MAX_DECODE_S, program: Sequence[str] = PROGRAM
+        self,
+        policy: DecodePolicy,
+        *,
+        max_decode_s: float = MAX_DECODE_S,
+        program: Sequence[str] = PROGRAM,
+        nvjpeg: NvJpegDecoder | None = None,
     ) -> None:
         self.policy = policy
+        self._nvjpeg = nvjpeg
         self._max_decode_s = max_decode_s
         self._program = program
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
-        self._end = weakref.finalize(self, _close_all, self._lock, self._idle)
+        self._end = weakref.finalize(self, _close_all, self._lock, self._idle, nvjpeg)
 
-    def decode(self, data: bytes) -> Pixels:
+    def settle(self) -> None:
+        """Wait until it is known who decodes JPEGs."""
+        if self._nvjpeg is not None:
+            self._nvjpeg.settle()
+
+    def decode(self, data: bytes, *, exactly: bool = False) -> Pixels:
         """Decode one image file, as `images.decode` does.
 
         Args:
             data: The whole file.
+            exactly: By CPUs, bit for bit as always.
 
         Raises:
             ImageTooLargeError: Also where it takes too long.
@@ -95,7 +106,8 @@ class ImageDecoder:
             CapacityError: No process could be started to decode it in.
         """
         if len(data) > self.policy.max_bytes or _is_decoded_here(data, self.policy):
-            return decode(data, self.policy)
+            nvjpeg = None if exactly else self._nvjpeg
+            return decode(data, self.policy, read_first=None if nvjpeg is None else nvjpeg.decode)
         try:
             return self._decode_beside(data)
         except _CrashedError:
@@ -147,7 +159,9 @@ class ImageDecoder:
         process.close()
 
 
-def _close_all(lock: threading.Lock, processes: "list[_Process]") -> None:
+def _close_all(lock: threading.Lock, processes: "list[_Process]", nvjpeg: NvJpegDecoder | None) -> None:
+    if nvjpeg is not None:
+        nvjpeg.close()
     with lock:
         for process in processes:
             process.close()
@@ -181,7 +195,7 @@ class _Process:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # what libraries remark on hostile files
-                env=_environment(),
+                env=environment(),
             )
         try:
             # One that has nothing to do ends by itself, and would stay in the system's table until somebody needed it.
@@ -266,12 +280,3 @@ def _error(said: Any) -> ImageError:
             kinds = {kind.code: kind for kind in error_classes(ImageError) if issubclass(kind, ImageError)}
             return kinds.get(code, ImageUndecodableError)(detail, **facts)
     return ImageUndecodableError("The image is damaged or incomplete.", reason=repr(said))
-
-
-def _environment() -> dict[str, str]:
-    """Python's own, our packages first; one arena of memory and no threads, as both count against the limit."""
-    own = str(Path(plumbline_models.__file__).parents[1])
-    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    paths = [own, *filter(None, passed_on.get("PYTHONPATH", "").split(os.pathsep))]
-    alone = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return {**passed_on, **alone, "PYTHONPATH": os.pathsep.join(paths)}

@@ -171,6 +171,7 @@ class Gateway(_Rpcs, _InferenceRpcs):
             await self._handover.check(await running_before(before))
         if self._follower is not None:
             await self._follower.start(assembly, self._ask_others)
+        await asyncio.to_thread(assembly.decoder.settle)
         instruments.loaded(await self._service.scorers(), await compute.infos())
         self._service.is_loaded = True
         self._watching = asyncio.create_task(self._monitor.watch(), name="watch drift")

@@ -28,7 +28,7 @@ class Bindings:
     @classmethod
     def of(cls, images: ImageSettings) -> "Bindings":
         """Those of a service with such settings."""
-        return cls({f"images.{name}": str(value) for name, value in images.model_dump().items()})
+        return cls({f"images.{name}": value for name, value in images.conventions.items()})
 
     async def of_scorer(self, pipeline: Pipeline, scorer: Scorer) -> Binding:
         """What a scorer's values come from.

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -113,13 +114,17 @@ class RequestImage:
         image: Its bytes.
         decoder: Decodes it.
         decoded: Where its pixels are kept for a second encoder.
+        exactly: As in `ImageDecoder.decode`.
     """
 
-    def __init__(self, image: OpenedImage, decoder: ImageDecoder, decoded: RequestPixels) -> None:
+    def __init__(
+        self, image: OpenedImage, decoder: ImageDecoder, decoded: RequestPixels, *, exactly: bool = False
+    ) -> None:
         self.digest = content_digest(image)
         self._kind, self._num_pixels = _expected(image)
         self._image = image
         self._decoder = decoder
+        self._exactly = exactly
         self._decoded = decoded
         self._key: PixelsKey = object()
         self._error: PlumblineError | None = None
@@ -149,7 +154,9 @@ class RequestImage:
             if (found := self._error or self._decoded.get(self._key)) is not None:
                 return found
             started = time.perf_counter()
-            pixels: Pixels | PlumblineError = attempt(read_pixels, self._image, self._decoder)
+            pixels: Pixels | PlumblineError = attempt(
+                partial(read_pixels, exactly=self._exactly), self._image, self._decoder
+            )
             on_stage("decode", time.perf_counter() - started)
             if isinstance(pixels, PlumblineError):
                 self._error = pixels
@@ -160,17 +167,20 @@ class RequestImage:
             return pixels
 
 
-def open_image(source: ImageSource, decoder: ImageDecoder, decoded: RequestPixels) -> RequestImage | PlumblineError:
+def open_image(
+    source: ImageSource, decoder: ImageDecoder, decoded: RequestPixels, *, exactly: bool = False
+) -> RequestImage | PlumblineError:
     """Open an image and compute what it is known by, or say what is wrong with it.
 
     Args:
         source: As the caller sent it.
         decoder: Decodes it later; its policy says how large it may be.
         decoded: Where its pixels are kept for a second encoder.
+        exactly: As in `ImageDecoder.decode`.
     """
 
     def open_it() -> RequestImage:
-        return RequestImage(open_source(source, decoder.policy), decoder, decoded)
+        return RequestImage(open_source(source, decoder.policy), decoder, decoded, exactly=exactly)
 
     image: RequestImage | PlumblineError = attempt(open_it)
     return image
@@ -230,16 +240,17 @@ def open_source(source: ImageSource, policy: DecodePolicy) -> OpenedImage:
             raise error
 
 
-def read_pixels(image: OpenedImage, decoder: ImageDecoder) -> Pixels:
+def read_pixels(image: OpenedImage, decoder: ImageDecoder, *, exactly: bool = False) -> Pixels:
     """Decode an image; raises as `ImageDecoder.decode` does.
 
     Args:
         image: Its bytes.
         decoder: Decodes files.
+        exactly: As there.
     """
     match image:
         case EncodedImage(data):
-            return decoder.decode(data)
+            return decoder.decode(data, exactly=exactly)
         case RawImage(data, height, width, channels):
             return from_raw(data, height=height, width=width, channels=channels, policy=decoder.policy)
 

@@ -120,7 +120,8 @@ class RequestSession:
         """Open images, which `image_encodings` and `pair_encodings` may then be asked about."""
         new = [image for image in dict.fromkeys(images) if image not in self._images]
         sources = await self._fetched(new)
-        open_one = partial(open_image, decoder=self.tools.decoder, decoded=self._decoded)
+        exactly = self.context.is_deterministic
+        open_one = partial(open_image, decoder=self.tools.decoder, decoded=self._decoded, exactly=exactly)
         if are_quick(sources):
             opened = [open_one(image) for image in sources]
         else:

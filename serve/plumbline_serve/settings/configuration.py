@@ -177,6 +177,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _the_jpeg_decoder_has_a_gpu(self) -> Self:
+        if self.images.jpeg_decoder == "nvjpeg" and self.replicas.layout == "split":
+            raise ValueError("images.jpeg_decoder: nvjpeg needs replicas.layout: fused: gateways decode, without a GPU")
+        return self
+
+    @model_validator(mode="after")
     def _divisors_are_of_loaded_scorers(self) -> Self:
         if unknown := sorted(self.edge.reward_divisors.keys() - {*self.scorer_names}):
             raise ValueError(f"edge.reward_divisors names {unknown[0]}, which is not among the scorers")

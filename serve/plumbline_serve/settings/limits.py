@@ -1,6 +1,7 @@
 """Settings of what a request may carry, and of how its images are read."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ByteSize, Field
@@ -32,6 +33,15 @@ class ImageSettings(Section):
     """Whether the camera's orientation tag turns the image. The papers' own programs ignore it."""
     alpha: Literal["white", "drop"] = "white"
     """Whether transparency is composited on white or dropped. The papers' own programs drop it."""
+    jpeg_decoder: Literal["cpu", "nvjpeg"] = "cpu"
+    """Who decodes JPEGs of usual kinds in the fused layout. `nvjpeg`: the GPU, in a process of its own, within 5 of 255
+    of the CPU's pixels; the CPU where it fails, and for deterministic requests. Needs the extra `gpu`."""
+
+    @property
+    def conventions(self) -> Mapping[str, str]:
+        """What of these values depend on, by setting; of the decoder only where it is another than ever."""
+        named = {"exif_orientation": self.exif_orientation, "alpha": self.alpha}
+        return named if self.jpeg_decoder == "cpu" else {**named, "jpeg_decoder": self.jpeg_decoder}
 
 
 class Limits(Section):
