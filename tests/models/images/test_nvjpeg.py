@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from plumbline_models.core.arrays import Pixels
-from plumbline_models.core.errors import ImageError
+from plumbline_models.core.errors import ConfigError, ImageError
 from plumbline_models.images.containers import recognise
 from plumbline_models.images.decode import DecodePolicy, decode
 from plumbline_models.images.image_decoder import ImageDecoder
@@ -211,6 +212,12 @@ def test_a_decoder_that_disagrees_or_cannot_start_is_not_used(
     data = encode(Image.fromarray(NOISE), "JPEG")
     assert by_nvjpeg(nvjpeg, data) is None
     np.testing.assert_array_equal(ImageDecoder(POLICY, nvjpeg=nvjpeg).decode(data), decode(data, POLICY))
+
+
+def test_without_nvimagecodec_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nvidia.nvimgcodec", None)
+    with pytest.raises(ConfigError, match=r"plumbline-serve\[gpu\]"):
+        NvJpegDecoder()
 
 
 @pytest.mark.parametrize("word", [b"abort", b"hang"])
