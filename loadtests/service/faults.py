@@ -54,8 +54,6 @@ ENDING = (
     Fault("gcs_server"),
     Fault("raylet"),
     Fault("raylet", signal.SIGSTOP),
-    Fault("ray::DashboardAgent"),
-    Fault("ray::RuntimeEnvAgent"),
 )
 """The service ends with its cause."""
 

@@ -11,8 +11,9 @@ import pytest
 
 from loadtests.service.checked_load import CheckedLoad
 from loadtests.service.faults import ENDING, GATEWAY, Fault, living
+from plumbline_serve.deployments import lean_agent
 from plumbline_serve.machine.ports import obstacle
-from plumbline_serve.machine.processes import find, send
+from plumbline_serve.machine.processes import find, name_of, send
 from tests.faults.conftest import CONFIG
 from tests.services import RunningService, processes_below
 
@@ -24,8 +25,6 @@ POLL_S = 0.05  # a loop without a pause takes one of two cores from the service
 CAUSES = {
     "gcs_server": "control store",
     "raylet": "node manager",
-    "ray::DashboardAgent": "dashboard agent",
-    "ray::RuntimeEnvAgent": "agent of runtime environments",
 }
 
 
@@ -47,6 +46,19 @@ def test_the_service_ends_with_a_cause_where_ray_would_not_start_a_process_again
     said = service.log.read_text(encoding="utf-8")
     assert "The service ends: Ray's " in said
     assert f"Ray's {CAUSES[fault.process]}" in said
+    assert_nothing_is_left(service, below)
+
+
+def test_the_service_ends_with_what_stands_for_an_agent_of_rays(start: Callable[..., RunningService]) -> None:
+    """Ray's node goes with either; where that changes, they are to be watched themselves."""
+    service = start()
+    below = processes_below(service.process.pid)
+    named = [pid for pid, command in below.items() if lean_agent.__file__ in command]
+    for_agents = [pid for pid in named if name_of(pid) != "raylet"]
+    assert len(for_agents) == 2
+    send(for_agents[0], signal.SIGKILL)
+    assert service.process.wait(END_S) == FAILED
+    assert f"Ray's {CAUSES['raylet']}" in service.log.read_text(encoding="utf-8")
     assert_nothing_is_left(service, below)
 
 

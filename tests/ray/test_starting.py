@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.ray
-UNASKED = {"monitor.py", "dashboard.py", "ray::ProxyActor"}
+UNASKED = {"monitor.py", "dashboard.py", "ray::ProxyActor", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::IDLE"}
 
 
 def test_a_layout_that_cannot_be_scheduled_is_said_instead_of_waited_for(start, tmp_path):

@@ -17,7 +17,6 @@ from plumbline_serve.deployments.lean_worker import import_serve
 from plumbline_serve.haproxy.plan import LOOPBACK
 from plumbline_serve.haproxy.tls import CertificateWatch
 from plumbline_serve.launch.ray_environment import (
-    agent_ports,
     answering,
     haproxy_socket,
     inner_host,
@@ -95,7 +94,7 @@ def _run(
     )
     try:
         fronts = answering(settings, folder)
-        place = run.Place(inner_host(settings, chosen), fronts, agent_ports(block), _form(settings))
+        place = run.Place(inner_host(settings, chosen), fronts, _form(settings))
         with run.running(settings, source, place, report) as wait_until_told:
             if (admin := haproxy_socket(folder)) is not None:
                 CertificateWatch(settings.tls, folder, admin).start()

@@ -20,15 +20,15 @@ from plumbline_serve.settings import Settings
 HAPROXY_PAGES = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT")
 SINGLE_PORTS = (*HAPROXY_PAGES, "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT")
 RANGES = tuple(f"RAY_SERVE_DIRECT_INGRESS_{end}_{kind}_PORT" for kind in ("HTTP", "GRPC") for end in ("MIN", "MAX"))
-AGENTS = ("metrics_agent_port", "runtime_env_agent_port", "dashboard_agent_listen_port", "metrics_export_port")
-"""Ports of Ray's agents, as Ray names them among what a node is started with."""
-WITHOUT_FALLBACK = "plumbline_serve.deployments.lean_controller.without_fallback"
+LEAN_CONTROLLER = "plumbline_serve.deployments.lean_controller.make_lean"
 _BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 MAX_MESSAGE_BYTES = (
     512 * 2**20
 )  # calls are cut well below; room for a call of images, whose encodings take 10 MB and more
 
 OBJECT_STORE_BYTES = 200 * 2**20  # nothing large goes through it
+HELPERS = 2
+"""Workers of Ray beside the replicas: Serve's controller and HAProxy's manager."""
 GPU_STEP = 1e-4  # what Ray counts GPUs in
 _WITHOUT_GPUS = frozenset({"openvino", "fake"})
 """Backends that never compute on one; Ray hides GPUs from no replica that reserves none."""
@@ -83,15 +83,6 @@ def set_ray_environment(settings: Settings, folder: Path, ports: range) -> Mappi
     chosen = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(chosen)
     return chosen
-
-
-def agent_ports(ports: range) -> dict[str, int]:
-    """Where Ray's agents listen; of their own choice one takes the same port for all services of a machine.
-
-    Args:
-        ports: Of this service alone (`held_block`).
-    """
-    return dict(zip(AGENTS, ports[-len(AGENTS) :], strict=True))
 
 
 def inner_host(settings: Settings, chosen: Mapping[str, str]) -> str:
@@ -195,6 +186,12 @@ def reserved_cpus(settings: Settings) -> float:
     return replicas.num_gateways * replicas.gateway_cpus + encoders
 
 
+def num_workers(settings: Settings) -> int:
+    """Workers of Ray that start before anything asks for them: those that a start needs, up to one per CPU or three."""
+    replicas = settings.replicas.num_gateways + sum(group.first_replicas for group in settings.encoder_groups.values())
+    return min(HELPERS + replicas, max(HELPERS + 1, os.cpu_count() or 1))
+
+
 def _fit(shares: Sequence[float], num_gpus: int) -> bool:
     """Whether each share, of one GPU or of several whole ones, has its place; large ones are placed first."""
     left = [1.0] * num_gpus
@@ -219,6 +216,11 @@ def _throughput(max_message_bytes: int) -> dict[str, str]:
         "RAY_raylet_report_resources_period_milliseconds": "1000",
         # Ray's 5 s is less than a busy machine needs to start one; it would end it and begin anew.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        # Ray looks for its sockets once a second, ten times, and its node asks for one before that is there.
+        "RAY_raylet_client_connect_timeout_milliseconds": "20",
+        "RAY_raylet_client_num_connect_attempts": "500",
+        # Ray's 1 s is less than a worker waits for its replica on a busy machine.
+        "RAY_idle_worker_killing_time_threshold_ms": "60000",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "plumbline_serve.deployments.http_servers.http_middlewares",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",  # Ray's 15 is for batch work: any other process of the machine would go first
@@ -232,7 +234,7 @@ def _inner_ports(ports: range) -> dict[str, str]:
     By default all of Ray's services have the same ports, and some share them, so that callers of one were answered by
     another.
     """
-    singles, rest = ports[: len(SINGLE_PORTS)], ports[len(SINGLE_PORTS) : -len(AGENTS)]
+    singles, rest = ports[: len(SINGLE_PORTS)], ports[len(SINGLE_PORTS) :]
     half = len(rest) // 2
     ends = (rest[0], rest[half - 1], rest[half], rest[-1])  # for each protocol one per replica, and a few more
     return {name: str(port) for name, port in zip((*SINGLE_PORTS, *RANGES), (*singles, *ends), strict=True)}
@@ -242,7 +244,7 @@ def _haproxy(settings: Settings, folder: Path, pages: Sequence[int]) -> dict[str
     """HAProxy in front, with files of its own so that several services can share a machine."""
     launcher = write_launcher(folder, settings, pages)
     is_ours = launcher is not None and _BINARY not in os.environ  # another keeps to Ray's rules, and its proxy
-    ours = {_BINARY: str(launcher), "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": WITHOUT_FALLBACK}
+    ours = {_BINARY: str(launcher), "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": LEAN_CONTROLLER}
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1" if (os.cpu_count() or 1) <= 2 else "4",  # noqa: PLR2004 - a small machine

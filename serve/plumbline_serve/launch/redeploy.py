@@ -29,7 +29,7 @@ from plumbline_serve.settings import Settings
 from plumbline_serve.settings.source import ConfigSource
 
 log = logging.getLogger(__name__)
-POLL_S = 0.25
+POLL_S = 0.1
 ROOM_S = 15.0
 """How long room is waited for: replicas that stop, as those of a configuration that was refused, still have theirs."""
 

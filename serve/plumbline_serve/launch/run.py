@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,7 +36,12 @@ from plumbline_serve.deployments.lean_node import lean_nodes
 from plumbline_serve.deployments.logs import log_as_the_command_does, relay_lines
 from plumbline_serve.deployments.transport import translated
 from plumbline_serve.haproxy.plan import LOOPBACK
-from plumbline_serve.launch.ray_environment import OBJECT_STORE_BYTES, reserved_cpus, shortage
+from plumbline_serve.launch.ray_environment import (
+    OBJECT_STORE_BYTES,
+    num_workers,
+    reserved_cpus,
+    shortage,
+)
 from plumbline_serve.launch.redeploy import Running, await_application, deploy
 from plumbline_serve.launch.supervisor import STOP_SIGNALS, Report, Stage
 from plumbline_serve.launch.watch import answers_ready
@@ -47,7 +52,7 @@ from plumbline_serve.settings.source import ConfigSource
 
 log = logging.getLogger(__name__)
 START_ATTEMPTS = 3
-POLL_S = 0.25
+POLL_S = 0.1
 FRONT_TIMEOUT_S = 120.0  # from a gateway that is ready to HAProxy that sends callers to it; a second where it is idle
 LATE_S = 5.0
 SERVE_STOP_S, RAY_STOP_S = 25.0, 10.0  # each a few times what it takes on a busy machine
@@ -61,8 +66,6 @@ class Place:
     """Of Ray's own servers."""
     fronts: tuple[str, str]
     """Where this machine is answered, over REST and over gRPC."""
-    agent_ports: Mapping[str, int]
-    """Of Ray's agents, as Ray names them."""
     log_format: LogFormat
     """Of what this machine's processes log."""
 
@@ -82,7 +85,7 @@ def running(settings: Settings, source: ConfigSource, place: Place, report: Repo
     """
     _on_signal(_leave)
     log_as_the_command_does()
-    _start_ray(settings, place.agent_ports)
+    _start_ray(settings)
     relay_lines(place.log_format)
     use_roomy_signal_stack()  # again, as below: Ray has set one of its own
     _on_signal(_leave)  # Ray has installed a handler
@@ -135,11 +138,11 @@ def shown_host(settings: Settings) -> str:
     return LOOPBACK if settings.host in {ANY_HOST, "::"} else settings.host
 
 
-def _start_ray(settings: Settings, agent_ports: Mapping[str, int]) -> None:
+def _start_ray(settings: Settings) -> None:
     """Start a cluster; on a busy machine Ray gives up on its own processes too soon, so try again."""
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            with lean_nodes(agent_ports):
+            with lean_nodes(num_workers(settings)):
                 ray.init(
                     address="local",
                     include_dashboard=False,

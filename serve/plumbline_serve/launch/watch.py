@@ -23,8 +23,6 @@ from plumbline_serve.machine.processes import Process, descendants, find, name_o
 NEVER_BACK = {
     "gcs_server": "Ray's control store (gcs_server)",
     "raylet": "Ray's node manager (raylet)",
-    "ray::DashboardAgent": "Ray's dashboard agent",
-    "ray::RuntimeEnvAgent": "Ray's agent of runtime environments",
 }
 """By name of the process: Ray does not start these again."""
 BROUGHT_BACK = {

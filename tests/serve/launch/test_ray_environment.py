@@ -10,9 +10,8 @@ import pytest
 
 from plumbline_serve.cli.doctor import examine
 from plumbline_serve.launch.ray_environment import (
+    LEAN_CONTROLLER,
     SINGLE_PORTS,
-    WITHOUT_FALLBACK,
-    agent_ports,
     inner_host,
     set_ray_environment,
     temp_dir,
@@ -44,7 +43,7 @@ def test_rays_proxy_is_left_out_where_our_haproxy_answers_in_its_place(
     preprocessed: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     callback = "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH"
-    assert preprocessed[callback] == WITHOUT_FALLBACK
+    assert preprocessed[callback] == LEAN_CONTROLLER
     monkeypatch.setattr(os, "environ", {"PATH": os.environ["PATH"], "RAY_SERVE_HAPROXY_BINARY_PATH": sys.executable})
     (folder := tmp_path / "another").mkdir()
     assert callback not in set_ray_environment(SETTINGS, folder, BLOCK)
@@ -72,8 +71,7 @@ def test_every_inner_port_is_of_the_services_own_block(preprocessed: dict[str, s
         for protocol in ("HTTP", "GRPC")
     }
     singles = [int(preprocessed[name]) for name in SINGLE_PORTS]
-    agents = agent_ports(BLOCK).values()
-    ports = [*singles, *agents, *rows["HTTP"], rows["HTTP"].stop, *rows["GRPC"], rows["GRPC"].stop]
+    ports = [*singles, *rows["HTTP"], rows["HTTP"].stop, *rows["GRPC"], rows["GRPC"].stop]
     assert sorted(ports) == list(BLOCK)
 
 
