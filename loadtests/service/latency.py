@@ -96,19 +96,7 @@ def affordable(wanted: int, rate: float, seconds: float, *, least: int) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--requests", type=int, default=300, help="at each rate; from 300 on they say a 99th percentile"
-    )
-    parser.add_argument("--requests-at-share", type=int, default=600, help="at 70 %% of the knee")
-    parser.add_argument("--rounds", type=int, default=2, help="beside the fixed cap; 0: not at all")
-    parser.add_argument("--seconds", type=float, default=450.0, help="for all of it, starting and stopping included")
-    parser.add_argument("--gateways", type=int, default=1)
-    parser.add_argument("--streams", type=int, default=1)
-    add_out(parser)
-    options = parser.parse_args()
-    require(options.requests, 50)
-    require(options.requests_at_share, 99)
+    options = _options()
     clock = Clock(options.seconds)
     with workplace() as folder:
         config, _ = write_config(folder)
@@ -140,6 +128,23 @@ def main() -> None:
                     ports = [service.port, fixed.port]
                     figures["learnt_cap"] = beside(ports, bodies, rate, num_requests=num, num_rounds=options.rounds)
     report(figures, out=options.out)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--requests", type=int, default=300, help="at each rate; from 300 on they say a 99th percentile"
+    )
+    parser.add_argument("--requests-at-share", type=int, default=600, help="at 70 %% of the knee")
+    parser.add_argument("--rounds", type=int, default=2, help="beside the fixed cap; 0: not at all")
+    parser.add_argument("--seconds", type=float, default=450.0, help="for all of it, starting and stopping included")
+    parser.add_argument("--gateways", type=int, default=1)
+    parser.add_argument("--streams", type=int, default=1)
+    add_out(parser)
+    options = parser.parse_args()
+    require(options.requests, 50)
+    require(options.requests_at_share, 99)
+    return options
 
 
 def ladder(url: str, bodies: Iterator[bytes], closed: float, wanted: int, seconds: float) -> list[Load]:

@@ -1,8 +1,9 @@
 """Where the log of a replica goes, and where the lines of Ray's processes do.
 
-A replica writes JSON lines to the file in which Ray Serve logs for it and to stderr, at once: Ray Serve gives handlers
-to its own logger alone, and for throughput keeps lines back until there are a thousand. Ray carries what its processes
-write to `plumbline serve`, which would print it with prefixes and colours, in part on stdout.
+A replica writes JSON lines to the file in which Ray Serve logs for it and to stderr, within a tenth of a second: Ray
+Serve gives handlers to its own logger alone, and for throughput keeps lines back until there are a thousand. Ray
+carries what its processes write to `plumbline serve`, which would print it with prefixes and colours, in part on
+stdout.
 """
 
 import logging
@@ -15,6 +16,7 @@ import orjson
 from ray._private import worker as ray_worker
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as lines_of_workers
 
+from plumbline_serve.deployments.gathered_lines import GatheredLines
 from plumbline_serve.logs import OURS, START, JsonFormatter, LogFormat, LogLevel, as_text, facts, set_level
 
 _RAY_SERVE = "ray.serve"
@@ -44,22 +46,23 @@ def log_as_ray_serve_does(level: LogLevel, process: str) -> None:
     if not files:  # in no replica
         return
     stderr = logging.StreamHandler(sys.__stderr__)  # Ray may have put its own log in the place of `sys.stderr`
-    stderr.setFormatter(JsonFormatter(process))
     for file in files:
-        file.setFormatter(_ByLogger(JsonFormatter(process), file.formatter))
+        file.setFormatter(_ByLogger(file.formatter))
+    gathered = GatheredLines([*files, stderr])
+    gathered.setFormatter(JsonFormatter(process))
     for name in OURS:
         logger = logging.getLogger(name)
-        logger.handlers[:] = [*files, stderr]
+        logger.handlers[:] = [gathered]
         logger.propagate = False
     set_level(level)
 
 
 class _ByLogger(logging.Formatter):
-    """Our lines in our form, and Ray Serve's in its own, in one file."""
+    """Our lines as they are, and Ray Serve's in its own form, in one file."""
 
-    def __init__(self, ours: logging.Formatter, others: logging.Formatter | None) -> None:
+    def __init__(self, others: logging.Formatter | None) -> None:
         super().__init__()
-        self._ours = ours
+        self._ours = logging.Formatter()
         self._others = others or logging.Formatter()
 
     def format(self, record: logging.LogRecord) -> str:

@@ -18,7 +18,7 @@ def test_white_black_and_grey_are_as_bright_as_they_are_and_have_neither_edges_n
 
 
 def test_stripes_of_one_pixel_are_all_edge_along_one_side():
-    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes = np.zeros((32, 32, 3), np.uint8)
     stripes[:, ::2] = 255
     found = statistics_of(stripes)
     assert found.edges == pytest.approx(0.5)  # all of it to the right, none of it below

@@ -47,7 +47,7 @@ lines_of_workers.emit({"pid": 7, "actor_name": "Gateway", "lines": ["Fatal Pytho
 """
 
 
-def test_a_line_is_in_the_file_and_on_stderr_at_once(tmp_path: Path) -> None:
+def test_a_line_is_in_the_file_and_on_stderr_when_the_process_ends(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tmp_path / "replica.log")],
         capture_output=True, text=True, check=True,
