@@ -34,7 +34,7 @@ def make_scorers(
     tuning = replace(tuning_of(settings), on_fallback=on_fallback)
     backend = open_backend(settings.backend, precision=settings.precision, tuning=tuning)
     exact = open_backend(backend.name, precision="fp32", tuning=tuning) if backend.precision != "fp32" else None
-    eager: PrecisionChoice = "auto" if settings.precision == "int8" else settings.precision
+    eager: PrecisionChoice = "auto" if settings.precision in ("int8", "fp8") else settings.precision
     context = BuildContext(
         backend=backend,
         registry=EncoderRegistry(),

@@ -30,7 +30,7 @@ def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "TorchBackend":
 
     Raises:
         BackendUnavailableError: A GPU is asked for and torch finds none.
-        ConfigError: int8 is asked for.
+        ConfigError: int8 or fp8 is asked for.
     """
     device = choose_device("torch", tuning)
     resolved = resolve_precision("torch", precision, device)
@@ -68,11 +68,12 @@ def resolve_precision(backend: str, precision: PrecisionChoice, device: torch.de
         device: Where it is computed.
 
     Raises:
-        ConfigError: int8 is asked for.
+        ConfigError: int8 or fp8 is asked for.
     """
-    if precision == "int8":
+    able = {"int8": "openvino", "fp8": "tensorrt"}.get(precision)
+    if precision == "int8" or precision == "fp8":  # noqa: PLR1714 - mypy does not see through a set
         raise ConfigError(
-            f"The {backend} backend does not compute in int8; set backend to openvino, or precision to auto.",
+            f"The {backend} backend does not compute in {precision}; set backend to {able}, or precision to auto.",
             backend=backend,
         )
     if precision != "auto":

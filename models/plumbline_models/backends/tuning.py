@@ -35,7 +35,7 @@ class Tuning:
         strips_weights: Whether engines are built without their weights, which are given to them when they are loaded,
             for backends that can: other weights of the same architecture then need no build.
         records_launches: Whether batches whose shape comes again are launched as one CUDA graph.
-        calibration_dir: Images that int8 engines are calibrated on, of the kind that will be scored.
+        calibration_dir: Images that engines in int8 or fp8 are calibrated on, of the kind that will be scored.
         on_fallback: Told the graph and the backend of each engine that failed, and that torch or, where it was built
             without its weights, one with them inside replaces.
 

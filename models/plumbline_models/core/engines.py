@@ -56,7 +56,7 @@ class Backend(Protocol):
 
     @property
     def precision(self) -> str:
-        """As resolved for this device: `fp32`, `bf16`, `fp16`; `int8` where graphs that have such a form run in it."""
+        """As resolved for this device: `fp32`, `bf16`, `fp16`; `int8`, `fp8` where graphs that can run in it."""
         ...
 
     def compile(self, graph: Graph) -> Engine:

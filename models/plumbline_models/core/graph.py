@@ -63,8 +63,8 @@ class Graph:
         exceeds_fp16: Whether values inside may be larger than fp16 holds; compilers take bf16 in its place.
         fillable: Names of first dimensions that a backend may enlarge so as to meet few sizes: it repeats the last
             entry of every input that begins with one, and drops what comes of it from every output that does.
-        preprocess: Of a graph whose first output is an image's embedding of unit norm: what int8 is calibrated and
-            measured with. Other graphs have no int8 form.
+        preprocess: Of a graph whose first output is an image's embedding of unit norm: what int8 and fp8 are
+            calibrated and measured with. Other graphs have no such form.
         shipped: Where its exported form came with the weights; None: it has to be exported.
     """
 

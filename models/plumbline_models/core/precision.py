@@ -3,4 +3,4 @@
 from typing import Literal, TypeAlias
 
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
-PrecisionChoice: TypeAlias = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+PrecisionChoice: TypeAlias = Literal["auto", "fp32", "bf16", "fp16", "fp8", "int8"]

@@ -140,7 +140,9 @@ def compile_engines(
         bool | None,
         typer.Option("--strip-weights/--keep-weights", help="TensorRT: weights beside engines; default: as served."),
     ] = None,
-    calibration: Annotated[Path | None, typer.Option(help="Folder of images that int8 is calibrated on.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Folder of images that int8 or fp8 is calibrated on.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Build the engines of every configured scorer ahead of time."""

@@ -92,9 +92,9 @@ class Settings(BaseSettings):
     """What compiles and runs the graphs. `auto`: on an NVIDIA GPU tensorrt where it is installed and runs on it, else
     torch-compile on Hopper and Blackwell in data centres, else torch; on CPUs openvino. `torch` is the reference;
     `fake` computes nothing, for tests."""
-    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
-    """`auto`: fp16 on a GPU, bf16 where the CPU has it, else fp32. `int8`: CLIP's image towers on openvino, the rest as
-    with `auto`."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp8", "int8"] = "auto"
+    """`auto`: fp16 on a GPU, bf16 where the CPU has it, else fp32. `int8` on openvino, `fp8` on tensorrt: CLIP's image
+    towers, the rest as with `auto`."""
     scorers: dict[str, dict[str, Any]] | None = None
     """Scorers to load, each with its own section. Default: all four on the embedded networks."""
     licences: LicenceSettings = LicenceSettings()

@@ -48,7 +48,7 @@ class EngineSettings(Section):
     dir: Path | None = None
     """Folder of engines from `plumbline compile --out`. Looked up before the cache, never written to."""
     calibration_dir: Path | None = None
-    """Folder of 16 or more images like those to be scored. `precision: int8` is calibrated on the first 128."""
+    """Folder of 16 or more images like those to be scored. `int8` and `fp8` are calibrated on the first 128."""
     typical: dict[str, Annotated[int, Field(ge=1)]] = {}  # noqa: RUF012 - pydantic copies it
     """Sizes that TensorRT tunes engines to, by dimension: `batch`, `length` (tokens), `height` and `width` (px), …"""
     largest: dict[str, Annotated[int, Field(ge=1)]] = {}  # noqa: RUF012 - pydantic copies it

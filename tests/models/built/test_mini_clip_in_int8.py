@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 import plumbline_serve.demo
-from plumbline_models.backends.openvino.int8 import MIN_COSINE, MIN_SPEARMAN
+from plumbline_models.backends.embedding_loss import MIN_COSINE, MIN_SPEARMAN
 from plumbline_models.core.arrays import Pixels
 from plumbline_serve.assembly import assembled
 from plumbline_serve.cli.main import cli

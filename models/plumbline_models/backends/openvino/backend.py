@@ -53,9 +53,9 @@ def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "OpenVinoBackend
     """
     if tuning.device == "cuda":
         raise BackendUnavailableError("The openvino backend runs on the CPU, not on a CUDA GPU.", backend="openvino")
-    if precision == "fp16":
+    if precision in ("fp16", "fp8"):
         raise ConfigError(
-            "The openvino backend computes in fp32, bf16 or int8 on a CPU, not in fp16.",
+            f"The openvino backend computes in fp32, bf16 or int8 on a CPU, not in {precision}.",
             backend="openvino",
             precision=precision,
         )

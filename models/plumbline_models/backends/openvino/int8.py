@@ -10,8 +10,7 @@ Where products in eight bits saturate (x86 without VNNI), weights take seven bit
 into sixteen, and products of two activations stay as they are. Such an engine is right on every CPU, one with eight
 bits only where nothing saturates; the key says which.
 
-How much an embedding moves depends on the weights; so it is measured for each engine, on images that it was not
-calibrated on, and one that loses too much is refused.
+What an engine loses is measured before it is served: see `embedding_loss`.
 """
 
 import contextlib
@@ -19,56 +18,31 @@ import importlib
 import io
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from plumbline_models.backends.calibration import Batch, Calibration, find_shipped, no_images
+from plumbline_models.backends.embedding_loss import Embeddings, Loss, measure_loss
 from plumbline_models.backends.export.quiet import quietly
-from plumbline_models.backends.openvino.calibration import Calibration
 from plumbline_models.backends.openvino.runtime import saturates_in_int8
 from plumbline_models.backends.store.engine_store import EngineStore
 from plumbline_models.backends.store.key import EngineKey, Recipe, engine_key
 from plumbline_models.backends.tuning import Tuning
-from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.graph import Graph
 
-MIN_COSINE: Final = 0.995
-"""Of each held-out image's embedding with what float32 gives."""
-MIN_SPEARMAN: Final = 0.99
-"""Of the held-out images' cosines with the float32 embeddings of the others, which stand in for captions."""
-_SOURCES: Final = ("backends.openvino.calibration", "backends.openvino.int8")
+_SOURCES: Final = ("backends.calibration", "backends.embedding_loss", "backends.openvino.int8")
 """Another quantisation makes another engine."""
-_CALIBRATION: Final = "calibration"
 _ANY_CPU: Final = "any"
 _EXACT_CPU: Final = "exact-int8"
 """CPUs whose products in eight bits do not saturate."""
-_NO_IMAGES: Final = (
-    "The precision int8 is calibrated on images: name a folder of them in engines.calibration_dir, or in engines.dir "
-    "the engines that `plumbline compile --precision int8 --calibration FOLDER --out DIR` made."
-)
-_HELD_OUT: Final = 4  # one image in so many
+_NO_IMAGES: Final = no_images("int8")
 _SMOOTHING: Final = 0.5  # SmoothQuant's alpha; 0.3 and 0.7 gave less on mini-clip
 _QUANTISING = threading.Lock()  # NNCF's progress bars take over the standard output of the whole process
-_Batch: TypeAlias = Mapping[str, Array]
-_Embeddings: TypeAlias = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """What int8 takes from embeddings, on images that the engine was not calibrated on."""
-
-    least_cosine: float
-    spearman: float
-
-    @property
-    def is_bearable(self) -> bool:
-        """Whether the engine may be served; not where a number is none."""
-        return self.least_cosine >= MIN_COSINE and self.spearman >= MIN_SPEARMAN
 
 
 class Int8:
@@ -114,8 +88,7 @@ class Int8:
         """
         made = replace(recipe, precision="int8", sources=(*recipe.sources, *_SOURCES))
         if self._calibration is not None:
-            options = {_CALIBRATION: self._calibration.digest}
-            return engine_key(graph, replace(made, device=self._device, options=options))
+            return engine_key(graph, replace(made, device=self._device, options=self._calibration.options))
         if (found := self._find_shipped(graph, made)) is not None:
             return found
         raise ConfigError(f"{_NO_IMAGES} There is none of {graph.name} for this version.", graph=graph.name)
@@ -134,15 +107,14 @@ class Int8:
         if self._calibration is None or graph.preprocess is None:
             raise ConfigError(_NO_IMAGES, graph=graph.name)  # what was shipped turned out to be broken
         nncf = _import_nncf()
-        batches = self._calibration.batches(graph.preprocess)
-        seen = [batch for index, batch in enumerate(batches) if index % _HELD_OUT]
+        seen, held_out = self._calibration.split(graph.preprocess)
         try:
             quantised = _quantise(nncf, model, seen, is_exact=self._device == _EXACT_CPU)
         except Exception as error:  # NNCF raises classes of its own, under no common one
             raise EngineError(
                 f"The graph {graph.name} cannot be quantised; use auto.", graph=graph.name, reason=str(error)
             ) from error
-        _check(graph, self._measure(model, quantised, seen=seen, held_out=batches[::_HELD_OUT]))
+        self._measure(model, quantised, seen=seen, held_out=held_out).check(graph, "int8")
         return quantised
 
     @cached_property
@@ -155,7 +127,8 @@ class Int8:
 
     def _find_shipped(self, graph: Graph, made: Recipe) -> EngineKey | None:
         exact, portable = (
-            self._find_like(engine_key(graph, replace(made, device=device))) for device in (_EXACT_CPU, _ANY_CPU)
+            find_shipped(self._store, engine_key(graph, replace(made, device=device)))
+            for device in (_EXACT_CPU, _ANY_CPU)
         )
         if self._device == _EXACT_CPU:
             return exact or portable
@@ -167,44 +140,13 @@ class Int8:
             )
         return portable
 
-    def _find_like(self, key: EngineKey) -> EngineKey | None:
-        """The key of the shipped engine that is like this one, whatever images it was calibrated on."""
-        found = [facts for facts in self._store.shipped_facts() if _without_images(facts) == key.facts]
-        if len(found) > 1:
-            raise ConfigError(
-                f"There are {len(found)} engines of {key.facts['graph']} in engines.dir that differ in their "
-                "calibration only; leave the one that is meant."
-            )
-        return EngineKey(found[0]) if found else None
-
-    def _measure(self, model: Any, quantised: Any, *, seen: Sequence[_Batch], held_out: Sequence[_Batch]) -> Loss:
+    def _measure(self, model: Any, quantised: Any, *, seen: Sequence[Batch], held_out: Sequence[Batch]) -> Loss:
         exact = self._compile(model, {**self._options, "INFERENCE_PRECISION_HINT": "f32"})
         others, before = _embed(exact, seen), _embed(exact, held_out)
         return measure_loss(before, _embed(self._compile(quantised, self._options), held_out), others)
 
     def _compile(self, model: Any, options: Mapping[str, Any]) -> Any:
         return self._core.compile_model(model, "CPU", dict(options))
-
-
-def _without_images(facts: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Facts of a key without what stands for the images; None where there are no images in it."""
-    options = facts.get("options")
-    if not isinstance(options, dict) or _CALIBRATION not in options:
-        return None
-    return {**facts, "options": {name: value for name, value in options.items() if name != _CALIBRATION}}
-
-
-def measure_loss(before: _Embeddings, after: _Embeddings, others: _Embeddings) -> Loss:
-    """Compare embeddings `[N, D]` of the same images, and their scores against others `[M, D]`; all of unit norm.
-
-    Args:
-        before: In float32.
-        after: In int8.
-        others: In float32, of other images.
-    """
-    stats = importlib.import_module("scipy.stats")  # comes with NNCF, which only building needs
-    cosines = np.sum(before.astype(np.float64) * after, axis=1)
-    return Loss(float(cosines.min()), float(stats.spearmanr(before @ others.T, after @ others.T, axis=None).statistic))
 
 
 def _import_nncf() -> Any:
@@ -218,7 +160,7 @@ def _import_nncf() -> Any:
         ) from error
 
 
-def _quantise(nncf: Any, model: Any, batches: Sequence[_Batch], *, is_exact: bool) -> Any:
+def _quantise(nncf: Any, model: Any, batches: Sequence[Batch], *, is_exact: bool) -> Any:
     estimators = importlib.import_module("nncf.quantization.range_estimator").RangeEstimatorParametersSet
     advanced = nncf.AdvancedQuantizationParameters(
         smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=_SMOOTHING),
@@ -259,15 +201,5 @@ def _without_weights(model: Any) -> list[str]:
     return names
 
 
-def _embed(compiled: Any, batches: Sequence[_Batch]) -> _Embeddings:
+def _embed(compiled: Any, batches: Sequence[Batch]) -> Embeddings:
     return np.concatenate([np.array(compiled(dict(batch))[0]) for batch in batches])
-
-
-def _check(graph: Graph, loss: Loss) -> None:
-    if not loss.is_bearable:
-        raise EngineError(
-            f"The graph {graph.name} loses too much in int8: on images that it was not calibrated on, the least cosine "
-            f"with float32 is {loss.least_cosine:.4f} (at least {MIN_COSINE}), the order of scores "
-            f"{loss.spearman:.4f} (at least {MIN_SPEARMAN}). More calibration images may help; else use auto.",
-            graph=graph.name,
-        )

@@ -12,7 +12,8 @@ from typing import Any, Final, Protocol
 from plumbline_models.backends.agreement import WrongNumbersError, check_agreement
 from plumbline_models.backends.devices import cuda_devices
 from plumbline_models.backends.fallback import BY_TORCH, Fallback
-from plumbline_models.backends.tensorrt.compiler import PlanSpec, TensorRtCompiler, sizes_of
+from plumbline_models.backends.tensorrt.compiler import PlanSpec, TensorRtCompiler, TensorRtPrecision, sizes_of
+from plumbline_models.backends.tensorrt.fp8 import check_images, fp8_refusal
 from plumbline_models.backends.tensorrt.library import (
     PACKAGES,
     PORTABLE_DEVICE,
@@ -22,7 +23,7 @@ from plumbline_models.backends.tensorrt.library import (
     rtx_refusal,
 )
 from plumbline_models.backends.tensorrt.stripped import find_references
-from plumbline_models.backends.tuning import Precision, PrecisionChoice, Tuning
+from plumbline_models.backends.tuning import PrecisionChoice, Tuning
 from plumbline_models.core.engines import Engine
 from plumbline_models.core.errors import BackendUnavailableError, ConfigError, EngineError
 from plumbline_models.core.graph import Graph
@@ -76,11 +77,13 @@ class TensorRtVariant:
 
         Raises:
             BackendUnavailableError: None of its packages is installed, or the CPU is asked for.
-            ConfigError: TensorRT has no such precision here.
+            ConfigError: TensorRT has no such precision here, or fp8 has neither images nor engines to use.
         """
         if tuning.device == "cpu":
             detail = f"The {self.name} backend runs on NVIDIA GPUs, not on the CPU."
             raise BackendUnavailableError(detail, backend=self.name)
+        if precision == "fp8":
+            check_images(tuning)
         return TensorRtBackend(self, precision=_resolve(precision), tuning=tuning)
 
     def open_compiler(self, precision: PrecisionChoice, tuning: Tuning) -> TensorRtCompiler:
@@ -91,9 +94,12 @@ class TensorRtVariant:
             tuning: As for every backend.
 
         Raises:
-            BackendUnavailableError: None of its packages is installed, or there is no GPU to build on.
-            ConfigError: TensorRT has no such precision here.
+            BackendUnavailableError: None of its packages is installed, or there is no GPU to build on, or none that
+                computes in fp8 where that is asked for.
+            ConfigError: As for `open_backend`.
         """
+        if precision == "fp8":
+            check_images(tuning)
         library = open_library(*self.packages)
         return _make_compiler(library, name=self.name, precision=_resolve(precision), tuning=tuning)
 
@@ -116,6 +122,7 @@ class _Attempt:
 
     is_stripped: bool = False
     is_fused: bool = False
+    is_quantised: bool = False
     instead: str = BY_TORCH
 
 
@@ -134,32 +141,33 @@ class TensorRtBackend:
         self,
         variant: TensorRtVariant,
         *,
-        precision: Precision,
+        precision: TensorRtPrecision,
         tuning: Tuning,
         find_devices: Callable[[], tuple[str, ...]] = cuda_devices,
         loader: PlanLoader | None = None,
     ) -> None:
         self.name = variant.name
         self._library = open_library(*variant.packages)
-        self._precision: Precision = precision
+        self._precision: TensorRtPrecision = precision
         self._tuning = tuning
         self._find_devices = find_devices
         self._given_loader = loader
 
     @property
     def precision(self) -> str:
-        """`fp16`, `bf16` or `fp32`."""
+        """`fp16`, `bf16` or `fp32`, or `fp8` where graphs that have such a form run in it."""
         return self._precision
 
     def compile(self, graph: Graph) -> Engine:
         """Fetch or build the engine and load it; torch's where that fails.
 
         Raises:
-            BackendUnavailableError: There is no GPU, or one that the package does not run on.
+            BackendUnavailableError: There is no GPU, or one that the package or the precision does not run on.
+            ConfigError: There are too few images to calibrate on, or neither images nor the engine.
             EngineError: torch cannot run the graph either.
         """
         self._check_gpu()
-        fallback = Fallback(self.name, self._precision, self._tuning)
+        fallback = Fallback(self.name, "fp16" if self._precision == "fp8" else self._precision, self._tuning)
         for attempt in self._attempts(graph):
             try:
                 return self._load(graph, attempt)
@@ -170,12 +178,16 @@ class TensorRtBackend:
     def _check_gpu(self) -> None:
         gpu = _require_gpus(self.name, self._find_devices())[0]
         refusal = rtx_refusal(gpu) if self._library.package == "tensorrt_rtx" else None
+        if self._precision == "fp8":
+            refusal = refusal or fp8_refusal(gpu)
         if refusal is not None:
             raise BackendUnavailableError(refusal, backend=self.name)
 
     def _attempts(self, graph: Graph) -> Iterator["_Attempt"]:
         """What is tried, the best first."""
         fuses = self._compiler.fuses(graph)
+        if self._compiler.quantises(graph):
+            yield _Attempt(is_fused=fuses, is_quantised=True, instead="one in fp16 runs instead")
         if self._tuning.strips_weights:
             yield _Attempt(is_stripped=True, is_fused=fuses, instead="one with its weights inside is built instead")
         if fuses:
@@ -184,7 +196,9 @@ class TensorRtBackend:
 
     def _load(self, graph: Graph, attempt: "_Attempt") -> Engine:
         compiler, loader = self._compiler, self._loader
-        spec = compiler.specify(graph, is_stripped=attempt.is_stripped, is_fused=attempt.is_fused)
+        spec = compiler.specify(
+            graph, is_stripped=attempt.is_stripped, is_fused=attempt.is_fused, is_quantised=attempt.is_quantised
+        )
         plan = compiler.find_or_build(spec, open_plan=loader.open).value
         engine = loader.start(spec, plan.opened)
         references = plan.references
@@ -214,13 +228,15 @@ def _require_gpus(name: str, found: tuple[str, ...]) -> tuple[str, ...]:
     return found
 
 
-def _resolve(precision: PrecisionChoice) -> Precision:
+def _resolve(precision: PrecisionChoice) -> TensorRtPrecision:
     if precision == "int8":
-        raise ConfigError("TensorRT engines are built in fp32, bf16 or fp16; set backend to openvino for int8.")
+        raise ConfigError("TensorRT engines are built in fp32, bf16, fp16 or fp8; set backend to openvino for int8.")
     return "fp16" if precision == "auto" else precision
 
 
-def _make_compiler(library: TensorRtLibrary, *, name: str, precision: Precision, tuning: Tuning) -> TensorRtCompiler:
+def _make_compiler(
+    library: TensorRtLibrary, *, name: str, precision: TensorRtPrecision, tuning: Tuning
+) -> TensorRtCompiler:
     gpus = cuda_devices() if library.times_kernels else (PORTABLE_DEVICE,)
     if not gpus:
         raise BackendUnavailableError(
@@ -228,4 +244,6 @@ def _make_compiler(library: TensorRtLibrary, *, name: str, precision: Precision,
             "tensorrt-rtx builds them anywhere.",
             backend=name,
         )
+    if precision == "fp8" and (refusal := fp8_refusal(gpus[0])) is not None:
+        raise BackendUnavailableError(refusal, backend=name)
     return TensorRtCompiler(library, name=name, precision=precision, device=gpus[0], tuning=tuning)

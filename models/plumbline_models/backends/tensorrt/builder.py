@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from plumbline_models.backends.ahead import Progress
 from plumbline_models.backends.tensorrt.library import TensorRtLibrary
@@ -105,7 +105,8 @@ def find_layer(network: Any, message: str) -> str | None:
     return max((name for name in names if name and name in message), key=len, default=None)
 
 
-_MAX_REASON = 2000
+FP8_TARGETS: Final = ("SM89", "SM120", "SM121")
+"""GPUs of `tensorrt_rtx` that multiply in fp8; for others it refuses a graph that does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +118,14 @@ class BuildOrder:
         onnx_file: Weights beside it, types as they are to be computed.
         profile: Of every input.
         timing_file: Kernel timings of earlier builds, read and written; None: none are kept.
+        targets: GPUs that it has to run on, by the names that `tensorrt_rtx` has for them; none: its usual ones.
     """
 
     graph: str
     onnx_file: Path
     profile: Sequence[InputProfile]
     timing_file: Path | None = None
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +167,19 @@ def _configure(library: TensorRtLibrary, builder: Any, order: BuildOrder, on_pro
     # What is computed in float32 at all is so for its accuracy; TF32 would cut its factors to 10 bits of mantissa.
     config.clear_flag(library.api.BuilderFlag.TF32)
     add_profile(order.profile, builder, config)
+    if order.targets and not library.times_kernels:
+        _target(config, [getattr(library.api.ComputeCapability, name) for name in order.targets])
     if on_progress is not None:
         config.progress_monitor = _make_monitor(library.api, on_progress)
     if library.times_kernels and order.timing_file is not None:
         read_timings(config, order.timing_file)
     return config
+
+
+def _target(config: Any, capabilities: Sequence[Any]) -> None:
+    config.num_compute_capabilities = len(capabilities)
+    for index, capability in enumerate(capabilities):
+        config.set_compute_capability(capability, index)
 
 
 def _failure(library: TensorRtLibrary, graph: str, network: Any, errors: Sequence[str]) -> EngineError:

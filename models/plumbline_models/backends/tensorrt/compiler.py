@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from plumbline_models.backends.agreement import References, Sizes
 from plumbline_models.backends.ahead import KeptEngine, Progress, num_bytes_in
 from plumbline_models.backends.store.engine_store import Built, EngineStore, Entry
 from plumbline_models.backends.store.key import EngineKey, Recipe, engine_key
 from plumbline_models.backends.store.manifest import BrokenEntryError
-from plumbline_models.backends.tensorrt.builder import BuildOrder, BuiltPlan, build_plan
+from plumbline_models.backends.tensorrt.builder import FP8_TARGETS, BuildOrder, BuiltPlan, build_plan
+from plumbline_models.backends.tensorrt.fp8 import FP8, FP8_DEVICE, Fp8
 from plumbline_models.backends.tensorrt.library import TensorRtLibrary
 from plumbline_models.backends.tensorrt.profiles import InputProfile, SizeChoices, profile_of, show_profile
 from plumbline_models.backends.tensorrt.stripped import StrippedGraph, export_graph, keep_stripped
@@ -25,11 +26,11 @@ from plumbline_models.backends.tuning import Precision, Tuning
 from plumbline_models.core.errors import EngineError
 from plumbline_models.core.graph import Graph
 
-if TYPE_CHECKING:
-    from plumbline_models.backends.export.export import OnnxGraph
-
 OpenPlan: TypeAlias = Callable[[Graph, Any], Any]
 """Deserialises the plan of a graph; raises EngineError where it is damaged, or for another GPU or version."""
+
+TensorRtPrecision: TypeAlias = Precision | Literal["fp8"]
+"""`fp8`: of graphs that have such a form; others are in fp16."""
 
 _SOURCES: Final = ("backends.tensorrt.builder",)
 _FUSING: Final = "backends.tensorrt.attention"
@@ -42,18 +43,25 @@ class PlanSpec:
     """What to build, or to find.
 
     Args:
-        precision: What the graph is computed in.
+        usual: What the graph is computed in, but for products in fp8.
         profile: The sizes that the engine takes, by input.
         parts: The graph and its weights, which are given to the engine when it is loaded; None: they are part of it.
         is_fused: Whether attention is one node each: see `attention`.
+        fp8: Writes products in fp8; None: none are.
     """
 
     graph: Graph
     key: EngineKey
-    precision: Precision
+    usual: Precision
     profile: tuple[InputProfile, ...]
     parts: StrippedGraph | None = None
     is_fused: bool = False
+    fp8: Fp8 | None = None
+
+    @property
+    def precision(self) -> str:
+        """For people: `fp32`, `bf16`, `fp16` or `fp8`."""
+        return self.usual if self.fp8 is None else FP8
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,43 +100,55 @@ class TensorRtCompiler:
     """
 
     def __init__(
-        self, library: TensorRtLibrary, *, name: str, precision: Precision, device: str, tuning: Tuning
+        self, library: TensorRtLibrary, *, name: str, precision: TensorRtPrecision, device: str, tuning: Tuning
     ) -> None:
         self.name = name
         self.store = EngineStore(tuning.cache_dir, tuning.engines_dir)
+        self._fp8 = Fp8(tuning.calibration_dir, self.store) if precision == "fp8" else None
         self._library = library
-        self._precision: Precision = precision
+        self._precision: Precision = "fp16" if precision == "fp8" else precision
         self._device = device
         self._strips_weights = tuning.strips_weights
         self._choices = _choices(tuning)
         self._timing_file = tuning.cache_dir.expanduser() / "timings" / f"{library.version} {device}".replace(" ", "-")
 
     @property
-    def precision(self) -> Precision:
-        """`fp32`, `bf16` or `fp16`."""
-        return self._precision
+    def precision(self) -> str:
+        """`fp32`, `bf16` or `fp16`, or `fp8` where graphs that have such a form are built in it."""
+        return self._precision if self._fp8 is None else FP8
 
-    def precision_of(self, graph: Graph) -> Precision:
+    def precision_of(self, graph: Graph) -> str:
         """What the graph is computed in: bf16 in the place of fp16 where values leave fp16's range."""
-        return "bf16" if graph.exceeds_fp16 and self._precision == "fp16" else self._precision
+        return FP8 if self.quantises(graph) else self._usual(graph)
 
     def fuses(self, graph: Graph) -> bool:
         """Whether attention in the graph may be one node each; products in float32 have no fused form."""
-        return self._library.fuses_attention and self.precision_of(graph) != "fp32"
+        return self._library.fuses_attention and self._usual(graph) != "fp32"
 
-    def specify(self, graph: Graph, *, is_stripped: bool = False, is_fused: bool = True) -> PlanSpec:
+    def quantises(self, graph: Graph) -> bool:
+        """Whether products in the graph may be in fp8."""
+        return self._fp8 is not None and graph.preprocess is not None and not graph.exceeds_fp16
+
+    def _usual(self, graph: Graph) -> Precision:
+        return "bf16" if graph.exceeds_fp16 and self._precision == "fp16" else self._precision
+
+    def specify(
+        self, graph: Graph, *, is_stripped: bool = False, is_fused: bool = True, is_quantised: bool = True
+    ) -> PlanSpec:
         """Say what to build; a graph whose weights stay apart is exported for it, unless that was done before.
 
         Args:
             graph: What is compiled.
-            is_stripped: Whether the plan is to serve all weights of the graph's kind.
+            is_stripped: Whether the plan is to serve all weights of the graph's kind; never where products are in fp8,
+                since scales belong to weights.
             is_fused: Whether attention is to be one node each, where that can be.
+            is_quantised: Whether products are to be in fp8, where they can be.
 
         Raises:
             EngineError: The graph does not export, or its weights cannot be stored.
-            ConfigError: A chosen size lies outside of what the graph computes.
+            ConfigError: A chosen size lies outside of what the graph computes, or there is nothing to calibrate on.
         """
-        precision, profile = self.precision_of(graph), profile_of(graph, self._choices)
+        precision, profile = self._usual(graph), profile_of(graph, self._choices)
         fuses = is_fused and self.fuses(graph)
         fusing, sources = ({"attention": "fused"}, (_FUSING,)) if fuses else ({}, ())
         recipe = Recipe(
@@ -139,6 +159,10 @@ class TensorRtCompiler:
             options={"profile": show_profile(profile), **fusing},
             sources=(*_SOURCES, *sources),
         )
+        if is_quantised and self._fp8 is not None and self.quantises(graph):
+            device = self._device if self._library.times_kernels else FP8_DEVICE
+            key = self._fp8.key(graph, replace(recipe, device=device))
+            return PlanSpec(graph, key, precision, profile, is_fused=fuses, fp8=self._fp8)
         if not is_stripped:
             return PlanSpec(graph, engine_key(graph, recipe), precision, profile, is_fused=fuses)
         # Neither the device nor the library that an engine is for changes what is exported.
@@ -185,7 +209,7 @@ class TensorRtCompiler:
             backend=self.name,
             precision=spec.precision,
             profile=facts.profile,
-            device=self._device,
+            device=str(spec.key.facts["device"]),
             build_s=0.0 if entry.was_found else facts.build_s,
             num_bytes=num_bytes_in(entry.folder),
             num_layers=facts.num_layers,
@@ -200,30 +224,32 @@ class TensorRtCompiler:
         with self.store.scratch(spec.key) as scratch:
             if scratch is None:
                 raise EngineError("There is no folder to write a graph to.", graph=graph.name)
-            exported = None if spec.parts is not None else _export(spec, scratch)
+            references = None if spec.parts is not None else _export(spec, scratch)
             onnx_file = scratch / _ONNX if spec.parts is None else spec.parts.onnx_file
-            order = BuildOrder(graph.name, onnx_file, spec.profile, self._timing_file)
+            targets = FP8_TARGETS if spec.fp8 is not None else ()
+            order = BuildOrder(graph.name, onnx_file, spec.profile, self._timing_file, targets)
             built = build_plan(self._library, order, on_progress=on_progress)
         facts = PlanFacts(show_profile(spec.profile), built.num_layers, time.perf_counter() - started)
-        references = None if exported is None else exported.references
         return Built(
             write=partial(_write, built, facts, references),
             use=lambda: Plan(facts, None if open_plan is None else open_plan(graph, built.plan), references),
         )
 
 
-def _export(spec: PlanSpec, scratch: Path) -> "OnnxGraph":
+def _export(spec: PlanSpec, scratch: Path) -> References:
     from plumbline_models.backends.tensorrt.attention import fuse_attention  # noqa: PLC0415 - onnx_ir, when building
 
-    exported = export_graph(spec.graph, spec.precision, sizes=sizes_of(spec))
+    exported = export_graph(spec.graph, spec.usual, sizes=sizes_of(spec))
     try:
         exported.save(scratch / _ONNX)
         if spec.is_fused:
             fuse_attention(scratch / _ONNX)
+        if spec.fp8 is not None:
+            return spec.fp8.quantise(spec.graph, scratch / _ONNX, exported.references.sizes)
     except OSError as error:
         detail = f"The graph {spec.graph.name} cannot be written for TensorRT."
         raise EngineError(detail, graph=spec.graph.name, reason=str(error)) from error
-    return exported
+    return exported.references
 
 
 def sizes_of(spec: PlanSpec) -> Sizes:

@@ -62,7 +62,7 @@ def open_backend(precision: PrecisionChoice, tuning: Tuning) -> "TorchCompileBac
 
     Raises:
         BackendUnavailableError: A GPU is asked for and torch finds none, or there is no C compiler.
-        ConfigError: int8 is asked for.
+        ConfigError: int8 or fp8 is asked for.
     """
     _require_compiler()
     device = choose_device(NAME, tuning)

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from plumbline_models.backends import Backend, Tuning, open_backend, open_compiler
+from plumbline_models.backends.embedding_loss import MIN_COSINE, measure_loss
 from plumbline_models.backends.openvino.backend import OpenVinoBackend
-from plumbline_models.backends.openvino.int8 import MIN_COSINE, measure_loss
 from plumbline_models.backends.openvino.runtime import open_core, saturates_in_int8
 from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.engines import Engine

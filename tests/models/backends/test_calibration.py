@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plumbline_models.backends.openvino.calibration import MAX_IMAGES, MIN_IMAGES, Calibration
+from plumbline_models.backends.calibration import MAX_IMAGES, MIN_IMAGES, Calibration
 from plumbline_models.core.arrays import Array, Pixels
 from plumbline_models.core.errors import ConfigError
 from tests.models.backends.calibration_images import draw_calibration_images
