@@ -14,7 +14,7 @@ import promql_parser
 import pytest
 
 from plumbline_models.core.errors import error_classes
-from plumbline_serve.edge.problems import grpc_code
+from plumbline_serve.edge.grpc.status import grpc_code
 from plumbline_serve.metrics import Instruments
 from tests.deploy.files import DEPLOY, read
 

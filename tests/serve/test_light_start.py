@@ -74,7 +74,8 @@ def test_the_embedded_scorers_serve_without_torch(tmp_path: Path) -> None:
 def test_the_score_command_needs_neither_torch_nor_ray_nor_a_web_framework(tmp_path: Path) -> None:
     star = str(GALLERY / "green_star.png")
     arguments = ("score", star, "--text", "a green star", "--json")
-    unwanted = (*HEAVY, "ray", "fastapi", "httpx", "plumbline_client", "pandas", "pyarrow")
+    of_servers = ("ray", "fastapi", "grpc", "google.protobuf", "plumbline_serve.edge.schemas")
+    unwanted = (*HEAVY, *of_servers, "httpx", "plumbline_client", "pandas", "pyarrow")
     *progress, found = told(COMMAND, *arguments, of=unwanted, cache_dir=tmp_path)
     assert json.loads(found) == []
     compiled = [line for line in progress if "Compiled" in line]

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plumbline_serve.edge.rest.requests import read_combine
 from plumbline_serve.messages import Combination
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ def read_argument(combine: str | None) -> Mapping[str, Combination]:
     """
     if combine is None:
         return {}
+    from plumbline_serve.edge.rest.requests import read_combine  # noqa: PLC0415 - REST's schemas, for those who combine
+
     is_json = combine.lstrip().startswith("{")
     return read_combine(combine.encode() if is_json else Path(combine).read_bytes())
 

@@ -1,4 +1,4 @@
-"""Errors as replies: RFC 9457 problems for REST, `google.rpc.Status` for gRPC. Nothing else turns errors into replies.
+"""Errors as replies: RFC 9457 problems, which `grpc.status` makes statuses of. Nothing else turns errors into replies.
 
 Only an error's own sentence is shown, and only where the caller can act on it: what failed inside the service is
 answered with one fixed sentence, and said in full in the log beside the request id.
@@ -8,11 +8,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
-
-import grpc
-from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
-from google.rpc.status_pb2 import Status
 
 from plumbline_models.core.errors import (
     AccessError,
@@ -29,7 +24,6 @@ from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.logs import described, facts
 from plumbline_serve.messages.sets import AnyReply, errors_of
 from plumbline_serve.scheduling.concurrency import release
-from plumbline_wire import ERROR_DOMAIN
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +33,6 @@ Problem: TypeAlias = dict[str, Any]
 TYPE_BASE = "https://plumbline.example/problems/"  # an identifier: nothing needs to be there
 PROBLEM_JSON = "application/problem+json"
 INTERNAL_DETAIL = "Something went wrong in the service; its log holds more under the request id."
-MAX_DETAIL_BYTES = 1024  # of a gRPC status message, which travels twice in the 8 KiB that clients take as metadata
 INTERNAL_STATUS = 500
 MAX_CAUSES = 8
 """Lines in the log for one answer; items mostly fail for one cause."""
@@ -50,17 +43,6 @@ _SHOWN_FACTS: Mapping[type[PlumblineError], Sequence[str]] = {
     OverloadedError: ("reason", "estimated_wait_ms"),
     NotReadyError: ("groups",),
 }
-_GRPC_CODES = {
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    405: grpc.StatusCode.UNIMPLEMENTED,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    500: grpc.StatusCode.INTERNAL,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
-"""The canonical code of each HTTP status; those not listed say that the request is wrong."""
 
 
 def refuse(error: Exception, request_id: str, observer: EdgeObserver) -> PlumblineError:
@@ -100,10 +82,10 @@ def problem(error: PlumblineError, request_id: str | None = None) -> Problem:
         "type": problem_type(error),
         "title": error.title,
         "status": error.status,
-        "detail": _detail(error),
+        "detail": detail_of(error),
         "code": error.code,
     }
-    if faults := _faults(error):
+    if faults := faults_of(error):
         document["errors"] = faults
     if isinstance(error, CapacityError):
         document["retry_after_ms"] = math.ceil(error.retry_after_s * 1000)
@@ -123,30 +105,6 @@ def http_headers(error: PlumblineError) -> dict[str, str]:
     if isinstance(error, MethodNotAllowedError):
         headers["allow"] = str(error.facts.get("allow", ""))
     return headers
-
-
-def grpc_code(error: PlumblineError) -> grpc.StatusCode:
-    """The canonical gRPC code."""
-    return _GRPC_CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
-
-
-def status(error: PlumblineError) -> Status:
-    """The same facts as `problem`, as `google.rpc.Status` with details."""
-    number, _ = grpc_code(error).value
-    message = Status(code=number, message=_cut(_detail(error)))
-    metadata = {"status": str(error.status), "title": error.title, "type": problem_type(error)}
-    metadata |= {name: str(value) for name, value in shown_facts(error).items()}
-    message.details.add().Pack(ErrorInfo(reason=error.code.upper(), domain=ERROR_DOMAIN, metadata=metadata))
-    if faults := _faults(error):
-        violations = [
-            BadRequest.FieldViolation(field=fault["pointer"], description=fault["detail"]) for fault in faults
-        ]
-        message.details.add().Pack(BadRequest(field_violations=violations))
-    if isinstance(error, CapacityError):
-        delay = Duration()
-        delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
-        message.details.add().Pack(RetryInfo(retry_delay=delay))
-    return message
 
 
 def report(error: Exception, request_id: str) -> None:
@@ -184,7 +142,8 @@ def _cause(error: PlumblineError) -> str:
     return described(error) + (f", from {described(error.__cause__)}" if error.__cause__ else "")
 
 
-def _detail(error: PlumblineError) -> str:
+def detail_of(error: PlumblineError) -> str:
+    """The sentence that the caller sees."""
     return INTERNAL_DETAIL if error.status == INTERNAL_STATUS else error.detail
 
 
@@ -194,7 +153,7 @@ def shown_facts(error: PlumblineError) -> Problem:
     return {name: error.facts[name] for name in names if name in error.facts}
 
 
-def _faults(error: PlumblineError) -> list[dict[str, str]]:
+def faults_of(error: PlumblineError) -> list[dict[str, str]]:
     """The faulty fields that the error names: JSON pointer and reason."""
     given = error.facts.get("errors")
     if not isinstance(given, Sequence) or isinstance(given, str | bytes):
@@ -204,7 +163,3 @@ def _faults(error: PlumblineError) -> list[dict[str, str]]:
         for fault in given
         if isinstance(fault, Mapping) and {"pointer", "detail"} <= fault.keys()
     ]
-
-
-def _cut(sentence: str) -> str:
-    return sentence.encode()[:MAX_DETAIL_BYTES].decode(errors="ignore")

@@ -19,18 +19,16 @@ from plumbline_models.core.errors import (
     PlumblineError,
     error_classes,
 )
+from plumbline_serve.edge.grpc.status import MAX_DETAIL_BYTES, grpc_code, status
 from plumbline_serve.edge.observe import Unobserved
 from plumbline_serve.edge.problems import (
     INTERNAL_DETAIL,
     MAX_CAUSES,
-    MAX_DETAIL_BYTES,
     TYPE_BASE,
-    grpc_code,
     http_headers,
     problem,
     refuse,
     report_items,
-    status,
 )
 from plumbline_serve.logs import JsonFormatter
 from plumbline_serve.messages import EmbedReply, ItemFailure, ItemScores, ScoreReply, Timing

@@ -17,8 +17,9 @@ from google.protobuf.message import Message
 from plumbline_models.core.errors import PlumblineError
 from plumbline_serve.edge.access import NO_KEY, Access, Grant, Scope
 from plumbline_serve.edge.caller_timeout import CallerTimeout
+from plumbline_serve.edge.grpc.status import grpc_code, status
 from plumbline_serve.edge.observe import EdgeObserver
-from plumbline_serve.edge.problems import grpc_code, refuse, status
+from plumbline_serve.edge.problems import refuse
 from plumbline_serve.edge.received import GRPC_TIMEOUT, RECEIVED, timeout_ms, waited_s
 from plumbline_serve.edge.request_log import Answered, RequestLog
 from plumbline_serve.request_ids import request_id

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Score
-from plumbline_serve.edge.problems import status
+from plumbline_serve.edge.grpc.status import status
 from plumbline_serve.edge.rest.replies import write_json
 from plumbline_serve.messages import (
     EmbedReply,

@@ -29,10 +29,11 @@ from plumbline_serve.edge.grpc.methods import (
 )
 from plumbline_serve.edge.grpc.receiving import receive
 from plumbline_serve.edge.grpc.set_rpcs import SetRpcs
+from plumbline_serve.edge.grpc.status import status
 from plumbline_serve.edge.grpc.stream_messages import StreamMessages
 from plumbline_serve.edge.grpc.unreadable import check_readable
 from plumbline_serve.edge.observe import EdgeObserver, Unobserved
-from plumbline_serve.edge.problems import refuse, report_items, status
+from plumbline_serve.edge.problems import refuse, report_items
 from plumbline_serve.edge.received import OWN_CONNECTION
 from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.requests.service_protocol import Service

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from plumbline_models.core.errors import CapacityError
-from plumbline_serve.edge.problems import grpc_code, status
+from plumbline_serve.edge.grpc.status import grpc_code, status
 from plumbline_serve.request_ids import request_id
 from plumbline_wire import REQUEST_ID_KEY, STATUS_DETAILS_KEY
 

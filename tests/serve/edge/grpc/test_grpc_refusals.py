@@ -7,7 +7,8 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from plumbline_models.core.errors import error_classes
-from plumbline_serve.edge.problems import INTERNAL_DETAIL, grpc_code
+from plumbline_serve.edge.grpc.status import grpc_code
+from plumbline_serve.edge.problems import INTERNAL_DETAIL
 from plumbline_wire import SCORING_SERVICE
 from plumbline_wire.v1 import scoring_pb2 as pb
 
