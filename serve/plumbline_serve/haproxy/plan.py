@@ -178,6 +178,7 @@ def make_plan(folder: Path, settings: Settings, pages: Sequence[int]) -> Plan:
         f"timeout queue {QUEUE_S}s",
         LOG_FORMAT,
         *DETACHED,
+        rewriting.UNSPLICED,
     ]
     fronts = [_rest(settings, rest, folder), _grpc(settings, rpcs, folder)]
     return Plan([f"maxconn {rest + rpcs + SPARE_CONNECTIONS}"], defaults, fronts, pages)

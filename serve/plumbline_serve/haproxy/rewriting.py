@@ -30,6 +30,8 @@ GRPC_RULES = (
 )
 """What a gateway hears of a call: Ray hands on no deadline, and what a caller sends under these names is no word of
 HAProxy's."""
+UNSPLICED = "no option splice-request"
+"""Of many requests that it has spliced, HAProxy does not notice that the caller goes away before the answer."""
 NOBODY_THERE = "http-request return status 503 default-errorfiles"
 """Of the backend that stands for no application."""
 _TWO_WORDS = frozenset({"errorfile", "option", "stats", "timeout"})
@@ -112,12 +114,17 @@ def rewrite(text: str, plan: Mapping[str, Any]) -> str:
 
 
 def rewrite_on_cluster(text: str) -> str:
-    """A configuration of Ray's, whose gateways hear of gRPC's deadlines and get each stream by a connection of its own.
+    """A configuration of Ray's, whose gateways hear of callers that go away and of gRPC's deadlines.
+
+    They also get each stream by a connection of its own.
 
     Args:
-        text: As Ray wrote it; where it has no port for gRPC, it stays as it is.
+        text: As Ray wrote it; where it has no port for gRPC, little changes.
     """
     sections = _read(text)
+    for section in sections:
+        if section.kind == "defaults":
+            section.put([UNSPLICED])
     backends = {each.name: each for each in sections if each.kind == "backend" and each.having("server")}
     for section in [each for each in sections if any(" proto h2" in line for line in each.having("bind"))]:
         names = [name for name in section.routes() if name in backends and name != _RAYS_FALLBACK]
@@ -229,7 +236,7 @@ def _led(lines: Iterable[str], apart: Iterable[str], lanes: Sequence[str]) -> li
 
 def _key(line: str) -> tuple[str, ...]:
     """What a directive is, for `Section.put`."""
-    words = line.split()
+    words = line.removeprefix("no ").split()
     return tuple(words[: 2 if words[0] in _TWO_WORDS else 1])
 
 

@@ -14,11 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from plumbline_models.core.protocols import EncoderKind
-from plumbline_serve.batching import Compute, EncoderLoad, Margin, check_wait
+from plumbline_serve.batching import Compute, EncoderLoad, Margin, check_wait, overloaded
 from plumbline_serve.encoding_cache import EncodingKey
 from plumbline_serve.scheduling.cpu_pools import CpuPool
 from plumbline_serve.scheduling.request_context import PRIORITIES, RequestContext
 
+MAX_WAITING = 640
+"""Requests that wait for encoders at a time. HAProxy gives a gateway 768, and has further ones wait unseen: as many
+places are left for requests that are read, or answered from what is kept."""
 IMAGES_PER_CALL = 32
 """Images that go to their encoder together: it works on the first of a long request while the next are decoded."""
 
@@ -38,6 +41,18 @@ class Want:
         return len(self.decode_s)
 
 
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A request that was let in."""
+
+    at_s: float
+    """When, on the clock of deadlines."""
+    done_s: float
+    """Seconds until it is done, as foreseen then."""
+    is_hopeless: bool
+    """Whether it was foreseen to be late, and let in only because it has nothing to wait for."""
+
+
 class Admission:
     """Refuses what cannot be answered in time; bound to one event loop.
 
@@ -52,8 +67,7 @@ class Admission:
         self._pool = pool
         self._max_wait_s = max_wait_s
         self._margins = {lane: Margin() for lane in PRIORITIES}
-        self._foreseen: dict[RequestContext, tuple[float, float]] = {}
-        """Of each request that was let in: when, and seconds until it is done."""
+        self._admitted: dict[RequestContext, _Admitted] = {}
 
     def admit(self, context: RequestContext, wants: Sequence[Want]) -> None:
         """Let a request wait for encoders, and give it its place at each of them until `release`.
@@ -63,21 +77,17 @@ class Admission:
             wants: What it asks of each; nothing where all is stored.
 
         Raises:
-            OverloadedError: It would be done too late, or wait too long.
+            OverloadedError: It would be done too late, or wait too long, or too many wait.
         """
         if not wants:
             return
         done_s, alone_s = self._estimate(context, wants)
-        now = time.monotonic()
-        check_wait(
-            context,
-            now,
-            done_s=done_s,
-            wait_s=done_s - alone_s,
-            margin=self._margins[context.priority].value,
-            max_wait_s=self._max_wait_s,
-        )
-        self._foreseen[context] = now, done_s
+        now, margin, wait_s = time.monotonic(), self._margins[context.priority].value, done_s - alone_s
+        check_wait(context, now, done_s=done_s, wait_s=wait_s, margin=margin, max_wait_s=self._max_wait_s)
+        if len(self._admitted) >= MAX_WAITING:
+            raise overloaded("Too many requests wait; try again later.", "full", done_s, wait_s)
+        is_hopeless = now + margin * done_s > context.deadline.at_s
+        self._admitted[context] = _Admitted(now, done_s, is_hopeless)
         for want in wants:
             self._compute.reserve(want.encoder, context, want.num_inputs)
 
@@ -103,10 +113,12 @@ class Admission:
             is_done: Whether it has what it asked for; else it was given up.
         """
         self._compute.release(context)
-        admitted_s, foreseen_s = self._foreseen.pop(context, (0.0, 0.0))
-        now, at_s = time.monotonic(), context.deadline.at_s
-        if is_done or now >= at_s:
-            self._margins[context.priority].learn(foreseen_s, now - admitted_s if is_done else math.inf)
+        admitted = self._admitted.pop(context, None)
+        if admitted is None:
+            return
+        now = time.monotonic()
+        if is_done or (now >= context.deadline.at_s and not admitted.is_hopeless):
+            self._margins[context.priority].learn(admitted.done_s, now - admitted.at_s if is_done else math.inf)
 
     def _estimate(self, context: RequestContext, wants: Sequence[Want]) -> tuple[float, float]:
         """Seconds until the request is done, and what they would be if there were no other."""

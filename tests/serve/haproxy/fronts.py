@@ -40,7 +40,9 @@ class Gateway:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 request, *lines = head.split("\r\n")
                 if " /-/healthz " not in request and " /livez " not in request:
-                    self.heads.put_nowait(dict(line.split(": ", 1) for line in lines if line))
+                    fields = dict(line.split(": ", 1) for line in lines if line)
+                    await reader.readexactly(int(fields.get("content-length", "0")))
+                    self.heads.put_nowait(fields)
                     await self._until_answered(reader, request)
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
                 await writer.drain()

@@ -23,6 +23,8 @@ from tests.serve.haproxy.fronts import WAIT_S, Front, Gateway, rays_config, some
 NEIGHBOUR = "127.0.0.2"
 LIVEZ = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
 POST = b"POST /v1/score HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n%s\r\n"
+IMAGE_POST = b"POST /v1/score HTTP/1.1\r\nhost: x\r\ncontent-length: 22000\r\n\r\n" + bytes(22000)
+NUM_VANISHING = 200
 HALF_A_HEAD = b"POST /v1/score HTTP/1.1\r\nhost: x\r\nx-long: "
 
 
@@ -230,6 +232,25 @@ async def test_a_caller_that_vanishes_leaves_neither_the_queue_nor_the_gateway_w
     gateway.answer.set()
     assert (await last)[0] == 200
     assert gateway.heads.empty()
+
+
+@pytest.mark.parametrize("is_cluster", [False, True])
+async def test_callers_that_vanish_once_a_body_was_sent_are_noticed_one_and_all(start, gateway, is_cluster) -> None:
+    front = start(gateway, is_cluster=is_cluster, max_connections_per_address=0)
+    for is_answered in (True, False):  # so that the second time connections to the gateway are there
+        with ExitStack() as stack:
+            callers = [stack.enter_context(closing(front.connect())) for _ in range(NUM_VANISHING)]
+            for caller in callers:
+                await asyncio.to_thread(caller.sendall, IMAGE_POST)
+            for _ in callers:
+                await asyncio.wait_for(gateway.heads.get(), WAIT_S)
+            if is_answered:
+                gateway.answer.set()
+                for caller in callers:
+                    assert b" 200 " in await asyncio.to_thread(caller.recv, 65536)
+                gateway.answer.clear()
+    for _ in range(NUM_VANISHING):
+        await asyncio.wait_for(gateway.gone.get(), WAIT_S)
 
 
 async def test_a_long_answer_and_an_idle_stream_outlast_the_time_a_caller_may_be_silent(

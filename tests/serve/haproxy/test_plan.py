@@ -7,7 +7,7 @@ import pytest
 
 from plumbline_serve.edge.received import OWN_CONNECTION
 from plumbline_serve.haproxy import plan as haproxy
-from plumbline_serve.haproxy.rewriting import STREAMS, RefusedError, rewrite, rewrite_on_cluster
+from plumbline_serve.haproxy.rewriting import STREAMS, UNSPLICED, RefusedError, rewrite, rewrite_on_cluster
 from plumbline_wire import SCORING_SERVICE
 from tests.serve.haproxy.fronts import Gateway, rays_config, some_settings
 
@@ -68,7 +68,9 @@ def test_a_clusters_streams_go_to_rays_proxy_only_where_all_others_do(tmp_path) 
     before = file.read_text(encoding="utf-8")
     after = rewrite_on_cluster(before)
     kept = [line.strip() for line in before.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    assert {line.strip() for line in after.splitlines()} >= set(kept)
+    now = {line.strip() for line in after.splitlines()}
+    assert set(kept) - now == {UNSPLICED.removeprefix("no ")}
+    assert UNSPLICED in now
     (apart,) = [each for each in after.split("\n\n") if each.startswith("backend grpc-streams")]
     servers = {line.split()[1]: line.split() for line in apart.splitlines() if line.lstrip().startswith("server ")}
     assert {name: "backup" in words for name, words in servers.items()} == {"gateway": False, "rays-proxy": True}

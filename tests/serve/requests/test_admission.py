@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from plumbline_models.core.errors import OverloadedError
+from plumbline_models.core.errors import DeadlineExceededError, OverloadedError
+from plumbline_serve.batching.margin import START
+from plumbline_serve.haproxy.plan import REST_PLACES
 from plumbline_serve.messages import EmbedRequest, FilterRequest, Item, RawImage, ScoreRequest, Threshold, UrlImage
+from plumbline_serve.requests import admission
 from plumbline_serve.requests.embedding import embed
 from plumbline_serve.requests.filtering import filter_items
 
@@ -138,3 +141,38 @@ async def test_an_image_that_cannot_be_used_asks_nothing_of_encoders(busy):
     pipeline = await busy(max_wait_s=5.0)
     reply = await pipeline.score(ScoreRequest([Item("1", UrlImage("https://example.com"), None)], scorers=["mean"]))
     assert reply.results[0].error.code == "url_source_refused"
+
+
+async def test_what_was_foreseen_to_be_late_and_had_nothing_to_wait_for_makes_no_estimate_doubtful(
+    open_pipeline, scorers
+):
+    pipeline, encoder = await open_pipeline(max_wait_s=60.0), scorers["mean"].image
+    learn(pipeline, encoder, 100.0)
+    encoder.gate = threading.Event()
+    for value in range(20):  # each alone, as none is let in beside another
+        with pytest.raises(DeadlineExceededError):
+            await pipeline.score(score_request(value, timeout_ms=5))
+        encoder.gate.set()
+        while pipeline._tools.compute.load(encoder.key).left_s:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.001)
+        encoder.gate.clear()
+    encoder.gate.set()
+    assert pipeline._tools.admission._margins["normal"].value == START
+
+
+async def test_more_requests_than_haproxy_has_places_for_do_not_wait(busy, scorers, monkeypatch):
+    monkeypatch.setattr(admission, "MAX_WAITING", 3)
+    pipeline = await busy(max_wait_s=1000.0)
+    taken = [asyncio.create_task(pipeline.score(score_request(value))) for value in (1, 2)]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError) as refusal:
+        await pipeline.score(score_request(3))
+    assert refusal.value.facts["reason"] == "full"
+    assert refusal.value.facts["estimated_wait_ms"] > 10_000
+    scorers["mean"].image.gate.set()
+    await asyncio.gather(*taken)
+    assert (await pipeline.score(score_request(3))).results[0].scores["mean"].value == 3.0
+
+
+def test_a_gateway_has_places_left_beside_those_that_wait():
+    assert admission.MAX_WAITING < REST_PLACES
