@@ -167,8 +167,9 @@ async def test_more_requests_than_haproxy_has_places_for_do_not_wait(busy, score
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError) as refusal:
         await pipeline.score(score_request(3))
-    assert refusal.value.facts["reason"] == "full"
-    assert refusal.value.facts["estimated_wait_ms"] > 10_000
+    facts: dict[str, Any] = refusal.value.facts
+    assert facts["reason"] == "full"
+    assert facts["estimated_wait_ms"] > 10_000
     scorers["mean"].image.gate.set()
     await asyncio.gather(*taken)
     assert (await pipeline.score(score_request(3))).results[0].scores["mean"].value == 3.0
