@@ -96,5 +96,5 @@ class Evaluation:
             inputs: By name.
         """
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what is no number is for others to see
-            results = self._evaluator.run(None, dict(inputs))
-        return dict(zip(self._evaluator.output_names, results, strict=True))
+            results: Any = self._evaluator.run(None, dict(inputs))
+        return dict(zip(map(str, self._evaluator.output_names), results, strict=True))

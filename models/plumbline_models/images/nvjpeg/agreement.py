@@ -120,7 +120,7 @@ def _samples() -> dict[str, bytes]:
     rng = np.random.default_rng(15)
     coarse = fromarray(rng.integers(0, 256, (22, 27, 3), dtype=np.uint8))
     noise = rng.integers(-12, 13, (*_SIZE, 3))
-    image = np.clip(np.asarray(coarse.resize(_SIZE[::-1])).astype(np.int16) + noise, 0, 255).astype(np.uint8)
+    image = np.clip(np.asarray(coarse.resize((_SIZE[1], _SIZE[0]))).astype(np.int16) + noise, 0, 255).astype(np.uint8)
     encode: Callable[..., bytes] = simplejpeg.encode_jpeg
     found = {f"4:{kind[1]}:{kind[2]}": encode(image, 90, "RGB", kind) for kind in ("444", "422", "420")}
     found["grey"] = encode(np.ascontiguousarray(image[..., :1]), 90, "GRAY", "Gray")
