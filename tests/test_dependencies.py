@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECTS = (ROOT / "pyproject.toml", ROOT / "clients/pyproject.toml", ROOT / "models/plumbline_training/pyproject.toml")
 OURS = {"plumbline-serve", "plumbline-client", "plumbline-training"}
-NOT_HERE = {"tensorrt"}
+NOT_HERE = {"tensorrt", "nvidia-nvjpeg"}
 """For machines with a GPU alone: the extra `gpu`."""
 ALLOWED = re.compile(
     r"apache|\bmit\b|bsd|\bisc\b|mpl|mozilla public|psf|python software foundation|zpl|unlicense|zlib|cc0",

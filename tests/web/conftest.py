@@ -132,7 +132,8 @@ def program(name: str, *packages: str) -> str:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         pytest.skip(f"there is no {name} here: apt-get install {' '.join(packages)}")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    commands = (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *packages])
+    wait = ["-o", f"DPkg::Lock::Timeout={INSTALL_S // 2}"]  # another test may install something
+    commands = (["apt-get", "update"], ["apt-get", *wait, "install", "--yes", "--no-install-recommends", *packages])
     for command in commands:
         try:
             ran = subprocess.run(
@@ -142,7 +143,7 @@ def program(name: str, *packages: str) -> str:
             pytest.skip(f"{' '.join(command)} takes too long")
         if ran.returncode:
             pytest.skip(f"{' '.join(command)} fails: {ran.stderr.strip().splitlines()[-1:]}")
-    return name
+    return shutil.which(name) or name
 
 
 def npm_install(folder: Path, *packages: str) -> Path:
