@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from plumbline_models.core.protocols import Encoder, Scorer
 from plumbline_models.images.decode import DecodePolicy
 from plumbline_models.images.image_decoder import ImageDecoder
-from plumbline_models.images.nvjpeg import NvJpegDecoder
 from plumbline_serve.batching import Batcher, BatchLimits, Compute, LocalCompute
 from plumbline_serve.configured_scorers import encoders_of, make_scorers, num_cpus
 from plumbline_serve.drift import DriftMonitor, KeptCounts, LiveWindows, Reference, Slices
@@ -231,6 +230,8 @@ def _fetcher(settings: Settings, bytes_in_flight: BytesInFlight) -> UrlFetcher |
 def _decoder(settings: Settings, instruments: Instruments) -> ImageDecoder:
     nvjpeg = None
     if settings.images.jpeg_decoder == "nvjpeg":
+        from plumbline_models.images.nvjpeg import NvJpegDecoder  # noqa: PLC0415 - few have it
+
         nvjpeg = NvJpegDecoder(on_failure=partial(instruments.fell_back, "jpeg", "nvjpeg"))
     return ImageDecoder(_policy(settings), max_decode_s=settings.limits.max_decode_s, nvjpeg=nvjpeg)
 

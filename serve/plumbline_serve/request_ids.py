@@ -15,7 +15,7 @@ Application: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 HEADER = b"x-request-id"
 _USABLE = re.compile(r"[\x20-\x7e]{1,128}")
-_CHANCE = random.Random()  # noqa: S311  # nosec B311 - ids are no secrets
+_CHANCE = random.Random()  # noqa: S311 - ids are no secrets  # nosec B311
 """Asking the system instead (`uuid4`) lets go of the interpreter's lock, which a busy process gets back late."""
 os.register_at_fork(after_in_child=_CHANCE.seed)  # else both would go on with the same ids
 

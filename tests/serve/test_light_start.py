@@ -74,7 +74,14 @@ def test_the_embedded_scorers_serve_without_torch(tmp_path: Path) -> None:
 def test_the_score_command_needs_neither_torch_nor_ray_nor_a_web_framework(tmp_path: Path) -> None:
     star = str(GALLERY / "green_star.png")
     arguments = ("score", star, "--text", "a green star", "--json")
-    of_servers = ("ray", "fastapi", "grpc", "google.protobuf", "plumbline_serve.edge.schemas")
+    of_servers = (
+        "ray",
+        "fastapi",
+        "grpc",
+        "google.protobuf",
+        "plumbline_serve.edge.schemas",
+        "plumbline_models.images.nvjpeg",
+    )
     unwanted = (*HEAVY, *of_servers, "httpx", "plumbline_client", "pandas", "pyarrow")
     *progress, found = told(COMMAND, *arguments, of=unwanted, cache_dir=tmp_path)
     assert json.loads(found) == []

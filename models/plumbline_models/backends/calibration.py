@@ -14,6 +14,7 @@ import numpy as np
 
 from plumbline_models.backends.store.engine_store import EngineStore
 from plumbline_models.backends.store.key import EngineKey
+from plumbline_models.backends.tuning import Tuning
 from plumbline_models.core.arrays import Array
 from plumbline_models.core.errors import ConfigError, ImageError
 from plumbline_models.core.graph import Preprocess
@@ -99,6 +100,20 @@ def no_images(precision: str) -> str:
         f"The precision {precision} is calibrated on images: name a folder of them in engines.calibration_dir, or in "
         f"engines.dir the engines that `plumbline compile --precision {precision} --calibration FOLDER --out DIR` made."
     )
+
+
+def check_images(tuning: Tuning, precision: str) -> None:
+    """See that a tuning names images, or engines to use without any.
+
+    Args:
+        tuning: As for every backend.
+        precision: Which needs them.
+
+    Raises:
+        ConfigError: Neither.
+    """
+    if tuning.calibration_dir is None and tuning.engines_dir is None:
+        raise ConfigError(no_images(precision))
 
 
 def find_shipped(store: EngineStore, key: EngineKey) -> EngineKey | None:

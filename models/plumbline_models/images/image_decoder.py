@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -42,7 +42,9 @@ from plumbline_models.images.decoder_process import (
     environment,
 )
 from plumbline_models.images.headers import read_header
-from plumbline_models.images.nvjpeg import NvJpegDecoder
+
+if TYPE_CHECKING:
+    from plumbline_models.images.nvjpeg import NvJpegDecoder
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +80,7 @@ class ImageDecoder:
         *,
         max_decode_s: float = MAX_DECODE_S,
         program: Sequence[str] = PROGRAM,
-        nvjpeg: NvJpegDecoder | None = None,
+        nvjpeg: "NvJpegDecoder | None" = None,
     ) -> None:
         self.policy = policy
         self._nvjpeg = nvjpeg
@@ -159,7 +161,7 @@ class ImageDecoder:
         process.close()
 
 
-def _close_all(lock: threading.Lock, processes: "list[_Process]", nvjpeg: NvJpegDecoder | None) -> None:
+def _close_all(lock: threading.Lock, processes: "list[_Process]", nvjpeg: "NvJpegDecoder | None") -> None:
     if nvjpeg is not None:
         nvjpeg.close()
     with lock:

@@ -3,7 +3,7 @@
 from plumbline_serve.batching.backlog import Backlog
 from plumbline_serve.batching.batcher import Batcher, BatchLimits
 from plumbline_serve.batching.compute import Compute, GroupState, LocalCompute
-from plumbline_serve.batching.load import EncoderLoad, Forecast, check_wait, overloaded
+from plumbline_serve.batching.load import EncoderLoad, Forecast, check_wait, comes_late, overloaded
 from plumbline_serve.batching.margin import Margin
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.runner import EncodedBatch
@@ -21,5 +21,6 @@ __all__ = [
     "LocalCompute",
     "Margin",
     "check_wait",
+    "comes_late",
     "overloaded",
 ]

@@ -132,6 +132,18 @@ class EncoderLoad:
         return {lane: rate * full_s / self.max_batch for lane, rate in self.arrival_rates.items()}
 
 
+def comes_late(context: RequestContext, now_s: float, *, done_s: float, margin: float) -> bool:
+    """Whether a request would be done after its deadline.
+
+    Args:
+        context: The request's.
+        now_s: On the clock of deadlines.
+        done_s: Seconds until it would be done.
+        margin: How many times longer it may take in the end.
+    """
+    return now_s + margin * done_s > context.deadline.at_s
+
+
 def check_wait(
     context: RequestContext,
     now_s: float,
@@ -157,7 +169,7 @@ def check_wait(
     if wait_s <= 0.0:
         return
     if math.isfinite(context.deadline.at_s):
-        if now_s + margin * done_s > context.deadline.at_s:
+        if comes_late(context, now_s, done_s=done_s, margin=margin):
             raise overloaded("The answer would come too late; try again later.", "deadline", done_s, wait_s)
     elif wait_s > max_wait_s:
         raise overloaded("The request would have to wait too long; try again later.", "wait", done_s, wait_s)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from plumbline_models.core.protocols import EncoderKind
-from plumbline_serve.batching import Compute, EncoderLoad, Margin, check_wait, overloaded
+from plumbline_serve.batching import Compute, EncoderLoad, Margin, check_wait, comes_late, overloaded
 from plumbline_serve.encoding_cache import EncodingKey
 from plumbline_serve.scheduling.cpu_pools import CpuPool
 from plumbline_serve.scheduling.request_context import PRIORITIES, RequestContext
@@ -86,7 +86,7 @@ class Admission:
         check_wait(context, now, done_s=done_s, wait_s=wait_s, margin=margin, max_wait_s=self._max_wait_s)
         if len(self._admitted) >= MAX_WAITING:
             raise overloaded("Too many requests wait; try again later.", "full", done_s, wait_s)
-        is_hopeless = now + margin * done_s > context.deadline.at_s
+        is_hopeless = comes_late(context, now, done_s=done_s, margin=margin)
         self._admitted[context] = _Admitted(now, done_s, is_hopeless)
         for want in wants:
             self._compute.reserve(want.encoder, context, want.num_inputs)

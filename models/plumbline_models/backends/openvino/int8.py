@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from plumbline_models.backends.calibration import Batch, Calibration, find_shipped, no_images
+from plumbline_models.backends.calibration import Batch, Calibration, check_images, find_shipped, no_images
 from plumbline_models.backends.embedding_loss import Embeddings, Loss, measure_loss
 from plumbline_models.backends.export.quiet import quietly
 from plumbline_models.backends.openvino.runtime import saturates_in_int8
@@ -72,8 +72,7 @@ class Int8:
         Raises:
             ConfigError: There are neither images nor engines.
         """
-        if tuning.calibration_dir is None and tuning.engines_dir is None:
-            raise ConfigError(_NO_IMAGES)
+        check_images(tuning, "int8")
         return cls(core, tuning.calibration_dir, store=store, options=options)
 
     def key(self, graph: Graph, recipe: Recipe) -> EngineKey:

@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import Any, Final, Protocol
 
 from plumbline_models.backends.agreement import WrongNumbersError, check_agreement
+from plumbline_models.backends.calibration import check_images
 from plumbline_models.backends.devices import cuda_devices
 from plumbline_models.backends.fallback import BY_TORCH, Fallback
 from plumbline_models.backends.tensorrt.compiler import PlanSpec, TensorRtCompiler, TensorRtPrecision, sizes_of
-from plumbline_models.backends.tensorrt.fp8 import check_images, fp8_refusal
+from plumbline_models.backends.tensorrt.fp8 import FP8, fp8_refusal
 from plumbline_models.backends.tensorrt.library import (
     PACKAGES,
     PORTABLE_DEVICE,
@@ -83,7 +84,7 @@ class TensorRtVariant:
             detail = f"The {self.name} backend runs on NVIDIA GPUs, not on the CPU."
             raise BackendUnavailableError(detail, backend=self.name)
         if precision == "fp8":
-            check_images(tuning)
+            check_images(tuning, FP8)
         return TensorRtBackend(self, precision=_resolve(precision), tuning=tuning)
 
     def open_compiler(self, precision: PrecisionChoice, tuning: Tuning) -> TensorRtCompiler:
@@ -99,7 +100,7 @@ class TensorRtVariant:
             ConfigError: As for `open_backend`.
         """
         if precision == "fp8":
-            check_images(tuning)
+            check_images(tuning, FP8)
         library = open_library(*self.packages)
         return _make_compiler(library, name=self.name, precision=_resolve(precision), tuning=tuning)
 

@@ -13,7 +13,6 @@ from plumbline_models.backends.calibration import Calibration, find_shipped, no_
 from plumbline_models.backends.devices import compute_capability
 from plumbline_models.backends.store.engine_store import EngineStore
 from plumbline_models.backends.store.key import EngineKey, Recipe, engine_key
-from plumbline_models.backends.tuning import Tuning
 from plumbline_models.core.errors import ConfigError
 from plumbline_models.core.graph import Graph
 
@@ -41,16 +40,6 @@ def fp8_refusal(gpu: str) -> str | None:
     return (
         f"fp8 takes a GPU of compute capability 8.9 (Ada) or above, and {gpu} has {capability}: set precision to auto."
     )
-
-
-def check_images(tuning: Tuning) -> None:
-    """See that a tuning names images, or engines to use without any.
-
-    Raises:
-        ConfigError: Neither.
-    """
-    if tuning.calibration_dir is None and tuning.engines_dir is None:
-        raise ConfigError(_NO_IMAGES)
 
 
 @dataclass(frozen=True)
