@@ -14,7 +14,6 @@ from plumbline_serve.batching import Batcher, BatchLimits, Compute, LocalCompute
 from plumbline_serve.configured_scorers import encoders_of, make_scorers, num_cpus
 from plumbline_serve.drift import DriftMonitor, KeptCounts, LiveWindows, Reference, Slices
 from plumbline_serve.encoding_cache import EncodingCache, EncodingStore
-from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.memory.free_memory import FreeMemory
 from plumbline_serve.metrics import Instruments, Snapshot, exposition
@@ -36,6 +35,7 @@ from plumbline_serve.scheduling.cpu_pools import CpuPools
 from plumbline_serve.settings import Settings
 
 if TYPE_CHECKING:
+    from plumbline_serve.fetching import UrlFetcher
     from plumbline_serve.tracing.spans import Tracing
 from plumbline_serve.store import Store
 
@@ -220,9 +220,11 @@ def decoded_images(settings: Settings, scorers: Iterable[Scorer]) -> DecodedImag
     return DecodedImages(int(settings.replicas.decoded_bytes) if num_readers > 1 else 0, looks)
 
 
-def _fetcher(settings: Settings, bytes_in_flight: BytesInFlight) -> UrlFetcher | None:
+def _fetcher(settings: Settings, bytes_in_flight: BytesInFlight) -> "UrlFetcher | None":
     if not settings.urls.enabled:
         return None
+    from plumbline_serve.fetching import UrlFetcher  # noqa: PLC0415 - off by default, and brings an HTTP client
+
     max_image_bytes = int(settings.limits.max_image_bytes)
     return UrlFetcher(settings.urls, max_image_bytes=max_image_bytes, bytes_in_flight=bytes_in_flight)
 

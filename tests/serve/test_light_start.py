@@ -81,6 +81,7 @@ def test_the_score_command_needs_neither_torch_nor_ray_nor_a_web_framework(tmp_p
         "google.protobuf",
         "plumbline_serve.edge.schemas",
         "plumbline_models.images.nvjpeg",
+        "plumbline_serve.fetching",
     )
     unwanted = (*HEAVY, *of_servers, "httpx", "plumbline_client", "pandas", "pyarrow")
     *progress, found = told(COMMAND, *arguments, of=unwanted, cache_dir=tmp_path)

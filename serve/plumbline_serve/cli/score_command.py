@@ -15,7 +15,6 @@ from rich.text import Text
 
 from plumbline_models.core.errors import InvalidFieldError, MalformedRequestError
 from plumbline_models.core.questions import Question
-from plumbline_models.text.question_files import read_question_file
 from plumbline_serve.assembly import Assembly, assembled
 from plumbline_serve.cli.combine_argument import read_argument
 from plumbline_serve.cli.results import literally, show_json, show_table
@@ -107,7 +106,7 @@ class FilesToScore:
         """
         caption = None if text is None else _utf8(text)
         names = [name.strip() for name in scorers.split(",")] if scorers else None
-        asked = () if questions is None else read_question_file(questions).about(caption).questions
+        asked = () if questions is None else _read_questions(questions, caption)
         return cls(images, caption, names, asked, compared or Compared())
 
     def as_video(self, pool: str | None) -> "FilesToScore":
@@ -188,6 +187,12 @@ def _item(inputs: FilesToScore, file: File) -> Item:
         phrases=compared.phrases,
         questions=inputs.questions,
     )
+
+
+def _read_questions(file: Path, caption: str | None) -> Sequence[Question]:
+    from plumbline_models.text.question_files import read_question_file  # noqa: PLC0415 - for those who ask
+
+    return read_question_file(file).about(caption).questions
 
 
 def _utf8(text: str) -> str:

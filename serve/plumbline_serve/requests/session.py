@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, PairInput, Preprocessed, Score, Scorer
@@ -18,7 +18,6 @@ from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_serve.batching import Compute
 from plumbline_serve.drift import LiveWindows
 from plumbline_serve.encoding_cache import Claim, EncodingCache, EncodingKey, EncodingOrError
-from plumbline_serve.fetching import UrlFetcher
 from plumbline_serve.messages import ImageSource, ScoreOrError, Timing, UrlImage
 from plumbline_serve.requests.admission import IMAGES_PER_CALL, Admission, Want
 from plumbline_serve.requests.images import (
@@ -37,6 +36,9 @@ from plumbline_serve.scheduling.cpu_pools import CpuPools
 from plumbline_serve.scheduling.request_context import RequestContext
 from plumbline_serve.scheduling.work import Work
 
+if TYPE_CHECKING:
+    from plumbline_serve.fetching import UrlFetcher
+
 CALLS_UNDER_WAY = 4
 """Of one request to an encoder of images: enough to keep it busy; more would only hold more images in memory."""
 
@@ -54,7 +56,7 @@ class SessionTools:
     decoder: ImageDecoder
     decoded: DecodedImages
     admission: Admission
-    fetcher: UrlFetcher | None = None
+    fetcher: "UrlFetcher | None" = None
     """None: images by URL are refused."""
     windows: LiveWindows | None = None
     """Counts the scores given; None: nobody watches them."""
