@@ -4,6 +4,10 @@ Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) at each of the thr
 cost that was taken of it, divided by its weight. The least start is next. Who comes new, or comes back, starts where
 the level is, so that nobody saves up a claim; and who leaves an empty share keeps its start until the level has come
 there, so that nobody gains by sending one unit at a time.
+
+The level goes on by what each share would have had, had all been served side by side. It would else stand still where
+new requests keep coming: they would all start at the same place, before the second unit of any that came earlier, and
+the empty shares of those that have gone would gather.
 """
 
 import heapq
@@ -50,9 +54,7 @@ class FairQueue(Generic[U]):
             request.units.extendleft(reversed(units))
         else:
             request.units.extend(units)
-        cost = math.fsum(cost for cost, _ in units)
-        for share in (self._lanes, lane, tenant, request):
-            share.add(len(units), cost)
+        _add([self._lanes, lane, tenant, request], len(units), math.fsum(cost for cost, _ in units))
 
     def pop(self, *, most_cost: float = math.inf, until_cost: float = 0.0) -> list[tuple[float, U]]:
         """Take what is next: a unit, or a few of one request.
@@ -66,7 +68,9 @@ class FairQueue(Generic[U]):
         """
         if not self._lanes.num_units or not (most_cost == math.inf or self._lanes.has(most_cost)):
             return []
-        return self._lanes.take(most_cost, until_cost)[1]
+        cost, units = self._lanes.take(most_cost, until_cost)
+        self._lanes.add(-len(units), -cost)
+        return units
 
     def drop(self, context: RequestContext, is_dropped: Callable[[U], bool]) -> None:
         """Take out units of one request, wherever they stand.
@@ -81,8 +85,7 @@ class FairQueue(Generic[U]):
             return
         dropped = [cost for cost, unit in request.units if is_dropped(unit)]
         request.units = deque(each for each in request.units if not is_dropped(each[1]))
-        for share in path:
-            share.add(-len(dropped), -math.fsum(dropped))
+        _add(path, -len(dropped), -math.fsum(dropped))
 
     def cost_ahead(self, context: RequestContext, own_cost: float) -> float:
         """What units cost that will be taken before some more of this request, its own among them, if nothing comes.
@@ -103,8 +106,9 @@ class FairQueue(Generic[U]):
             (self._lanes, context.priority, LANE_WEIGHTS[context.priority]),
         ):
             if isinstance(level, _Level):
-                others = [share for name, share in level.children.items() if name != key]
-                total += math.fsum(min(share.cost, total * share.weight / weight) for share in others)
+                part = total / weight
+                costs = [(each.cost, part * each.weight) for name, each in level.children.items() if name != key]
+                total += math.fsum([cost if cost < most else most for cost, most in costs])
         return total - own_cost
 
     def _path(self, context: RequestContext) -> "list[_Share[U]]":
@@ -155,7 +159,6 @@ class _Request(_Counts, Generic[U]):
         while self.units and cost < until_cost:
             taken.append(self.units.popleft())
             cost += taken[-1][0]
-        self.add(-len(taken), -cost)
         return cost, taken
 
 
@@ -176,13 +179,19 @@ class _Level(_Counts, Generic[U]):
     _turns: "list[_Turn[U]]" = field(default_factory=list)
     """A heap, with one entry for each child, also for one that is empty and whose start is yet to come."""
     _now: float = 0.0
-    """The start of what was taken last."""
+    """Where the level was when something was taken last; no less than the start of that."""
+    _step: float = 0.0
+    """How far that takes it."""
+    _waiting_weight: float = 0.0
+    """Of the shares with something waiting."""
     _places: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def level(self, key: Hashable, weight: float) -> "_Level[U]":
         """The level of that name below this one; made where there is none."""
         found = self.children.get(key)
         level = found if isinstance(found, _Level) else self._add_child(key, _Level(weight))
+        if level.num_units:
+            self._waiting_weight += weight - level.weight
         level.weight = weight
         return level
 
@@ -196,23 +205,35 @@ class _Level(_Counts, Generic[U]):
         return any(share.has(most_cost) for share in self.children.values())
 
     def take(self, most_cost: float, until_cost: float) -> tuple[float, list[tuple[float, U]]]:
-        """What the next units cost together, and they; there must be a request that `has` one."""
+        """What the next units cost together, and they; there must be a request that `has` one.
+
+        Whoever calls takes them off the counts of this share; those of the shares below are right.
+        """
         turn = self._next() if most_cost == math.inf else min(each for each in self._turns if each.share.has(most_cost))
         cost, units = turn.share.take(most_cost, until_cost)
         after = _Turn(turn.start + cost / turn.share.weight, next(self._places), turn.key, turn.share)
+        self._now += self._step
+        self._step = cost / max(self._waiting_weight, turn.share.weight)
         if turn is self._turns[0]:
-            self._now = turn.start
+            self._now = max(self._now, turn.start)
             heapq.heapreplace(self._turns, after)
-        else:  # it went before its turn, for the others could not go: nobody's start may lie behind now
+        else:  # it went before its turn, for the others could not go: the level has not come to its start
             self._turns[self._turns.index(turn)] = after
             heapq.heapify(self._turns)
-        self.add(-len(units), -cost)
+        self.add_to(turn.share, -len(units), -cost)
         return cost, units
+
+    def add_to(self, share: "_Share[U]", num_units: int, cost: float) -> None:
+        """There is more of a share below, or less."""
+        waited = bool(share.num_units)
+        share.add(num_units, cost)
+        self._waiting_weight += share.weight * (bool(share.num_units) - waited)
 
     def forget(self) -> None:
         """As for any share."""
         self._turns.clear()
         self.children.clear()
+        self._now = self._step = self._waiting_weight = 0.0
 
     def _next(self) -> "_Turn[U]":
         """The least start; empty shares that the level has come to are forgotten."""
@@ -225,6 +246,14 @@ class _Level(_Counts, Generic[U]):
         self.children[key] = share
         heapq.heappush(self._turns, _Turn(self._now, next(self._places), key, share))
         return share
+
+
+def _add(path: "Sequence[_Share[Any]]", num_units: int, cost: float) -> None:
+    """There is more of the last share of a path from all lanes down, or less."""
+    path[0].add(num_units, cost)
+    for level, share in itertools.pairwise(path):
+        if isinstance(level, _Level):
+            level.add_to(share, num_units, cost)
 
 
 _Share: TypeAlias = _Level[U] | _Request[U]

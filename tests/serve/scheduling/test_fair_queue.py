@@ -1,5 +1,6 @@
 """Who is next: by priority, by weight, by cost, whatever else stands in the queue."""
 
+import weakref
 from collections import Counter
 
 import pytest
@@ -16,6 +17,10 @@ def request_of(tenant="", *, weight=1.0, priority="normal"):
 def taken(queue, count, **limits):
     """Names of the next units."""
     return [unit for _ in range(count) for _, unit in queue.pop(**limits)]
+
+
+class Followed(RequestContext):
+    """One that a test can see the end of."""
 
 
 @pytest.fixture
@@ -90,6 +95,28 @@ def test_an_idle_tenant_saves_up_no_claim(queue, fill):
     taken(queue, 30)
     fill("late", 50, context=request_of("late"))
     assert Counter(name.rstrip("0123456789") for name in taken(queue, 20)) == {"busy": 10, "late": 10}
+
+
+def test_a_large_request_has_its_turns_while_new_ones_keep_coming(queue, fill):
+    for index in range(4):
+        fill(f"first{index}.", 1)
+    fill("large", 100)
+    order: list[str] = []
+    for index in range(100):
+        order += taken(queue, 1)
+        if not order[-1].startswith("large"):
+            fill(f"new{index}.", 1)
+    assert sum(name.startswith("large") for name in order) in {19, 20}  # a fifth, but for where it begins
+
+
+def test_requests_that_have_gone_are_forgotten_while_others_keep_coming(queue, fill):
+    seen: list[weakref.ref[RequestContext]] = []
+    for _ in range(200):
+        seen.append(weakref.ref(fill("one", 1, context=Followed())))
+        if len(seen) > 10:
+            taken(queue, 1)
+    assert queue.num_units == 10
+    assert sum(ref() is not None for ref in seen) <= 3 * queue.num_units
 
 
 def test_what_is_dropped_leaves_every_count_and_nobody_waits_for_it(queue, fill):
