@@ -1,9 +1,10 @@
 """What a request asks of encoders: what is encoded, what it is known by, and what preprocessing it takes."""
 
 from collections.abc import Hashable, Sequence
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
-from plumbline_models.core.protocols import Encoder, PairInput
+from plumbline_models.core.protocols import Embedded, Encoder, PairInput
 from plumbline_serve.encoding_cache import EncodingKey, encoding_key
 from plumbline_serve.messages import ImageSource
 from plumbline_serve.requests.contents import file_digest
@@ -50,6 +51,18 @@ def reading_work(kind: str, text: str) -> Work:
         text: It.
     """
     return Work(kind, len(text) + LEAST_CHARS)
+
+
+def scoring_work(scorer: str, batch: Embedded) -> Work:
+    """What scoring takes.
+
+    Args:
+        scorer: The name of one: its cases take time by the length of their texts, which it may read once more.
+        batch: Its cases.
+    """
+    texts = [*(batch.texts or ()), *chain(*(batch.reference_texts or ())), *chain(*(batch.phrase_texts or ()))]
+    texts += [question.text for question in chain(*(batch.questions or ()))]
+    return Work(scorer, sum(map(len, texts)) + LEAST_CHARS * (len(batch.texts or ()) + 1))
 
 
 def key_of(

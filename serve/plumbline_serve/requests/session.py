@@ -29,12 +29,11 @@ from plumbline_serve.requests.images import (
     open_image,
     opening_work,
 )
-from plumbline_serve.requests.inputs import Input, Need, Pair, key_of, reading_work, work_of
+from plumbline_serve.requests.inputs import Input, Need, Pair, key_of, reading_work, scoring_work, work_of
 from plumbline_serve.requests.views import engine_key
 from plumbline_serve.scheduling.concurrency import together
 from plumbline_serve.scheduling.cpu_pools import CpuPools
 from plumbline_serve.scheduling.request_context import RequestContext
-from plumbline_serve.scheduling.work import Work
 
 if TYPE_CHECKING:
     from plumbline_serve.fetching import UrlFetcher
@@ -201,7 +200,7 @@ class RequestSession:
         return self._of(keys)
 
     async def read_texts(self, function: Callable[[str], R], texts: Sequence[str]) -> list[R]:
-        """Call a function with each text, off the event loop, in fair turns with other requests.
+        """Call a function with each text, off the event loop but for a few short ones, in turns with other requests.
 
         Args:
             function: Reads one text.
@@ -211,13 +210,13 @@ class RequestSession:
         return await self.tools.pools.tokenise.each(function, texts, context=self.context, works=works)
 
     async def score(self, scorer: Scorer, batch: Embedded) -> Sequence[ScoreOrError]:
-        """Compute scores off the event loop, behind neither images nor texts.
+        """Compute scores, more than a few off the event loop, behind neither images nor texts.
 
         Args:
             scorer: Computes them.
             batch: From what.
         """
-        work = Work(scorer.info.name, len(batch.texts or ()) + 1)
+        work = scoring_work(scorer.info.name, batch)
         return await self.tools.pools.score.run(scorer.score, batch, context=self.context, work=work)
 
     def given(self, scorer: str, image: ImageSource | None, score: ScoreOrError) -> None:

@@ -106,9 +106,8 @@ class FairQueue(Generic[U]):
             (self._lanes, context.priority, LANE_WEIGHTS[context.priority]),
         ):
             if isinstance(level, _Level):
-                part = total / weight
-                costs = [(each.cost, part * each.weight) for name, each in level.children.items() if name != key]
-                total += math.fsum([cost if cost < most else most for cost, most in costs])
+                others = [share for name, share in level.children.items() if name != key]
+                total += math.fsum(min(share.cost, total * share.weight / weight) for share in others)
         return total - own_cost
 
     def _path(self, context: RequestContext) -> "list[_Share[U]]":

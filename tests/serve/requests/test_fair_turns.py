@@ -138,6 +138,30 @@ async def test_what_is_late_is_refused_though_the_threads_are_busy_for_another(o
     assert 200.0 not in watch.means
 
 
+async def test_the_event_loop_goes_on_between_the_scores_of_one_request(open_pipeline, png):
+    pipeline, turns, at_turns = await open_pipeline(), [0], []
+    score = pipeline.scorers["mean"].score
+
+    def noted(batch):
+        at_turns.append(turns[0])
+        return score(batch)
+
+    async def count():
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    items = [Item(f"{index}", EncodedImage(png(7)), None) for index in range(10)]
+    request = ScoreRequest(items, scorers=["mean"], deterministic=True)
+    for _ in range(30):
+        await pipeline.score(request)
+    pipeline.scorers["mean"].score = noted
+    counting = asyncio.create_task(count())
+    await pipeline.score(request)
+    counting.cancel()
+    assert len(set(at_turns)) == len(at_turns) == len(items)
+
+
 HOSTILE = list(hostile_files())
 PER_REQUEST = 4
 

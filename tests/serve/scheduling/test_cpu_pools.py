@@ -248,6 +248,34 @@ async def test_the_backlog_is_what_must_be_done_before(open_pool, gate):
     await large
 
 
+def thread_of(_):
+    return threading.current_thread()
+
+
+async def test_what_is_known_to_be_quick_is_done_where_it_is_asked_for(open_pool):
+    pool, here = open_pool(here_s=0.001), threading.current_thread()
+    assert await ask(pool, thread_of, ["of a new kind"]) != [here]
+    for _ in range(300):  # the first starts the thread, which may take a while
+        await ask(pool, str.upper, ["quick"])
+    assert await ask(pool, thread_of, ["quick", "quick"]) == [here, here]
+    assert await ask(pool, thread_of, ["long"], size=1000 * SHORT) != [here]
+    with pytest.raises(DeadlineExceededError):
+        await ask(pool, thread_of, ["late"], context=RequestContext(Deadline.after_ms(0)))
+
+
+async def test_what_is_quick_has_its_turn_behind_what_was_there_before(open_pool, gate):
+    pool = open_pool(here_s=0.001)
+    for _ in range(300):
+        await ask(pool, str.upper, ["quick"])
+    first = ask(pool, gate, ["first"], size=1000 * SHORT)
+    await gate.entered("first")
+    quick = ask(pool, thread_of, ["quick"])
+    await asked(pool, 1)
+    gate.open("first")
+    assert await quick != [threading.current_thread()]
+    await first
+
+
 async def test_the_pace_is_learnt_by_kind(open_pool):
     pool, clock = open_pool(), threading.Event()
     first = pool.cost_s(Work("slow", 1000.0))
