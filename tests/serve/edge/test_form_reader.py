@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plumbline_models.core.errors import MalformedRequestError, TooManyItemsError
-from plumbline_serve.edge.rest.multipart import MAX_HEADER_BYTES, MAX_HEADERS, FormReader, boundary_of
+from plumbline_serve.edge.rest.multipart import (
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    MAX_KEPT,
+    MAX_KEPT_BYTES,
+    FormReader,
+    boundary_of,
+    options_of,
+)
 
 BOUNDARY = "frontier"
 
@@ -90,21 +98,33 @@ def test_too_many_parts_are_refused_as_soon_as_they_come() -> None:
 @pytest.mark.parametrize(
     ("header", "boundary"),
     [
-        ("multipart/form-data; boundary=abc", b"abc"),
-        ('multipart/form-data; charset=utf-8; boundary="a b"', b"a b"),
-        ("Multipart/Form-Data;BOUNDARY=abc", b"abc"),
+        (b"multipart/form-data; boundary=abc", b"abc"),
+        (b'multipart/form-data; charset=utf-8; boundary="a b"', b"a b"),
+        (b"Multipart/Form-Data;BOUNDARY=abc", b"abc"),
+        (b"multipart/form-data; boundary=" + b"x" * MAX_KEPT_BYTES, b"x" * MAX_KEPT_BYTES),
     ],
 )
-def test_the_boundary_is_read_from_the_content_type(header: str, boundary: bytes) -> None:
+def test_the_boundary_is_read_from_the_content_type(header: bytes, boundary: bytes) -> None:
     assert boundary_of(header) == boundary
 
 
 @pytest.mark.parametrize(
-    "header", ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; b=c"]
+    "header", [b"multipart/form-data", b"multipart/form-data; boundary=", b"multipart/form-data; b=c"]
 )
-def test_a_content_type_without_boundary_is_refused(header: str) -> None:
+def test_a_content_type_without_boundary_is_refused(header: bytes) -> None:
     with pytest.raises(MalformedRequestError):
         boundary_of(header)
+
+
+def test_headers_that_repeat_are_read_once_and_what_is_kept_of_them_is_bounded() -> None:
+    header, long = b'form-data; name="request"', b"form-data; name=" + b"x" * MAX_KEPT_BYTES
+    first = options_of(header)
+    assert first == (b"form-data", {b"name": b"request"})
+    assert options_of(header) is first
+    assert options_of(long) is not options_of(long)
+    for number in range(MAX_KEPT):
+        options_of(b"form-data; name=%d" % number)
+    assert options_of(header) is not first
 
 
 def test_an_endless_boundary_is_refused() -> None:

@@ -63,7 +63,8 @@ async def read_json(body: bytes | bytearray, limits: Limits) -> Any:
         raise MalformedRequestError("The request has no body.")
     if len(body) > INLINE_BYTES:
         return await asyncio.get_running_loop().run_in_executor(_reading, _read_large, body, limits)
-    if num_structural(body) > _most_members(limits):  # it may have as many
+    most_members = _most_members(limits)
+    if len(body) > most_members and num_structural(body) > most_members:  # it may have as many
         _survey(body, limits)
     return _parse(bytes(body))
 

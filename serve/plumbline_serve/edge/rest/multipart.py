@@ -3,8 +3,10 @@
 A part grows in one piece, which goes back to the system once freed; thousands of small ones do not.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from functools import lru_cache
+from typing import Self, TypeAlias
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -13,7 +15,12 @@ from plumbline_models.core.errors import MalformedRequestError, TooManyItemsErro
 
 MAX_HEADERS = 8  # of a part; browsers send two
 MAX_HEADER_BYTES = 2048
+MAX_KEPT, MAX_KEPT_BYTES = 128, 128
+"""How many values of headers are kept as they were read, and of how many bytes at most: those of forms repeat."""
 _PLAIN_ENCODINGS = frozenset({b"binary", b"8bit", b"7bit"})
+
+Options: TypeAlias = tuple[bytes, Mapping[bytes, bytes]]
+"""The value of a header up to its first semicolon, and the parameters that follow."""
 
 
 @dataclass(slots=True)
@@ -116,13 +123,23 @@ class FormReader:
         self._is_complete = True
 
 
-def boundary_of(content_type: str) -> bytes:
+def options_of(header: bytes) -> Options:
+    """What the value of a header says; not to be changed, for others are given the same."""
+    return _kept_options(header) if len(header) <= MAX_KEPT_BYTES else parse_options_header(header)
+
+
+@lru_cache(MAX_KEPT)
+def _kept_options(header: bytes) -> Options:
+    return parse_options_header(header)
+
+
+def boundary_of(content_type: bytes) -> bytes:
     """The boundary that a content type names.
 
     Raises:
         MalformedRequestError: It names none.
     """
-    _, parameters = parse_options_header(content_type)
+    _, parameters = options_of(content_type)
     boundary = parameters.get(b"boundary", b"")
     if not boundary:
         raise MalformedRequestError("The content type of the form names no boundary.")
@@ -130,7 +147,7 @@ def boundary_of(content_type: str) -> bytes:
 
 
 def _name_of(headers: dict[bytes, bytes]) -> str:
-    kind, parameters = parse_options_header(headers.get(b"content-disposition"))
+    kind, parameters = options_of(headers.get(b"content-disposition", b""))
     if kind != b"form-data" or b"name" not in parameters:
         raise MalformedRequestError("A part of the form has no name.")
     if headers.get(b"content-transfer-encoding", b"binary").strip().lower() not in _PLAIN_ENCODINGS:
