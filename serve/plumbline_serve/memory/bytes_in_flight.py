@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Protocol, Self
 
 from plumbline_models.core.errors import CapacityError, RequestTooLargeError
 from plumbline_serve.memory.connections import Connections
@@ -37,7 +37,7 @@ class BytesObserver(Protocol):
 
 
 class Share:
-    """What one request holds of the budget."""
+    """What one request holds of the budget, until it is closed or left as a context."""
 
     def __init__(self, budget: "BytesInFlight") -> None:
         self._budget = budget
@@ -51,6 +51,16 @@ class Share:
         self.is_given_up = False
         self.is_counted = False
         """Whether it is one of the bodies that arrive, of which there may be so many; a prompt one is not."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hold nothing more."""
+        self.give_back(self.num_bytes)
 
     def take(self, num_bytes: int) -> None:
         """Hold more bytes, which have arrived.
@@ -141,14 +151,9 @@ class BytesInFlight:
         self.num_bytes = 0
         """Held at the moment."""
 
-    @contextmanager
-    def share(self) -> Iterator[Share]:
+    def share(self) -> Share:
         """What one request holds, until it ends in whatever way."""
-        share = Share(self)
-        try:
-            yield share
-        finally:
-            self.give_back(share, share.num_bytes)
+        return Share(self)
 
     @contextmanager
     def arriving(self, share: Share, stop: Callable[[], None]) -> Iterator[None]:

@@ -1,9 +1,10 @@
 """What the formats share: a body within the limits, our core asked for it, and its values or what is wrong with one."""
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import orjson
@@ -21,7 +22,7 @@ from plumbline_serve.edge.access import num_items_of
 from plumbline_serve.edge.caller_timeout import CallerTimeout, with_remaining_time
 from plumbline_serve.edge.problems import report_items
 from plumbline_serve.edge.rest.body import JSON, read_bytes
-from plumbline_serve.edge.rest.exchange import received, unless_gone
+from plumbline_serve.edge.rest.exchange import Held, received, unless_gone
 from plumbline_serve.edge.rest.json_document import read_json
 from plumbline_serve.edge.rest.middleware import Refusal, call_of
 from plumbline_serve.edge.rules import check_counts
@@ -154,10 +155,7 @@ class Core:
         self._bytes = bytes_in_flight
         self._divisors: Mapping[str, float] = settings.edge.reward_divisors
 
-    @asynccontextmanager
-    async def asked(
-        self, request: Request, *, waits_s: float = math.inf, read: ReadBody = read_bytes
-    ) -> AsyncIterator[Asking]:
+    def asked(self, request: Request, *, waits_s: float = math.inf, read: ReadBody = read_bytes) -> Held[Asking]:
         """A caller's request with its body, which is in flight until the reply is made.
 
         Args:
@@ -165,8 +163,11 @@ class Core:
             waits_s: How long the request may wait where its caller says nothing, in seconds; by default as ours do.
             read: Reads the body.
         """
-        async with received(request, read, self.limits, self._bytes) as (body, timeout):
-            yield Asking(request, body, self, _at_most(timeout, waits_s))
+        return Held(self._bytes.share(), partial(self._asked, request, waits_s, read))
+
+    async def _asked(self, request: Request, waits_s: float, read: ReadBody, share: Share) -> Asking:
+        body, timeout = await received(request, read, self.limits, share)
+        return Asking(request, body, self, _at_most(timeout, waits_s))
 
     async def scorer(self, name: str | None, *, given: Collection[str]) -> ScorerEntry:
         """The scorer of a name, or the first one that scores by what is given.

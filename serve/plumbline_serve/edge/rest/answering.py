@@ -1,7 +1,7 @@
 """What every route of ours does with a request: its body becomes a message, and the service's reply a response."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -14,10 +14,10 @@ from plumbline_serve.edge.problems import report_items
 from plumbline_serve.edge.rest import replies as rest_replies
 from plumbline_serve.edge.rest import requests as rest_requests
 from plumbline_serve.edge.rest.body import JSON, read_body
-from plumbline_serve.edge.rest.exchange import received
+from plumbline_serve.edge.rest.exchange import Held, received
 from plumbline_serve.edge.rest.middleware import call_of
 from plumbline_serve.edge.rest.requests import Parts
-from plumbline_serve.memory.bytes_in_flight import BytesInFlight
+from plumbline_serve.memory.bytes_in_flight import BytesInFlight, Share
 from plumbline_serve.messages.sets import AnyReply, AnyRequest
 from plumbline_serve.settings import Limits
 
@@ -37,10 +37,7 @@ class RequestReader:
         self._limits = limits
         self._bytes = bytes_in_flight
 
-    @asynccontextmanager
-    async def read(
-        self, request: Request, schema: type[B], read: Callable[[B, Parts], M]
-    ) -> AsyncIterator[tuple[M, B]]:
+    def read(self, request: Request, schema: type[B], read: Callable[[B, Parts], M]) -> Held[tuple[M, B]]:
         """The parsed request, and the body that it stands in; its bytes are in flight until it is answered.
 
         Args:
@@ -48,12 +45,17 @@ class RequestReader:
             schema: What the route takes.
             read: Makes the message of a body.
         """
-        async with received(request, read_body, self._limits, self._bytes) as (body, caller_timeout):
-            document = rest_requests.read_document(body.document, schema, self._limits)
-            message = read(document, body.parts)
-            call_of(request).noted.num_items = num_items_of(message)
-            await call_of(request).grant.spend_on(message)
-            yield with_remaining_time(message, caller_timeout), document
+        return Held(self._bytes.share(), partial(self._read, request, schema, read))
+
+    async def _read(
+        self, request: Request, schema: type[B], read: Callable[[B, Parts], M], share: Share
+    ) -> tuple[M, B]:
+        body, caller_timeout = await received(request, read_body, self._limits, share)
+        document = rest_requests.read_document(body.document, schema, self._limits)
+        message = read(document, body.parts)
+        call_of(request).noted.num_items = num_items_of(message)
+        await call_of(request).grant.spend_on(message)
+        return with_remaining_time(message, caller_timeout), document
 
 
 def reply_with(request: Request, reply: AnyReply, document: rest_replies.Document) -> Response:
