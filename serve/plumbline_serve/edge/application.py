@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-from fastapi import FastAPI
-
 from plumbline_serve.edge.access import Access
 from plumbline_serve.edge.compat import added_routes
 from plumbline_serve.edge.observe import EdgeObserver
 from plumbline_serve.edge.rest import app as rest
+from plumbline_serve.edge.rest.middleware import EdgeMiddleware
 from plumbline_serve.memory.bytes_in_flight import BytesInFlight
 from plumbline_serve.requests.service_protocol import Service
 from plumbline_serve.settings import Settings
@@ -21,7 +20,7 @@ def create_app(
     bytes_in_flight: BytesInFlight | None = None,
     access: Access | None = None,
     reload: Callable[[], None] | None = None,
-) -> FastAPI:
+) -> EdgeMiddleware:
     """As `rest.app.create_app`, with the wire formats of `edge.compat`.
 
     Args:

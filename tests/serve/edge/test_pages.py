@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from plumbline_serve.edge.rest.app import PAGES
+from plumbline_serve.edge.rest.pages import PAGES
 
 KINDS = {
     ".css": "text/css", ".js": "javascript", "": "text/html", ".json": "application/json", ".png": "image/png",

@@ -12,6 +12,9 @@ from plumbline_serve.edge.rest.routes import Routes
 from plumbline_serve.edge.rest.set_routes import SetRoutes
 from plumbline_serve.requests.service_protocol import Service
 
+PROBES = frozenset({"/livez", "/readyz"})
+"""Paths that need no key."""
+
 
 @dataclass(frozen=True, slots=True)
 class ContractRoute:
@@ -20,6 +23,7 @@ class ContractRoute:
     method: str
     path: str
     handler: Callable[..., Awaitable[Response]]
+    """Takes the request, or the names in the path, or nothing."""
     tag: str
     scope: Scope = "score"
     """What a caller's key must be for."""

@@ -68,6 +68,11 @@ class Call:
         return self.noted.request_id
 
 
+def route_in(scope: Connection) -> str:
+    """The route of a request that came through the middleware, as `Paths` has it."""
+    return cast("Call", scope[_CALL]).noted.route
+
+
 def call_of(request: Request) -> Call:
     """The call that a request belongs to."""
     return cast("Call", request.scope[_CALL])
@@ -88,18 +93,21 @@ class Paths:
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     """Of those that do not answer with a problem."""
 
-    def route_of(self, path: str) -> str:
-        """What a path is counted as."""
+    def find(self, path: str) -> tuple[str, Mapping[str, str]]:
+        """What a path is counted as, and the names in it."""
         if path in self.known:
-            return path
-        return next((known for known, pattern in self.patterns.items() if pattern.match(path)), UNMATCHED)
+            return path, {}
+        for known, pattern in self.patterns.items():
+            if (found := pattern.match(path)) is not None:
+                return known, found.groupdict()
+        return UNMATCHED, {}
 
     def scope_of(self, method: str, route: str) -> tuple[bool, Scope | None]:
         """Whether a request needs a key, and one of which scope; None: any.
 
         Args:
             method: Of the request.
-            route: As `route_of` has it.
+            route: As `find` has it.
         """
         needed = self.scopes.get(("GET" if method == "HEAD" else method, route))
         return route not in self.open or (method == "POST" and needed is not None), needed
@@ -121,10 +129,10 @@ class EdgeMiddleware:
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Pass a request on, and answer where that fails."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await _decline(scope, send)
             return
         headers = Headers(scope=scope)
-        route = self._paths.route_of(scope["path"].removeprefix(scope.get("root_path", "")))
+        route, names = self._paths.find(scope["path"].removeprefix(scope.get("root_path", "")))
         call = Call(
             noted=Answered(request_id(headers.get(REQUEST_ID_KEY)), route, "rest", GONE, 0.0),
             started_s=time.monotonic() - waited_s(headers.get(RECEIVED)),
@@ -142,7 +150,8 @@ class EdgeMiddleware:
                 call.grant = self._access.check(headers.get("authorization"), needed)
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             async with call.grant.entered():
-                await self._app({**scope, _CALL: call, "method": method}, body.receive, reply.send)
+                inner = {**scope, _CALL: call, "method": method, "path_params": names}
+                await self._app(inner, body.receive, reply.send)
         except ClientDisconnect as gone:
             release(gone)  # nobody is there to be told
         except asyncio.CancelledError as stopped:
@@ -158,6 +167,12 @@ class EdgeMiddleware:
             call.noted.code = GONE if reply.status is None else str(reply.status)
             call.noted.seconds, call.noted.caller = time.monotonic() - call.started_s, call.grant.caller.tenant
             self._log.answered(call.noted)
+
+
+async def _decline(scope: Connection, send: Send) -> None:
+    """There are no web sockets; a server that asks to start or stop something has nothing to wait for."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close"})
 
 
 class _Body:

@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document: FastAPI's routes, with the bodies that its handlers read and write themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any, TypeAlias
 
 from fastapi import FastAPI
@@ -8,12 +9,14 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core.core_schema import WithDefaultSchema
+from starlette.responses import Response
 
 from plumbline_models.core.errors import CapacityError, PlumblineError, error_classes
 from plumbline_serve.edge import schemas
 from plumbline_serve.edge.problems import PROBLEM_JSON, problem
 from plumbline_serve.edge.received import TIMEOUT
 from plumbline_serve.edge.rest.body import DOCUMENT_PART, FORM, JSON
+from plumbline_serve.edge.rest.contract_routes import ContractRoute
 from plumbline_serve.edge.rest.examples import IMAGE_PART, examples, form_examples
 from plumbline_serve.edge.rest.routes import EXPOSITION
 from plumbline_serve.edge.values import ARTEFACT_NAME
@@ -58,6 +61,7 @@ REPLIES: Mapping[tuple[str, str], type[BaseModel]] = {
     ("get", "/v1/scorers"): schemas.ScorersReply,
     ("get", "/v1/models"): schemas.ModelsReply,
 }
+_DESCRIPTION = "Scores images against their prompts: alignment, misaligned words, quality."
 _NAMED = "/{name}"
 _NAMES_ARTEFACTS = frozenset({"/v1/filter", "/v1/sets/distance"})
 """Requests that may name what is not kept; so may every path that ends in a name."""
@@ -82,14 +86,15 @@ class _Generator(GenerateJsonSchema):
         return self.generate_inner(schema["schema"]) if is_null else super().default_schema(schema)
 
 
-def describe(app: FastAPI, *, open_paths: frozenset[str], scorers: Sequence[str]) -> Document:
+def describe(routes: Iterable[ContractRoute], *, open_paths: frozenset[str], scorers: Sequence[str]) -> Document:
     """Make the document.
 
     Args:
-        app: With its routes.
+        routes: Those of the contract.
         open_paths: Those that need no key.
         scorers: Which are configured: the requests to try are theirs.
     """
+    app = _with_routes(routes)
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     models: list[type[BaseModel]] = [*REQUESTS.values(), *REPLIES.values(), schemas.Problem]
     _, definitions = models_json_schema(
@@ -118,6 +123,21 @@ def describe(app: FastAPI, *, open_paths: frozenset[str], scorers: Sequence[str]
             if method == "post" and path in REQUESTS:
                 operation["requestBody"] = _request_body(path, scorers)
     return document
+
+
+def _with_routes(routes: Iterable[ContractRoute]) -> FastAPI:
+    """An application that only describes itself."""
+    app = FastAPI(title="Plumbline", version=version("plumbline-serve"), description=_DESCRIPTION)
+    for each in routes:
+        app.add_api_route(
+            each.path,
+            each.handler,
+            methods=[each.method],
+            tags=[each.tag],
+            operation_id=each.handler.__name__,
+            response_class=Response,
+        )
+    return app
 
 
 def _complete(operation: Document, method: str, path: str, *, is_open: bool) -> None:

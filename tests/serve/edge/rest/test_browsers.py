@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from plumbline_serve.edge.rest.app import PAGES
+from plumbline_serve.edge.rest.pages import PAGES
 from plumbline_serve.settings import Settings
 from plumbline_serve.settings.access import AuthSettings, EdgeSettings, TlsSettings
 from tests.keys import add_key
