@@ -63,7 +63,7 @@ class WithoutRequestId:
     """
 
     def __init__(self, app: Application) -> None:
-        self._app = app
+        self.app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -73,4 +73,4 @@ class WithoutRequestId:
                 message["headers"] = [pair for pair in message["headers"] if pair[0].lower() != HEADER]
             await send(message)
 
-        await self._app(scope, receive, send_once)
+        await self.app(scope, receive, send_once)

@@ -32,7 +32,11 @@ def http_middlewares() -> list[Middleware]:
     """For the servers of this process; keeps its gRPC servers to this machine, where Ray itself is."""
     keep_grpc_local()
     middlewares = request_ids.http_middlewares()  # what comes first stands nearest to Ray's own handling
-    return [*middlewares, Middleware(LeftToTheEdge)] if _is_gateway() else [Middleware(Explained), *middlewares]
+    if not _is_gateway():
+        return [Middleware(Explained), *middlewares]
+    from plumbline_serve.deployments.straight import straight  # noqa: PLC0415 - Ray's proxies have no replica
+
+    return [*middlewares, Middleware(LeftToTheEdge), Middleware(straight)]
 
 
 class LeftToTheEdge:
