@@ -50,6 +50,13 @@ def rest(service):
         yield client
 
 
+@pytest.mark.parametrize("name", ["serve_multiplexed_model_id", "x-session-id", "traceparent"])
+def test_headers_that_mean_something_to_ray_mean_nothing_here(rest, name: str) -> None:
+    reply = rest.get("/livez", headers=[(name.encode(), b"\xff")])  # is not UTF-8, which Ray fails on
+    assert (reply.status_code, reply.json()) == (200, {"status": "alive"})
+
+
+
 def samples(url: str, name: str) -> dict[tuple[tuple[str, str], ...], float]:
     text = httpx.get(f"{url}/metrics", timeout=30).text
     return {
