@@ -56,7 +56,6 @@ def test_headers_that_mean_something_to_ray_mean_nothing_here(rest, name: str) -
     assert (reply.status_code, reply.json()) == (200, {"status": "alive"})
 
 
-
 def samples(url: str, name: str) -> dict[tuple[tuple[str, str], ...], float]:
     text = httpx.get(f"{url}/metrics", timeout=30).text
     return {

@@ -15,6 +15,7 @@ from plumbline_serve.assembly import local_compute
 from plumbline_serve.batching import EncodedBatch, check_wait
 from plumbline_serve.configured_scorers import encoders_by_group, make_scorers
 from plumbline_serve.deployments.autoscaling import QUEUED_S
+from plumbline_serve.deployments.collecting import collect_seldom
 from plumbline_serve.deployments.fixed_inputs import Sample, Verdict
 from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.deployments.handover import Handover, running_before
@@ -51,6 +52,7 @@ class EncoderReplica:
     async def __init__(  # type: ignore[misc]  # Ray awaits it
         self, generation: Generation, group: str, before: Sequence[DeploymentHandle[Any]] = ()
     ) -> None:
+        collect_seldom()
         log_as_ray_serve_does(generation.settings.log_level, f"encoders:{group}")
         keep_grpc_local()
         self._name = uuid.uuid4().hex

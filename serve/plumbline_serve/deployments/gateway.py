@@ -15,6 +15,7 @@ from plumbline_models.core.protocols import Scorer
 from plumbline_serve.assembly import assemble, local_compute
 from plumbline_serve.batching import Compute, LocalCompute
 from plumbline_serve.configured_scorers import encoders_of, make_scorers
+from plumbline_serve.deployments.collecting import collect_seldom
 from plumbline_serve.deployments.fixed_inputs import Sample, Verdict
 from plumbline_serve.deployments.generation import Generation
 from plumbline_serve.deployments.group_follower import GroupFollower
@@ -145,6 +146,7 @@ class Gateway(_Rpcs, _InferenceRpcs):
     ) -> None:
         self._settings, self._number = generation.settings, generation.number
         settings = self._settings
+        collect_seldom()
         log_as_ray_serve_does(settings.log_level, "gateway")
         require_token(settings.auth)
         self._groups = groups or {}

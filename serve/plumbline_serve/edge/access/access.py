@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Self
 
 from plumbline_models.core.errors import (
@@ -44,8 +44,7 @@ class Grant:
         """Requests that may be under way; None: any number."""
         return None if self._entry is None else self._entry.concurrency
 
-    @asynccontextmanager
-    async def entered(self, *, is_stream: bool = False) -> AsyncIterator[None]:
+    def entered(self, *, is_stream: bool = False) -> AbstractAsyncContextManager[None]:
         """One request while it is under way, counted as one item.
 
         Args:
@@ -54,9 +53,8 @@ class Grant:
         Raises:
             RateLimitedError: The key has used what it may.
         """
-        async with nullcontext() if is_stream else self.under_way():
-            await self._spend(1, 1)
-            yield
+        is_counted = self._entry is not None and self._quotas is not None
+        return self._entered(is_stream=is_stream) if is_counted else nullcontext()
 
     async def spend_on(self, request: AnyRequest, *, num_counted: int = 1) -> None:
         """Count a request's items.
@@ -79,6 +77,12 @@ class Grant:
             yield
             return
         async with self._quotas.under_way(self._entry):
+            yield
+
+    @asynccontextmanager
+    async def _entered(self, *, is_stream: bool) -> AsyncIterator[None]:
+        async with nullcontext() if is_stream else self.under_way():
+            await self._spend(1, 1)
             yield
 
     async def _spend(self, num_items: int, num_in_all: int) -> None:
