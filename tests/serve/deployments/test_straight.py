@@ -36,9 +36,19 @@ class HandledBy(list[str]):
         return serve
 
 
+class Rays(Replica):
+    """A replica whose own handling says that it was asked."""
+
+    handled: HandledBy
+
+    async def serve(self, _scope: Any, _receive: Any, _send: Any) -> None:
+        self.handled.append("Ray")
+
+
 def replica(handled: HandledBy, counts: Counts, **changes: Any) -> Any:
-    """Of a gateway, with Ray's own handling replaced by one that says that it was asked."""
-    made: Any = Replica.__new__(Replica)
+    """Of a gateway."""
+    made: Any = Rays.__new__(Rays)
+    made.handled = handled
     made._metrics_manager = counts
     made._route_prefix = changes.get("prefix", "/")
     made._user_callable_wrapper = SimpleNamespace(_run_user_code_in_separate_thread=changes.get("is_threaded", False))
@@ -47,13 +57,7 @@ def replica(handled: HandledBy, counts: Counts, **changes: Any) -> Any:
     return made
 
 
-async def ask(made: Any, handled: HandledBy, path: str = "/v1/score", kind: str = "http") -> None:
-    class Rays(type(made)):
-        async def serve(self, _scope: Any, _receive: Any, _send: Any) -> None:
-            handled.append("Ray")
-
-    made.__class__ = Rays
-
+async def ask(made: Any, path: str = "/v1/score", kind: str = "http") -> None:
     async def nothing(*_: Any) -> Any:
         raise AssertionError
 
@@ -62,26 +66,26 @@ async def ask(made: Any, handled: HandledBy, path: str = "/v1/score", kind: str 
 
 async def test_a_request_goes_to_the_edge_and_is_counted_meanwhile() -> None:
     handled, counts = HandledBy(), Counts()
-    await ask(replica(handled, counts), handled)
+    await ask(replica(handled, counts))
     assert (handled, counts.num_under_way) == (["edge as 1 under way"], 0)
 
 
 async def test_a_request_that_fails_is_under_way_no_longer() -> None:
     handled, counts = HandledBy(), Counts()
     with pytest.raises(RuntimeError, match="edge"):
-        await ask(replica(handled, counts, fails=True), handled)
+        await ask(replica(handled, counts, fails=True))
     assert counts.num_under_way == 0
 
 
 @pytest.mark.parametrize(("path", "kind"), [("/-/healthz", "http"), ("/-/routes", "http"), ("/", "websocket")])
 async def test_what_ray_asks_a_replica_itself_stays_with_ray(path: str, kind: str) -> None:
     handled = HandledBy()
-    await ask(replica(handled, Counts()), handled, path, kind)
+    await ask(replica(handled, Counts()), path, kind)
     assert handled == ["Ray"]
 
 
 @pytest.mark.parametrize("change", [{"prefix": "/scores"}, {"is_threaded": True}, {"is_bare": True}])
 async def test_an_edge_that_cannot_be_called_so_is_called_by_ray(change: dict[str, Any]) -> None:
     handled = HandledBy()
-    await ask(replica(handled, Counts(), **change), handled)
+    await ask(replica(handled, Counts(), **change))
     assert handled == ["Ray"]
