@@ -181,10 +181,12 @@ class Batcher:
         loop, at_s = asyncio.get_running_loop(), context.deadline.at_s + EXPIRY_GRACE_S
         expiry = loop.call_at(at_s, self._waiting.expire, entries) if math.isfinite(at_s) else None
         try:
-            encodings = await asyncio.gather(*(entry.future for entry in entries))
+            encodings = [await entry.future for entry in entries]
         finally:
             if expiry is not None:
                 expiry.cancel()
+            for entry in entries:
+                entry.future.cancel()  # what is not answered is not wanted any more
             self._waiting.drop(entries)
         for encoding in encodings:
             if isinstance(encoding, OverloadedError):

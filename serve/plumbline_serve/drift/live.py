@@ -41,11 +41,13 @@ class LiveWindows:
         with self._lock:
             number = self._now()
             self._changed.add((number, scorer))
-            window = self._slices[number].setdefault(scorer, Window())
+            slice_ = self._slices[number]
+            window = slice_.get(scorer) or slice_.setdefault(scorer, Window())
             window.scores[binned(value if self._decimals is None else round(float(value), self._decimals))] += 1
             if image is not None:
                 for name in STATISTICS:
-                    window.images.setdefault(name, Counter())[binned(getattr(image, name))] += 1
+                    counts = window.images.get(name) or window.images.setdefault(name, Counter())
+                    counts[binned(getattr(image, name))] += 1
 
     def slices(self) -> Slices:
         """A copy of what is counted, without what is old by now; the newest slice still grows."""

@@ -17,13 +17,12 @@ that was made in a batch.
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 from plumbline_models.core.errors import PlumblineError
 from plumbline_models.core.protocols import EncoderKind, Encoding
-from plumbline_serve.encoding_cache.store import EncodingKey, EncodingOrError, EncodingStore
+from plumbline_serve.encoding_cache.store import EncodingKey, EncodingOrError, EncodingStore, alone
 from plumbline_serve.scheduling.request_context import PRIORITIES, RequestContext
 
 MANY, MUCH_LARGER = 32, 2
@@ -125,11 +124,11 @@ class EncodingCache:
 
     def _found(self, keys: Iterable[EncodingKey]) -> dict[EncodingKey, Encoding]:
         """Those that are stored. What was encoded alone is good for all."""
-        found = ((key, self._store.get(key if key in self._store else _alone(key))) for key in keys)
+        found = ((key, self._store.get(key if key in self._store else alone(key))) for key in keys)
         return {key: encoding for key, encoding in found if encoding is not None}
 
     def _has(self, key: EncodingKey) -> bool:
-        return key in self._store or _alone(key) in self._store
+        return key in self._store or alone(key) in self._store
 
     def _joinable(self, key: EncodingKey, context: RequestContext, num_wanted: int) -> "_InFlight | None":
         """The work on an encoding that a caller may wait for, of which it wants so many."""
@@ -200,9 +199,10 @@ class Claim:
             PlumblineError: What stopped the work on `mine`.
         """
         joined = set(self._joined.values())
-        with ExitStack() as waiting:
-            for work in joined | ({self._own} if self._own else set()):
-                waiting.enter_context(work.awaited())
+        awaited = [*joined, self._own] if self._own else [*joined]
+        for work in awaited:
+            work.num_waiting += 1
+        try:
             started = time.perf_counter()
             for work in joined:
                 if work.context is not self._context:  # waiting for what the request itself started is not counted
@@ -210,7 +210,10 @@ class Claim:
                     self.joined_s = time.perf_counter() - started
             for work in joined:
                 await work.done.wait()
-            computed = dict(await self._own.result()) if self._own else {}
+            computed = await self._own.result() if self._own else {}
+        finally:
+            for work in awaited:
+                work.leave()
         others = {key: work.encodings[key] for key, work in self._joined.items() if work.encodings is not None}
         return {**self.found, **others, **computed}
 
@@ -245,18 +248,13 @@ class _InFlight:
         self.num_waiting = 0
         self.is_stopped = False
 
-    @contextmanager
-    def awaited(self) -> Iterator[None]:
-        """Wait for the encodings inside; when the last one to wait leaves, the work is stopped."""
-        self.num_waiting += 1
-        try:
-            yield
-        finally:
-            self.num_waiting -= 1
-            if not self.num_waiting:
-                self.is_stopped, self.error = True, None
-                if self.task is not None:
-                    self.task.cancel()
+    def leave(self) -> None:
+        """One that waited does so no more; when the last one has left, the work is stopped."""
+        self.num_waiting -= 1
+        if not self.num_waiting:
+            self.is_stopped, self.error = True, None
+            if self.task is not None:
+                self.task.cancel()
 
     async def result(self) -> Encodings:
         """What was computed, for the caller that started it; raises what stopped it."""
@@ -269,10 +267,6 @@ class _InFlight:
         """The error, of which nothing may stay here: it holds the frames that it passes, and they this work."""
         error, self.error = self.error, None
         return error or asyncio.CancelledError()
-
-
-def _alone(key: EncodingKey) -> EncodingKey:
-    return key._replace(is_alone=True)
 
 
 def _outlasts(work: RequestContext, other: RequestContext) -> bool:

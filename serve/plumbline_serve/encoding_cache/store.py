@@ -46,6 +46,11 @@ def encoding_key(encoder: Encoder, *parts: bytes, is_alone: bool = False) -> Enc
     return EncodingKey(encoder.kind, encoder.key, digest.digest(), is_alone)
 
 
+def alone(key: EncodingKey) -> EncodingKey:
+    """The key of the same input, encoded alone."""
+    return EncodingKey(key.kind, key.encoder, key.digest, is_alone=True)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredEncoding:
     """An encoding in memory of its own: encodings are often views of a whole batch, which they would keep alive."""

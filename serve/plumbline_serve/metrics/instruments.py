@@ -2,9 +2,9 @@
 
 import itertools
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -38,17 +38,31 @@ class ServiceState(Protocol):
         ...
 
 
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
+class _Labelled(dict[str | tuple[str, ...], M]):
+    """A metric by the values of its labels; prometheus_client takes a microsecond to look one up."""
+
+    def __init__(self, metric: M) -> None:
+        self._child: Callable[..., M] = metric.labels
+
+    def __missing__(self, labels: str | tuple[str, ...]) -> M:
+        child = self[labels] = self._child(*((labels,) if isinstance(labels, str) else labels))
+        return child
+
+
 class _Registry(CollectorRegistry):
     """Makes metrics that are registered with it."""
 
-    def counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        return Counter(name, documentation, labels, registry=self)
+    def counter(self, name: str, documentation: str, *labels: str) -> _Labelled[Counter]:
+        return _Labelled(Counter(name, documentation, labels, registry=self))
 
-    def gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
-        return Gauge(name, documentation, labels, registry=self)
+    def gauge(self, name: str, documentation: str, *labels: str) -> _Labelled[Gauge]:
+        return _Labelled(Gauge(name, documentation, labels, registry=self))
 
-    def histogram(self, name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        return Histogram(name, documentation, labels, buckets=buckets, registry=self)
+    def histogram(self, name: str, documentation: str, buckets: Sequence[float], *labels: str) -> _Labelled[Histogram]:
+        return _Labelled(Histogram(name, documentation, labels, buckets=buckets, registry=self))
 
 
 class _EdgeMetrics:
@@ -66,10 +80,10 @@ class _EdgeMetrics:
         )
         self.item_errors = registry.counter("plumbline_item_errors", "Items that got no score, by code.", "reason")
         self.scores = registry.histogram("plumbline_score", "Values given.", SCORES, "scorer")
-        self.bytes_in_flight = registry.gauge("plumbline_bytes_in_flight", "Of requests under way.")
+        self.bytes_in_flight = Gauge("plumbline_bytes_in_flight", "Of requests under way.", registry=registry)
         self.rejections = registry.counter("plumbline_rejections", "Requests refused, by code.", "reason")
-        self.limits_failures = registry.counter(
-            "plumbline_limits_failures", "Times that the Redis of auth.limits_url could not be used."
+        self.limits_failures = Counter(
+            "plumbline_limits_failures", "Times that the Redis of auth.limits_url could not be used.", registry=registry
         )
         self.expired = registry.counter("plumbline_deadline_expired", "Deadlines passed, by stage.", "stage")
 
@@ -132,7 +146,7 @@ class Instruments:
         self._drift = DriftMetrics(self._registry)
         self.windows: LiveWindows | None = None
         """Goes out with each snapshot; None: this process gives no scores."""
-        self._registry.gauge("plumbline_build_info", "What is running.", "version").labels(_version()).set(1)
+        self._registry.gauge("plumbline_build_info", "What is running.", "version")[_version()].set(1)
 
     def serves(self, service: ServiceState) -> None:
         """This process answers callers, and says how it is.
@@ -140,9 +154,9 @@ class Instruments:
         Args:
             service: Asked at each snapshot.
         """
-        ready = self._registry.gauge("plumbline_ready", "Gateways that take work.")
+        ready = Gauge("plumbline_ready", "Gateways that take work.", registry=self._registry)
         ready.set_function(lambda: float(service.is_ready))
-        under_way = self._registry.gauge("plumbline_requests_in_flight", "Requests that are being answered.")
+        under_way = Gauge("plumbline_requests_in_flight", "Requests that are being answered.", registry=self._registry)
         under_way.set_function(lambda: float(service.num_active))
 
     def snapshot(self) -> Snapshot:
@@ -163,12 +177,12 @@ class Instruments:
             code: The HTTP status or the gRPC code's name.
             seconds: From the first byte to the reply.
         """
-        self._edge.requests.labels(route, protocol, code).inc()
-        self._edge.request_s.labels(route, protocol).observe(seconds)
+        self._edge.requests[route, protocol, code].inc()
+        self._edge.request_s[route, protocol].observe(seconds)
 
     def rejection(self, reason: str) -> None:
         """A request was refused as a whole."""
-        self._edge.rejections.labels(reason).inc()
+        self._edge.rejections[reason].inc()
 
     def in_flight(self, num_bytes: int) -> None:
         """The requests under way hold so many bytes."""
@@ -180,56 +194,56 @@ class Instruments:
 
     def stage(self, stage: str, seconds: float) -> None:
         """As `PipelineObserver.stage`."""
-        self._compute.stage_s.labels(stage).observe(seconds)
+        self._compute.stage_s[stage].observe(seconds)
 
     def scored(self, scorer: str, score: ScoreOrError) -> None:
         """As `PipelineObserver.scored`; callers name classifiers, so that their names are no labels."""
         scorer = scorer.partition(":")[0]
         if isinstance(score, Score):
-            self._edge.items.labels(scorer, "ok").inc()
-            self._edge.scores.labels(scorer).observe(score.value)
+            self._edge.items[scorer, "ok"].inc()
+            self._edge.scores[scorer].observe(score.value)
         else:
-            self._edge.items.labels(scorer, "error").inc()
+            self._edge.items[scorer, "error"].inc()
 
     def combined(self, method: str, score: ScoreOrError) -> None:
         """As `PipelineObserver.combined`; callers name combinations, so that their names are no labels."""
-        self._edge.combinations.labels(method, "ok" if isinstance(score, Score) else "error").inc()
+        self._edge.combinations[method, "ok" if isinstance(score, Score) else "error"].inc()
 
     def looked_at(self, flags: GuardFlags) -> None:
         """As `PipelineObserver.looked_at`."""
         for flag in ("fooling_suspect", "adversarial_suspect"):
             value = getattr(flags, flag)
-            self._edge.guards.labels(flag, "null" if value is None else str(value).lower()).inc()
+            self._edge.guards[flag, "null" if value is None else str(value).lower()].inc()
 
     def item_failed(self, error: PlumblineError) -> None:
         """As `PipelineObserver.item_failed`."""
-        self._edge.item_errors.labels(error.code).inc()
+        self._edge.item_errors[error.code].inc()
 
     def expired(self, stage: str) -> None:
         """A deadline passed in this stage."""
-        self._edge.expired.labels(stage).inc()
+        self._edge.expired[stage].inc()
 
     def queued(self, key: str, lane: str, num_items: int) -> None:
         """As `BatchObserver.queued`."""
-        self._compute.queue_items.labels(key, lane).set(num_items)
+        self._compute.queue_items[key, lane].set(num_items)
 
     def waited(self, seconds: float) -> None:
         """As `BatchObserver.waited`."""
-        self._compute.stage_s.labels("queue").observe(seconds)
+        self._compute.stage_s["queue"].observe(seconds)
 
     def batch(self, key: str, num_items: int, seconds: float, *, num_unwanted: int) -> None:
         """As `BatchObserver.batch`."""
-        self._compute.unwanted.labels(key).inc(num_unwanted)
-        self._compute.batch_size.labels(key).observe(num_items)
-        self._compute.stage_s.labels("compute").observe(seconds)
+        self._compute.unwanted[key].inc(num_unwanted)
+        self._compute.batch_size[key].observe(num_items)
+        self._compute.stage_s["compute"].observe(seconds)
 
     def broke(self, key: str) -> None:
         """As `BatchObserver.broke`."""
-        self._compute.broken.labels(key).inc()
+        self._compute.broken[key].inc()
 
     def lookup(self, cache: str, result: str, num_lookups: int) -> None:
         """As `LookupObserver.lookup`."""
-        self._compute.lookups.labels(cache, result).inc(num_lookups)
+        self._compute.lookups[cache, result].inc(num_lookups)
 
     def looked_up(self, cache: str, is_hit: bool) -> None:  # noqa: FBT001 - as `OnLookup`
         """An encoder looked up what it may have kept.
@@ -242,7 +256,7 @@ class Instruments:
 
     def kept(self, cache: str, num_bytes: int) -> None:
         """As `LookupObserver.kept`."""
-        self._compute.cache_bytes.labels(cache).set(num_bytes)
+        self._compute.cache_bytes[cache].set(num_bytes)
 
     def fell_back(self, graph: str, backend: str) -> None:
         """An engine failed, and torch runs its graph.
@@ -251,7 +265,7 @@ class Instruments:
             graph: Its name.
             backend: That compiled the engine.
         """
-        self._compute.fallbacks.labels(graph, backend).inc()
+        self._compute.fallbacks[graph, backend].inc()
 
     def compared(self, key: str, verdict: str) -> None:
         """An encoder of a new configuration was compared with that of the one before.
@@ -260,7 +274,7 @@ class Instruments:
             key: Of the encoder.
             verdict: What came of it.
         """
-        self._compute.comparisons.labels(key, verdict).inc()
+        self._compute.comparisons[key, verdict].inc()
 
     def loaded(self, scorers: Iterable[ScorerEntry], infos: Iterable[EncoderInfo]) -> None:
         """Say what is loaded.
@@ -273,7 +287,7 @@ class Instruments:
         for scorer in scorers:
             for key in scorer.encoders:
                 if info := by_key.get(key):
-                    self._compute.encoder_info.labels(scorer.id, key, info.backend, info.precision).set(1)
+                    self._compute.encoder_info[scorer.id, key, info.backend, info.precision].set(1)
 
 
 def _version() -> str:

@@ -6,8 +6,7 @@ Whatever scorer asks, the steps are the same: open, look up, decode and preproce
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -94,6 +93,7 @@ class RequestSession:
         self._fetches = tools.fetcher.open(partial(on_stage, "fetch")) if tools.fetcher else None
         self._images: dict[ImageSource, RequestImage | PlumblineError] = {}
         self._encodings: dict[EncodingKey, EncodingOrError] = {}
+        self._keys: dict[tuple[str, ImageSource | str | Pair], EncodingKey | PlumblineError] = {}
         self._is_admitted = False
 
     def close(self, *, is_done: bool) -> None:
@@ -253,6 +253,9 @@ class RequestSession:
     async def _compute(self, encoder: Encoder, claim: Claim, inputs: Sequence[Input]) -> None:
         """Compute what is claimed, images some at a time, and publish it."""
         size = IMAGES_PER_CALL if encoder.kind == "image" else len(inputs)
+        if len(inputs) <= size:
+            claim.publish(await self._encode(encoder, await self._preprocess(encoder, inputs)))
+            return
         turn = asyncio.Semaphore(CALLS_UNDER_WAY)
         parts = (inputs[first : first + size] for first in range(0, len(inputs), size))
         encoded = await together(self._compute_part(encoder, part, turn) for part in parts)
@@ -270,8 +273,12 @@ class RequestSession:
         preprocess, works = partial(self._preprocess_one, encoder), [work_of(encoder, each) for each in inputs]
         if encoder.kind != "image":
             return await self.tools.pools.tokenise.each(preprocess, inputs, context=self.context, works=works)
-        with self._announced(encoder, len(inputs)):
+        key, expect = engine_key(encoder), self.tools.compute.expect  # its next batch knows that they are on their way
+        expect(key, self.context, len(inputs))
+        try:
             return await self.tools.pools.decode.each(preprocess, inputs, context=self.context, works=works)
+        finally:
+            expect(key, self.context, -len(inputs))
 
     def _preprocess_one(self, encoder: Encoder, given: Input) -> Preprocessed | PlumblineError:
         """Runs on a thread."""
@@ -293,15 +300,6 @@ class RequestSession:
         encodings = iter(encoded.encodings)
         return [each if isinstance(each, PlumblineError) else next(encodings) for each in preprocessed]
 
-    @contextmanager
-    def _announced(self, encoder: Encoder, num_inputs: int) -> Iterator[None]:
-        """Have the encoder's next batch know of inputs that are on their way to it."""
-        self.tools.compute.expect(engine_key(encoder), self.context, num_inputs)
-        try:
-            yield
-        finally:
-            self.tools.compute.expect(engine_key(encoder), self.context, -num_inputs)
-
     def _spend(self, stage: str, seconds: float) -> None:
         with self._adding:  # images are decoded and preprocessed on several threads
             if stage == "decode":
@@ -312,6 +310,12 @@ class RequestSession:
 
     def _key(self, encoder: Encoder, given: ImageSource | str | Pair) -> EncodingKey | PlumblineError:
         """What the encoding is known by; the error of an image that cannot be used."""
+        name = encoder.key, given
+        if (found := self._keys.get(name)) is None:
+            found = self._keys[name] = self._new_key(encoder, given)
+        return found
+
+    def _new_key(self, encoder: Encoder, given: ImageSource | str | Pair) -> EncodingKey | PlumblineError:
         is_alone = self.context.is_deterministic
         if isinstance(given, str):
             return key_of(encoder, None, given, is_alone=is_alone)

@@ -74,9 +74,8 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     pending.clear()
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        failed = next((index for index, task in enumerate(tasks) if _has_failed(task)), None)
-        await _stop(tasks)
-        if failed is not None:
+        if (failed := next((index for index, task in enumerate(tasks) if _has_failed(task)), None)) is not None:
+            await _stop(tasks)
             tasks[failed].result()  # raises
         return [task.result() for task in tasks]
     finally:
