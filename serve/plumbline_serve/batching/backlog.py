@@ -18,7 +18,7 @@ NOTHING: Mapping[Priority, float] = {}
 
 def size_class(cost: float) -> int:
     """The class of a request's size: 0 up to a cost of 1, and one more each time that it doubles."""
-    return min(NUM_SIZES - 1, max(0, math.ceil(math.log2(max(1.0, cost)))))
+    return 0 if cost <= 1.0 else min(NUM_SIZES - 1, math.ceil(math.log2(cost)))
 
 
 @dataclass(slots=True)
@@ -36,9 +36,9 @@ class TenantLoad:
 
     def ahead(self, cost: float) -> float:
         """What is done before a new request of that size: larger ones give way, but for as much as it has itself."""
-        own = size_class(cost)
-        larger = sum(self.costs[own + 1 :])
-        return sum(self.costs[: own + 1]) + min(larger, cost * sum(self.nums[own + 1 :]))
+        next_size = size_class(cost) + 1
+        larger = sum(self.costs[next_size:])
+        return sum(self.costs[:next_size]) + min(larger, cost * sum(self.nums[next_size:]))
 
 
 @dataclass(slots=True)
@@ -82,13 +82,15 @@ class Backlog:
             others, weights = others - tenant.cost, weights - tenant.weight
             cost += tenant.ahead(cost) if is_new else 0.0
         in_lane = cost + max(0.0, min(others, cost * weights / caller.weight))
-        rest: list[tuple[Priority, LaneLoad, float]] = [
-            (name, lane, in_lane * lane.weight / own.weight) for name, lane in self._lanes.items() if lane is not own
-        ]
-        waiting = in_lane + sum(min(lane.cost, most) for _, lane, most in rest)
-        left = 1.0 - sum(coming.get(name, 0.0) for name, _, _ in rest)
-        most = in_lane + sum(most for _, _, most in rest)
-        return min(most, waiting / left) if left > 0.0 else most
+        waits, comes, most = 0.0, 0.0, 0.0  # in the other lanes
+        for name, lane in self._lanes.items():
+            if lane is not own:
+                in_turn = in_lane * lane.weight / own.weight
+                waits += min(lane.cost, in_turn)
+                comes += coming.get(name, 0.0)
+                most += in_turn
+        left = 1.0 - comes
+        return min(in_lane + most, (in_lane + waits) / left) if left > 0.0 else in_lane + most
 
     def change(self, context: RequestContext, size: int, *, cost: float, num: int = 0) -> None:
         """Count more of a request, or less.

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -30,7 +30,7 @@ from plumbline_serve.batching.pace import ArrivalRate
 from plumbline_serve.batching.runner import BatchRunner, EncodedBatch
 from plumbline_serve.batching.siblings import MAX_EARLY_S, Siblings
 from plumbline_serve.batching.waiting import Waiting
-from plumbline_serve.scheduling.request_context import PRIORITIES, Priority, RequestContext
+from plumbline_serve.scheduling.request_context import Priority, RequestContext
 
 EXPIRY_GRACE_S = 0.05  # callers whose own clock ends the wait go first, and take their inputs with them
 NEWEST_COST = 0.02  # what an input weighs in the average that announced ones are counted with
@@ -82,7 +82,7 @@ class Batcher:
         self._runner = self.runner_class(encoder, load_s=load_s, min_stuck_s=limits.min_stuck_s)
         self._waiting = Waiting(encoder.key, observer, self.wake)
         self._queue = self._waiting.queue
-        self._rates: dict[Priority, ArrivalRate] = {lane: ArrivalRate() for lane in PRIORITIES}
+        self._rates: defaultdict[Priority, ArrivalRate] = defaultdict(ArrivalRate)
         self._input_cost = 1.0
         self._most = min(encoder.max_batch_cost, limits.max_batch)
         """Cost of the largest batch; encoders know theirs once they are loaded."""

@@ -27,7 +27,7 @@ class Forecast:
     """When it is done, if all its inputs were there now; no less than `own_s`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EncoderLoad:
     """One encoder at one moment; it may cross processes."""
 
@@ -41,7 +41,7 @@ class EncoderLoad:
     input_cost: float
     """Of an input, on average."""
     arrival_rates: Mapping[Priority, float]
-    """Cost per second of what came of late, by lane."""
+    """Cost per second of what came of late, by lane; none of lanes in which nothing ever came."""
     backlog: Backlog
 
     def forecast(self, context: RequestContext, num_inputs: int) -> Forecast:
@@ -65,8 +65,7 @@ class EncoderLoad:
             context: Of its request.
             cost: Its own.
         """
-        full_s = self.line.seconds(self.max_batch, self.max_batch)
-        if not context.is_deterministic or not full_s:
+        if not context.is_deterministic or not (full_s := self.line.seconds(self.max_batch, self.max_batch)):
             return cost
         return max(cost, self.line.seconds(cost, cost) * self.max_batch / full_s)
 

@@ -99,6 +99,8 @@ class Pace:
         self._cost_squared = 0.0
         self._cost_seconds = 0.0
         self._fixed_s = math.inf
+        self.line = Line()
+        """What batches take; nothing until some have been computed."""
 
     def learn(self, cost: float, seconds: float) -> None:
         """Take a batch into account.
@@ -119,6 +121,8 @@ class Pace:
         self._cost_squared = forget * self._cost_squared + cost * cost
         self._cost_seconds = forget * self._cost_seconds + cost * seconds
         self._fixed_s = self._fit()
+        if self._num_batches >= KNOWN_FROM:
+            self.line = self._fitted()
 
     def batch_cost(self, max_batch: float, *, looks: bool = False) -> float:
         """Cost that batches may have: that of a good one, once it is known which are.
@@ -137,18 +141,14 @@ class Pace:
         return self._slowest_s * max(1.0, cost)
 
     @property
-    def line(self) -> Line:
-        """What batches take; nothing until some have been computed."""
-        if self._num_batches < KNOWN_FROM:
-            return Line()
-        mean_cost, mean_s = self._cost / self._weight, self._seconds / self._weight
-        fixed_s = 0.0 if math.isinf(self._fixed_s) else min(self._fixed_s, mean_s)
-        return Line(fixed_s, (mean_s - fixed_s) / mean_cost)
-
-    @property
     def fixed_s(self) -> float:
         """Seconds that every batch takes, whatever it holds; infinity until batches of different cost have told."""
         return self._fixed_s
+
+    def _fitted(self) -> Line:
+        mean_cost, mean_s = self._cost / self._weight, self._seconds / self._weight
+        fixed_s = 0.0 if math.isinf(self._fixed_s) else min(self._fixed_s, mean_s)
+        return Line(fixed_s, (mean_s - fixed_s) / mean_cost)
 
     def _fit(self) -> float:
         mean_cost, mean_s = self._cost / self._weight, self._seconds / self._weight

@@ -127,12 +127,11 @@ class Admission:
         decode_s /= self._pool.num_threads
         done_s, alone_s = backlog_s + decode_s, decode_s
         for kinds in (("image", "text"), ("pair",)):
-            step = [
-                (want, load)
+            found = [
+                self._step(context, want, load, ready_s=(done_s, alone_s), decode_s=decode_s)
                 for want in wants
                 if want.kind in kinds and (load := self._compute.load(want.encoder)) is not None
             ]
-            found = [self._step(context, *each, ready_s=(done_s, alone_s), decode_s=decode_s) for each in step]
             done_s = max([done_s, *(done for done, _ in found)])
             alone_s = max([alone_s, *(alone for _, alone in found)])
         return done_s, alone_s
@@ -152,9 +151,10 @@ class Admission:
             decode_s: What decoding takes of that.
         """
         forecast = load.forecast(context, want.num_inputs)
-        share = min(1.0, IMAGES_PER_CALL / want.num_inputs) if want.kind == "image" else 1.0
-        early_s = decode_s * (1 - share) if want.kind == "image" else 0.0
-        last_s = load.own_s(context, share * want.num_inputs)
+        last_s, early_s = forecast.own_s, 0.0
+        if want.kind == "image" and want.num_inputs > IMAGES_PER_CALL:
+            share = IMAGES_PER_CALL / want.num_inputs
+            last_s, early_s = load.own_s(context, share * want.num_inputs), decode_s * (1 - share)
         ready = (0.0, 0.0) if want.kind == "text" else ready_s
         alone_s = max(ready[1] - early_s + forecast.own_s, ready[1] + last_s)
         done_s = max(forecast.done_s, ready[0] - early_s + forecast.own_s, ready[0] + last_s)
