@@ -1,11 +1,9 @@
 """The request path as code: check, open, encode, score, reply. No Ray, no HTTP, no torch."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from plumbline_models.core.errors import DeadlineExceededError, EncodersAwayError, PlumblineError
+from plumbline_models.core.errors import EncodersAwayError, PlumblineError
 from plumbline_models.core.protocols import EncoderInfo, Scorer
 from plumbline_serve.drift import counted_as
 from plumbline_serve.messages import (
@@ -23,7 +21,7 @@ from plumbline_serve.requests.combining import Judge, combinations, scorers_of
 from plumbline_serve.requests.frames import score_with_frames
 from plumbline_serve.requests.inputs import Need
 from plumbline_serve.requests.scoring import images_of, needs_of
-from plumbline_serve.requests.session import RequestSession, SessionTools
+from plumbline_serve.requests.session import RequestSession, SessionObserver, SessionTools
 from plumbline_serve.requests.validation import Case, Checks
 from plumbline_serve.scheduling.concurrency import Deadline, together
 from plumbline_serve.scheduling.request_context import ANYONE, Caller, RequestContext
@@ -42,17 +40,8 @@ class GuardLook(Protocol):
         ...
 
 
-class PipelineObserver(Protocol):
+class PipelineObserver(SessionObserver, Protocol):
     """What the pipeline tells the metrics."""
-
-    def stage(self, stage: str, seconds: float) -> None:
-        """A stage has handled an image.
-
-        Args:
-            stage: `fetch`, `decode`, or `fit`: preprocessing.
-            seconds: What it took.
-        """
-        ...
 
     def scored(self, scorer: str, score: ScoreOrError) -> None:
         """An item was scored.
@@ -82,10 +71,6 @@ class PipelineObserver(Protocol):
 
     def item_failed(self, error: PlumblineError) -> None:
         """Nothing about an item could be scored."""
-        ...
-
-    def expired(self, stage: str) -> None:
-        """A deadline passed in this stage."""
         ...
 
 
@@ -147,33 +132,16 @@ class Pipeline:
         results = [self._result(*each) for each in zip(cases, scores, flags, strict=True)]
         return ScoreReply(results=results, timing_ms=session.timing())
 
-    @asynccontextmanager
-    async def session(self, request: AnyRequest, caller: Caller = ANYONE) -> AsyncIterator[RequestSession]:
-        """One request's shared state, under its deadline.
+    def session(self, request: AnyRequest, caller: Caller = ANYONE) -> RequestSession:
+        """One request's shared state, to be entered, under its deadline.
 
         Args:
             request: How long its caller waits, and how urgent it is.
             caller: Who calls.
-
-        Raises:
-            DeadlineExceededError: The deadline passed; work that still waits is dropped.
         """
         deadline = Deadline.after_ms(request.timeout_ms)
         context = RequestContext(deadline, caller, request.priority, request.deterministic)
-        session, is_done = RequestSession(self._tools, context, on_stage=self._observer.stage), False
-        try:
-            async with asyncio.timeout(deadline.remaining_s):
-                yield session
-            is_done = True
-        except TimeoutError as error:
-            self._observer.expired("request")
-            raise deadline.error("request") from error
-        except DeadlineExceededError as error:
-            if (stage := str(error.facts.get("stage"))) != "queue":  # where each input is counted
-                self._observer.expired(stage)
-            raise
-        finally:
-            session.close(is_done=is_done)
+        return RequestSession(self._tools, context, self._observer)
 
     async def admit(self, session: RequestSession, cases: Sequence[Case], scorers: Sequence[Scorer]) -> None:
         """Open the images of cases, and see that they could be scored with every scorer in time.

@@ -4,14 +4,16 @@ Whatever scorer asks, the steps are the same: open, look up, decode and preproce
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from plumbline_models.core.errors import PlumblineError
+from plumbline_models.core.errors import DeadlineExceededError, PlumblineError
 from plumbline_models.core.protocols import Embedded, Encoder, PairInput, Preprocessed, Score, Scorer
 from plumbline_models.images.image_decoder import ImageDecoder
 from plumbline_serve.batching import Compute
@@ -21,7 +23,6 @@ from plumbline_serve.messages import ImageSource, ScoreOrError, Timing, UrlImage
 from plumbline_serve.requests.admission import IMAGES_PER_CALL, Admission, Want
 from plumbline_serve.requests.images import (
     DecodedImages,
-    OnStage,
     RequestImage,
     are_quick,
     attempt,
@@ -70,42 +71,71 @@ class StageSeconds:
     compute: float = 0.0
 
 
+class SessionObserver(Protocol):
+    """What a session tells the metrics."""
+
+    def stage(self, stage: str, seconds: float) -> None:
+        """A stage has handled an image; called from several threads.
+
+        Args:
+            stage: `fetch`, `decode`, or `fit`: preprocessing.
+            seconds: What it took.
+        """
+        ...
+
+    def expired(self, stage: str) -> None:
+        """A deadline passed in this stage."""
+        ...
+
+
 class RequestSession:
     """The encodings of one request, each computed at most once; bound to one event loop.
 
     An image is known by its content, so that the same bytes sent twice are one image. What is wrong with one image
     or text is a value among the encodings; only what stops the whole request is raised.
 
+    Within `async with` the deadline holds: once it passes, work that still waits is dropped, and the block ends with a
+    `DeadlineExceededError`. In the end the session lets go of all that it has.
+
     Args:
         tools: What requests share.
         context: Who asks, how urgently and until when.
-        on_stage: Hears how long each image took to fetch, to decode and to preprocess, from several threads.
+        observer: Hears how long each image took, and of a deadline that passed.
     """
 
-    def __init__(self, tools: SessionTools, context: RequestContext, *, on_stage: OnStage) -> None:
+    def __init__(self, tools: SessionTools, context: RequestContext, observer: SessionObserver) -> None:
         self.stage_seconds = StageSeconds()
         self._started = time.perf_counter()
         self.tools = tools
         self.context = context
-        self._on_stage = on_stage
+        self._observer = observer
+        at_s = context.deadline.at_s
+        self._timeout = asyncio.timeout_at(at_s if math.isfinite(at_s) else None)
         self._adding = threading.Lock()
         self._decoded = tools.decoded.open()
-        self._fetches = tools.fetcher.open(partial(on_stage, "fetch")) if tools.fetcher else None
+        self._fetches = tools.fetcher.open(partial(observer.stage, "fetch")) if tools.fetcher else None
         self._images: dict[ImageSource, RequestImage | PlumblineError] = {}
         self._encodings: dict[EncodingKey, EncodingOrError] = {}
         self._keys: dict[tuple[str, ImageSource | str | Pair], EncodingKey | PlumblineError] = {}
         self._is_admitted = False
 
-    def close(self, *, is_done: bool) -> None:
-        """Let go of its places, of what is fetched and decoded, and of what is decoded only after this.
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        return self
 
-        Args:
-            is_done: Whether the request has got what it asked for.
-        """
-        self.tools.admission.release(self.context, is_done=is_done)
-        self._decoded.close()
-        if self._fetches is not None:
-            self._fetches.close()
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, traceback)
+        except TimeoutError as late:
+            raise self._expired() from late
+        finally:
+            self._close(is_done=error is None)
+        if isinstance(error, TimeoutError):
+            raise self._expired() from error
+        if isinstance(error, DeadlineExceededError) and (stage := str(error.facts.get("stage"))) != "queue":
+            self._observer.expired(stage)  # in a queue each input is counted
 
     def timing(self) -> Timing:
         """Where the request's time went so far."""
@@ -148,11 +178,11 @@ class RequestSession:
         self._is_admitted = True
         wants: dict[str, Want] = {}
         for encoder, inputs in needs:
-            keys = {self._key(encoder, each): each for each in inputs}
-            want = wants.setdefault(encoder.key, Want(encoder.key, encoder.kind))
-            for key in self.tools.cache.missing((key for key in keys if isinstance(key, EncodingKey)), self.context):
+            keys = {key: each for each in inputs if isinstance(key := self._key(encoder, each), EncodingKey)}
+            for key in self.tools.cache.missing(keys, self.context):
+                want = wants.get(key.encoder) or wants.setdefault(key.encoder, Want(key.encoder, key.kind))
                 want.decode_s.setdefault(key, self._decode_s(encoder, keys[key]))
-        self.tools.admission.admit(self.context, [want for want in wants.values() if want.num_inputs])
+        self.tools.admission.admit(self.context, list(wants.values()))
 
     async def image_encodings(
         self, encoder: Encoder, images: Sequence[ImageSource]
@@ -233,6 +263,17 @@ class RequestSession:
         look = looks.get(opened.digest) if looks is not None and isinstance(opened, RequestImage) else None
         self.tools.windows.scored(scorer, score.value, look)
 
+    def _expired(self) -> DeadlineExceededError:
+        self._observer.expired("request")
+        return self.context.deadline.error("request")
+
+    def _close(self, *, is_done: bool) -> None:
+        """Let go of its places, of what is fetched and decoded, and of what is decoded only after this."""
+        self.tools.admission.release(self.context, is_done=is_done)
+        self._decoded.close()
+        if self._fetches is not None:
+            self._fetches.close()
+
     async def _fetched(self, images: Sequence[ImageSource]) -> Sequence[ImageSource]:
         """The images, those by URL replaced by their files, or by what is wrong with them."""
         urls = [image for image in images if isinstance(image, UrlImage)]
@@ -306,7 +347,7 @@ class RequestSession:
                 self.stage_seconds.decode += seconds
             else:
                 self.stage_seconds.preprocess += seconds
-        self._on_stage(stage, seconds)
+        self._observer.stage(stage, seconds)
 
     def _key(self, encoder: Encoder, given: ImageSource | str | Pair) -> EncodingKey | PlumblineError:
         """What the encoding is known by; the error of an image that cannot be used."""

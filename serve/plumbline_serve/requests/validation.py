@@ -68,8 +68,10 @@ class Case:
     def lacks(self, scorer: Scorer) -> PlumblineError | None:
         """What the scorer would need and the item does not have."""
         for need, (kind, words) in _MISSING.items():
+            if need not in scorer.info.needs:
+                continue
             given = self.frames or self.image if need == "image" else getattr(self, need)
-            if need in scorer.info.needs and given in (None, ()):
+            if given in (None, ()):
                 return kind(f"{scorer.info.name} needs {words}.", scorer=scorer.info.name)
         return None
 
@@ -211,6 +213,8 @@ class Checks:
 
 def _dependency_fault(index: int, questions: Sequence[Question]) -> PlumblineError | None:
     """What is wrong with the order of an item's questions."""
+    if not questions:
+        return None
     try:
         parents_first(questions)
     except InvalidFieldError as error:

@@ -30,13 +30,10 @@ class Interrupted(float):
 
 
 @pytest.mark.parametrize(("stage", "kept_as"), [("decode", "decode"), ("fit", "preprocess")])
-async def test_no_seconds_are_lost_where_threads_spend_at_once(open_pipeline, stage, kept_as):
+async def test_no_seconds_are_lost_where_threads_spend_at_once(open_pipeline, observer, stage, kept_as):
     spoken: list[float] = []
-    session = RequestSession(
-        (await open_pipeline())._tools,
-        RequestContext(),
-        on_stage=lambda _, seconds: spoken.append(float(seconds)),
-    )
+    observer.stage = lambda _, seconds: spoken.append(float(seconds))
+    session = RequestSession((await open_pipeline())._tools, RequestContext(), observer)
     other = threading.Thread(target=session._spend, args=(stage, 2.0))
 
     def run_other() -> None:
