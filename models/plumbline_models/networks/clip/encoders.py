@@ -130,6 +130,7 @@ class ClipTextEncoder(ClipEncoder[TokenIds]):
     def __init__(self, spec: ClipSpec, backend: Backend) -> None:
         super().__init__(spec, backend)
         self._tokens = open_tokens(spec.arch)
+        self._context_length, self._has_one_length = spec.arch.context_length, not spec.arch.has_clip_text
 
     @property
     def gflop(self) -> float:
@@ -161,10 +162,9 @@ class ClipTextEncoder(ClipEncoder[TokenIds]):
         return {"token_ids": pad_tokens(part, self._padded(max(map(len, part))))}
 
     def _padded(self, length: int) -> int:
-        arch = self.checkpoint.arch
-        if not arch.has_clip_text:
-            return arch.context_length
-        return min(math.ceil(length / LENGTH_STEP) * LENGTH_STEP, arch.context_length)
+        if self._has_one_length:
+            return self._context_length
+        return min(math.ceil(length / LENGTH_STEP) * LENGTH_STEP, self._context_length)
 
     def _facts(self) -> NetworkFacts:
         context = self.checkpoint.arch.context_length

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -35,23 +35,15 @@ class Tokens(Protocol):
         ...
 
 
-@runtime_checkable
-class CutsTexts(Protocol):
-    """An encoder that cuts texts to its context, as the published programs do, and says which."""
-
-    def cuts(self, text: str) -> bool:
-        """Whether the end of a text is not read; needs no weights; thread-safe."""
-        ...
-
-
 def is_cut(encoder: object, text: str) -> bool:
     """Whether an encoder leaves out the end of a text.
 
     Args:
-        encoder: Any; one that cuts no texts leaves nothing out.
+        encoder: Any; one without `cuts`, as `Tokens` has it, leaves nothing out.
         text: As sent.
     """
-    return isinstance(encoder, CutsTexts) and encoder.cuts(text)
+    cuts: Callable[[str], bool] | None = getattr(encoder, "cuts", None)
+    return cuts is not None and cuts(text)
 
 
 class ClipTokens:
