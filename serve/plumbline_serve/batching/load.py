@@ -81,6 +81,8 @@ class EncoderLoad:
             return max(one_s, one_s * num_inputs / self.num_streams)
         cost = num_inputs * self.input_cost
         one_s = self.line.seconds(min(cost, self.max_batch), self.max_batch)
+        if cost <= self.max_batch:
+            return one_s
         return max(one_s, self.line.seconds(cost, self.max_batch) / self.num_streams)
 
     @property

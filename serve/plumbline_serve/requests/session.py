@@ -116,7 +116,7 @@ class RequestSession:
         self._fetches = tools.fetcher.open(partial(observer.stage, "fetch")) if tools.fetcher else None
         self._images: dict[ImageSource, RequestImage | PlumblineError] = {}
         self._encodings: dict[EncodingKey, EncodingOrError] = {}
-        self._keys: dict[tuple[str, ImageSource | str | Pair], EncodingKey | PlumblineError] = {}
+        self._keys: dict[tuple[Encoder, ImageSource | str | Pair], EncodingKey | PlumblineError] = {}
         self._is_admitted = False
 
     async def __aenter__(self) -> Self:
@@ -351,7 +351,7 @@ class RequestSession:
 
     def _key(self, encoder: Encoder, given: ImageSource | str | Pair) -> EncodingKey | PlumblineError:
         """What the encoding is known by; the error of an image that cannot be used."""
-        name = encoder.key, given
+        name = encoder, given  # not its key, which some encoders work out anew each time
         if (found := self._keys.get(name)) is None:
             found = self._keys[name] = self._new_key(encoder, given)
         return found
