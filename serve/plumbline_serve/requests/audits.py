@@ -123,7 +123,7 @@ async def _admit(pipeline: Pipeline, session: RequestSession, request: AuditRequ
         needs += [(image, request.images), (text, list(dict.fromkeys(request.prompts)))]
     if asked is not None:
         needs += pipeline.needs([pipeline.checks.scorer(_ASKING, "/elements")], _cases(request, asked))
-    session.admit(needs)
+    await session.admit(needs)
 
 
 async def _labelled(pipeline: Pipeline, session: RequestSession, request: AuditRequest) -> _Labelled:

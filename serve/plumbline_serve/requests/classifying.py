@@ -61,7 +61,7 @@ class Classifiers:
         async with pipeline.session(request, caller) as session:
             await session.open(images)
             prompts = [request.prompts[name] for name in request.classes]
-            session.admit([(image_encoder, images), (text_encoder, prompts)])
+            await session.admit([(image_encoder, images), (text_encoder, prompts)])
             found: list[Mapping[Any, Any]] = await together(
                 (session.image_encodings(image_encoder, images), session.text_encodings(text_encoder, prompts))
             )

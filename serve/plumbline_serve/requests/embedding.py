@@ -108,7 +108,7 @@ def _embedded(texts: Sequence[str], encodings: Sequence[EncodingOrError]) -> lis
 
 async def _image_encodings(session: RequestSession, encoder: Encoder, request: EmbedRequest) -> list[EncodingOrError]:
     await session.open(request.images)
-    session.admit([(encoder, request.images)])
+    await session.admit([(encoder, request.images)])
     encodings = await session.image_encodings(encoder, request.images)
     return [encodings[image] for image in request.images]
 
@@ -118,6 +118,6 @@ async def _text_encodings(
 ) -> list[EncodingOrError]:
     errors = {text: error for text in texts if (error := checks.text(text)) is not None}
     sound = [text for text in texts if text not in errors]
-    session.admit([(encoder, sound)])
+    await session.admit([(encoder, sound)])
     encodings = await session.text_encodings(encoder, sound)
     return [errors.get(text) or encodings[text] for text in texts]

@@ -229,7 +229,7 @@ class Pipeline:
     async def _admit(self, session: RequestSession, cases: Sequence[Case], plan: Mapping[str, Sequence[int]]) -> None:
         chosen = [(self.scorers[name], [cases[index] for index in indices]) for name, indices in plan.items()]
         await session.open([image for scorer, wanted in chosen for image in images_of(scorer, wanted)])
-        session.admit(need for scorer, wanted in chosen for need in needs_of(scorer, wanted))
+        await session.admit(need for scorer, wanted in chosen for need in needs_of(scorer, wanted))
 
     def _plan(
         self, cases: Sequence[Case], scorers: Sequence[Scorer] | None

@@ -55,7 +55,7 @@ class ReferenceSets:
         encoder, _ = towers(pipeline, request.scorer)
         async with pipeline.session(request, caller) as session:
             await session.open(request.images)
-            session.admit([(encoder, request.images)])
+            await session.admit([(encoder, request.images)])
             members = await members_of(session, encoder, request)
             _require_all(members)
             members.require(PAIR)

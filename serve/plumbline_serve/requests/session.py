@@ -31,7 +31,7 @@ from plumbline_serve.requests.images import (
 )
 from plumbline_serve.requests.inputs import Input, Need, Pair, key_of, reading_work, scoring_work, work_of
 from plumbline_serve.requests.views import engine_key
-from plumbline_serve.scheduling.concurrency import together
+from plumbline_serve.scheduling.concurrency import let_others_go_first, together
 from plumbline_serve.scheduling.cpu_pools import CpuPools
 from plumbline_serve.scheduling.request_context import RequestContext
 
@@ -164,8 +164,10 @@ class RequestSession:
         """An image that is open, or what is wrong with it."""
         return self._images[image]
 
-    def admit(self, needs: Iterable[Need]) -> None:
+    async def admit(self, needs: Iterable[Need]) -> None:
         """See, once, that the request can be done in time, as far as encodings are neither stored nor in flight.
+
+        Where there is something to do, a caller that sent its request and left is noticed before that is begun.
 
         Args:
             needs: All that it will ask for; the images are open.
@@ -182,7 +184,9 @@ class RequestSession:
             for key in self.tools.cache.missing(keys, self.context):
                 want = wants.get(key.encoder) or wants.setdefault(key.encoder, Want(key.encoder, key.kind))
                 want.decode_s.setdefault(key, self._decode_s(encoder, keys[key]))
-        self.tools.admission.admit(self.context, list(wants.values()))
+        if wants:
+            self.tools.admission.admit(self.context, list(wants.values()))
+            await let_others_go_first()
 
     async def image_encodings(
         self, encoder: Encoder, images: Sequence[ImageSource]

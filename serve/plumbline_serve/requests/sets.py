@@ -58,7 +58,7 @@ async def diversity(pipeline: Pipeline, request: DiversityRequest, caller: Calle
     texts = list(request.texts or ())
     async with pipeline.session(request, caller) as session:
         await session.open(request.images)
-        session.admit([(image, request.images), (text, list(dict.fromkeys(texts)))])
+        await session.admit([(image, request.images), (text, list(dict.fromkeys(texts)))])
         both: list[Any] = await together(
             [members_of(session, image, request), _prompts(session, text, texts, pipeline.checks)]
         )
@@ -89,7 +89,7 @@ async def distance(
         name = reference.bound_to.scorer
     async with pipeline.session(request, caller) as session:
         await session.open(images)
-        session.admit([(encoder, images)])
+        await session.admit([(encoder, images)])
         sets = [members_of(session, encoder, each, pointer) for pointer, each in given.items()]
         a, b = await together([*sets, *([] if reference is None else [members_of_kept(reference)])])
         for members in (a, b):
