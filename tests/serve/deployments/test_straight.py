@@ -4,11 +4,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.serve._private.proxy_request_response import gRPCStreamingType
 from ray.serve._private.replica import Replica
 
 from plumbline_serve.deployments.http_servers import LeftToTheEdge
 from plumbline_serve.deployments.straight import straight
 from plumbline_serve.request_ids import WithoutRequestId
+from plumbline_wire.v1 import scoring_pb2 as wire
+
+UNARY, STREAM = gRPCStreamingType.UNARY_UNARY, gRPCStreamingType.STREAM_STREAM
 
 
 class Counts:
@@ -22,6 +26,16 @@ class Counts:
 
     def dec_num_ongoing_requests(self, _metadata: Any) -> None:
         self.num_under_way -= 1
+
+
+class Gateway:
+    """Answers RPCs with what it was asked, and how many were under way."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    async def Score(self, request: wire.Item, grpc_context: str) -> wire.Item:  # noqa: N802 - named by the schema
+        return wire.Item(text=f"{request.text}, {grpc_context}, {self._counts.num_under_way} under way")
 
 
 class HandledBy(list[str]):
@@ -51,7 +65,9 @@ def replica(handled: HandledBy, counts: Counts, **changes: Any) -> Any:
     made.handled = handled
     made._metrics_manager = counts
     made._route_prefix = changes.get("prefix", "/")
-    made._user_callable_wrapper = SimpleNamespace(_run_user_code_in_separate_thread=changes.get("is_threaded", False))
+    made._user_callable_wrapper = SimpleNamespace(
+        _run_user_code_in_separate_thread=changes.get("is_threaded", False), user_callable=Gateway(counts)
+    )
     edge = handled.application("edge", counts, fails=changes.get("fails", False))
     made._user_callable_asgi_app = edge if changes.get("is_bare") else WithoutRequestId(edge)
     return made
@@ -89,3 +105,22 @@ async def test_an_edge_that_cannot_be_called_so_is_called_by_ray(change: dict[st
     handled = HandledBy()
     await ask(replica(handled, Counts(), **change))
     assert handled == ["Ray"]
+
+
+async def test_an_rpc_goes_to_the_gateway_with_grpcs_own_context_and_is_counted_meanwhile() -> None:
+    handled, counts = HandledBy(), Counts()
+    made = replica(handled, counts)
+    straight(LeftToTheEdge(made.serve))
+    handle = made._direct_ingress_service_handler_factory("/plumbline.v1.Scoring/Score", UNARY)
+    reply = wire.Item.FromString(await handle(wire.Item(text="asked"), "a context"))
+    assert (reply.text, counts.num_under_way) == ("asked, a context, 1 under way", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("/ray.serve.RayServeAPIService/Healthz", UNARY), ("/plumbline.v1.Scoring/ScoreStream", STREAM)]
+)
+async def test_rpcs_that_stream_and_rays_own_stay_with_ray(name: str, kind: gRPCStreamingType) -> None:
+    made = replica(HandledBy(), Counts())
+    rays = made._direct_ingress_service_handler_factory(name, kind).__qualname__
+    straight(LeftToTheEdge(made.serve))
+    assert made._direct_ingress_service_handler_factory(name, kind).__qualname__ == rays
