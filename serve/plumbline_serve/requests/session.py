@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
@@ -31,9 +31,10 @@ from plumbline_serve.requests.images import (
 )
 from plumbline_serve.requests.inputs import Input, Need, Pair, key_of, reading_work, scoring_work, work_of
 from plumbline_serve.requests.views import engine_key
-from plumbline_serve.scheduling.concurrency import let_others_go_first, together
+from plumbline_serve.scheduling.concurrency import together
 from plumbline_serve.scheduling.cpu_pools import CpuPools
 from plumbline_serve.scheduling.request_context import RequestContext
+from plumbline_serve.scheduling.turns import Turns
 
 if TYPE_CHECKING:
     from plumbline_serve.fetching import UrlFetcher
@@ -55,6 +56,7 @@ class SessionTools:
     decoder: ImageDecoder
     decoded: DecodedImages
     admission: Admission
+    turns: Turns = field(default_factory=Turns)
     fetcher: "UrlFetcher | None" = None
     """None: images by URL are refused."""
     windows: LiveWindows | None = None
@@ -117,7 +119,7 @@ class RequestSession:
         self._images: dict[ImageSource, RequestImage | PlumblineError] = {}
         self._encodings: dict[EncodingKey, EncodingOrError] = {}
         self._keys: dict[tuple[Encoder, ImageSource | str | Pair], EncodingKey | PlumblineError] = {}
-        self._is_admitted = False
+        self._is_admitted = self._has_begun = False
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
@@ -167,7 +169,7 @@ class RequestSession:
     async def admit(self, needs: Iterable[Need]) -> None:
         """See, once, that the request can be done in time, as far as encodings are neither stored nor in flight.
 
-        Where there is something to do, a caller that sent its request and left is noticed before that is begun.
+        Where there is something to do, that begins in the request's turn.
 
         Args:
             needs: All that it will ask for; the images are open.
@@ -186,7 +188,8 @@ class RequestSession:
                 want.decode_s.setdefault(key, self._decode_s(encoder, keys[key]))
         if wants:
             self.tools.admission.admit(self.context, list(wants.values()))
-            await let_others_go_first()
+            await self.tools.turns.begin(self.context)
+            self._has_begun = True
 
     async def image_encodings(
         self, encoder: Encoder, images: Sequence[ImageSource]
@@ -274,6 +277,8 @@ class RequestSession:
     def _close(self, *, is_done: bool) -> None:
         """Let go of its places, of what is fetched and decoded, and of what is decoded only after this."""
         self.tools.admission.release(self.context, is_done=is_done)
+        if self._has_begun:
+            self.tools.turns.end()
         self._decoded.close()
         if self._fetches is not None:
             self._fetches.close()

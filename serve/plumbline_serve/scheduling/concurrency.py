@@ -83,12 +83,6 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         tasks.clear()  # the error holds this frame
 
 
-async def let_others_go_first() -> None:
-    """Have the loop look at its connections, and those who wait for the end of one act on it, before going on."""
-    for _ in range(2):
-        await asyncio.sleep(0)
-
-
 def _has_failed(task: asyncio.Task[Any]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
