@@ -36,6 +36,7 @@ class Turns:
         Args:
             context: Of the request.
         """
+        await asyncio.sleep(0)  # those who wait for the end of the connection begin to, and act in the next turn
         loop = asyncio.get_running_loop()
         waiter: _Waiter = loop.create_future()
         self._queue.push(context, [(1.0, waiter)])

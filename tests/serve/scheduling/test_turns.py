@@ -74,8 +74,25 @@ async def test_who_has_left_is_passed_over() -> None:
 
     tasks = [asyncio.create_task(begin(number)) for number in range(4)]
     await asyncio.sleep(0)
+    await asyncio.sleep(0)
     tasks[1].cancel()
     tasks[2].cancel()
     await asyncio.wait(tasks)
     assert begun == [0, 3]
     assert max(Counter(await begun_in(turns, FEW - 2)).values()) == AT_ONCE  # and counts no longer
+
+
+async def test_a_request_begins_two_turns_after_it_came_however_many_come() -> None:
+    turns, watch, waited = Turns(), Watch(), list[int]()
+    watch.go_on()
+
+    async def begin(after: int) -> None:
+        for _ in range(after):
+            await asyncio.sleep(0)
+        came = watch.num_turns
+        await turns.begin(context())
+        waited.append(watch.num_turns - came)
+
+    await asyncio.gather(*(begin(after) for after in range(8) for _ in range(2)))
+    watch.stop()
+    assert min(waited) >= 2
