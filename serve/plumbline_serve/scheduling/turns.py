@@ -31,7 +31,7 @@ class Turns:
         self._num_begun = 0
 
     async def begin(self, context: RequestContext) -> None:
-        """Wait for the turn of a request, the next one of the loop where no other waits; `end` must follow.
+        """Wait for the turn of a request, two turns of the loop where no other waits; `end` must follow.
 
         Args:
             context: Of the request.
