@@ -1,6 +1,6 @@
 """Batches across requests: fair shares, deadlines, one encoding or error per input; no Ray in here."""
 
-from plumbline_serve.batching.backlog import Backlog
+from plumbline_serve.batching.backlog import Backlog, size_class
 from plumbline_serve.batching.batcher import Batcher, BatchLimits
 from plumbline_serve.batching.compute import Compute, GroupState, LocalCompute
 from plumbline_serve.batching.load import EncoderLoad, Forecast, check_wait, comes_late, overloaded
@@ -23,4 +23,5 @@ __all__ = [
     "check_wait",
     "comes_late",
     "overloaded",
+    "size_class",
 ]

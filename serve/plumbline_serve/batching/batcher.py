@@ -4,7 +4,8 @@ A batch is never sealed while the encoder is busy: whatever has arrived by the t
 batches grow with load and a lone input waits for nobody. Where the encoder computes several batches at a time, what
 waits is divided among its free streams. When the queue is short but further inputs are known to
 be on their way (still being decoded), the batch waits for them for as long as a batch of its own would cost them
-beyond their share of this one (see `pace`), and at most `max_linger_s`. Texts wait for their images (see `siblings`).
+beyond their share of this one (see `pace`), and at most `max_linger_s`. Texts wait for their images (see `siblings`),
+and long batches on a CPU for a turn (see `cores`).
 Whose inputs a batch takes is a matter of shares (see `input_queue`). The inputs of deterministic requests go alone, for
 the shape of a batch decides in which order its sums are taken, and so the last bits.
 
@@ -18,11 +19,13 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from plumbline_models.core.errors import EngineError, OverloadedError
 from plumbline_models.core.protocols import Encoder, Preprocessed
+from plumbline_serve.batching.cores import SHORT_S, Cores
 from plumbline_serve.batching.input_queue import Entry
 from plumbline_serve.batching.load import EncoderLoad, overloaded
 from plumbline_serve.batching.observer import BatchObserver
@@ -63,6 +66,7 @@ class Batcher:
         observer: Hears of every batch.
         load_s: Seconds that loading the encoder took, with the first input that it ran.
         siblings: The batchers of this process, which this one joins.
+        cores: At which its long batches take turns with those of others; None: it computes elsewhere.
     """
 
     runner_class: ClassVar[type[BatchRunner]] = BatchRunner
@@ -75,6 +79,7 @@ class Batcher:
         *,
         load_s: float = 0.0,
         siblings: Siblings | None = None,
+        cores: Cores | None = None,
     ) -> None:
         self._encoder = encoder
         self._limits = limits
@@ -90,6 +95,8 @@ class Batcher:
         self._expected: Counter[RequestContext] = Counter()
         self._siblings = siblings or Siblings()
         self._siblings.add(self)
+        self._cores = cores
+        self._waits_for_cores = False
         self._forming = asyncio.Lock()
         self._streams = [
             asyncio.create_task(self._run(), name=f"batcher {encoder.key} {stream}")
@@ -120,12 +127,13 @@ class Batcher:
             input_cost=self._input_cost,
             arrival_rates=self._arrival_rates,
             backlog=self._queue.backlog,
+            turn_s=self._cores.wait_s if self._cores else 0.0,
         )
 
     @property
     def is_busy(self) -> bool:
         """As `Sibling.is_busy`."""
-        return not self._runner.num_free
+        return self._waits_for_cores or not self._runner.num_free
 
     @property
     def input_s(self) -> float:
@@ -258,15 +266,29 @@ class Batcher:
 
     async def _run(self) -> None:
         while True:
-            async with self._forming:
-                while not self.num_queued:
-                    self._arrival.clear()
-                    await self._arrival.wait()
-                await self._linger()
-                self._waiting.drop_late(lambda: self.load)
-                batch = self._take_batch() if self.num_queued else []  # all may have left meanwhile
-            if batch:
-                await self._compute(batch)
+            async with AsyncExitStack() as held:
+                async with self._forming:
+                    while not self.num_queued:
+                        self._arrival.clear()
+                        await self._arrival.wait()
+                    await self._linger()
+                    turn = await self._turn(held)
+                    self._waiting.drop_late(lambda: self.load)
+                    batch = self._take_batch() if self.num_queued else []  # all may have left meanwhile
+                if batch:
+                    await self._compute(batch, turn)
+
+    async def _turn(self, held: AsyncExitStack) -> AbstractContextManager[Any]:
+        """Wait for a turn at the cores where the next batch needs one; gives what it is computed in."""
+        most = self._batch_cost()
+        takes_s = self._runner.pace.line.seconds(min(most, self.num_queued * self._input_cost), most)
+        if self._cores is None or takes_s <= SHORT_S:
+            return nullcontext()
+        self._waits_for_cores = True
+        try:
+            return (await held.enter_async_context(self._cores)).computing
+        finally:
+            self._waits_for_cores = False
 
     async def _linger(self) -> None:
         """Wait while the batch is not full and more inputs are on their way, until the oldest has waited enough."""
@@ -295,7 +317,7 @@ class Batcher:
         max_items = math.ceil(self.num_queued / self._runner.num_free)
         return self._waiting.take(self._batch_cost(looks=True), max_items, self.load)
 
-    async def _compute(self, batch: list[Entry]) -> None:
+    async def _compute(self, batch: list[Entry], turn: AbstractContextManager[Any]) -> None:
         started = time.monotonic()
         for entry in batch:
             entry.started_at = started
@@ -304,7 +326,7 @@ class Batcher:
             inputs = [entry.preprocessed for entry in batch]
             cost = sum(map(self._encoder.cost, inputs))
             self._siblings.changed(self)
-            result, seconds = await self._runner.run(inputs, cost)
+            result, seconds = await self._runner.run(inputs, cost, turn)
         except BaseException:
             for entry in batch:
                 entry.answer(_stopped())

@@ -10,6 +10,7 @@ from typing import Literal, Protocol, TypeAlias
 from plumbline_models.core.errors import EngineError, NotReadyError
 from plumbline_models.core.protocols import Encoder, EncoderInfo, Preprocessed
 from plumbline_serve.batching.batcher import Batcher, BatchLimits
+from plumbline_serve.batching.cores import TURNS_PER_STREAM, Cores
 from plumbline_serve.batching.load import EncoderLoad
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.runner import EncodedBatch
@@ -126,9 +127,18 @@ class LocalCompute:
         took_s = await asyncio.gather(*map(load, encoders))
         if (give_back := trimmer()) is not None:  # what loading took and no longer holds: 30 MiB for the embedded four
             await asyncio.to_thread(give_back)
-        siblings = Siblings()
+        infos = {encoder.key: encoder.info() for encoder in encoders}
+        streams = [info.num_streams for info in infos.values() if info.device == "cpu"]
+        siblings, cores = Siblings(), Cores(TURNS_PER_STREAM * max(streams, default=1))
         self._batchers = {
-            encoder.key: self._make_batcher(encoder, self._limits, self._observer, load_s=load_s, siblings=siblings)
+            encoder.key: self._make_batcher(
+                encoder,
+                self._limits,
+                self._observer,
+                load_s=load_s,
+                siblings=siblings,
+                cores=cores if infos[encoder.key].device == "cpu" else None,
+            )
             for encoder, load_s in zip(encoders, took_s, strict=True)
         }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from plumbline_models.core.errors import OverloadedError
 from plumbline_serve.batching.backlog import Backlog
+from plumbline_serve.batching.cores import SHORT_S
 from plumbline_serve.batching.input_queue import QueuedRequest
 from plumbline_serve.batching.margin import START
 from plumbline_serve.batching.pace import Line
@@ -43,6 +44,8 @@ class EncoderLoad:
     arrival_rates: Mapping[Priority, float]
     """Cost per second of what came of late, by lane; none of lanes in which nothing ever came."""
     backlog: Backlog
+    turn_s: float = 0.0
+    """What each long batch waits until the cores are its own."""
 
     def forecast(self, context: RequestContext, num_inputs: int) -> Forecast:
         """When inputs of a request would be done that comes now.
@@ -52,7 +55,7 @@ class EncoderLoad:
             num_inputs: At least one.
         """
         own_s = self.own_s(context, num_inputs)
-        if not self.left_s and not self.backlog.cost:
+        if not self.left_s and not self.backlog.cost and not self.turn_s:
             return Forecast(own_s, own_s)
         cost = num_inputs * self.charge(context, self.input_cost)
         total = self.backlog.until(context, cost, is_new=True, coming=self._coming)
@@ -121,10 +124,15 @@ class EncoderLoad:
         It ends as a whole, and what comes until it begins fills it further.
         """
         num_before = max(0, math.ceil(total / self.max_batch) - 1)
-        before_s = self.line.seconds(num_before * self.max_batch, self.max_batch) / self.num_streams
+        before_s = num_before * (self._turn_s(self.max_batch) + self.line.seconds(self.max_batch, self.max_batch))
+        wait_s = self.left_s + before_s / self.num_streams
         last = total - num_before * self.max_batch
-        last += sum(self.arrival_rates.values()) * (self.left_s + before_s)
-        return self.left_s + before_s, self.line.seconds(min(self.max_batch, last), self.max_batch)
+        last = min(self.max_batch, last + sum(self.arrival_rates.values()) * wait_s)
+        return wait_s + self._turn_s(last), self.line.seconds(last, self.max_batch)
+
+    def _turn_s(self, cost: float) -> float:
+        """What a batch waits until the cores are its own."""
+        return self.turn_s if self.turn_s and self.line.seconds(cost, self.max_batch) > SHORT_S else 0.0
 
     @property
     def _coming(self) -> Mapping[Priority, float]:

@@ -12,9 +12,10 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from plumbline_models.core.errors import EngineError, PlumblineError, RequestError
 from plumbline_models.core.protocols import Encoder, Encoding, Preprocessed
@@ -93,12 +94,15 @@ class BatchRunner:
         now = time.monotonic()
         return 0.0 if self.num_free else min(abs(ends_at - now) for ends_at in self._ends_at.values())
 
-    async def run(self, inputs: Sequence[Preprocessed], cost: float) -> tuple[BatchResult, float]:
+    async def run(
+        self, inputs: Sequence[Preprocessed], cost: float, turn: AbstractContextManager[Any]
+    ) -> tuple[BatchResult, float]:
         """Encode inputs of one bucket on a free thread.
 
         Args:
             inputs: At least one.
             cost: Of all of them.
+            turn: In which they are computed.
 
         Returns:
             What became of them, and the seconds that it took.
@@ -108,7 +112,7 @@ class BatchRunner:
         self._ends_at[number] = started + self.pace.line.seconds(cost, cost)
         loop = asyncio.get_running_loop()
         try:
-            result = await loop.run_in_executor(self._threads, self.work(inputs))
+            result, started = await loop.run_in_executor(self._threads, _in_turn, turn, self.work(inputs))
         finally:
             del self._stuck_at[number], self._ends_at[number]
         seconds = max(time.monotonic() - started, 1e-6)
@@ -123,6 +127,13 @@ class BatchRunner:
     def close(self) -> None:
         """Take no further batches; what is being computed goes on."""
         self._threads.shutdown(wait=False)
+
+
+def _in_turn(turn: AbstractContextManager[Any], work: Callable[[], BatchResult]) -> tuple[BatchResult, float]:
+    """What became of a batch, and when its turn came; runs on a thread."""
+    with turn:
+        started = time.monotonic()
+        return work(), started
 
 
 @dataclass(frozen=True, slots=True)

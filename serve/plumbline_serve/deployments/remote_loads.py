@@ -93,5 +93,5 @@ class RemoteLoads:
 def _aged(load: EncoderLoad, age_s: float) -> EncoderLoad:
     """What is left of a load after a while; all of it, until the replica would have done with it."""
     if age_s >= load.drain_s:
-        return replace(load, backlog=Backlog(), left_s=0.0)
+        return replace(load, backlog=Backlog(), left_s=0.0, turn_s=0.0)
     return replace(load, left_s=max(0.0, load.left_s - age_s))

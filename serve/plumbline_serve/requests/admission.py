@@ -14,16 +14,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from plumbline_models.core.protocols import EncoderKind
-from plumbline_serve.batching import Compute, EncoderLoad, Margin, check_wait, comes_late, overloaded
+from plumbline_serve.batching import (
+    Compute,
+    EncoderLoad,
+    Forecast,
+    Margin,
+    check_wait,
+    comes_late,
+    overloaded,
+    size_class,
+)
 from plumbline_serve.encoding_cache import EncodingKey
 from plumbline_serve.scheduling.cpu_pools import CpuPool
 from plumbline_serve.scheduling.request_context import PRIORITIES, RequestContext
+from plumbline_serve.scheduling.turns import FEW, Line
 
 MAX_WAITING = 640
 """Requests that wait for encoders at a time. HAProxy gives a gateway 768, and has further ones wait unseen: as many
 places are left for requests that are read, or answered from what is kept."""
 IMAGES_PER_CALL = 32
 """Images that go to their encoder together: it works on the first of a long request while the next are decoded."""
+
+BATCHES_AHEAD = 4
+"""For which requests of a line are under way, for each stream of their encoder: one is computed, one waits, and what
+goes into the next is decoded."""
+FEWEST = 8
+"""Requests of a line that may be under way, however large they are."""
+ANY = Line(None, MAX_WAITING)
+"""Of those that wait for an encoder of which nothing is known yet."""
 
 
 @dataclass(slots=True)
@@ -69,19 +87,20 @@ class Admission:
         self._margins = {lane: Margin() for lane in PRIORITIES}
         self._admitted: dict[RequestContext, _Admitted] = {}
 
-    def admit(self, context: RequestContext, wants: Sequence[Want]) -> None:
+    def admit(self, context: RequestContext, wants: Sequence[Want]) -> Line:
         """Let a request wait for encoders, and give it its place at each of them until `release`.
 
         Args:
             context: The request's.
-            wants: What it asks of each; nothing where all is stored.
+            wants: What it asks of each, at least one.
+
+        Returns:
+            The line that it stands in until it begins.
 
         Raises:
             OverloadedError: It would be done too late, or wait too long, or too many wait.
         """
-        if not wants:
-            return
-        done_s, alone_s = self._estimate(context, wants)
+        done_s, alone_s, line = self._estimate(context, wants)
         now, margin, wait_s = time.monotonic(), self._margins[context.priority].value, done_s - alone_s
         check_wait(context, now, done_s=done_s, wait_s=wait_s, margin=margin, max_wait_s=self._max_wait_s)
         if len(self._admitted) >= MAX_WAITING:
@@ -90,6 +109,7 @@ class Admission:
         self._admitted[context] = _Admitted(now, done_s, is_hopeless)
         for want in wants:
             self._compute.reserve(want.encoder, context, want.num_inputs)
+        return line
 
     def admit_to(self, pool: CpuPool, context: RequestContext, own_s: float) -> None:
         """Let a request wait for threads.
@@ -120,42 +140,61 @@ class Admission:
         if is_done or (now >= context.deadline.at_s and not admitted.is_hopeless):
             self._margins[context.priority].learn(admitted.done_s, now - admitted.at_s if is_done else math.inf)
 
-    def _estimate(self, context: RequestContext, wants: Sequence[Want]) -> tuple[float, float]:
-        """Seconds until the request is done, and what they would be if there were no other."""
+    def _estimate(self, context: RequestContext, wants: Sequence[Want]) -> tuple[float, float, Line]:
+        """Seconds until the request is done, what they would be if there were no other, and the line for it.
+
+        It stands in line for the encoder that it waits for longest.
+        """
         decode_s = sum(seconds for want in wants for seconds in want.decode_s.values())
         backlog_s = self._pool.backlog_s(context, decode_s) if decode_s else 0.0
         decode_s /= self._pool.num_threads
         done_s, alone_s = backlog_s + decode_s, decode_s
+        longest_s, line = 0.0, ANY
         for kinds in (("image", "text"), ("pair",)):
-            found = [
-                self._step(context, want, load, ready_s=(done_s, alone_s), decode_s=decode_s)
-                for want in wants
-                if want.kind in kinds and (load := self._compute.load(want.encoder)) is not None
-            ]
-            done_s = max([done_s, *(done for done, _ in found)])
-            alone_s = max([alone_s, *(alone for _, alone in found)])
-        return done_s, alone_s
+            ready_s = done_s, alone_s
+            for want in wants:
+                if want.kind not in kinds or (load := self._compute.load(want.encoder)) is None:
+                    continue
+                forecast = load.forecast(context, want.num_inputs)
+                step_s, step_alone_s = _step(context, want, (load, forecast), ready_s=ready_s, decode_s=decode_s)
+                done_s, alone_s = max(done_s, step_s), max(alone_s, step_alone_s)
+                if forecast.done_s > longest_s:
+                    longest_s, line = forecast.done_s, _line(context, want, load)
+        return done_s, alone_s, line
 
-    def _step(
-        self, context: RequestContext, want: Want, load: EncoderLoad, *, ready_s: tuple[float, float], decode_s: float
-    ) -> tuple[float, float]:
-        """When an encoder has done its part, and when it had if there were no other request.
 
-        The encoder begins with the first images while the next are decoded.
+def _step(
+    context: RequestContext,
+    want: Want,
+    at: tuple[EncoderLoad, Forecast],
+    *,
+    ready_s: tuple[float, float],
+    decode_s: float,
+) -> tuple[float, float]:
+    """When an encoder has done its part, and when it had if there were no other request.
 
-        Args:
-            context: The request's.
-            want: The part.
-            load: The encoder's.
-            ready_s: When all its inputs are there, and when they were if there were no other request.
-            decode_s: What decoding takes of that.
-        """
-        forecast = load.forecast(context, want.num_inputs)
-        last_s, early_s = forecast.own_s, 0.0
-        if want.kind == "image" and want.num_inputs > IMAGES_PER_CALL:
-            share = IMAGES_PER_CALL / want.num_inputs
-            last_s, early_s = load.own_s(context, share * want.num_inputs), decode_s * (1 - share)
-        ready = (0.0, 0.0) if want.kind == "text" else ready_s
-        alone_s = max(ready[1] - early_s + forecast.own_s, ready[1] + last_s)
-        done_s = max(forecast.done_s, ready[0] - early_s + forecast.own_s, ready[0] + last_s)
-        return done_s, alone_s
+    The encoder begins with the first images while the next are decoded.
+
+    Args:
+        context: The request's.
+        want: The part.
+        at: The encoder's load, and what follows from it for the part alone.
+        ready_s: When all its inputs are there, and when they were if there were no other request.
+        decode_s: What decoding takes of that.
+    """
+    load, forecast = at
+    last_s, early_s = forecast.own_s, 0.0
+    if want.kind == "image" and want.num_inputs > IMAGES_PER_CALL:
+        share = IMAGES_PER_CALL / want.num_inputs
+        last_s, early_s = load.own_s(context, share * want.num_inputs), decode_s * (1 - share)
+    ready = (0.0, 0.0) if want.kind == "text" else ready_s
+    alone_s = max(ready[1] - early_s + forecast.own_s, ready[1] + last_s)
+    done_s = max(forecast.done_s, ready[0] - early_s + forecast.own_s, ready[0] + last_s)
+    return done_s, alone_s
+
+
+def _line(context: RequestContext, want: Want, load: EncoderLoad) -> Line:
+    """The line for an encoder: of requests of about that size, since smaller ones pass larger ones there."""
+    cost = want.num_inputs * load.charge(context, load.input_cost)
+    room = max(FEW * load.input_cost, BATCHES_AHEAD * load.num_streams * load.max_batch) / cost
+    return Line((want.encoder, size_class(cost)), max(FEWEST, math.ceil(room)))

@@ -119,7 +119,7 @@ class RequestSession:
         self._images: dict[ImageSource, RequestImage | PlumblineError] = {}
         self._encodings: dict[EncodingKey, EncodingOrError] = {}
         self._keys: dict[tuple[Encoder, ImageSource | str | Pair], EncodingKey | PlumblineError] = {}
-        self._is_admitted = self._has_begun = False
+        self._is_admitted = False
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
@@ -169,7 +169,7 @@ class RequestSession:
     async def admit(self, needs: Iterable[Need]) -> None:
         """See, once, that the request can be done in time, as far as encodings are neither stored nor in flight.
 
-        Where there is something to do, that begins in the request's turn.
+        Where there is something to do, that waits for the request's turn.
 
         Args:
             needs: All that it will ask for; the images are open.
@@ -187,9 +187,8 @@ class RequestSession:
                 want = wants.get(key.encoder) or wants.setdefault(key.encoder, Want(key.encoder, key.kind))
                 want.decode_s.setdefault(key, self._decode_s(encoder, keys[key]))
         if wants:
-            self.tools.admission.admit(self.context, list(wants.values()))
-            await self.tools.turns.begin(self.context)
-            self._has_begun = True
+            line = self.tools.admission.admit(self.context, list(wants.values()))
+            await self.tools.turns.begin(self.context, line)
 
     async def image_encodings(
         self, encoder: Encoder, images: Sequence[ImageSource]
@@ -277,8 +276,7 @@ class RequestSession:
     def _close(self, *, is_done: bool) -> None:
         """Let go of its places, of what is fetched and decoded, and of what is decoded only after this."""
         self.tools.admission.release(self.context, is_done=is_done)
-        if self._has_begun:
-            self.tools.turns.end()
+        self.tools.turns.end(self.context)
         self._decoded.close()
         if self._fetches is not None:
             self._fetches.close()

@@ -9,6 +9,7 @@ import contextvars
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 from opentelemetry import trace
@@ -96,11 +97,11 @@ class TracedBatcher(Batcher):
                 if self._parents.get(context) is parent:
                     del self._parents[context]
 
-    async def _compute(self, batch: list[Entry]) -> None:
+    async def _compute(self, batch: list[Entry], turn: AbstractContextManager[Any]) -> None:
         runs: list[_Window] = []
         token = _RUNS.set(runs)
         try:
-            await super()._compute(batch)
+            await super()._compute(batch, turn)
         finally:
             _RUNS.reset(token)
         number = next(_numbers)

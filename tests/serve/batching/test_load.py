@@ -1,8 +1,11 @@
 """What deterministic requests count as: each of their inputs takes a batch of its own."""
 
+from dataclasses import replace
+
 import pytest
 
 from plumbline_serve.batching import Backlog, EncoderLoad
+from plumbline_serve.batching.cores import SHORT_S
 from plumbline_serve.batching.pace import Line
 from plumbline_serve.scheduling.request_context import RequestContext
 
@@ -46,3 +49,19 @@ def test_what_waits_to_go_alone_is_waited_for_accordingly() -> None:
     busy = load(fixed_s=4.0)
     busy.backlog.change(ALONE, 0, cost=6 * busy.charge(ALONE, 1.0), num=1)
     assert busy.drain_s == pytest.approx(6 * (4.0 + 1.0), rel=0.2)  # in full batches, the last one as a whole
+
+
+def test_each_long_batch_waits_for_its_turn_at_the_cores() -> None:
+    alone, busy = load(fixed_s=4.0), load(fixed_s=4.0)
+    alone.backlog.change(TOGETHER, 3, cost=24.0, num=1)
+    busy.backlog.change(TOGETHER, 3, cost=24.0, num=1)
+    busy.turn_s = 5.0
+    assert busy.drain_s == alone.drain_s + 3 * 5.0
+    idle = load(fixed_s=4.0)
+    idle.turn_s = 5.0
+    assert idle.forecast(TOGETHER, 8).done_s == idle.forecast(TOGETHER, 8).own_s + 5.0
+
+
+def test_a_short_batch_waits_for_no_turn() -> None:
+    quick = replace(load(fixed_s=0.0), line=Line(SHORT_S / 2, 0.0), turn_s=5.0)
+    assert quick.forecast(TOGETHER, 8).done_s == SHORT_S / 2

@@ -1,4 +1,4 @@
-"""A request that cannot be answered in time is refused before anything of it is decoded."""
+"""A request that cannot be answered in time is refused before anything of it is decoded, and one that must wait waits."""
 
 import asyncio
 import threading
@@ -13,6 +13,7 @@ from plumbline_serve.messages import EmbedRequest, FilterRequest, Item, RawImage
 from plumbline_serve.requests import admission
 from plumbline_serve.requests.embedding import embed
 from plumbline_serve.requests.filtering import filter_items
+from plumbline_serve.scheduling.turns import FEW
 
 
 def learn(pipeline, encoder, seconds: float) -> None:
@@ -177,3 +178,43 @@ async def test_more_requests_than_haproxy_has_places_for_do_not_wait(busy, score
 
 def test_a_gateway_has_places_left_beside_those_that_wait():
     assert admission.MAX_WAITING < REST_PLACES
+
+
+async def test_of_hundreds_that_wait_long_no_more_are_decoded_than_the_encoder_can_use_soon(busy, scorers, observer):
+    pipeline = await busy(max_wait_s=1e6)
+    observer.stages.clear()
+    waiting = [asyncio.create_task(pipeline.score(score_request(value))) for value in range(1, 251)]
+    await asyncio.sleep(0.3)
+    assert observer.stages.count("fit") == FEW - 1  # and the one that the encoder is busy with
+    scorers["mean"].image.gate.set()
+    replies = await asyncio.gather(*waiting)
+    assert [reply.results[0].scores["mean"].value for reply in replies] == [float(value) for value in range(1, 251)]
+    assert observer.stages.count("fit") == 250
+
+
+async def test_a_small_request_begins_although_many_large_ones_stand_in_line(busy, scorers, observer):
+    pipeline = await busy(max_wait_s=1e6)
+    observer.stages.clear()
+    large = [asyncio.create_task(pipeline.score(score_request(*range(n, n + 8)))) for n in range(40)]
+    await asyncio.sleep(0.3)
+    assert observer.stages.count("fit") < 40 * 8 / 2
+    small = asyncio.create_task(pipeline.score(score_request(200)))
+    await asyncio.sleep(0.1)
+    batches = scorers["mean"].image.batches
+    num_batches = len(batches)
+    scorers["mean"].image.gate.set()
+    await asyncio.gather(small, *large)
+    assert 200.0 in batches[num_batches]
+
+
+async def test_callers_that_leave_their_line_are_never_decoded(busy, scorers, observer):
+    pipeline = await busy(max_wait_s=1e6)
+    observer.stages.clear()
+    waiting = [asyncio.create_task(pipeline.score(score_request(value))) for value in range(1, 201)]
+    await asyncio.sleep(0.2)
+    for each in waiting:
+        each.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    scorers["mean"].image.gate.set()
+    assert (await pipeline.score(score_request(201))).results[0].scores["mean"].value == 201.0
+    assert observer.stages.count("fit") == FEW
