@@ -13,7 +13,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from plumbline_models.core.protocols import EncoderKind
+from plumbline_models.core.errors import OverloadedError
+from plumbline_models.core.protocols import Encoder, EncoderKind
 from plumbline_serve.batching import (
     Compute,
     EncoderLoad,
@@ -40,6 +41,8 @@ BATCHES_AHEAD = 4
 goes into the next is decoded."""
 FEWEST = 8
 """Requests of a line that may be under way, however large they are."""
+BUSY_FOR_S = 1.0
+"""How long the encoder for which a request was refused is asked about first."""
 ANY = Line(None, MAX_WAITING)
 """Of those that wait for an encoder of which nothing is known yet."""
 
@@ -49,9 +52,14 @@ class Want:
     """What a request asks of one encoder."""
 
     encoder: str
-    kind: EncoderKind
+    by: Encoder
     decode_s: dict[EncodingKey, float] = field(default_factory=dict)
     """Seconds of a thread that each input takes first, by key; those that are neither stored nor being encoded."""
+
+    @property
+    def kind(self) -> EncoderKind:
+        """Of the encoder."""
+        return self.by.kind
 
     @property
     def num_inputs(self) -> int:
@@ -86,6 +94,8 @@ class Admission:
         self._max_wait_s = max_wait_s
         self._margins = {lane: Margin() for lane in PRIORITIES}
         self._admitted: dict[RequestContext, _Admitted] = {}
+        self._busiest: tuple[Encoder | None, float] = None, -math.inf
+        """For which encoder a request was refused last, and when."""
 
     def admit(self, context: RequestContext, wants: Sequence[Want]) -> Line:
         """Let a request wait for encoders, and give it its place at each of them until `release`.
@@ -100,9 +110,13 @@ class Admission:
         Raises:
             OverloadedError: It would be done too late, or wait too long, or too many wait.
         """
-        done_s, alone_s, line = self._estimate(context, wants)
+        done_s, alone_s, line, last = self._estimate(context, wants)
         now, margin, wait_s = time.monotonic(), self._margins[context.priority].value, done_s - alone_s
-        check_wait(context, now, done_s=done_s, wait_s=wait_s, margin=margin, max_wait_s=self._max_wait_s)
+        try:
+            check_wait(context, now, done_s=done_s, wait_s=wait_s, margin=margin, max_wait_s=self._max_wait_s)
+        except OverloadedError:
+            self._busiest = last, now
+            raise
         if len(self._admitted) >= MAX_WAITING:
             raise overloaded("Too many requests wait; try again later.", "full", done_s, wait_s)
         is_hopeless = comes_late(context, now, done_s=done_s, margin=margin)
@@ -110,6 +124,28 @@ class Admission:
         for want in wants:
             self._compute.reserve(want.encoder, context, want.num_inputs)
         return line
+
+    @property
+    def busiest(self) -> Encoder | None:
+        """The encoder for which a request was refused a moment ago: what would be late there, need not be looked at."""
+        encoder, at_s = self._busiest
+        return encoder if time.monotonic() < at_s + BUSY_FOR_S else None
+
+    def check(self, context: RequestContext, want: Want) -> None:
+        """Refuse a request with a deadline that one encoder alone would make it miss.
+
+        Args:
+            context: The request's.
+            want: What it asks of that encoder, or a part of that.
+
+        Raises:
+            OverloadedError: It would be done too late.
+        """
+        load = self._compute.load(want.encoder)
+        if load is not None and math.isfinite(context.deadline.at_s):
+            found, margin = load.forecast(context, want.num_inputs), self._margins[context.priority].value
+            wait_s = found.done_s - found.own_s
+            check_wait(context, time.monotonic(), done_s=found.done_s, wait_s=wait_s, margin=margin)
 
     def admit_to(self, pool: CpuPool, context: RequestContext, own_s: float) -> None:
         """Let a request wait for threads.
@@ -140,16 +176,16 @@ class Admission:
         if is_done or (now >= context.deadline.at_s and not admitted.is_hopeless):
             self._margins[context.priority].learn(admitted.done_s, now - admitted.at_s if is_done else math.inf)
 
-    def _estimate(self, context: RequestContext, wants: Sequence[Want]) -> tuple[float, float, Line]:
-        """Seconds until the request is done, what they would be if there were no other, and the line for it.
+    def _estimate(self, context: RequestContext, wants: Sequence[Want]) -> tuple[float, float, Line, Encoder | None]:
+        """Seconds until the request is done, what they would be if there were no other, and where it waits longest.
 
-        It stands in line for the encoder that it waits for longest.
+        That is the line for an encoder, and the encoder.
         """
         decode_s = sum(seconds for want in wants for seconds in want.decode_s.values())
         backlog_s = self._pool.backlog_s(context, decode_s) if decode_s else 0.0
         decode_s /= self._pool.num_threads
         done_s, alone_s = backlog_s + decode_s, decode_s
-        longest_s, line = 0.0, ANY
+        longest_s, line, last = 0.0, ANY, None
         for kinds in (("image", "text"), ("pair",)):
             ready_s = done_s, alone_s
             for want in wants:
@@ -159,8 +195,8 @@ class Admission:
                 step_s, step_alone_s = _step(context, want, (load, forecast), ready_s=ready_s, decode_s=decode_s)
                 done_s, alone_s = max(done_s, step_s), max(alone_s, step_alone_s)
                 if forecast.done_s > longest_s:
-                    longest_s, line = forecast.done_s, _line(context, want, load)
-        return done_s, alone_s, line
+                    longest_s, line, last = forecast.done_s, _line(context, want, load), want.by
+        return done_s, alone_s, line, last
 
 
 def _step(

@@ -181,13 +181,16 @@ class RequestSession:
             return
         self._is_admitted = True
         wants: dict[str, Want] = {}
-        for encoder, inputs in needs:
+        admission, busiest = self.tools.admission, self.tools.admission.busiest
+        for encoder, inputs in sorted(needs, key=lambda need: need[0] is not busiest):
             keys = {key: each for each in inputs if isinstance(key := self._key(encoder, each), EncodingKey)}
             for key in self.tools.cache.missing(keys, self.context):
-                want = wants.get(key.encoder) or wants.setdefault(key.encoder, Want(key.encoder, key.kind))
+                want = wants.get(key.encoder) or wants.setdefault(key.encoder, Want(key.encoder, encoder))
                 want.decode_s.setdefault(key, self._decode_s(encoder, keys[key]))
+            if encoder is busiest and wants:
+                admission.check(self.context, next(iter(wants.values())))
         if wants:
-            line = self.tools.admission.admit(self.context, list(wants.values()))
+            line = admission.admit(self.context, list(wants.values()))
             await self.tools.turns.begin(self.context, line)
 
     async def image_encodings(
