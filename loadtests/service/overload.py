@@ -46,6 +46,8 @@ CLIENTS, CAPACITY_REQUESTS = {1: 32, 32: 4}, {1: 384, 32: 16}
 PATH = "/v1/score"
 SERVICES = ("vit", "embedded")
 LEAD_IN_S = 4.0
+SETTLE_S = 0.5
+"""After a run, until the service has heard of all whose connections were cut off."""
 TIMEOUT_HEADER = "x-request-timeout-seconds"
 NUM_SINGLE, NUM_BULK = 60, 4
 
@@ -182,6 +184,7 @@ async def offer(port: int, bodies: Iterator[bytes], rate: float, *, deadline_s: 
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+    await asyncio.sleep(SETTLE_S)
     return answers
 
 

@@ -138,6 +138,62 @@ async def test_an_encoder_that_is_needed_last_counts_as_well(open_pipeline, scor
     await under_way
 
 
+@pytest.fixture
+async def busy_pair(open_pipeline, scorers):
+    """A pipeline whose encoder of pairs is busy, and the keys of the encoders that admission has asked about."""
+    pipeline = await open_pipeline(max_wait_s=5.0)
+    pair = scorers["product"].pair
+    pair.gate = threading.Event()
+    learn(pipeline, pair, 10.0)
+    under_way = asyncio.create_task(pipeline.score(score_request(1, scorers=("product",))))
+    assert await asyncio.to_thread(pair.entered.wait, 30)
+    compute, asked = pipeline._tools.compute, list[str]()
+    load = compute.load
+    compute.load = lambda key: asked.append(key) or load(key)
+    yield pipeline, asked
+    compute.load = load
+    pair.gate.set()
+    await under_way
+
+
+async def refused(pipeline, value: int, **named) -> dict[str, Any]:
+    with pytest.raises(OverloadedError) as refusal:
+        await pipeline.score(score_request(value, scorers=("product",), **named))
+    return refusal.value.facts
+
+
+async def test_the_encoder_that_refused_the_last_request_alone_refuses_the_next_with_a_deadline(busy_pair, scorers):
+    pipeline, asked = busy_pair
+    first = await refused(pipeline, 2, timeout_ms=15_000)
+    assert len(set(asked)) == 3
+    asked.clear()
+    second = await refused(pipeline, 3, timeout_ms=15_000)
+    assert set(asked) == {scorers["product"].pair.key}
+    assert second["reason"] == first["reason"] == "deadline"
+    assert second["estimated_wait_ms"] == pytest.approx(first["estimated_wait_ms"], rel=0.1)
+
+
+async def test_without_a_deadline_or_a_while_later_all_encoders_are_asked(busy_pair, monkeypatch):
+    pipeline, asked = busy_pair
+    assert (await refused(pipeline, 2))["reason"] == "wait"
+    asked.clear()
+    assert (await refused(pipeline, 3))["reason"] == "wait"
+    assert len(set(asked)) == 3
+    monkeypatch.setattr(admission, "BUSY_FOR_S", 0.0)
+    asked.clear()
+    await refused(pipeline, 4, timeout_ms=15_000)
+    assert len(set(asked)) == 3
+
+
+async def test_whoever_does_not_need_the_encoder_that_refused_is_let_in(busy_pair):
+    pipeline, _ = busy_pair
+    await refused(pipeline, 2, timeout_ms=15_000)
+    reply = await pipeline.score(score_request(2, scorers=("mean",), timeout_ms=15_000))
+    assert reply.results[0].scores["mean"].value == 2.0
+    reply = await pipeline.score(score_request(1, scorers=("mean",), timeout_ms=15_000))
+    assert reply.results[0].scores["mean"].value == 1.0
+
+
 async def test_an_image_that_cannot_be_used_asks_nothing_of_encoders(busy):
     pipeline = await busy(max_wait_s=5.0)
     reply = await pipeline.score(ScoreRequest([Item("1", UrlImage("https://example.com"), None)], scorers=["mean"]))
