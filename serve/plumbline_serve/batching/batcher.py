@@ -318,10 +318,9 @@ class Batcher:
         return self._waiting.take(self._batch_cost(looks=True), max_items, self.load)
 
     async def _compute(self, batch: list[Entry], turn: AbstractContextManager[Any]) -> None:
-        started = time.monotonic()
+        now = time.monotonic()
         for entry in batch:
-            entry.started_at = started
-            self._observer.waited(started - entry.queued_at)
+            entry.started_at = now  # it is not dropped any more
         try:
             inputs = [entry.preprocessed for entry in batch]
             cost = sum(map(self._encoder.cost, inputs))
@@ -336,6 +335,9 @@ class Batcher:
             ended = time.monotonic()
             for entry in batch:
                 entry.ended_at = ended
+        for entry in batch:
+            entry.started_at = ended - seconds
+            self._observer.waited(entry.started_at - entry.queued_at)
         num_unwanted = sum(entry.future.done() or entry.context.deadline.has_passed for entry in batch)
         for entry, encoding in zip(batch, result.encodings, strict=True):
             entry.answer(encoding)

@@ -34,7 +34,7 @@ class BatchObserver(Protocol):
         ...
 
     def waited(self, seconds: float) -> None:
-        """An input left the queue after that long."""
+        """The batch of an input began after that long."""
         ...
 
     def expired(self, stage: str) -> None:

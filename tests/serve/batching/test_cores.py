@@ -142,9 +142,9 @@ async def test_encoders_on_a_cpu_share_turns_by_their_streams_and_those_on_other
     compute = LocalCompute([on_cpu, two, on_gpu], BatchLimits(max_queued=64, max_linger_s=0.0), observer)
     await compute.start()
     try:
-        cores = [compute._batchers[key]._cores for key in "abc"]
-        assert cores[0] is cores[1]
-        assert cores[2] is None
-        assert cores[0].computing._value == 2 * TURNS_PER_STREAM
+        first, second, none = (compute._batchers[key]._cores for key in "abc")
+        assert first is second is not None
+        assert none is None
+        assert first.computing._value == 2 * TURNS_PER_STREAM
     finally:
         await compute.close()

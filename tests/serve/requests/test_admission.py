@@ -1,4 +1,4 @@
-"""A request that cannot be answered in time is refused before anything of it is decoded, and one that must wait waits."""
+"""What cannot be answered in time is refused before anything of it is decoded; what must wait stands in line."""
 
 import asyncio
 import threading
@@ -149,7 +149,12 @@ async def busy_pair(open_pipeline, scorers):
     assert await asyncio.to_thread(pair.entered.wait, 30)
     compute, asked = pipeline._tools.compute, list[str]()
     load = compute.load
-    compute.load = lambda key: asked.append(key) or load(key)
+
+    def ask(key: str):
+        asked.append(key)
+        return load(key)
+
+    compute.load = ask
     yield pipeline, asked
     compute.load = load
     pair.gate.set()
