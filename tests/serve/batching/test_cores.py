@@ -143,7 +143,8 @@ async def test_encoders_on_a_cpu_share_turns_by_their_streams_and_those_on_other
     await compute.start()
     try:
         first, second, none = (compute._batchers[key]._cores for key in "abc")
-        assert first is second is not None
+        assert first is second
+        assert first is not None
         assert none is None
         assert first.computing._value == 2 * TURNS_PER_STREAM
     finally:
