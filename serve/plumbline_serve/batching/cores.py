@@ -3,7 +3,7 @@
 An engine on a CPU computes a batch with all cores. Were every encoder to compute at once, each batch would take as many
 times longer, each would push the others' weights out of the caches, and the event loop, one of many threads that want a
 core, would hear of new callers late: on two cores with five engines it waited for a core 0.38 of the time, and refusals
-took 44 to 113 ms at the 95th percentile; with two batches at a time 15, and as much was computed.
+took 44 to 113 ms at the 95th percentile; with two batches at a time 12 to 29, and as much was computed.
 
 So two go at a time for each stream that engines have: one fills the cores where the other computes alone. Others wait
 in order of arrival. A short batch, such as that of a few texts or of one small image, waits for none.

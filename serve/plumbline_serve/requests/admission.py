@@ -11,7 +11,7 @@ put right by what runs. How far estimates fall short is learnt from the requests
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from plumbline_models.core.errors import OverloadedError
 from plumbline_models.core.protocols import Encoder, EncoderKind
@@ -105,7 +105,7 @@ class Admission:
             wants: What it asks of each, at least one.
 
         Returns:
-            The line that it stands in until it begins.
+            The line that it stands in until it begins, or until it could not be in time even if there were no other.
 
         Raises:
             OverloadedError: It would be done too late, or wait too long, or too many wait.
@@ -123,11 +123,11 @@ class Admission:
         self._admitted[context] = _Admitted(now, done_s, is_hopeless)
         for want in wants:
             self._compute.reserve(want.encoder, context, want.num_inputs)
-        return line
+        return line if is_hopeless else replace(line, latest_s=context.deadline.at_s - alone_s)
 
     @property
     def busiest(self) -> Encoder | None:
-        """The encoder for which a request was refused a moment ago: what would be late there, need not be looked at."""
+        """The encoder that a request was refused for a moment ago: the next one is likely to be late there too."""
         encoder, at_s = self._busiest
         return encoder if time.monotonic() < at_s + BUSY_FOR_S else None
 
@@ -146,6 +146,15 @@ class Admission:
             found, margin = load.forecast(context, want.num_inputs), self._margins[context.priority].value
             wait_s = found.done_s - found.own_s
             check_wait(context, time.monotonic(), done_s=found.done_s, wait_s=wait_s, margin=margin)
+
+    def too_late(self, context: RequestContext) -> OverloadedError:
+        """The refusal of a request that waited in its line until it was too late.
+
+        Args:
+            context: The request's.
+        """
+        waited_s = time.monotonic() - self._admitted[context].at_s
+        return overloaded("The answer would come too late; try again later.", "late", waited_s, waited_s)
 
     def admit_to(self, pool: CpuPool, context: RequestContext, own_s: float) -> None:
         """Let a request wait for threads.

@@ -175,7 +175,7 @@ class RequestSession:
             needs: All that it will ask for; the images are open.
 
         Raises:
-            OverloadedError: It cannot.
+            OverloadedError: It cannot, or could not any more when there was room for it.
         """
         if self._is_admitted:
             return
@@ -191,7 +191,11 @@ class RequestSession:
                 admission.check(self.context, next(iter(wants.values())))
         if wants:
             line = admission.admit(self.context, list(wants.values()))
-            await self.tools.turns.begin(self.context, line)
+            try:
+                await self.tools.turns.begin(self.context, line)
+            except TimeoutError:
+                self._observer.expired("forecast")
+                raise admission.too_late(self.context) from None
 
     async def image_encodings(
         self, encoder: Encoder, images: Sequence[ImageSource]

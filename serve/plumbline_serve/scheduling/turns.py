@@ -14,6 +14,7 @@ them, and a caller that has left by then is noticed before anything is done for 
 """
 
 import asyncio
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -37,6 +38,8 @@ class Line:
     """What it waits for, and what passes it there."""
     room: int
     """Requests of the line that may be under way, at least 1."""
+    latest_s: float = math.inf
+    """Until when it is worth while to wait for room, on the clock of deadlines."""
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +71,9 @@ class Turns:
         Args:
             context: Of the request.
             line: Of its caller's requests of this priority.
+
+        Raises:
+            TimeoutError: There was no room before it was too late.
         """
         await asyncio.sleep(0)  # those who wait for the end of the connection begin to, and act in the next turn
         key = context.priority, context.caller.tenant, line.name
@@ -76,7 +82,11 @@ class Turns:
         self._line_of[context] = joined
         waiter = joined.waiting[context] = asyncio.get_running_loop().create_future()
         self._let_go(joined)
-        await waiter
+        if context in joined.waiting and math.isfinite(line.latest_s):
+            async with asyncio.timeout_at(line.latest_s):
+                await waiter
+        else:
+            await waiter
 
     def end(self, context: RequestContext) -> None:
         """A request is under way no longer, or waits no longer.

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -241,12 +242,20 @@ def test_a_gateway_has_places_left_beside_those_that_wait():
     assert admission.MAX_WAITING < REST_PLACES
 
 
+async def preprocessed(observer, num_images: int) -> None:
+    """So many images are, and no more."""
+    async with asyncio.timeout(30):
+        while observer.stages.count("fit") < num_images:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    assert observer.stages.count("fit") == num_images
+
+
 async def test_of_hundreds_that_wait_long_no_more_are_decoded_than_the_encoder_can_use_soon(busy, scorers, observer):
     pipeline = await busy(max_wait_s=1e6)
     observer.stages.clear()
     waiting = [asyncio.create_task(pipeline.score(score_request(value))) for value in range(1, 251)]
-    await asyncio.sleep(0.3)
-    assert observer.stages.count("fit") == FEW - 1  # and the one that the encoder is busy with
+    await preprocessed(observer, FEW - 1)  # and the one that the encoder is busy with
     scorers["mean"].image.gate.set()
     replies = await asyncio.gather(*waiting)
     assert [reply.results[0].scores["mean"].value for reply in replies] == [float(value) for value in range(1, 251)]
@@ -256,11 +265,10 @@ async def test_of_hundreds_that_wait_long_no_more_are_decoded_than_the_encoder_c
 async def test_a_small_request_begins_although_many_large_ones_stand_in_line(busy, scorers, observer):
     pipeline = await busy(max_wait_s=1e6)
     observer.stages.clear()
-    large = [asyncio.create_task(pipeline.score(score_request(*range(n, n + 8)))) for n in range(40)]
-    await asyncio.sleep(0.3)
-    assert observer.stages.count("fit") < 40 * 8 / 2
+    large = [asyncio.create_task(pipeline.score(score_request(*range(n, n + 8)))) for n in range(1, 193, 8)]
+    await preprocessed(observer, FEW)
     small = asyncio.create_task(pipeline.score(score_request(200)))
-    await asyncio.sleep(0.1)
+    await preprocessed(observer, FEW + 1)
     batches = scorers["mean"].image.batches
     num_batches = len(batches)
     scorers["mean"].image.gate.set()
@@ -272,10 +280,34 @@ async def test_callers_that_leave_their_line_are_never_decoded(busy, scorers, ob
     pipeline = await busy(max_wait_s=1e6)
     observer.stages.clear()
     waiting = [asyncio.create_task(pipeline.score(score_request(value))) for value in range(1, 201)]
-    await asyncio.sleep(0.2)
+    await preprocessed(observer, FEW - 1)
     for each in waiting:
         each.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     scorers["mean"].image.gate.set()
     assert (await pipeline.score(score_request(201))).results[0].scores["mean"].value == 201.0
     assert observer.stages.count("fit") == FEW
+
+
+async def test_who_could_not_be_in_time_any_more_when_there_was_room_is_refused_at_once_and_counts_no_longer(
+    busy, scorers, observer, monkeypatch
+):
+    pipeline = await busy(max_wait_s=1e6)
+    observer.stages.clear()
+    waiting = [asyncio.create_task(pipeline.score(score_request(value))) for value in range(1, FEW)]
+    await preprocessed(observer, FEW - 1)
+    compute, key = pipeline._tools.compute, scorers["mean"].image.key
+    cost = compute.load(key).backlog.cost
+    for name in ("check_wait", "comes_late"):  # as if estimates were too hopeful
+        monkeypatch.setattr(admission, name, Mock(return_value=False))
+    late = asyncio.create_task(pipeline.score(score_request(200, timeout_ms=11_000)))
+    await asyncio.sleep(0.05)
+    assert compute.load(key).backlog.cost == cost + 1
+    with pytest.raises(OverloadedError) as refusal:  # an image takes 10 s
+        await late
+    assert refusal.value.facts["reason"] == "late"
+    assert compute.load(key).backlog.cost == cost
+    assert observer.expired_stages == ["forecast"]
+    assert observer.stages.count("fit") == FEW - 1
+    scorers["mean"].image.gate.set()
+    await asyncio.gather(*waiting)

@@ -127,6 +127,11 @@ class Requests:
         self._open[name] = each, asyncio.create_task(begin())
         await settled()
 
+    async def failure_of(self, name: str) -> BaseException | None:
+        """Why it did not begin."""
+        await asyncio.wait([self._open[name][1]], timeout=30)
+        return self._open[name][1].exception()
+
     async def end(self, name: str) -> None:
         """It is done, or its caller leaves."""
         each, task = self._open.pop(name)
@@ -172,6 +177,17 @@ async def test_a_line_has_as_much_room_as_who_came_last_knows_of(requests) -> No
     assert requests.begun == ["a", "b", "c"]
     await requests.end("c")
     assert requests.begun == ["a", "b", "c", "d"]
+
+
+async def test_who_waits_in_a_line_until_it_is_too_late_is_told_and_leaves_it(requests) -> None:
+    now = asyncio.get_running_loop().time()
+    await requests.come("a", Line("clip", 1, latest_s=now))  # there is room: it begins, however late it is
+    await requests.come("late", Line("clip", 1, latest_s=now + 0.05))
+    await requests.come("b", Line("clip", 1, latest_s=now + 60.0))
+    assert isinstance(await requests.failure_of("late"), TimeoutError)
+    await requests.end("late")
+    await requests.end("a")
+    assert requests.begun == ["a", "b"]
 
 
 async def test_nothing_is_kept_of_those_that_are_done_or_have_left(requests) -> None:
