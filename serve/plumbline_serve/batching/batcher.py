@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 from plumbline_models.core.errors import EngineError, OverloadedError
 from plumbline_models.core.protocols import Encoder, Preprocessed
 from plumbline_serve.batching.cores import SHORT_S, Cores
-from plumbline_serve.batching.input_queue import Entry
+from plumbline_serve.batching.input_queue import Entry, is_wanted
 from plumbline_serve.batching.load import EncoderLoad, overloaded
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.pace import ArrivalRate
@@ -317,15 +317,20 @@ class Batcher:
         max_items = math.ceil(self.num_queued / self._runner.num_free)
         return self._waiting.take(self._batch_cost(looks=True), max_items, self.load)
 
-    async def _compute(self, batch: list[Entry], turn: AbstractContextManager[Any]) -> None:
-        now = time.monotonic()
+    async def _compute(self, batch: list[Entry], turn: AbstractContextManager[Any]) -> int:
+        """Answer a batch; what nobody wants any more when its turn has come is not computed. Returns what is left."""
+        formed_s, taken = time.monotonic(), list[Entry]()
         for entry in batch:
-            entry.started_at = now  # it is not dropped any more
+            entry.started_at = formed_s  # it has left the queue
+
+        def take() -> list[Preprocessed]:
+            taken.extend(filter(is_wanted, batch))
+            return [entry.preprocessed for entry in taken]
+
         try:
-            inputs = [entry.preprocessed for entry in batch]
-            cost = sum(map(self._encoder.cost, inputs))
+            cost = sum(self._encoder.cost(entry.preprocessed) for entry in batch)
             self._siblings.changed(self)
-            result, seconds = await self._runner.run(inputs, cost, turn)
+            result, seconds = await self._runner.run(take, cost, turn)
         except BaseException:
             for entry in batch:
                 entry.answer(_stopped())
@@ -338,12 +343,15 @@ class Batcher:
         for entry in batch:
             entry.started_at = ended - seconds
             self._observer.waited(entry.started_at - entry.queued_at)
-        num_unwanted = sum(entry.future.done() or entry.context.deadline.has_passed for entry in batch)
-        for entry, encoding in zip(batch, result.encodings, strict=True):
+        num_unwanted = len(taken) - sum(map(is_wanted, taken))
+        for entry, encoding in zip(taken, result.encodings, strict=True):
             entry.answer(encoding)
+        self._waiting.tell_expired(batch)
         if result.is_broken:
             self._observer.broke(self._encoder.key)
-        self._observer.batch(self._encoder.key, len(batch), seconds, num_unwanted=num_unwanted)
+        if taken:
+            self._observer.batch(self._encoder.key, len(taken), seconds, num_unwanted=num_unwanted)
+        return len(taken)
 
 
 def _stopped() -> EngineError:

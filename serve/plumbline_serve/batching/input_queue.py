@@ -49,6 +49,11 @@ class Entry:
             self.future.set_result(encoding)
 
 
+def is_wanted(entry: Entry) -> bool:
+    """Whether somebody waits for an input, and its deadline has not passed; may be called on any thread."""
+    return not entry.future.done() and not entry.context.deadline.has_passed
+
+
 @dataclass(slots=True, eq=False)
 class QueuedRequest:
     """What one request has waiting for the encoder."""

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 from plumbline_models.core.errors import EngineError, PlumblineError, RequestError
@@ -64,6 +63,7 @@ class BatchRunner:
     def __init__(self, encoder: Encoder, *, load_s: float, min_stuck_s: float) -> None:
         self.num_streams = encoder.info().num_streams
         self.pace = Pace(load_s)
+        self._encoder = encoder
         self._halving = HalvingEncoder(encoder)
         self._min_stuck_s = max(min_stuck_s, load_s)  # an engine that is built anew takes what loading took
         self._threads = named_threads(self.num_streams, f"encode {encoder.kind}")
@@ -95,13 +95,13 @@ class BatchRunner:
         return 0.0 if self.num_free else min(abs(ends_at - now) for ends_at in self._ends_at.values())
 
     async def run(
-        self, inputs: Sequence[Preprocessed], cost: float, turn: AbstractContextManager[Any]
+        self, take: Callable[[], Sequence[Preprocessed]], cost: float, turn: AbstractContextManager[Any]
     ) -> tuple[BatchResult, float]:
         """Encode inputs of one bucket on a free thread.
 
         Args:
-            inputs: At least one.
-            cost: Of all of them.
+            take: Gives them; called on the thread, when their turn has come.
+            cost: What they cost at most.
             turn: In which they are computed.
 
         Returns:
@@ -112,28 +112,34 @@ class BatchRunner:
         self._ends_at[number] = started + self.pace.line.seconds(cost, cost)
         loop = asyncio.get_running_loop()
         try:
-            result, started = await loop.run_in_executor(self._threads, _in_turn, turn, self.work(inputs))
+            result, cost, started = await loop.run_in_executor(self._threads, self._in_turn, turn, take, self.work())
         finally:
             del self._stuck_at[number], self._ends_at[number]
         seconds = max(time.monotonic() - started, 1e-6)
-        self._num_broken = self._num_broken + 1 if result.is_broken else 0
-        self.pace.learn(cost, seconds)
+        if result.encodings:
+            self._num_broken = self._num_broken + 1 if result.is_broken else 0
+            self.pace.learn(cost, seconds)
         return result, seconds
 
-    def work(self, inputs: Sequence[Preprocessed]) -> Callable[[], BatchResult]:
+    def work(self) -> Callable[[Sequence[Preprocessed]], BatchResult]:
         """What a thread does for a batch."""
-        return partial(self._halving.encode_each, inputs)
+        return self._halving.encode_each
+
+    def _in_turn(
+        self,
+        turn: AbstractContextManager[Any],
+        take: Callable[[], Sequence[Preprocessed]],
+        work: Callable[[Sequence[Preprocessed]], BatchResult],
+    ) -> tuple[BatchResult, float, float]:
+        """What became of a batch, what it cost, and when its turn came; runs on a thread."""
+        with turn:
+            started, inputs = time.monotonic(), take()
+            result = work(inputs) if inputs else BatchResult([], is_broken=False)
+            return result, sum(map(self._encoder.cost, inputs)), started
 
     def close(self) -> None:
         """Take no further batches; what is being computed goes on."""
         self._threads.shutdown(wait=False)
-
-
-def _in_turn(turn: AbstractContextManager[Any], work: Callable[[], BatchResult]) -> tuple[BatchResult, float]:
-    """What became of a batch, and when its turn came; runs on a thread."""
-    with turn:
-        started = time.monotonic()
-        return work(), started
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,12 @@ class Waiting:
         for entry in self.drop(entries):
             self._answer_expired(entry)
 
+    def tell_expired(self, entries: Iterable[Entry]) -> None:
+        """Answer those without an answer, whose deadline passed before they were computed."""
+        for entry in entries:
+            if not entry.future.done():
+                self._answer_expired(entry)
+
     def drop_late(self, load: Callable[[], EncoderLoad]) -> None:
         """Refuse what would be done too late, unless that is all there is: then the estimate may be what is wrong.
 

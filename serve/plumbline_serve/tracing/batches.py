@@ -54,10 +54,10 @@ class TracedRunner(BatchRunner):
         timed: Any = _TimedEncoder(encoder)
         super().__init__(timed, load_s=load_s, min_stuck_s=min_stuck_s)
 
-    def work(self, inputs: Sequence[Preprocessed]) -> Callable[[], BatchResult]:
+    def work(self) -> Callable[[Sequence[Preprocessed]], BatchResult]:
         """As `BatchRunner.work`, in the context of the batch."""
-        work, context = super().work(inputs), contextvars.copy_context()
-        return lambda: context.run(work)
+        work, context = super().work(), contextvars.copy_context()
+        return lambda inputs: context.run(work, inputs)
 
 
 class TracedBatcher(Batcher):
@@ -97,17 +97,18 @@ class TracedBatcher(Batcher):
                 if self._parents.get(context) is parent:
                     del self._parents[context]
 
-    async def _compute(self, batch: list[Entry], turn: AbstractContextManager[Any]) -> None:
+    async def _compute(self, batch: list[Entry], turn: AbstractContextManager[Any]) -> int:
         runs: list[_Window] = []
         token = _RUNS.set(runs)
         try:
-            await super()._compute(batch, turn)
+            num_taken = await super()._compute(batch, turn)
         finally:
             _RUNS.reset(token)
         number = next(_numbers)
         for entry in {each.context: each for each in reversed(batch)}.values():  # the first of each request
             if (parent := self._parents.get(entry.context)) is not None:
-                self._write(parent, entry, runs, {"plumbline.batch": number, "plumbline.batch_size": len(batch)})
+                self._write(parent, entry, runs, {"plumbline.batch": number, "plumbline.batch_size": num_taken})
+        return num_taken
 
     def _write(self, parent: Context, entry: Entry, runs: Sequence[_Window], attributes: dict[str, int]) -> None:
         self._span("queue", parent, (entry.queued_at, entry.started_at), {})

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from plumbline_models.core.errors import DeadlineExceededError
 from plumbline_serve.batching import Batcher, BatchLimits, LocalCompute
 from plumbline_serve.batching.cores import SHORT_S, TURNS_PER_STREAM, Cores
+from plumbline_serve.scheduling.concurrency import Deadline
 from plumbline_serve.scheduling.request_context import RequestContext
 from tests.serve.batching.gates import LIMITS, entered, settled
 
@@ -90,6 +92,43 @@ async def test_who_leaves_while_a_turn_is_waited_for_is_not_computed_and_takes_n
     await asyncio.gather(*calls)
     assert made[3][0].batches == []
     assert (await asyncio.gather(*(asked(batcher, 2.0) for _, batcher in made)))[3].encodings == [2.0]
+
+
+async def test_of_a_batch_that_is_ready_only_what_is_still_wanted_is_computed(sharing, observer):
+    made = sharing(3)
+    calls = await all_asked(made, 2)
+    ready = made[2][1]
+    context = RequestContext(Deadline.after_ms(900))
+    left = asyncio.create_task(ready.encode([1.0, 2.0], RequestContext()))
+    late = asyncio.create_task(ready.encode([3.0], context))
+    kept = asked(ready, 4.0)
+    await settled()
+    assert ready.num_queued == 0  # it is formed
+    left.cancel()
+    await asyncio.sleep(1.0)
+    for encoder, _ in made:
+        encoder.gate.set()
+    assert isinstance((await late).encodings[0], DeadlineExceededError)
+    assert (await kept).encodings == [4.0]
+    await asyncio.gather(*calls)
+    assert made[2][0].batches == [[4.0]]
+    assert observer.num_unwanted == 0
+    assert observer.expired_stages == ["queue"]
+
+
+async def test_a_batch_that_nobody_wants_any_more_is_not_computed_and_counts_for_nothing(sharing, observer):
+    made = sharing(3)
+    calls = await all_asked(made)
+    calls.pop().cancel()
+    await settled()
+    made[2][0].gate.set()
+    made[0][0].gate.set()
+    await calls[0]
+    assert (await asked(made[2][1], 5.0)).encodings == [5.0]
+    assert made[2][0].batches == [[5.0]]
+    assert sum(observer.batch_sizes) == 2
+    made[1][0].gate.set()
+    await calls[1]
 
 
 async def test_a_batcher_that_is_closed_while_it_waits_leaves_the_turns_to_others(sharing):
