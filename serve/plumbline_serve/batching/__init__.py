@@ -3,7 +3,7 @@
 from plumbline_serve.batching.backlog import Backlog, size_class
 from plumbline_serve.batching.batcher import Batcher, BatchLimits
 from plumbline_serve.batching.compute import Compute, GroupState, LocalCompute
-from plumbline_serve.batching.load import EncoderLoad, Forecast, check_wait, comes_late, overloaded
+from plumbline_serve.batching.load import EncoderLoad, Forecast, check_wait, comes_late, late, overloaded
 from plumbline_serve.batching.margin import Margin
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.batching.runner import EncodedBatch
@@ -22,6 +22,7 @@ __all__ = [
     "Margin",
     "check_wait",
     "comes_late",
+    "late",
     "overloaded",
     "size_class",
 ]

@@ -317,8 +317,8 @@ class Batcher:
         max_items = math.ceil(self.num_queued / self._runner.num_free)
         return self._waiting.take(self._batch_cost(looks=True), max_items, self.load)
 
-    async def _compute(self, batch: list[Entry], turn: AbstractContextManager[Any]) -> int:
-        """Answer a batch; what nobody wants any more when its turn has come is not computed. Returns what is left."""
+    async def _compute(self, batch: list[Entry], turn: AbstractContextManager[Any]) -> list[Entry]:
+        """Answer a batch; returns what was computed: all of it that was still wanted when its turn had come."""
         formed_s, taken = time.monotonic(), list[Entry]()
         for entry in batch:
             entry.started_at = formed_s  # it has left the queue
@@ -351,7 +351,7 @@ class Batcher:
             self._observer.broke(self._encoder.key)
         if taken:
             self._observer.batch(self._encoder.key, len(taken), seconds, num_unwanted=num_unwanted)
-        return len(taken)
+        return taken
 
 
 def _stopped() -> EngineError:

@@ -14,6 +14,7 @@ from plumbline_serve.scheduling.request_context import Priority, RequestContext
 
 RETRY_AFTER_S = 1.0
 """Where nothing is known yet of what batches take."""
+TOO_LATE = "The answer would come too late; try again later."
 LATE_BY = 1.25
 """What waits is given up where even a wait so many times shorter than foreseen would be too long."""
 
@@ -179,9 +180,18 @@ def check_wait(
         return
     if math.isfinite(context.deadline.at_s):
         if comes_late(context, now_s, done_s=done_s, margin=margin):
-            raise overloaded("The answer would come too late; try again later.", "deadline", done_s, wait_s)
+            raise overloaded(TOO_LATE, "deadline", done_s, wait_s)
     elif wait_s > max_wait_s:
         raise overloaded("The request would have to wait too long; try again later.", "wait", done_s, wait_s)
+
+
+def late(wait_s: float) -> OverloadedError:
+    """The refusal of work that was taken and by now would be done too late.
+
+    Args:
+        wait_s: When it is time to try again.
+    """
+    return overloaded(TOO_LATE, "late", wait_s, wait_s)
 
 
 def overloaded(sentence: str, reason: str, done_s: float, wait_s: float) -> OverloadedError:

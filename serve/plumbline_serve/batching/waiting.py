@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from plumbline_serve.batching.input_queue import Entry, InputQueue
-from plumbline_serve.batching.load import EncoderLoad, overloaded
+from plumbline_serve.batching.input_queue import Entry, InputQueue, is_wanted
+from plumbline_serve.batching.load import EncoderLoad, late
 from plumbline_serve.batching.observer import BatchObserver
 from plumbline_serve.scheduling.request_context import PRIORITIES, Priority
 
@@ -87,11 +87,10 @@ class Waiting:
             return
         self._looked_at, found = now, load()
         requests = self.queue.late(lambda request, cost: found.is_late(request, cost, now))
-        late = [entry for request in requests for entry in request.entries]
-        if late and len(late) < self.queue.num_items:
-            drain_s = found.drain_s
-            error = overloaded("The answer would come too late; try again later.", "late", drain_s, drain_s)
-            for entry in self.drop(late):
+        entries = [entry for request in requests for entry in request.entries]
+        if entries and len(entries) < self.queue.num_items:
+            error = late(found.drain_s)
+            for entry in self.drop(entries):
                 if entry.context.deadline.has_passed:
                     self._answer_expired(entry)
                 else:
@@ -99,9 +98,10 @@ class Waiting:
                     entry.answer(error)
 
     def _is_wanted(self, entry: Entry) -> bool:
-        if entry.context.deadline.has_passed and not entry.future.done():
-            self._answer_expired(entry)
-        return not entry.future.done()
+        if is_wanted(entry):
+            return True
+        self.tell_expired([entry])
+        return False
 
     def _answer_expired(self, entry: Entry) -> None:
         self._observer.expired("queue")

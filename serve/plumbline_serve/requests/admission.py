@@ -22,6 +22,7 @@ from plumbline_serve.batching import (
     Margin,
     check_wait,
     comes_late,
+    late,
     overloaded,
     size_class,
 )
@@ -44,7 +45,7 @@ FEWEST = 8
 BUSY_FOR_S = 1.0
 """How long the encoder for which a request was refused is asked about first."""
 ANY = Line(None, MAX_WAITING)
-"""Of those that wait for an encoder of which nothing is known yet."""
+"""Of those that wait for encoders of which nothing is known yet."""
 
 
 @dataclass(slots=True)
@@ -110,12 +111,12 @@ class Admission:
         Raises:
             OverloadedError: It would be done too late, or wait too long, or too many wait.
         """
-        done_s, alone_s, line, last = self._estimate(context, wants)
+        done_s, alone_s, last = self._estimate(context, wants)
         now, margin, wait_s = time.monotonic(), self._margins[context.priority].value, done_s - alone_s
         try:
             check_wait(context, now, done_s=done_s, wait_s=wait_s, margin=margin, max_wait_s=self._max_wait_s)
         except OverloadedError:
-            self._busiest = last, now
+            self._busiest = last and last[0].by, now
             raise
         if len(self._admitted) >= MAX_WAITING:
             raise overloaded("Too many requests wait; try again later.", "full", done_s, wait_s)
@@ -123,6 +124,7 @@ class Admission:
         self._admitted[context] = _Admitted(now, done_s, is_hopeless)
         for want in wants:
             self._compute.reserve(want.encoder, context, want.num_inputs)
+        line = ANY if last is None else _line(context, *last)
         return line if is_hopeless else replace(line, latest_s=context.deadline.at_s - alone_s)
 
     @property
@@ -141,8 +143,9 @@ class Admission:
         Raises:
             OverloadedError: It would be done too late.
         """
-        load = self._compute.load(want.encoder)
-        if load is not None and math.isfinite(context.deadline.at_s):
+        if math.isinf(context.deadline.at_s):
+            return
+        if (load := self._compute.load(want.encoder)) is not None:
             found, margin = load.forecast(context, want.num_inputs), self._margins[context.priority].value
             wait_s = found.done_s - found.own_s
             check_wait(context, time.monotonic(), done_s=found.done_s, wait_s=wait_s, margin=margin)
@@ -153,8 +156,7 @@ class Admission:
         Args:
             context: The request's.
         """
-        waited_s = time.monotonic() - self._admitted[context].at_s
-        return overloaded("The answer would come too late; try again later.", "late", waited_s, waited_s)
+        return late(time.monotonic() - self._admitted[context].at_s)
 
     def admit_to(self, pool: CpuPool, context: RequestContext, own_s: float) -> None:
         """Let a request wait for threads.
@@ -185,16 +187,15 @@ class Admission:
         if is_done or (now >= context.deadline.at_s and not admitted.is_hopeless):
             self._margins[context.priority].learn(admitted.done_s, now - admitted.at_s if is_done else math.inf)
 
-    def _estimate(self, context: RequestContext, wants: Sequence[Want]) -> tuple[float, float, Line, Encoder | None]:
-        """Seconds until the request is done, what they would be if there were no other, and where it waits longest.
-
-        That is the line for an encoder, and the encoder.
-        """
+    def _estimate(
+        self, context: RequestContext, wants: Sequence[Want]
+    ) -> tuple[float, float, tuple[Want, EncoderLoad] | None]:
+        """Seconds until the request is done, what they would be if there were no other, and where it waits longest."""
         decode_s = sum(seconds for want in wants for seconds in want.decode_s.values())
         backlog_s = self._pool.backlog_s(context, decode_s) if decode_s else 0.0
         decode_s /= self._pool.num_threads
         done_s, alone_s = backlog_s + decode_s, decode_s
-        longest_s, line, last = 0.0, ANY, None
+        longest_s, last = 0.0, None
         for kinds in (("image", "text"), ("pair",)):
             ready_s = done_s, alone_s
             for want in wants:
@@ -204,8 +205,8 @@ class Admission:
                 step_s, step_alone_s = _step(context, want, (load, forecast), ready_s=ready_s, decode_s=decode_s)
                 done_s, alone_s = max(done_s, step_s), max(alone_s, step_alone_s)
                 if forecast.done_s > longest_s:
-                    longest_s, line, last = forecast.done_s, _line(context, want, load), want.by
-        return done_s, alone_s, line, last
+                    longest_s, last = forecast.done_s, (want, load)
+        return done_s, alone_s, last
 
 
 def _step(

@@ -97,18 +97,18 @@ class TracedBatcher(Batcher):
                 if self._parents.get(context) is parent:
                     del self._parents[context]
 
-    async def _compute(self, batch: list[Entry], turn: AbstractContextManager[Any]) -> int:
+    async def _compute(self, batch: list[Entry], turn: AbstractContextManager[Any]) -> list[Entry]:
         runs: list[_Window] = []
         token = _RUNS.set(runs)
         try:
-            num_taken = await super()._compute(batch, turn)
+            taken = await super()._compute(batch, turn)
         finally:
             _RUNS.reset(token)
         number = next(_numbers)
-        for entry in {each.context: each for each in reversed(batch)}.values():  # the first of each request
+        for entry in {each.context: each for each in reversed(taken)}.values():  # the first of each request
             if (parent := self._parents.get(entry.context)) is not None:
-                self._write(parent, entry, runs, {"plumbline.batch": number, "plumbline.batch_size": num_taken})
-        return num_taken
+                self._write(parent, entry, runs, {"plumbline.batch": number, "plumbline.batch_size": len(taken)})
+        return taken
 
     def _write(self, parent: Context, entry: Entry, runs: Sequence[_Window], attributes: dict[str, int]) -> None:
         self._span("queue", parent, (entry.queued_at, entry.started_at), {})

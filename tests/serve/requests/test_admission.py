@@ -125,20 +125,6 @@ async def test_every_way_of_asking_is_refused_alike(busy):
             await asking
 
 
-async def test_an_encoder_that_is_needed_last_counts_as_well(open_pipeline, scorers):
-    pipeline = await open_pipeline(max_wait_s=5.0)
-    pair = scorers["product"].pair
-    pair.gate = threading.Event()
-    learn(pipeline, pair, 10.0)
-    under_way = asyncio.create_task(pipeline.score(score_request(1, scorers=("product",))))
-    assert await asyncio.to_thread(pair.entered.wait, 30)
-    with pytest.raises(OverloadedError):
-        await pipeline.score(score_request(2, scorers=("product",)))
-    assert (await pipeline.score(score_request(2, scorers=("mean",)))).results[0].scores["mean"].value == 2.0
-    pair.gate.set()
-    await under_way
-
-
 @pytest.fixture
 async def busy_pair(open_pipeline, scorers):
     """A pipeline whose encoder of pairs is busy, and the keys of the encoders that admission has asked about."""
@@ -166,6 +152,12 @@ async def refused(pipeline, value: int, **named) -> dict[str, Any]:
     with pytest.raises(OverloadedError) as refusal:
         await pipeline.score(score_request(value, scorers=("product",), **named))
     return refusal.value.facts
+
+
+async def test_an_encoder_that_is_needed_last_counts_as_well(busy_pair):
+    pipeline, _ = busy_pair
+    await refused(pipeline, 2)
+    assert (await pipeline.score(score_request(2, scorers=("mean",)))).results[0].scores["mean"].value == 2.0
 
 
 async def test_the_encoder_that_refused_the_last_request_alone_refuses_the_next_with_a_deadline(busy_pair, scorers):
